@@ -1,0 +1,79 @@
+"""Virtual time for both backends: a sleep of an hour takes no time and ends exactly an hour later."""
+
+import asyncio
+import selectors
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
+
+import anyio
+import trio.testing
+
+__all__ = ["Backend", "virtual_run", "virtual_time"]
+
+Backend = Literal["asyncio", "trio"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+def virtual_time(backend: Backend) -> dict[str, Any]:
+    """Return fresh backend options that make time jump to the next timer whenever nothing can run.
+
+    The options serve one run: ``anyio.run(main, backend=backend, backend_options=options)``, or
+    the ``anyio_backend`` fixture of AnyIO's pytest plugin, as ``(backend, options)``.
+
+    Virtual time knows timers only. While a thread or a socket is busy and a timer is pending, the
+    clock jumps to that timer, so threads with deadlines and real sockets belong to real time.
+
+    Args:
+        backend: ``"asyncio"`` or ``"trio"``.
+
+    Raises:
+        ValueError: `backend` is neither.
+    """
+    match backend:
+        case "asyncio":
+            return {"loop_factory": _VirtualTimeLoop}
+        case "trio":
+            return {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        case _:
+            raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
+
+
+def virtual_run(
+    main: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts], backend: Backend = "asyncio"
+) -> T:
+    """Run ``main(*args)`` to its end in virtual time and return its value.
+
+    Example:
+        >>> async def main() -> str:
+        ...     await anyio.sleep(3600)
+        ...     return "an hour later, at once"
+        >>> virtual_run(main, backend="trio")
+        'an hour later, at once'
+    """
+    return anyio.run(main, *args, backend=backend, backend_options=virtual_time(backend))
+
+
+class _VirtualTimeLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._selector_of_time = _JumpingSelector()
+        super().__init__(self._selector_of_time)
+
+    def time(self) -> float:
+        return self._selector_of_time.now
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Never waits for a timer: where nothing is ready, the awaited time is simply over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # Without a timer only a thread or a socket can wake the loop, and those take real time.
+        ready = super().select(None if timeout is None else 0)
+        if timeout is not None and not ready:
+            self.now += timeout
+        return ready

@@ -1,0 +1,238 @@
+"""The settings of a run, as frozen values that are checked when they are made."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+from attrs import Attribute, evolve, field, frozen
+
+from batchllm.core.errors import ConfigError
+
+__all__ = ["FailFast", "JitterKind", "ProcessorConfig", "RateLimitConfig", "RetryConfig"]
+
+JitterKind = Literal["equal", "full", "decorrelated"]
+
+
+def _fail(instance: Any, attribute: Attribute[Any], value: object, remedy: str) -> None:
+    msg = f"{type(instance).__name__}.{attribute.name} is {value!r}; give {remedy}"
+    raise ConfigError(msg)
+
+
+def _number(
+    *, above: float | None = None, least: float | None = None, none: str = "", whole: bool = False
+) -> Callable[[Any, Attribute[Any], Any], None]:
+    kind = "a whole number" if whole else "a number"
+    bound = f" above {above:g}" if above is not None else f" of at least {least:g}"
+    remedy = f"{kind}{bound}" + (f", or None {none}" if none else "")
+
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if value is None and none:
+            return
+        right_type = isinstance(value, int if whole else int | float)
+        if isinstance(value, bool) or not right_type or not math.isfinite(value):
+            _fail(instance, attribute, value, remedy)
+        if (above is not None and value <= above) or (least is not None and value < least):
+            _fail(instance, attribute, value, remedy)
+
+    return check
+
+
+@frozen
+class RetryConfig:
+    """When a failed item is tried again.
+
+    The wait before attempt n+1 is ``min(max_wait, initial_wait * exponential_base ** (n-1))``
+    seconds, then jittered: 1, 2, 4 s and so on by default.
+
+    Args:
+        max_attempts: Attempts per item, the first included. Rate limits do not count.
+        initial_wait: Seconds before the second attempt.
+        max_wait: The longest wait, in seconds.
+        exponential_base: Growth from wait to wait.
+        jitter: ``False``; ``True`` or ``"equal"`` for a wait drawn from its upper half;
+            ``"full"`` for one from all of it; ``"decorrelated"`` for one between
+            ``initial_wait`` and three times the last.
+        max_rate_limit_retries: How often one item may meet a rate limit before it fails.
+        budget_ratio: Retries per first attempt that a batch may make in the long run; beyond
+            it failures wait for the endpoint to recover. ``None`` sets no budget.
+    """
+
+    max_attempts: int = field(default=3, validator=_number(least=1, whole=True))
+    initial_wait: float = field(default=1.0, validator=_number(least=0))
+    max_wait: float = field(default=60.0, validator=_number(least=0))
+    exponential_base: float = field(default=2.0, validator=_number(least=1))
+    jitter: bool | JitterKind = field(default=True)
+    max_rate_limit_retries: int = field(default=20, validator=_number(least=0, whole=True))
+    budget_ratio: float | None = field(
+        default=0.1, validator=_number(above=0, none="for no budget")
+    )
+
+    @jitter.validator
+    def _check_jitter(self, attribute: Attribute[Any], value: object) -> None:
+        if value not in (True, False, "equal", "full", "decorrelated"):
+            _fail(self, attribute, value, "True, False, 'equal', 'full' or 'decorrelated'")
+
+    def waits(self) -> tuple[float, ...]:
+        """The waits between attempts in seconds, before jitter."""
+        return tuple(
+            min(self.max_wait, self.initial_wait * _power(self.exponential_base, n))
+            for n in range(min(self.max_attempts - 1, 1_000))
+        )
+
+
+def _power(base: float, exponent: int) -> float:
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
+
+
+@frozen
+class RateLimitConfig:
+    """A fixed policy for rate limits that come without a hint from the server.
+
+    Args:
+        cooldown_seconds: How long every call of the scope pauses.
+        backoff_multiplier: Growth of the pause when the next one follows without a success.
+        slow_start_items: Calls after a pause that go out one by one.
+        slow_start_initial_delay: Seconds between the first of them.
+        slow_start_final_delay: Seconds between the last of them.
+        max_cooldown_seconds: The longest pause.
+    """
+
+    cooldown_seconds: float = field(default=300.0, validator=_number(least=0))
+    backoff_multiplier: float = field(default=1.5, validator=_number(least=1))
+    slow_start_items: int = field(default=50, validator=_number(least=0, whole=True))
+    slow_start_initial_delay: float = field(default=2.0, validator=_number(least=0))
+    slow_start_final_delay: float = field(default=0.1, validator=_number(least=0))
+    max_cooldown_seconds: float = field(default=600.0, validator=_number(least=0))
+
+
+@frozen(kw_only=True)
+class FailFast:
+    """When to stop the batch because every further call would fail the same way.
+
+    Args:
+        categories: The error categories that count.
+        after: How many items in a row have to fail with one of them.
+    """
+
+    categories: frozenset[str] = field(
+        default=frozenset({"authentication", "insufficient_quota", "model_not_found"}),
+        converter=frozenset,
+    )
+    after: int = field(default=3, validator=_number(least=1, whole=True))
+
+
+_OFF = "to switch it off"
+
+
+@frozen
+class ProcessorConfig:
+    """The settings of a run. All times are in seconds.
+
+    Args:
+        max_workers: The exact cap on calls in flight; ``concurrency`` of the faces.
+        timeout_per_item: An item's own work: its attempts and the backoff between them.
+            Waiting that a shared limit imposes does not count.
+        retry: When a failed item is tried again.
+        rate_limit: A fixed policy for rate limits without a hint; ``None`` adapts.
+        max_requests_per_minute: A known quota, never exceeded.
+        progress_interval: A log line every so many items.
+        progress_callback: Called as ``(completed, total, current_item)``; sync or async.
+        progress_callback_timeout: For an async callback.
+        max_queue_size: Items that ``add_work`` takes before a run; 0 is unlimited.
+        dry_run: Call ``dry_run()`` of strategies in place of everything else.
+        enable_detailed_logging: A log line per attempt, at DEBUG.
+        attempt_timeout: For one attempt.
+        deadline_per_item: Wall-clock time for an item, all waits included.
+        stall_timeout: For a streamed answer: to its first chunk, and between chunks.
+        batch_timeout: For the whole run.
+        drain_grace: For calls in flight to finish when a run is asked to stop.
+        max_tokens_per_minute: A known quota on input and output tokens together.
+        window: Items that are ready, calling, or finished and unread; by default twice
+            ``max_workers``.
+        max_sleeping: Items that wait for a backoff or a cooldown, outside the window.
+        reorder_window: Results that ``ordered=True`` may hold back.
+        park_after: A wait longer than this parks the scope.
+        fail_fast: When to give up on the batch; ``None`` never does.
+        prepare_timeout: For each ``prepare()``.
+        hook_timeout: For each call of a middleware, ``on_error`` or post-processor.
+        cleanup_timeout: For each ``cleanup()``, also when the run is cancelled.
+        keep_results: Whether the results stay in memory; ``None`` leaves it to the face.
+        seed: Makes jitter repeatable.
+    """
+
+    max_workers: int = field(default=5, validator=_number(least=1, whole=True))
+    timeout_per_item: float | None = field(default=120.0, validator=_number(above=0, none=_OFF))
+    retry: RetryConfig = field(factory=RetryConfig)
+    rate_limit: RateLimitConfig | None = None
+    max_requests_per_minute: float | None = field(
+        default=None, validator=_number(above=0, none="for no such limit")
+    )
+    progress_interval: int = field(default=10, validator=_number(least=1, whole=True))
+    progress_callback: Callable[..., Any] | None = field(default=None, repr=False)
+    progress_callback_timeout: float | None = field(
+        default=5.0, validator=_number(above=0, none=_OFF)
+    )
+    max_queue_size: int = field(default=0, validator=_number(least=0, whole=True))
+    dry_run: bool = False
+    enable_detailed_logging: bool = False
+    attempt_timeout: float | None = field(
+        default=None, kw_only=True, validator=_number(above=0, none=_OFF)
+    )
+    deadline_per_item: float | None = field(
+        default=None, kw_only=True, validator=_number(above=0, none=_OFF)
+    )
+    stall_timeout: float | None = field(
+        default=None, kw_only=True, validator=_number(above=0, none=_OFF)
+    )
+    batch_timeout: float | None = field(
+        default=None, kw_only=True, validator=_number(above=0, none=_OFF)
+    )
+    drain_grace: float | None = field(
+        default=60.0, kw_only=True, validator=_number(least=0, none="to wait for every call")
+    )
+    max_tokens_per_minute: float | None = field(
+        default=None, kw_only=True, validator=_number(above=0, none="for no such limit")
+    )
+    window: int | None = field(
+        default=None, kw_only=True, validator=_number(least=1, whole=True, none="for the default")
+    )
+    max_sleeping: int = field(default=10_000, kw_only=True, validator=_number(least=1, whole=True))
+    reorder_window: int = field(default=1_000, kw_only=True, validator=_number(least=1, whole=True))
+    park_after: float | None = field(
+        default=120.0, kw_only=True, validator=_number(above=0, none="to sleep however long")
+    )
+    fail_fast: FailFast | None = field(factory=FailFast, kw_only=True)
+    prepare_timeout: float | None = field(
+        default=120.0, kw_only=True, validator=_number(above=0, none=_OFF)
+    )
+    hook_timeout: float | None = field(
+        default=60.0, kw_only=True, validator=_number(above=0, none=_OFF)
+    )
+    cleanup_timeout: float = field(default=10.0, kw_only=True, validator=_number(above=0))
+    keep_results: bool | None = field(default=None, kw_only=True)
+    seed: int | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        waits = sum(self.retry.waits())
+        if self.timeout_per_item is not None and self.timeout_per_item < waits:
+            text = (
+                f"timeout may be too short: timeout_per_item is {self.timeout_per_item:g} s, and "
+                f"the waits between {self.retry.max_attempts} attempts alone add up to "
+                f"{waits:g} s; raise timeout_per_item or lower retry.max_attempts or max_wait"
+            )
+            warnings.warn(text, UserWarning, stacklevel=3)
+
+    @property
+    def window_size(self) -> int:
+        """The window in force."""
+        return self.window if self.window is not None else 2 * self.max_workers
+
+    def with_changes(self, **changes: Any) -> ProcessorConfig:
+        """A copy with *changes*, checked as a new one is."""
+        return evolve(self, **changes)

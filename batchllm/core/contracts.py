@@ -1,0 +1,327 @@
+"""The shapes that users fill in: strategies, models, middleware, observers, classifiers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import Enum, StrEnum
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Protocol,
+    TypeVar,
+    cast,
+    runtime_checkable,
+)
+
+from attrs import field, frozen
+
+from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
+from batchllm.core.usage import TokenUsage
+
+if TYPE_CHECKING:
+    from batchllm.core.events import ProcessingEvent
+    from batchllm.core.items import LLMWorkItem
+
+__all__ = [
+    "SKIP",
+    "BaseMiddleware",
+    "BaseObserver",
+    "Category",
+    "ErrorClassifier",
+    "ErrorInfo",
+    "LLMCallStrategy",
+    "LLMModel",
+    "LLMResponse",
+    "ManagedLLMModel",
+    "Middleware",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class LLMCallStrategy(ABC, Generic[T_co]):
+    """How to make one LLM call, and what to keep ready for it.
+
+    Subclass it, as a plain class or an attrs class, and write ``execute``; the other hooks are
+    optional. ``execute`` and ``on_error`` may leave their ``state`` parameter out. One instance
+    may serve any number of items at once, so what belongs to one item goes into ``state``.
+
+    Attributes:
+        quota_scope: The quota that this strategy's calls count against. By default the one that
+            all strategies without a name of their own share. ``None`` marks a composite, which
+            makes no calls itself and calls its ``parts`` by ``state.call``.
+        parts: The strategies that a composite calls; the run prepares and cleans up each once.
+    """
+
+    quota_scope: QuotaScope | None = QuotaScope()
+    parts: Sequence[LLMCallStrategy[Any]] = ()
+
+    async def prepare(self) -> None:
+        """Get ready. Called once per instance and run, before its first ``execute``.
+
+        What it opens must not be a cancel scope or a task group: those cannot outlive it.
+        """
+
+    @abstractmethod
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, *args: Any, **kwargs: Any
+    ) -> tuple[T_co, Any] | tuple[T_co, Any, Mapping[str, Any] | None]:
+        """Make the call: ``execute(prompt, attempt, timeout[, state])``.
+
+        Args:
+            prompt: The item's prompt.
+            attempt: 1 for the first attempt; a rate limit does not raise it.
+            timeout: Seconds until the call is cancelled.
+            state: The item's ``RetryState``, handed over where there is a fourth parameter.
+
+        Returns:
+            ``(output, usage)`` or ``(output, usage, metadata)``. *usage* is a mapping as
+            ``TokenUsage``, a provider's usage object, or ``None`` where it is unknown.
+
+        Raises:
+            Exception: The attempt failed; whether it is repeated depends on the error.
+        """
+
+    async def on_error(self, exception: Exception, attempt: int, *args: Any, **kwargs: Any) -> None:
+        """React to a failed attempt: ``on_error(exception, attempt[, state])``.
+
+        Called after every failed attempt, the last one and rate limits included, before it is
+        decided whether there is another. If it raises, that is noted in the result.
+        """
+
+    async def dry_run(self, prompt: Any) -> tuple[T_co, TokenUsage]:
+        """Stand in for ``execute`` in a dry run: a text that shows the prompt's beginning."""
+        text = f"[DRY-RUN] Mock output for prompt: {str(prompt)[:50]}..."
+        usage: TokenUsage = {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}
+        return cast("T_co", text), usage
+
+    async def cleanup(self) -> None:
+        """Let go of what ``prepare`` took. Called once per instance at the run's end, shielded."""
+
+    def estimate(self, prompt: Any) -> CallCost | None:
+        """The tokens that a call may take, for limits on tokens; ``None`` lets the run guess."""
+        return None
+
+    def identity(self) -> Mapping[str, Any]:
+        """What names this strategy in records: its class and its plain fields, no secrets."""
+        plain = (str, int, float, bool, type(None))
+        fields = getattr(self, "__attrs_attrs__", None)
+        names = [a.name for a in fields] if fields else list(getattr(self, "__dict__", ()))
+        values = {name: getattr(self, name, None) for name in names}
+        return {
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            **{
+                name.lstrip("_"): value
+                for name, value in sorted(values.items())
+                if isinstance(value, plain) and not _sounds_secret(name)
+            },
+        }
+
+
+def _sounds_secret(name: str) -> bool:
+    low = name.lower()
+    return any(word in low for word in ("key", "token", "secret", "password", "auth", "credential"))
+
+
+@frozen
+class LLMResponse:
+    """One model's answer, the same for every provider.
+
+    Attributes:
+        text: The answer.
+        metadata: What else the provider said: finish reason, safety ratings, request id.
+        raw: The provider's own reply.
+        hint: What the reply told about limits.
+    """
+
+    text: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    cached_input_tokens: int = 0
+    metadata: Mapping[str, Any] | None = None
+    raw: Any = field(default=None, repr=False)
+    usage: TokenUsage | None = field(default=None, kw_only=True, repr=False)
+    hint: ServerHint | None = field(default=None, kw_only=True, repr=False)
+
+    @property
+    def token_usage(self) -> TokenUsage:
+        """The counts as a ``TokenUsage``; the fuller one that the provider gave, where it did."""
+        if self.usage is not None:
+            return self.usage
+        usage: TokenUsage = {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
+        }
+        return usage
+
+
+@runtime_checkable
+class LLMModel(Protocol):
+    """Something that answers prompts: one provider, one model name."""
+
+    async def generate(
+        self,
+        prompt: Any,
+        *,
+        temperature: float = 0.0,
+        system_instruction: str | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> LLMResponse:
+        """Answer *prompt*; ``config`` passes provider-specific settings on."""
+        ...
+
+
+@runtime_checkable
+class ManagedLLMModel(LLMModel, Protocol):
+    """A model that has something to prepare and to clean up; both may be called repeatedly."""
+
+    async def prepare(self) -> None:
+        """Get ready."""
+        ...
+
+    async def cleanup(self) -> None:
+        """Let go of what ``prepare`` took."""
+        ...
+
+
+class Category(StrEnum):
+    """The kinds of failure that ``error_category`` names; a classifier may add its own."""
+
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    INSUFFICIENT_QUOTA = "insufficient_quota"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    SERVER_ERROR = "server_error"
+    BAD_OUTPUT = "bad_output"
+    FILTERED = "filtered"
+    TOO_LARGE = "too_large"
+    INVALID_REQUEST = "invalid_request"
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    MODEL_NOT_FOUND = "model_not_found"
+    NOT_FOUND = "not_found"
+    PROGRAM_ERROR = "program_error"
+    UNKNOWN = "unknown"
+    MIDDLEWARE = "middleware_error"
+    INVALID_ITEM = "invalid_item"
+    SKIPPED = "skipped"
+    PARKED = "parked"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+
+
+_FATAL: Final = frozenset(
+    {
+        Category.TOO_LARGE,
+        Category.INVALID_REQUEST,
+        Category.AUTHENTICATION,
+        Category.PERMISSION,
+        Category.MODEL_NOT_FOUND,
+        Category.NOT_FOUND,
+        Category.PROGRAM_ERROR,
+    }
+)
+
+
+@frozen
+class ErrorInfo:
+    """What an exception means for the item and for everyone who shares its quota.
+
+    Attributes:
+        is_retryable: Whether another attempt may help.
+        is_rate_limit: Whether the whole scope has to wait; wins over ``is_retryable``.
+        is_timeout: Whether time ran out.
+        error_category: A ``Category`` or a word of the classifier's own.
+        suggested_wait: Seconds: the scope's cooldown for a rate limit, else the least backoff.
+        hint: What the server told about limits.
+    """
+
+    is_retryable: bool
+    is_rate_limit: bool
+    is_timeout: bool
+    error_category: str
+    suggested_wait: float | None = None
+    hint: ServerHint | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the gate has to know of it."""
+        if self.is_rate_limit:
+            return Outcome.THROTTLED
+        if self.is_timeout:
+            return Outcome.TIMEOUT
+        match self.error_category:
+            case Category.OVERLOADED:
+                return Outcome.OVERLOADED
+            case Category.INSUFFICIENT_QUOTA | Category.PARKED:
+                return Outcome.EXHAUSTED
+            case Category.BAD_OUTPUT | Category.FILTERED:
+                return Outcome.BAD_OUTPUT
+            case category if category in _FATAL:
+                return Outcome.FATAL
+            case _:
+                return Outcome.TRANSIENT
+
+
+class ErrorClassifier(ABC):
+    """Says what an exception means."""
+
+    @abstractmethod
+    def classify(self, exception: Exception) -> ErrorInfo | None:
+        """Classify *exception*; ``None`` asks the default classifier."""
+
+
+class _Skip(Enum):
+    SKIP = "skip"
+
+
+SKIP: Final = _Skip.SKIP
+"""Returned by ``before_process`` to leave an item out: its result says ``skipped``."""
+
+
+class BaseMiddleware:
+    """Steps round each item, in registration order going in and in reverse coming out.
+
+    Override what you need. A middleware that raises fails its item: a broken redactor must not
+    let a prompt through.
+    """
+
+    async def before_process(self, work_item: LLMWorkItem[Any, Any, Any]) -> Any:
+        """Look at, change or replace an item before its first call.
+
+        Returns:
+            The item to go on with; ``None`` for the one that was given; ``SKIP`` to leave it out.
+        """
+        return None
+
+    async def after_process(self, *args: Any, **kwargs: Any) -> Any:
+        """See or replace a result: ``after_process(work_item, result)`` or ``(result)``.
+
+        Called for every result. Returns the result to go on with; ``None`` keeps it.
+        """
+        return None
+
+    async def on_retry(
+        self, work_item: LLMWorkItem[Any, Any, Any], attempt: int, error: Exception
+    ) -> None:
+        """See that *attempt* failed with *error* and will be followed by another."""
+
+    async def on_error(self, work_item: LLMWorkItem[Any, Any, Any], error: Exception) -> None:
+        """See that an item has failed for good."""
+
+
+Middleware = BaseMiddleware
+
+
+class BaseObserver:
+    """Watches events without changing anything."""
+
+    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        """See one event; *data* has the keys that the event's page lists."""

@@ -1,0 +1,226 @@
+"""Everything that batchllm raises, or puts into a result.
+
+Raised to the caller (the program, its configuration or its surroundings are wrong)::
+
+    BatchError
+    ├── ConfigError            (ValueError)  a setting is wrong
+    ├── InvalidItemError       (ValueError)  an item is wrong; raised by ``add_work`` only
+    ├── StrategyError          (TypeError)   a strategy or hook cannot be called as it is
+    ├── ProgramError                         a hook broke the rules, e.g. left a scope open
+    ├── SourceError                          the iterable of items raised
+    ├── PrepareError                         ``prepare()`` of a strategy raised
+    ├── ClosedError                          a pool, run or processor was used after its end
+    ├── SaturatedError                       a pool's waiting room is full
+    └── BatchFailures                        from ``raise_for_failures()``
+
+Found in ``WorkItemResult.exception`` (an item failed, the batch goes on)::
+
+    CallError
+    ├── ProviderError                        the provider answered with an error
+    │   └── MalformedResponseError           its answer is no valid answer (truncated, not JSON)
+    ├── TransportError                       no complete answer arrived
+    │   └── StallError                       a stream began and then paused for too long
+    ├── FrameworkTimeoutError  (TimeoutError) an attempt or the item ran out of time
+    ├── EmptyResponseError     (ValueError)  a safety filter or a refusal left no answer
+    ├── ScopeParkedError                     the quota will not be back soon
+    └── ItemStopped                          the batch ended before the item was done
+    TokenTrackingError                       wraps an error that cannot carry token counts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchllm.core.hints import ServerHint
+    from batchllm.core.usage import TokenUsage
+
+__all__ = [
+    "BatchError",
+    "BatchFailures",
+    "CallError",
+    "ClosedError",
+    "ConfigError",
+    "EmptyResponseError",
+    "FrameworkTimeoutError",
+    "InvalidItemError",
+    "ItemStopped",
+    "MalformedResponseError",
+    "PrepareError",
+    "ProgramError",
+    "ProviderError",
+    "SaturatedError",
+    "ScopeParkedError",
+    "SourceError",
+    "StallError",
+    "StrategyError",
+    "TokenTrackingError",
+    "TransportError",
+]
+
+
+class BatchError(Exception):
+    """Base of what batchllm raises to its caller.
+
+    Attributes:
+        partial: The ``BatchResult`` of what was finished when the error ended a batch,
+            ``None`` where no batch was running.
+    """
+
+    partial: Any = None
+
+
+class ConfigError(BatchError, ValueError):
+    """A setting has a value that cannot work."""
+
+
+class InvalidItemError(BatchError, ValueError):
+    """An item cannot be accepted: its id, its type or its strategy is wrong."""
+
+
+class StrategyError(BatchError, TypeError):
+    """A strategy, or one of its hooks, has a shape that cannot be called."""
+
+
+class ProgramError(BatchError):
+    """A hook broke a rule that the run depends on, for example left a cancel scope open."""
+
+
+class SourceError(BatchError):
+    """The iterable of items raised; what came before it is in ``partial``."""
+
+
+class PrepareError(BatchError):
+    """A strategy's ``prepare()`` raised or took too long; the cause is chained."""
+
+
+class ClosedError(BatchError):
+    """A pool, run or processor was used after it had ended."""
+
+
+class SaturatedError(BatchError):
+    """A pool's waiting room is full: try again later, or open it with more room."""
+
+
+class BatchFailures(BatchError):
+    """Some items failed.
+
+    Attributes:
+        failures: The failed results.
+    """
+
+    def __init__(self, message: str, failures: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
+
+
+class CallError(Exception):
+    """Base of the errors that fail an attempt or an item.
+
+    Attributes:
+        usage: Tokens that were billed in spite of the failure, where known.
+    """
+
+    usage: TokenUsage | None = None
+
+
+class ProviderError(CallError):
+    """The provider answered, and the answer is an error.
+
+    Attributes:
+        status: HTTP status; 200 where the error came inside a successful reply.
+        code: The provider's machine-readable code, such as ``"insufficient_quota"``.
+        kind: The provider's error type, such as ``"invalid_request_error"``.
+        hint: What the reply told about limits and waiting.
+        request_id: The provider's id of the request, for its support.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        kind: str | None = None,
+        hint: ServerHint | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.kind = kind
+        self.hint = hint
+        self.request_id = request_id
+
+    @property
+    def status_code(self) -> int:
+        """The status under the name that SDKs' exceptions use."""
+        return self.status
+
+
+class MalformedResponseError(ProviderError):
+    """A reply that should be an answer cannot be read as one: truncated, not JSON, no choice."""
+
+
+class TransportError(CallError):
+    """The connection failed before a complete answer arrived.
+
+    Attributes:
+        sent: Whether the request may have reached the provider, and so may be billed.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class StallError(TransportError):
+    """A streamed answer paused for longer than ``stall_timeout``."""
+
+
+class FrameworkTimeoutError(CallError, TimeoutError):
+    """An attempt, or the item as a whole, ran out of time.
+
+    Attributes:
+        seconds: The time it had.
+        final: Whether the item's own time is over, so that there is no further attempt.
+    """
+
+    def __init__(self, message: str, *, seconds: float = 0.0, final: bool = False) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+        self.final = final
+
+
+class EmptyResponseError(CallError, ValueError):
+    """The model gave no text: a safety filter, a refusal or an empty candidate.
+
+    Attributes:
+        response: The reply as far as there was one.
+    """
+
+    def __init__(self, message: str, *, response: Any = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class ScopeParkedError(CallError):
+    """The quota scope is parked: a daily quota, an empty account, or too long a wait."""
+
+
+class ItemStopped(CallError):
+    """The batch ended before this item was done."""
+
+
+class TokenTrackingError(Exception):
+    """Carries token counts for an error that cannot carry them itself.
+
+    Attributes:
+        token_usage: Tokens billed by the failed attempt.
+    """
+
+    def __init__(self, message: str, *, token_usage: TokenUsage | None = None) -> None:
+        super().__init__(message)
+        self.token_usage = token_usage
+        self._failed_token_usage = token_usage

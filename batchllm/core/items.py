@@ -1,0 +1,129 @@
+"""What goes in: prompts and work items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import attrs
+from attrs import define, field, setters
+
+from batchllm.core.errors import InvalidItemError
+
+if TYPE_CHECKING:
+    from batchllm.core.contracts import LLMCallStrategy
+
+__all__ = ["ItemLike", "LLMWorkItem", "Prompt", "as_work_item"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Ctx = TypeVar("Ctx")
+
+Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""A text, a list of chat messages (``{"role": …, "content": …}``), or a list of content parts
+(``{"type": "text" | "image" | "file", …}``)."""
+
+ItemLike: TypeAlias = (
+    "Prompt | tuple[str | int, Any] | tuple[str | int, Any, Any] | LLMWorkItem[Any, Any, Any]"
+)
+"""What every face accepts as an item."""
+
+
+def _read_id(value: object) -> str:
+    if type(value) is str:
+        if value and not value.isspace():
+            return value
+        msg = f"item_id is {value!r}; give each item an id that is not blank"
+        raise InvalidItemError(msg)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return _read_id(str(value))
+    msg = f"item_id is {value!r}, a {type(value).__name__}; give a str or an int"
+    raise InvalidItemError(msg)
+
+
+def _keep_id(instance: Any, attribute: attrs.Attribute[Any], value: object) -> str:
+    if value != instance.item_id:
+        msg = (
+            f"item {instance.item_id!r}: item_id cannot be changed to {value!r}; "
+            "results are matched by it"
+        )
+        raise InvalidItemError(msg)
+    return str(instance.item_id)
+
+
+def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not value > 0:
+        msg = (
+            f"item {instance.item_id!r}: {attribute.name} is {value!r}; give a number above 0, "
+            "or None for the batch's own"
+        )
+        raise InvalidItemError(msg)
+
+
+@define(eq=False)
+class LLMWorkItem(Generic[In, Out, Ctx]):
+    """One prompt with an id.
+
+    Args:
+        item_id: Names the item in its result; not blank, unique in the batch. It never changes.
+        strategy: How to call the model; ``None`` takes the batch's.
+        prompt: A text, a list of chat messages or a list of content parts.
+        context: Anything; it comes back in the result.
+        timeout: Seconds for this item instead of ``timeout_per_item``.
+        max_attempts: Attempts for this item instead of the retry configuration's.
+        priority: Among the items that wait, those with a higher number go first.
+
+    Raises:
+        InvalidItemError: An argument is wrong.
+    """
+
+    item_id: str = field(converter=_read_id, on_setattr=_keep_id)
+    strategy: LLMCallStrategy[Out] | None = None
+    prompt: In = field(default="")  # type: ignore[assignment]
+    context: Ctx | None = None
+    timeout: float | None = field(
+        default=None, kw_only=True, validator=_positive, on_setattr=setters.validate
+    )
+    max_attempts: int | None = field(
+        default=None, kw_only=True, validator=_positive, on_setattr=setters.validate
+    )
+    priority: int = field(default=0, kw_only=True)
+
+
+def as_work_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any]:
+    """Read any accepted shape of item.
+
+    Args:
+        value: A prompt, ``(id, prompt)``, ``(id, prompt, context)`` or an ``LLMWorkItem``.
+        index: The item's position, from 0, which names it where it has no id.
+
+    Raises:
+        InvalidItemError: It has none of these shapes.
+    """
+    if type(value) is str:
+        return LLMWorkItem(str(index), None, value)
+    if isinstance(value, LLMWorkItem):
+        return value
+    if isinstance(value, tuple):
+        parts: tuple[Any, ...] = value
+        if len(parts) == 2:
+            return LLMWorkItem(parts[0], None, _read_prompt(parts[1], index))
+        if len(parts) == 3:
+            return LLMWorkItem(parts[0], None, _read_prompt(parts[1], index), parts[2])
+        msg = f"item {index}: a tuple of {len(parts)}; give (id, prompt) or (id, prompt, context)"
+        raise InvalidItemError(msg)
+    return LLMWorkItem(str(index), None, _read_prompt(value, index))
+
+
+def _read_prompt(value: Any, index: int) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(p, Mapping) for p in value):
+        return value
+    msg = (
+        f"item {index}: its prompt is a {type(value).__name__}; give a text, a list of chat "
+        'messages ({"role": …, "content": …}) or a list of content parts'
+    )
+    raise InvalidItemError(msg)

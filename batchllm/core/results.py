@@ -1,0 +1,334 @@
+"""What comes out: one result per item, and the batch as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from attrs import define, field, frozen
+
+from batchllm.core.contracts import Category
+from batchllm.core.errors import BatchFailures
+from batchllm.core.usage import TokenUsage, add_usage
+
+__all__ = [
+    "AttemptTiming",
+    "BatchResult",
+    "EndCause",
+    "Tally",
+    "Termination",
+    "Timing",
+    "WorkItemResult",
+]
+
+Out = TypeVar("Out")
+Ctx = TypeVar("Ctx")
+
+_NOT_RUN = frozenset({Category.STOPPED, Category.PARKED})
+
+
+@frozen
+class AttemptTiming:
+    """Seconds that one attempt spent on what.
+
+    Attributes:
+        admission_wait: Waiting for a permit: for room among the calls, or for the pace.
+        cooldown_wait: Waiting because the scope was cooling down.
+        execution: Being called.
+        backoff: Waiting after it, before the next attempt.
+    """
+
+    admission_wait: float = 0.0
+    cooldown_wait: float = 0.0
+    execution: float = 0.0
+    backoff: float = 0.0
+
+
+@frozen
+class Timing:
+    """Seconds that an item spent on what, per attempt and in sum."""
+
+    attempts: tuple[AttemptTiming, ...] = ()
+
+    @property
+    def admission_wait(self) -> float:
+        """Waiting for room among the calls, or for the pace."""
+        return sum(a.admission_wait for a in self.attempts)
+
+    @property
+    def cooldown_wait(self) -> float:
+        """Waiting because the scope was cooling down."""
+        return sum(a.cooldown_wait for a in self.attempts)
+
+    @property
+    def execution(self) -> float:
+        """Being called."""
+        return sum(a.execution for a in self.attempts)
+
+    @property
+    def backoff(self) -> float:
+        """Waiting between attempts."""
+        return sum(a.backoff for a in self.attempts)
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.admission_wait + self.cooldown_wait + self.execution + self.backoff
+
+
+_NO_TIMING = Timing()
+
+
+@frozen
+class WorkItemResult(Generic[Out, Ctx]):
+    """How one item ended. Every accepted item gets exactly one.
+
+    Attributes:
+        item_id: The item's id.
+        success: Whether ``output`` is its answer.
+        output: What the strategy returned.
+        error: What went wrong, as a sentence.
+        context: The item's own context.
+        token_usage: Tokens of all attempts, failed ones included; empty where unknown.
+        metadata: What the strategy returned beside output and usage, and notes of the run
+            (``notes``, such as a hook that raised).
+        exception: The exception object of the last attempt.
+        error_category: The kind of failure, a ``Category`` or a classifier's own word.
+        attempts: Attempts that were made; one that only met a rate limit counts as well.
+        timing: Where the time went.
+        cost: In US dollars; ``None`` where a price is unknown.
+        submission_index: The item's position in the input, from 0.
+        replayed: Whether it was taken from a journal and not called for.
+    """
+
+    item_id: str
+    success: bool
+    output: Out | None = None
+    error: str | None = None
+    context: Ctx | None = None
+    token_usage: TokenUsage = field(factory=TokenUsage)
+    metadata: Mapping[str, Any] | None = None
+    exception: BaseException | None = field(default=None, repr=False)
+    error_category: str | None = None
+    attempts: int = 0
+    timing: Timing = field(default=_NO_TIMING, repr=False)
+    cost: float | None = None
+    submission_index: int = -1
+    replayed: bool = False
+
+    @property
+    def skipped(self) -> bool:
+        """Whether a middleware left the item out."""
+        return self.error_category == Category.SKIPPED
+
+    @property
+    def not_run(self) -> bool:
+        """Whether the batch ended before the item had its turn, or its scope was parked."""
+        return self.error_category in _NOT_RUN
+
+
+class EndCause(StrEnum):
+    """Why a batch ended."""
+
+    DONE = "done"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    BATCH_TIMEOUT = "batch_timeout"
+    FAIL_FAST = "fail_fast"
+    PARKED = "parked"
+    SOURCE_FAILED = "source_failed"
+    PREPARE_FAILED = "prepare_failed"
+    CALLER_CANCELLED = "caller_cancelled"
+    READER_LEFT = "reader_left"
+    PROGRAM_ERROR = "program_error"
+
+
+@frozen
+class Termination:
+    """How a batch ended.
+
+    Attributes:
+        cause: Why.
+        reason: The same as a sentence, with what to do next where there is something to do.
+        item_id: The item that set it off, where one did.
+    """
+
+    cause: EndCause = EndCause.DONE
+    reason: str = "every item was processed"
+    item_id: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item of the source was processed."""
+        return self.cause is EndCause.DONE
+
+
+@define(eq=False)
+class Tally:
+    """Running sums over results, so that nothing ever counts over all of them again."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    not_run: int = 0
+    usage: TokenUsage = field(factory=TokenUsage)
+    cost: float | None = None
+
+    def add(self, result: WorkItemResult[Any, Any]) -> None:
+        """Count one more result."""
+        self.total += 1
+        if result.success:
+            self.succeeded += 1
+        elif result.skipped:
+            self.skipped += 1
+        elif result.not_run:
+            self.not_run += 1
+        else:
+            self.failed += 1
+        if result.token_usage:
+            sums = self.usage
+            for key, value in result.token_usage.items():
+                sums[key] = sums.get(key, 0) + value  # type: ignore[literal-required,operator]
+        if result.cost is not None:
+            self.cost = (self.cost or 0.0) + result.cost
+
+    @classmethod
+    def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
+        """The tally of *results*."""
+        tally = cls()
+        for result in results:
+            tally.add(result)
+        return tally
+
+    def copy(self) -> Tally:
+        """One that stays as this one is now."""
+        usage = add_usage(TokenUsage(), self.usage)
+        return Tally(
+            self.total,
+            self.succeeded,
+            self.failed,
+            self.skipped,
+            self.not_run,
+            TokenUsage() if usage is None else TokenUsage(**usage),
+            self.cost,
+        )
+
+
+@frozen
+class BatchResult(Generic[Out, Ctx]):
+    """The results of a batch, with its sums and how it ended.
+
+    Attributes:
+        results: In the order of completion.
+        termination: How it ended.
+        wall_time: Seconds from start to end.
+        warnings: What went wrong beside the items, such as a ``cleanup`` that raised.
+    """
+
+    results: Sequence[WorkItemResult[Out, Ctx]] = field(factory=list, repr=False)
+    tally: Tally = field(kw_only=True, repr=False)
+    termination: Termination = field(factory=Termination, kw_only=True)
+    wall_time: float = field(default=0.0, kw_only=True)
+    warnings: Sequence[str] = field(default=(), kw_only=True)
+    stats: Mapping[str, Any] = field(factory=dict, kw_only=True, repr=False)
+
+    @tally.default
+    def _count(self) -> Tally:
+        return Tally.of(self.results)
+
+    @property
+    def total_items(self) -> int:
+        """Items that have a result."""
+        return self.tally.total
+
+    @property
+    def succeeded(self) -> int:
+        """Items with an answer."""
+        return self.tally.succeeded
+
+    @property
+    def failed(self) -> int:
+        """Items that were tried and have no answer."""
+        return self.tally.failed
+
+    @property
+    def skipped(self) -> int:
+        """Items that a middleware left out."""
+        return self.tally.skipped
+
+    @property
+    def not_run(self) -> int:
+        """Items that were accepted and not tried to the end, since the batch ended before."""
+        return self.tally.not_run
+
+    @property
+    def total_input_tokens(self) -> int:
+        """Input tokens of all attempts, cached ones included."""
+        return self.tally.usage.get("input_tokens", 0)
+
+    @property
+    def total_output_tokens(self) -> int:
+        """Output tokens of all attempts, reasoning included."""
+        return self.tally.usage.get("output_tokens", 0)
+
+    @property
+    def total_cached_tokens(self) -> int:
+        """Input tokens that came from a provider's cache."""
+        return self.tally.usage.get("cached_input_tokens", 0)
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars; ``None`` where no price is known."""
+        return self.tally.cost
+
+    def cache_hit_rate(self) -> float:
+        """Cached input tokens, in per cent (0-100) of all input tokens."""
+        if not self.total_input_tokens:
+            return 0.0
+        return 100.0 * self.total_cached_tokens / self.total_input_tokens
+
+    def effective_input_tokens(self, cached_share: float = 0.1) -> int:
+        """Input tokens with cached ones counted at *cached_share* of their number."""
+        saved = self.total_cached_tokens * (1.0 - cached_share)
+        return round(self.total_input_tokens - saved)
+
+    @property
+    def successes(self) -> list[WorkItemResult[Out, Ctx]]:
+        """The results with an answer."""
+        return [r for r in self.results if r.success]
+
+    @property
+    def failures(self) -> list[WorkItemResult[Out, Ctx]]:
+        """The results without an answer, skipped and not-run ones included."""
+        return [r for r in self.results if not r.success]
+
+    @property
+    def outputs(self) -> list[Out | None]:
+        """One output per item in input order, ``None`` where there is no answer."""
+        return [r.output if r.success else None for r in self.in_input_order()]
+
+    def in_input_order(self) -> list[WorkItemResult[Out, Ctx]]:
+        """The results in the order of the input."""
+        return sorted(self.results, key=lambda r: r.submission_index)
+
+    def by_id(self) -> dict[str, WorkItemResult[Out, Ctx]]:
+        """The results by item id."""
+        return {r.item_id: r for r in self.results}
+
+    def raise_for_failures(self) -> None:
+        """Do nothing if every item has an answer.
+
+        Raises:
+            BatchFailures: Some have none; it names the first of them and holds all.
+        """
+        failures = self.failures
+        if not failures:
+            return
+        shown = "; ".join(f"{r.item_id}: {r.error}" for r in failures[:3])
+        more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
+        msg = f"{len(failures)} of {self.total_items} items have no answer: {shown}{more}"
+        error = BatchFailures(msg, failures)
+        error.partial = self
+        raise error from failures[0].exception

@@ -1,0 +1,140 @@
+"""What one item remembers from attempt to attempt, and its door to guarded calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final
+
+from batchllm.core.usage import TokenUsage, normalize_usage
+
+if TYPE_CHECKING:
+    from batchllm.core.contracts import LLMCallStrategy
+    from batchllm.core.hints import ServerHint
+
+__all__ = ["CallGuard", "Reply", "RetryState"]
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Reply(NamedTuple):
+    """What a strategy's ``execute`` gave: output, usage (``None`` is unknown) and metadata."""
+
+    output: Any
+    usage: TokenUsage | None
+    metadata: Mapping[str, Any] | None
+
+    @classmethod
+    def read(cls, value: object) -> Reply:
+        """Read what ``execute`` returned.
+
+        Raises:
+            TypeError: *value* is neither ``(output, usage)`` nor ``(output, usage, metadata)``.
+        """
+        if type(value) is cls:
+            return value
+        if isinstance(value, tuple):
+            parts: tuple[Any, ...] = value
+            if len(parts) == 2:
+                return cls(parts[0], normalize_usage(parts[1]), None)
+            if len(parts) == 3:
+                return cls(parts[0], normalize_usage(parts[1]), parts[2])
+        msg = (
+            f"execute() returned {type(value).__name__} where (output, usage) or "
+            "(output, usage, metadata) is expected; usage may be None when it is unknown"
+        )
+        raise TypeError(msg)
+
+
+class CallGuard(Protocol):
+    """The engine's side of a ``RetryState``."""
+
+    def progress(self) -> None:
+        """A piece of a streamed answer arrived."""
+
+    def observe(self, hint: ServerHint) -> None:
+        """A reply told something about limits."""
+
+    async def call(
+        self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
+    ) -> Reply:
+        """Make a guarded call of *inner*."""
+        ...
+
+
+@final
+class RetryState:
+    """One item's memory, seen by each of its attempts and by ``on_error``.
+
+    A dictionary with ``get``, ``set``, ``delete``, ``clear`` and ``in``. It is always true in a
+    boolean test, also when it is empty. Within a batch it is the item's door to guarded calls
+    (:meth:`call`), too; one that is made by hand calls strategies directly, for unit tests.
+    """
+
+    __slots__ = ("_guard", "_values")
+
+    def __init__(
+        self, values: dict[str, Any] | None = None, *, _guard: CallGuard | None = None
+    ) -> None:
+        self._values: dict[str, Any] = {} if values is None else values
+        self._guard = _guard
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The stored object itself (not a copy), or *default*."""
+        return self._values.get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        """Store *value* under *key*."""
+        self._values[key] = value
+
+    def delete(self, key: str) -> None:
+        """Forget *key*; one that is not there is no error."""
+        self._values.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __repr__(self) -> str:
+        return f"RetryState({sorted(self._values)})"
+
+    def progress(self) -> None:
+        """Mark the start of a streamed request, and then each chunk of its answer.
+
+        From the first mark on, ``stall_timeout`` bounds the time to the next one: the time to
+        the first token, and each gap between tokens.
+        """
+        if self._guard is not None:
+            self._guard.progress()
+
+    def observe(self, hint: ServerHint) -> None:
+        """Pass on what a successful reply told about limits, such as its rate-limit headers."""
+        if self._guard is not None:
+            self._guard.observe(hint)
+
+    async def call(
+        self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
+    ) -> Reply:
+        """Call another strategy, admitted, timed and billed in its own quota scope.
+
+        For composites (``quota_scope = None``), which make no calls of their own.
+
+        Args:
+            inner: The strategy to call. One of the composite's ``parts``, so that the run
+                prepares it and cleans it up.
+            prompt: Its prompt.
+            attempt: Passed on to it, from 1.
+            timeout: Seconds for this call; what the item has left bounds it, too.
+
+        Returns:
+            What *inner* returned, usage read and metadata ``None`` where there was none.
+
+        Raises:
+            Exception: Whatever *inner* raised; ``FrameworkTimeoutError`` when time was up.
+        """
+        if self._guard is not None:
+            return await self._guard.call(inner, prompt, attempt, timeout)
+        return Reply.read(await inner.execute(prompt, attempt, timeout, self))

@@ -1,0 +1,142 @@
+"""Token counts of a call: one shape for every provider, known zero apart from unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, cast
+
+__all__ = ["TokenUsage", "add_usage", "normalize_usage"]
+
+
+class TokenUsage(TypedDict, total=False):
+    """Tokens of one call or of many.
+
+    ``input_tokens`` includes what was read from or written to a cache, ``output_tokens``
+    includes reasoning. A key that is absent is unknown, which is not the same as 0.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+
+
+_KEYS = tuple(TokenUsage.__annotations__)
+
+# Where providers' SDKs and frameworks keep the same number; dots lead into nested objects.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "input_tokens": ("input_tokens", "prompt_tokens", "request_tokens", "prompt_token_count"),
+    "output_tokens": (
+        "output_tokens",
+        "completion_tokens",
+        "response_tokens",
+        "candidates_token_count",
+    ),
+    "total_tokens": ("total_tokens", "total_token_count"),
+    "cached_input_tokens": (
+        "cached_input_tokens",
+        "cache_read_tokens",
+        "cache_read_input_tokens",
+        "cached_content_token_count",
+        "prompt_tokens_details.cached_tokens",
+        "input_tokens_details.cached_tokens",
+        "prompt_cache_hit_tokens",
+    ),
+    "cache_write_tokens": (
+        "cache_write_tokens",
+        "cache_creation_input_tokens",
+        "prompt_tokens_details.cache_write_tokens",
+        "input_tokens_details.cache_write_tokens",
+    ),
+    "reasoning_tokens": (
+        "reasoning_tokens",
+        "thoughts_token_count",
+        "completion_tokens_details.reasoning_tokens",
+        "output_tokens_details.reasoning_tokens",
+        "output_tokens_details.thinking_tokens",
+    ),
+}
+
+
+def normalize_usage(usage: object) -> TokenUsage | None:
+    """Read *usage* as a ``TokenUsage``.
+
+    Args:
+        usage: A mapping, a provider's usage object (attributes such as ``prompt_tokens``),
+            or ``None`` for unknown.
+
+    Returns:
+        The counts that were found, with a missing total filled in as the sum of input and
+        output; ``None`` where nothing is known.
+    """
+    if usage is None:
+        return None
+    if type(usage) is dict and "total_tokens" in usage and usage.keys() <= _KEY_SET:
+        return cast("TokenUsage", usage)
+    found = _read(usage)
+    if not found:
+        return None
+    _settle_provider_quirks(usage, found)
+    if "total_tokens" not in found and ("input_tokens" in found or "output_tokens" in found):
+        found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
+    return cast("TokenUsage", found)
+
+
+_KEY_SET = frozenset(_KEYS)
+
+
+def _read(usage: object) -> dict[str, int]:
+    look = _reader(usage)
+    found: dict[str, int] = {}
+    for key, names in _NAMES.items():
+        for name in names:
+            value = look(name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+                found[key] = int(value)
+                break
+    return found
+
+
+def _reader(usage: object) -> Callable[[str], object]:
+    def look(path: str) -> object:
+        value: Any = usage
+        for part in path.split("."):
+            value = (
+                cast("Mapping[str, Any]", value).get(part)
+                if isinstance(value, Mapping)
+                else getattr(value, part, None)
+            )
+            if value is None:
+                return None
+        return value
+
+    return look
+
+
+def _settle_provider_quirks(usage: object, found: dict[str, int]) -> None:
+    look = _reader(usage)
+    if look("cache_read_input_tokens") is not None or look("cache_creation_input_tokens"):
+        # Anthropic counts cache reads and writes beside input_tokens, everyone else within.
+        extra = found.get("cached_input_tokens", 0) + found.get("cache_write_tokens", 0)
+        found["input_tokens"] = found.get("input_tokens", 0) + extra
+        found.pop("total_tokens", None)
+    if look("candidates_token_count") is not None:
+        # Gemini counts thoughts beside the candidates and tool prompts beside the prompt.
+        found["output_tokens"] = found.get("output_tokens", 0) + found.get("reasoning_tokens", 0)
+        tool_prompt = look("tool_use_prompt_token_count")
+        if isinstance(tool_prompt, int):
+            found["input_tokens"] = found.get("input_tokens", 0) + tool_prompt
+
+
+def add_usage(left: TokenUsage | None, right: TokenUsage | None) -> TokenUsage | None:
+    """The sum of two usages; what only one of them knows is taken from that one."""
+    if left is None:
+        return right
+    if right is None:
+        return left
+    total = dict(left)
+    for key, value in right.items():
+        total[key] = cast("int", total.get(key, 0)) + cast("int", value)
+    return cast("TokenUsage", total)

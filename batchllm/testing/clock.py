@@ -1,4 +1,4 @@
-"""Virtual time for both backends: a sleep of an hour takes no time and ends exactly an hour later."""
+"""Virtual time on both backends: an hour's sleep takes no time and ends an hour later exactly."""
 
 import asyncio
 import selectors
@@ -31,17 +31,15 @@ def virtual_time(backend: Backend) -> dict[str, Any]:
     Raises:
         ValueError: `backend` is neither.
     """
-    match backend:
-        case "asyncio":
-            return {"loop_factory": _VirtualTimeLoop}
-        case "trio":
-            return {"clock": trio.testing.MockClock(autojump_threshold=0)}
-        case _:
-            raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
+    if backend == "asyncio":
+        return {"loop_factory": _VirtualTimeLoop}
+    if backend == "trio":
+        return {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
 
 
 def virtual_run(
-    main: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts], backend: Backend = "asyncio"
+    main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts, backend: Backend = "asyncio"
 ) -> T:
     """Run ``main(*args)`` to its end in virtual time and return its value.
 

@@ -1,0 +1,54 @@
+"""A provider that answers from a seed, for tests, demonstrations and benchmarks.
+
+`Simulator` decides and renders without I/O; `SimulatorTransport` lets any httpx client talk to it
+in virtual time, `serve` over loopback HTTP. It shares no code with the providers of batchllm, so
+that each is a test of the other.
+"""
+
+from batchllm.simulator.admission import (
+    AdmissionModel,
+    ConcurrencyCap,
+    FixedWindow,
+    ServiceQueue,
+    SlidingLog,
+    TokenBucket,
+)
+from batchllm.simulator.distributions import Distribution, Fixed, LogNormal, Uniform
+from batchllm.simulator.faults import FAULT_NAMES, TRANSIENT_MIX, FaultPlan
+from batchllm.simulator.inprocess import SimulatorTransport
+from batchllm.simulator.log import LogEntry, SimulatorLog
+from batchllm.simulator.scenarios import PROFILES, SCENARIOS, Scenario, parse_scenario, scenario
+from batchllm.simulator.server import SimulatorServer, run_server, serve
+from batchllm.simulator.simulator import Exchange, Simulator
+from batchllm.simulator.wires import Reply, WireRequest
+
+__all__ = [
+    "FAULT_NAMES",
+    "PROFILES",
+    "SCENARIOS",
+    "TRANSIENT_MIX",
+    "AdmissionModel",
+    "ConcurrencyCap",
+    "Distribution",
+    "Exchange",
+    "FaultPlan",
+    "Fixed",
+    "FixedWindow",
+    "LogEntry",
+    "LogNormal",
+    "Reply",
+    "Scenario",
+    "ServiceQueue",
+    "Simulator",
+    "SimulatorLog",
+    "SimulatorServer",
+    "SimulatorTransport",
+    "SlidingLog",
+    "TokenBucket",
+    "Uniform",
+    "WireRequest",
+    "parse_scenario",
+    "run_server",
+    "scenario",
+    "serve",
+]

@@ -1,0 +1,117 @@
+"""The simulator behind httpx's transport interface, without sockets: for virtual time."""
+
+import math
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+from attrs import define, field
+
+from batchllm.simulator.simulator import Exchange, Simulator
+from batchllm.simulator.wires import Chunk, Ending, WireRequest
+
+
+class SimulatorTransport(httpx.AsyncBaseTransport):
+    """Hands every request to `simulator` and plays the reply.
+
+    Delays are `anyio.sleep`, so that virtual time jumps over them. Lost connections are httpx's
+    `ConnectError`, `RemoteProtocolError` and `ReadError`; a request's read timeout is kept, and
+    a reply that stalls waits for ever where there is none.
+    """
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Play one request up to the head of its reply."""
+        body = await request.aread()
+        exchange = self.simulator.handle(
+            WireRequest(
+                method=request.method,
+                target=request.url.raw_path.decode("ascii"),
+                headers={name.lower(): value for name, value in request.headers.items()},
+                body=body,
+            )
+        )
+        patience = _patience(request)
+        try:
+            await _play_head(exchange, request, patience)
+        except BaseException as error:
+            exchange.finish(aborted=not _is_on_purpose(error))
+            raise
+        reply = exchange.reply
+        return httpx.Response(
+            reply.status,
+            headers=list(reply.headers),
+            stream=_ReplyStream(exchange, request, patience),
+            request=request,
+        )
+
+
+@define(eq=False)
+class _ReplyStream(httpx.AsyncByteStream):
+    _exchange: Exchange
+    _request: httpx.Request
+    _patience: float
+    _ended: bool = field(init=False, default=False)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._exchange.reply.chunks:
+            await self._wait(chunk)
+            yield chunk.data
+        match self._exchange.reply.ending:
+            case Ending.STALL:
+                await self._stall()
+            case Ending.DISCONNECT:
+                self._finish()
+                raise httpx.ReadError("connection reset by the simulator", request=self._request)
+            case Ending.COMPLETE:
+                self._finish()
+
+    async def aclose(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._exchange.finish(aborted=True)
+
+    async def _wait(self, chunk: Chunk) -> None:
+        if chunk.delay:
+            await _sleep(chunk.delay, self._request, self._patience)
+
+    async def _stall(self) -> None:
+        await _sleep(math.inf, self._request, self._patience)
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._exchange.finish()
+
+
+async def _play_head(exchange: Exchange, request: httpx.Request, patience: float) -> None:
+    reply = exchange.reply
+    if not reply.connects:
+        await anyio.lowlevel.checkpoint()
+        raise httpx.ConnectError("connection refused by the simulator", request=request)
+    await _sleep(reply.head_delay, request, patience)
+    if not reply.sends_head:
+        if reply.ending is Ending.STALL:
+            await _sleep(math.inf, request, patience)
+        raise httpx.RemoteProtocolError(
+            "the simulator disconnected without sending a response", request=request
+        )
+
+
+async def _sleep(seconds: float, request: httpx.Request, patience: float) -> None:
+    if seconds <= patience:
+        await anyio.sleep(seconds)
+        return
+    await anyio.sleep(patience)
+    raise httpx.ReadTimeout(f"nothing received for {patience:g} s", request=request)
+
+
+def _patience(request: httpx.Request) -> float:
+    timeouts = request.extensions.get("timeout") or {}
+    read = timeouts.get("read")
+    return math.inf if read is None else float(read)
+
+
+def _is_on_purpose(error: BaseException) -> bool:
+    return isinstance(error, httpx.ConnectError | httpx.RemoteProtocolError)

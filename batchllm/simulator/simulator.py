@@ -1,0 +1,205 @@
+"""The simulated provider without its doors: a request in, a reply on a schedule out, no I/O."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from attrs import define, field
+
+from batchllm.simulator.behaviour import Behaviour, Decision
+from batchllm.simulator.log import LogEntry, Outcome, SimulatorLog, leading_text, prompt_digest
+from batchllm.simulator.rendering import Exhibit, invalid_reply, render, whole
+from batchllm.simulator.scenarios import Scenario, parse_scenario
+from batchllm.simulator.wires import (
+    Call,
+    Context,
+    Problem,
+    Reply,
+    Wire,
+    WireProblem,
+    WireRequest,
+    all_wires,
+)
+
+_DAY_ONE = 1_767_225_600.0
+"""The first of January 2026, at which the wall clock of a simulator starts unless it is given one."""
+
+_BROKEN_BY = frozenset(
+    {
+        "502-html",
+        "200-html",
+        "connect",
+        "disconnect",
+        "disconnect-body",
+        "empty-body",
+        "error-200",
+        "malformed-body",
+        "no-terminal",
+        "redirect",
+        "stall",
+        "stall-body",
+        "stall-head",
+        "stream-error",
+    }
+)
+
+
+@define(eq=False)
+class Exchange:
+    """One request and its reply; whoever plays the reply calls `finish` exactly once."""
+
+    reply: Reply
+    _simulator: "Simulator"
+    _entry: LogEntry | None = None
+    _decision: Decision | None = None
+
+    def finish(self, *, aborted: bool = False) -> None:
+        """Tell that the reply has been played, or that the client left before its end."""
+        if self._entry is not None:
+            self._simulator._finish(self._entry, self._decision, aborted=aborted)
+            self._entry = None
+
+
+@define(eq=False)
+class Simulator:
+    """A provider that answers from a seed.
+
+    Args:
+        scenario: What it is like; a text is read by `parse_scenario`.
+        seed: Answers, latencies and faults follow from it, the request and the attempt.
+        clock: Seconds, from anywhere; quotas and the log go by it.
+        wall_clock: Seconds since 1970 for dates on the wire. Unless given, it starts at the
+            first of January 2026 and follows `clock`.
+        log: Where requests are recorded; a new one in memory unless given.
+    """
+
+    scenario: Scenario = field(
+        factory=Scenario,
+        converter=lambda given: parse_scenario(given) if isinstance(given, str) else given,
+    )
+    seed: int = field(default=0, kw_only=True)
+    clock: Callable[[], float] = field(default=anyio.current_time, kw_only=True)
+    wall_clock: Callable[[], float] | None = field(default=None, kw_only=True)
+    log: SimulatorLog = field(factory=SimulatorLog, kw_only=True)
+    _behaviour: Behaviour = field(init=False)
+    _wires: tuple[Wire, ...] = field(init=False, factory=all_wires)
+    _started: float | None = field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._behaviour = Behaviour(self.scenario, self.seed)
+
+    def handle(self, request: WireRequest) -> Exchange:
+        """Decide on a request that arrives now."""
+        now = self.clock()
+        if self._started is None:
+            self._started = now
+        if request.path.startswith("/__sim/"):
+            return Exchange(self._about_itself(request), self)
+        entry = self.log.open(
+            method=request.method,
+            path=request.path,
+            arrived=now,
+            client_id=request.headers.get("x-client-request-id"),
+        )
+        wire = next((wire for wire in self._wires if wire.matches(request)), None)
+        if wire is None:
+            return self._refuse(entry, self._wires[0], _no_such_path(request))
+        try:
+            call = wire.parse(request)
+        except WireProblem as error:
+            return self._refuse(entry, wire, error.problem)
+        return self._answer(entry, wire, call, _key_of(request), now)
+
+    def stats(self) -> dict[str, Any]:
+        """The log's summary with what else the simulator knows, as plain JSON values."""
+        return {"scenario": self.scenario.name, "seed": self.seed, **self.log.summary()}
+
+    def _answer(self, entry: LogEntry, wire: Wire, call: Call, key: str, now: float) -> Exchange:
+        entry.attempt = self._behaviour.attempt(call.digest)
+        try:
+            decision = self._behaviour.decide(
+                call, key=key, number=entry.number, attempt=entry.attempt, now=now
+            )
+        except ValueError as error:
+            problem = Problem(status=400, kind="invalid_request", message=str(error))
+            return self._refuse(entry, wire, problem)
+        reply = render(Exhibit(wire, call, decision, self._context(entry, decision)))
+        _describe(entry, call, decision, reply)
+        return Exchange(reply, self, entry, decision)
+
+    def _refuse(self, entry: LogEntry, wire: Wire, problem: Problem) -> Exchange:
+        entry.status = problem.status
+        reply = invalid_reply(wire, problem, self._context(entry, Decision()))
+        return Exchange(reply, self, entry)
+
+    def _context(self, entry: LogEntry, decision: Decision) -> Context:
+        return Context(
+            request_id=entry.request_id,
+            now=self._wall_time(entry.arrived),
+            profile=self.scenario.profile,
+            limits=decision.limits,
+            retry_after=decision.retry_after,
+            latency=decision.latency,
+        )
+
+    def _wall_time(self, now: float) -> float:
+        if self.wall_clock is not None:
+            return self.wall_clock()
+        return _DAY_ONE + now - (now if self._started is None else self._started)
+
+    def _finish(self, entry: LogEntry, decision: Decision | None, *, aborted: bool) -> None:
+        now = self.clock()
+        if decision is not None:
+            self._behaviour.settle(decision, now)
+        if aborted:
+            entry.outcome = "aborted"
+        self.log.close(entry, now)
+
+    def _about_itself(self, request: WireRequest) -> Reply:
+        if request.path == "/__sim/log":
+            return whole(200, self.log.to_jsonl().encode(), kind="application/x-ndjson")
+        if request.path == "/__sim/stats":
+            return whole(200, json.dumps(self.stats()).encode())
+        return whole(404, b'{"error":"known are /__sim/log and /__sim/stats"}')
+
+
+def _describe(entry: LogEntry, call: Call, decision: Decision, reply: Reply) -> None:
+    entry.model = call.model
+    entry.stream = call.stream
+    entry.digest = call.digest
+    entry.prompt_digest = prompt_digest(call.headline)
+    entry.prompt = leading_text(call.headline)
+    entry.status = reply.status if reply.sends_head else 0
+    entry.fault = "+".join(fault.name for fault in decision.faults) or None
+    entry.outcome = _outcome(decision)
+    if decision.answer is not None:
+        entry.input_tokens = decision.answer.input_tokens
+        entry.output_tokens = decision.answer.output_tokens
+        entry.cached_tokens = decision.answer.cached_tokens
+
+
+def _outcome(decision: Decision) -> Outcome:
+    if decision.refused:
+        return "refused"
+    if decision.problem is not None:
+        return "fault" if decision.faults else "invalid"
+    broken = any(fault.name in _BROKEN_BY for fault in decision.faults)
+    return "fault" if broken else "ok"
+
+
+def _key_of(request: WireRequest) -> str:
+    headers = request.headers
+    bearer = headers.get("authorization", "").removeprefix("Bearer ")
+    return (
+        bearer
+        or headers.get("api-key")
+        or headers.get("x-api-key")
+        or headers.get("x-goog-api-key")
+        or ""
+    )
+
+
+def _no_such_path(request: WireRequest) -> Problem:
+    message = f"Unknown request URL: {request.method} {request.path}."
+    return Problem(status=404, kind="not_found", message=message)

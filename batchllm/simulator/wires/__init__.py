@@ -1,0 +1,94 @@
+"""The formats of providers, each as bytes in and bytes out; nothing here decides anything."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from batchllm.simulator.wires.chat import ChatWire
+from batchllm.simulator.wires.durations import go_duration, http_date, protobuf_duration, timestamp
+from batchllm.simulator.wires.embeddings import EmbeddingsWire
+from batchllm.simulator.wires.exchange import (
+    Answer,
+    Call,
+    Chunk,
+    Context,
+    Ending,
+    Headers,
+    LimitState,
+    Prefix,
+    Problem,
+    ProblemKind,
+    Reply,
+    StreamEvent,
+    WireProblem,
+    WireRequest,
+)
+from batchllm.simulator.wires.parsing import count_tokens
+from batchllm.simulator.wires.sse import EVENT_STREAM, Framing, comment, frame
+
+
+class Wire(Protocol):
+    """One provider's format: requests to calls, answers and problems to bytes."""
+
+    name: str
+
+    def matches(self, request: WireRequest) -> bool:
+        """Whether the request is for this wire."""
+        ...
+
+    def parse(self, request: WireRequest) -> Call:
+        """Read a request; raises `WireProblem` where it is not valid."""
+        ...
+
+    def body(self, call: Call, answer: Answer, context: Context) -> bytes:
+        """The whole answer as one document."""
+        ...
+
+    def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
+        """The answer as a stream."""
+        ...
+
+    def stream_type(self, call: Call) -> str:
+        """The content type of a stream."""
+        ...
+
+    def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
+        """The body of an error; `call` is None where the request could not be read."""
+        ...
+
+    def headers(self, context: Context) -> Headers:
+        """The headers beside those of HTTP itself."""
+        ...
+
+
+def all_wires() -> tuple[Wire, ...]:
+    """Every wire, in the order in which a request is offered to them."""
+    return (ChatWire(), EmbeddingsWire())
+
+
+__all__ = [
+    "EVENT_STREAM",
+    "Answer",
+    "Call",
+    "Chunk",
+    "Context",
+    "Ending",
+    "Framing",
+    "Headers",
+    "LimitState",
+    "Prefix",
+    "Problem",
+    "ProblemKind",
+    "Reply",
+    "StreamEvent",
+    "Wire",
+    "WireProblem",
+    "WireRequest",
+    "all_wires",
+    "comment",
+    "count_tokens",
+    "frame",
+    "go_duration",
+    "http_date",
+    "protobuf_duration",
+    "timestamp",
+]

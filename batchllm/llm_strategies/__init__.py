@@ -1,0 +1,22 @@
+"""Strategies that are ready to use, and ``llm`` to get one by name."""
+
+from batchllm.llm_strategies.accept import as_strategy
+from batchllm.llm_strategies.callables import (
+    CallableStrategy,
+    ThreadRunner,
+    from_callable,
+    run_in_thread,
+)
+from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.registry import llm, providers
+
+__all__ = [
+    "CallableStrategy",
+    "ModelStrategy",
+    "ThreadRunner",
+    "as_strategy",
+    "from_callable",
+    "llm",
+    "providers",
+    "run_in_thread",
+]

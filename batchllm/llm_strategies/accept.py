@@ -1,0 +1,41 @@
+"""Everything that may stand where a strategy is expected."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from batchllm.core import LLMCallStrategy, LLMModel, StrategyError
+from batchllm.llm_strategies.callables import CallableStrategy
+from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.registry import llm
+
+__all__ = ["as_strategy"]
+
+
+def as_strategy(value: object) -> LLMCallStrategy[Any]:
+    """The strategy that *value* stands for.
+
+    Args:
+        value: A strategy, a name such as ``"openai:gpt-5-mini"``, an ``LLMModel``, or a function
+            from prompt to answer.
+
+    Raises:
+        StrategyError: It is none of these.
+        ConfigError: It is a name that cannot be followed.
+    """
+    if isinstance(value, LLMCallStrategy):
+        return cast("LLMCallStrategy[Any]", value)
+    if isinstance(value, str):
+        return llm(value)
+    if isinstance(value, type):
+        msg = f"the strategy is the class {value.__name__}; give an instance of it"
+        raise StrategyError(msg)
+    if isinstance(value, LLMModel):
+        return ModelStrategy(value)
+    if callable(value):
+        return CallableStrategy(value)
+    msg = (
+        f"the strategy is a {type(value).__name__}; give an LLMCallStrategy, a name such as "
+        "'openai:gpt-5-mini', an LLMModel, or a function from prompt to answer"
+    )
+    raise StrategyError(msg)

@@ -1,0 +1,161 @@
+"""Any function as a strategy: an async one as it is, a sync one in a thread."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol, cast
+
+import anyio
+import anyio.to_thread
+
+from batchllm.core import LLMCallStrategy, RetryState, StrategyError, TokenUsage, normalize_usage
+
+__all__ = ["CallableStrategy", "ThreadRunner", "from_callable", "run_in_thread"]
+
+_SHAPES: Final = (
+    "fn(prompt), with parameters named attempt, timeout and state where it wants them; any "
+    "other needs a default"
+)
+_OFFERED: Final = ("attempt", "timeout", "state")
+_USAGE_KEYS: Final = frozenset(TokenUsage.__annotations__)
+
+
+class ThreadRunner(Protocol):
+    """Calls a blocking function off the event loop."""
+
+    async def __call__(self, function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
+        """Return what *function* returns."""
+        ...
+
+
+async def run_in_thread(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
+    """Call *function* in a worker thread; a cancelled call leaves the thread to end by itself."""
+    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
+
+
+class CallableStrategy(LLMCallStrategy[Any]):
+    """Calls a function for each attempt.
+
+    Args:
+        function: ``fn(prompt)``, async or sync. Parameters named ``attempt``, ``timeout`` and
+            ``state`` are filled in. It returns the output, or ``(output, usage)``, or
+            ``(output, usage, metadata)`` with usage as a mapping, a provider's usage object or
+            ``None``; another tuple is an output.
+        threads: The most threads at once for a sync function.
+        run_sync: Calls a sync function; tests in virtual time give one that calls it in place.
+
+    Raises:
+        StrategyError: *function* cannot be called so.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        threads: int = 40,
+        run_sync: ThreadRunner = run_in_thread,
+    ) -> None:
+        self.function = function
+        self.threads = threads
+        self._run_sync = run_sync
+        self._is_async = _is_async(function)
+        self._wanted = _wanted_parameters(function)
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    def __repr__(self) -> str:
+        return f"from_callable({_name(self.function)})"
+
+    async def prepare(self) -> None:
+        """Start with a fresh count of threads; a limiter belongs to one event loop."""
+        self._limiter = None
+
+    async def execute(  # type: ignore[override]
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> tuple[Any, TokenUsage | None, Mapping[str, Any] | None]:
+        """Call the function once.
+
+        Raises:
+            Exception: What the function raised.
+        """
+        offered = {"attempt": attempt, "timeout": timeout, "state": state}
+        call = partial(self.function, prompt, **{name: offered[name] for name in self._wanted})
+        if self._is_async:
+            result = await call()
+        else:
+            if self._limiter is None:
+                self._limiter = anyio.CapacityLimiter(self.threads)
+            result = await self._run_sync(call, limiter=self._limiter)
+            if inspect.isawaitable(result):  # a lambda round an async function
+                result = await cast("Awaitable[Any]", result)
+        return _read_result(result)
+
+    def identity(self) -> Mapping[str, Any]:
+        """The function's name."""
+        return {"class": "from_callable", "function": _name(self.function)}
+
+
+def from_callable(function: Callable[..., Any], *, threads: int = 40) -> CallableStrategy:
+    """Make a strategy of a function; see ``CallableStrategy``.
+
+    Example:
+        >>> async def answer(prompt: str) -> str:
+        ...     return prompt.upper()
+        >>> from_callable(answer)
+        from_callable(answer)
+    """
+    return CallableStrategy(function, threads=threads)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - of an object, not whether
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    inner = function.func if isinstance(function, partial) else function
+    return getattr(inner, "__qualname__", type(inner).__qualname__)
+
+
+def _wanted_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    if not callable(function):
+        msg = f"a {type(function).__name__} is no function; give {_SHAPES}"
+        raise StrategyError(msg)
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C do not tell theirs
+        return ()
+    by_name = {
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    wanted = tuple(name for name in _OFFERED if name in by_name)
+    try:
+        signature.bind(None, **dict.fromkeys(wanted))
+    except TypeError as error:
+        msg = (
+            f"{_name(function)}{signature} cannot be called as a strategy ({error}); give {_SHAPES}"
+        )
+        raise StrategyError(msg) from error
+    return wanted
+
+
+def _read_result(result: Any) -> tuple[Any, TokenUsage | None, Mapping[str, Any] | None]:
+    if type(result) is not tuple:
+        return result, None, None
+    parts = cast("tuple[Any, ...]", result)
+    if len(parts) not in (2, 3) or not _is_usage(parts[1]):
+        return result, None, None
+    metadata = parts[2] if len(parts) == 3 else None
+    if metadata is not None and not isinstance(metadata, Mapping):
+        return result, None, None
+    return parts[0], normalize_usage(parts[1]), metadata
+
+
+def _is_usage(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        keys = cast("Mapping[Any, Any]", value).keys()
+        return keys <= _USAGE_KEYS or normalize_usage(cast("object", value)) is not None
+    return value is None or normalize_usage(value) is not None

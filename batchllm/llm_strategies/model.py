@@ -1,0 +1,168 @@
+"""The strategy that asks one model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, cast, overload
+
+from batchllm.core import (
+    CallCost,
+    ErrorClassifier,
+    LLMCallStrategy,
+    LLMModel,
+    LLMResponse,
+    QuotaScope,
+    RetryState,
+    StrategyError,
+    TokenTrackingError,
+    TokenUsage,
+)
+
+__all__ = ["ModelStrategy"]
+
+T = TypeVar("T")
+
+
+def _text(response: LLMResponse) -> str:
+    return response.text
+
+
+class ModelStrategy(LLMCallStrategy[T], Generic[T]):
+    """Asks *model* and parses what it says.
+
+    Args:
+        model: Any ``LLMModel``. ``prepare`` and ``cleanup`` are called where it has them.
+        response_parser: Makes the output of an ``LLMResponse``; by default its text. What it
+            raises fails the attempt, and the tokens are counted all the same.
+        temperature: ``None`` leaves it to the model.
+        system: The system instruction.
+        config: Settings for the model's provider.
+        error_classifier: Says what the provider's errors mean; ``None`` for the run's.
+
+    Raises:
+        StrategyError: *model* has no ``generate``.
+    """
+
+    @overload
+    def __init__(
+        self: ModelStrategy[str],
+        model: LLMModel,
+        *,
+        temperature: float | None = 0.0,
+        system: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        model: LLMModel,
+        response_parser: Callable[[LLMResponse], T],
+        *,
+        temperature: float | None = 0.0,
+        system: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        model: LLMModel,
+        response_parser: Callable[[LLMResponse], Any] | None = None,
+        *,
+        temperature: float | None = 0.0,
+        system: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+    ) -> None:
+        generate = getattr(model, "generate", None)
+        if not callable(generate):
+            msg = (
+                f"the model is a {type(model).__name__}, which has no generate(); give an "
+                "LLMModel, or a name such as llm('openai:gpt-5-mini')"
+            )
+            raise StrategyError(msg)
+        self.model = model
+        self.response_parser = response_parser or _text
+        self.temperature = temperature
+        self.system = system
+        self.config = config
+        self.error_classifier = error_classifier
+        self.quota_scope = getattr(model, "quota_scope", None) or QuotaScope()
+        self._generate: Callable[..., Any] = generate
+        self._accepts_progress = _accepts(generate, "progress")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    async def prepare(self) -> None:
+        """Prepare the model, where it is managed."""
+        await _call_if_there(self.model, "prepare")
+
+    async def cleanup(self) -> None:
+        """Clean the model up, where it is managed."""
+        await _call_if_there(self.model, "cleanup")
+
+    async def execute(  # type: ignore[override]
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
+        """Ask the model once.
+
+        Raises:
+            Exception: What the model or the parser raised.
+        """
+        settings: dict[str, Any] = {"system_instruction": self.system, "config": self.config}
+        if self.temperature is not None:
+            settings["temperature"] = self.temperature
+        if self._accepts_progress and state is not None:
+            settings["progress"] = state.progress
+        response: LLMResponse = await self._generate(prompt, **settings)
+        if state is not None and response.hint is not None:
+            state.observe(response.hint)
+        usage = response.token_usage or None
+        return self._parse(response, usage), usage, response.metadata
+
+    def _parse(self, response: LLMResponse, usage: TokenUsage | None) -> T:
+        try:
+            return cast("T", self.response_parser(response))
+        except Exception as error:
+            try:
+                error._failed_token_usage = usage  # type: ignore[attr-defined]
+            except AttributeError:
+                msg = f"{type(error).__name__}: {error}"
+                raise TokenTrackingError(msg, token_usage=usage) from error
+            raise
+
+    def estimate(self, prompt: Any) -> CallCost | None:
+        """The model's own estimate, where it makes one."""
+        estimate = getattr(self.model, "estimate", None)
+        return estimate(prompt) if callable(estimate) else None
+
+    def identity(self) -> Mapping[str, Any]:
+        """The model's identity with the settings that change its answers."""
+        of_model = getattr(self.model, "identity", None)
+        model = of_model() if callable(of_model) else {"class": type(self.model).__qualname__}
+        return {
+            **super().identity(),
+            "model": model,
+            "parser": getattr(self.response_parser, "__qualname__", ""),
+            "config": dict(self.config or {}),
+        }
+
+
+def _accepts(function: Callable[..., Any], name: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return name in parameters
+
+
+async def _call_if_there(model: object, name: str) -> None:
+    hook = getattr(model, name, None)
+    if hook is not None:
+        result = hook()
+        if inspect.isawaitable(result):
+            await result

@@ -1,0 +1,188 @@
+"""``llm("provider:model")``: names to strategies. The only reader of environment variables."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+
+from batchllm.core import ConfigError
+from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.proxies import proxy_for
+from batchllm.providers import PROFILES, ChatModel, ChatProfile
+from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
+from batchllm.transport import AsyncClient, AsyncTransport, Secret
+
+__all__ = ["ModelRequest", "llm", "providers"]
+
+
+@frozen(kw_only=True)
+class ModelRequest:
+    """What ``llm`` was asked for."""
+
+    provider: str
+    model: str
+    system: str | None
+    parameters: Mapping[str, Any]
+    extra: Mapping[str, Any]
+    base_url: str | None
+    api_key: Secret | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    http: AsyncTransport | AsyncClient | None
+    stream: bool
+
+
+def llm(
+    name: str,
+    *,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    base_url: str | None = None,
+    api_key: str | Secret | None = None,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    http: AsyncTransport | AsyncClient | None = None,
+    stream: bool = False,
+    **parameters: Any,
+) -> ModelStrategy[str]:
+    """The strategy for a model, by name.
+
+    Args:
+        name: ``"provider:model"``, such as ``"openai:gpt-5-mini"``, ``"ollama:llama3.2"`` or
+            ``"sim:default"``, the embedded simulator, which needs no key and no network.
+        system: The system instruction.
+        temperature: ``None`` leaves it to the provider.
+        max_tokens: The most tokens of an answer.
+        base_url: The server's address. By default ``<PROVIDER>_BASE_URL`` from the environment,
+            else the provider's own.
+        api_key: By default ``<PROVIDER>_API_KEY`` from the environment.
+        headers: Sent with every request.
+        extra: Put into every request unchecked.
+        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        stream: Whether to ask for answers chunk by chunk, so that ``stall_timeout`` notices a
+            stall.
+        parameters: More of the provider's parameters, such as ``seed=7`` or ``stop=["END"]``.
+
+    Raises:
+        ConfigError: The provider or a parameter is unknown, or a key or address is missing.
+
+    Example:
+        >>> llm("sim:default")
+        ModelStrategy(ChatModel('default', sim, 'http://simulator/v1'))
+    """
+    provider, colon, model = name.partition(":")
+    builder = _BUILDERS.get(provider)
+    if builder is None or not model:
+        raise ConfigError(_wrong_name(name, provider, bool(colon)))
+    given = {"temperature": temperature, "max_tokens": max_tokens, **parameters}
+    request = ModelRequest(
+        provider=provider,
+        model=model,
+        system=system,
+        parameters={key: value for key, value in given.items() if value is not None},
+        extra=extra or {},
+        base_url=base_url,
+        api_key=None if api_key is None else Secret(api_key),
+        headers=headers or {},
+        http=http,
+        stream=stream,
+    )
+    return builder(request)
+
+
+def providers() -> tuple[str, ...]:
+    """The providers that ``llm`` knows."""
+    return tuple(sorted(_BUILDERS))
+
+
+def _wrong_name(name: str, provider: str, has_colon: bool) -> str:
+    known = ", ".join(sorted(_BUILDERS))
+    if provider in _BUILDERS:
+        return f"{name!r} names no model; write {provider + ':model'!r}"
+    if not has_colon:
+        return f"{name!r} names no provider; write 'provider:model' with one of {known}"
+    near = difflib.get_close_matches(provider, sorted(_BUILDERS), n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown provider {provider!r}{meant} Known are {known}"
+
+
+def _variable(provider: str, what: str) -> str:
+    prefix = "AZURE_OPENAI" if provider == "azure" else provider.upper().replace("-", "_")
+    return f"{prefix}_{what}"
+
+
+def _from_environment(provider: str, what: str) -> str | None:
+    return os.environ.get(_variable(provider, what)) or None
+
+
+def _build_chat(request: ModelRequest) -> ModelStrategy[str]:
+    profile = PROFILES[request.provider]
+    base_url = request.base_url or _from_environment(profile.provider, "BASE_URL")
+    address = base_url or profile.base_url
+    if not address:
+        msg = (
+            f"{profile.provider} has no address of its own; give base_url, or set "
+            f"{_variable(profile.provider, 'BASE_URL')}"
+        )
+        raise ConfigError(msg)
+    key = request.api_key or _key_from_environment(profile)
+    # Behind a transport of the caller's own, the key may be a matter of that transport.
+    if key is None and profile.needs_key and request.http is None:
+        msg = (
+            f"{profile.provider} needs a key: set {_variable(profile.provider, 'API_KEY')}, or "
+            "give api_key"
+        )
+        raise ConfigError(msg)
+    proxy = proxy_for(address, os.environ) if request.http is None else None
+    return _as_strategy(request, profile, address, key, request.http, proxy)
+
+
+def _key_from_environment(profile: ChatProfile) -> Secret | None:
+    value = _from_environment(profile.provider, "API_KEY")
+    return Secret(value) if value else None
+
+
+def _build_simulated(request: ModelRequest) -> ModelStrategy[str]:
+    try:
+        scenario = parse_scenario(request.model)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    http = request.http or SimulatorTransport(Simulator(scenario))
+    profile = evolve(PROFILES["openai-compatible"], provider="sim")
+    address = request.base_url or "http://simulator/v1"
+    return _as_strategy(request, profile, address, request.api_key, http, None)
+
+
+def _as_strategy(
+    request: ModelRequest,
+    profile: ChatProfile,
+    address: str,
+    key: Secret | None,
+    http: AsyncTransport | AsyncClient | None,
+    proxy: str | None,
+) -> ModelStrategy[str]:
+    model = ChatModel(
+        request.model,
+        profile=evolve(profile, needs_key=False),
+        base_url=address,
+        api_key=key,
+        headers=request.headers,
+        http=http,
+        parameters=request.parameters,
+        extra=request.extra,
+        stream=request.stream,
+        proxy=proxy,
+    )
+    return ModelStrategy(model, temperature=None, system=request.system)
+
+
+Builder = Callable[[ModelRequest], ModelStrategy[str]]
+
+_BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
+    {**dict.fromkeys(PROFILES, _build_chat), "sim": _build_simulated}
+)

@@ -1,0 +1,296 @@
+"""Chat Completions, as OpenAI and everyone compatible with it speak them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from batchllm.core import CallCost, ConfigError, LLMResponse, QuotaScope, TokenUsage
+from batchllm.providers.chat_answer import read_answer
+from batchllm.providers.chat_prompt import as_messages, text_size
+from batchllm.providers.chat_reply import ChatReply, decode_reply, read_usage
+from batchllm.providers.chat_stream import ChatStream
+from batchllm.providers.failures import error_reply
+from batchllm.providers.parameters import check_names
+from batchllm.providers.profiles import PROFILES, ChatProfile
+from batchllm.transport import (
+    AsyncClient,
+    AsyncTransport,
+    HttpClient,
+    HttpStream,
+    Secret,
+    SseDecoder,
+)
+
+__all__ = ["ChatModel", "open_client"]
+
+_PATH: Final = "/chat/completions"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def open_client(
+    profile: ChatProfile,
+    *,
+    base_url: str | None = None,
+    api_key: str | Secret | None = None,
+    headers: Mapping[str, str] | None = None,
+    http: AsyncTransport | AsyncClient | None = None,
+    verify: bool | str | ssl.SSLContext = True,
+    proxy: str | None = None,
+) -> HttpClient:
+    """The HTTP client for one account at one server of *profile*'s kind.
+
+    Raises:
+        ConfigError: There is no address, or no key where one is needed.
+    """
+    address = base_url or profile.base_url
+    if not address:
+        msg = f"{profile.provider} has no address of its own; give base_url"
+        raise ConfigError(msg)
+    if api_key is None and profile.needs_key:
+        msg = f"{profile.provider} needs a key; give api_key"
+        raise ConfigError(msg)
+    fields = {name.lower(): value for name, value in (headers or {}).items()}
+    secrets: list[Secret] = []
+    if api_key is not None:
+        secrets.append(Secret(api_key))
+        fields.setdefault(profile.auth_header, profile.auth_prefix + secrets[0].reveal())
+    return HttpClient(
+        http, base_url=address, headers=fields, secrets=secrets, verify=verify, proxy=proxy
+    )
+
+
+class ChatModel:
+    """One model behind a Chat Completions API; an ``LLMModel`` that can be shared.
+
+    It connects at the first call. ``prepare`` and ``cleanup`` may be called by several runs; the
+    last ``cleanup`` closes the connections.
+
+    Args:
+        model: The provider's name of it; for Azure, of the deployment.
+        profile: The kind of server: a ``ChatProfile`` or the name of one.
+        base_url: Its address, where it is not the profile's.
+        api_key: Sent as the profile says. It never shows in messages or records.
+        headers: Sent with every request.
+        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        parameters: For every request, such as ``{"temperature": 0.2, "max_tokens": 500}``.
+        extra: Put into every request unchecked.
+        schema: A JSON schema that answers have to follow. An answer that is no JSON is then a
+            ``ValueError``.
+        schema_name: What the provider is told that the schema is called.
+        stream: Whether to ask for answers chunk by chunk, so that a stall is noticed.
+        verify: See ``HttpClient``.
+        proxy: See ``HttpClient``.
+
+    Raises:
+        ConfigError: A parameter is unknown, or an address or key is missing.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        profile: ChatProfile | str = "openai",
+        base_url: str | None = None,
+        api_key: str | Secret | None = None,
+        headers: Mapping[str, str] | None = None,
+        http: AsyncTransport | AsyncClient | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        schema_name: str = "answer",
+        stream: bool = False,
+        verify: bool | str | ssl.SSLContext = True,
+        proxy: str | None = None,
+    ) -> None:
+        self.model = model
+        self.profile = PROFILES[profile] if isinstance(profile, str) else profile
+        self.stream = stream
+        self.schema = schema
+        self._client = open_client(
+            self.profile,
+            base_url=base_url,
+            api_key=api_key,
+            headers=headers,
+            http=http,
+            verify=verify,
+            proxy=proxy,
+        )
+        self._settings = self._read_parameters(parameters or {})
+        self._extra = dict(extra or {})
+        self._schema_name = schema_name
+        account = Secret(api_key).fingerprint() if api_key is not None else ""
+        self.quota_scope = QuotaScope(self.profile.provider, self._client.base_url, account, model)
+
+    def __repr__(self) -> str:
+        return f"ChatModel({self.model!r}, {self.profile.provider}, {self._client.base_url!r})"
+
+    async def prepare(self) -> None:
+        """Keep connections open until the matching ``cleanup``."""
+        self._client.hold()
+
+    async def cleanup(self) -> None:
+        """Close the connections, unless someone else still holds them open."""
+        await self._client.release()
+
+    async def generate(
+        self,
+        prompt: Any,
+        *,
+        temperature: float | None = None,
+        system_instruction: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        progress: Callable[[], None] | None = None,
+    ) -> LLMResponse:
+        """Answer *prompt*.
+
+        Args:
+            prompt: A text, chat messages or content parts.
+            temperature: ``None`` leaves it to the model's parameters.
+            system_instruction: Put before the prompt.
+            config: Parameters for this call, over the model's own; ``"extra"`` in it is a
+                mapping that is sent unchecked.
+            progress: Called when a streamed request starts, and for each chunk of its answer.
+
+        Returns:
+            The answer. Cut off by ``max_tokens``, it has ``finish_reason`` ``"length"`` in its
+            metadata.
+
+        Raises:
+            ProviderError: The provider answered with an error.
+            MalformedResponseError: Its answer cannot be read, or is not whole.
+            EmptyResponseError: A filter or a refusal left no answer.
+            TransportError: No complete answer arrived.
+            ConfigError: A parameter in *config* is unknown.
+            ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
+        """
+        body = _encode(self._request(prompt, temperature, system_instruction, config))
+        if self.stream:
+            reply, headers = await self._call_streamed(body, progress)
+        else:
+            whole = await self._client.post_json(_PATH, body)
+            reply, headers = self._read(whole.status, whole.headers, whole.body), whole.headers
+        response = read_answer(reply, headers, self.profile.provider)
+        if self.schema is not None:
+            _check_json(response)
+        return response
+
+    def estimate(self, prompt: Any) -> CallCost | None:
+        """The tokens of a call; ``None`` where no ``max_tokens`` bounds the answer."""
+        limit = self._settings.get(self.profile.max_tokens_field)
+        if not isinstance(limit, int):
+            return None
+        return CallCost(1, text_size(prompt) // 4 + 16, limit)
+
+    def identity(self) -> Mapping[str, Any]:
+        """What tells this model's answers from another's, for records; no secrets."""
+        return {
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "provider": self.profile.provider,
+            "base_url": self._client.base_url,
+            "model": self.model,
+            "parameters": {**self._settings, **self._extra},
+            "schema": self.schema,
+        }
+
+    def _read_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        profile = self.profile
+        check_names(parameters, profile.parameters, profile.provider)
+        wire_names = {"max_tokens": profile.max_tokens_field, "seed": profile.seed_field}
+        return {
+            wire_names.get(name, name): value
+            for name, value in parameters.items()
+            if value is not None
+        }
+
+    def _request(
+        self,
+        prompt: Any,
+        temperature: float | None,
+        system: str | None,
+        config: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self.model, "messages": None, **self._settings}
+        if temperature is not None:
+            request["temperature"] = temperature
+        if self.schema is not None:
+            request["response_format"], system = self._response_format(self.schema, system)
+        if self.stream:
+            request["stream"] = True
+            if self.profile.usage_in_stream:
+                request["stream_options"] = {"include_usage": True}
+        request.update(self._extra)
+        if config:
+            settings = dict(config)
+            extra = settings.pop("extra", None) or {}
+            request.update(self._read_parameters(settings))
+            request.update(extra)
+        request["messages"] = as_messages(prompt, system)
+        return request
+
+    def _response_format(
+        self, schema: Mapping[str, Any], system: str | None
+    ) -> tuple[dict[str, Any], str | None]:
+        if self.profile.schema_mode == "json_schema":
+            named = {"name": self._schema_name, "strict": True, "schema": schema}
+            return {"type": "json_schema", "json_schema": named}, system
+        told = f"Answer with one JSON object that follows this JSON schema: {_as_text(schema)}"
+        return {"type": "json_object"}, f"{system}\n\n{told}" if system else told
+
+    async def _call_streamed(
+        self, body: bytes, progress: Callable[[], None] | None
+    ) -> tuple[ChatReply, Mapping[str, str]]:
+        if progress is not None:
+            progress()
+        async with self._client.stream(_PATH, body) as stream:
+            kind = stream.headers.get("content-type", "")
+            if stream.status == 200 and "event-stream" in kind:
+                return await self._collect(stream, progress), stream.headers
+            content = await stream.read()
+            return self._read(stream.status, stream.headers, content), stream.headers
+
+    async def _collect(self, stream: HttpStream, progress: Callable[[], None] | None) -> ChatReply:
+        events, answer = SseDecoder(), ChatStream(self._client.host)
+        async for piece in stream:
+            for event in events.feed(piece):
+                if progress is not None:
+                    progress()
+                answer.add(event.data)
+                if answer.error:
+                    self._fail(200, stream.headers, {"error": answer.error}, answer.usage)
+        return answer.reply()
+
+    def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatReply:
+        if not 200 <= status < 300:
+            self._fail(status, headers, body, None)
+        reply = decode_reply(body, self._client.host)
+        if reply.error:
+            self._fail(200, headers, {"error": reply.error}, read_usage(reply))
+        return reply
+
+    def _fail(
+        self, status: int, headers: Mapping[str, str], body: object, usage: TokenUsage | None
+    ) -> NoReturn:
+        error = error_reply(self.profile.provider, self._client, status, headers, body)
+        error.usage = usage
+        raise error
+
+
+def _as_text(value: object) -> str:
+    return _encode(value).decode()
+
+
+def _check_json(response: LLMResponse) -> None:
+    try:
+        msgspec.json.decode(response.text)
+    except msgspec.DecodeError as error:
+        cut = (response.metadata or {}).get("finish_reason") == "length"
+        why = "the limit on tokens cut it off; raise max_tokens" if cut else str(error)
+        msg = f"the answer is no JSON although a schema was given: {why}"
+        failure = ValueError(msg)
+        failure.response = response  # type: ignore[attr-defined]
+        failure._failed_token_usage = response.usage or None  # type: ignore[attr-defined]
+        raise failure from error

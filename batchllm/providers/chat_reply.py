@@ -1,0 +1,130 @@
+"""The body of a Chat Completions reply, read with tolerance for what servers make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import msgspec
+
+from batchllm.core import MalformedResponseError, TokenUsage
+
+__all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message, or what a chunk adds to one."""
+
+    content: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+
+    @property
+    def text(self) -> str:
+        """The text; of content in parts, the text parts."""
+        if isinstance(self.content, str):
+            return self.content
+        parts: list[Any] = self.content if isinstance(self.content, list) else []
+        texts = (part.get("text") for part in parts if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One answer (``message``), or a piece of one (``delta``)."""
+
+    message: Message | None = None
+    delta: Message | None = None
+    finish_reason: Any = None
+    index: Any = 0
+    content_filter_results: Any = None
+
+
+class ChatReply(msgspec.Struct, gc=False):
+    """A reply, or one chunk of a streamed one."""
+
+    choices: list[Choice] | None = None
+    usage: Any = None
+    error: Any = None
+    id: Any = None
+    model: Any = None
+    system_fingerprint: Any = None
+    service_tier: Any = None
+    prompt_filter_results: Any = None
+    provider: Any = None
+    x_groq: Any = None
+
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
+
+
+def decode_reply(body: bytes, host: str) -> ChatReply:
+    """Read a whole body; blank lines before it are what a waiting server sends.
+
+    Raises:
+        MalformedResponseError: It is cut off, or is no JSON object of this kind.
+    """
+    try:
+        return _DECODER.decode(body.removeprefix(_BYTE_ORDER_MARK))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        shown = body[:80].decode("utf-8", "replace").strip()
+        msg = (
+            f"{host} answered with {len(body):,} bytes that are no chat completion ({error}); "
+            f"they begin {shown!r}"
+        )
+        raise MalformedResponseError(msg, status=200) from error
+
+
+def decode_chunk(data: str, host: str) -> ChatReply:
+    """Read the data of one event; errors as for :func:`decode_reply`."""
+    return decode_reply(data.encode("utf-8", "replace"), host)
+
+
+def read_usage(reply: ChatReply) -> TokenUsage | None:
+    """The token counts; ``None`` where the server gave none."""
+    usage = reply.usage
+    if usage is None and isinstance(reply.x_groq, dict):
+        usage = cast("dict[str, Any]", reply.x_groq).get("usage")
+    if not isinstance(usage, dict):
+        return None
+    counts = cast("Mapping[str, Any]", usage)
+    prompt = _details(counts, "prompt_tokens_details")
+    completion = _details(counts, "completion_tokens_details")
+    found: dict[str, int | None] = {
+        "input_tokens": _count(counts.get("prompt_tokens")),
+        "output_tokens": _count(counts.get("completion_tokens")),
+        "total_tokens": _count(counts.get("total_tokens")),
+        "cached_input_tokens": _first(
+            prompt.get("cached_tokens"),
+            counts.get("prompt_cache_hit_tokens"),
+            counts.get("num_cached_tokens"),
+        ),
+        "cache_write_tokens": _count(prompt.get("cache_write_tokens")),
+        "reasoning_tokens": _count(completion.get("reasoning_tokens")),
+    }
+    if found["input_tokens"] is None and found["output_tokens"] is None:
+        return None
+    if found["total_tokens"] is None:
+        found["total_tokens"] = (found["input_tokens"] or 0) + (found["output_tokens"] or 0)
+    known = {name: count for name, count in found.items() if count is not None}
+    return cast("TokenUsage", known)
+
+
+def _details(counts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    details = counts.get(name)
+    return cast("Mapping[str, Any]", details) if isinstance(details, dict) else {}
+
+
+def _first(*values: object) -> int | None:
+    return next((count for count in map(_count, values) if count is not None), None)
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 <= value < 1e15 else None

@@ -1,0 +1,79 @@
+"""Error replies, as ``ProviderError``s that say who refused what, why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from batchllm.core import ProviderError
+from batchllm.policy import ErrorBody, read_error
+from batchllm.transport import HttpClient
+
+__all__ = ["error_reply", "request_id_of"]
+
+_IDS: Final = (
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-generation-id",
+    "mistral-correlation-id",
+    "x-amzn-requestid",
+)
+_ADVICE: Final = {
+    401: "check the API key",
+    403: "check what the API key may do",
+    404: "check the model's name and base_url",
+    413: "the request is too large; shorten the prompt",
+}
+_MOST_SHOWN: Final = 500
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of a request, from its reply's headers."""
+    return next((headers[name] for name in _IDS if name in headers), None)
+
+
+def error_reply(
+    provider: str, client: HttpClient, status: int, headers: Mapping[str, str], body: object
+) -> ProviderError:
+    """The error for a reply that is one.
+
+    Args:
+        provider: Named in the message, with the host.
+        client: Whose keys the message must not show.
+        status: HTTP status; 200 where the error is inside a successful reply or stream, which
+            the status that the body itself gives then replaces.
+        headers: The reply's.
+        body: Bytes or parsed JSON.
+    """
+    told = ErrorBody.read(body)
+    hint = read_error(status if status != 200 else told.status, headers, told)
+    if status == 200 and told.status is not None:
+        status = told.status
+    request_id = request_id_of(headers)
+    code = told.code or told.kind
+    msg = f"{provider} ({client.host}) answered {status}"
+    if code:
+        msg += f" {client.redact(code)[:_MOST_SHOWN]}"
+    msg += f": {client.redact(_shown(told.message))}"
+    if 300 <= status < 400:
+        msg += (
+            "; redirects are not followed, so set base_url to where it is now: "
+            f"{client.redact(headers.get('location', 'unknown'))[:_MOST_SHOWN]}"
+        )
+    elif status in _ADVICE:
+        msg += f"; {_ADVICE[status]}"
+    if request_id:
+        msg += f" (request id {client.redact(request_id)})"
+    return ProviderError(
+        msg, status=status, code=told.code, kind=told.kind, hint=hint, request_id=request_id
+    )
+
+
+def _shown(message: str) -> str:
+    text = " ".join(message.split()).rstrip(".")
+    if not text:
+        return "no reason given"
+    if text.startswith("<"):
+        return "an HTML page, as gateways and proxies send it"
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"

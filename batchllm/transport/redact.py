@@ -1,0 +1,75 @@
+"""Takes keys out of texts before anyone reads them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote
+
+from attrs import field, frozen
+
+from batchllm.transport.secret import MASK, Secret
+
+__all__ = ["Redactor", "redact"]
+
+# Shorter ones ("none", "ollama") are placeholders, and would take plain words out of messages.
+_SHORTEST_SECRET: Final = 8
+
+_SHAPES: Final = re.compile(
+    r"""
+      (?<![A-Za-z0-9]) (?: sk | rk | pk ) - [A-Za-z0-9_-]{8,}   # OpenAI, Anthropic, OpenRouter
+    | (?<![A-Za-z0-9]) gsk_ [A-Za-z0-9]{8,}                     # Groq
+    | (?<![A-Za-z0-9]) AIza [A-Za-z0-9_-]{16,}                  # Google
+    | (?<![A-Za-z0-9]) ya29\. [A-Za-z0-9._-]{8,}                # Google OAuth
+    | (?<![A-Za-z0-9]) (?: AKIA | ASIA ) [A-Z0-9]{12,}          # AWS
+    | (?<![A-Za-z0-9]) eyJ [A-Za-z0-9_-]{4,} \. [A-Za-z0-9_-]{4,} (?: \. [A-Za-z0-9_-]* )?  # JWT
+    | (?i: (?<= bearer\  ) | (?<= basic\  ) ) [A-Za-z0-9._~+/=-]{8,}
+    """,
+    re.VERBOSE,
+)
+
+
+def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
+    found: set[str] = set()
+    for secret in secrets:
+        plain = secret.reveal()
+        if len(plain) < _SHORTEST_SECRET or not plain.strip("*"):
+            continue
+        raw = plain.encode("utf-8", "surrogatepass")
+        found |= {
+            plain,
+            quote(raw, safe=""),
+            base64.b64encode(raw).decode().rstrip("="),
+            base64.urlsafe_b64encode(raw).decode().rstrip("="),
+        }
+    return tuple(sorted(found, key=len, reverse=True))
+
+
+@frozen
+class Redactor:
+    """Masks known secrets, and whatever looks like a provider's key.
+
+    Args:
+        secrets: Masked wherever they occur: as they are, URL-encoded and in base64.
+    """
+
+    _known: tuple[str, ...] = field(default=(), converter=_spellings, repr=False, alias="secrets")
+
+    def __call__(self, text: str) -> str:
+        """*text* without keys. Any text is accepted, and one without keys comes back as it is."""
+        while True:
+            # What a mask joins may spell a secret anew, so pass until nothing is left; each
+            # pass that changes anything makes the text shorter.
+            cleaned = text
+            for secret in self._known:
+                cleaned = cleaned.replace(secret, MASK)
+            cleaned = _SHAPES.sub(MASK, cleaned)
+            if cleaned == text:
+                return text
+            text = cleaned
+
+
+redact = Redactor()
+"""Masks what looks like a key, where no secret is known."""

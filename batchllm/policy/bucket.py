@@ -1,0 +1,251 @@
+"""A known limit: pacing from the schedule, and a ledger of what was sent.
+
+Two rules hold at once, for a limit of ``L_q`` units in any window of ``q`` seconds:
+
+* pacing: ``at = max(at, now - tau) + cost * (q + J + tau) / L_q``; a call may start once
+  ``now >= at``. Counting from the schedule and not from the send keeps the pace of a loop that
+  wakes late; spacing the starts also keeps within servers that store hardly any burst.
+* ledger: the cost of all starts of the last ``q + J + tau`` seconds stays within ``L_q``.
+
+A request arrives up to ``J`` seconds later than the fastest one, so starts of ``q + J`` seconds
+may arrive within one window of ``q``: either rule alone bounds what arrives in any window,
+wherever the server lets its windows begin. Inside, time is integer nanoseconds, and the schedule
+is kept in units of 1/L_q of them, so that nothing drifts however long a run is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf, isfinite
+from typing import Final, Literal
+
+from attrs import Attribute, define, field, frozen
+
+from batchllm.core import CallCost
+
+__all__ = ["Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
+
+LimitDimension = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+Settlement = Literal["refund", "keep", "input_only"]
+
+_SECOND: Final = 1_000_000_000
+_SLACK: Final = 1_000
+"""Nanoseconds by which floats may round an instant down; inside the tolerance of every claim."""
+_PACED_UP_TO: Final = 3600.0
+"""Seconds; a longer window (a day) is a stock to draw from, not a pace to keep."""
+_REQUEST_TOLERANCE: Final = 0.02
+_TOKEN_TOLERANCE: Final = 2.0
+
+
+def _positive(instance: object, attribute: Attribute[float | None], value: float | None) -> None:
+    if value is not None and not (isfinite(value) and value > 0):
+        msg = f"Limit.{attribute.name} must be a positive number, not {value!r}."
+        raise ValueError(msg)
+
+
+@frozen
+class Limit:
+    """At most *amount* units of *dimension* per *per* seconds.
+
+    Attributes:
+        dimension: What is counted.
+        amount: How much of it.
+        per: Seconds that *amount* refers to.
+        window: Seconds over which the server enforces it, where that is less than *per*
+            (10 for the requests of Azure). The amount is shared out in proportion.
+        jitter: Seconds by which the way to the server may vary.
+    """
+
+    dimension: LimitDimension
+    amount: int = field(validator=_positive)
+    per: float = field(default=60.0, kw_only=True, validator=_positive)
+    window: float | None = field(default=None, kw_only=True, validator=_positive)
+    jitter: float = field(default=0.5, kw_only=True)
+
+    @jitter.validator
+    def _not_negative(self, _: object, value: float) -> None:
+        if not (isfinite(value) and value >= 0):
+            msg = f"Limit.jitter must be zero or more seconds, not {value!r}."
+            raise ValueError(msg)
+
+    @property
+    def enforced(self) -> tuple[int, float]:
+        """The units that fit into one window, and the window's seconds."""
+        window = min(self.window or self.per, self.per)
+        units = int(self.amount * window / self.per + 1e-9)
+        return (units, window) if units else (self.amount, self.per)
+
+    def cost_of(self, cost: CallCost) -> int:
+        """What *cost* takes of this dimension."""
+        return getattr(cost, self.dimension)  # type: ignore[no-any-return]
+
+
+@define(eq=False)
+class _Entry:
+    begun: int
+    last: int
+    cost: int
+    counted: bool = True
+
+
+@define(eq=False)
+class Reservation:
+    """What one call holds of one bucket until it is settled or released."""
+
+    bucket: Bucket
+    cost: int
+    _entry: _Entry
+    _serial: int
+    _schedule_before: int
+    _settled: bool = False
+
+
+class Bucket:
+    """Keeps one ``Limit``. Live state, for one limit and one clock.
+
+    Args:
+        limit: What to keep.
+        settlement: How tokens are booked: ``"refund"`` gives unused ones back when a call
+            ends, ``"keep"`` never does (Azure), ``"input_only"`` charges no output (Gemini).
+    """
+
+    __slots__ = (
+        "_at", "_entries", "_granularity", "_last", "_origin", "_serial", "_span",
+        "_step", "_sum", "_tolerance", "_units", "limit", "paced", "settlement",
+    )  # fmt: skip
+
+    def __init__(self, limit: Limit, *, settlement: Settlement = "refund") -> None:
+        units, window = limit.enforced
+        tolerance = _REQUEST_TOLERANCE if limit.dimension == "requests" else _TOKEN_TOLERANCE
+        slack = _REQUEST_TOLERANCE + 2 * _SLACK / _SECOND
+        self.limit = limit
+        self.settlement = settlement
+        self._units = units
+        self.paced = window <= _PACED_UP_TO
+        self._span = round((window + limit.jitter + slack) * _SECOND)
+        self._granularity = round(window * _SECOND / 4096)
+        self._tolerance = round(tolerance * _SECOND)
+        self._step = self._span  # one unit, in 1/units of a nanosecond
+        self._at: int | None = None
+        self._entries: deque[_Entry] = deque()
+        self._sum = 0
+        self._serial = 0
+        self._origin: float | None = None
+        self._last = 0
+
+    @property
+    def held(self) -> int:
+        """The units that the ledger counts now: reserved, or used within the window."""
+        return self._sum
+
+    def cost_of(self, cost: CallCost) -> int:
+        """The units that *cost* takes of this limit under its rule of settlement."""
+        if self.settlement == "input_only" and self.limit.dimension == "tokens":
+            return cost.input_tokens
+        return self.limit.cost_of(cost)
+
+    def oversize(self, cost: CallCost) -> bool:
+        """Whether *cost* is more than one window ever holds."""
+        return self.cost_of(cost) > self._units
+
+    def next_time(self, now: float, cost: CallCost) -> float:
+        """The earliest instant from *now* on when *cost* may start; ``inf`` if it never fits."""
+        units = self.cost_of(cost)
+        if units > self._units:
+            return inf
+        if units == 0:
+            return now
+        clock = self._clock(now)
+        at = clock if self._at is None or not self.paced else -(-self._at // self._units)
+        at = max(at, self._ledger_allows(clock, units))
+        return now if at <= clock + _SLACK else self._instant(at)
+
+    def take(self, now: float, cost: CallCost) -> Reservation:
+        """Book *cost* as started at *now*, which is ``next_time`` or later."""
+        units = self.cost_of(cost)
+        clock = self._clock(now)
+        floor = (clock - self._tolerance) * self._units
+        before = floor if self._at is None else max(self._at, floor)
+        self._at = before + units * self._step
+        entry = self._entries[-1] if self._entries else None
+        if entry is None or clock - entry.begun > self._granularity:
+            entry = _Entry(clock, clock, 0)
+            self._entries.append(entry)
+        entry.last = clock
+        entry.cost += units
+        self._sum += units
+        self._serial += 1
+        return Reservation(self, units, entry, self._serial, before)
+
+    def settle(self, reservation: Reservation, actual: CallCost | None) -> None:
+        """End a call that cost *actual*; ``None`` where that is unknown and all is kept."""
+        self._end(reservation)
+        if actual is None or self.limit.dimension == "requests":
+            return
+        difference = self.cost_of(actual) - reservation.cost
+        if difference > 0 or self.settlement != "keep":
+            self._correct(reservation, difference)
+
+    def release(self, reservation: Reservation) -> None:
+        """Take back a call whose bytes provably never left."""
+        self._end(reservation)
+        if self.limit.dimension == "requests":
+            # A gap in the middle of the line stays: closing it would put two starts together.
+            self._change_ledger(reservation, -reservation.cost)
+            if reservation._serial == self._serial:
+                self._at = reservation._schedule_before
+        else:
+            self._correct(reservation, -reservation.cost)
+
+    def resize(self, limit: Limit) -> bool:
+        """Go on with another amount for the same window; returns whether it is another."""
+        units, _ = limit.enforced
+        if limit == self.limit:
+            return False
+        if self._at is not None:
+            self._at = self._at * units // self._units
+        self.limit, self._units = limit, units
+        self._serial += 1
+        return True
+
+    def _end(self, reservation: Reservation) -> None:
+        if reservation._settled:
+            msg = "This reservation has ended already; each one is settled or released once."
+            raise ValueError(msg)
+        reservation._settled = True
+
+    def _correct(self, reservation: Reservation, difference: int) -> None:
+        self._change_ledger(reservation, difference)
+        if self._at is not None:
+            self._at += difference * self._step
+
+    def _change_ledger(self, reservation: Reservation, difference: int) -> None:
+        entry = reservation._entry
+        if entry.counted:
+            entry.cost += difference
+            self._sum += difference
+
+    def _ledger_allows(self, clock: int, units: int) -> int:
+        """The instant when *units* more fit into the ledger."""
+        entries = self._entries
+        while entries and entries[0].last <= clock - self._span:
+            gone = entries.popleft()
+            gone.counted = False
+            self._sum -= gone.cost
+        excess = self._sum + units - self._units
+        if excess <= 0:
+            return clock
+        for entry in entries:
+            excess -= entry.cost
+            if excess <= 0:
+                return entry.last + self._span
+        return clock
+
+    def _clock(self, now: float) -> int:
+        if self._origin is None:
+            self._origin = now
+        self._last = max(self._last, round((now - self._origin) * _SECOND))
+        return self._last
+
+    def _instant(self, at: int) -> float:
+        return (self._origin or 0.0) + at / _SECOND

@@ -1,0 +1,300 @@
+"""The search for a quota that nobody told: a bracket with memory.
+
+``lo`` is the highest pace that is proven, ``hi`` the lowest that was refused. Between refusals the
+server itself tells the quota: what it accepts from the moment when nothing was left to the next
+such moment, over that time, is a token bucket's rate; what it accepts from one recovery to the
+next, over that time, is a window's. The pace goes to that number, is raised only after a trial in
+which it was really used, and probes beyond it ever more rarely.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from math import inf, sqrt
+from typing import Final
+
+from attrs import define, frozen
+
+__all__ = ["Learned", "QuotaSearch"]
+
+_TOLERANCE: Final = 0.02
+_BIN: Final = 0.25
+_FIRST_STEP: Final = 0.015
+_LARGEST_STEP: Final = 0.5
+_PROBE_AFTER: Final = 300.0
+_PROBE_LATEST: Final = 1800.0
+_CLIMB: Final = 1.1
+_CLIMB_EVERY: Final = 2.0
+_USED: Final = 0.9
+
+
+@frozen(kw_only=True)
+class Learned:
+    """What one run found out about a quota and the next may start from.
+
+    Attributes:
+        lo: The highest proven pace, units per second.
+        hi: The lowest pace that was refused; ``inf`` where none was.
+        age: Seconds since this was last confirmed.
+    """
+
+    lo: float
+    hi: float
+    age: float = 0.0
+
+
+@frozen
+class _Point:
+    """An instant, and the units that had been sent before it."""
+
+    at: float
+    mark: int
+
+
+@define(eq=False)
+class _Refusal:
+    sent_at: float
+    mark: int
+    units: int
+
+
+class QuotaSearch:
+    """Finds the pace of one undeclared limit. Live state, for one dimension and one clock.
+
+    Args:
+        window: The longest window that the server is thought to use, seconds.
+        learned: Where an earlier run stood.
+    """
+
+    __slots__ = (
+        "_anchor_empty", "_anchor_recovery", "_at", "_bins", "_climbing", "_confirmed", "_episode",
+        "_first_send", "_last_episode", "_probe_every", "_probing", "_proven", "_refusals", "_sent",
+        "_step", "_trial_from", "_trial_mark", "_window", "hi", "lo", "moved", "pace",
+    )  # fmt: skip
+
+    def __init__(self, *, window: float = 60.0, learned: Learned | None = None) -> None:
+        self._window = window
+        self.pace: float | None = None
+        self.lo = 0.0
+        self.hi = inf
+        self.moved = False
+        self._at = -inf
+        self._sent = 0
+        self._bins: deque[tuple[float, int]] = deque()
+        self._refusals: deque[_Refusal] = deque()
+        self._first_send: float | None = None
+        self._episode: _Point | None = None
+        self._last_episode = -inf
+        self._anchor_empty: _Point | None = None
+        self._anchor_recovery: _Point | None = None
+        self._climbing = False
+        self._proven = False
+        self._probing = False
+        self._step = _FIRST_STEP
+        self._probe_every = _PROBE_AFTER
+        self._trial_from = -inf
+        self._trial_mark = 0
+        self._confirmed: float | None = None
+        if learned is not None and learned.lo > 0:
+            self.pace = self.lo = 0.9 * learned.lo
+            self.hi = max(self.lo, learned.hi)
+
+    # -- admission ---------------------------------------------------------------------------
+
+    def next_time(self, now: float) -> float:
+        """The earliest instant for the next start at the present pace."""
+        return now if self._at <= now else self._at
+
+    def on_send(self, now: float, units: int = 1) -> int:
+        """Note a start of *units*; returns its mark, to be handed back if it is refused."""
+        mark = self._sent
+        bins = self._bins
+        if not bins or now >= bins[-1][0] + _BIN:
+            self._new_bin(now, mark)
+        self._sent = mark + units
+        if self.pace is not None:
+            self._at = max(self._at, now - _TOLERANCE) + units / self.pace
+            if now >= self._trial_from + self._trial_length():
+                self._end_trial(now)
+        return mark
+
+    def _new_bin(self, now: float, mark: int) -> None:
+        if self._first_send is None:
+            self._first_send = self._trial_from = now
+        self._bins.append((now, mark))
+        while len(self._bins) > 2 and self._bins[1][0] < now - 4 * self._window:
+            self._bins.popleft()
+
+    # -- refusals ----------------------------------------------------------------------------
+
+    def isolated(self, sent_at: float) -> bool:
+        """Whether a refusal of a call sent at *sent_at* is noise on a quota that is known."""
+        if self.pace is None or not self._proven or self.pace * self._window < 120:
+            return False
+        if any(abs(other.sent_at - sent_at) <= 1.0 for other in self._refusals):
+            return False
+        since = [each for each in self._refusals if each.sent_at >= self._trial_from]
+        return len(since) + 1 <= max(3.0, 0.003 * (self._sent - self._trial_mark))
+
+    def on_refused(self, sent_at: float, mark: int, units: int = 1) -> None:
+        """Note that what was sent at *sent_at* was not accepted."""
+        self._refusals.append(_Refusal(sent_at, mark, units))
+        while self._refusals[0].sent_at < sent_at - 4 * self._window:
+            self._refusals.popleft()
+
+    def on_release(self, mark: int, units: int) -> None:
+        """Forget a call that never left."""
+        self._sent = max(mark, self._sent - units)
+
+    def on_episode(self, sent_at: float, mark: int) -> None:
+        """Note that the quota ran out: the call sent at *sent_at* was the first to be refused."""
+        self._episode = _Point(sent_at, mark)
+
+    def on_resume(self, sent_at: float, mark: int) -> None:
+        """Take up the pace again: the call sent at *sent_at* was accepted after an episode."""
+        if self._episode is None or self._first_send is None:
+            return
+        now = _Point(sent_at, mark)
+        episode, self._episode = self._episode, None
+        start = self._point(max(self._first_send, episode.at - self._window))
+        empty = self._anchor_empty if self._anchor_empty is not None else start
+        recovery = self._anchor_recovery if self._anchor_recovery is not None else start
+        before = self.lo, self.hi, self.pace
+        if self.pace is None:
+            self._first_estimate(start, episode, now)
+        elif self._probing:
+            self._probing = False
+            self.hi = max(min(self.hi, self.pace), self.lo)
+            self.pace = self.lo
+            self._step = _FIRST_STEP
+            self._probe_every = min(_PROBE_LATEST, 2 * self._probe_every)
+        elif self._proven:
+            self._narrow(empty, episode)
+        else:
+            self._estimate(empty, recovery, episode, now)
+        last = max(self._refusals, key=lambda each: each.mark, default=None)
+        self._anchor_empty = _Point(last.sent_at, last.mark) if last is not None else episode
+        self._anchor_recovery = now
+        self._last_episode = episode.at
+        self._confirmed = sent_at
+        self._at = sent_at + 1 / self.pace
+        self._start_trial(sent_at)
+        self.moved = before != (self.lo, self.hi, self.pace)
+
+    def _first_estimate(self, start: _Point, episode: _Point, now: _Point) -> None:
+        low, high = self._rate(start, now), self._rate(start, episode)
+        self.lo, self.hi = low / 2, max(low, high)
+        self.pace = low
+        # A bucket recovers at once and then only the pace tells; a window needs a whole one.
+        self._climbing = now.at - episode.at <= 3.0
+
+    def _estimate(self, empty: _Point, recovery: _Point, episode: _Point, now: _Point) -> None:
+        """Before anything is proven: what was accepted since the last episode is the quota."""
+        assert self.pace is not None
+        self._climbing = False
+        bucket = self._rate(empty, episode)
+        window = min(bucket, self._rate(recovery, now))
+        self.hi = min(self.hi, self.pace)
+        accepted = self._accepted(empty, episode)
+        estimate = bucket if window > 0.9 * bucket else window
+        floor = 0.5 * self.pace if accepted < 30 else 0.0
+        estimate *= 1 - max(0.003, min(0.05, 0.5 / max(1.0, accepted)))
+        self.pace = min(self.pace, max(estimate, floor))
+        self.hi = max(self.hi, self.pace)
+        self.lo = min(self.pace, max(window * 0.97, self.lo if self.lo < window else 0.0))
+
+    def _narrow(self, empty: _Point, episode: _Point) -> None:
+        assert self.pace is not None
+        pace = self.pace
+        self.hi = min(self.hi, pace)
+        if pace <= self.lo * (1 + 1e-9):
+            soon = episode.at - self._last_episode < 3 * self._window
+            self.lo = pace * (0.8 if soon else 0.985)
+            self.hi = pace
+        if episode.at - empty.at >= 1.5 * self._window:
+            rho = self._rate(empty, episode)
+            self.lo = max(self.lo, min(0.985 * rho, 0.99 * self.hi))
+            self.pace = max(self.lo, min(0.997 * rho, 0.997 * self.hi))
+        else:
+            self.pace = sqrt(self.lo * self.hi)
+        if self.hi < self.lo * (1 + self._epsilon()):
+            self.pace = self.lo
+        self.pace = min(pace, self.pace)
+
+    # -- trials ------------------------------------------------------------------------------
+
+    def _trial_length(self) -> float:
+        if self._climbing:
+            return _CLIMB_EVERY
+        assert self.pace is not None
+        if self.hi > 1.12 * self.lo and self.pace * self._window >= 1500:
+            return self._window / 4 + 2
+        return 1.15 * self._window + 2
+
+    def _end_trial(self, now: float) -> None:
+        """Raise the pace after a trial that was clean and used what it was allowed."""
+        assert self.pace is not None
+        length = now - self._trial_from
+        used = (self._sent - self._trial_mark) / length
+        clean = not any(each.sent_at >= self._trial_from for each in self._refusals)
+        if self._episode is None and clean and used >= _USED * self.pace:
+            before = self.lo, self.hi, self.pace
+            self._raise(now)
+            self._confirmed = now
+            self.moved = self.moved or before != (self.lo, self.hi, self.pace)
+        self._start_trial(now)
+
+    def _raise(self, now: float) -> None:
+        assert self.pace is not None
+        if self._climbing:
+            self.pace *= _CLIMB
+            self.hi = max(self.hi, self.pace)
+            return
+        self._proven = True
+        self.lo = max(self.lo, self.pace)
+        self.hi = max(self.hi, self.lo)
+        if self._probing:
+            self._step = min(_LARGEST_STEP, 2 * self._step)
+            self._probe()
+        elif self.hi >= self.lo * (1 + self._epsilon()):
+            middle = (self.lo + self.hi) / 2 if self.hi < 1.3 * self.lo else sqrt(self.lo * self.hi)
+            self.pace = middle if self.hi < inf else self.lo * (1 + _LARGEST_STEP)
+        elif now - self._last_episode >= max(self._probe_every, 1333 / self.pace):
+            self._probing = True
+            self._probe()
+        else:
+            self.pace = self.lo
+
+    def _probe(self) -> None:
+        self.pace = self.lo * (1 + self._step)
+        self.hi = max(self.hi, self.pace)
+
+    def _start_trial(self, now: float) -> None:
+        self._trial_from = now
+        self._trial_mark = self._sent
+
+    def _epsilon(self) -> float:
+        return max(0.01, 0.7 / max(1.0, self.lo * self._window))
+
+    # -- measuring ---------------------------------------------------------------------------
+
+    def _accepted(self, begin: _Point, end: _Point) -> int:
+        refused = sum(each.units for each in self._refusals if begin.mark <= each.mark < end.mark)
+        return max(1, end.mark - begin.mark - refused)
+
+    def _rate(self, begin: _Point, end: _Point) -> float:
+        return self._accepted(begin, end) / max(end.at - begin.at, 0.05)
+
+    def _point(self, when: float) -> _Point:
+        at = bisect_left(self._bins, when, key=lambda each: each[0])
+        return _Point(*self._bins[at]) if at < len(self._bins) else _Point(when, self._sent)
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def learned(self, now: float) -> Learned | None:
+        """What to hand to the next run; ``None`` while nothing was found."""
+        if self._confirmed is None or self.pace is None:
+            return None
+        lo = self.lo if self._proven else self.pace
+        return Learned(lo=lo, hi=max(lo, self.hi), age=now - self._confirmed)

@@ -1,0 +1,37 @@
+"""The cold start against a quota that nobody told: few calls in flight, then ever more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["Ramp"]
+
+_ROUND: Final = 0.25
+"""Seconds that a round lasts at least: what a burst too many costs is what is in flight then."""
+_ENOUGH: Final = 100_000
+
+
+class Ramp:
+    """A window of calls in flight that doubles with every clean round trip.
+
+    Args:
+        window: How many calls may be in flight at first.
+    """
+
+    __slots__ = ("_answers", "_since", "window")
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self._answers = 0
+        self._since: float | None = None
+
+    def on_ok(self, now: float, cap: float) -> bool:
+        """Note a success; returns whether the ramp still goes on below *cap* calls in flight."""
+        if self._since is None:
+            self._since = now
+        self._answers += 1
+        if self._answers >= self.window and now >= self._since + _ROUND:
+            self.window *= 2
+            self._answers = 0
+            self._since = now
+        return self.window < min(cap, _ENOUGH)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from batchllm.core import LLMCallStrategy, LLMModel, StrategyError
 from batchllm.llm_strategies.callables import CallableStrategy
@@ -24,7 +24,8 @@ def as_strategy(value: object) -> LLMCallStrategy[Any]:
         ConfigError: It is a name that cannot be followed.
     """
     if isinstance(value, LLMCallStrategy):
-        return cast("LLMCallStrategy[Any]", value)
+        strategy: LLMCallStrategy[Any] = value
+        return strategy
     if isinstance(value, str):
         return llm(value)
     if isinstance(value, type):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
@@ -71,7 +71,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         """Start with a fresh count of threads; a limiter belongs to one event loop."""
         self._limiter = None
 
-    async def execute(  # type: ignore[override]
+    async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
     ) -> tuple[Any, TokenUsage | None, Mapping[str, Any] | None]:
         """Call the function once.
@@ -88,7 +88,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
                 self._limiter = anyio.CapacityLimiter(self.threads)
             result = await self._run_sync(call, limiter=self._limiter)
             if inspect.isawaitable(result):  # a lambda round an async function
-                result = await cast("Awaitable[Any]", result)
+                result = await result
         return _read_result(result)
 
     def identity(self) -> Mapping[str, Any]:
@@ -145,7 +145,7 @@ def _wanted_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 def _read_result(result: Any) -> tuple[Any, TokenUsage | None, Mapping[str, Any] | None]:
     if type(result) is not tuple:
         return result, None, None
-    parts = cast("tuple[Any, ...]", result)
+    parts: tuple[Any, ...] = result
     if len(parts) not in (2, 3) or not _is_usage(parts[1]):
         return result, None, None
     metadata = parts[2] if len(parts) == 3 else None
@@ -156,6 +156,6 @@ def _read_result(result: Any) -> tuple[Any, TokenUsage | None, Mapping[str, Any]
 
 def _is_usage(value: Any) -> bool:
     if isinstance(value, Mapping):
-        keys = cast("Mapping[Any, Any]", value).keys()
-        return keys <= _USAGE_KEYS or normalize_usage(cast("object", value)) is not None
+        counts: Mapping[Any, Any] = value
+        return counts.keys() <= _USAGE_KEYS or normalize_usage(counts) is not None
     return value is None or normalize_usage(value) is not None

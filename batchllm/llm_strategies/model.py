@@ -105,7 +105,7 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         """Clean the model up, where it is managed."""
         await _call_if_there(self.model, "cleanup")
 
-    async def execute(  # type: ignore[override]
+    async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
     ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
         """Ask the model once.
@@ -137,8 +137,8 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """The model's own estimate, where it makes one."""
-        estimate = getattr(self.model, "estimate", None)
-        return estimate(prompt) if callable(estimate) else None
+        estimate: Callable[[Any], CallCost | None] | None = getattr(self.model, "estimate", None)
+        return None if estimate is None else estimate(prompt)
 
     def identity(self) -> Mapping[str, Any]:
         """The model's identity with the settings that change its answers."""

@@ -253,7 +253,7 @@ class ChatModel:
             return self._read(stream.status, stream.headers, content), stream.headers
 
     async def _collect(self, stream: HttpStream, progress: Callable[[], None] | None) -> ChatReply:
-        events, answer = SseDecoder(), ChatStream(self._client.host)
+        events, answer = SseDecoder(), ChatStream(self._client)
         async for piece in stream:
             for event in events.feed(piece):
                 if progress is not None:
@@ -266,7 +266,7 @@ class ChatModel:
     def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatReply:
         if not 200 <= status < 300:
             self._fail(status, headers, body, None)
-        reply = decode_reply(body, self._client.host)
+        reply = decode_reply(body, self._client)
         if reply.error:
             self._fail(200, headers, {"error": reply.error}, read_usage(reply))
         return reply

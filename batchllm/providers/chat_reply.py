@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from batchllm.core import MalformedResponseError, TokenUsage
+from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
 
@@ -61,8 +62,12 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
 
-def decode_reply(body: bytes, host: str) -> ChatReply:
+def decode_reply(body: bytes, client: HttpClient) -> ChatReply:
     """Read a whole body; blank lines before it are what a waiting server sends.
+
+    Args:
+        body: JSON.
+        client: Named in messages, which do not show its keys.
 
     Raises:
         MalformedResponseError: It is cut off, or is no JSON object of this kind.
@@ -70,17 +75,17 @@ def decode_reply(body: bytes, host: str) -> ChatReply:
     try:
         return _DECODER.decode(body.removeprefix(_BYTE_ORDER_MARK))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        shown = body[:80].decode("utf-8", "replace").strip()
+        shown = client.redact(body[:80].decode("utf-8", "replace").strip())
         msg = (
-            f"{host} answered with {len(body):,} bytes that are no chat completion ({error}); "
-            f"they begin {shown!r}"
+            f"{client.host} answered with {len(body):,} bytes that are no chat completion "
+            f"({error}); they begin {shown!r}"
         )
         raise MalformedResponseError(msg, status=200) from error
 
 
-def decode_chunk(data: str, host: str) -> ChatReply:
+def decode_chunk(data: str, client: HttpClient) -> ChatReply:
     """Read the data of one event; errors as for :func:`decode_reply`."""
-    return decode_reply(data.encode("utf-8", "replace"), host)
+    return decode_reply(data.encode("utf-8", "replace"), client)
 
 
 def read_usage(reply: ChatReply) -> TokenUsage | None:

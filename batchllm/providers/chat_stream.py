@@ -6,6 +6,7 @@ from typing import Any
 
 from batchllm.core import MalformedResponseError, TokenUsage
 from batchllm.providers.chat_reply import ChatReply, Choice, Message, decode_chunk, read_usage
+from batchllm.transport import HttpClient
 
 __all__ = ["ChatStream"]
 
@@ -16,11 +17,11 @@ class ChatStream:
     An answer is whole when its finish reason has arrived; some servers leave ``[DONE]`` out.
 
     Args:
-        host: Named in messages.
+        client: Named in messages, which do not show its keys.
     """
 
-    def __init__(self, host: str) -> None:
-        self._host = host
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
         self._reply = ChatReply()
         self._texts: list[str] = []
         self._refusals: list[str] = []
@@ -52,7 +53,7 @@ class ChatStream:
         if data.strip() == "[DONE]":
             self.done = True
             return
-        chunk = decode_chunk(data, self._host)
+        chunk = decode_chunk(data, self._client)
         self._chunks += 1
         self._keep_facts(chunk)
         for choice in chunk.choices or ():
@@ -106,8 +107,8 @@ class ChatStream:
         if self._finish is None:
             got = f"after {self._chunks} chunks" if self._chunks else "before it began"
             msg = (
-                f"the stream of {self._host} ended {got}, with no finish reason; its text is not "
-                "whole, and the provider may bill it"
+                f"the stream of {self._client.host} ended {got}, with no finish reason; its text "
+                "is not whole, and the provider may bill it"
             )
             error = MalformedResponseError(msg, status=200)
             error.usage = self.usage

@@ -63,6 +63,7 @@ class ChatProfile:
         max_tokens_field: What it calls the limit on an answer's tokens.
         seed_field: What it calls the seed.
         schema_mode: Whether it holds an answer to a JSON schema, or only to being JSON.
+        packed_vectors: Whether it gives embeddings in base64.
         usage_in_stream: Whether a stream has to be asked for its token counts.
         own_parameters: What it accepts beside the parameters that all know.
     """
@@ -75,6 +76,7 @@ class ChatProfile:
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
     schema_mode: SchemaMode = "json_schema"
+    packed_vectors: bool = False
     usage_in_stream: bool = True
     own_parameters: frozenset[str] = field(factory=frozenset, converter=_as_names)
 
@@ -92,11 +94,13 @@ PROFILES: Final = _by_provider(
     ChatProfile(
         provider="openai",
         base_url="https://api.openai.com/v1",
+        packed_vectors=True,
         max_tokens_field="max_completion_tokens",
     ),
     ChatProfile(
         provider="azure",
         auth_header="api-key",
+        packed_vectors=True,
         auth_prefix="",
         max_tokens_field="max_completion_tokens",
         own_parameters={"data_sources"},
@@ -141,6 +145,7 @@ PROFILES: Final = _by_provider(
     ChatProfile(
         provider="vllm",
         base_url="http://localhost:8000/v1",
+        packed_vectors=True,
         needs_key=False,
         own_parameters=_OF_OPEN_MODELS
         | {"add_generation_prompt", "chat_template_kwargs", "guided_json", "ignore_eos"}

@@ -1,5 +1,6 @@
 """Values and contracts that every layer shares: no I/O, no event loop."""
 
+from batchllm.core.batch_result import BatchResult
 from batchllm.core.config import (
     FailFast,
     JitterKind,
@@ -7,10 +8,16 @@ from batchllm.core.config import (
     RateLimitConfig,
     RetryConfig,
 )
+from batchllm.core.config_data import config_from_dict, config_to_dict
+from batchllm.core.config_files import (
+    config_from_json,
+    config_from_toml,
+    config_to_json,
+    config_to_toml,
+    dump_config,
+    load_config,
+)
 from batchllm.core.contracts import (
-    SKIP,
-    BaseMiddleware,
-    BaseObserver,
     Category,
     ErrorClassifier,
     ErrorInfo,
@@ -18,7 +25,6 @@ from batchllm.core.contracts import (
     LLMModel,
     LLMResponse,
     ManagedLLMModel,
-    Middleware,
 )
 from batchllm.core.errors import (
     BatchError,
@@ -34,6 +40,7 @@ from batchllm.core.errors import (
     PrepareError,
     ProgramError,
     ProviderError,
+    RecordedError,
     SaturatedError,
     ScopeParkedError,
     SourceError,
@@ -51,10 +58,10 @@ from batchllm.core.hints import (
     QuotaScope,
     ServerHint,
 )
+from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item
 from batchllm.core.results import (
     AttemptTiming,
-    BatchResult,
     EndCause,
     Tally,
     Termination,
@@ -106,6 +113,7 @@ __all__ = [
     "ProviderError",
     "QuotaScope",
     "RateLimitConfig",
+    "RecordedError",
     "Reply",
     "RetryConfig",
     "RetryState",
@@ -124,5 +132,13 @@ __all__ = [
     "WorkItemResult",
     "add_usage",
     "as_work_item",
+    "config_from_dict",
+    "config_from_json",
+    "config_from_toml",
+    "config_to_dict",
+    "config_to_json",
+    "config_to_toml",
+    "dump_config",
+    "load_config",
     "normalize_usage",
 ]

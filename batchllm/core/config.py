@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from types import NoneType
+from typing import Any, Literal, NoReturn
 
 from attrs import Attribute, evolve, field, frozen
 
@@ -16,28 +17,49 @@ __all__ = ["FailFast", "JitterKind", "ProcessorConfig", "RateLimitConfig", "Retr
 JitterKind = Literal["equal", "full", "decorrelated"]
 
 
-def _fail(instance: Any, attribute: Attribute[Any], value: object, remedy: str) -> None:
+_Check = Callable[[Any, "Attribute[Any]", Any], None]
+
+
+def _fail(instance: Any, attribute: Attribute[Any], value: object, remedy: str) -> NoReturn:
     msg = f"{type(instance).__name__}.{attribute.name} is {value!r}; give {remedy}"
     raise ConfigError(msg)
 
 
 def _number(
-    *, above: float | None = None, least: float | None = None, none: str = "", whole: bool = False
-) -> Callable[[Any, Attribute[Any], Any], None]:
+    *, above: float | None = None, least: float = -math.inf, none: str = "", whole: bool = False
+) -> _Check:
     kind = "a whole number" if whole else "a number"
-    bound = f" above {above:g}" if above is not None else f" of at least {least:g}"
+    bound = f" of at least {least:g}" if above is None else f" above {above:g}"
     remedy = f"{kind}{bound}" + (f", or None {none}" if none else "")
 
     def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-        if value is None and none:
-            return
-        right_type = isinstance(value, int if whole else int | float)
-        if isinstance(value, bool) or not right_type or not math.isfinite(value):
+        if value is None:
+            if none:
+                return
             _fail(instance, attribute, value, remedy)
-        if (above is not None and value <= above) or (least is not None and value < least):
+        right_type = isinstance(value, int if whole else int | float)
+        if isinstance(value, bool) or not right_type or not -math.inf < value < math.inf:
+            _fail(instance, attribute, value, remedy)
+        if value < least or (above is not None and value <= above):
             _fail(instance, attribute, value, remedy)
 
     return check
+
+
+def _one_of(kinds: type | tuple[type, ...], remedy: str) -> _Check:
+    def check(instance: Any, attribute: Attribute[Any], value: object) -> None:
+        if not isinstance(value, kinds):
+            _fail(instance, attribute, value, remedy)
+
+    return check
+
+
+_switch = _one_of(bool, "True or False")
+
+
+def _check_jitter(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool) and value not in ("equal", "full", "decorrelated"):
+        _fail(instance, attribute, value, "True, False, 'equal', 'full' or 'decorrelated'")
 
 
 @frozen
@@ -64,16 +86,11 @@ class RetryConfig:
     initial_wait: float = field(default=1.0, validator=_number(least=0))
     max_wait: float = field(default=60.0, validator=_number(least=0))
     exponential_base: float = field(default=2.0, validator=_number(least=1))
-    jitter: bool | JitterKind = field(default=True)
+    jitter: bool | JitterKind = field(default=True, validator=_check_jitter)
     max_rate_limit_retries: int = field(default=20, validator=_number(least=0, whole=True))
     budget_ratio: float | None = field(
         default=0.1, validator=_number(above=0, none="for no budget")
     )
-
-    @jitter.validator
-    def _check_jitter(self, attribute: Attribute[Any], value: object) -> None:
-        if value not in (True, False, "equal", "full", "decorrelated"):
-            _fail(self, attribute, value, "True, False, 'equal', 'full' or 'decorrelated'")
 
     def waits(self) -> tuple[float, ...]:
         """The waits between attempts in seconds, before jitter."""
@@ -111,6 +128,11 @@ class RateLimitConfig:
     max_cooldown_seconds: float = field(default=600.0, validator=_number(least=0))
 
 
+def _categories(names: Iterable[str]) -> frozenset[str]:
+    # A lone text is iterable, too: it would become a set of letters that match nothing.
+    return frozenset({names} if isinstance(names, str) else names)
+
+
 @frozen(kw_only=True)
 class FailFast:
     """When to stop the batch because every further call would fail the same way.
@@ -122,7 +144,7 @@ class FailFast:
 
     categories: frozenset[str] = field(
         default=frozenset({"authentication", "insufficient_quota", "model_not_found"}),
-        converter=frozenset,
+        converter=_categories,
     )
     after: int = field(default=3, validator=_number(least=1, whole=True))
 
@@ -168,8 +190,11 @@ class ProcessorConfig:
 
     max_workers: int = field(default=5, validator=_number(least=1, whole=True))
     timeout_per_item: float | None = field(default=120.0, validator=_number(above=0, none=_OFF))
-    retry: RetryConfig = field(factory=RetryConfig)
-    rate_limit: RateLimitConfig | None = None
+    retry: RetryConfig = field(factory=RetryConfig, validator=_one_of(RetryConfig, "a RetryConfig"))
+    rate_limit: RateLimitConfig | None = field(
+        default=None,
+        validator=_one_of((RateLimitConfig, NoneType), "a RateLimitConfig, or None to adapt"),
+    )
     max_requests_per_minute: float | None = field(
         default=None, validator=_number(above=0, none="for no such limit")
     )
@@ -179,8 +204,8 @@ class ProcessorConfig:
         default=5.0, validator=_number(above=0, none=_OFF)
     )
     max_queue_size: int = field(default=0, validator=_number(least=0, whole=True))
-    dry_run: bool = False
-    enable_detailed_logging: bool = False
+    dry_run: bool = field(default=False, validator=_switch)
+    enable_detailed_logging: bool = field(default=False, validator=_switch)
     attempt_timeout: float | None = field(
         default=None, kw_only=True, validator=_number(above=0, none=_OFF)
     )
@@ -207,7 +232,11 @@ class ProcessorConfig:
     park_after: float | None = field(
         default=120.0, kw_only=True, validator=_number(above=0, none="to sleep however long")
     )
-    fail_fast: FailFast | None = field(factory=FailFast, kw_only=True)
+    fail_fast: FailFast | None = field(
+        factory=FailFast,
+        kw_only=True,
+        validator=_one_of((FailFast, NoneType), "a FailFast, or None to go on whatever fails"),
+    )
     prepare_timeout: float | None = field(
         default=120.0, kw_only=True, validator=_number(above=0, none=_OFF)
     )
@@ -215,8 +244,12 @@ class ProcessorConfig:
         default=60.0, kw_only=True, validator=_number(above=0, none=_OFF)
     )
     cleanup_timeout: float = field(default=10.0, kw_only=True, validator=_number(above=0))
-    keep_results: bool | None = field(default=None, kw_only=True)
-    seed: int | None = field(default=None, kw_only=True)
+    keep_results: bool | None = field(
+        default=None, kw_only=True, validator=_one_of((bool, NoneType), "True, False or None")
+    )
+    seed: int | None = field(
+        default=None, kw_only=True, validator=_one_of((int, NoneType), "a whole number or None")
+    )
 
     def __attrs_post_init__(self) -> None:
         waits = sum(self.retry.waits())

@@ -25,6 +25,7 @@ Found in ``WorkItemResult.exception`` (an item failed, the batch goes on)::
     ├── ScopeParkedError                     the quota will not be back soon
     └── ItemStopped                          the batch ended before the item was done
     TokenTrackingError                       wraps an error that cannot carry token counts
+    RecordedError                            stands for an exception of an earlier process
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ __all__ = [
     "PrepareError",
     "ProgramError",
     "ProviderError",
+    "RecordedError",
     "SaturatedError",
     "ScopeParkedError",
     "SourceError",
@@ -224,3 +226,20 @@ class TokenTrackingError(Exception):
         super().__init__(message)
         self.token_usage = token_usage
         self._failed_token_usage = token_usage
+
+
+class RecordedError(Exception):
+    """Stands for an exception that was read from a record, where only its text was kept.
+
+    Attributes:
+        type_name: The name of the exception's type.
+        message: Its message.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message}" if self.message else self.type_name

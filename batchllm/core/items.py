@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeAlias, TypeVar
 
 import attrs
 from attrs import define, field, setters
@@ -35,8 +36,8 @@ def _read_id(value: object) -> str:
             return value
         msg = f"item_id is {value!r}; give each item an id that is not blank"
         raise InvalidItemError(msg)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, int | SupportsIndex) and not isinstance(value, bool):
+        return str(operator.index(value))
     if isinstance(value, str):
         return _read_id(str(value))
     msg = f"item_id is {value!r}, a {type(value).__name__}; give a str or an int"
@@ -53,10 +54,14 @@ def _keep_id(instance: Any, attribute: attrs.Attribute[Any], value: object) -> s
     return str(instance.item_id)
 
 
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and not value > 0:
+def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is None:
+        return
+    kinds = int if attribute.name == "max_attempts" else int | float
+    if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
+        kind = "a whole number" if kinds is int else "a number"
         msg = (
-            f"item {instance.item_id!r}: {attribute.name} is {value!r}; give a number above 0, "
+            f"item {instance.item_id!r}: {attribute.name} is {value!r}; give {kind} above 0, "
             "or None for the batch's own"
         )
         raise InvalidItemError(msg)

@@ -99,7 +99,7 @@ class RetryState:
         return key in self._values
 
     def __repr__(self) -> str:
-        return f"RetryState({sorted(self._values)})"
+        return f"RetryState({sorted(map(str, self._values))})"
 
     def progress(self) -> None:
         """Mark the start of a streamed request, and then each chunk of its answer.

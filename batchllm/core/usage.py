@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, TypedDict, cast
 
 __all__ = ["TokenUsage", "add_usage", "normalize_usage"]
@@ -23,16 +24,21 @@ class TokenUsage(TypedDict, total=False):
     reasoning_tokens: int
 
 
-_KEYS = tuple(TokenUsage.__annotations__)
-
 # Where providers' SDKs and frameworks keep the same number; dots lead into nested objects.
 _NAMES: dict[str, tuple[str, ...]] = {
-    "input_tokens": ("input_tokens", "prompt_tokens", "request_tokens", "prompt_token_count"),
+    "input_tokens": (
+        "input_tokens",
+        "prompt_tokens",
+        "request_tokens",
+        "prompt_token_count",
+        "prompt_eval_count",
+    ),
     "output_tokens": (
         "output_tokens",
         "completion_tokens",
         "response_tokens",
         "candidates_token_count",
+        "eval_count",
     ),
     "total_tokens": ("total_tokens", "total_token_count"),
     "cached_input_tokens": (
@@ -42,13 +48,16 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "cached_content_token_count",
         "prompt_tokens_details.cached_tokens",
         "input_tokens_details.cached_tokens",
+        "input_token_details.cache_read",
         "prompt_cache_hit_tokens",
+        "num_cached_tokens",
     ),
     "cache_write_tokens": (
         "cache_write_tokens",
         "cache_creation_input_tokens",
         "prompt_tokens_details.cache_write_tokens",
         "input_tokens_details.cache_write_tokens",
+        "input_token_details.cache_creation",
     ),
     "reasoning_tokens": (
         "reasoning_tokens",
@@ -56,6 +65,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "completion_tokens_details.reasoning_tokens",
         "output_tokens_details.reasoning_tokens",
         "output_tokens_details.thinking_tokens",
+        "output_token_details.reasoning",
+        "details.reasoning_tokens",
     ),
 }
 
@@ -73,7 +84,7 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     """
     if usage is None:
         return None
-    if type(usage) is dict and "total_tokens" in usage and usage.keys() <= _KEY_SET:
+    if type(usage) is dict and "total_tokens" in usage and _is_settled(cast("Any", usage)):
         return cast("TokenUsage", usage)
     found = _read(usage)
     if not found:
@@ -84,7 +95,11 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     return cast("TokenUsage", found)
 
 
-_KEY_SET = frozenset(_KEYS)
+_KEYS = frozenset(TokenUsage.__annotations__)
+
+
+def _is_settled(usage: dict[Any, Any]) -> bool:
+    return usage.keys() <= _KEYS and all(type(n) is int and n >= 0 for n in usage.values())
 
 
 def _read(usage: object) -> dict[str, int]:
@@ -93,7 +108,7 @@ def _read(usage: object) -> dict[str, int]:
     for key, names in _NAMES.items():
         for name in names:
             value = look(name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf:
                 found[key] = int(value)
                 break
     return found
@@ -122,7 +137,7 @@ def _settle_provider_quirks(usage: object, found: dict[str, int]) -> None:
         extra = found.get("cached_input_tokens", 0) + found.get("cache_write_tokens", 0)
         found["input_tokens"] = found.get("input_tokens", 0) + extra
         found.pop("total_tokens", None)
-    if look("candidates_token_count") is not None:
+    if look("candidates_token_count") is not None or look("thoughts_token_count") is not None:
         # Gemini counts thoughts beside the candidates and tool prompts beside the prompt.
         found["output_tokens"] = found.get("output_tokens", 0) + found.get("reasoning_tokens", 0)
         tool_prompt = look("tool_use_prompt_token_count")

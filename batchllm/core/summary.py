@@ -1,0 +1,168 @@
+"""A batch shown to people: one line, a block of text, or a table for notebooks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from batchllm.core.results import WorkItemResult
+
+if TYPE_CHECKING:
+    from batchllm.core.batch_result import BatchResult
+
+__all__ = ["html_of", "one_line", "summary_of"]
+
+_CATEGORIES_SHOWN = 5
+_WARNINGS_SHOWN = 5
+_CAUSES = ("admission_wait", "cooldown_wait", "backoff")
+
+
+def one_line(batch: BatchResult[Any, Any]) -> str:
+    """The counts, the time and the ending in one line."""
+    counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
+    end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
+    return (
+        f"<BatchResult: {_plural(batch.total_items, 'item')}: {counts}; "
+        f"{_seconds(batch.wall_time)}{end}>"
+    )
+
+
+def summary_of(batch: BatchResult[Any, Any]) -> str:
+    """A block of text: one fact per line, failures and warnings below."""
+    rows = list(_facts(batch))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {text}" for name, text in rows]
+    failures = list(_failure_lines(batch))
+    if failures:
+        lines += ["", "Failures", *(f"  {line}" for line in failures)]
+    warnings = _shortened(batch.warnings, _WARNINGS_SHOWN)
+    if warnings:
+        lines += ["", "Warnings", *(f"  {line}" for line in warnings)]
+    return "\n".join(lines)
+
+
+def html_of(batch: BatchResult[Any, Any]) -> str:
+    """The same facts as a table of HTML, every text escaped."""
+    rows = "".join(
+        f'<tr><th style="text-align:left">{escape(name)}</th>'
+        f'<td style="text-align:left">{escape(text)}</td></tr>'
+        for name, text in _facts(batch)
+    )
+    return (
+        f"<table>{rows}</table>"
+        f"{_html_list('Failures', list(_failure_lines(batch)))}"
+        f"{_html_list('Warnings', _shortened(batch.warnings, _WARNINGS_SHOWN))}"
+    )
+
+
+def _html_list(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    entries = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<p><b>{title}</b></p><ul>{entries}</ul>"
+
+
+def _counts(batch: BatchResult[Any, Any]) -> Iterator[tuple[str, int]]:
+    yield "succeeded", batch.succeeded
+    yield "failed", batch.failed
+    if batch.skipped:
+        yield "skipped", batch.skipped
+    if batch.not_run:
+        yield "not run", batch.not_run
+
+
+def _facts(batch: BatchResult[Any, Any]) -> Iterator[tuple[str, str]]:
+    counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
+    yield "Items", f"{batch.total_items:,}: {counts}"
+    yield "Tokens", _tokens(batch)
+    yield "Cost", "unknown" if batch.cost is None else _dollars(batch.cost)
+    yield "Time", _time(batch)
+    waits = _waits(batch)
+    if waits:
+        yield "Waits", ", ".join(f"{cause} {_seconds(time)}" for cause, time in waits)
+    limited_by = batch.stats.get("limited_by")
+    if limited_by:
+        yield "Limited by", _one_line_of(limited_by)
+    yield "Ended", _ending(batch)
+
+
+def _tokens(batch: BatchResult[Any, Any]) -> str:
+    usage = batch.tally.usage
+    if not usage:
+        return "unknown"
+    text = f"{batch.total_input_tokens:,} in, {batch.total_output_tokens:,} out"
+    if batch.total_cached_tokens:
+        text += f", {batch.total_cached_tokens:,} cached ({batch.cache_hit_rate():.0f} % of in)"
+    if usage.get("reasoning_tokens"):
+        text += f", {usage.get('reasoning_tokens', 0):,} for reasoning"
+    return text
+
+
+def _time(batch: BatchResult[Any, Any]) -> str:
+    text = _seconds(batch.wall_time)
+    done = batch.succeeded + batch.failed
+    if batch.wall_time > 0 and done:
+        text += f", {done / batch.wall_time:,.1f} items/s"
+    return text
+
+
+def _waits(batch: BatchResult[Any, Any]) -> list[tuple[str, float]]:
+    """Seconds by cause over all items: as the run counted them, else from the results' timing."""
+    given = batch.stats.get("waits")
+    sums: Mapping[str, float] = (
+        given
+        if isinstance(given, Mapping)
+        else {c: sum(getattr(r.timing, c) for r in batch.results) for c in _CAUSES}
+    )
+    return [(cause.replace("_", " "), time) for cause, time in sums.items() if time > 0]
+
+
+def _ending(batch: BatchResult[Any, Any]) -> str:
+    end = batch.termination
+    item = "" if end.item_id is None else f" (item {end.item_id})"
+    return f"{end.cause.value}: {_one_line_of(end.reason)}{item}"
+
+
+def _failure_lines(batch: BatchResult[Any, Any]) -> Iterator[str]:
+    """The commonest categories, each with its first failure as an example."""
+    counts, examples = Counter[str](), dict[str, WorkItemResult[Any, Any]]()
+    for result in batch.results:
+        if not (result.success or result.skipped or result.not_run):
+            category = result.error_category or "unknown"
+            counts[category] += 1
+            examples.setdefault(category, result)
+    for category, count in counts.most_common(_CATEGORIES_SHOWN):
+        example = examples[category]
+        yield f"{count:,} × {category}, e.g. {example.item_id}: {_one_line_of(example.error)}"
+    others = len(counts) - _CATEGORIES_SHOWN
+    if others > 0:
+        yield f"and {_plural(others, 'other category', 'other categories')}"
+
+
+def _shortened(lines: Sequence[str], most: int) -> list[str]:
+    shown = [_one_line_of(line) for line in lines[:most]]
+    more = len(lines) - most
+    return [*shown, f"and {more:,} more"] if more > 0 else shown
+
+
+def _one_line_of(text: object, most: int = 200) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _plural(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _dollars(cost: float) -> str:
+    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.6f}".rstrip("0").rstrip(".")
+
+
+def _seconds(time: float) -> str:
+    if time < 60:
+        return f"{time:.1f} s" if time >= 1 else f"{time:.3f} s"
+    minutes, seconds = divmod(round(time), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"

@@ -1,12 +1,11 @@
-"""The shapes that users fill in: strategies, models, middleware, observers, classifiers."""
+"""The shapes that users fill in: strategies, models, classifiers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import (
-    TYPE_CHECKING,
     Any,
     Final,
     Generic,
@@ -21,14 +20,7 @@ from attrs import field, frozen
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
 from batchllm.core.usage import TokenUsage
 
-if TYPE_CHECKING:
-    from batchllm.core.events import ProcessingEvent
-    from batchllm.core.items import LLMWorkItem
-
 __all__ = [
-    "SKIP",
-    "BaseMiddleware",
-    "BaseObserver",
     "Category",
     "ErrorClassifier",
     "ErrorInfo",
@@ -36,7 +28,6 @@ __all__ = [
     "LLMModel",
     "LLMResponse",
     "ManagedLLMModel",
-    "Middleware",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -276,52 +267,3 @@ class ErrorClassifier(ABC):
     @abstractmethod
     def classify(self, exception: Exception) -> ErrorInfo | None:
         """Classify *exception*; ``None`` asks the default classifier."""
-
-
-class _Skip(Enum):
-    SKIP = "skip"
-
-
-SKIP: Final = _Skip.SKIP
-"""Returned by ``before_process`` to leave an item out: its result says ``skipped``."""
-
-
-class BaseMiddleware:
-    """Steps round each item, in registration order going in and in reverse coming out.
-
-    Override what you need. A middleware that raises fails its item: a broken redactor must not
-    let a prompt through.
-    """
-
-    async def before_process(self, work_item: LLMWorkItem[Any, Any, Any]) -> Any:
-        """Look at, change or replace an item before its first call.
-
-        Returns:
-            The item to go on with; ``None`` for the one that was given; ``SKIP`` to leave it out.
-        """
-        return None
-
-    async def after_process(self, *args: Any, **kwargs: Any) -> Any:
-        """See or replace a result: ``after_process(work_item, result)`` or ``(result)``.
-
-        Called for every result. Returns the result to go on with; ``None`` keeps it.
-        """
-        return None
-
-    async def on_retry(
-        self, work_item: LLMWorkItem[Any, Any, Any], attempt: int, error: Exception
-    ) -> None:
-        """See that *attempt* failed with *error* and will be followed by another."""
-
-    async def on_error(self, work_item: LLMWorkItem[Any, Any, Any], error: Exception) -> None:
-        """See that an item has failed for good."""
-
-
-Middleware = BaseMiddleware
-
-
-class BaseObserver:
-    """Watches events without changing anything."""
-
-    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
-        """See one event; *data* has the keys that the event's page lists."""

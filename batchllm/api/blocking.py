@@ -1,0 +1,57 @@
+"""Doors for code that is not async: scripts, notebooks, other frameworks' threads.
+
+The batch runs on asyncio in a thread of its own, so these work where an event loop already runs,
+as in a notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+from typing_extensions import TypeVar
+
+from batchllm.api.run import Items, run_batch, stream_batch
+from batchllm.core import BatchResult, WorkItemResult
+from batchllm.llm_strategies import StrategyLike
+
+__all__ = ["run_batch_sync", "stream_batch_sync"]
+
+Out = TypeVar("Out", default=Any)
+
+
+def run_batch_sync(
+    items: Items, strategy: StrategyLike[Out] | None = None, **options: Any
+) -> BatchResult[Out, Any]:
+    """``run_batch`` for code that is not async; takes the same arguments.
+
+    Ctrl-C cancels the batch, and its cleanups run.
+    """
+    with start_blocking_portal("asyncio", name="batchllm") as portal:
+        return portal.call(partial(run_batch, items, strategy, **options))
+
+
+@contextmanager
+def stream_batch_sync(
+    items: Items, strategy: StrategyLike[Out] | None = None, **options: Any
+) -> Iterator[Iterator[WorkItemResult[Out, Any]]]:
+    """``stream_batch`` for code that is not async; gives an ordinary iterator of results.
+
+    Example::
+
+        with stream_batch_sync(prompts, strategy) as results:
+            for result in results:
+                print(result.item_id, result.output)
+    """
+    with (
+        start_blocking_portal("asyncio", name="batchllm") as portal,
+        portal.wrap_async_context_manager(stream_batch(items, strategy, **options)) as run,
+    ):
+        yield iter(partial(portal.call, _next, run), None)
+
+
+async def _next(run: Any) -> Any:
+    return await anext(run, None)

@@ -1,0 +1,34 @@
+"""The engine: guarded calls, attempts, and the run of a batch with all its endings."""
+
+from batchllm.engine.attempts import GiveUp, WaitThen, next_step
+from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
+from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, only_error, shielded
+from batchllm.engine.intake import BlockingSource, blocking_source
+from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
+from batchllm.engine.runtime import RunOptions, Runtime
+from batchllm.engine.scheduler import Scheduler
+
+__all__ = [
+    "CANCEL",
+    "DRAIN",
+    "BlockingSource",
+    "Collector",
+    "Ending",
+    "Failed",
+    "GiveUp",
+    "Ok",
+    "OrderedOutbox",
+    "Outbox",
+    "Phase",
+    "RunOptions",
+    "Runtime",
+    "Scheduler",
+    "Stop",
+    "TimedOut",
+    "WaitThen",
+    "blocking_source",
+    "bounded",
+    "next_step",
+    "only_error",
+    "shielded",
+]

@@ -1,0 +1,212 @@
+"""One item: call, classify, wait, again; it ends in one result.
+
+The loop is plain code: what to do after a failure is decided by ``next_step``, which is pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import anyio
+from attrs import define, frozen
+
+from batchllm.core import (
+    BatchError,
+    CallError,
+    Category,
+    ErrorInfo,
+    LLMCallStrategy,
+    Outcome,
+    Reply,
+    RetryConfig,
+    RetryState,
+    TokenUsage,
+    WorkItemResult,
+)
+from batchllm.engine.calls import Calls, CallSite, Failure
+from batchllm.engine.item import ItemRun
+from batchllm.policy import RetrySchedule
+
+__all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_step"]
+
+# Their messages are whole sentences of ours.
+_SPEAK_FOR_THEMSELVES = (CallError, BatchError)
+_SHARED = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED})
+
+
+@frozen
+class WaitThen:
+    """Try again after *seconds*.
+
+    Attributes:
+        counts: Whether the failed attempt counts towards ``max_attempts``. One that met a
+            limit of the scope does not: its gate makes it wait, and everybody else with it.
+    """
+
+    seconds: float
+    counts: bool
+
+
+@frozen
+class GiveUp:
+    """The item has failed; *reason* is added to the error where the error alone is no reason."""
+
+    reason: str | None = None
+
+
+def next_step(
+    info: ErrorInfo,
+    *,
+    attempt: int,
+    refusals: int,
+    max_attempts: int,
+    retry: RetryConfig,
+    schedule: RetrySchedule,
+) -> WaitThen | GiveUp:
+    """What to do after a failed call.
+
+    Args:
+        info: What its error means.
+        attempt: The number of the attempt that failed, from 1.
+        refusals: How often the item has met a limit of its scope, this time included.
+        max_attempts: Attempts that the item has.
+        retry: The retry settings.
+        schedule: Gives the backoff.
+    """
+    if info.outcome in _SHARED:
+        if refusals > retry.max_rate_limit_retries:
+            times = retry.max_rate_limit_retries
+            return GiveUp(f"it met a limit more often than max_rate_limit_retries ({times})")
+        return WaitThen(0.0, counts=False)
+    if not info.is_retryable:
+        return GiveUp()
+    if attempt >= max_attempts:
+        return GiveUp(f"after {attempt} attempts" if max_attempts > 1 else None)
+    if info.error_category == Category.BAD_OUTPUT:
+        return WaitThen(info.suggested_wait or 0.0, counts=True)
+    return WaitThen(schedule.wait(attempt, floor=info.suggested_wait), counts=True)
+
+
+@define(eq=False)
+class Attempts:
+    """Takes items through their attempts.
+
+    Args:
+        calls: Makes the guarded calls.
+        schedule: Gives the backoff.
+        asleep: A block during which an item holds no room in the window.
+        before_retry: Told of each failed attempt that will be followed by another.
+    """
+
+    calls: Calls
+    schedule: RetrySchedule
+    asleep: Callable[[], AbstractContextManager[None]]
+    before_retry: Callable[[ItemRun, int, Failure], Awaitable[None]] | None = None
+
+    async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
+        """Call until the item has its answer or has failed for good."""
+        config = self.calls.config
+        site = CallSite(self.calls, item, strategy)
+        state = RetryState(item.values, _guard=site)
+        timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
+        max_attempts = item.work.max_attempts or config.retry.max_attempts
+        attempt, refusals = 1, 0
+        while True:
+            ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
+            item.end_attempt(attempt)
+            if isinstance(ended, Reply):
+                return answer(item, ended)
+            refusals += ended.info.outcome in _SHARED
+            step = next_step(
+                ended.info,
+                attempt=attempt,
+                refusals=refusals,
+                max_attempts=max_attempts,
+                retry=config.retry,
+                schedule=self.schedule,
+            )
+            if isinstance(step, GiveUp):
+                return failed_result(item, ended.error, ended.info.error_category, step.reason)
+            if self.before_retry is not None:
+                await self.before_retry(item, attempt, ended)
+            attempt += step.counts
+            if not await self._back_off(item, step.seconds):
+                return self._no_time(item, ended)
+
+    async def _back_off(self, item: ItemRun, seconds: float) -> bool:
+        """Sleep outside the window; whether there is time for another attempt after it."""
+        calls = self.calls
+        now = calls.clock()
+        if calls.ending.stopping or item.left(now) <= seconds:
+            return False
+        if seconds > 0:
+            with self.asleep(), calls.wait() as scope:
+                await anyio.sleep(seconds)
+            item.spend(calls.clock() - now)
+            return not scope.cancelled_caught
+        return True
+
+    def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
+        if self.calls.ending.stopping:
+            reason = self.calls.ending.describe().reason
+            return failed_result(
+                item, failure.error, Category.STOPPED, f"no further attempt: {reason}"
+            )
+        name, seconds = item.bound()
+        return failed_result(
+            item,
+            failure.error,
+            failure.info.error_category,
+            f"no time for another attempt within {name} ({seconds:g} s)",
+        )
+
+
+def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
+    """The result of an item that has its answer."""
+    metadata = reply.metadata
+    if item.notes:
+        metadata = {**(metadata or {}), "notes": tuple(item.notes)}
+    return WorkItemResult(
+        item.work.item_id,
+        True,
+        reply.output,
+        None,
+        item.work.context,
+        TokenUsage() if item.usage is None else item.usage,
+        metadata,
+        attempts=item.attempts,
+        timing=item.timing(),
+        submission_index=item.index,
+    )
+
+
+def failed_result(
+    item: ItemRun,
+    error: BaseException | None,
+    category: str,
+    reason: str | None = None,
+    *,
+    output: Any = None,
+) -> WorkItemResult[Any, Any]:
+    """The result of an item that has no answer."""
+    text = None if error is None else str(error) or type(error).__name__
+    if text is not None and not isinstance(error, _SPEAK_FOR_THEMSELVES):
+        text = f"{type(error).__name__}: {text}"
+    sentence = " – ".join(part for part in (text, reason) if part) or category
+    return WorkItemResult(
+        item.work.item_id,
+        False,
+        output,
+        sentence,
+        item.work.context,
+        TokenUsage() if item.usage is None else item.usage,
+        {"notes": tuple(item.notes)} if item.notes else None,
+        exception=error,
+        error_category=category,
+        attempts=item.attempts,
+        timing=item.timing(),
+        submission_index=item.index,
+    )

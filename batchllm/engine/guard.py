@@ -1,0 +1,132 @@
+"""Cancelled, timed out or failed: how code that is not ours ended.
+
+User code may raise anything, swallow a cancellation, turn it into another error, or leak a
+cancellation that nobody asked for. Whatever it does, the caller learns one of three things, and
+a cancellation that comes from outside goes on its way. The order of the steps in ``bounded`` is
+what makes that true on every event loop; see ``docs/design/endings.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from attrs import frozen
+
+from batchllm.core import ProgramError
+
+__all__ = [
+    "Ended",
+    "Failed",
+    "Ok",
+    "TimedOut",
+    "bounded",
+    "contains",
+    "left_open",
+    "only_error",
+    "settle",
+    "shielded",
+]
+
+T = TypeVar("T")
+
+_PASS_ON = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+@frozen
+class Ok(Generic[T]):
+    """It returned *value*."""
+
+    value: T
+
+
+@frozen
+class Failed:
+    """It raised *error*; a foreign cancellation counts as an error."""
+
+    error: BaseException
+
+
+@frozen
+class TimedOut:
+    """Its time was up; *error* is what it raised at being cancelled, if it raised at all."""
+
+    error: BaseException | None
+
+
+Ended: TypeAlias = "Ok[T] | Failed | TimedOut"
+
+
+def contains(error: BaseException, types: tuple[type[BaseException], ...] = _PASS_ON) -> bool:
+    """Whether *error* is, or is a group that holds, one of *types* (those that end a program)."""
+    if isinstance(error, BaseExceptionGroup):
+        members: tuple[BaseException, ...] = error.exceptions
+        return any(contains(inner, types) for inner in members)
+    return isinstance(error, types)
+
+
+async def settle() -> None:
+    """Let a cancellation that is under way show itself, after an error was caught.
+
+    The first checkpoint lets a host task that was cancelled natively in this turn cancel its
+    group; the second raises what has arrived by then.
+    """
+    await checkpoint()
+    await checkpoint_if_cancelled()
+
+
+async def bounded(call: Callable[[], Awaitable[T]], seconds: float | None) -> Ended[T]:
+    """Await *call* for at most *seconds* and say how it ended.
+
+    Raises:
+        BaseException: A cancellation from outside, or what ends the program.
+        ProgramError: *call* left a cancel scope open.
+    """
+    failure: BaseException | None = None
+    scope = anyio.move_on_after(seconds)
+    try:
+        with scope:
+            try:
+                return Ok(await call())
+            except BaseException as error:
+                if contains(error):
+                    raise
+                failure = error
+            await settle()
+    except RuntimeError as error:
+        raise left_open(error) from error
+    if scope.cancelled_caught or failure is None:
+        return TimedOut(failure)
+    return Failed(failure)
+
+
+def left_open(error: RuntimeError) -> ProgramError:
+    """What to raise when a scope cannot be closed because one inside it still is open."""
+    msg = (
+        "a strategy or hook left a cancel scope or task group open; open and close it within "
+        f"one call ({error})"
+    )
+    return ProgramError(msg)
+
+
+async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]:
+    """As ``bounded``, sheltered from cancellation from outside: for cleanup."""
+    with anyio.CancelScope(shield=True):
+        return await bounded(call, seconds)
+
+
+def only_error(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The one real error of *group*, or *group* itself where there are several."""
+    leaves: list[BaseException] = []
+
+    def gather(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                gather(inner)
+        else:
+            leaves.append(error)
+
+    gather(group)
+    return leaves[0] if len(leaves) == 1 else group

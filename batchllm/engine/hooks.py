@@ -1,0 +1,172 @@
+"""Calling users' hooks: signatures read once, sync or async, bounded in time.
+
+A strategy's ``execute`` and ``on_error`` may have a ``state`` parameter or not, a middleware's
+``after_process`` may take the item or not. What fits is read from the signature when the hook is
+first seen, so that a hook that fits nothing is an error then, and never a surprise at item 80,000.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any
+
+from attrs import define, field, frozen
+
+from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError
+from batchllm.engine.guard import Ended, bounded
+
+__all__ = ["HookTable", "StateArgument", "StrategyShape", "call_hook", "read_after_process"]
+
+
+class StateArgument(Enum):
+    """How a hook takes the item's ``RetryState``."""
+
+    LEFT_OUT = "left out"
+    POSITION = "by position"
+    KEYWORD = "by keyword"
+
+
+@frozen
+class StrategyShape:
+    """What the engine has to know of a strategy's class.
+
+    Attributes:
+        execute: How ``execute`` takes the state.
+        on_error: How ``on_error`` takes it; ``None`` where the class has none of its own.
+        managed: Whether it overrides ``prepare`` or ``cleanup``.
+    """
+
+    execute: StateArgument
+    on_error: StateArgument | None
+    managed: bool
+
+
+def _is_own(strategy: LLMCallStrategy[Any], name: str) -> bool:
+    return name in getattr(strategy, "__dict__", ()) or getattr(
+        type(strategy), name, None
+    ) is not getattr(LLMCallStrategy, name)
+
+
+def _signature(hook: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(hook)
+    except (TypeError, ValueError):
+        return None
+
+
+def _fits(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _state_argument(owner: str, name: str, hook: Any, shapes: tuple[str, str]) -> StateArgument:
+    """Read how *hook*, with its leading arguments as in *shapes*, takes the state."""
+    if not callable(hook):
+        msg = f"{owner}.{name} is a {type(hook).__name__}; write it as async def {shapes[1]}"
+        raise StrategyError(msg)
+    signature = _signature(hook)
+    if signature is None:
+        return StateArgument.POSITION
+    leading = (None,) * (shapes[0].count(",") + 1)
+    parameter = signature.parameters.get("state")
+    if parameter is not None and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            if _fits(signature, *leading, state=None):
+                return StateArgument.KEYWORD
+        elif _fits(signature, *leading, None):
+            return StateArgument.POSITION
+    elif _fits(signature, *leading) and not _has_more_positions(signature, len(leading)):
+        return StateArgument.LEFT_OUT
+    elif _fits(signature, *leading, None) and not _fits(signature, *leading):
+        return StateArgument.POSITION
+    elif _fits(signature, *leading):
+        takes_any = inspect.Parameter.VAR_POSITIONAL in {
+            p.kind for p in signature.parameters.values()
+        }
+        return StateArgument.POSITION if takes_any else StateArgument.LEFT_OUT
+    msg = (
+        f"{owner}.{name}{signature} cannot be called; accepted shapes are "
+        f"{name}({shapes[0]}) and {name}({shapes[1]})"
+    )
+    raise StrategyError(msg)
+
+
+def _has_more_positions(signature: inspect.Signature, leading: int) -> bool:
+    return _fits(signature, *(None,) * (leading + 1))
+
+
+@define(eq=False)
+class HookTable:
+    """The shapes of the strategies that a run has seen, one per class."""
+
+    _shapes: dict[type, StrategyShape] = field(factory=dict, init=False)
+
+    def shape_of(self, strategy: LLMCallStrategy[Any]) -> StrategyShape:
+        """How to call *strategy*.
+
+        Raises:
+            StrategyError: A hook fits none of the accepted shapes.
+        """
+        shape = self._shapes.get(type(strategy))
+        if shape is None:
+            shape = self._read(strategy)
+            if not {"execute", "on_error"} & getattr(strategy, "__dict__", {}).keys():
+                self._shapes[type(strategy)] = shape
+        return shape
+
+    def _read(self, strategy: LLMCallStrategy[Any]) -> StrategyShape:
+        owner = type(strategy).__name__
+        execute = _state_argument(
+            owner,
+            "execute",
+            getattr(strategy, "execute", None),
+            ("prompt, attempt, timeout", "prompt, attempt, timeout, state"),
+        )
+        on_error = None
+        if _is_own(strategy, "on_error"):
+            on_error = _state_argument(
+                owner,
+                "on_error",
+                strategy.on_error,
+                ("exception, attempt", "exception, attempt, state"),
+            )
+        managed = _is_own(strategy, "prepare") or _is_own(strategy, "cleanup")
+        return StrategyShape(execute, on_error, managed)
+
+
+def read_after_process(middleware: BaseMiddleware) -> bool:
+    """Whether *middleware*'s ``after_process`` takes the item before the result.
+
+    Raises:
+        StrategyError: It takes neither ``(result)`` nor ``(work_item, result)``.
+    """
+    signature = _signature(middleware.after_process)
+    if signature is None or _fits(signature, None, None):
+        return True
+    if _fits(signature, None):
+        return False
+    msg = (
+        f"{type(middleware).__name__}.after_process{signature} cannot be called; accepted "
+        "shapes are after_process(result) and after_process(work_item, result)"
+    )
+    raise StrategyError(msg)
+
+
+async def call_hook(hook: Callable[..., Any], *args: Any, seconds: float | None) -> Ended[Any]:
+    """Call *hook*, sync or async, and say how it ended.
+
+    An async hook has *seconds*; a sync one runs inline and cannot be stopped.
+    """
+
+    async def call() -> Any:
+        value = hook(*args)
+        if isinstance(value, Awaitable):
+            return await value
+        return value
+
+    return await bounded(call, seconds)

@@ -1,0 +1,106 @@
+"""What the engine keeps for one item while it runs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from attrs import define, field
+
+from batchllm.core import AttemptTiming, LLMWorkItem, Timing, TokenUsage, add_usage
+
+__all__ = ["ItemRun"]
+
+
+@define(eq=False)
+class ItemRun:
+    """One item on its way: its stopwatch, its bill and its notes.
+
+    The stopwatch runs while a call of the item executes and during its backoff, and stands still
+    while a limit that it shares with others makes it wait.
+
+    Attributes:
+        work: The item, as middleware left it.
+        index: Its position in the input, from 0.
+        started: When it was taken up, on the event loop's clock.
+        limit: Seconds that its stopwatch may show.
+        deadline: When its wall-clock time is over.
+        last_failure: The last failure that was classified, so that a composite which passes
+            it on does not have it judged anew.
+    """
+
+    work: LLMWorkItem[Any, Any, Any]
+    index: int
+    started: float
+    limit: float = math.inf
+    deadline: float = math.inf
+    usage: TokenUsage | None = None
+    attempts: int = 0
+    values: dict[str, Any] = field(factory=dict)
+    notes: list[str] = field(factory=list)
+    last_failure: object = None
+    _spent: float = 0.0
+    _running: int = 0
+    _since: float = 0.0
+    _timings: list[AttemptTiming] = field(factory=list)
+    _admission: float = 0.0
+    _cooldown: float = 0.0
+    _booked: float = 0.0
+
+    def start_clock(self, now: float) -> None:
+        """Let the stopwatch run; calls that overlap are counted once."""
+        if self._running == 0:
+            self._since = now
+        self._running += 1
+
+    def stop_clock(self, now: float) -> None:
+        """Let the stopwatch stand, once the last of the calls that overlap has ended."""
+        self._running -= 1
+        if self._running == 0:
+            self._spent += now - self._since
+
+    def left(self, now: float) -> float:
+        """Seconds until the stopwatch or the wall clock ends the item."""
+        spent = self._spent
+        if self._running:
+            spent += now - self._since
+        return min(self.limit - spent, self.deadline - now)
+
+    def bound(self) -> tuple[str, float]:
+        """Which setting ends the item first, and its seconds."""
+        spent = self._spent
+        if self.limit - spent <= self.deadline - self.started - spent:
+            return "timeout_per_item", self.limit
+        return "deadline_per_item", self.deadline - self.started
+
+    def spend(self, seconds: float) -> None:
+        """Add *seconds* of backoff."""
+        self._spent += seconds
+        self._booked += seconds
+        if self._timings:
+            last = self._timings[-1]
+            self._timings[-1] = AttemptTiming(
+                last.admission_wait, last.cooldown_wait, last.execution, last.backoff + seconds
+            )
+
+    def waited(self, admission: float, cooldown: float) -> None:
+        """Note what the attempt under way has waited for its permit."""
+        self._admission += admission
+        self._cooldown += cooldown
+
+    def end_attempt(self, attempt: int) -> None:
+        """Close the books of the attempt under way."""
+        self.attempts = attempt
+        execution = self._spent - self._booked
+        self._booked = self._spent
+        self._timings.append(AttemptTiming(self._admission, self._cooldown, execution))
+        self._admission = self._cooldown = 0.0
+
+    def book(self, usage: TokenUsage | None) -> None:
+        """Add the tokens of one call."""
+        if usage is not None:
+            self.usage = add_usage(self.usage, usage)
+
+    def timing(self) -> Timing:
+        """Where the time went so far."""
+        return Timing(tuple(self._timings))

@@ -1,0 +1,123 @@
+"""Strategies are prepared once and cleaned up once, on every path out of a run.
+
+Only instances that override ``prepare`` or ``cleanup`` are remembered, so a million items with a
+strategy each leave nothing behind. Parts of a composite come before it and go after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import EndCause, LLMCallStrategy, PrepareError, Termination
+from batchllm.engine.ending import Ending
+from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, shielded
+from batchllm.engine.hooks import HookTable
+
+__all__ = ["Lifecycle"]
+
+
+@define(eq=False)
+class _Prepared:
+    strategy: LLMCallStrategy[Any]
+    ready: bool = False
+    under_way: anyio.Event | None = None
+    error: PrepareError | None = None
+
+
+@define(eq=False)
+class Lifecycle:
+    """Owns what strategies keep ready during one run.
+
+    Args:
+        ending: Told when a ``prepare`` fails, which ends the run.
+        hooks: Knows which strategies have something to prepare.
+        prepare_timeout: Seconds for each ``prepare``.
+        cleanup_timeout: Seconds for each ``cleanup``.
+    """
+
+    _ending: Ending
+    _hooks: HookTable
+    _prepare_timeout: float | None
+    _cleanup_timeout: float
+    _known: dict[int, _Prepared] = field(factory=dict, init=False)
+
+    def is_ready(self, strategy: LLMCallStrategy[Any]) -> bool:
+        """Whether *strategy* can be called at once."""
+        entry = self._known.get(id(strategy))
+        if entry is not None:
+            return entry.ready
+        return not strategy.parts and not self._hooks.shape_of(strategy).managed
+
+    async def prepare(self, strategy: LLMCallStrategy[Any]) -> None:
+        """Get *strategy* and its parts ready; concurrent callers wait for the first.
+
+        Raises:
+            PrepareError: It raised or took too long. The run is told, and ends.
+        """
+        entry = self._known.get(id(strategy))
+        while entry is not None and entry.under_way is not None:
+            await entry.under_way.wait()
+        if entry is None:
+            # Known before the first await, so that it is cleaned up even when it is cancelled.
+            entry = self._known[id(strategy)] = _Prepared(strategy)
+        if entry.error is not None:
+            raise entry.error
+        if not entry.ready:
+            await self._prepare_first(entry)
+
+    async def _prepare_first(self, entry: _Prepared) -> None:
+        entry.under_way = anyio.Event()
+        try:
+            for part in entry.strategy.parts:
+                if not self.is_ready(part):
+                    await self.prepare(part)
+            await self._prepare_one(entry)
+            entry.ready = True
+        except PrepareError as error:
+            entry.error = error
+            raise
+        finally:
+            # To the end of the order: parts are cleaned up after what is built of them.
+            self._known[id(entry.strategy)] = self._known.pop(id(entry.strategy))
+            under_way, entry.under_way = entry.under_way, None
+            under_way.set()
+
+    async def _prepare_one(self, entry: _Prepared) -> None:
+        name = type(entry.strategy).__name__
+        match await bounded(entry.strategy.prepare, self._prepare_timeout):
+            case Ok():
+                return
+            case TimedOut():
+                cause: BaseException | None = None
+                what = f"took longer than prepare_timeout ({self._prepare_timeout} s)"
+            case Failed(error):
+                cause = error
+                what = f"raised {type(error).__name__}: {error}"
+        failure = PrepareError(f"{name}.prepare() {what}; no item can run without it")
+        self._ending.fail(failure, Termination(EndCause.PREPARE_FAILED, str(failure)))
+        raise failure from cause
+
+    async def close(self) -> list[str]:
+        """Clean everything up, last prepared first, each shielded and with a deadline.
+
+        Returns:
+            A sentence for each ``cleanup`` that raised or took too long.
+        """
+        warnings: list[str] = []
+        while self._known:
+            _, entry = self._known.popitem()
+            name = type(entry.strategy).__name__
+            match await shielded(entry.strategy.cleanup, self._cleanup_timeout):
+                case Ok():
+                    pass
+                case TimedOut():
+                    warnings.append(
+                        f"{name}.cleanup() took longer than cleanup_timeout "
+                        f"({self._cleanup_timeout:g} s) and was cancelled"
+                    )
+                case Failed(error):
+                    warnings.append(f"{name}.cleanup() raised {type(error).__name__}: {error}")
+        return warnings

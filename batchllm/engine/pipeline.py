@@ -1,0 +1,212 @@
+"""The way of one item: middleware in, attempts, middleware out, post-processor, events.
+
+A result that is finished is sheltered from there on: what was paid for is not lost because
+somebody cancels while it is being handed over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+from attrs import define, evolve, field
+
+from batchllm.core import (
+    SKIP,
+    BaseMiddleware,
+    Category,
+    InvalidItemError,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ProcessingEvent,
+    Reply,
+    WorkItemResult,
+)
+from batchllm.engine.attempts import Attempts, answer, failed_result
+from batchllm.engine.calls import Failure
+from batchllm.engine.guard import Failed, Ok, TimedOut
+from batchllm.engine.hooks import call_hook, read_after_process
+from batchllm.engine.item import ItemRun
+from batchllm.engine.observing import Events
+
+__all__ = ["Pipeline"]
+
+Result = WorkItemResult[Any, Any]
+
+
+@define(eq=False)
+class Pipeline:
+    """Takes items from acceptance to their finished results.
+
+    Args:
+        attempts: Makes the calls.
+        strategy: For items that bring none.
+        middlewares: In the order of going in.
+        post_processor: Called with every result, sync or async.
+        events: Told of each step.
+    """
+
+    attempts: Attempts
+    strategy: LLMCallStrategy[Any] | None = None
+    middlewares: Sequence[BaseMiddleware] = ()
+    post_processor: Callable[[Result], Any] | None = None
+    events: Events = field(factory=Events)
+    _takes_item: dict[int, bool] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for middleware in self.middlewares:
+            self._takes_item[id(middleware)] = read_after_process(middleware)
+        if self.middlewares or self.events.observers:
+            self.attempts.before_retry = self._before_retry
+
+    @property
+    def plain(self) -> bool:
+        """Whether a result is complete as soon as its attempts are: no hooks to call."""
+        return not self.middlewares and self.post_processor is None
+
+    async def process(self, item: ItemRun) -> Result:
+        """Middleware in, then the attempts."""
+        if self.middlewares:
+            early = await self._go_in(item)
+            if early is not None:
+                return early
+        strategy = item.work.strategy or self.strategy
+        if not isinstance(strategy, LLMCallStrategy):
+            return self._no_strategy(item, strategy)
+        if self.events.active:
+            self.events.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.work.item_id})
+        if self.attempts.calls.config.dry_run:
+            return await self._dry_run(item, strategy)
+        return await self.attempts.run(item, strategy)
+
+    async def complete(self, item: ItemRun, result: Result) -> Result:
+        """Middleware out and the post-processor, sheltered from cancellation; then the events."""
+        if not self.plain:
+            hooks = 2 * len(self.middlewares) + 1
+            seconds = self.attempts.calls.config.hook_timeout
+            limit = math.inf if seconds is None else hooks * seconds
+            with anyio.move_on_after(limit, shield=True):
+                result = await self._go_out(item, result)
+        if self.events.active:
+            self._announce(item, result)
+        return result
+
+    def _no_strategy(self, item: ItemRun, found: object) -> Result:
+        what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"
+        error = InvalidItemError(
+            f"item {item.work.item_id!r} has {what}; give the batch a strategy, or the item an "
+            "LLMCallStrategy of its own"
+        )
+        return failed_result(item, error, Category.INVALID_ITEM)
+
+    async def _dry_run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> Result:
+        async def run() -> Reply:
+            return Reply.read(await strategy.dry_run(item.work.prompt))
+
+        seconds = self.attempts.calls.config.hook_timeout
+        match await call_hook(run, seconds=seconds):
+            case Ok(reply):
+                item.book(reply.usage)
+                return answer(item, reply)
+            case Failed(error) | TimedOut(error):
+                return failed_result(item, error, Category.PROGRAM_ERROR, "in dry_run()")
+
+    async def _go_in(self, item: ItemRun) -> Result | None:
+        for middleware in self.middlewares:
+            ended = await self._hook(middleware.before_process, item.work)
+            if not isinstance(ended, Ok):
+                return self._broken(item, middleware, "before_process", ended)
+            if ended.value is SKIP:
+                reason = f"left out by {type(middleware).__name__}"
+                return failed_result(item, None, Category.SKIPPED, reason)
+            if ended.value is not None:
+                wrong = _replace(item, ended.value)
+                if wrong is not None:
+                    return self._broken(item, middleware, "before_process", Failed(wrong))
+        return None
+
+    async def _go_out(self, item: ItemRun, result: Result) -> Result:
+        failed_for_good = not result.success and isinstance(result.exception, Exception)
+        for middleware in reversed(self.middlewares):
+            if failed_for_good:
+                ended = await self._hook(middleware.on_error, item.work, result.exception)
+                _note(item, f"{type(middleware).__name__}.on_error", ended)
+            args = (item.work, result) if self._takes_item[id(middleware)] else (result,)
+            ended = await self._hook(middleware.after_process, *args)
+            if not isinstance(ended, Ok):
+                result = self._broken(item, middleware, "after_process", ended)
+            elif isinstance(ended.value, WorkItemResult):
+                result = evolve(ended.value, item_id=result.item_id, submission_index=item.index)
+        if self.post_processor is not None:
+            noted = len(item.notes)
+            _note(item, "post_processor", await self._hook(self.post_processor, result))
+            if len(item.notes) > noted:
+                notes = tuple(item.notes)
+                result = evolve(result, metadata={**(result.metadata or {}), "notes": notes})
+        return result
+
+    async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
+        if self.events.active:
+            data = {
+                "item_id": item.work.item_id,
+                "attempt": attempt,
+                "error": str(failure.error),
+                "error_category": failure.info.error_category,
+            }
+            self.events.emit(ProcessingEvent.ITEM_RETRY, data)
+        for middleware in self.middlewares:
+            ended = await self._hook(middleware.on_retry, item.work, attempt, failure.error)
+            _note(item, f"{type(middleware).__name__}.on_retry", ended)
+
+    def _hook(self, hook: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        return call_hook(hook, *args, seconds=self.attempts.calls.config.hook_timeout)
+
+    def _broken(
+        self, item: ItemRun, middleware: BaseMiddleware, name: str, ended: Failed | TimedOut
+    ) -> Result:
+        hook = f"{type(middleware).__name__}.{name}"
+        reason = f"in {hook}" if ended.error else f"{hook} took longer than hook_timeout"
+        return failed_result(item, ended.error, Category.MIDDLEWARE, reason)
+
+    def _announce(self, item: ItemRun, result: Result) -> None:
+        data: dict[str, Any] = {
+            "item_id": result.item_id,
+            "duration": result.timing.total,
+            "tokens": dict(result.token_usage),
+            "attempts": result.attempts,
+        }
+        if result.success:
+            event = ProcessingEvent.ITEM_COMPLETED
+        elif result.skipped:
+            event = ProcessingEvent.ITEM_SKIPPED
+        else:
+            event = ProcessingEvent.ITEM_FAILED
+            data["error"] = result.error
+            data["error_category"] = result.error_category
+        self.events.emit(event, data)
+
+
+def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
+    """Go on with *value* in place of the item, unless it is no such item."""
+    name = item.work.item_id
+    if not isinstance(value, LLMWorkItem):
+        return InvalidItemError(
+            f"item {name!r}: before_process returned a {type(value).__name__}; return the item, "
+            "None or SKIP"
+        )
+    if value.item_id != name:
+        return InvalidItemError(
+            f"item {name!r}: before_process returned an item with the id {value.item_id!r}; "
+            "results are matched by id, so keep it"
+        )
+    item.work = value
+    return None
+
+
+def _note(item: ItemRun, hook: str, ended: Any) -> None:
+    if isinstance(ended, Failed):
+        item.notes.append(f"{hook} raised {type(ended.error).__name__}: {ended.error}")
+    elif isinstance(ended, TimedOut):
+        item.notes.append(f"{hook} took longer than hook_timeout and was cancelled")

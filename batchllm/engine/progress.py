@@ -1,0 +1,80 @@
+"""Telling the user how far a run has got: a log line now and then, and a callback."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import ProcessorConfig, Tally
+from batchllm.engine.guard import Failed, TimedOut
+from batchllm.engine.hooks import call_hook
+
+__all__ = ["Progress"]
+
+logger = logging.getLogger("batchllm")
+
+_SLOW = 0.1
+
+
+@define(eq=False)
+class Progress:
+    """Reports each finished item.
+
+    Args:
+        config: Says how often to log, and what to call.
+    """
+
+    config: ProcessorConfig
+    warnings: list[str] = field(factory=list, init=False)
+    _failures: int = field(default=0, init=False)
+    _slow: bool = field(default=False, init=False)
+
+    @property
+    def waits(self) -> bool:
+        """Whether telling takes an await: there is a callback."""
+        return self.config.progress_callback is not None
+
+    def log(self, tally: Tally, total: int) -> None:
+        """Write a line every ``progress_interval`` items."""
+        if tally.total % self.config.progress_interval == 0 and logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "Progress: %d/%d items, %d succeeded, %d failed",
+                tally.total,
+                max(total, tally.total),
+                tally.succeeded,
+                tally.failed,
+            )
+
+    async def call_back(self, completed: int, total: int, item_id: str) -> None:
+        """Call ``progress_callback(completed, total, current_item)``, sync or async."""
+        callback: Callable[..., Any] | None = self.config.progress_callback
+        if callback is None:
+            return
+        limit = self.config.progress_callback_timeout
+        before = time.perf_counter()
+        with anyio.CancelScope(shield=True):
+            ended = await call_hook(
+                callback, completed, max(total, completed), item_id, seconds=limit
+            )
+        took = time.perf_counter() - before
+        if isinstance(ended, Failed):
+            self._note(f"progress_callback raised {type(ended.error).__name__}: {ended.error}")
+        elif isinstance(ended, TimedOut):
+            self._note(f"progress_callback took longer than {limit} s and was cancelled")
+        elif took > _SLOW and not self._slow and not inspect.iscoroutinefunction(callback):
+            self._slow = True
+            self.warnings.append(
+                f"progress_callback blocked the event loop for {took:.2f} s; make it async or "
+                "let it only store what it gets"
+            )
+
+    def _note(self, text: str) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            self.warnings.append(text)

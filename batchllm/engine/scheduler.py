@@ -1,0 +1,341 @@
+"""The run of a batch: feed → items → hand-over, and every way in which it can end.
+
+The feed alone starts items, one task each, and pulls the next only while the window has room. It
+closes first, whatever the reason; items that are finished stay finished; what happens to the rest
+is the table in ``docs/design/endings.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+from attrs import define, field
+
+from batchllm.core import (
+    BatchError,
+    BatchResult,
+    Category,
+    EndCause,
+    FailFast,
+    InvalidItemError,
+    ItemStopped,
+    LLMWorkItem,
+    ProcessingEvent,
+    SourceError,
+    Tally,
+    Termination,
+    WorkItemResult,
+)
+from batchllm.engine.attempts import failed_result
+from batchllm.engine.ending import CANCEL, DRAIN, Phase, Stop
+from batchllm.engine.guard import only_error
+from batchllm.engine.idset import IdSet
+from batchllm.engine.intake import END, Source, pull, read_item
+from batchllm.engine.item import ItemRun
+from batchllm.engine.outbox import Collector, Outbox
+from batchllm.engine.runtime import RunOptions, Runtime
+from batchllm.engine.window import Window
+from batchllm.gate import Gate
+from batchllm.policy import GateEvent, ScopeParked
+
+__all__ = ["Scheduler"]
+
+Result = WorkItemResult[Any, Any]
+
+_BREATHE = 256
+
+
+@define(eq=False)
+class Scheduler:
+    """Runs one batch, once.
+
+    Args:
+        options: What the face was given.
+        items: Any iterable of items.
+        outbox: Where results go.
+        keep: Whether to keep every result for ``result``.
+    """
+
+    options: RunOptions
+    items: Any
+    outbox: Collector | Outbox
+    keep: bool = True
+    window: Window = field(init=False)
+    runtime: Runtime = field(init=False)
+    tally: Tally = field(factory=Tally, init=False)
+    results: list[Result] = field(factory=list, init=False)
+    accepted: int = field(default=0, init=False)
+    _source: Source = field(init=False)
+    _ids: IdSet = field(factory=IdSet, init=False)
+    _live: dict[int, ItemRun] = field(factory=dict, init=False)
+    _feeding: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    _calling: TaskGroup | None = field(default=None, init=False)
+    _timers: TaskGroup | None = field(default=None, init=False)
+    _same_failure: int = field(default=0, init=False)
+    _wall_time: float | None = field(default=None, init=False)
+    _last_stats: dict[str, Any] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        config = self.options.config
+        self.window = Window(config.window_size, config.max_sleeping)
+        self.runtime = Runtime.build(self.options, self.window.asleep)
+        self.window.cooling = self.runtime.cooling_items
+        self.runtime.ending.on_change = self._react
+        self.runtime.gates.on_change = self._gate_changed
+        self._source = Source(self.items, self.runtime.clock)
+
+    # The run, from its beginning to its end.
+
+    async def run(self) -> None:
+        """Process the whole source.
+
+        Raises:
+            BatchError: The source or a ``prepare`` failed; ``partial`` has what was finished.
+            BaseException: A cancellation from outside, or what ends the program.
+        """
+        ending = self.runtime.ending
+        try:
+            self._source.open()
+            async with anyio.create_task_group() as services:
+                self.runtime.events.start(services)
+                self._emit_started()
+                try:
+                    await self._run_items()
+                finally:
+                    await self.runtime.close()
+                self._emit_completed(ending.close())
+            self.runtime.warnings.extend(self.runtime.events.warnings())
+        except BaseExceptionGroup as group:
+            self._close(Termination(EndCause.PROGRAM_ERROR, "an error ended the batch"))
+            raise self._with_partial(only_error(group)) from None
+        except BaseException:
+            self._close(
+                Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+            )
+            raise
+        self._close(None)
+        if ending.error is not None:
+            raise self._with_partial(ending.error)
+
+    async def _run_items(self) -> None:
+        async with anyio.create_task_group() as timers:
+            self._timers = timers
+            limit = self.options.config.batch_timeout
+            if limit is not None:
+                reason = f"batch_timeout ({limit:g} s) was over"
+                termination = Termination(EndCause.BATCH_TIMEOUT, reason)
+                timers.start_soon(self._stop_after, limit, CANCEL, termination)
+            async with anyio.create_task_group() as calling:
+                self._calling = calling
+                await self._feed(calling)
+            timers.cancel_scope.cancel("every item has ended")
+        # Tasks that were cancelled before they had begun have left no result.
+        for item in list(self._live.values()):
+            self._hand_over(item, self._cancelled(item))
+
+    async def _stop_after(self, seconds: float, how: Stop, termination: Termination) -> None:
+        await anyio.sleep(seconds)
+        self.stop(how, termination)
+
+    def stop(self, how: Stop, termination: Termination) -> None:
+        """Ask for the end; a drain may be followed by a cancellation, never the other way."""
+        self.runtime.ending.request(how, termination)
+
+    def leave(self) -> None:
+        """The reader has left: no call starts from here on, and what is in flight is cancelled."""
+        reason = "the block of stream_batch was left before the last result"
+        if self.runtime.ending.phase is not Phase.OVER:
+            self.runtime.ending.close(Termination(EndCause.READER_LEFT, reason))
+
+    def _react(self, phase: Phase) -> None:
+        """Act on a step towards the end. The feed closes first."""
+        self._feeding.cancel("the batch is ending")
+        self.runtime.calls.stop_waiting()
+        if phase is Phase.CANCELLING and self._calling is not None:
+            self._calling.cancel_scope.cancel("the batch was stopped")
+        grace = self.options.config.drain_grace
+        if phase is Phase.DRAINING and grace is not None and self._timers is not None:
+            termination = self.runtime.ending.describe()
+            self._timers.start_soon(self._stop_after, grace, CANCEL, termination)
+
+    def _gate_changed(self, gate: Gate, event: GateEvent) -> None:
+        self.window.wake()
+        if isinstance(event, ScopeParked) and self.runtime.gates.all_parked():
+            reason = (
+                f"the quota scope {gate.scope} is parked ({event.cause}); run the rest again "
+                "when its quota is back"
+            )
+            self.stop(DRAIN, Termination(EndCause.PARKED, reason))
+
+    # The feed.
+
+    async def _feed(self, calling: TaskGroup) -> None:
+        try:
+            with self._feeding:
+                while True:
+                    while not self._has_room():
+                        await self.window.news()
+                    if self.runtime.events.active:
+                        await self.runtime.events.room()
+                    value = await self._pull()
+                    if value is END:
+                        break
+                    self._accept(value, calling)
+                    if self.accepted % _BREATHE == 0:
+                        await checkpoint()
+        finally:
+            complaint = await self._source.close()
+            if complaint:
+                self.runtime.warnings.append(complaint)
+
+    def _has_room(self) -> bool:
+        return self.window.has_room and self.outbox.has_room(self.accepted)
+
+    async def _pull(self) -> Any:
+        """The next item, or ``END``; an error of the source ends the run."""
+        try:
+            if self._source.may_wait:
+                room = max(1, self.window.size - self.window.taken)
+                return await pull(self._source, room)
+            return self._source.next_now()
+        except Exception as error:
+            count = self.accepted
+            failure = SourceError(
+                f"the items raised {type(error).__name__} after {count} items: {error}; "
+                "what was finished is in .partial"
+            )
+            failure.__cause__ = error
+            self.runtime.ending.fail(failure, Termination(EndCause.SOURCE_FAILED, str(failure)))
+            return END
+
+    def _accept(self, value: object, calling: TaskGroup) -> None:
+        index = self.accepted
+        self.accepted += 1
+        work = read_item(value, index)
+        if isinstance(work, LLMWorkItem) and not self._ids.add(work.item_id):
+            work = InvalidItemError(
+                f"item {index}: its id {work.item_id!r} came before; ids must be unique"
+            )
+        self.window.taken += 1
+        if isinstance(work, InvalidItemError):
+            placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(str(index))
+            item = self.runtime.take_up(placeholder, index)
+            self._hand_over(item, failed_result(item, work, Category.INVALID_ITEM))
+            return
+        item = self.runtime.take_up(work, index)
+        self._live[index] = item
+        calling.start_soon(self._run_item, item, name=work.item_id)
+
+    # One item, and what becomes of its result.
+
+    async def _run_item(self, item: ItemRun) -> None:
+        pipeline = self.runtime.pipeline
+        try:
+            if self.runtime.ending.stopping:
+                result = self._stopped(item)
+            else:
+                result = await pipeline.process(item)
+        except anyio.get_cancelled_exc_class():
+            if self.runtime.ending.cancelled_by_us:
+                await self._finish(item, self._cancelled(item))
+            raise
+        await self._finish(item, result)
+
+    async def _finish(self, item: ItemRun, result: Result) -> None:
+        pipeline = self.runtime.pipeline
+        if not pipeline.plain or self.runtime.events.active:
+            result = await pipeline.complete(item, result)
+        self._hand_over(item, result)
+        if self.runtime.progress.waits:
+            await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
+
+    def _hand_over(self, item: ItemRun, result: Result) -> None:
+        self._live.pop(item.index, None)
+        if result.not_run and self.runtime.ending.phase is Phase.OVER:
+            return  # the reader has left: what was not run has no result
+        self.tally.add(result)
+        if self.keep:
+            self.results.append(result)
+        if not self.outbox.holds_room:
+            self.window.release()
+        self.outbox.put(result)
+        self.runtime.progress.log(self.tally, self.total)
+        fail_fast = self.options.config.fail_fast
+        if fail_fast is not None:
+            self._watch_failures(result, fail_fast)
+
+    def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
+        if result.error_category not in fail_fast.categories:
+            if not result.not_run:
+                self._same_failure = 0
+            return
+        self._same_failure += 1
+        if self._same_failure >= fail_fast.after:
+            reason = (
+                f"{self._same_failure} items in a row failed with {result.error_category}, the "
+                f"last with: {result.error}"
+            )
+            self.stop(DRAIN, Termination(EndCause.FAIL_FAST, reason, result.item_id))
+
+    def _stopped(self, item: ItemRun) -> Result:
+        error = ItemStopped(f"not run: {self.runtime.ending.describe().reason}")
+        return failed_result(item, error, Category.STOPPED)
+
+    def _cancelled(self, item: ItemRun) -> Result:
+        reason = self.runtime.ending.describe().reason
+        error = ItemStopped(f"cancelled while it was being called, and maybe billed: {reason}")
+        return failed_result(item, error, Category.CANCELLED)
+
+    # What there is to see of it.
+
+    @property
+    def total(self) -> int:
+        """Items of the batch where that is known, else items accepted so far."""
+        size = self._source.size
+        return self.accepted if size is None else max(size, self.accepted)
+
+    def stats(self) -> dict[str, Any]:
+        """Numbers about pace and health now, or at the end once that has come."""
+        return self._last_stats or {**self.runtime.stats(), "sleeping": self.window.sleeping}
+
+    def result(self) -> BatchResult[Any, Any]:
+        """What is finished so far."""
+        runtime = self.runtime
+        wall_time = self._wall_time
+        return BatchResult(
+            list(self.results) if self.keep else self.outbox.unread(),
+            tally=self.tally.copy(),
+            termination=runtime.ending.describe(),
+            wall_time=runtime.clock() - runtime.started if wall_time is None else wall_time,
+            warnings=tuple(runtime.warnings),
+            stats=self.stats(),
+        )
+
+    def _close(self, otherwise: Termination | None) -> None:
+        self.runtime.ending.close(otherwise)
+        self._last_stats = self.stats()
+        self._wall_time = self._last_stats["duration"]
+        self.outbox.close()
+
+    def _with_partial(self, error: BaseException) -> BaseException:
+        if isinstance(error, BatchError):
+            error.partial = self.result()
+        return error
+
+    def _emit_started(self) -> None:
+        self.runtime.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": self._source.size})
+
+    def _emit_completed(self, termination: Termination) -> None:
+        data = {
+            "total": self.tally.total,
+            "succeeded": self.tally.succeeded,
+            "failed": self.tally.failed,
+            "duration": self.runtime.clock() - self.runtime.started,
+            "termination": termination.cause.value,
+            "tokens": dict(self.tally.usage),
+        }
+        self.runtime.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
+        self.runtime.events.close()

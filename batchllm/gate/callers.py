@@ -1,0 +1,93 @@
+"""What one caller of gates, a run or a pool, may have in flight over all its quota scopes."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from attrs import define, field
+
+from batchllm.core import CallCost, Outcome, TokenUsage
+from batchllm.policy import GateMind, Send
+
+__all__ = ["CallerLimits", "Line"]
+
+
+class Line(Protocol):
+    """A gate, as far as its callers are concerned."""
+
+    def advance(self) -> None:
+        """Hand out what may start now."""
+
+
+@define(eq=False)
+class CallerLimits:
+    """An exact cap on calls in flight, and limits of the caller's own.
+
+    Attributes:
+        calls: The cap.
+        mind: Declared limits that hold over all scopes together; ``None`` where there are none.
+        in_flight: Calls that hold a permit.
+    """
+
+    calls: int
+    mind: GateMind | None = None
+    in_flight: int = field(default=0, init=False)
+    _waiting: dict[Line, None] = field(factory=dict, init=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether the cap is reached."""
+        return self.in_flight >= self.calls
+
+    def next_time(self, now: float, cost: CallCost) -> float:
+        """When a call may start as far as the caller is concerned; infinity while it is full."""
+        if self.full:
+            return math.inf
+        return now if self.mind is None else self.mind.next_time(now, cost)
+
+    def take(self, now: float, cost: CallCost) -> Send | None:
+        """Count a call that starts now."""
+        self.in_flight += 1
+        return None if self.mind is None else self.mind.on_send(now, cost)
+
+    def end(self, now: float, send: Send | None, usage: TokenUsage | None) -> None:
+        """Count a call that ended, with the tokens it took where they are known."""
+        if self.mind is not None and send is not None:
+            tokens = usage or {}
+            self.mind.on_result(
+                now,
+                send,
+                Outcome.OK,
+                input_tokens=tokens.get("input_tokens"),
+                output_tokens=tokens.get("output_tokens"),
+            )
+        self._free()
+
+    def undo(self, now: float, send: Send | None) -> None:
+        """Forget a call that never left."""
+        if self.mind is not None and send is not None:
+            self.mind.on_release(now, send)
+        self._free()
+
+    def resize(self, calls: int) -> None:
+        """Change the cap; calls in flight are not touched."""
+        self.calls = calls
+        self._wake()
+
+    def waits_at(self, gate: Line) -> None:
+        """Remember that *gate* has someone waiting for room among these calls."""
+        self._waiting[gate] = None
+
+    def _free(self) -> None:
+        self.in_flight -= 1
+        if self._waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        # Each gate goes to the back after its turn, so that none is served first for ever.
+        for gate in list(self._waiting):
+            if self.full:
+                return
+            del self._waiting[gate]
+            gate.advance()

@@ -10,10 +10,11 @@ from batchllm.simulator.faults import ANSWER_FAULTS, SHAPE_FAULTS, Fault
 from batchllm.simulator.schema_answers import satisfy, spoil
 from batchllm.simulator.wires import Answer, Call, count_tokens
 
-_WORDS = (
+_SENTENCE = (
     "the answer is that every small batch of water keeps its own clear path while a long river "
     "turns slowly toward the sea and light follows over stone field and quiet harbour"
-).split()
+)
+_WORDS = tuple(_SENTENCE.split())
 
 EMBEDDING_DIMENSIONS = 16
 
@@ -30,15 +31,17 @@ def compose(
     length: int,
     said: str | None,
     faults: tuple[Fault, ...],
+    words: random.Random,
     rng: random.Random,
 ) -> Answer:
     """Answer a request with about `length` tokens, or with exactly what it asked to hear.
 
+    What is said is drawn from `words`, what goes wrong with it from `rng`.
     A bound on the output that the caller gave is kept: the answer is cut and ends with "length".
     """
     if call.kind == "embed":
         return _embed(call)
-    text = said if said is not None else _text(call, length, rng)
+    text = said if said is not None else _text(call, length, words)
     for fault in faults:
         if fault.name in SHAPE_FAULTS and (call.schema is not None or _is_json(text)):
             text = spoil(text, fault, rng)

@@ -11,6 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from batchllm.simulator.admission import ServiceQueue
 from batchllm.simulator.answers import compose, request_rng
+from batchllm.simulator.context_caches import ContextCaches, missing_cache
 from batchllm.simulator.faults import (
     SHAPE_FAULTS,
     STATUS_FAULTS,
@@ -51,12 +52,14 @@ class Behaviour:
 
     scenario: Scenario
     seed: int = 0
+    caches: ContextCaches = field(init=False)
     _quotas: dict[tuple[str, str], Quotas] = field(init=False, factory=dict)
     _attempts: dict[str, int] = field(init=False, factory=dict)
     _queue: ServiceQueue | None = field(init=False, default=None)
     _prompts: PromptCache = field(init=False, factory=PromptCache)
 
     def __attrs_post_init__(self) -> None:
+        self.caches = ContextCaches(self.scenario.shortest_cache)
         if self.scenario.slots is not None:
             self._queue = ServiceQueue(self.scenario.slots, self.scenario.queue_capacity)
 
@@ -66,8 +69,10 @@ class Behaviour:
         self._attempts[digest] = seen
         return seen
 
-    def decide(self, call: Call, *, key: str, number: int, attempt: int, now: float) -> Decision:
-        """Settle what happens to a request that has arrived at `now`.
+    def decide(
+        self, call: Call, *, key: str, number: int, attempt: int, now: float, wall: float
+    ) -> Decision:
+        """Settle what happens to a request that has arrived at `now`, by the calendar at `wall`.
 
         Raises:
             ValueError: a marker in the prompt names no known fault.
@@ -83,7 +88,7 @@ class Behaviour:
         faults = self.scenario.faults.choose(number, call.prompt, attempt, rng)
         if rng.random() < self.scenario.noise:
             faults = (*faults, Fault("429"))
-        decision = self._admitted(call, faults, now, rng)
+        decision = self._admitted(call, faults, now, wall, rng)
         limits = quotas.states(now) if self.scenario.limit_headers else ()
         return evolve(decision, charge=charge, limits=limits)
 
@@ -114,7 +119,7 @@ class Behaviour:
         return None
 
     def _admitted(
-        self, call: Call, faults: tuple[Fault, ...], now: float, rng: random.Random
+        self, call: Call, faults: tuple[Fault, ...], now: float, wall: float, rng: random.Random
     ) -> Decision:
         for fault in faults:
             if fault.name in STATUS_FAULTS:
@@ -124,19 +129,17 @@ class Behaviour:
                     faults=(fault,),
                     retry_after=_hint(fault),
                 )
-        settings = settings_in_prompt(call.prompt)
-        if call.schema is not None and rng.random() < self.scenario.wrong_answers:
-            faults = (*faults, Fault(rng.choice(_SHAPES)))
-        answer = compose(
-            call,
-            length=round(self.scenario.answer_tokens.draw(rng)),
-            said=settings.get("answer"),
-            faults=faults,
-            rng=rng,
-        )
-        if call.prefix is not None:
-            answer = self._prompts.apply(answer, call.prefix, now)
-        latency = float(settings.get("latency") or self.scenario.latency.draw(rng))
+        if call.kind == "control":
+            return self._controlled(call, faults, wall, rng)
+        cached = self._cached_tokens(call, wall)
+        if isinstance(cached, Problem):
+            return self._failed(cached, rng)
+        answer, faults = self._answer(call, faults, now, rng)
+        if cached:
+            total = answer.input_tokens + cached
+            answer = evolve(answer, input_tokens=total, cached_tokens=cached)
+        asked = settings_in_prompt(call.prompt).get("latency")
+        latency = float(asked) if asked else self.scenario.latency.draw(rng)
         waited = self._queued(answer, latency, now)
         if waited is None:
             return evolve(self._failed(STATUS_FAULTS["503"], rng), refused=True)
@@ -146,6 +149,41 @@ class Behaviour:
             latency=waited + latency,
             seconds_per_token=self.scenario.seconds_per_token,
         )
+
+    def _controlled(
+        self, call: Call, faults: tuple[Fault, ...], wall: float, rng: random.Random
+    ) -> Decision:
+        done = self.caches.control(call, wall)
+        if isinstance(done, Problem):
+            return self._failed(done, rng)
+        return Decision(
+            answer=Answer(resource=done), faults=faults, latency=self.scenario.latency.draw(rng)
+        )
+
+    def _cached_tokens(self, call: Call, wall: float) -> int | Problem:
+        name = call.details.get("cached_content")
+        if name is None:
+            return 0
+        cache = self.caches.get(name, wall)
+        return missing_cache(name) if cache is None else cache.tokens
+
+    def _answer(
+        self, call: Call, faults: tuple[Fault, ...], now: float, rng: random.Random
+    ) -> tuple[Answer, tuple[Fault, ...]]:
+        if call.schema is not None and rng.random() < self.scenario.wrong_answers:
+            faults = (*faults, Fault(rng.choice(_SHAPES)))
+        words = request_rng(self.seed, call.digest, 0, "words")
+        answer = compose(
+            call,
+            length=round(self.scenario.answer_tokens.draw(words)),
+            said=settings_in_prompt(call.prompt).get("answer"),
+            faults=faults,
+            words=words,
+            rng=rng,
+        )
+        if call.prefix is not None:
+            answer = self._prompts.apply(answer, call.prefix, now)
+        return answer, faults
 
     def _queued(self, answer: Answer, latency: float, now: float) -> float | None:
         if self._queue is None:

@@ -30,10 +30,9 @@ class Uniform:
     low: float = field(validator=validators.ge(0))
     high: float = field()
 
-    @high.validator
-    def _check_high(self, _attribute: object, value: float) -> None:
-        if value < self.low:
-            msg = f"Uniform.high is {value}, below low = {self.low}; swap the two"
+    def __attrs_post_init__(self) -> None:
+        if self.high < self.low:
+            msg = f"Uniform.high is {self.high}, below low = {self.low}; swap the two"
             raise ValueError(msg)
 
     def draw(self, rng: random.Random) -> float:

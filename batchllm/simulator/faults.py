@@ -214,14 +214,13 @@ class FaultPlan:
         script: Faults by the number of the request, counted from 1, as `"429=7"`.
     """
 
-    rate: float = field(default=0.0)
+    rate: float = 0.0
     mix: Mapping[str, float] = field(default=TRANSIENT_MIX, converter=_checked_mix)
     script: Mapping[int, tuple[Fault, ...]] = field(factory=dict, converter=_checked_script)
 
-    @rate.validator
-    def _check_rate(self, _attribute: object, value: float) -> None:
-        if not 0 <= value <= 1:
-            msg = f"FaultPlan.rate is {value}; give a share from 0 to 1"
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            msg = f"FaultPlan.rate is {self.rate}; give a share from 0 to 1"
             raise ValueError(msg)
 
     def choose(
@@ -233,3 +232,7 @@ class FaultPlan:
             return wanted
         names = sorted(self.mix)
         return (Fault(rng.choices(names, [self.mix[name] for name in names])[0]),)
+
+
+NO_FAULTS = FaultPlan()
+"""The plan by which nothing fails unless a prompt asks for it."""

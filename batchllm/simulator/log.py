@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from attrs import asdict, define, field
+from attrs.converters import optional
 
 Outcome = Literal["ok", "refused", "invalid", "fault", "aborted", "control"]
 
@@ -66,7 +67,7 @@ class SimulatorLog:
             `summary` are over all requests either way.
     """
 
-    path: Path | None = field(default=None, converter=lambda given: given and Path(given))
+    path: Path | None = field(default=None, converter=optional(Path))
     keep: int | None = field(default=None, kw_only=True)
     _entries: deque[LogEntry] = field(init=False)
     _file: TextIO | None = field(init=False, default=None)

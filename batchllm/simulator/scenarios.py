@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from attrs import evolve, field, fields_dict, frozen, validators
 
 from batchllm.simulator.distributions import Distribution, Fixed, LogNormal, to_distribution
-from batchllm.simulator.faults import TRANSIENT_MIX, FaultPlan
+from batchllm.simulator.faults import NO_FAULTS, TRANSIENT_MIX, FaultPlan
 
 PROFILES = (
     "anthropic",
@@ -28,8 +28,9 @@ PROFILES = (
 )
 ENFORCEMENTS = ("bucket", "counting", "fixed", "sliding")
 
-_share = validators.and_(validators.ge(0), validators.le(1))
-_limit = validators.optional(validators.gt(0))
+_share = validators.and_(validators.ge(0.0), validators.le(1.0))
+_limit = validators.optional(validators.gt(0.0))
+_count = validators.optional(validators.ge(1))
 
 
 @frozen(kw_only=True)
@@ -68,6 +69,7 @@ class Scenario:
         api_key: The key that is accepted; None accepts every request.
         models: The models that exist; empty for all.
         context_tokens: The longest prompt.
+        shortest_cache: Tokens that a context cache has to hold at least.
     """
 
     name: str = "custom"
@@ -84,21 +86,22 @@ class Scenario:
     enforcement: str = field(default="bucket", validator=validators.in_(ENFORCEMENTS))
     enforcement_window: float = field(default=60.0, validator=validators.gt(0))
     burst: float | None = field(default=None, validator=_limit)
-    max_concurrent: int | None = field(default=None, validator=_limit)
-    slots: int | None = field(default=None, validator=_limit)
+    max_concurrent: int | None = field(default=None, validator=_count)
+    slots: int | None = field(default=None, validator=_count)
     queue_capacity: int = field(default=512, validator=validators.ge(0))
     refunds: bool = True
     reserved_output: int = field(default=256, validator=validators.ge(0))
     limit_headers: bool = True
     hints: bool = True
-    faults: FaultPlan = FaultPlan()
+    faults: FaultPlan = NO_FAULTS
     wrong_answers: float = field(default=0.0, validator=_share)
     noise: float = field(default=0.0, validator=_share)
     neighbour: float = field(default=0.0, validator=validators.ge(0))
     quota_changes: tuple[tuple[float, float], ...] = ()
     api_key: str | None = field(default=None, repr=False)
     models: tuple[str, ...] = ()
-    context_tokens: int | None = field(default=None, validator=_limit)
+    context_tokens: int | None = field(default=None, validator=_count)
+    shortest_cache: int = field(default=0, validator=validators.ge(0))
 
 
 _QUOTA = Scenario(name="quota", latency=0.05, requests_per_minute=3000, burst=50)

@@ -76,7 +76,7 @@ class _Maker:
             return declared.lower()
         if isinstance(declared, Sequence) and declared:
             kinds = [kind for kind in declared if kind != "null"]
-            return kinds[0] if kinds and depth < _DEEPEST else declared[-1]
+            return str(kinds[0] if kinds and depth < _DEEPEST else declared[-1])
         if "properties" in schema:
             return "object"
         return "array" if "items" in schema or "prefixItems" in schema else "string"

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
-from attrs import define, field
+from attrs import asdict, define, field
 
 from batchllm.simulator.behaviour import Behaviour, Decision
 from batchllm.simulator.log import LogEntry, Outcome, SimulatorLog, leading_text, prompt_digest
@@ -23,7 +24,7 @@ from batchllm.simulator.wires import (
 )
 
 _DAY_ONE = 1_767_225_600.0
-"""The first of January 2026, at which the wall clock of a simulator starts unless it is given one."""
+"""The first of January 2026, at which a simulator's own wall clock starts."""
 
 _BROKEN_BY = frozenset(
     {
@@ -35,7 +36,6 @@ _BROKEN_BY = frozenset(
         "empty-body",
         "error-200",
         "malformed-body",
-        "no-terminal",
         "redirect",
         "stall",
         "stall-body",
@@ -43,6 +43,11 @@ _BROKEN_BY = frozenset(
         "stream-error",
     }
 )
+_BROKEN_STREAM_BY = frozenset({"no-terminal"})
+
+
+def _to_scenario(given: Scenario | str) -> Scenario:
+    return parse_scenario(given) if isinstance(given, str) else given
 
 
 @define(eq=False)
@@ -50,15 +55,13 @@ class Exchange:
     """One request and its reply; whoever plays the reply calls `finish` exactly once."""
 
     reply: Reply
-    _simulator: "Simulator"
-    _entry: LogEntry | None = None
-    _decision: Decision | None = None
+    _on_finish: Callable[[bool], None] | None = None
 
     def finish(self, *, aborted: bool = False) -> None:
         """Tell that the reply has been played, or that the client left before its end."""
-        if self._entry is not None:
-            self._simulator._finish(self._entry, self._decision, aborted=aborted)
-            self._entry = None
+        if self._on_finish is not None:
+            self._on_finish(aborted)
+            self._on_finish = None
 
 
 @define(eq=False)
@@ -74,10 +77,7 @@ class Simulator:
         log: Where requests are recorded; a new one in memory unless given.
     """
 
-    scenario: Scenario = field(
-        factory=Scenario,
-        converter=lambda given: parse_scenario(given) if isinstance(given, str) else given,
-    )
+    scenario: Scenario = field(factory=Scenario, converter=_to_scenario)
     seed: int = field(default=0, kw_only=True)
     clock: Callable[[], float] = field(default=anyio.current_time, kw_only=True)
     wall_clock: Callable[[], float] | None = field(default=None, kw_only=True)
@@ -95,7 +95,7 @@ class Simulator:
         if self._started is None:
             self._started = now
         if request.path.startswith("/__sim/"):
-            return Exchange(self._about_itself(request), self)
+            return Exchange(self._about_itself(request))
         entry = self.log.open(
             method=request.method,
             path=request.path,
@@ -113,25 +113,38 @@ class Simulator:
 
     def stats(self) -> dict[str, Any]:
         """The log's summary with what else the simulator knows, as plain JSON values."""
-        return {"scenario": self.scenario.name, "seed": self.seed, **self.log.summary()}
+        caches = self._behaviour.caches
+        if self._started is not None:
+            caches.forget_expired(self._wall_time(self.clock()))
+        return {
+            "scenario": self.scenario.name,
+            "seed": self.seed,
+            **self.log.summary(),
+            "caches": asdict(caches.counts),
+        }
 
     def _answer(self, entry: LogEntry, wire: Wire, call: Call, key: str, now: float) -> Exchange:
         entry.attempt = self._behaviour.attempt(call.digest)
         try:
             decision = self._behaviour.decide(
-                call, key=key, number=entry.number, attempt=entry.attempt, now=now
+                call,
+                key=key,
+                number=entry.number,
+                attempt=entry.attempt,
+                now=now,
+                wall=self._wall_time(now),
             )
         except ValueError as error:
             problem = Problem(status=400, kind="invalid_request", message=str(error))
             return self._refuse(entry, wire, problem)
         reply = render(Exhibit(wire, call, decision, self._context(entry, decision)))
         _describe(entry, call, decision, reply)
-        return Exchange(reply, self, entry, decision)
+        return Exchange(reply, partial(self._finish, entry, decision))
 
     def _refuse(self, entry: LogEntry, wire: Wire, problem: Problem) -> Exchange:
         entry.status = problem.status
         reply = invalid_reply(wire, problem, self._context(entry, Decision()))
-        return Exchange(reply, self, entry)
+        return Exchange(reply, partial(self._finish, entry, None))
 
     def _context(self, entry: LogEntry, decision: Decision) -> Context:
         return Context(
@@ -148,7 +161,7 @@ class Simulator:
             return self.wall_clock()
         return _DAY_ONE + now - (now if self._started is None else self._started)
 
-    def _finish(self, entry: LogEntry, decision: Decision | None, *, aborted: bool) -> None:
+    def _finish(self, entry: LogEntry, decision: Decision | None, aborted: bool) -> None:
         now = self.clock()
         if decision is not None:
             self._behaviour.settle(decision, now)
@@ -172,19 +185,22 @@ def _describe(entry: LogEntry, call: Call, decision: Decision, reply: Reply) -> 
     entry.prompt = leading_text(call.headline)
     entry.status = reply.status if reply.sends_head else 0
     entry.fault = "+".join(fault.name for fault in decision.faults) or None
-    entry.outcome = _outcome(decision)
+    entry.outcome = _outcome(call, decision)
     if decision.answer is not None:
         entry.input_tokens = decision.answer.input_tokens
         entry.output_tokens = decision.answer.output_tokens
         entry.cached_tokens = decision.answer.cached_tokens
 
 
-def _outcome(decision: Decision) -> Outcome:
+def _outcome(call: Call, decision: Decision) -> Outcome:
     if decision.refused:
         return "refused"
     if decision.problem is not None:
         return "fault" if decision.faults else "invalid"
-    broken = any(fault.name in _BROKEN_BY for fault in decision.faults)
+    if call.kind == "control":
+        return "control"
+    broken_by = _BROKEN_BY | _BROKEN_STREAM_BY if call.stream else _BROKEN_BY
+    broken = any(fault.name in broken_by for fault in decision.faults)
     return "fault" if broken else "ok"
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from batchllm.simulator.wires.anthropic import AnthropicWire
 from batchllm.simulator.wires.chat import ChatWire
 from batchllm.simulator.wires.durations import go_duration, http_date, protobuf_duration, timestamp
 from batchllm.simulator.wires.embeddings import EmbeddingsWire
@@ -22,7 +23,10 @@ from batchllm.simulator.wires.exchange import (
     WireProblem,
     WireRequest,
 )
+from batchllm.simulator.wires.gemini import GeminiWire
+from batchllm.simulator.wires.gemini_caches import GeminiCachesWire, cache_resource
 from batchllm.simulator.wires.parsing import count_tokens
+from batchllm.simulator.wires.responses import ResponsesWire
 from batchllm.simulator.wires.sse import EVENT_STREAM, Framing, comment, frame
 
 
@@ -62,7 +66,14 @@ class Wire(Protocol):
 
 def all_wires() -> tuple[Wire, ...]:
     """Every wire, in the order in which a request is offered to them."""
-    return (ChatWire(), EmbeddingsWire())
+    return (
+        ChatWire(),
+        EmbeddingsWire(),
+        ResponsesWire(),
+        AnthropicWire(),
+        GeminiWire(),
+        GeminiCachesWire(),
+    )
 
 
 __all__ = [
@@ -84,6 +95,7 @@ __all__ = [
     "WireProblem",
     "WireRequest",
     "all_wires",
+    "cache_resource",
     "comment",
     "count_tokens",
     "frame",

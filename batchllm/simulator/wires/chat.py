@@ -161,7 +161,7 @@ def chat_usage(answer: Answer, context: Context) -> dict[str, Any]:
 
 
 def _deployment(path: str) -> str | None:
-    before, found, after = path.partition("/openai/deployments/")
+    _, found, after = path.partition("/openai/deployments/")
     return after.partition("/")[0] if found else None
 
 
@@ -187,8 +187,9 @@ def _schema_and_tool(body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None,
 
 def _tool_is_forced(choice: Any, name: str | None) -> bool:
     if isinstance(choice, Mapping):
-        return bool((choice.get("function") or {}).get("name") == name)
-    return choice == "required"
+        choice = (choice.get("function") or {}).get("name")
+        return bool(choice == name)
+    return bool(choice == "required")
 
 
 def _finish(call: Call, answer: Answer) -> str:

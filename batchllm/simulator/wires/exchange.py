@@ -73,8 +73,9 @@ class Reply:
 class Call:
     """A request as every wire understands it.
 
-    `kind` tells what is asked for; `prompt` is all its text, `headline` the part a log shows; `digest` names the request (model, messages, schema) and is the
-    same for each repetition; `tokens_allowed` is the caller's bound on the output, if it gave one.
+    `kind` tells what is asked for; `prompt` is all its text, `headline` the part a log shows.
+    `digest` names the request (model, messages, schema) and is the same for each repetition.
+    `tokens_allowed` is the caller's bound on the output, if it gave one.
     """
 
     kind: Literal["generate", "embed", "control"] = "generate"
@@ -118,6 +119,7 @@ class Answer:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     vectors: tuple[tuple[float, ...], ...] = ()
+    resource: Mapping[str, Any] | None = None
 
 
 ProblemKind = Literal[
@@ -196,8 +198,9 @@ class Context:
 
 @frozen(kw_only=True)
 class StreamEvent:
-    """One server-sent event; `tokens` of the answer are in it."""
+    """One server-sent event with `tokens` of the answer; a bare one is sent without framing."""
 
     data: str
     event: str | None = None
     tokens: int = 0
+    bare: bool = False

@@ -9,9 +9,9 @@ from batchllm.simulator.wires.exchange import Context, Headers, LimitState
 Pairs = Iterator[tuple[str, str]]
 
 
-def rate_headers(context: Context) -> Headers:
-    """The limits and the wait of `context` as its profile writes them."""
-    return tuple(_STYLES.get(context.profile, _silent)(context))
+def rate_headers(context: Context, style: str | None = None) -> Headers:
+    """The limits and the wait of `context` in a style, that of its profile unless told."""
+    return tuple(_STYLES.get(style or context.profile, _silent)(context))
 
 
 def _openai(context: Context) -> Pairs:

@@ -19,6 +19,8 @@ class Framing:
 
 def frame(event: StreamEvent, framing: Framing) -> bytes:
     """One event with its closing blank line."""
+    if event.bare:
+        return event.data.encode()
     lines = [f"event: {event.event}"] if event.event else []
     lines += [f"data: {line}" for line in _data_lines(event.data, framing)]
     return (framing.newline.join(lines) + framing.newline * 2).encode()

@@ -66,7 +66,7 @@ class HttpClient:
         max_body: The most bytes that a reply may have, unpacked.
 
     Raises:
-        ConfigError: *base_url* is no address of a server.
+        ConfigError: *base_url* is no address of a server, or *verify* no file of certificates.
         StrategyError: *transport* is none.
     """
 
@@ -92,7 +92,7 @@ class HttpClient:
         self._given = transport
         self._opened: httpx.AsyncHTTPTransport | None = None
         self._holders = 0
-        self._verify = verify
+        self._verify = _read_certificates(verify) if isinstance(verify, str) else verify
         self._proxy = proxy
         self._urls: dict[str, Any] = {}
         self.host = _read_base_url(self.base_url).netloc.decode("ascii")
@@ -182,11 +182,8 @@ class HttpClient:
 
     def _open(self) -> httpx.AsyncHTTPTransport:
         if self._opened is None:
-            verify = self._verify
-            if isinstance(verify, str):
-                verify = ssl.create_default_context(cafile=verify)
             self._opened = httpx.AsyncHTTPTransport(
-                verify=verify,
+                verify=self._verify,
                 trust_env=False,
                 proxy=self._proxy,
                 retries=0,
@@ -207,22 +204,32 @@ def _library_of(transport: object) -> Any:
 
 
 def _read_base_url(text: str) -> httpx.URL:
+    _, at, after = text.rpartition("@")
+    shown = f"***@{after}" if at else text
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        msg = f"base_url is {text!r}, which is no address ({error})"
-        raise ConfigError(msg) from error
+        msg = f"base_url is {shown!r}, which is no address ({error})"
+        raise ConfigError(msg) from None
     if url.scheme not in ("http", "https") or not url.host:
-        msg = f"base_url is {text!r}; give a full address such as 'http://localhost:8000/v1'"
+        msg = f"base_url is {shown!r}; give a full address such as 'http://localhost:8000/v1'"
         raise ConfigError(msg)
     if url.userinfo or url.query or url.fragment:
-        shown = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
+        address = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         msg = (
-            f"base_url {shown!r} carries a user, a query or a fragment; give the address alone, "
+            f"base_url {address!r} carries a user, a query or a fragment; give the address alone, "
             "and keys as api_key"
         )
         raise ConfigError(msg)
     return url
+
+
+def _read_certificates(path: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        msg = f"verify is {path!r}, which cannot be read ({error}); give a file of certificates"
+        raise ConfigError(msg) from error
 
 
 def _as_header_list(host: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,382 @@
+"""The HTTP seam against transports that answer from a script."""
+
+import gzip
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import certifi
+import httpx
+import httpx2
+import pytest
+
+from batchllm.core import (
+    ConfigError,
+    MalformedResponseError,
+    StrategyError,
+    TransportError,
+)
+from batchllm.transport import HttpClient, Secret
+
+pytestmark = pytest.mark.anyio
+
+URL = "http://api.test/v1"
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body in pieces; an exception among them is raised, and the closing is noted."""
+
+    def __init__(self, *pieces: bytes | Exception, endless: bool = False) -> None:
+        self.pieces = pieces
+        self.endless = endless
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+        if self.endless:
+            await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.closed = True
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Answers each request with one body and keeps the requests."""
+
+    def __init__(self, body: Pieces | Exception, status: int = 200, **headers: str) -> None:
+        self.body = body
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.sleep(0.25)
+        self.requests.append(request)
+        if isinstance(self.body, Exception):
+            raise self.body
+        return httpx.Response(self.status, headers=self.headers, stream=self.body)
+
+
+async def test_a_reply_is_read_whole() -> None:
+    """Status, headers in lower case, body and the time it took come back."""
+    transport = Transport(Pieces(b'{"a"', b": 1}"), X_Request_ID="r1", content_length="8")
+    reply = await HttpClient(transport, base_url=URL).post_json("/chat", b"{}")
+    assert (reply.status, reply.body, reply.headers["x-request-id"]) == (200, b'{"a": 1}', "r1")
+    assert reply.elapsed == pytest.approx(0.25)
+    assert transport.body.closed
+
+
+async def test_the_request_is_complete() -> None:
+    """A prepared request carries host, length, JSON type, the client's headers and the call's."""
+    transport = Transport(Pieces(b"{}"))
+    client = HttpClient(transport, base_url=URL + "/", headers={"Authorization": "Bearer k"})
+    await client.post_json("/chat?api-version=1", b"[1]", headers={"X-Call": "7"})
+    request = transport.requests[0]
+    assert str(request.url) == "http://api.test/v1/chat?api-version=1"
+    assert request.method == "POST"
+    assert await request.aread() == b"[1]"
+    assert dict(request.headers) == {
+        "host": "api.test",
+        "accept": "application/json, text/event-stream",
+        "accept-encoding": "gzip",
+        "content-type": "application/json",
+        "user-agent": "batchllm",
+        "authorization": "Bearer k",
+        "content-length": "3",
+        "x-call": "7",
+    }
+
+
+async def test_repeated_headers_are_joined() -> None:
+    """A header that comes twice keeps both values."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=[("X-A", "1"), ("x-a", "2")], content=b"")
+
+    reply = await HttpClient(httpx.MockTransport(answer), base_url=URL).post_json("/", b"")
+    assert reply.headers["x-a"] == "1, 2"
+
+
+async def test_gzip_is_unpacked() -> None:
+    """A compressed body comes back unpacked, and a cut one is an error."""
+    packed = gzip.compress(b"hello" * 50)
+    halves = packed[:9], packed[9:]
+    client = HttpClient(Transport(Pieces(*halves), content_encoding="GZIP"), base_url=URL)
+    assert (await client.post_json("/", b"")).body == b"hello" * 50
+    client = HttpClient(Transport(Pieces(halves[0]), content_encoding="gzip"), base_url=URL)
+    with pytest.raises(TransportError, match="cut off after 9 bytes"):
+        await client.post_json("/", b"")
+
+
+async def test_an_encoding_nobody_asked_for_is_refused() -> None:
+    """A body in an unknown encoding is an error that names it."""
+    client = HttpClient(Transport(Pieces(b"?"), content_encoding="br"), base_url=URL)
+    with pytest.raises(MalformedResponseError, match="'br', which was not asked for"):
+        await client.post_json("/", b"")
+
+
+@pytest.mark.parametrize("told", ["4", "2"])
+async def test_a_body_of_another_length_is_an_error(told: str) -> None:
+    """Fewer or more bytes than announced are no answer."""
+    client = HttpClient(Transport(Pieces(b"abc"), content_length=told), base_url=URL)
+    with pytest.raises(TransportError, match=f"after 3 of {told} bytes") as caught:
+        await client.post_json("/", b"")
+    assert caught.value.sent
+
+
+async def test_a_huge_body_is_refused() -> None:
+    """Reading stops at the limit on a body."""
+    client = HttpClient(Transport(Pieces(b"abc", b"def")), base_url=URL, max_body=5)
+    with pytest.raises(MalformedResponseError, match="larger than 5 bytes"):
+        await client.post_json("/", b"")
+
+
+@pytest.mark.parametrize(
+    ("raised", "sent", "words"),
+    [
+        (httpx.ConnectError("refused"), False, "could not connect to api.test: refused"),
+        (httpx.ConnectTimeout(""), False, "could not connect to api.test: ConnectTimeout"),
+        (ConnectionRefusedError("no"), False, "could not connect"),
+        (httpx.ProxyError("407"), False, "proxy on the way to api.test"),
+        (httpx.PoolTimeout("full"), False, "no connection to api.test"),
+        (httpx.LocalProtocolError("bad"), False, "cannot be sent: bad; check the headers"),
+        (httpx.WriteError("reset"), True, "broke before a complete answer"),
+        (httpx.ReadError("reset"), True, "broke before a complete answer"),
+        (httpx.RemoteProtocolError("gone"), True, "broke before a complete answer"),
+        (ConnectionResetError("reset"), True, "broke before a complete answer"),
+        (anyio.BrokenResourceError(), True, "BrokenResourceError"),
+        (anyio.EndOfStream(), True, "EndOfStream"),
+    ],
+)
+async def test_failures_are_mapped_once(raised: Exception, sent: bool, words: str) -> None:
+    """Whatever a library raises becomes one error that says whether the request went out."""
+    client = HttpClient(Transport(raised), base_url=URL)
+    with pytest.raises(TransportError, match=words) as caught:
+        await client.post_json("/", b"")
+    assert caught.value.sent is sent
+    assert caught.value.__cause__ is raised
+
+
+async def test_a_failure_amid_the_body_is_mapped() -> None:
+    """A connection that breaks within the body is the same error, and is closed."""
+    body = Pieces(b"ab", httpx.ReadError("reset"))
+    with pytest.raises(TransportError, match="broke before") as caught:
+        await HttpClient(Transport(body), base_url=URL).post_json("/", b"")
+    assert caught.value.sent
+    assert body.closed
+
+
+async def test_program_errors_pass() -> None:
+    """An error in a transport's own code is not taken for the network's."""
+    client = HttpClient(Transport(ZeroDivisionError()), base_url=URL)
+    with pytest.raises(ZeroDivisionError):
+        await client.post_json("/", b"")
+
+
+async def test_no_key_is_left_in_an_error() -> None:
+    """The chained error holds no request with the key, and the message masks it."""
+    key = "canary-0123456789"
+    request = httpx.Request("POST", URL, headers={"authorization": f"Bearer {key}"})
+    transport = Transport(httpx.ReadError(f"lost {key}", request=request))
+    client = HttpClient(
+        transport, base_url=URL, headers={"authorization": f"Bearer {key}"}, secrets=[Secret(key)]
+    )
+    with pytest.raises(TransportError) as caught:
+        await client.post_json("/", b"")
+    cause: Any = caught.value.__cause__
+    assert key not in str(caught.value)
+    assert key not in str(cause.request.headers.raw)
+    assert key not in repr(client)
+
+
+async def test_a_cancelled_request_is_closed() -> None:
+    """Cancelling while the body stands still closes the reply, shielded."""
+    body = Pieces(b"a", endless=True)
+    with anyio.move_on_after(5) as scope:
+        await HttpClient(Transport(body), base_url=URL).post_json("/", b"")
+    assert scope.cancelled_caught
+    assert body.closed
+
+
+async def test_leaving_a_stream_early_closes_it() -> None:
+    """A reader that has seen enough leaves nothing open behind it."""
+    body = Pieces(b"a", b"b", endless=True)
+    async with HttpClient(Transport(body, 206), base_url=URL).stream("/", b"") as stream:
+        assert stream.status == 206
+        async for piece in stream:
+            assert piece == b"a"
+            break
+    assert body.closed
+
+
+async def test_a_close_that_hangs_is_given_up() -> None:
+    """Closing is bounded, so that a dead connection does not hold a cancelled call."""
+
+    class Stuck(Pieces):
+        async def aclose(self) -> None:
+            await anyio.sleep_forever()
+
+    start = anyio.current_time()
+    await HttpClient(Transport(Stuck(b"")), base_url=URL).post_json("/", b"")
+    assert anyio.current_time() - start == pytest.approx(5.25)
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_close_that_fails_is_mapped(own: bool) -> None:
+    """A failing close is a transport error, unless the block has an error of its own."""
+
+    class Failing(Pieces):
+        async def aclose(self) -> None:
+            raise httpx.ReadError("late")
+
+    async def use() -> None:
+        async with HttpClient(Transport(Failing(b"")), base_url=URL).stream("/", b""):
+            if own:
+                raise ZeroDivisionError
+
+    expected: Any = ZeroDivisionError if own else TransportError
+    with pytest.raises(expected):
+        await use()
+
+
+async def test_a_users_client_is_used_as_it_is() -> None:
+    """An AsyncClient sends with its own headers beside ours, and stays open."""
+    transport = Transport(Pieces(b"{}"), 307, location="http://elsewhere.test")
+    async with httpx.AsyncClient(transport=transport, headers={"x-mine": "1"}) as mine:
+        client = HttpClient(mine, base_url=URL, headers={"authorization": "Bearer k"})
+        reply = await client.post_json("/chat", b"{}", headers={"x-call": "2"})
+        await client.aclose()
+        assert not mine.is_closed
+    assert reply.status == 307
+    (request,) = transport.requests
+    assert [request.headers[n] for n in ("x-mine", "authorization", "x-call")] == [
+        "1",
+        "Bearer k",
+        "2",
+    ]
+    assert request.extensions["timeout"] == dict.fromkeys(["connect", "read", "write", "pool"])
+
+
+@pytest.mark.parametrize("as_client", [False, True])
+async def test_httpx2_is_accepted(as_client: bool) -> None:
+    """The continuation of httpx works wherever httpx does, failures included."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/broken":
+            raise httpx2.ReadError("reset", request=request)
+        return httpx2.Response(200, content=request.content)
+
+    transport = httpx2.MockTransport(answer)
+    async with httpx2.AsyncClient(transport=transport) as theirs:
+        client = HttpClient(theirs if as_client else transport, base_url=URL)
+        assert (await client.post_json("/ok", b"[1]")).body == b"[1]"
+        with pytest.raises(TransportError, match="reset"):
+            await client.post_json("/broken", b"")
+
+
+async def test_a_plain_object_can_be_the_transport() -> None:
+    """Anything with handle_async_request serves, without a base class."""
+
+    class Plain:
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, stream=Body())
+
+    class Body(httpx.AsyncByteStream):
+        pieces = iter([b"pl", b"", b"ain"])
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            for piece in self.pieces:
+                return piece
+            raise StopAsyncIteration
+
+    assert (await HttpClient(Plain(), base_url=URL).post_json("/", b"")).body == b"plain"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("localhost:8000", "give a full address"),
+        ("", "give a full address"),
+        ("ftp://host", "give a full address"),
+        ("http://", "give a full address"),
+        ("http://user:pass@host:port", "no address"),
+        ("user:pass@host", "give a full address"),
+        ("https://user:pass@host/v1", "carries a user"),
+        ("https://host/v1?key=1", "carries a user, a query"),
+    ],
+)
+def test_a_wrong_address_is_told(address: str, words: str) -> None:
+    """A base_url that cannot work is refused at once, and a password in it is not repeated."""
+    with pytest.raises(ConfigError, match=words) as caught:
+        HttpClient(base_url=address)
+    assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "schlüssel"])
+def test_a_header_that_http_forbids_is_told_by_name(value: str) -> None:
+    """A key with a line break or a foreign letter is refused, without showing it."""
+    with pytest.raises(ConfigError, match="'authorization' has characters") as caught:
+        HttpClient(base_url=URL, headers={"authorization": value})
+    assert value not in str(caught.value)
+
+
+def test_what_is_no_transport_is_refused() -> None:
+    """A wrong http argument names what is expected."""
+    wrong: Any = object()
+    with pytest.raises(StrategyError, match="http is a object; give an object with"):
+        HttpClient(wrong, base_url=URL)
+
+
+def test_other_certificates_can_be_trusted(tmp_path: Path) -> None:
+    """A path given as verify is read as the certificates to trust, and a wrong one is told."""
+    for name, words in (("none.pem", "No such file"), ("empty.pem", "cannot be read")):
+        (tmp_path / "empty.pem").write_text("")
+        with pytest.raises(ConfigError, match=words):
+            HttpClient(base_url=URL, verify=str(tmp_path / name))
+    HttpClient(base_url=URL, verify=certifi.where())
+
+
+async def test_our_connections_open_late_and_close_with_the_last_holder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is open before the first request, and two runs may share one client."""
+    opened: list[Any] = []
+    make: Callable[..., Any] = httpx.AsyncHTTPTransport
+
+    class Own(httpx.AsyncBaseTransport):
+        def __init__(self, **settings: Any) -> None:
+            make(**settings)  # the settings are such as httpx takes
+            self.settings, self.closed = settings, False
+            opened.append(self)
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, content=b"ok")
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Own)
+    client = HttpClient(base_url=URL)
+    client.hold()
+    client.hold()
+    assert not opened
+    await client.post_json("/", b"")
+    await client.post_json("/", b"")
+    await client.release()
+    assert [own.closed for own in opened] == [False]
+    await client.release()
+    await client.release()
+    await client.aclose()
+    assert [own.closed for own in opened] == [True]
+    await client.post_json("/", b"")
+    assert [own.closed for own in opened] == [True, False]
+    assert opened[0].settings["trust_env"] is False

@@ -1,0 +1,22 @@
+"""What exceptions mean: whether to try again, whether the whole scope has to wait, and how long.
+
+A classifier knows nothing of strategies. A strategy names the one that fits its provider by an
+attribute ``error_classifier``; without one ``DefaultErrorClassifier`` serves, which knows every
+provider's codes and differs only where providers use the same words for different things. A
+classifier given to the run is asked before either.
+"""
+
+from batchllm.classifiers.anthropic import AnthropicErrorClassifier
+from batchllm.classifiers.default import DefaultErrorClassifier, classify
+from batchllm.classifiers.gemini import GeminiErrorClassifier
+from batchllm.classifiers.openai import OpenAIErrorClassifier
+from batchllm.classifiers.usage import failed_usage
+
+__all__ = [
+    "AnthropicErrorClassifier",
+    "DefaultErrorClassifier",
+    "GeminiErrorClassifier",
+    "OpenAIErrorClassifier",
+    "classify",
+    "failed_usage",
+]

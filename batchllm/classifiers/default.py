@@ -1,0 +1,220 @@
+"""What an exception means, for any library and any provider."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from batchllm.classifiers.evidence import Evidence, words_of
+from batchllm.classifiers.tables import COMMON, RETRYABLE, STATUS_OF, Tables, by_status, by_type
+from batchllm.core import (
+    BatchError,
+    BatchFailures,
+    Category,
+    EmptyResponseError,
+    ErrorClassifier,
+    ErrorInfo,
+    FrameworkTimeoutError,
+    InvalidItemError,
+    ItemStopped,
+    ProviderError,
+    SaturatedError,
+    ScopeParkedError,
+    ServerHint,
+    StallError,
+    TransportError,
+)
+from batchllm.policy import can_never_pass
+
+__all__ = ["DefaultErrorClassifier", "classify"]
+
+_MOST_EXCEPTIONS: Final = 64
+
+_OWN: Final = (
+    (EmptyResponseError, Category.FILTERED),
+    (ScopeParkedError, Category.PARKED),
+    (ItemStopped, Category.STOPPED),
+    (InvalidItemError, Category.INVALID_ITEM),
+    (StallError, Category.TIMEOUT),
+    (TransportError, Category.CONNECTION),
+)
+_SILENT: Final = (BatchFailures, SaturatedError)
+
+# A cause that was chained implicitly is only what happened to be handled: it counts where it is
+# news from the provider or the network, not where it is a slip in the handling code.
+_NEWS: Final = frozenset(
+    {
+        Category.RATE_LIMIT,
+        Category.OVERLOADED,
+        Category.INSUFFICIENT_QUOTA,
+        Category.TIMEOUT,
+        Category.CONNECTION,
+        Category.SERVER_ERROR,
+    }
+)
+
+
+class DefaultErrorClassifier(ErrorClassifier):
+    """Classifies by our own exceptions, by HTTP status and code, then by type.
+
+    A status is found on any SDK's exception (``status_code``, ``status``, ``code``,
+    ``response``), and so are its headers and body; no SDK is imported. The provider's code
+    decides before the status, and words only where no code does. A group of one is its member;
+    of several the least retryable one decides: what cannot pass before a rate limit, a rate
+    limit before the rest. An exception that says nothing gives way to its ``__cause__``, and
+    to its ``__context__`` where that is news from the provider or the network.
+    """
+
+    tables: ClassVar[Tables] = COMMON
+
+    def classify(self, exception: BaseException) -> ErrorInfo:
+        """Classify *exception*; never raises, and never answers ``None``."""
+        try:
+            info = self._look(exception, set())
+        except Exception:  # so odd an object that even isinstance() raises
+            info = None
+        return info or error_info(Category.UNKNOWN)
+
+    def _look(self, exception: BaseException, seen: set[int]) -> ErrorInfo | None:
+        if id(exception) in seen or len(seen) >= _MOST_EXCEPTIONS:
+            return None
+        seen.add(id(exception))
+        own = self._own(exception)
+        if own is not None:
+            return own
+        category = by_type(exception)
+        if isinstance(exception, BaseExceptionGroup) and category is None:
+            return self._gravest(exception.exceptions, seen)
+        if not isinstance(exception, Exception):
+            return error_info(category or Category.UNKNOWN, retryable=False)
+        told = self._told(Evidence.of(exception))
+        if told is not None:
+            return told
+        if category is not None:
+            return error_info(category)
+        return self._behind(exception, seen)
+
+    def _own(self, exception: BaseException) -> ErrorInfo | None:
+        match exception:
+            case FrameworkTimeoutError():
+                return error_info(Category.TIMEOUT, retryable=not exception.final)
+            case ProviderError():
+                evidence = Evidence.of(exception)
+                return self._told(evidence) or error_info(Category.SERVER_ERROR, hint=evidence.hint)
+            case BatchError() if not isinstance(exception, (*_SILENT, InvalidItemError)):
+                return error_info(Category.PROGRAM_ERROR)
+            case _:
+                for kind, category in _OWN:
+                    if isinstance(exception, kind):
+                        return error_info(category)
+                return None
+
+    def _told(self, evidence: Evidence) -> ErrorInfo | None:
+        """Judge by what the provider told, ``None`` where it told nothing."""
+        status = evidence.status
+        if status is None or status < 300:
+            status = next((STATUS_OF[c] for c in evidence.codes if c in STATUS_OF), None)
+        codes = self.tables.codes
+        category = next((codes[code] for code in evidence.codes if code in codes), None)
+        if category is None and status is not None:
+            category = self._by_words(status, evidence) or by_status(status)
+        if category is None:
+            return None
+        hint = evidence.hint
+        if category == Category.RATE_LIMIT and can_never_pass(evidence.message):
+            category = Category.TOO_LARGE
+        elif hint.wait is not None and status == 503:
+            category = Category.OVERLOADED
+        elif hint.wait is not None and status == 402:
+            # OpenRouter: credits are bound by calls in flight and will be free again.
+            category = Category.RATE_LIMIT
+        return error_info(category, hint=hint, retryable=_may_retry(category, status, hint))
+
+    def _by_words(self, status: int, evidence: Evidence) -> Category | None:
+        for phrase in self.tables.phrases:
+            heard = not (phrase.unless_coded and evidence.codes)
+            if heard and status in phrase.statuses and phrase.words.search(evidence.message):
+                return phrase.category
+        return None
+
+    def _gravest(self, exceptions: tuple[BaseException, ...], seen: set[int]) -> ErrorInfo | None:
+        infos = [info for one in exceptions if (info := self._look(one, seen)) is not None]
+        return max(infos, key=_gravity, default=None)
+
+    def _behind(self, exception: Exception, seen: set[int]) -> ErrorInfo | None:
+        if exception.__cause__ is not None:
+            return self._look(exception.__cause__, seen)
+        if exception.__context__ is None or exception.__suppress_context__:
+            return None
+        info = self._look(exception.__context__, seen)
+        return info if info is not None and info.error_category in _NEWS else None
+
+
+def error_info(
+    category: Category, *, retryable: bool | None = None, hint: ServerHint | None = None
+) -> ErrorInfo:
+    """The ``ErrorInfo`` of *category*, retryable as the category is unless told otherwise."""
+    return ErrorInfo(
+        is_retryable=category in RETRYABLE if retryable is None else retryable,
+        is_rate_limit=category == Category.RATE_LIMIT,
+        is_timeout=category == Category.TIMEOUT,
+        error_category=category,
+        suggested_wait=None if hint is None else hint.wait,
+        hint=None if hint == _SILENCE else hint,
+    )
+
+
+_SILENCE: Final = ServerHint()
+_NEVER: Final = frozenset({400, 401, 403, 404, 422})
+
+
+def _may_retry(category: Category, status: int | None, hint: ServerHint) -> bool:
+    """Obey ``x-should-retry``, but never repeat what is wrong in itself."""
+    if hint.retry is None or category == Category.RATE_LIMIT:
+        return category in RETRYABLE
+    known = category != Category.INVALID_REQUEST and category not in RETRYABLE
+    return hint.retry and not known and status not in _NEVER
+
+
+def _gravity(info: ErrorInfo) -> tuple[int, float]:
+    """Order the members of a group: cancelled, retryable, rate limited, final."""
+    if info.error_category == Category.CANCELLED:
+        rank = 0
+    elif info.is_rate_limit:
+        rank = 2
+    else:
+        rank = 1 if info.is_retryable else 3
+    return rank, info.suggested_wait or 0.0
+
+
+def classify(
+    exception: BaseException, custom: ErrorClassifier | None, default: ErrorClassifier
+) -> ErrorInfo:
+    """Ask *custom*, and *default* where there is none or it answers ``None``.
+
+    Where *default* has no opinion either, or *exception* is no ``Exception``, the
+    ``DefaultErrorClassifier`` decides. A classifier that raises, or answers with something else
+    than an ``ErrorInfo``, fails the item as a ``program_error``, since guessing on would hide
+    the mistake; a note on *exception* names it.
+    """
+    if isinstance(exception, Exception):
+        for classifier in (custom, default):
+            info = None if classifier is None else _ask(classifier, exception)
+            if info is not None:
+                return info
+    return DefaultErrorClassifier().classify(exception)
+
+
+def _ask(classifier: ErrorClassifier, exception: Exception) -> ErrorInfo | None:
+    try:
+        info: object = classifier.classify(exception)
+    except Exception as error:  # a user's code; the note tells of it
+        fault = f"raised {type(error).__name__}: {words_of(error)}"
+    else:
+        if info is None or isinstance(info, ErrorInfo):
+            return info
+        fault = f"returned {type(info).__name__}"
+    exception.add_note(
+        f"{type(classifier).__name__}.classify() {fault}; "
+        "make it return an ErrorInfo, or None for no opinion"
+    )
+    return error_info(Category.PROGRAM_ERROR)

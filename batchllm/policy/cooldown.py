@@ -62,7 +62,8 @@ class CooldownPolicy:
         slow_start_final: Seconds between the last two of them.
         overload_first: Scale in seconds of the random pause after an overload.
         overload_longest: Seconds that no pause after an overload exceeds without a hint.
-        refused_in_a_row: Refusals in a row, each after a pause, that park the scope.
+        refused_in_a_row: Refused canaries in a row (without canaries: refusals without a success
+            in between) that park the scope.
     """
 
     first: float = field(default=1.0, validator=_check_positive)
@@ -138,7 +139,7 @@ class Cooldown:
     """
 
     __slots__ = (
-        "_canary_at", "_in_a_row", "_next_start", "_park_after", "_policy", "_rng", "_started",
+        "_canaries_refused", "_canary_at", "_in_a_row", "_next_start", "_park_after", "_policy", "_rng", "_started",
         "begun", "cause", "episodes", "parked", "state", "until",
     )  # fmt: skip
 
@@ -153,6 +154,7 @@ class Cooldown:
         self.episodes = 0
         self.begun = -inf
         self._in_a_row = dict.fromkeys((Cause.THROTTLED, Cause.OVERLOADED, Cause.BREAKER), 0)
+        self._canaries_refused = 0
         self._canary_at = -inf
         self._next_start = -inf
         self._started = policy.slow_start_items
@@ -268,7 +270,9 @@ class Cooldown:
     def _begin(self, now: float, wait: float | None, cause: Cause) -> bool:
         new = self.state is State.OPEN
         self._in_a_row[cause] += 1
-        if self._in_a_row[Cause.THROTTLED] > self._policy.refused_in_a_row:
+        if cause is Cause.THROTTLED and (self.state is State.CANARY or not self._policy.canaries):
+            self._canaries_refused += 1
+        if self._canaries_refused >= self._policy.refused_in_a_row:
             self.park(Cause.CANARIES_REFUSED, None)
             return False
         pause = self._own_pause(cause) if wait is None else wait
@@ -294,9 +298,12 @@ class Cooldown:
         return True
 
     def _resume(self) -> None:
+        if self._policy.canaries:
+            self._canaries_refused = 0
         self.state = State.OPEN
         self._next_start = -inf
 
     def _forgive(self) -> None:
+        self._canaries_refused = 0
         for cause in self._in_a_row:
             self._in_a_row[cause] = 0

@@ -222,6 +222,11 @@ class GateMind:
         """Why and until when the scope waits for no one, if it is parked."""
         return self._cooldown.parked
 
+    @property
+    def cooling(self) -> bool:
+        """Whether the scope pauses, tries a canary or is parked."""
+        return self._cooldown.state is not State.OPEN
+
     def oversize(self, cost: CallCost) -> Limit | None:
         """The limit that *cost* can never pass, if there is one."""
         return self._admission.oversize(cost)
@@ -267,6 +272,7 @@ class GateMind:
         send = Send(now, cost, mark, canary, admitted)
         if canary:
             self._canary = send
+            self._search.on_canary(now)
         self._refresh()
         return send
 
@@ -427,7 +433,7 @@ class GateMind:
     def _resumed(self, now: float) -> None:
         canary, self._canary = self._canary, None
         if canary is not None:
-            self._search.on_resume(canary.sent_at, canary.mark)
+            self._search.on_resume(now, canary.sent_at, canary.mark)
         cause = self._cooldown.cause
         if cause is not None:
             length = now - self._cooldown.begun

@@ -22,11 +22,14 @@ _TOLERANCE: Final = 0.02
 _BIN: Final = 0.25
 _FIRST_STEP: Final = 0.015
 _LARGEST_STEP: Final = 0.5
-_PROBE_AFTER: Final = 300.0
+_PROBE_AFTER: Final = 60.0
 _PROBE_LATEST: Final = 1800.0
 _CLIMB: Final = 1.1
 _CLIMB_EVERY: Final = 2.0
 _USED: Final = 0.9
+_PROMPT: Final = 3.0
+_ENOUGH: Final = 60
+_ANCHORS: Final = 8
 
 
 @frozen(kw_only=True)
@@ -52,6 +55,14 @@ class _Point:
     mark: int
 
 
+@frozen
+class _Anchor:
+    """The end of an episode: the last refusal, and the first call accepted after it."""
+
+    empty: _Point
+    recovery: _Point
+
+
 @define(eq=False)
 class _Refusal:
     sent_at: float
@@ -68,9 +79,9 @@ class QuotaSearch:
     """
 
     __slots__ = (
-        "_anchor_empty", "_anchor_recovery", "_at", "_bins", "_climbing", "_confirmed", "_episode",
-        "_first_send", "_last_episode", "_probe_every", "_probing", "_proven", "_refusals", "_sent",
-        "_step", "_trial_from", "_trial_mark", "_window", "hi", "lo", "moved", "pace",
+        "_anchors", "_at", "_bins", "_climbing", "_confirmed", "_episode",
+        "_first_send", "_last_episode", "_leftovers", "_probe_every", "_probing", "_proven", "_refusals", "_sent",
+        "_step", "_trial_from", "_trial_mark", "_window", "_windowed", "hi", "lo", "moved", "pace",
     )  # fmt: skip
 
     def __init__(self, *, window: float = 60.0, learned: Learned | None = None) -> None:
@@ -86,10 +97,11 @@ class QuotaSearch:
         self._first_send: float | None = None
         self._episode: _Point | None = None
         self._last_episode = -inf
-        self._anchor_empty: _Point | None = None
-        self._anchor_recovery: _Point | None = None
+        self._anchors: deque[_Anchor] = deque(maxlen=_ANCHORS)
+        self._windowed = False
         self._climbing = False
         self._proven = False
+        self._leftovers = 0
         self._probing = False
         self._step = _FIRST_STEP
         self._probe_every = _PROBE_AFTER
@@ -130,12 +142,12 @@ class QuotaSearch:
 
     def isolated(self, sent_at: float) -> bool:
         """Whether a refusal of a call sent at *sent_at* is noise on a quota that is known."""
-        if self.pace is None or not self._proven or self.pace * self._window < 120:
+        if self.pace is None or not self._proven or self.pace * self._window < 300:
             return False
         if any(abs(other.sent_at - sent_at) <= 1.0 for other in self._refusals):
             return False
         since = [each for each in self._refusals if each.sent_at >= self._trial_from]
-        return len(since) + 1 <= max(3.0, 0.003 * (self._sent - self._trial_mark))
+        return len(since) + 1 <= max(1.0, 0.003 * (self._sent - self._trial_mark))
 
     def on_refused(self, sent_at: float, mark: int, units: int = 1) -> None:
         """Note that what was sent at *sent_at* was not accepted."""
@@ -151,18 +163,23 @@ class QuotaSearch:
         """Note that the quota ran out: the call sent at *sent_at* was the first to be refused."""
         self._episode = _Point(sent_at, mark)
 
-    def on_resume(self, sent_at: float, mark: int) -> None:
+    def on_canary(self, now: float) -> None:
+        """Keep a double distance after a canary: what it took may be all that there is."""
+        if self.pace is not None:
+            self._at = max(self._at, now + 2 / self.pace)
+
+    def on_resume(self, now: float, sent_at: float, mark: int) -> None:
         """Take up the pace again: the call sent at *sent_at* was accepted after an episode."""
         if self._episode is None or self._first_send is None:
             return
-        now = _Point(sent_at, mark)
+        back = _Point(sent_at, mark)
         episode, self._episode = self._episode, None
         start = self._point(max(self._first_send, episode.at - self._window))
-        empty = self._anchor_empty if self._anchor_empty is not None else start
-        recovery = self._anchor_recovery if self._anchor_recovery is not None else start
+        last = self._anchors[-1] if self._anchors else _Anchor(start, start)
+        self._windowed = self._windowed or back.at - episode.at > _PROMPT
         before = self.lo, self.hi, self.pace
         if self.pace is None:
-            self._first_estimate(start, episode, now)
+            self._first_estimate(start, episode, back)
         elif self._probing:
             self._probing = False
             self.hi = max(min(self.hi, self.pace), self.lo)
@@ -170,16 +187,15 @@ class QuotaSearch:
             self._step = _FIRST_STEP
             self._probe_every = min(_PROBE_LATEST, 2 * self._probe_every)
         elif self._proven:
-            self._narrow(empty, episode)
+            self._narrow(last.empty, episode)
         else:
-            self._estimate(empty, recovery, episode, now)
-        last = max(self._refusals, key=lambda each: each.mark, default=None)
-        self._anchor_empty = _Point(last.sent_at, last.mark) if last is not None else episode
-        self._anchor_recovery = now
+            self._estimate(start, episode, back)
+        final = max(self._refusals, key=lambda each: each.mark)
+        self._anchors.append(_Anchor(_Point(final.sent_at, final.mark), back))
         self._last_episode = episode.at
         self._confirmed = sent_at
-        self._at = sent_at + 1 / self.pace
-        self._start_trial(sent_at)
+        self._at = max(sent_at + 2 / self.pace, now + 1 / self.pace)
+        self._start_trial(now)
         self.moved = before != (self.lo, self.hi, self.pace)
 
     def _first_estimate(self, start: _Point, episode: _Point, now: _Point) -> None:
@@ -187,31 +203,49 @@ class QuotaSearch:
         self.lo, self.hi = low / 2, max(low, high)
         self.pace = low
         # A bucket recovers at once and then only the pace tells; a window needs a whole one.
-        self._climbing = now.at - episode.at <= 3.0
+        self._climbing = not self._windowed
 
-    def _estimate(self, empty: _Point, recovery: _Point, episode: _Point, now: _Point) -> None:
-        """Before anything is proven: what was accepted since the last episode is the quota."""
+    def _estimate(self, start: _Point, episode: _Point, now: _Point) -> None:
+        """Before anything is proven: what was accepted between episodes is the quota."""
         assert self.pace is not None
         self._climbing = False
-        bucket = self._rate(empty, episode)
-        window = min(bucket, self._rate(recovery, now))
-        self.hi = min(self.hi, self.pace)
-        accepted = self._accepted(empty, episode)
+        anchor = self._anchor(start, episode)
+        bucket = self._rate(anchor.empty, episode)
+        window = min(bucket, self._rate(anchor.recovery, now))
+        accepted = self._accepted(anchor.empty, episode)
         estimate = bucket if window > 0.9 * bucket else window
-        floor = 0.5 * self.pace if accepted < 30 else 0.0
-        estimate *= 1 - max(0.003, min(0.05, 0.5 / max(1.0, accepted)))
+        estimate *= 1 - max(0.003, min(0.05, 0.5 / accepted))
+        floor = (0.85 if self._windowed else 0.5) * self.pace
+        # What an earlier burst left behind refuses any pace: then the refusal is no upper bound.
+        if not self._windowed or episode.at - self._anchors[-1].recovery.at >= self._window / 2:
+            self.hi = min(self.hi, self.pace)
         self.pace = min(self.pace, max(estimate, floor))
         self.hi = max(self.hi, self.pace)
-        self.lo = min(self.pace, max(window * 0.97, self.lo if self.lo < window else 0.0))
+        self.lo = min(self.pace, max(0.97 * window, self.lo if self.lo < window else 0.0))
+
+    def _anchor(self, start: _Point, episode: _Point) -> _Anchor:
+        """The latest anchor that lies far enough back to measure from."""
+        span = 0.75 * self._window if self._windowed else 0.0
+        for anchor in reversed(self._anchors):
+            if (
+                episode.at - anchor.empty.at >= span
+                and self._accepted(anchor.empty, episode) >= _ENOUGH
+            ):
+                return anchor
+        return _Anchor(start, start) if self._windowed else self._anchors[0]
 
     def _narrow(self, empty: _Point, episode: _Point) -> None:
+        """A proven bracket was refused inside, or below: the quota fell."""
         assert self.pace is not None
         pace = self.pace
-        self.hi = min(self.hi, pace)
+        since = episode.at - self._last_episode
         if pace <= self.lo * (1 + 1e-9):
-            soon = episode.at - self._last_episode < 3 * self._window
-            self.lo = pace * (0.8 if soon else 0.985)
+            if since < 1.1 * self._window and self._leftovers < 2:
+                self._leftovers += 1  # the server still counts what was sent above this pace
+                return
+            self.lo = pace * (0.985 if since >= 3 * self._window else self._fall(empty, episode))
             self.hi = pace
+        self.hi = min(self.hi, pace)
         if episode.at - empty.at >= 1.5 * self._window:
             rho = self._rate(empty, episode)
             self.lo = max(self.lo, min(0.985 * rho, 0.99 * self.hi))
@@ -221,6 +255,13 @@ class QuotaSearch:
         if self.hi < self.lo * (1 + self._epsilon()):
             self.pace = self.lo
         self.pace = min(pace, self.pace)
+
+    def _fall(self, empty: _Point, episode: _Point) -> float:
+        """By how much the quota seems to have fallen."""
+        assert self.pace is not None
+        if self._accepted(empty, episode) < _ENOUGH / 2:
+            return 0.8
+        return min(0.985, max(0.5, self._rate(empty, episode) / self.pace))
 
     # -- trials ------------------------------------------------------------------------------
 
@@ -252,6 +293,7 @@ class QuotaSearch:
             self.hi = max(self.hi, self.pace)
             return
         self._proven = True
+        self._leftovers = 0
         self.lo = max(self.lo, self.pace)
         self.hi = max(self.hi, self.lo)
         if self._probing:
@@ -260,7 +302,7 @@ class QuotaSearch:
         elif self.hi >= self.lo * (1 + self._epsilon()):
             middle = (self.lo + self.hi) / 2 if self.hi < 1.3 * self.lo else sqrt(self.lo * self.hi)
             self.pace = middle if self.hi < inf else self.lo * (1 + _LARGEST_STEP)
-        elif now - self._last_episode >= max(self._probe_every, 1333 / self.pace):
+        elif now - self._last_episode >= max(self._probe_every, 600 / self.pace):
             self._probing = True
             self._probe()
         else:

@@ -533,19 +533,6 @@ ODD = st.one_of(
 )
 NAMES = ["status_code", "status", "code", "http_status", "body", "details", "error", "type"]
 NAMES += ["message", "hint", "headers", "retry_after"]
-    "status_code",
-    "status",
-    "code",
-    "http_status",
-    "body",
-    "details",
-    "error",
-    "type",
-    "message",
-    "hint",
-    "headers",
-    "retry_after",
-]
 
 
 class TestStrangers:

@@ -1,7 +1,7 @@
 """A provider that answers from a seed, for tests, demonstrations and benchmarks.
 
 `Simulator` decides and renders without I/O; `SimulatorTransport` lets any httpx client talk to it
-in virtual time, `serve` over loopback HTTP. It shares no code with the providers of batchllm, so
+in virtual time, `open_pipes` does so for other transports, `serve` listens on loopback. It shares no code with the providers of batchllm, so
 that each is a test of the other.
 """
 
@@ -17,6 +17,7 @@ from batchllm.simulator.distributions import Distribution, Fixed, LogNormal, Uni
 from batchllm.simulator.faults import FAULT_NAMES, TRANSIENT_MIX, FaultPlan
 from batchllm.simulator.inprocess import SimulatorTransport
 from batchllm.simulator.log import LogEntry, SimulatorLog
+from batchllm.simulator.pipe import open_pipes
 from batchllm.simulator.scenarios import PROFILES, SCENARIOS, Scenario, parse_scenario, scenario
 from batchllm.simulator.server import SimulatorServer, run_server, serve
 from batchllm.simulator.simulator import Exchange, Simulator
@@ -47,6 +48,7 @@ __all__ = [
     "TokenBucket",
     "Uniform",
     "WireRequest",
+    "open_pipes",
     "parse_scenario",
     "run_server",
     "scenario",

@@ -103,9 +103,9 @@ class TokenBucket:
         return (self.depth - self._refill(now)) * self.window / self.limit
 
     def resize(self, now: float, limit: float) -> None:
-        """Refill at another rate from now on; the depth keeps its share of the limit."""
+        """Refill at another rate from now on; the depth keeps its share, but holds one request."""
         self._refill(now)
-        self.depth *= limit / self.limit
+        self.depth = max(min(self.depth, 1.0), self.depth * limit / self.limit)
         self.limit = limit
         self._level = min(self._level, self.depth)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -41,12 +41,14 @@ class AsyncTransport(Protocol):
 class AsyncClient(Protocol):
     """The part of ``httpx.AsyncClient`` that is used where a user brings a client."""
 
-    def build_request(self, method: str, url: Any, **kwargs: Any) -> Any:
-        """Make a request with the client's own headers in it."""
+    @property
+    def build_request(self) -> Callable[..., Any]:
+        """Makes a request with the client's own headers in it."""
         ...
 
-    async def send(self, request: Any, **kwargs: Any) -> Any:
-        """Send *request*."""
+    @property
+    def send(self) -> Callable[..., Awaitable[Any]]:
+        """Sends a request."""
         ...
 
 

@@ -65,11 +65,12 @@ class Transport(httpx.AsyncBaseTransport):
 
 async def test_a_reply_is_read_whole() -> None:
     """Status, headers in lower case, body and the time it took come back."""
-    transport = Transport(Pieces(b'{"a"', b": 1}"), X_Request_ID="r1", content_length="8")
+    body = Pieces(b'{"a"', b": 1}")
+    transport = Transport(body, X_Request_ID="r1", content_length="8")
     reply = await HttpClient(transport, base_url=URL).post_json("/chat", b"{}")
     assert (reply.status, reply.body, reply.headers["x-request-id"]) == (200, b'{"a": 1}', "r1")
     assert reply.elapsed == pytest.approx(0.25)
-    assert transport.body.closed
+    assert body.closed
 
 
 async def test_the_request_is_complete() -> None:
@@ -287,16 +288,17 @@ async def test_a_plain_object_can_be_the_transport() -> None:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             return httpx.Response(200, stream=Body())
 
-    class Body(httpx.AsyncByteStream):
+    class Walk:
         pieces = iter([b"pl", b"", b"ain"])
-
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self
 
         async def __anext__(self) -> bytes:
             for piece in self.pieces:
                 return piece
             raise StopAsyncIteration
+
+    class Body(httpx.AsyncByteStream):
+        def __aiter__(self) -> Any:
+            return Walk()
 
     assert (await HttpClient(Plain(), base_url=URL).post_json("/", b"")).body == b"plain"
 

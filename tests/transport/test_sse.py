@@ -27,7 +27,9 @@ def decode(*pieces: bytes) -> list[SseEvent]:
 
 def reference(text: str) -> list[SseEvent]:
     """Decode a whole text in the plainest way, for comparison."""
-    events, data, kind = [], [], ""
+    events: list[SseEvent] = []
+    data: list[str] = []
+    kind = ""
     for line in re.split("\r\n|\n|\r", text.removeprefix("\ufeff"))[:-1]:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")

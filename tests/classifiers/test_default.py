@@ -540,6 +540,9 @@ class TestStrangers:
         """Attributes, text and class that raise count as absent."""
         assert category(Hostile()) == Category.UNKNOWN
         assert category(Opaque()) == Category.UNKNOWN
+        assert look(SDKError(status_code=429, headers=Broken())).is_rate_limit
+        homeless: Any = type("TimeoutError", (KeyError,), {"__module__": 7})
+        assert category(homeless()) == Category.BAD_OUTPUT
 
     @given(
         st.dictionaries(st.sampled_from(NAMES), ODD),

@@ -74,6 +74,7 @@ class TestWaits:
             ("Please try again in 1m47.5854s", 107.5854),
             ("Please retry in 36.429760048s.", 36.429760048),
             ("Please retry after 7 seconds.", 7.0),
+            ("Please retry after 450 milliseconds.", 0.45),
             ("Please wait 47503 seconds before retrying.", 47_503.0),
             ("Try again in 1 minute 30 seconds", 90.0),
             ("try again in 20.", 20.0),
@@ -299,6 +300,16 @@ class TestBodies:
         hint = read_error(429, {}, gemini("GenerateRequestsPerMinute", value=value))
 
         assert hint.limits[0].amount is None
+
+    @pytest.mark.parametrize("violations", [None, "many", [7], [{}], [{"quotaId": 7}]])
+    def test_violations_of_the_wrong_shape_are_left_out(self, violations: object) -> None:
+        """The wait beside them still counts, one that is no text does not."""
+        failure = {"@type": "google.rpc.QuotaFailure", "violations": violations}
+        delays = [{"@type": "google.rpc.RetryInfo", "retryDelay": delay} for delay in ("2s", 7)]
+
+        hint = read_error(429, {}, {"error": {"details": [failure, *delays]}})
+
+        assert hint == ServerHint(wait=2.0)
 
     @pytest.mark.parametrize(
         ("message", "limit"),

@@ -62,7 +62,7 @@ class ServerHint:
     retry: bool | None = None
 
 
-@frozen
+@frozen(cache_hash=True)
 class QuotaScope:
     """The calls that share one quota: provider, address, account and class of model.
 

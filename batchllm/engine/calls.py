@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import anyio
 from attrs import define, field, frozen
 
-from batchllm.classifiers import classify, failed_usage
+from batchllm.classifiers import DefaultErrorClassifier, classify, failed_usage
 from batchllm.core import (
     CallCost,
     CallError,
@@ -35,7 +35,6 @@ from batchllm.core import (
     ScopeParkedError,
     ServerHint,
     StallError,
-    TokenUsage,
 )
 from batchllm.engine.ending import Ending
 from batchllm.engine.guard import Failed, TimedOut, contains, left_open, settle
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["CallSite", "Calls", "Failure"]
 
 _ONE_REQUEST = CallCost()
+_DEFAULT = DefaultErrorClassifier()
 
 
 @frozen
@@ -201,7 +201,7 @@ class Calls:
         item, strategy = site.item, site.strategy
         gate = self.gate_of(cast("QuotaScope", strategy.quota_scope))
         cost = strategy.estimate(prompt) or _ONE_REQUEST
-        if item.left(self.clock()) <= 0:
+        if item.used and item.left(self.clock()) <= 0:
             return Failure(_item_timeout(item), _ITEM_TIMEOUT)
         permit = gate.admit_nowait(cost, self.callers)
         if permit is None:
@@ -209,23 +209,24 @@ class Calls:
             if isinstance(waited, Failure):
                 return waited
             permit = waited
-        started = self.clock()
-        item.start_clock(started)
+        item.start_clock(permit.at)
         site.permit = permit
         try:
-            value = await self._bounded(site, shape, state, prompt, attempt, timeout, started)
+            value = await self._bounded(site, shape, state, prompt, attempt, timeout, permit.at)
         except BaseException:
             item.stop_clock(self.clock())
             permit.abandon()
             raise
-        item.stop_clock(self.clock())
+        now = self.clock()
+        item.stop_clock(now)
         if isinstance(value, Reply):
             item.book(value.usage)
-            permit.report(Outcome.OK, usage=value.usage)
+            permit.report(Outcome.OK, now, usage=value.usage)
             return value
         failure = self._judge(site, value)
-        usage = self._book_failed(item, failure.error)
-        permit.report(failure.info.outcome, hint=failure.info.hint, usage=usage)
+        usage = failed_usage(failure.error)
+        item.book(usage)
+        permit.report(failure.info.outcome, now, hint=failure.info.hint, usage=usage)
         return failure
 
     async def _bounded(
@@ -327,17 +328,12 @@ class Calls:
         elif isinstance(error, ProgramError):
             info = _PROGRAM
         elif isinstance(error, Exception):
-            own = getattr(site.strategy, "error_classifier", None)
+            own = getattr(site.strategy, "error_classifier", None) or _DEFAULT
             info = classify(error, self.classifier, own)
         else:
             info = ErrorInfo(False, False, False, Category.UNKNOWN)
         site.item.last_failure = failure = Failure(error, info)
         return failure
-
-    def _book_failed(self, item: ItemRun, error: BaseException) -> TokenUsage | None:
-        usage = failed_usage(error)
-        item.book(usage)
-        return usage
 
     def _stopped(self) -> Failure:
         reason = self.ending.describe().reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,35 +12,19 @@ from attrs import define, field
 
 from batchllm.core import ProcessingEvent, ProcessorConfig, QuotaScope
 from batchllm.engine.observing import Events
-from batchllm.gate import Gate
+from batchllm.gate import Gate, cooldown_policy
 from batchllm.policy import (
     BracketMoved,
     CooldownEnded,
-    CooldownPolicy,
     EpisodeStarted,
     GateEvent,
     GateMind,
     ScopeParked,
 )
 
-__all__ = ["Gates", "cooldown_policy"]
+__all__ = ["Gates"]
 
 logger = logging.getLogger("batchllm")
-
-
-def cooldown_policy(config: ProcessorConfig) -> CooldownPolicy:
-    """How a scope cools down: by the user's ``RateLimitConfig``, else adaptively."""
-    if config.rate_limit is None:
-        return CooldownPolicy()
-    fixed = config.rate_limit
-    return CooldownPolicy.fixed(
-        cooldown_seconds=fixed.cooldown_seconds,
-        backoff_multiplier=fixed.backoff_multiplier,
-        max_cooldown_seconds=fixed.max_cooldown_seconds,
-        slow_start_items=fixed.slow_start_items,
-        slow_start_initial_delay=fixed.slow_start_initial_delay,
-        slow_start_final_delay=fixed.slow_start_final_delay,
-    )
 
 
 @define(eq=False)
@@ -81,10 +66,14 @@ class Gates:
         return None
 
     def _make(self, scope: QuotaScope) -> Gate:
+        config = self.config
+        declared = config.max_requests_per_minute is not None
         mind = GateMind(
-            cooldown=cooldown_policy(self.config),
-            park_after=self.config.park_after,
+            calls=config.max_workers,
+            cooldown=cooldown_policy(config.rate_limit),
+            park_after=math.inf if config.park_after is None else config.park_after,
             rng=self.rng,
+            ramp=None if declared else 4,
         )
         return Gate(mind=mind, scope=scope)
 

@@ -53,6 +53,7 @@ class Source:
     _iterator: Any = field(default=None, init=False)
     _chunk: list[Any] = field(factory=list, init=False)
     _warned: bool = field(default=False, init=False)
+    _suspect: bool = field(default=False, init=False)
 
     @property
     def size(self) -> int | None:
@@ -89,9 +90,11 @@ class Source:
 
     def next_now(self) -> Any:
         """The next item of a synchronous iterable, or ``END``."""
+        if not self._suspect:
+            return next(self._iterator, END)
         before = self.clock()
         item = next(self._iterator, END)
-        if not self._warned and self.clock() - before > _SLOW:
+        if self.clock() - before > _SLOW and not self._warned:
             self._warned = True
             warnings.warn(
                 "reading the next item blocked the event loop for more than "
@@ -100,6 +103,11 @@ class Source:
                 stacklevel=2,
             )
         return item
+
+    def took(self, seconds: float) -> None:
+        """A burst of items took *seconds*; a slow one has each further ``next()`` timed."""
+        if seconds > _SLOW and not self.may_wait:
+            self._suspect = True
 
     async def next(self, room: int) -> Any:
         """The next item of an asynchronous or blocking iterable, or ``END``."""

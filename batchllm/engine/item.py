@@ -47,6 +47,11 @@ class ItemRun:
     _cooldown: float = 0.0
     _booked: float = 0.0
 
+    @property
+    def used(self) -> bool:
+        """Whether it may have run out of time by now: it has run before, or has a deadline."""
+        return self._spent > 0.0 or self.deadline < math.inf
+
     def start_clock(self, now: float) -> None:
         """Let the stopwatch run; calls that overlap are counted once."""
         if self._running == 0:

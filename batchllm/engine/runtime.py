@@ -30,8 +30,8 @@ from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.observing import Events
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.progress import Progress
-from batchllm.gate import CallerLimits, Gate
-from batchllm.policy import RetrySchedule
+from batchllm.gate import CallerLimits, Gate, per_minute
+from batchllm.policy import GateMind, RetrySchedule
 
 __all__ = ["RunOptions", "Runtime"]
 
@@ -100,7 +100,7 @@ class Runtime:
         if options.strategy is not None:
             hooks.shape_of(options.strategy)
         gates = Gates(config, options.gates, rng, events)
-        callers = CallerLimits(config.max_workers)
+        callers = CallerLimits(config.max_workers, _declared(config, rng))
         lifecycle = Lifecycle(ending, hooks, config.prepare_timeout, config.cleanup_timeout)
         now = clock()
         calls = Calls(
@@ -134,10 +134,9 @@ class Runtime:
             now,
         )
 
-    def take_up(self, work: LLMWorkItem[Any, Any, Any], index: int) -> ItemRun:
+    def take_up(self, work: LLMWorkItem[Any, Any, Any], index: int, now: float) -> ItemRun:
         """Begin to keep the books of one item."""
         config = self.options.config
-        now = self.clock()
         limit = work.timeout if work.timeout is not None else config.timeout_per_item
         return ItemRun(
             work,
@@ -169,3 +168,11 @@ class Runtime:
         self.warnings.extend(await self.lifecycle.close())
         self.gates.close()
         self.warnings.extend(self.progress.warnings)
+
+
+def _declared(config: ProcessorConfig, rng: random.Random) -> GateMind | None:
+    """What keeps the run's own limits, which hold over all scopes together."""
+    limits = tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
+    if not limits:
+        return None
+    return GateMind(limits=limits, rng=rng, ramp=None, breaker_after=None)

@@ -175,43 +175,60 @@ class Scheduler:
     async def _feed(self, calling: TaskGroup) -> None:
         try:
             with self._feeding:
-                while True:
+                while await self._feed_once(calling):
                     while not self._has_room():
                         await self.window.news()
                     if self.runtime.events.active:
                         await self.runtime.events.room()
-                    value = await self._pull()
-                    if value is END:
-                        break
-                    self._accept(value, calling)
-                    if self.accepted % _BREATHE == 0:
-                        await checkpoint()
         finally:
             complaint = await self._source.close()
             if complaint:
                 self.runtime.warnings.append(complaint)
 
+    async def _feed_once(self, calling: TaskGroup) -> bool:
+        """Start items while there is room, at most a few hundred; whether more may come."""
+        clock = self.runtime.clock
+        before = now = clock()
+        for _ in range(_BREATHE):
+            if not self._has_room():
+                self._source.took(clock() - before)
+                return True
+            if self._source.may_wait:
+                value = await self._pull_async()
+                now = clock()
+            else:
+                value = self._pull_now()
+            if value is END:
+                return False
+            self._accept(value, calling, now)
+        await checkpoint()
+        return True
+
     def _has_room(self) -> bool:
         return self.window.has_room and self.outbox.has_room(self.accepted)
 
-    async def _pull(self) -> Any:
-        """The next item, or ``END``; an error of the source ends the run."""
+    async def _pull_async(self) -> Any:
         try:
-            if self._source.may_wait:
-                room = max(1, self.window.size - self.window.taken)
-                return await pull(self._source, room)
+            return await pull(self._source, max(1, self.window.size - self.window.taken))
+        except Exception as error:
+            return self._source_failed(error)
+
+    def _pull_now(self) -> Any:
+        try:
             return self._source.next_now()
         except Exception as error:
-            count = self.accepted
-            failure = SourceError(
-                f"the items raised {type(error).__name__} after {count} items: {error}; "
-                "what was finished is in .partial"
-            )
-            failure.__cause__ = error
-            self.runtime.ending.fail(failure, Termination(EndCause.SOURCE_FAILED, str(failure)))
-            return END
+            return self._source_failed(error)
 
-    def _accept(self, value: object, calling: TaskGroup) -> None:
+    def _source_failed(self, error: Exception) -> Any:
+        failure = SourceError(
+            f"the items raised {type(error).__name__} after {self.accepted} items: {error}; "
+            "what was finished is in .partial"
+        )
+        failure.__cause__ = error
+        self.runtime.ending.fail(failure, Termination(EndCause.SOURCE_FAILED, str(failure)))
+        return END
+
+    def _accept(self, value: object, calling: TaskGroup, now: float) -> None:
         index = self.accepted
         self.accepted += 1
         work = read_item(value, index)
@@ -222,10 +239,10 @@ class Scheduler:
         self.window.taken += 1
         if isinstance(work, InvalidItemError):
             placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(str(index))
-            item = self.runtime.take_up(placeholder, index)
+            item = self.runtime.take_up(placeholder, index, now)
             self._hand_over(item, failed_result(item, work, Category.INVALID_ITEM))
             return
-        item = self.runtime.take_up(work, index)
+        item = self.runtime.take_up(work, index, now)
         self._live[index] = item
         calling.start_soon(self._run_item, item, name=work.item_id)
 

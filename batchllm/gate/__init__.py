@@ -2,5 +2,6 @@
 
 from batchllm.gate.callers import CallerLimits
 from batchllm.gate.gate import Gate, Permit
+from batchllm.gate.settings import cooldown_policy, per_minute
 
-__all__ = ["CallerLimits", "Gate", "Permit"]
+__all__ = ["CallerLimits", "Gate", "Permit", "cooldown_policy", "per_minute"]

@@ -10,21 +10,34 @@ nothing changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable
 
 import anyio
-from attrs import define, field
+from attrs import define
 
-from batchllm.core import CallCost, Outcome, QuotaScope, ScopeParkedError, ServerHint, TokenUsage
+from batchllm.core import (
+    CallCost,
+    Outcome,
+    QuotaScope,
+    RateLimitConfig,
+    ScopeParkedError,
+    ServerHint,
+    TokenUsage,
+)
 from batchllm.gate.callers import CallerLimits
+from batchllm.gate.settings import cooldown_policy, per_minute
 from batchllm.policy import (
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
     GateMind,
     GateSnapshot,
+    Learned,
+    Limit,
     ScopeParked,
     Send,
+    Settlement,
 )
 
 __all__ = ["Gate", "Permit"]
@@ -38,6 +51,7 @@ class Permit:
     """The right to make one call. It ends exactly once, by ``report``, ``abandon`` or ``undo``.
 
     Attributes:
+        at: When it was granted.
         admission_wait: Seconds waited for room or pace.
         cooldown_wait: Seconds waited because the scope was cooling.
     """
@@ -46,6 +60,7 @@ class Permit:
     _callers: CallerLimits | None
     _send: Send
     _caller_send: Send | None
+    at: float
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     _hint: ServerHint | None = None
@@ -57,13 +72,13 @@ class Permit:
     def report(
         self,
         outcome: Outcome,
+        now: float,
         *,
         hint: ServerHint | None = None,
         usage: TokenUsage | None = None,
     ) -> None:
-        """End the call: settle what it took, learn from it, let the next one start."""
+        """End the call at *now*: settle what it took, learn from it, let the next one start."""
         gate = self._gate
-        now = gate.clock()
         tokens = usage or {}
         gate.mind.on_result(
             now,
@@ -109,25 +124,63 @@ class _Waiter:
     cooled: float = 0.0
 
 
-@define(eq=False)
 class Gate:
     """Paces the calls of one quota scope.
 
     Every run makes the gates that it needs. Make one yourself, and pass it as ``gate=``, to have
-    several runs and pools of one event loop share their limits.
+    several runs and pools of one event loop share their limits, or to declare a scope's limits.
 
     Args:
-        mind: Decides; see ``GateMind`` for the limits that it can be given.
+        requests_per_minute: A known quota, never exceeded.
+        tokens_per_minute: A known quota on input and output tokens together.
+        limits: Known quotas of any kind, such as ``Limit("requests", 10_000, per=86_400)``.
+        calls: A known cap on calls in flight.
+        rate_limit: A fixed policy for limits that come without a hint; ``None`` adapts.
+        park_after: A wait longer than this, in seconds, parks the scope; ``None`` never does.
+        settlement: How the provider books tokens: ``"refund"`` what was reserved too much,
+            ``"keep"`` it (Azure), or count ``"input_only"`` (Gemini).
+        learned: What an earlier gate of the scope had learned.
         scope: The quota scope that it stands for; ``None`` for every one that is met.
+        seed: Makes the jitter of pauses repeatable.
+        mind: Decides in place of one that is made from the arguments above.
         clock: Seconds on the event loop's clock.
     """
 
-    mind: GateMind = field(factory=GateMind)
-    scope: QuotaScope | None = None
-    clock: Callable[[], float] = anyio.current_time
-    _line: list[_Waiter] = field(factory=list, init=False)
-    _listeners: list[Callable[[Gate, GateEvent], None]] = field(factory=list, init=False)
-    _closed_since: float | None = field(default=None, init=False)
+    def __init__(
+        self,
+        *,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        limits: Iterable[Limit] = (),
+        calls: int | None = None,
+        rate_limit: RateLimitConfig | None = None,
+        park_after: float | None = 120.0,
+        settlement: Settlement = "refund",
+        learned: Learned | None = None,
+        scope: QuotaScope | None = None,
+        seed: int | None = None,
+        mind: GateMind | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
+        self.scope = scope
+        self.clock = clock
+        self.mind = mind or GateMind(
+            limits=(*per_minute(requests_per_minute, tokens_per_minute), *limits),
+            calls=calls,
+            cooldown=cooldown_policy(rate_limit),
+            park_after=math.inf if park_after is None else park_after,
+            settlement=settlement,
+            learned=learned,
+            rng=random.Random(seed),
+        )
+        self._line: list[_Waiter] = []
+        self._listeners: list[Callable[[Gate, GateEvent], None]] = []
+        self._closed_since: float | None = None
+
+    def __repr__(self) -> str:
+        mind = self.mind
+        what = "every scope" if self.scope is None else str(self.scope)
+        return f"<Gate of {what}: {mind.in_flight} in flight, {len(self._line)} waiting>"
 
     @property
     def closed(self) -> bool:
@@ -268,7 +321,7 @@ class Gate:
     def _grant(self, now: float, cost: CallCost, callers: CallerLimits | None) -> Permit:
         send = self.mind.on_send(now, cost)
         theirs = None if callers is None else callers.take(now, cost)
-        return Permit(self, callers, send, theirs)
+        return Permit(self, callers, send, theirs, now)
 
     def _tell(self, now: float) -> None:
         for event in self.mind.drain_events():

@@ -1,6 +1,6 @@
 """Strategies that are ready to use, and ``llm`` to get one by name."""
 
-from batchllm.llm_strategies.accept import as_strategy
+from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.callables import (
     CallableStrategy,
     ThreadRunner,
@@ -13,6 +13,7 @@ from batchllm.llm_strategies.registry import llm, providers
 __all__ = [
     "CallableStrategy",
     "ModelStrategy",
+    "StrategyLike",
     "ThreadRunner",
     "as_strategy",
     "from_callable",

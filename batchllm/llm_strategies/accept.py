@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 from batchllm.core import LLMCallStrategy, LLMModel, StrategyError
 from batchllm.llm_strategies.callables import CallableStrategy
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.registry import llm
 
-__all__ = ["as_strategy"]
+__all__ = ["StrategyLike", "as_strategy"]
+
+T = TypeVar("T")
+
+StrategyLike: TypeAlias = LLMCallStrategy[T] | LLMModel | Callable[..., Any] | str
+"""What may stand where a strategy is expected."""
 
 
 def as_strategy(value: object) -> LLMCallStrategy[Any]:

@@ -1,17 +1,44 @@
 """Decisions as pure functions and values: the time and the randomness are arguments."""
 
 from batchllm.policy.backoff import RetryBudget, RetrySchedule
+from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
 from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.error_body import ErrorBody
 from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
 from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.pace import (
+    BracketMoved,
+    CooldownEnded,
+    EpisodeStarted,
+    GateEvent,
+    GateMind,
+    GateSnapshot,
+    ScopeParked,
+    Send,
+)
+from batchllm.policy.quota_search import Learned
 
 __all__ = [
     "EXHAUSTED_CODES",
     "LONGEST",
+    "BracketMoved",
+    "Cause",
+    "CooldownEnded",
+    "CooldownPolicy",
+    "EpisodeStarted",
     "ErrorBody",
+    "GateEvent",
+    "GateMind",
+    "GateSnapshot",
+    "Learned",
+    "Limit",
+    "Parked",
     "RetryBudget",
     "RetrySchedule",
+    "ScopeParked",
+    "Send",
+    "Settlement",
     "can_never_pass",
     "parse_duration",
     "parse_moment",

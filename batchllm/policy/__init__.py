@@ -2,6 +2,7 @@
 
 from batchllm.policy.backoff import RetryBudget, RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
 from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.error_body import ErrorBody
@@ -18,12 +19,14 @@ from batchllm.policy.pace import (
     Send,
 )
 from batchllm.policy.quota_search import Learned
+from batchllm.policy.tokens import TokenEstimator, strict_input_bound
 
 __all__ = [
     "EXHAUSTED_CODES",
     "LONGEST",
     "BracketMoved",
     "Cause",
+    "ConcurrencySearch",
     "CooldownEnded",
     "CooldownPolicy",
     "EpisodeStarted",
@@ -39,9 +42,11 @@ __all__ = [
     "ScopeParked",
     "Send",
     "Settlement",
+    "TokenEstimator",
     "can_never_pass",
     "parse_duration",
     "parse_moment",
     "read_error",
     "read_headers",
+    "strict_input_bound",
 ]

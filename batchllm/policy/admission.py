@@ -170,4 +170,3 @@ class Admission:
 
 def _sensible(seconds: float | None) -> bool:
     return seconds is not None and isfinite(seconds) and 0 < seconds <= _LONGEST
-

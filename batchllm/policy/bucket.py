@@ -94,10 +94,10 @@ class Reservation:
 
     bucket: Bucket
     cost: int
-    _entry: _Entry
-    _serial: int
-    _schedule_before: int
-    _settled: bool = False
+    entry: _Entry
+    serial: int
+    schedule_before: int
+    settled: bool = False
 
 
 class Bucket:
@@ -192,8 +192,8 @@ class Bucket:
         if self.limit.dimension == "requests":
             # A gap in the middle of the line stays: closing it would put two starts together.
             self._change_ledger(reservation, -reservation.cost)
-            if reservation._serial == self._serial:
-                self._at = reservation._schedule_before
+            if reservation.serial == self._serial:
+                self._at = reservation.schedule_before
         else:
             self._correct(reservation, -reservation.cost)
 
@@ -209,10 +209,10 @@ class Bucket:
         return True
 
     def _end(self, reservation: Reservation) -> None:
-        if reservation._settled:
+        if reservation.settled:
             msg = "This reservation has ended already; each one is settled or released once."
             raise ValueError(msg)
-        reservation._settled = True
+        reservation.settled = True
 
     def _correct(self, reservation: Reservation, difference: int) -> None:
         self._change_ledger(reservation, difference)
@@ -220,7 +220,7 @@ class Bucket:
             self._at += difference * self._step
 
     def _change_ledger(self, reservation: Reservation, difference: int) -> None:
-        entry = reservation._entry
+        entry = reservation.entry
         if entry.counted:
             entry.cost += difference
             self._sum += difference

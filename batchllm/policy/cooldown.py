@@ -139,8 +139,8 @@ class Cooldown:
     """
 
     __slots__ = (
-        "_canaries_refused", "_canary_at", "_in_a_row", "_next_start", "_park_after", "_policy", "_rng", "_started",
-        "begun", "cause", "episodes", "parked", "state", "until",
+        "_canaries_refused", "_canary_at", "_in_a_row", "_next_start", "_park_after", "_policy",
+        "_rng", "_started", "begun", "cause", "episodes", "parked", "state", "until",
     )  # fmt: skip
 
     def __init__(self, policy: CooldownPolicy, *, park_after: float, rng: Random) -> None:
@@ -153,7 +153,7 @@ class Cooldown:
         self.parked: Parked | None = None
         self.episodes = 0
         self.begun = -inf
-        self._in_a_row = dict.fromkeys((Cause.THROTTLED, Cause.OVERLOADED, Cause.BREAKER), 0)
+        self._in_a_row: dict[Cause, int] = dict.fromkeys(Cause, 0)
         self._canaries_refused = 0
         self._canary_at = -inf
         self._next_start = -inf

@@ -13,6 +13,8 @@ code. It is pure: ``now`` is seconds on any monotonic clock, chance comes from t
         learned=None,          # Learned: what an earlier run found out, as ages
         settlement="refund",   # how the provider books tokens: "refund", "keep", "input_only"
         ramp=4,                # calls in flight at a cold start; None starts without a ramp
+        breaker_after=20,      # failures of connection or server in a row; None is never
+        adapt=None,            # ConcurrencySearch: learn the best number of calls in flight
     )
 
 One call, without waiting in between:
@@ -40,6 +42,7 @@ provider reported. All are synchronous and never raise for what a server said.
     mind.snapshot(now)  # -> GateSnapshot: state, cause, until, in_flight, calls, pace, lo, hi,
                         #    episodes, throttled, refused_share, sends, consecutive
     mind.learned(now)   # -> Learned | None, to hand to the next run
+    mind.has_events     # True: there are some
     mind.drain_events() # -> list[GateEvent], oldest first, and forgets them:
                         #    EpisodeStarted(at, cause, until, hinted), CooldownEnded(at, cause,
                         #    length), BracketMoved(at, pace, lo, hi), ScopeParked(at, cause, until)
@@ -60,6 +63,7 @@ from attrs import frozen
 from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy.admission import Admission, Admitted
 from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, Cooldown, CooldownPolicy, Parked, State
 from batchllm.policy.quota_search import Learned, QuotaSearch
 from batchllm.policy.ramp import Ramp
@@ -171,11 +175,28 @@ class GateMind:
         ramp: Calls in flight at a cold start with an unknown quota; ``None`` for no ramp.
         breaker_after: Failures of the connection or server in a row that pause the scope;
             ``None`` for never.
+        adapt: Learns how many calls in flight serve best, within ``calls``; for servers that
+            queue instead of refusing.
     """
 
     __slots__ = (
-        "_admission", "_calls", "_cap", "_cooldown", "_events", "_failures", "_breaker_after",
-        "_canary", "_park_after", "_ramp", "_search", "free", "in_flight", "overloaded", "sends",
+        "_adapt",
+        "_admission",
+        "_breaker_after",
+        "_calls",
+        "_canary",
+        "_cap",
+        "_cooldown",
+        "_events",
+        "_failures",
+        "_park_after",
+        "_ramp",
+        "_search",
+        "_searching",
+        "free",
+        "in_flight",
+        "overloaded",
+        "sends",
         "throttled",
     )  # fmt: skip
 
@@ -191,8 +212,11 @@ class GateMind:
         settlement: Settlement = "refund",
         ramp: int | None = 4,
         breaker_after: int | None = 20,
+        adapt: ConcurrencySearch | None = None,
     ) -> None:
         policy = cooldown or CooldownPolicy()
+        self._searching = policy.canaries
+        self._adapt = adapt
         known = learned if learned is not None and learned.age <= _MEMORY else None
         self._admission = Admission(limits, settlement=settlement)
         self._cooldown = Cooldown(policy, park_after=park_after, rng=rng)
@@ -289,14 +313,16 @@ class GateMind:
         self._end(send)
         if send.admitted is not None:
             self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
-        if hint is not None:
-            self._learn(now, send, hint)
+        told = hint is not None and self._learn(now, send, hint)
         if outcome == Outcome.OK:
             self._failures = 0
+            if self._adapt is not None:
+                self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
+                self._recap()
             if not self.free or self._cooldown.troubled:
                 self._succeeded(now, send)
             return
-        self._failed(now, send, Outcome(outcome), hint)
+        self._failed(now, send, Outcome(outcome), hint, told)
         self._refresh()
 
     def on_cancel(self, now: float, send: Send) -> None:
@@ -324,7 +350,7 @@ class GateMind:
     def set_calls(self, calls: int | None) -> None:
         """Cap the calls in flight from now on."""
         self._calls = calls
-        self._cap = inf if calls is None else calls
+        self._recap()
         self._refresh()
 
     def reopen(self, now: float) -> None:
@@ -360,12 +386,22 @@ class GateMind:
         """What to hand to the next run of this scope; ``None`` where nothing was found."""
         return self._search.learned(now)
 
+    @property
+    def has_events(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._events)
+
     def drain_events(self) -> list[GateEvent]:
         """What happened since this was last called, oldest first."""
         events, self._events = self._events, []
         return events
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _recap(self) -> None:
+        self._cap = inf if self._calls is None else self._calls
+        if self._adapt is not None:
+            self._cap = min(self._cap, self._adapt.limit)
 
     def _end(self, send: Send) -> None:
         if send.ended:
@@ -374,11 +410,14 @@ class GateMind:
         send.ended = True
         self.in_flight -= 1
 
-    def _learn(self, now: float, send: Send, hint: ServerHint) -> None:
+    def _learn(self, now: float, send: Send, hint: ServerHint) -> bool:
+        """Take in what a reply told; whether it made a limit known that was not known before."""
         admitted = send.admitted or self._admission.unbooked
-        for limit in hint.limits:
-            self._admission.observe(limit, now, send.sent_at, admitted)
+        told = [
+            self._admission.observe(limit, now, send.sent_at, admitted) for limit in hint.limits
+        ]
         self._refresh()
+        return any(told)
 
     def _succeeded(self, now: float, send: Send) -> None:
         if self._ramp is not None and not self._ramp.on_ok(now, self._cap):
@@ -387,12 +426,14 @@ class GateMind:
             self._resumed(now)
         self._refresh()
 
-    def _failed(self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None) -> None:
+    def _failed(
+        self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None, told: bool
+    ) -> None:
         wait = hint.wait if hint is not None else None
         if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
             self._park(now, Cause.EXHAUSTED, None if wait is None else now + wait)
         elif outcome is Outcome.THROTTLED:
-            self._throttled(now, send, wait)
+            self._throttled(now, send, wait, told)
         elif outcome is Outcome.OVERLOADED:
             self.overloaded += 1
             parked = self.parked
@@ -404,8 +445,11 @@ class GateMind:
         elif self._cooldown.on_answer(canary=send.canary):
             self._resumed(now)
 
-    def _throttled(self, now: float, send: Send, wait: float | None) -> None:
+    def _throttled(self, now: float, send: Send, wait: float | None, told: bool) -> None:
         self.throttled += 1
+        if self._adapt is not None:
+            self._adapt.on_refused(now, send.sent_at)
+            self._recap()
         isolated = (
             wait is None
             and self._cooldown.state is State.OPEN
@@ -417,7 +461,8 @@ class GateMind:
         parked = self.parked
         if self._cooldown.on_throttled(now, send.sent_at, wait):
             self._ramp = None
-            self._search.on_episode(send.sent_at, send.mark)
+            if self._searching and not told:  # a number that was told needs no search
+                self._search.on_episode(send.sent_at, send.mark)
             self._tell_episode(now, hinted=wait is not None)
         self._tell_parked(now, parked)
 

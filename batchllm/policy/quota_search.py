@@ -80,8 +80,8 @@ class QuotaSearch:
 
     __slots__ = (
         "_anchors", "_at", "_bins", "_climbing", "_confirmed", "_episode",
-        "_first_send", "_last_episode", "_leftovers", "_probe_every", "_probing", "_proven", "_refusals", "_sent",
-        "_step", "_trial_from", "_trial_mark", "_window", "_windowed", "hi", "lo", "moved", "pace",
+        "_first_send", "_last_episode", "_leftovers", "_probe_every", "_probing", "_proven",
+        "_refusals", "_sent", "_step", "_trial_from", "_trial_mark", "_window", "_windowed", "hi", "lo", "moved", "pace",
     )  # fmt: skip
 
     def __init__(self, *, window: float = 60.0, learned: Learned | None = None) -> None:
@@ -179,7 +179,7 @@ class QuotaSearch:
         self._windowed = self._windowed or back.at - episode.at > _PROMPT
         before = self.lo, self.hi, self.pace
         if self.pace is None:
-            self._first_estimate(start, episode, back)
+            self.pace = self._first_estimate(start, episode, back)
         elif self._probing:
             self._probing = False
             self.hi = max(min(self.hi, self.pace), self.lo)
@@ -198,12 +198,12 @@ class QuotaSearch:
         self._start_trial(now)
         self.moved = before != (self.lo, self.hi, self.pace)
 
-    def _first_estimate(self, start: _Point, episode: _Point, now: _Point) -> None:
+    def _first_estimate(self, start: _Point, episode: _Point, now: _Point) -> float:
         low, high = self._rate(start, now), self._rate(start, episode)
         self.lo, self.hi = low / 2, max(low, high)
-        self.pace = low
         # A bucket recovers at once and then only the pace tells; a window needs a whole one.
         self._climbing = not self._windowed
+        return low
 
     def _estimate(self, start: _Point, episode: _Point, now: _Point) -> None:
         """Before anything is proven: what was accepted between episodes is the quota."""

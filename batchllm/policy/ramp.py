@@ -14,14 +14,18 @@ _ENOUGH: Final = 100_000
 class Ramp:
     """A window of calls in flight that doubles with every clean round trip.
 
+    Every answer makes room for one more, so that the window opens at the pace of the answers and
+    not by a burst; within one round it no more than doubles.
+
     Args:
         window: How many calls may be in flight at first.
     """
 
-    __slots__ = ("_answers", "_since", "window")
+    __slots__ = ("_answers", "_base", "_since", "window")
 
     def __init__(self, window: int) -> None:
         self.window = window
+        self._base = window
         self._answers = 0
         self._since: float | None = None
 
@@ -30,8 +34,8 @@ class Ramp:
         if self._since is None:
             self._since = now
         self._answers += 1
-        if self._answers >= self.window and now >= self._since + _ROUND:
-            self.window *= 2
-            self._answers = 0
-            self._since = now
+        if self.window < 2 * self._base:
+            self.window += 1
+        if self._answers >= self._base and now >= self._since + _ROUND:
+            self._base, self._answers, self._since = self.window, 0, now
         return self.window < min(cap, _ENOUGH)

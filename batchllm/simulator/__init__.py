@@ -1,8 +1,8 @@
 """A provider that answers from a seed, for tests, demonstrations and benchmarks.
 
-`Simulator` decides and renders without I/O; `SimulatorTransport` lets any httpx client talk to it
-in virtual time, `open_pipes` does so for other transports, `serve` listens on loopback. It shares no code with the providers of batchllm, so
-that each is a test of the other.
+`Simulator` decides and renders without I/O. `SimulatorTransport` lets any httpx client talk to it
+in virtual time, `open_pipes` does so for other transports, `serve` listens on loopback. It shares
+no code with the providers of batchllm, so that each is a test of the other.
 """
 
 from batchllm.simulator.admission import (

@@ -32,8 +32,10 @@ class Closing:
 
     @contextmanager
     def interrupts(self) -> Generator[None]:
-        """Leave the block early when the door closes."""
+        """Leave the block early when the door closes, or at once when it has begun to."""
         with anyio.CancelScope() as scope:
+            if self.begun:
+                scope.cancel("the simulator's door is closing")
             self._scopes.add(scope)
             try:
                 yield

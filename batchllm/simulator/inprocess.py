@@ -1,9 +1,11 @@
 """The simulator behind httpx's transport interface, without sockets: for virtual time."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Self
 
 import anyio
+import anyio.lowlevel
 import httpx
 from attrs import define, field
 
@@ -49,40 +51,37 @@ class SimulatorTransport(httpx.AsyncBaseTransport):
 
 
 @define(eq=False)
-class _ReplyStream(httpx.AsyncByteStream):
+class _ReplyStream(httpx.AsyncByteStream, AsyncIterator[bytes]):
     _exchange: Exchange
     _request: httpx.Request
     _patience: float
+    _chunks: Iterator[Chunk] = field(init=False)
     _ended: bool = field(init=False, default=False)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._exchange.reply.chunks:
-            await self._wait(chunk)
-            yield chunk.data
-        match self._exchange.reply.ending:
-            case Ending.STALL:
-                await self._stall()
-            case Ending.DISCONNECT:
-                self._finish()
-                raise httpx.ReadError("connection reset by the simulator", request=self._request)
-            case Ending.COMPLETE:
-                self._finish()
+    def __attrs_post_init__(self) -> None:
+        self._chunks = iter(self._exchange.reply.chunks)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk is not None:
+            if chunk.delay:
+                await _sleep(chunk.delay, self._request, self._patience)
+            return chunk.data
+        if self._exchange.reply.ending is Ending.STALL:
+            await _sleep(math.inf, self._request, self._patience)
+        self._ended = True
+        self._exchange.finish()
+        if self._exchange.reply.ending is Ending.DISCONNECT:
+            raise httpx.ReadError("connection reset by the simulator", request=self._request)
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         if not self._ended:
             self._ended = True
             self._exchange.finish(aborted=True)
-
-    async def _wait(self, chunk: Chunk) -> None:
-        if chunk.delay:
-            await _sleep(chunk.delay, self._request, self._patience)
-
-    async def _stall(self) -> None:
-        await _sleep(math.inf, self._request, self._patience)
-
-    def _finish(self) -> None:
-        self._ended = True
-        self._exchange.finish()
 
 
 async def _play_head(exchange: Exchange, request: httpx.Request, patience: float) -> None:

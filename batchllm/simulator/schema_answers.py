@@ -38,8 +38,11 @@ class _Maker:
         self.rng = rng
 
     def make(self, schema: Any, depth: int) -> Any:
-        if not isinstance(schema, Mapping):
+        if schema is True:
             return None
+        if not isinstance(schema, Mapping):
+            msg = f"a schema has to be an object, not {schema!r}"
+            raise TypeError(msg)
         if "$ref" in schema:
             return self.make(self._resolve(schema["$ref"]), depth + 1)
         if "const" in schema:

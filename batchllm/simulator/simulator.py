@@ -43,6 +43,8 @@ _BROKEN_BY = frozenset(
         "stream-error",
     }
 )
+# A request, or a schema in it, of a shape that nobody foresaw is the client's mistake.
+_MISSHAPEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _BROKEN_STREAM_BY = frozenset({"no-terminal"})
 
 
@@ -109,6 +111,8 @@ class Simulator:
             call = wire.parse(request)
         except WireProblem as error:
             return self._refuse(entry, wire, error.problem)
+        except _MISSHAPEN as error:
+            return self._refuse(entry, wire, _misshapen(error))
         return self._answer(entry, wire, call, _key_of(request), now)
 
     def stats(self) -> dict[str, Any]:
@@ -134,9 +138,8 @@ class Simulator:
                 now=now,
                 wall=self._wall_time(now),
             )
-        except ValueError as error:
-            problem = Problem(status=400, kind="invalid_request", message=str(error))
-            return self._refuse(entry, wire, problem)
+        except _MISSHAPEN as error:
+            return self._refuse(entry, wire, _misshapen(error))
         reply = render(Exhibit(wire, call, decision, self._context(entry, decision)))
         _describe(entry, call, decision, reply)
         return Exchange(reply, partial(self._finish, entry, decision))
@@ -214,6 +217,11 @@ def _key_of(request: WireRequest) -> str:
         or headers.get("x-goog-api-key")
         or ""
     )
+
+
+def _misshapen(error: Exception) -> Problem:
+    message = f"The request is not valid: {error}"
+    return Problem(status=400, kind="invalid_request", message=message)
 
 
 def _no_such_path(request: WireRequest) -> Problem:

@@ -114,7 +114,7 @@ def test_a_fence_and_a_trailer_leave_the_answer_whole() -> None:
 
 def test_invalid_json_cannot_be_read() -> None:
     """A cut answer is no JSON."""
-    with pytest.raises(ValueError, match="Unterminated|Expecting"):
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
         json.loads(spoilt("invalid-json"))
 
 

@@ -16,7 +16,13 @@ SCHEMA = {
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
     "required": ["name", "age"],
 }
-FORMAT = {"type": "json_schema", "json_schema": {"name": "Out", "strict": True, "schema": SCHEMA}}
+
+
+def schema_of(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "Out", "schema": schema}}
+
+
+FORMAT = schema_of(SCHEMA)
 
 
 def said(got: Any) -> str:
@@ -61,7 +67,7 @@ def test_a_structured_answer_satisfies_its_schema(desk: Desks) -> None:
 
 
 def test_answers_are_wrong_at_the_rate_that_was_asked_for(desk: Desks) -> None:
-    """A fifth of the structured answers breaks its schema, the others do not; the log says which."""
+    """A fifth of the structured answers breaks its schema, as the log says; no other does."""
     asked = desk("instant?wrong=0.2")
     for number in range(500):
         asked.chat(f"p{number}", response_format=FORMAT)
@@ -108,11 +114,13 @@ def test_quotas_are_kept_by_key_and_model(desk: Desks) -> None:
     """Another key and another model have a quota of their own."""
     asked = desk("quota?burst=1&rpm=1")
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-    send = lambda model, key: (
-        asked.send(  # noqa: E731
-            "POST", "/v1/chat/completions", body | {"model": model}, authorization=f"Bearer {key}"
-        ).status
-    )
+
+    def send(model: str, key: str) -> int:
+        own = body | {"model": model}
+        got = asked.send("POST", "/v1/chat/completions", own, authorization=f"Bearer {key}")
+        assert isinstance(got.status, int)
+        return got.status
+
     assert [send("m", "k"), send("m", "k"), send("n", "k"), send("m", "l")] == [200, 429, 200, 200]
 
 
@@ -231,6 +239,32 @@ def test_paths_and_bodies_that_are_not_known(desk: Desks) -> None:
     assert asked.send("POST", "/v1/chat/completions", b"{broken").status == 400
     assert asked.send("POST", "/v1/chat/completions", [1]).status == 400
     assert [entry.outcome for entry in asked.simulator.log] == ["invalid"] * 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": "hi"},
+        {"messages": ["hi"]},
+        {"messages": []},
+        {"model": ""},
+        {"model": 3},
+        {"max_tokens": "many"},
+        {"stream_options": "usage"},
+        {"messages": [{"role": "user", "content": "\ud800"}]},
+        {"response_format": {"type": "json_schema"}},
+        {"response_format": schema_of(3)},
+        {"response_format": schema_of({"type": "integer", "minimum": "3"})},
+        {"response_format": schema_of({"$ref": "#"})},
+        {"response_format": schema_of({"$ref": "#/no"})},
+    ],
+)  # fmt: skip
+def test_a_misshapen_request_is_the_clients_mistake(desk: Desks, fields: dict[str, Any]) -> None:
+    """Whatever is wrong with a request, it is a 400 and the simulator goes on."""
+    asked = desk()
+    got = asked.chat(**fields)
+    assert (got.status, got.json["error"]["type"]) == (400, "invalid_request_error")
+    assert asked.chat().status == 200
 
 
 def test_the_simulator_tells_about_itself(desk: Desks) -> None:

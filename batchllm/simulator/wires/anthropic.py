@@ -18,6 +18,7 @@ from batchllm.simulator.wires.exchange import (
 from batchllm.simulator.wires.parsing import (
     count_tokens,
     digest_of,
+    dump,
     invalid,
     json_object,
     pieces_of,
@@ -108,7 +109,7 @@ class AnthropicWire:
         }
         if not context.omit_usage:
             message["usage"] = _usage(answer)
-        return json.dumps(message).encode()
+        return dump(message).encode()
 
     def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
         """The message event by event: input usage first, output usage last."""
@@ -145,7 +146,7 @@ class AnthropicWire:
             "message": _words(problem),
         }
         reply = {"type": "error", "error": error, "request_id": context.request_id}
-        return json.dumps(reply).encode()
+        return dump(reply).encode()
 
     def headers(self, context: Context) -> Headers:
         """The headers beside those of HTTP itself."""
@@ -280,4 +281,4 @@ def _block_events(call: Call, answer: Answer, context: Context) -> Iterator[Stre
 
 
 def _event(data: Mapping[str, Any], tokens: int = 0) -> StreamEvent:
-    return StreamEvent(event=data["type"], data=json.dumps(data), tokens=tokens)
+    return StreamEvent(event=data["type"], data=dump(data), tokens=tokens)

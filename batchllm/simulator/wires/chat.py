@@ -1,6 +1,5 @@
 """Chat Completions, as OpenAI and the providers that copied it speak it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from batchllm.simulator.wires.exchange import (
 from batchllm.simulator.wires.parsing import (
     count_tokens,
     digest_of,
+    dump,
     invalid,
     json_object,
     pieces_of,
@@ -85,7 +85,7 @@ class ChatWire:
         if not context.omit_usage:
             reply["usage"] = chat_usage(answer, context)
         _adorn(reply, answer, context)
-        return json.dumps(reply).encode()
+        return dump(reply).encode()
 
     def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
         """The answer in pieces, with usage and `[DONE]` at the end unless a fault takes them."""
@@ -94,7 +94,7 @@ class ChatWire:
         for number, piece in enumerate(pieces):
             if context.stream_problem is not None and number >= len(pieces) // 2:
                 problem = chat_error(context.stream_problem, context, call.model)
-                yield StreamEvent(data=json.dumps(problem))
+                yield StreamEvent(data=dump(problem))
                 return
             yield _chunk(call, context, _delta(call, answer, piece), tokens=count_tokens(piece))
         if context.omit_terminal:
@@ -105,7 +105,7 @@ class ChatWire:
         yield _chunk(call, context, {}, finish=_finish(call, answer), usage=inside)
         if usage is not None and inside is None:
             last = _envelope(call, context, "chat.completion.chunk")
-            yield StreamEvent(data=json.dumps(last | {"choices": [], "usage": usage}))
+            yield StreamEvent(data=dump(last | {"choices": [], "usage": usage}))
         yield StreamEvent(data="[DONE]")
 
     def stream_type(self, call: Call) -> str:
@@ -115,7 +115,7 @@ class ChatWire:
     def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
         """The body of an error."""
         model = "unknown" if call is None else call.model
-        return json.dumps(chat_error(problem, context, model)).encode()
+        return dump(chat_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
         """The headers beside those of HTTP itself."""
@@ -243,7 +243,7 @@ def _chunk(
     chunk = _envelope(call, context, "chat.completion.chunk") | {"choices": [choice]}
     if call.include_usage or usage is not None:
         chunk["usage"] = usage
-    return StreamEvent(data=json.dumps(chunk), tokens=tokens)
+    return StreamEvent(data=dump(chunk), tokens=tokens)
 
 
 def _adorn(reply: dict[str, Any], answer: Answer, context: Context) -> None:

@@ -1,6 +1,5 @@
 """`POST …/embeddings`, as the OpenAI family speaks it."""
 
-import json
 import struct
 from base64 import b64encode
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from batchllm.simulator.wires.exchange import (
 from batchllm.simulator.wires.parsing import (
     count_tokens,
     digest_of,
+    dump,
     invalid,
     json_object,
     required_text,
@@ -71,7 +71,7 @@ class EmbeddingsWire:
         if not context.omit_usage:
             tokens = answer.input_tokens
             reply["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return json.dumps(reply).encode()
+        return dump(reply).encode()
 
     def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
         """Embeddings are never streamed."""
@@ -84,7 +84,7 @@ class EmbeddingsWire:
     def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
         """The body of an error."""
         model = "unknown" if call is None else call.model
-        return json.dumps(chat_error(problem, context, model)).encode()
+        return dump(chat_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
         """The headers beside those of HTTP itself."""

@@ -1,6 +1,5 @@
 """Gemini's `generateContent`, streamed and whole, and its embeddings."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from batchllm.simulator.wires.gemini_errors import gemini_error
 from batchllm.simulator.wires.parsing import (
     count_tokens,
     digest_of,
+    dump,
     invalid,
     json_object,
     pieces_of,
@@ -74,7 +74,7 @@ class GeminiWire:
         if call.kind == "embed":
             vectors = [{"values": list(vector)} for vector in answer.vectors]
             single = {"embedding": vectors[0]} if vectors else {}
-            return json.dumps({"embeddings": vectors} if call.details["many"] else single).encode()
+            return dump({"embeddings": vectors} if call.details["many"] else single).encode()
         reply = _reply(call, answer.text, context)
         if answer.finish == "content_filter" and not answer.text:
             del reply["candidates"]
@@ -83,13 +83,13 @@ class GeminiWire:
             reply["candidates"][0] |= _closing(answer)
         if not context.omit_usage:
             reply["usageMetadata"] = _usage(answer)
-        return json.dumps(reply).encode()
+        return dump(reply).encode()
 
     def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
         """The answer in pieces, the last with its reason to finish; there is no closing mark."""
         documents = list(_documents(call, answer, context))
         for number, (document, tokens) in enumerate(documents):
-            data = json.dumps(document)
+            data = dump(document)
             if call.details["sse"]:
                 yield StreamEvent(data=data, tokens=tokens)
             else:
@@ -104,7 +104,7 @@ class GeminiWire:
     def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
         """The body of an error."""
         model = "unknown" if call is None else call.model
-        return json.dumps(gemini_error(problem, context, model)).encode()
+        return dump(gemini_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
         """Gemini tells nothing of its limits in headers."""

@@ -1,6 +1,5 @@
 """Gemini's `cachedContents`: the resource, and the calls that make, change and end it."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -20,6 +19,7 @@ from batchllm.simulator.wires.gemini_errors import gemini_error
 from batchllm.simulator.wires.parsing import (
     count_tokens,
     digest_of,
+    dump,
     invalid,
     json_object,
     required_text,
@@ -74,7 +74,7 @@ class GeminiCachesWire:
 
     def body(self, call: Call, answer: Answer, context: Context) -> bytes:
         """The resource, the list of resources, or nothing after a deletion."""
-        return json.dumps(answer.resource).encode()
+        return dump(answer.resource).encode()
 
     def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
         """Nothing here is streamed."""
@@ -87,7 +87,7 @@ class GeminiCachesWire:
     def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
         """The body of an error."""
         model = "unknown" if call is None else call.model
-        return json.dumps(gemini_error(problem, context, model)).encode()
+        return dump(gemini_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
         """Gemini tells nothing of its limits in headers."""

@@ -23,6 +23,11 @@ def digest_of(*parts: object) -> str:
     return blake2b(canonical.encode(), digest_size=12).hexdigest()
 
 
+def dump(value: object) -> str:
+    """JSON as providers send it: compact, and with its characters as they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def json_object(request: WireRequest) -> dict[str, Any]:
     """The request's body, which has to be a JSON object.
 

@@ -1,6 +1,5 @@
 """`POST …/responses`, OpenAI's Responses."""
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
@@ -18,6 +17,7 @@ from batchllm.simulator.wires.exchange import (
 from batchllm.simulator.wires.parsing import (
     count_tokens,
     digest_of,
+    dump,
     invalid,
     json_object,
     pieces_of,
@@ -69,7 +69,7 @@ class ResponsesWire:
 
     def body(self, call: Call, answer: Answer, context: Context) -> bytes:
         """The whole response as one JSON document."""
-        return json.dumps(_response(call, answer, context)).encode()
+        return dump(_response(call, answer, context)).encode()
 
     def events(self, call: Call, answer: Answer, context: Context) -> Iterator[StreamEvent]:
         """The response event by event, each with its number."""
@@ -77,9 +77,7 @@ class ResponsesWire:
         for event in _events(call, answer, context):
             numbered = {**event, "sequence_number": next(numbers)}
             piece = event["delta"] if event["type"].endswith(".delta") else ""
-            yield StreamEvent(
-                event=event["type"], data=json.dumps(numbered), tokens=count_tokens(piece)
-            )
+            yield StreamEvent(event=event["type"], data=dump(numbered), tokens=count_tokens(piece))
 
     def stream_type(self, call: Call) -> str:
         """The content type of a stream."""
@@ -88,7 +86,7 @@ class ResponsesWire:
     def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
         """The body of an error."""
         model = "unknown" if call is None else call.model
-        return json.dumps(chat_error(problem, context, model)).encode()
+        return dump(chat_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
         """The headers beside those of HTTP itself."""

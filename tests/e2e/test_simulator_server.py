@@ -1,0 +1,162 @@
+"""The simulator over real sockets, in real time."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from batchllm.simulator import Simulator, SimulatorLog, SimulatorServer, run_server, serve
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Give the backend as it is: sockets need real time."""
+    return str(request.param)
+
+
+def client_of(server: SimulatorServer, timeout: float = 10) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+    return httpx.AsyncClient(base_url=f"{server.url}/v1", timeout=timeout, limits=limits)
+
+
+def chat(prompt: str, **fields: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the server does in its own time."""
+    with anyio.fail_after(5):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.005)
+
+
+async def test_requests_are_answered_and_logged(tmp_path: Path) -> None:
+    """Client and server count the same requests and tokens; the log's file is there to be read."""
+    path = tmp_path / "log.jsonl"
+    simulator = Simulator("instant?faults=0.1:500", log=SimulatorLog(path))
+    tokens: list[int] = []
+
+    async def ask(client: httpx.AsyncClient, number: int) -> None:
+        got = await client.post("/chat/completions", json=chat(f"p{number}"))
+        if got.status_code == 200:
+            tokens.append(got.json()["usage"]["total_tokens"])
+
+    async with serve(simulator) as server, client_of(server) as client:
+        async with anyio.create_task_group() as group:
+            for number in range(60):
+                group.start_soon(ask, client, number)
+        stats = (await client.get(f"{server.url}/__sim/stats")).json()
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert stats["requests"] == len(rows) == 60
+    assert stats["outcomes"]["ok"] == len(tokens) < 60
+    assert stats["input_tokens"] + stats["output_tokens"] == sum(tokens)
+    assert {row["prompt"] for row in rows} == {f"p{number}" for number in range(60)}
+
+
+async def test_a_stream_arrives_while_it_is_made() -> None:
+    """The first piece is there before the last is sent."""
+    simulator = Simulator("instant?per_token=0.02")
+    async with serve(simulator) as server, client_of(server) as client:
+        body = chat("[[answer:a b c d e f]][[fault:gzip]]", stream=True)
+        async with client.stream("POST", "/chat/completions", json=body) as got:
+            arrivals = [time.monotonic() async for _ in got.aiter_text()]
+    assert arrivals[-1] - arrivals[0] > 0.06
+
+
+@pytest.mark.parametrize("fault", ["connect", "disconnect", "disconnect-body=20"])
+async def test_a_lost_connection_hurts_one_request_only(fault: str) -> None:
+    """The request fails with a reset, the next one is answered."""
+    async with serve(Simulator("instant")) as server, client_of(server) as client:
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+            await client.post("/chat/completions", json=chat(f"[[fault:{fault}]]"))
+        assert (await client.post("/chat/completions", json=chat("x"))).status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["stall", "stall-head", "stall-body=20"])
+async def test_a_client_that_gives_up_is_noticed(fault: str) -> None:
+    """A stalled reply ends in the log when its client leaves."""
+    simulator = Simulator("instant")
+    async with serve(simulator) as server, client_of(server, timeout=0.1) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/chat/completions", json=chat(f"[[fault:{fault}]]"))
+        await until(lambda: simulator.log.summary()["in_flight"] == 0)
+    assert simulator.log.entries[0].outcome == "aborted"
+
+
+async def test_leaving_lets_replies_end_within_their_grace() -> None:
+    """What is under way when the server closes is answered; nothing new is accepted."""
+    simulator = Simulator("instant")
+    statuses: list[int] = []
+
+    async def ask(client: httpx.AsyncClient) -> None:
+        got = await client.post("/chat/completions", json=chat("[[latency:0.2]]"))
+        statuses.append(got.status_code)
+
+    async with anyio.create_task_group() as group:
+        async with serve(simulator, grace=5) as server:
+            client = client_of(server)
+            group.start_soon(ask, client)
+            await until(lambda: len(simulator.log) == 1)
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{server.url}/__sim/stats")
+    await client.aclose()
+    assert statuses == [200]
+
+
+async def test_grace_has_an_end() -> None:
+    """A reply that takes longer than the grace is cut, a stall does not even have it."""
+    simulator = Simulator("instant")
+
+    async def ask(client: httpx.AsyncClient, prompt: str) -> None:
+        with pytest.raises(httpx.TransportError):
+            await client.post("/chat/completions", json=chat(prompt))
+
+    for prompt, grace, longest in (("[[latency:9]]", 0.1, 2), ("[[fault:stall]]", 9, 2)):
+        seen = len(simulator.log)
+        async with anyio.create_task_group() as group:
+            async with serve(simulator, grace=grace) as server:
+                client = client_of(server)
+                group.start_soon(ask, client, prompt)
+                await until(lambda seen=seen: len(simulator.log) > seen)
+                start = time.monotonic()
+            assert time.monotonic() - start < longest
+        await client.aclose()
+    assert simulator.log.summary()["outcomes"] == {"aborted": 2}
+
+
+async def test_a_server_is_started_in_a_task_group() -> None:
+    """`group.start` hands back where it listens; a taken port is an error that says so."""
+    simulator = Simulator("instant")
+    async with anyio.create_task_group() as group:
+        server = await group.start(run_server, simulator)
+        async with client_of(server) as client:
+            assert (await client.post("/chat/completions", json=chat("x"))).status_code == 200
+        with pytest.raises(OSError, match="in use"):
+            await run_server(simulator, server.host, server.port)
+        group.cancel_scope.cancel()
+    assert SimulatorServer(simulator, "::1", 80).url == "http://[::1]:80"
+
+
+async def test_many_connections_at_once() -> None:
+    """Three hundred requests are under way together, each on a connection of its own."""
+    simulator = Simulator("instant")
+
+    async def ask(server: SimulatorServer, body: bytes) -> None:
+        async with await anyio.connect_tcp(server.host, server.port) as stream:
+            await stream.send(body)
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+
+    content = json.dumps(chat("[[latency:1]]")).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    async with serve(simulator) as server, anyio.create_task_group() as group:
+        for _ in range(300):
+            group.start_soon(ask, server, head % len(content) + content)
+    assert simulator.log.summary()["outcomes"] == {"ok": 300}
+    assert simulator.log.summary()["most_in_flight"] > 200

@@ -45,7 +45,11 @@ class AttemptTiming:
 
 @frozen
 class Timing:
-    """Seconds that an item spent on what, per attempt and in sum."""
+    """Seconds that an item spent on what, per attempt and in sum.
+
+    Attributes:
+        attempts: One per call that was made for the item, refused ones included.
+    """
 
     attempts: tuple[AttemptTiming, ...] = ()
 
@@ -75,9 +79,6 @@ class Timing:
         return self.admission_wait + self.cooldown_wait + self.execution + self.backoff
 
 
-_NO_TIMING = Timing()
-
-
 @frozen
 class WorkItemResult(Generic[Out, Ctx]):
     """How one item ended. Every accepted item gets exactly one.
@@ -93,8 +94,11 @@ class WorkItemResult(Generic[Out, Ctx]):
             (``notes``, such as a hook that raised).
         exception: The exception object of the last attempt.
         error_category: The kind of failure, a ``Category`` or a classifier's own word.
-        attempts: Attempts that were made; one that only met a rate limit counts as well.
-        timing: Where the time went.
+        attempts: Attempts that were made; one that met a rate limit is not counted, since it
+            is repeated. Every call that was made is in ``timing``.
+        spans: Where the time went, as bare numbers: four per call, in the order of
+            ``AttemptTiming``. Read it as ``timing``. (Bare, since a million results of several
+            objects each would keep the garbage collector busier than the batch.)
         cost: In US dollars; ``None`` where a price is unknown.
         submission_index: The item's position in the input, from 0.
         replayed: Whether it was taken from a journal and not called for.
@@ -110,10 +114,16 @@ class WorkItemResult(Generic[Out, Ctx]):
     exception: BaseException | None = field(default=None, repr=False)
     error_category: str | None = None
     attempts: int = 0
-    timing: Timing = field(default=_NO_TIMING, repr=False)
+    spans: tuple[float, ...] = field(default=(), repr=False)
     cost: float | None = None
     submission_index: int = -1
     replayed: bool = False
+
+    @property
+    def timing(self) -> Timing:
+        """Where the time went, call by call and in sum."""
+        spans = self.spans
+        return Timing(tuple(AttemptTiming(*spans[i : i + 4]) for i in range(0, len(spans), 4)))
 
     @property
     def skipped(self) -> bool:

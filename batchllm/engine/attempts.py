@@ -178,7 +178,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         TokenUsage() if item.usage is None else item.usage,
         metadata,
         attempts=item.attempts,
-        timing=item.timing(),
+        spans=item.spans,
         submission_index=item.index,
     )
 
@@ -207,6 +207,6 @@ def failed_result(
         exception=error,
         error_category=category,
         attempts=item.attempts,
-        timing=item.timing(),
+        spans=item.spans,
         submission_index=item.index,
     )

@@ -8,7 +8,7 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -380,16 +380,16 @@ def _with_state(hook: Callable[..., Any], state: RetryState) -> Callable[..., An
     return call
 
 
-async def _execute(
+def _execute(
     strategy: LLMCallStrategy[Any],
     shape: StrategyShape,
     prompt: Any,
     attempt: int,
     seconds: float,
     state: RetryState,
-) -> object:
+) -> Awaitable[object]:
     if shape.execute is StateArgument.POSITION:
-        return await strategy.execute(prompt, attempt, seconds, state)
+        return strategy.execute(prompt, attempt, seconds, state)
     if shape.execute is StateArgument.KEYWORD:
-        return await strategy.execute(prompt, attempt, seconds, state=state)
-    return await strategy.execute(prompt, attempt, seconds)
+        return strategy.execute(prompt, attempt, seconds, state=state)
+    return strategy.execute(prompt, attempt, seconds)

@@ -113,7 +113,7 @@ class HookTable:
             StrategyError: A hook fits none of the accepted shapes.
         """
         shape = self._shapes.get(type(strategy))
-        if shape is None:
+        if shape is None or "execute" in getattr(strategy, "__dict__", ()):
             shape = self._read(strategy)
             if not {"execute", "on_error"} & getattr(strategy, "__dict__", {}).keys():
                 self._shapes[type(strategy)] = shape

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import AttemptTiming, LLMWorkItem, Timing, TokenUsage, add_usage
+from batchllm.core import LLMWorkItem, TokenUsage, add_usage
 
 __all__ = ["ItemRun"]
 
@@ -25,6 +25,7 @@ class ItemRun:
         started: When it was taken up, on the event loop's clock.
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
+        spans: Where the time went, as in ``WorkItemResult``.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
     """
@@ -36,13 +37,13 @@ class ItemRun:
     deadline: float = math.inf
     usage: TokenUsage | None = None
     attempts: int = 0
+    spans: tuple[float, ...] = ()
     values: dict[str, Any] = field(factory=dict)
     notes: list[str] = field(factory=list)
     last_failure: object = None
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0
-    _timings: list[AttemptTiming] = field(factory=list)
     _admission: float = 0.0
     _cooldown: float = 0.0
     _booked: float = 0.0
@@ -82,11 +83,8 @@ class ItemRun:
         """Add *seconds* of backoff."""
         self._spent += seconds
         self._booked += seconds
-        if self._timings:
-            last = self._timings[-1]
-            self._timings[-1] = AttemptTiming(
-                last.admission_wait, last.cooldown_wait, last.execution, last.backoff + seconds
-            )
+        if self.spans:
+            self.spans = (*self.spans[:-1], self.spans[-1] + seconds)
 
     def waited(self, admission: float, cooldown: float) -> None:
         """Note what the attempt under way has waited for its permit."""
@@ -96,16 +94,12 @@ class ItemRun:
     def end_attempt(self, attempt: int) -> None:
         """Close the books of the attempt under way."""
         self.attempts = attempt
-        execution = self._spent - self._booked
+        span = (self._admission, self._cooldown, self._spent - self._booked, 0.0)
+        self.spans = span if not self.spans else (*self.spans, *span)
         self._booked = self._spent
-        self._timings.append(AttemptTiming(self._admission, self._cooldown, execution))
         self._admission = self._cooldown = 0.0
 
     def book(self, usage: TokenUsage | None) -> None:
         """Add the tokens of one call."""
         if usage is not None:
             self.usage = add_usage(self.usage, usage)
-
-    def timing(self) -> Timing:
-        """Where the time went so far."""
-        return Timing(tuple(self._timings))

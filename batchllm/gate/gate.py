@@ -278,7 +278,8 @@ class Gate:
             chosen.permit.cooldown_wait = min(waited, chosen.cooled)
             chosen.permit.admission_wait = waited - chosen.permit.cooldown_wait
             chosen.woken.set()
-        self._tell(now)
+        if self.mind.has_events:
+            self._tell(now)
 
     def _choose(self, now: float) -> tuple[_Waiter | None, float]:
         """Who may start now; else ``None`` and when somebody may.

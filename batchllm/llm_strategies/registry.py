@@ -122,8 +122,7 @@ def _from_environment(provider: str, what: str) -> str | None:
 
 def _build_chat(request: ModelRequest) -> ModelStrategy[str]:
     profile = PROFILES[request.provider]
-    base_url = request.base_url or _from_environment(profile.provider, "BASE_URL")
-    address = base_url or profile.base_url
+    address = request.base_url or _address_from_environment(profile) or profile.base_url
     if not address:
         msg = (
             f"{profile.provider} has no address of its own; give base_url, or set "
@@ -140,6 +139,14 @@ def _build_chat(request: ModelRequest) -> ModelStrategy[str]:
         raise ConfigError(msg)
     proxy = proxy_for(address, os.environ) if request.http is None else None
     return _as_strategy(request, profile, address, key, request.http, proxy)
+
+
+def _address_from_environment(profile: ChatProfile) -> str | None:
+    address = _from_environment(profile.provider, "BASE_URL")
+    endpoint = _from_environment(profile.provider, "ENDPOINT")
+    if address is None and endpoint is not None and profile.provider == "azure":
+        return f"{endpoint.rstrip('/')}/openai/v1"
+    return address
 
 
 def _key_from_environment(profile: ChatProfile) -> Secret | None:

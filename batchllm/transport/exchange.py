@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,6 +18,7 @@ from batchllm.transport.redact import Redactor
 __all__ = ["CLOSE_SECONDS", "HttpReply", "HttpStream", "Wire"]
 
 CLOSE_SECONDS: Final = 5.0
+_MOST_PIECES_LEFT: Final = 1_000
 
 
 @frozen
@@ -80,6 +82,7 @@ class HttpStream:
         self._response: Any = None
         self._pieces: Any = None
         self._received = 0
+        self._ended = False
         self._gzip: GzipDecoder | None = None
 
     async def __aenter__(self) -> Self:
@@ -100,12 +103,27 @@ class HttpStream:
     ) -> None:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             try:
-                if hasattr(self._pieces, "aclose"):  # a generator, perhaps left half way
-                    await self._pieces.aclose()
+                if isinstance(self._pieces, AsyncGenerator):
+                    await self._unwind(self._pieces)
                 await self._response.aclose()
             except self._wire.failures as failure:
                 if error is None:
                     raise self._wire.failure(failure) from failure
+
+    async def _unwind(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        """End a generator that was left half way, and those that it reads from in turn.
+
+        Closing one leaves the inner ones to the garbage collector, about which Trio warns; a
+        cancellation reaches the innermost and ends them all.
+        """
+        if not self._ended:
+            with anyio.CancelScope() as scope:
+                scope.cancel("the reply was left before its end")
+                with suppress(*self._wire.failures):
+                    for _ in range(_MOST_PIECES_LEFT):
+                        if await anext(pieces, None) is None:
+                            break
+        await pieces.aclose()
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -129,6 +147,7 @@ class HttpStream:
             try:
                 piece = await self._pieces.__anext__()
             except StopAsyncIteration:
+                self._ended = True
                 self._check_whole()
                 raise
             except self._wire.failures as error:

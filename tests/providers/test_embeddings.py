@@ -9,14 +9,16 @@ import httpx
 import pytest
 
 from batchllm.core import (
+    CallGuard,
     ConfigError,
+    LLMCallStrategy,
     MalformedResponseError,
     ProviderError,
+    Reply,
     RetryState,
+    ServerHint,
     TransportError,
 )
-from batchllm.core.hints import ServerHint
-from batchllm.core.retry_state import CallGuard
 from batchllm.providers import EmbeddingStrategy
 from batchllm.simulator import Simulator, SimulatorTransport
 
@@ -108,16 +110,22 @@ async def test_an_item_that_is_no_text_is_refused(item: object) -> None:
 async def test_limits_are_passed_on() -> None:
     """What the reply tells about limits reaches the run."""
 
-    class Guard(CallGuard):
-        seen: ServerHint | None = None
+    seen: list[ServerHint] = []
+
+    class State(CallGuard):
+        def progress(self) -> None:
+            raise AssertionError
 
         def observe(self, hint: ServerHint) -> None:
-            self.seen = hint
+            seen.append(hint)
 
-    guard = Guard()
-    await simulated("quota").execute("x", 1, 10.0, RetryState(_guard=guard))
-    assert guard.seen is not None
-    assert guard.seen.limits
+        async def call(
+            self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
+        ) -> Reply:
+            raise AssertionError
+
+    await simulated("quota").execute("x", 1, 10.0, RetryState(_guard=State()))
+    assert [bool(hint.limits) for hint in seen] == [True]
 
 
 async def test_a_dry_run_calls_nobody() -> None:

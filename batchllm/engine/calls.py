@@ -175,7 +175,7 @@ class Calls:
             return self._stopped()
         if not self.lifecycle.is_ready(strategy):
             try:
-                await self.lifecycle.prepare(strategy)
+                await self.lifecycle.prepare(strategy, self.ending)
             except PrepareError:
                 return self._stopped()
             if self.ending.stopping:

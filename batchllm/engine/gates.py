@@ -37,12 +37,13 @@ class Gates:
         rng: For the jitter of cooldowns.
         events: Told of episodes, cooldowns and parked scopes.
         on_change: Called when a scope begins or ends to cool down, or is parked.
+        episodes: Pauses of all scopes so far.
     """
 
     config: ProcessorConfig
     given: Sequence[Gate]
     rng: random.Random
-    events: Events
+    events: Events = field(factory=Events)
     on_change: Callable[[Gate, GateEvent], None] = lambda gate, event: None
     known: dict[QuotaScope, Gate] = field(factory=dict, init=False)
     episodes: int = field(default=0, init=False)
@@ -76,6 +77,11 @@ class Gates:
             ramp=None if declared else 4,
         )
         return Gate(mind=mind, scope=scope)
+
+    @property
+    def own(self) -> list[Gate]:
+        """Those that the run made itself."""
+        return [gate for gate in self.known.values() if all(gate is not g for g in self.given)]
 
     def close(self) -> None:
         """Stop listening; gates that the user owns live on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -72,12 +72,12 @@ class Source:
         if isinstance(self.items, BlockingSource):
             self._iterator = iter(self.items.items)
         elif isinstance(self.items, AsyncIterable):
-            self._iterator = aiter(cast("AsyncIterable[Any]", self.items))
+            self._iterator = aiter(self.items)
         elif isinstance(self.items, str | bytes):
             msg = "items is a single text; give a list of prompts, or use call() for one prompt"
             raise InvalidItemError(msg)
         elif isinstance(self.items, Iterable):
-            self._iterator = iter(cast("Iterable[Any]", self.items))
+            self._iterator = iter(self.items)
         else:
             name = type(self.items).__name__
             msg = f"items is a {name}; give an iterable or an async iterable of items"

@@ -25,20 +25,19 @@ class _Prepared:
     ready: bool = False
     under_way: anyio.Event | None = None
     error: PrepareError | None = None
+    failed_in: Ending | None = None
 
 
 @define(eq=False)
 class Lifecycle:
-    """Owns what strategies keep ready during one run.
+    """Owns what strategies keep ready, during one run or several that follow each other.
 
     Args:
-        ending: Told when a ``prepare`` fails, which ends the run.
         hooks: Knows which strategies have something to prepare.
         prepare_timeout: Seconds for each ``prepare``.
         cleanup_timeout: Seconds for each ``cleanup``.
     """
 
-    _ending: Ending
     _hooks: HookTable
     _prepare_timeout: float | None
     _cleanup_timeout: float
@@ -51,8 +50,12 @@ class Lifecycle:
             return entry.ready
         return not strategy.parts and not self._hooks.shape_of(strategy).managed
 
-    async def prepare(self, strategy: LLMCallStrategy[Any]) -> None:
+    async def prepare(self, strategy: LLMCallStrategy[Any], ending: Ending) -> None:
         """Get *strategy* and its parts ready; concurrent callers wait for the first.
+
+        Args:
+            strategy: Which one.
+            ending: The end of the run that needs it.
 
         Raises:
             PrepareError: It raised or took too long. The run is told, and ends.
@@ -63,21 +66,21 @@ class Lifecycle:
         if entry is None:
             # Known before the first await, so that it is cleaned up even when it is cancelled.
             entry = self._known[id(strategy)] = _Prepared(strategy)
-        if entry.error is not None:
+        if entry.error is not None and entry.failed_in is ending:
             raise entry.error
         if not entry.ready:
-            await self._prepare_first(entry)
+            await self._prepare_first(entry, ending)
 
-    async def _prepare_first(self, entry: _Prepared) -> None:
+    async def _prepare_first(self, entry: _Prepared, ending: Ending) -> None:
         entry.under_way = anyio.Event()
         try:
             for part in entry.strategy.parts:
                 if not self.is_ready(part):
-                    await self.prepare(part)
-            await self._prepare_one(entry)
+                    await self.prepare(part, ending)
+            await self._prepare_one(entry, ending)
             entry.ready = True
         except PrepareError as error:
-            entry.error = error
+            entry.error, entry.failed_in = error, ending
             raise
         finally:
             # To the end of the order: parts are cleaned up after what is built of them.
@@ -85,20 +88,18 @@ class Lifecycle:
             under_way, entry.under_way = entry.under_way, None
             under_way.set()
 
-    async def _prepare_one(self, entry: _Prepared) -> None:
+    async def _prepare_one(self, entry: _Prepared, ending: Ending) -> None:
         name = type(entry.strategy).__name__
-        match await bounded(entry.strategy.prepare, self._prepare_timeout):
-            case Ok():
-                return
-            case TimedOut():
-                cause: BaseException | None = None
-                what = f"took longer than prepare_timeout ({self._prepare_timeout} s)"
-            case Failed(error):
-                cause = error
-                what = f"raised {type(error).__name__}: {error}"
+        ended = await bounded(entry.strategy.prepare, self._prepare_timeout)
+        if isinstance(ended, Ok):
+            return
+        if isinstance(ended, Failed):
+            what = f"raised {type(ended.error).__name__}: {ended.error}"
+        else:
+            what = f"took longer than prepare_timeout ({self._prepare_timeout} s)"
         failure = PrepareError(f"{name}.prepare() {what}; no item can run without it")
-        self._ending.fail(failure, Termination(EndCause.PREPARE_FAILED, str(failure)))
-        raise failure from cause
+        ending.fail(failure, Termination(EndCause.PREPARE_FAILED, str(failure)))
+        raise failure from ended.error
 
     async def close(self) -> list[str]:
         """Clean everything up, last prepared first, each shielded and with a deadline.

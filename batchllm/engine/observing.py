@@ -7,7 +7,7 @@ observers; when a queue holds more than 1,000 events the feed pauses until it ha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import anyio
@@ -46,7 +46,7 @@ class Events:
         wall_clock: Seconds since the epoch, for ``timestamp``.
     """
 
-    observers: tuple[BaseObserver, ...] = field(default=(), converter=tuple)
+    observers: Sequence[BaseObserver] = ()
     wall_clock: Callable[[], float] = time.time
     _lines: list[_Line] = field(factory=list, init=False)
     _relieved: anyio.Event | None = field(default=None, init=False)

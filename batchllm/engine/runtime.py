@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -23,15 +22,13 @@ from batchllm.core import (
 from batchllm.engine.attempts import Attempts
 from batchllm.engine.calls import Calls
 from batchllm.engine.ending import Ending
-from batchllm.engine.gates import Gates
-from batchllm.engine.hooks import HookTable
 from batchllm.engine.item import ItemRun
-from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.observing import Events
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.progress import Progress
-from batchllm.gate import CallerLimits, Gate, per_minute
-from batchllm.policy import GateMind, RetrySchedule
+from batchllm.engine.resources import Resources
+from batchllm.gate import Gate
+from batchllm.policy import RetrySchedule
 
 __all__ = ["RunOptions", "Runtime"]
 
@@ -61,16 +58,22 @@ class RunOptions:
 
 @define(eq=False)
 class Runtime:
-    """The parts of one run, made inside its event loop."""
+    """The parts of one run, made inside its event loop.
+
+    Attributes:
+        options: What the face was given.
+        resources: Gates, cap and lifecycle; the run's own, or a processor's.
+        owned: Whether they end with the run.
+        ending: How the run ends.
+        warnings: What went wrong beside the items.
+    """
 
     options: RunOptions
-    asleep: Callable[[], AbstractContextManager[None]]
+    resources: Resources
+    owned: bool
     clock: Callable[[], float]
     ending: Ending
     events: Events
-    gates: Gates
-    callers: CallerLimits
-    lifecycle: Lifecycle
     calls: Calls
     pipeline: Pipeline
     progress: Progress
@@ -82,6 +85,8 @@ class Runtime:
         cls,
         options: RunOptions,
         asleep: Callable[[], AbstractContextManager[None]],
+        *,
+        resources: Resources | None = None,
         clock: Callable[[], float] = anyio.current_time,
     ) -> Runtime:
         """Wire the parts of a run together.
@@ -89,50 +94,36 @@ class Runtime:
         Args:
             options: What the face was given.
             asleep: A block during which an item holds no room in the window.
+            resources: Of somebody who runs several batches; ``None`` makes the run's own.
             clock: Seconds on the event loop's clock.
 
         Raises:
             StrategyError: A middleware or strategy cannot be called.
         """
-        config = options.config
-        rng = random.Random(config.seed)
-        ending, hooks, events = Ending(), HookTable(), Events(options.observers)
+        config, now = options.config, clock()
+        shared = resources or Resources.build(config, options.gates)
+        ending, events = Ending(), Events(options.observers)
+        shared.gates.events = events
         if options.strategy is not None:
-            hooks.shape_of(options.strategy)
-        gates = Gates(config, options.gates, rng, events)
-        callers = CallerLimits(config.max_workers, _declared(config, rng))
-        lifecycle = Lifecycle(ending, hooks, config.prepare_timeout, config.cleanup_timeout)
-        now = clock()
+            shared.hooks.shape_of(options.strategy)
         calls = Calls(
             config,
-            gates.of,
-            callers,
-            hooks,
-            lifecycle,
+            shared.gates.of,
+            shared.callers,
+            shared.hooks,
+            shared.lifecycle,
             ending,
             options.error_classifier,
             clock,
             now + (math.inf if config.batch_timeout is None else config.batch_timeout),
         )
-        attempts = Attempts(calls, RetrySchedule(config.retry, rng), asleep)
+        attempts = Attempts(calls, RetrySchedule(config.retry, shared.rng), asleep)
         pipeline = Pipeline(
             attempts, options.strategy, options.middlewares, options.post_processor, events
         )
+        owned = resources is None
         progress = Progress(config)
-        return cls(
-            options,
-            asleep,
-            clock,
-            ending,
-            events,
-            gates,
-            callers,
-            lifecycle,
-            calls,
-            pipeline,
-            progress,
-            now,
-        )
+        return cls(options, shared, owned, clock, ending, events, calls, pipeline, progress, now)
 
     def take_up(self, work: LLMWorkItem[Any, Any, Any], index: int, now: float) -> ItemRun:
         """Begin to keep the books of one item."""
@@ -152,27 +143,20 @@ class Runtime:
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health, as ``get_stats()`` gives them."""
-        gates = self.gates.stats()
+        gates = self.resources.gates
+        scopes = gates.stats()
         return {
             "duration": self.clock() - self.started,
-            "in_flight": self.callers.in_flight,
+            "in_flight": self.resources.callers.in_flight,
             "waiting": sum(self.calls.waiting_at.values()),
-            "rate_limit_count": self.gates.episodes,
-            "throttled_calls": sum(s.throttled for s in gates.values()),
-            "calls_sent": sum(s.sends for s in gates.values()),
-            "scopes": gates,
+            "rate_limit_count": gates.episodes,
+            "throttled_calls": sum(s.throttled for s in scopes.values()),
+            "calls_sent": sum(s.sends for s in scopes.values()),
+            "scopes": scopes,
         }
 
     async def close(self) -> None:
-        """Clean up what strategies kept ready, and gather what went wrong beside the items."""
-        self.warnings.extend(await self.lifecycle.close())
-        self.gates.close()
+        """End what is the run's own, and gather what went wrong beside the items."""
+        if self.owned:
+            self.warnings.extend(await self.resources.close())
         self.warnings.extend(self.progress.warnings)
-
-
-def _declared(config: ProcessorConfig, rng: random.Random) -> GateMind | None:
-    """What keeps the run's own limits, which hold over all scopes together."""
-    limits = tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
-    if not limits:
-        return None
-    return GateMind(limits=limits, rng=rng, ramp=None, breaker_after=None)

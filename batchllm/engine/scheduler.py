@@ -36,6 +36,7 @@ from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import END, Source, pull, read_item
 from batchllm.engine.item import ItemRun
 from batchllm.engine.outbox import Collector, Outbox
+from batchllm.engine.resources import Resources
 from batchllm.engine.runtime import RunOptions, Runtime
 from batchllm.engine.window import Window
 from batchllm.gate import Gate
@@ -57,12 +58,14 @@ class Scheduler:
         items: Any iterable of items.
         outbox: Where results go.
         keep: Whether to keep every result for ``result``.
+        resources: Of a processor that runs several batches; ``None`` makes the run's own.
     """
 
     options: RunOptions
     items: Any
     outbox: Collector | Outbox
     keep: bool = True
+    resources: Resources | None = None
     window: Window = field(init=False)
     runtime: Runtime = field(init=False)
     tally: Tally = field(factory=Tally, init=False)
@@ -81,10 +84,10 @@ class Scheduler:
     def __attrs_post_init__(self) -> None:
         config = self.options.config
         self.window = Window(config.window_size, config.max_sleeping)
-        self.runtime = Runtime.build(self.options, self.window.asleep)
+        self.runtime = Runtime.build(self.options, self.window.asleep, resources=self.resources)
         self.window.cooling = self.runtime.cooling_items
         self.runtime.ending.on_change = self._react
-        self.runtime.gates.on_change = self._gate_changed
+        self.runtime.resources.gates.on_change = self._gate_changed
         self._source = Source(self.items, self.runtime.clock)
 
     # The run, from its beginning to its end.
@@ -163,7 +166,7 @@ class Scheduler:
 
     def _gate_changed(self, gate: Gate, event: GateEvent) -> None:
         self.window.wake()
-        if isinstance(event, ScopeParked) and self.runtime.gates.all_parked():
+        if isinstance(event, ScopeParked) and self.runtime.resources.gates.all_parked():
             reason = (
                 f"the quota scope {gate.scope} is parked ({event.cause}); run the rest again "
                 "when its quota is back"

@@ -1,0 +1,75 @@
+"""What outlives a batch where a processor runs several: gates, the cap, prepared strategies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from attrs import define
+
+from batchllm.core import ProcessorConfig
+from batchllm.engine.gates import Gates
+from batchllm.engine.hooks import HookTable
+from batchllm.engine.lifecycle import Lifecycle
+from batchllm.gate import CallerLimits, Gate, per_minute
+from batchllm.policy import GateMind
+
+__all__ = ["Resources"]
+
+
+@define(eq=False)
+class Resources:
+    """Owned by whoever built them: a run, a processor or a pool; ended by ``close``.
+
+    Attributes:
+        rng: For every jitter.
+        hooks: How strategies are called.
+        gates: One per quota scope.
+        callers: The cap on calls in flight, and limits over all scopes together.
+        lifecycle: What strategies keep ready.
+    """
+
+    rng: random.Random
+    hooks: HookTable
+    gates: Gates
+    callers: CallerLimits
+    lifecycle: Lifecycle
+
+    @classmethod
+    def build(cls, config: ProcessorConfig, gates: Sequence[Gate] = ()) -> Resources:
+        """Make them for *config*, with the user's own *gates*."""
+        rng = random.Random(config.seed)
+        hooks = HookTable()
+        return cls(
+            rng,
+            hooks,
+            Gates(config, gates, rng),
+            CallerLimits(config.max_workers, _declared(config, rng)),
+            Lifecycle(hooks, config.prepare_timeout, config.cleanup_timeout),
+        )
+
+    def reconfigure(self, config: ProcessorConfig) -> None:
+        """Let changed limits take effect at once; calls in flight are not touched."""
+        self.gates.config = config
+        self.callers.mind = _declared(config, self.rng)
+        self.callers.resize(config.max_workers)
+        for gate in self.gates.own:
+            gate.set_calls(config.max_workers)
+
+    async def close(self) -> list[str]:
+        """Clean up, sheltered and with deadlines.
+
+        Returns:
+            A sentence for each ``cleanup`` that went wrong.
+        """
+        warnings = await self.lifecycle.close()
+        self.gates.close()
+        return warnings
+
+
+def _declared(config: ProcessorConfig, rng: random.Random) -> GateMind | None:
+    """What keeps the limits that hold over all scopes together."""
+    limits = tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
+    if not limits:
+        return None
+    return GateMind(limits=limits, rng=rng, ramp=None, breaker_after=None)

@@ -38,7 +38,8 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         temperature: ``None`` leaves it to the model.
         system: The system instruction.
         config: Settings for the model's provider.
-        error_classifier: Says what the provider's errors mean; ``None`` for the run's.
+        error_classifier: Says what the provider's errors mean; by default the model's own, where
+            it has one, else the run's.
 
     Raises:
         StrategyError: *model* has no ``generate``.
@@ -89,7 +90,9 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         self.temperature = temperature
         self.system = system
         self.config = config
-        self.error_classifier = error_classifier
+        self.error_classifier: ErrorClassifier | None = error_classifier or getattr(
+            model, "error_classifier", None
+        )
         self.quota_scope = getattr(model, "quota_scope", None) or QuotaScope()
         self._generate: Callable[..., Any] = generate
         self._accepts_progress = _accepts(generate, "progress")

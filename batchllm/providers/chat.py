@@ -8,6 +8,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import CallCost, ConfigError, LLMResponse, QuotaScope, TokenUsage
 from batchllm.providers.chat_answer import read_answer
 from batchllm.providers.chat_prompt import as_messages, text_size
@@ -107,6 +108,7 @@ class ChatModel:
         proxy: str | None = None,
     ) -> None:
         self.model = model
+        self.error_classifier = OpenAIErrorClassifier()
         self.profile = PROFILES[profile] if isinstance(profile, str) else profile
         self.stream = stream
         self.schema = schema

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import (
     ErrorClassifier,
     LLMCallStrategy,
@@ -61,7 +62,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         parameters: For every request, such as ``{"dimensions": 256}``.
         extra: Put into every request unchecked.
         proxy: The address of a proxy.
-        error_classifier: Says what the provider's errors mean; ``None`` for the run's.
+        error_classifier: Says what the provider's errors mean.
 
     Raises:
         ConfigError: A parameter is unknown, or an address or key is missing.
@@ -83,7 +84,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
     ) -> None:
         self.model = model
         self.profile = PROFILES[profile] if isinstance(profile, str) else profile
-        self.error_classifier = error_classifier
+        self.error_classifier = error_classifier or OpenAIErrorClassifier()
         check_names(parameters or {}, _KNOWN, self.profile.provider)
         self._client = open_client(
             self.profile,

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from attrs import frozen
 
+from batchllm.classifiers import DefaultErrorClassifier, OpenAIErrorClassifier
 from batchllm.core import (
     CallCost,
     CallGuard,
+    ErrorClassifier,
     LLMCallStrategy,
     LLMResponse,
     QuotaScope,
@@ -18,7 +20,7 @@ from batchllm.core import (
     StrategyError,
     TokenTrackingError,
 )
-from batchllm.llm_strategies import ModelStrategy
+from batchllm.llm_strategies import ModelStrategy, llm
 
 pytestmark = pytest.mark.anyio
 
@@ -51,6 +53,7 @@ class Managed(Model):
     """A model with everything that a model may have."""
 
     quota_scope = QuotaScope("mine", model="m")
+    error_classifier: ErrorClassifier | None = None
 
     def __init__(self, response: LLMResponse | None = None) -> None:
         super().__init__(response)
@@ -186,6 +189,18 @@ async def test_a_managed_model_is_prepared_and_cleaned_up() -> None:
         await strategy.prepare()
         await strategy.cleanup()
     assert model.calls == ["prepare", "cleanup"]
+
+
+def test_errors_are_read_by_the_models_classifier() -> None:
+    """A strategy says how its model's errors are read, unless told otherwise."""
+    own, other = DefaultErrorClassifier(), DefaultErrorClassifier()
+    model = Managed()
+    assert ModelStrategy(model).error_classifier is None
+    model.error_classifier = own
+    assert ModelStrategy(model).error_classifier is own
+    assert ModelStrategy(model, error_classifier=other).error_classifier is other
+    chat = llm("sim:default")
+    assert isinstance(chat.error_classifier, OpenAIErrorClassifier)
 
 
 def test_scope_and_estimate_are_the_models() -> None:

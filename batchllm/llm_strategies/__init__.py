@@ -8,7 +8,7 @@ from batchllm.llm_strategies.callables import (
     run_in_thread,
 )
 from batchllm.llm_strategies.model import ModelStrategy
-from batchllm.llm_strategies.registry import llm, providers
+from batchllm.llm_strategies.registry import llm, provider_variables, providers
 
 __all__ = [
     "CallableStrategy",
@@ -18,6 +18,7 @@ __all__ = [
     "as_strategy",
     "from_callable",
     "llm",
+    "provider_variables",
     "providers",
     "run_in_thread",
 ]

@@ -17,7 +17,7 @@ from batchllm.providers import PROFILES, ChatModel, ChatProfile
 from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
 from batchllm.transport import AsyncClient, AsyncTransport, Secret
 
-__all__ = ["ModelRequest", "llm", "providers"]
+__all__ = ["ModelRequest", "llm", "provider_variables", "providers"]
 
 
 @frozen(kw_only=True)
@@ -98,6 +98,11 @@ def llm(
 def providers() -> tuple[str, ...]:
     """The providers that ``llm`` knows."""
     return tuple(sorted(_BUILDERS))
+
+
+def provider_variables(provider: str) -> tuple[str, str]:
+    """The environment variables from which ``llm`` takes a provider's key and its address."""
+    return _variable(provider, "API_KEY"), _variable(provider, "BASE_URL")
 
 
 def _wrong_name(name: str, provider: str, has_colon: bool) -> str:

@@ -1,0 +1,5 @@
+"""The command line: ``batchllm run``, ``batchllm serve-sim``, ``batchllm models``."""
+
+from batchllm.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,91 @@
+"""The program ``batchllm``: its commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError
+
+from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.cli.models import models
+from batchllm.cli.run import RUN_EPILOGUE, RUN_HELP, run
+from batchllm.cli.serve_sim import SERVE_SIM_EPILOGUE, SERVE_SIM_HELP, serve_sim
+from batchllm.core import BatchError
+
+__all__ = ["main", "make_app"]
+
+_HELP = "Large batches of LLM calls: files in, files out."
+
+_EPILOGUE = """\
+Try it: batchllm run prompts.jsonl -m sim:default -o answers.jsonl
+
+`batchllm run --help` has the options, examples and exit codes. --debug shows where an error \
+came from."""
+
+
+def make_app() -> App:
+    """The commands and their options."""
+    app = App(
+        name="batchllm",
+        version=lambda: importlib.metadata.version("batchllm"),
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    app.command(run, name="run", help=RUN_HELP, help_epilogue=RUN_EPILOGUE)
+    app.command(
+        serve_sim, name="serve-sim", help=SERVE_SIM_HELP, help_epilogue=SERVE_SIM_EPILOGUE
+    )
+    app.command(models, name="models", help_epilogue="")
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and give the exit code.
+
+    Args:
+        arguments: In place of the program's own.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        ended: Any = make_app()(
+            [word for word in words if word != "--debug"], exit_on_error=False, print_error=False
+        )
+    except BaseException as error:
+        if isinstance(error, SystemExit) or (debug and not isinstance(error, KeyboardInterrupt)):
+            raise
+        return _explain(error)
+    return int(ended or ExitCode.OK)
+
+
+def _explain(error: BaseException) -> ExitCode:
+    """Say in a sentence what went wrong."""
+    if isinstance(error, BaseExceptionGroup) and error.split(KeyboardInterrupt)[0] is not None:
+        error = KeyboardInterrupt()
+    match error:
+        case KeyboardInterrupt():
+            _say("interrupted; rows that were written stay")
+            return ExitCode.INTERRUPTED
+        case CycloptsError():
+            _say(f"{error} (batchllm --help shows how)")
+            return ExitCode.USAGE
+        case UsageError():
+            _say(str(error))
+            return ExitCode.USAGE
+        case BatchError():
+            _say(str(error))
+            return ExitCode.STOPPED
+        case _:
+            last = traceback.format_exception_only(error)[-1].strip()
+            _say(f"{last}. That should not have happened; --debug shows where it did")
+            return ExitCode.STOPPED
+
+
+def _say(text: str) -> None:
+    print(f"batchllm: {text}", file=sys.stderr)

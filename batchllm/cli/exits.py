@@ -1,0 +1,31 @@
+"""How a command ends: its exit code, and the error that is the user's to mend."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["EXIT_CODES", "ExitCode", "UsageError"]
+
+
+class ExitCode(IntEnum):
+    """What the shell gets."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    STOPPED = 3
+    INTERRUPTED = 130
+
+
+EXIT_CODES = """\
+Exit codes
+  0    every line has its answer
+  1    some lines have none; their rows say why
+  2    the command or a setting is wrong; nothing was sent
+  3    the run was stopped before its end: a parked quota, the same failure again and again,
+       an input or an output that broke
+  130  it was interrupted by Ctrl-C or SIGTERM"""
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as it was given; its message says what to change."""

@@ -1,0 +1,61 @@
+"""Ctrl-C and SIGTERM: the first drains the run, the second cancels it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from anyio.abc import TaskStatus
+from attrs import define, field
+
+from batchllm.api import BatchRun
+from batchllm.engine import CANCEL, DRAIN
+
+__all__ = ["Interrupts"]
+
+
+@define(eq=False)
+class Interrupts:
+    """Watches for signals while a run goes on.
+
+    Attributes:
+        note: Tells the user.
+        count: How many have come.
+    """
+
+    note: Callable[[str], None]
+    count: int = field(default=0, init=False)
+
+    async def watch(
+        self, run: BatchRun[Any], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Stop *run* step by step. After the second signal a third ends the program at once.
+
+        Where an event loop cannot watch signals, as asyncio cannot on Windows, Ctrl-C ends the
+        run at once; rows that are written stay.
+        """
+        try:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                task_status.started()
+                async for number in signals:
+                    self.count += 1
+                    self._stop(run, "Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+                    if self.count == 2:
+                        return
+        except NotImplementedError:
+            task_status.started()
+
+    def _stop(self, run: BatchRun[Any], name: str) -> None:
+        if self.count == 1:
+            in_flight = run.stats()["in_flight"]
+            calls = "1 call" if in_flight == 1 else f"{in_flight} calls"
+            self.note(
+                f"{name}: no further call starts, and the {calls} in flight may finish; "
+                "a second one cancels them"
+            )
+            run.stop(DRAIN, f"{name} interrupted it")
+        else:
+            self.note(f"{name}: cancelling the calls in flight")
+            run.stop(CANCEL, f"{name} interrupted it twice")

@@ -1,0 +1,92 @@
+"""``batchllm serve-sim``: a simulated provider behind real HTTP."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+from cyclopts import Parameter
+
+from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
+
+__all__ = ["SERVE_SIM_EPILOGUE", "SERVE_SIM_HELP", "serve_sim"]
+
+_KEPT = 100_000
+
+SERVE_SIM_HELP = """\
+Answer like an LLM provider, over HTTP, until Ctrl-C.
+
+The first line on standard output is the server's URL. It speaks OpenAI's Chat Completions and \
+the other wires of batchllm, so any client can be tried on it. GET /__sim/log gives its record \
+of the requests, GET /__sim/stats the counts.
+
+SCENARIO is a name that `batchllm models` lists, with options behind it, such as \
+"quota?rpm=600&faults=0.05"."""
+
+SERVE_SIM_EPILOGUE = """\
+Examples
+
+  A quota of 3,000 requests a minute, and 5 % of the requests fail:
+    batchllm serve-sim "quota?rpm=3000&faults=0.05" --port 8080 --log requests.jsonl
+
+  In another shell:
+    batchllm run prompts.jsonl -m openai-compatible:any --base-url http://127.0.0.1:8080/v1"""
+
+
+def serve_sim(
+    scenario: Annotated[str, Parameter(help="What the provider is like.")] = "default",
+    /,
+    *,
+    host: Annotated[str, Parameter(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="0 takes one that is free.")] = 0,
+    seed: Annotated[int, Parameter(help="Answers, delays and faults follow from it.")] = 0,
+    log: Annotated[
+        Path | None, Parameter(help="A new file for a line of JSON per request.")
+    ] = None,
+) -> ExitCode:
+    """Answer like an LLM provider, over HTTP, until Ctrl-C."""
+    if log is not None and log.exists():
+        msg = f"the log {log} exists already; give another name, or remove it"
+        raise UsageError(msg)
+    try:
+        told = parse_scenario(scenario)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    simulator = Simulator(told, seed=seed, log=SimulatorLog(log, keep=_KEPT))
+    try:
+        anyio.run(_serve, simulator, host, port)
+    except KeyboardInterrupt:
+        pass  # where the loop cannot watch for signals
+    _say_what_was_done(simulator.stats())
+    return ExitCode.OK
+
+
+async def _serve(simulator: Simulator, host: str, port: int) -> None:
+    async with anyio.create_task_group() as group:
+        try:
+            async with serve(simulator, host, port) as server:
+                print(server.url, flush=True)
+                print("serving; Ctrl-C ends it", file=sys.stderr)
+                await _interruption()
+        except* OSError as errors:
+            msg = f"cannot listen at {host}, port {port}: {errors.exceptions[0]}"
+            raise UsageError(msg) from None
+        group.cancel_scope.cancel()
+
+
+async def _interruption() -> None:
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                return
+    except NotImplementedError:
+        await anyio.sleep_forever()
+
+
+def _say_what_was_done(stats: dict[str, Any]) -> None:
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(stats["outcomes"].items()))
+    print(f"{stats['requests']:,} requests" + (f": {outcomes}" if outcomes else ""), file=sys.stderr)

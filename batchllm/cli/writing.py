@@ -1,0 +1,139 @@
+"""Results as rows of JSON, each on its way to the file as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import anyio.to_thread
+from attrs import define
+
+from batchllm.cli.exits import UsageError
+from batchllm.cli.lines import Line
+from batchllm.core import Category, WorkItemResult
+
+__all__ = ["RowWriter", "open_output", "output_row"]
+
+_OURS = frozenset(
+    {
+        "attempts",
+        "calls",
+        "cost",
+        "error",
+        "error_category",
+        "id",
+        "input",
+        "output",
+        "success",
+        "usage",
+    }
+)
+
+
+def output_row(line: Line, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
+    """The row for a line and its result.
+
+    The input's fields follow ours; those that are called like one of ours are put together under
+    ``"input"``. A line that could not be read stands there as a text.
+    """
+    row = {
+        "id": line.item_id,
+        "success": result.success,
+        "output": result.output,
+        "error": error_of(line, result),
+        "error_category": result.error_category,
+        "usage": dict(result.token_usage) or None,
+        "cost": result.cost,
+        "attempts": result.attempts,
+        # A call that never started, since the run was ending, took no time at all.
+        "calls": sum(1 for attempt in result.timing.attempts if attempt.execution > 0),
+    }
+    row |= {name: value for name, value in line.fields.items() if name not in _OURS}
+    theirs = {
+        name: value for name, value in line.fields.items() if name in _OURS and name != "id"
+    }
+    if line.text is not None:
+        row["input"] = line.text
+    elif theirs:
+        row["input"] = theirs
+    return row
+
+
+def error_of(line: Line, result: WorkItemResult[Any, Any]) -> str | None:
+    """What went wrong with a line, told by its number where the line itself is at fault."""
+    if result.error_category != Category.INVALID_ITEM:
+        return result.error
+    problem = line.problem or str(result.error).removeprefix(f"item {result.submission_index}: ")
+    return f"line {line.number}: {problem}"
+
+
+@define(eq=False)
+class RowWriter:
+    """Writes rows.
+
+    Attributes:
+        name: As messages show it.
+        file: Where they go, unbuffered.
+        waits: Whether a write may have to wait for a reader, and so belongs in a thread.
+    """
+
+    name: str
+    file: BinaryIO
+    waits: bool
+
+    async def write(self, row: dict[str, Any]) -> None:
+        """Write a row; it is out of our hands when this returns.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        data = _encode(row)
+        if self.waits:
+            await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
+        else:
+            self._write_all(data)
+
+    def _write_all(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.file.write(rest) :]
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def open_output(name: str, *, overwrite: bool) -> RowWriter:
+    """Open a new file, or standard output for ``-``.
+
+    Raises:
+        UsageError: It exists already, or cannot be made.
+    """
+    if name == "-":
+        sys.stdout.flush()
+        file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
+        return RowWriter("standard output", file, _waits(file))
+    try:
+        file = Path(name).open("wb" if overwrite else "xb", buffering=0)
+    except FileExistsError:
+        msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
+        raise UsageError(msg) from None
+    except OSError as error:
+        msg = f"the output {name} cannot be written: {error.strerror or error}"
+        raise UsageError(msg) from None
+    return RowWriter(name, file, _waits(file))
+
+
+def _waits(file: BinaryIO) -> bool:
+    return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+def _encode(row: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # half of a pair of surrogates has no bytes of its own
+        return json.dumps(row).encode() + b"\n"

@@ -19,7 +19,6 @@ from batchllm.policy import LONGEST, ErrorBody, read_error
 
 __all__ = ["Evidence", "peek", "words_of"]
 
-_MOST_TEXT: Final = 65_536
 _MOST_MESSAGE: Final = 4_096
 _MOST_HEADERS: Final = 200
 
@@ -104,7 +103,7 @@ def _status(exception: BaseException, response: object) -> int | None:
         _item(_item(response, "ResponseMetadata"), "HTTPStatusCode"),
     )
     for value in found:
-        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+        if isinstance(value, int) and 100 <= value <= 599:
             return int(value)
     return None
 
@@ -128,7 +127,7 @@ def _body(exception: BaseException, response: object) -> ErrorBody:
     content = peek(response, "content")
     if not isinstance(content, bytes):
         content = peek(response, "text")
-    read = ErrorBody.read(content[:_MOST_TEXT] if isinstance(content, bytes | str) else None)
+    read = ErrorBody.read(content)
     return _with_message(read, exception)
 
 

@@ -43,8 +43,6 @@ def _look(exception: BaseException | None, seen: set[int]) -> TokenUsage | None:
 
 
 def _read(usage: object) -> TokenUsage | None:
-    if usage is None or callable(usage):
-        return None
     try:
         return normalize_usage(usage)
     except Exception:  # what a stranger calls usage may raise anything when it is read

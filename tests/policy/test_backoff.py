@@ -188,6 +188,22 @@ class TestRetryBudget:
             paid = sum(1 for at in firsts if end - 66.0001 <= at <= end)
             assert spent <= 3 + 0.3 * paid + 1e-6
 
+    @given(st.floats(0, 1e7), st.floats(1, 1e4))
+    def test_the_delay_is_long_enough(self, now: float, ttl: float) -> None:
+        """Whoever sleeps for the delay gets the retry, whatever the rounding of the clock."""
+        budget = RetryBudget(ttl=ttl, reserve=1)
+        assert budget.withdraw(now)
+
+        assert budget.withdraw(now + budget.delay(now))
+
+    def test_deposits_alone_take_no_memory(self) -> None:
+        """A run without a failure never asks for its balance."""
+        budget = RetryBudget()
+        for second in range(10_000):
+            budget.deposit(float(second))
+
+        assert len(budget._slices) <= 11
+
     def test_neither_drifts_nor_grows(self) -> None:
         """After a hundred thousand fractional withdrawals it is as good as new, and small."""
         budget = RetryBudget(reserve=10)

@@ -149,6 +149,8 @@ class TestLimits:
             ("14400", "14370", "2m59.56s", 86_400.0),  # Groq, some way into a day
             ("200", "199", "7m12s", 86_400.0),  # OpenAI, a small account
             ("1000", "0", "23h59m0s", 86_400.0),
+            ("1000", "900", "2h0m0s", 86_400.0),  # a window that ends in two hours
+            ("1440", "1439", "60", 60.0),  # whole seconds of a window of a minute
             ("14400", "14399", "6s", None),  # Groq's first call: fits a day and a minute
             ("600", "599", "60", 60.0),  # Azure's whole seconds of a window
             ("100", "90", "5m0s", None),
@@ -289,6 +291,12 @@ class TestBodies:
         assert hint.exhausted
         assert hint.wait is None
         assert hint.limits[0].per == 86_400.0
+
+    def test_a_reset_beside_a_daily_quota_is_no_wait(self) -> None:
+        """Nothing that a header says of the minute helps against the day."""
+        headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"}
+
+        assert read_error(429, headers, gemini("GenerateRequestsPerDay")).wait is None
 
     def test_a_streamed_reply_is_a_list(self) -> None:
         """Gemini wraps an error into a list of one."""

@@ -206,11 +206,13 @@ class SlidingLog:
         excess = self._used + cost - self.limit
         if excess <= _ROUNDING:
             return 0.0
+        oldest_needed = now
         for ticket in self._log:
             excess -= ticket.cost
+            oldest_needed = ticket.at
             if excess <= _ROUNDING:
-                return max(_ROUNDING, ticket.at + self.window - now)
-        return self.window
+                break
+        return max(_ROUNDING, oldest_needed + self.window - now)
 
     def take(self, now: float, cost: float) -> Ticket:
         """Log the charge."""

@@ -5,7 +5,6 @@ the same request meets the same fate whatever else goes on.
 """
 
 import random
-from collections.abc import Mapping
 
 from attrs import define, evolve, field, frozen
 
@@ -96,10 +95,6 @@ class Behaviour:
         """Give back what the request did not use, once it has ended."""
         if decision.charge is not None:
             decision.charge.settle(now, decision.answer, refunds=self.scenario.refunds)
-
-    def limits(self, now: float) -> Mapping[str, tuple[LimitState, ...]]:
-        """The limits of every scope by model."""
-        return {model: quotas.states(now) for (_, model), quotas in self._quotas.items()}
 
     def _checked(self, call: Call, key: str) -> Problem | None:
         scenario = self.scenario

@@ -1,15 +1,23 @@
 """The faces of the one engine."""
 
 from batchllm.api.blocking import run_batch_sync, stream_batch_sync
+from batchllm.api.live_config import LiveConfig
+from batchllm.api.pool import Pool, open_pool, serve_pool
+from batchllm.api.processor import ParallelBatchProcessor
 from batchllm.api.run import BatchRun, Items, call, call_result, run_batch, stream_batch
 
 __all__ = [
     "BatchRun",
     "Items",
+    "LiveConfig",
+    "ParallelBatchProcessor",
+    "Pool",
     "call",
     "call_result",
+    "open_pool",
     "run_batch",
     "run_batch_sync",
+    "serve_pool",
     "stream_batch",
     "stream_batch_sync",
 ]

@@ -203,6 +203,17 @@ class Tally:
         if result.cost is not None:
             self.cost = (self.cost or 0.0) + result.cost
 
+    def merge(self, other: Tally) -> None:
+        """Add the sums of *other*."""
+        self.total += other.total
+        self.succeeded += other.succeeded
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.not_run += other.not_run
+        self.usage = add_usage(self.usage, other.usage) or TokenUsage()
+        if other.cost is not None:
+            self.cost = (self.cost or 0.0) + other.cost
+
     @classmethod
     def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
         """The tally of *results*."""

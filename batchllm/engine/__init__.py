@@ -1,12 +1,14 @@
 """The engine: guarded calls, attempts, and the run of a batch with all its endings."""
 
-from batchllm.engine.attempts import GiveUp, WaitThen, next_step
+from batchllm.engine.attempts import GiveUp, WaitThen, failed_result, next_step
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
 from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, only_error, shielded
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
+from batchllm.engine.resources import Resources
 from batchllm.engine.runtime import RunOptions, Runtime
 from batchllm.engine.scheduler import Scheduler
+from batchllm.engine.work_queue import WorkQueue
 
 __all__ = [
     "CANCEL",
@@ -20,14 +22,17 @@ __all__ = [
     "OrderedOutbox",
     "Outbox",
     "Phase",
+    "Resources",
     "RunOptions",
     "Runtime",
     "Scheduler",
     "Stop",
     "TimedOut",
     "WaitThen",
+    "WorkQueue",
     "blocking_source",
     "bounded",
+    "failed_result",
     "next_step",
     "only_error",
     "shielded",

@@ -113,8 +113,10 @@ def left_open(error: RuntimeError) -> ProgramError:
 
 async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]:
     """As ``bounded``, sheltered from cancellation from outside: for cleanup."""
+    ended: Ended[T] = TimedOut(None)
     with anyio.CancelScope(shield=True):
-        return await bounded(call, seconds)
+        ended = await bounded(call, seconds)
+    return ended  # noqa: RET504
 
 
 def only_error(group: BaseExceptionGroup[Any]) -> BaseException:

@@ -43,6 +43,11 @@ class Lifecycle:
     _cleanup_timeout: float
     _known: dict[int, _Prepared] = field(factory=dict, init=False)
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is anything to clean up."""
+        return bool(self._known)
+
     def is_ready(self, strategy: LLMCallStrategy[Any]) -> bool:
         """Whether *strategy* can be called at once."""
         entry = self._known.get(id(strategy))

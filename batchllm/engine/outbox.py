@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -18,12 +19,19 @@ Result = WorkItemResult[Any, Any]
 
 @define(eq=False)
 class Collector:
-    """Takes results for which nobody waits one by one: handing over is immediate."""
+    """Takes results for which nobody waits one by one: handing over is immediate.
 
+    Args:
+        on_result: Called for each.
+    """
+
+    on_result: Callable[[], None] | None = None
     holds_room: bool = field(default=False, init=False)
 
     def put(self, result: Result) -> None:
         """Take *result*."""
+        if self.on_result is not None:
+            self.on_result()
 
     def has_room(self, index: int) -> bool:
         """Whether the item at *index* may be started, as far as results are concerned."""

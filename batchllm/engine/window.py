@@ -41,6 +41,11 @@ class Window:
         outside = self.sleeping + self.cooling()
         return self.taken - outside < self.size and outside < self.max_sleeping
 
+    def resize(self, size: int) -> None:
+        """Change its size; items that are inside stay."""
+        self.size = size
+        self.wake()
+
     def release(self) -> None:
         """An item has left for good."""
         self.taken -= 1

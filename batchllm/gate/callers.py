@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from attrs import define, field
 
 from batchllm.core import CallCost, Outcome, TokenUsage
 from batchllm.policy import GateMind, Send
 
-__all__ = ["CallerLimits", "Line"]
+__all__ = ["CallerLimits", "Line", "Taken"]
+
+Taken: TypeAlias = tuple[GateMind, Send]
+"""What a call took, and from which mind: limits may be changed while it is in flight."""
 
 
 class Line(Protocol):
@@ -46,16 +49,17 @@ class CallerLimits:
             return math.inf
         return now if self.mind is None else self.mind.next_time(now, cost)
 
-    def take(self, now: float, cost: CallCost) -> Send | None:
+    def take(self, now: float, cost: CallCost) -> Taken | None:
         """Count a call that starts now."""
         self.in_flight += 1
-        return None if self.mind is None else self.mind.on_send(now, cost)
+        return None if self.mind is None else (self.mind, self.mind.on_send(now, cost))
 
-    def end(self, now: float, send: Send | None, usage: TokenUsage | None) -> None:
+    def end(self, now: float, taken: Taken | None, usage: TokenUsage | None) -> None:
         """Count a call that ended, with the tokens it took where they are known."""
-        if self.mind is not None and send is not None:
+        if taken is not None:
+            mind, send = taken
             tokens = usage or {}
-            self.mind.on_result(
+            mind.on_result(
                 now,
                 send,
                 Outcome.OK,
@@ -64,10 +68,11 @@ class CallerLimits:
             )
         self._free()
 
-    def undo(self, now: float, send: Send | None) -> None:
+    def undo(self, now: float, taken: Taken | None) -> None:
         """Forget a call that never left."""
-        if self.mind is not None and send is not None:
-            self.mind.on_release(now, send)
+        if taken is not None:
+            mind, send = taken
+            mind.on_release(now, send)
         self._free()
 
     def resize(self, calls: int) -> None:

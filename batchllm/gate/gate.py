@@ -25,7 +25,7 @@ from batchllm.core import (
     ServerHint,
     TokenUsage,
 )
-from batchllm.gate.callers import CallerLimits
+from batchllm.gate.callers import CallerLimits, Taken
 from batchllm.gate.settings import cooldown_policy, per_minute
 from batchllm.policy import (
     CooldownEnded,
@@ -59,7 +59,7 @@ class Permit:
     _gate: Gate
     _callers: CallerLimits | None
     _send: Send
-    _caller_send: Send | None
+    _taken: Taken | None
     at: float
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
@@ -89,7 +89,7 @@ class Permit:
             tokens.get("output_tokens"),
         )
         if self._callers is not None:
-            self._callers.end(now, self._caller_send, usage)
+            self._callers.end(now, self._taken, usage)
         gate.advance(now)
 
     def abandon(self) -> None:
@@ -98,7 +98,7 @@ class Permit:
         now = gate.clock()
         gate.mind.on_cancel(now, self._send)
         if self._callers is not None:
-            self._callers.end(now, self._caller_send, None)
+            self._callers.end(now, self._taken, None)
         gate.advance(now)
 
     def undo(self) -> None:
@@ -107,7 +107,7 @@ class Permit:
         now = gate.clock()
         gate.mind.on_release(now, self._send)
         if self._callers is not None:
-            self._callers.undo(now, self._caller_send)
+            self._callers.undo(now, self._taken)
         gate.advance(now)
 
 

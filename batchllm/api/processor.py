@@ -1,0 +1,244 @@
+"""Add work, then process it: the engine behind a queue of the user's own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self
+
+import anyio
+from attrs import evolve
+from typing_extensions import TypeVar
+
+from batchllm.api.live_config import LiveConfig
+from batchllm.core import (
+    BaseMiddleware,
+    BaseObserver,
+    BatchResult,
+    ClosedError,
+    EndCause,
+    ErrorClassifier,
+    InvalidItemError,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ProcessorConfig,
+    Tally,
+    Termination,
+    WorkItemResult,
+)
+from batchllm.engine import CANCEL, DRAIN, Resources, RunOptions, Scheduler, Stop, WorkQueue
+from batchllm.gate import Gate
+from batchllm.llm_strategies import StrategyLike, as_strategy
+
+__all__ = ["ParallelBatchProcessor"]
+
+In = TypeVar("In", default=Any)
+Out = TypeVar("Out", default=Any)
+Ctx = TypeVar("Ctx", default=Any)
+
+
+class ParallelBatchProcessor(Generic[In, Out, Ctx]):
+    """Collects work items, then processes them in parallel; as often as you like.
+
+    Example::
+
+        async with ParallelBatchProcessor[str, str, None](config=config) as processor:
+            await processor.add_work(LLMWorkItem("a", strategy=strategy, prompt="…"))
+            result = await processor.process_all()
+
+    Strategies are prepared once and stay ready from batch to batch; leaving the block, or
+    ``cleanup()``, cleans them up.
+
+    Args:
+        config: The settings; ``processor.config`` lets the limits be assigned later.
+        strategy: For items that bring none.
+        middlewares: Steps round each item.
+        observers: Watch events.
+        post_processor: Called with every result, sync or async.
+        error_classifier: Asked first what an exception means.
+        progress_callback: Called as ``(completed, total, current_item)`` after each item.
+        gate: A gate of your own, or several.
+    """
+
+    def __init__(
+        self,
+        config: ProcessorConfig | None = None,
+        *,
+        strategy: StrategyLike[Out] | None = None,
+        middlewares: Sequence[BaseMiddleware] | None = None,
+        observers: Sequence[BaseObserver] | None = None,
+        post_processor: Callable[[WorkItemResult[Out, Ctx]], Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+        progress_callback: Callable[..., Any] | None = None,
+        gate: Gate | Sequence[Gate] | None = None,
+    ) -> None:
+        settings = ProcessorConfig() if config is None else config
+        if progress_callback is not None:
+            settings = evolve(settings, progress_callback=progress_callback)
+        self._config = LiveConfig(settings, self._reconfigure)
+        self._options = RunOptions(
+            config=settings,
+            strategy=None if strategy is None else as_strategy(strategy),
+            middlewares=tuple(middlewares or ()),
+            observers=tuple(observers or ()),
+            post_processor=post_processor,
+            error_classifier=error_classifier,
+            gates=() if gate is None else (gate,) if isinstance(gate, Gate) else tuple(gate),
+        )
+        self._queue = WorkQueue(settings.max_queue_size)
+        self._resources: Resources | None = None
+        self._scheduler: Scheduler | None = None
+        self._ended: anyio.Event | None = None
+        self._closed = False
+        self._tally = Tally()
+        self._duration = 0.0
+
+    @property
+    def config(self) -> LiveConfig:
+        """The settings in force; ``max_workers`` and the limits can be assigned."""
+        return self._config
+
+    @property
+    def result(self) -> BatchResult[Out, Ctx]:
+        """What is finished of the batch that is running, or ran last."""
+        return BatchResult([]) if self._scheduler is None else self._scheduler.result()
+
+    async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:
+        """Add an item: to the next batch or, during a run, to the one that is running.
+
+        Never waits before ``process_all()``; during a run it waits for room.
+
+        Raises:
+            InvalidItemError: The item is none, its id is there already, it has no strategy, or
+                ``max_queue_size`` items wait already.
+            ClosedError: The processor has been cleaned up.
+        """
+        self._check_open()
+        self._check(item)
+        if self._queue.running:
+            await self._queue.put_when_room(item, self._options.config.window_size)
+        else:
+            self._queue.put(item)
+
+    def _check(self, item: object) -> None:
+        if not isinstance(item, LLMWorkItem):
+            msg = f"add_work() was given a {type(item).__name__}; give an LLMWorkItem"
+            raise InvalidItemError(msg)
+        work: LLMWorkItem[Any, Any, Any] = item
+        strategy = work.strategy
+        if strategy is None and self._options.strategy is None:
+            msg = f"item {work.item_id!r} has no strategy; give it one, or the processor"
+            raise InvalidItemError(msg)
+        if strategy is not None and not isinstance(strategy, LLMCallStrategy):
+            msg = (
+                f"item {work.item_id!r} has a {type(strategy).__name__} as strategy; give an "
+                "instance of an LLMCallStrategy"
+            )
+            raise InvalidItemError(msg)
+
+    async def process_all(self) -> BatchResult[Out, Ctx]:
+        """Process what was added, and what is added meanwhile, to the last item.
+
+        Returns:
+            One result per item. It can be called again for the items that are added next.
+
+        Raises:
+            BatchError: A strategy's ``prepare`` failed; ``partial`` has what was finished.
+            ClosedError: The processor is running already, or has been cleaned up.
+        """
+        self._check_open()
+        if self._queue.running:
+            msg = "process_all() is running already; add_work() adds to the batch that runs"
+            raise ClosedError(msg)
+        if self._resources is None:
+            self._resources = Resources.build(self._config.current, self._options.gates)
+        options = evolve(self._options, config=self._config.current)
+        keep = options.config.keep_results is not False
+        scheduler = Scheduler(options, self._queue, self._queue.outbox(), keep, self._resources)
+        self._scheduler, self._ended = scheduler, anyio.Event()
+        self._queue.begin()
+        try:
+            await scheduler.run()
+            return scheduler.result()
+        finally:
+            self._queue.end()
+            self._ended.set()
+            self._tally.merge(scheduler.tally)
+            self._duration += scheduler.stats()["duration"]
+
+    def stop(self, how: Stop = DRAIN, reason: str = "it was stopped by its caller") -> None:
+        """End the running batch early; what is finished stays."""
+        if self._scheduler is not None and self._queue.running:
+            self._scheduler.stop(how, Termination(EndCause.STOPPED, reason))
+
+    async def get_stats(self) -> dict[str, Any]:
+        """Numbers about all batches so far, the running one included."""
+        current = self._scheduler.stats() if self._scheduler is not None else {}
+        tally = self._tally.copy()
+        duration = self._duration
+        if self._queue.running and self._scheduler is not None:
+            tally.merge(self._scheduler.tally)
+            duration += current["duration"]
+        return {
+            "rate_limit_count": 0,
+            "throttled_calls": 0,
+            "calls_sent": 0,
+            "in_flight": 0,
+            **current,
+            "total": tally.total,
+            "completed": tally.total,
+            "succeeded": tally.succeeded,
+            "failed": tally.failed,
+            "skipped": tally.skipped,
+            "not_run": tally.not_run,
+            "tokens": dict(tally.usage),
+            "duration": duration,
+        }
+
+    async def cleanup(self) -> None:
+        """Clean up the strategies that were prepared; the processor ends. May be called again."""
+        self._closed = True
+        if self._resources is None:
+            return
+        resources, self._resources = self._resources, None
+        for text in await resources.close():
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    async def shutdown(self) -> None:
+        """Cancel a running batch, then clean up."""
+        self.stop(CANCEL, "the processor was shut down")
+        if self._ended is not None:
+            await self._ended.wait()
+        await self.cleanup()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.cleanup()
+
+    def __del__(self) -> None:
+        resources = getattr(self, "_resources", None)
+        if resources is not None and resources.lifecycle.holds_any:
+            warnings.warn(
+                "a ParallelBatchProcessor was dropped without cleanup(); use 'async with'",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = "this processor has been cleaned up; make a new one"
+            raise ClosedError(msg)
+
+    def _reconfigure(self, config: ProcessorConfig) -> None:
+        if self._resources is not None:
+            self._resources.reconfigure(config)
+        if self._scheduler is not None:
+            self._scheduler.window.resize(config.window_size)

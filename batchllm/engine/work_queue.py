@@ -1,0 +1,125 @@
+"""A source of items that can be added to while it is being read."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import InvalidItemError, LLMWorkItem
+from batchllm.engine.idset import IdSet
+from batchllm.engine.outbox import Collector
+
+__all__ = ["WorkQueue"]
+
+
+@define(eq=False)
+class WorkQueue:
+    """Holds the work of one batch: before its run in any number, during it in *limit*.
+
+    Iterating over it ends when it is empty and nothing that was taken from it is still under way,
+    so that an item's post-processor may add further items.
+
+    Args:
+        limit: Items that it takes before a run; 0 is unlimited.
+
+    Attributes:
+        total: Items of the batch so far.
+        running: Whether a run reads from it.
+    """
+
+    limit: int = 0
+    total: int = field(default=0, init=False)
+    running: bool = field(default=False, init=False)
+    _items: deque[LLMWorkItem[Any, Any, Any]] = field(factory=deque, init=False)
+    _ids: IdSet = field(factory=IdSet, init=False)
+    _under_way: int = field(default=0, init=False)
+    _news: anyio.Event | None = field(default=None, init=False)
+    _room: anyio.Event | None = field(default=None, init=False)
+
+    def __len__(self) -> int:
+        """Items added so far: the best there is to say about the size of the batch."""
+        return self.total
+
+    def put(self, item: LLMWorkItem[Any, Any, Any]) -> None:
+        """Add *item* before the run.
+
+        Raises:
+            InvalidItemError: Its id is there already, or the queue is full.
+        """
+        if self.limit and len(self._items) >= self.limit:
+            msg = (
+                f"item {item.item_id!r}: max_queue_size is {self.limit}, and so many items wait "
+                "for process_all(); raise max_queue_size, or 0 for no limit"
+            )
+            raise InvalidItemError(msg)
+        self._add(item)
+
+    def begin(self) -> None:
+        """The run begins."""
+        self.running = True
+
+    def end(self) -> None:
+        """The run has ended; what it did not take waits for the next, whose ids start anew."""
+        self.running = False
+        self._under_way = 0
+        self._ids = IdSet()
+        self.total = len(self._items)
+        for item in self._items:
+            self._ids.add(item.item_id)
+        self._make_room()
+
+    async def put_when_room(self, item: LLMWorkItem[Any, Any, Any], room: int) -> None:
+        """Add *item* during the run, once fewer than *room* items wait.
+
+        Raises:
+            InvalidItemError: Its id is there already.
+        """
+        while self.running and len(self._items) >= room:
+            if self._room is None:
+                self._room = anyio.Event()
+            await self._room.wait()
+        self._add(item)
+
+    def _add(self, item: LLMWorkItem[Any, Any, Any]) -> None:
+        if not self._ids.add(item.item_id):
+            msg = f"item {item.item_id!r} was added before; ids must be unique in a batch"
+            raise InvalidItemError(msg)
+        self.total += 1
+        self._items.append(item)
+        self._wake()
+
+    def done(self) -> None:
+        """One item that was taken has its result."""
+        self._under_way -= 1
+        self._wake()
+
+    def outbox(self) -> Collector:
+        """Where a run that reads from here puts its results."""
+        return Collector(self.done)
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    def __aiter__(self) -> WorkQueue:
+        return self
+
+    async def __anext__(self) -> LLMWorkItem[Any, Any, Any]:
+        while not self._items:
+            if self._under_way == 0:
+                raise StopAsyncIteration
+            self._news = anyio.Event()
+            await self._news.wait()
+        self._under_way += 1
+        item = self._items.popleft()
+        self._make_room()
+        return item
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None

@@ -1,0 +1,24 @@
+"""Answers with a type: schemas to ask by, parsing, and feedback on what was wrong. Pure."""
+
+from batchllm.structured.feedback import feedback_prompt, feedback_text, problems_of
+from batchllm.structured.parse import parse
+from batchllm.structured.partial import merge_fields, partial_fields
+from batchllm.structured.problems import MISSING, OutputValidationError, Problem
+from batchllm.structured.schema import OutputSchema, json_schema, output_schema
+from batchllm.structured.strict import NotStrictError
+
+__all__ = [
+    "MISSING",
+    "NotStrictError",
+    "OutputSchema",
+    "OutputValidationError",
+    "Problem",
+    "feedback_prompt",
+    "feedback_text",
+    "json_schema",
+    "merge_fields",
+    "output_schema",
+    "parse",
+    "partial_fields",
+    "problems_of",
+]

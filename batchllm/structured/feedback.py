@@ -1,0 +1,89 @@
+"""Telling a model what was right in its answer and what to fix."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import cattrs
+import msgspec
+
+from batchllm.structured.convert import pydantic_problems
+from batchllm.structured.problems import MISSING, OutputValidationError, Problem
+
+__all__ = ["feedback_prompt", "feedback_text", "problems_of"]
+
+_VALUE_SHOWN = 120
+_PROBLEMS_SHOWN = 30
+
+
+def feedback_prompt(original_prompt: Any, error: BaseException) -> Any:
+    """The prompt for another try: the original one, followed by what was right and wrong.
+
+    Args:
+        original_prompt: A text, a list of chat messages or a list of content parts.
+        error: Why the answer was refused: an ``OutputValidationError``, a ``ValidationError``
+            of Pydantic or msgspec, an error of cattrs, or any other.
+
+    Returns:
+        A prompt of the same shape as the original.
+    """
+    text = feedback_text(error)
+    if isinstance(original_prompt, str):
+        return f"{original_prompt}\n\n{text}"
+    parts = list(cast("Sequence[Mapping[str, Any]]", original_prompt))
+    if parts and "role" in parts[0]:
+        return [*parts, {"role": "user", "content": text}]
+    return [*parts, {"type": "text", "text": text}]
+
+
+def feedback_text(error: BaseException) -> str:
+    """What was right in an answer, what is to be fixed, and why."""
+    lines = ["Your previous answer was not valid."]
+    valid = error.valid if isinstance(error, OutputValidationError) else {}
+    if valid:
+        lines += ["", "These fields were right, keep their values:"]
+        lines += [f"- {key}: {_shown(value)}" for key, value in valid.items()]
+    problems = problems_of(error)
+    lines += ["", "Fix the following:"]
+    lines += [f"- {_line(problem)}" for problem in problems[:_PROBLEMS_SHOWN]]
+    if len(problems) > _PROBLEMS_SHOWN:
+        lines.append(f"- and {len(problems) - _PROBLEMS_SHOWN} more of the same kind")
+    lines += ["", "Answer again with the complete, corrected JSON and nothing else."]
+    return "\n".join(lines)
+
+
+def problems_of(error: BaseException) -> list[Problem]:
+    """What *error* says is wrong, field by field as far as it tells."""
+    if isinstance(error, OutputValidationError) and error.problems:
+        return list(error.problems)
+    if isinstance(error, cattrs.BaseValidationError):
+        return list(_cattrs_problems(error))
+    if isinstance(error, msgspec.ValidationError):
+        text, _, path = str(error).partition(" - at `$")
+        return [Problem(path.rstrip("`").lstrip("."), text)]
+    if callable(getattr(error, "errors", None)) and hasattr(error, "error_count"):
+        return list(pydantic_problems(error, ""))
+    return [Problem("", str(error) or type(error).__name__)]
+
+
+def _cattrs_problems(error: cattrs.BaseValidationError) -> Iterator[Problem]:
+    for line in cattrs.transform_error(error):
+        text, _, path = line.partition(" @ $")
+        yield Problem(re.sub(r"\['([^']*)'\]", r".\1", path).lstrip("."), text)
+
+
+def _line(problem: Problem) -> str:
+    if problem.value is MISSING or not problem.path:
+        return str(problem)
+    return f"{problem} (you gave {_shown(problem.value)})"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
+    return text if len(text) <= _VALUE_SHOWN else f"{text[:_VALUE_SHOWN]}…"

@@ -1,0 +1,129 @@
+"""From the text of an answer to a value of the output type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+from attrs import frozen
+
+from batchllm.structured.convert import Reading, read_value
+from batchllm.structured.decode import Decoded, bracketed, decode, decode_cut_short, fenced
+from batchllm.structured.partial import valid_fields
+from batchllm.structured.problems import OutputValidationError, Problem
+from batchllm.structured.repair import repaired
+from batchllm.structured.schema import VALUE_KEY, is_object
+
+__all__ = ["parse"]
+
+T = TypeVar("T")
+
+_SHOWN = 5
+
+
+@frozen
+class _Answer:
+    """A piece of JSON as it was read.
+
+    Attributes:
+        is_other: Whether it is no object where one was asked for, such as a ``[1]`` in a text.
+    """
+
+    decoded: Decoded
+    reading: Reading
+    is_other: bool
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [*self.decoded.problems, *self.reading.problems]
+
+
+def parse(text: str, kind: type[T], *, repair: bool = False) -> T:
+    """Find the JSON in *text* and read it as a *kind*.
+
+    The JSON may stand in fences, between other text, behind a byte order mark, and have a
+    comma before a closing bracket. Where there are several pieces, the last one that fits is
+    taken. Keys that the type does not have are ignored. ``NaN``, ``Infinity``, and a key that
+    is given twice with different values are problems of their fields.
+
+    Args:
+        text: The answer.
+        kind: An attrs class, dataclass, ``TypedDict`` or Pydantic model, or anything that is
+            built of those, containers and the types that msgspec knows.
+        repair: Whether json-repair may guess what broken JSON was meant to be. JSON that
+            breaks off is refused all the same: its last value may have lost its end.
+
+    Raises:
+        OutputValidationError: There is no such value in it; says what is wrong with which field.
+        ImportError: *repair* is asked for, and json-repair is not installed.
+        TypeError: *kind* is a type that JSON cannot fill.
+    """
+    try:
+        return cast("T", _parse(text, kind, repair=repair))
+    except RecursionError:
+        raise _failure(text, None, [Problem("", "The JSON is nested too deeply")], {}) from None
+
+
+def _parse(text: str, kind: Any, *, repair: bool) -> Any:
+    answer = _best(_answers(text, kind))
+    if answer is None or answer.is_other:
+        rest = decode_cut_short(text)
+        if rest is not None and (isinstance(rest.value, dict) or not is_object(kind)):
+            raise _broken_off(text, rest, kind)
+    if answer is None and repair:
+        guess = repaired(text)
+        answer = None if guess is None else _read(Decoded(guess), kind)
+    if answer is None:
+        said = "has no readable JSON in it" if text.strip() else "is empty"
+        raise _failure(text, None, [Problem("", f"The answer {said}", text)], {})
+    problems = answer.problems
+    if problems:
+        value = answer.decoded.value
+        raise _failure(text, value, problems, valid_fields(value, kind, problems))
+    return answer.reading.output
+
+
+def _answers(text: str, kind: Any) -> Iterator[Iterable[_Answer]]:
+    """The answers in *text*, those that are found with more confidence first."""
+    for pieces in ((text,), fenced(text), bracketed(text)):
+        yield [_read(decoded, kind) for piece in pieces if (decoded := decode(piece)) is not None]
+
+
+def _best(groups: Iterable[Iterable[_Answer]]) -> _Answer | None:
+    """The last of those with the fewest problems, in the first group that has any."""
+    for group in groups:
+        best: _Answer | None = None
+        for answer in group:
+            if best is None or _rank(answer) <= _rank(best):
+                best = answer
+        if best is not None:
+            return best
+    return None
+
+
+def _rank(answer: _Answer) -> tuple[bool, int]:
+    return answer.is_other, len(answer.problems)
+
+
+def _read(decoded: Decoded, kind: Any) -> _Answer:
+    value = decoded.value
+    if isinstance(value, dict) and value.keys() == {VALUE_KEY} and not is_object(kind):
+        decoded = Decoded(cast("dict[str, Any]", value)[VALUE_KEY], decoded.problems)
+    is_other = is_object(kind) and not isinstance(decoded.value, dict)
+    return _Answer(decoded, read_value(decoded.value, kind), is_other)
+
+
+def _broken_off(text: str, rest: Decoded, kind: Any) -> OutputValidationError:
+    reading = read_value(rest.value, kind)
+    valid = valid_fields(rest.value, kind, reading.problems)
+    problems = [Problem("", "The JSON breaks off before its end"), *reading.problems]
+    return _failure(text, rest.value, problems, valid)
+
+
+def _failure(
+    text: str, value: Any, problems: list[Problem], valid: dict[str, Any]
+) -> OutputValidationError:
+    shown = "; ".join(str(problem) for problem in problems[:_SHOWN])
+    more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
+    message = f"the answer does not fit its type: {shown}{more}"
+    return OutputValidationError(message, text=text, value=value, problems=problems, valid=valid)

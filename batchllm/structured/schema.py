@@ -1,0 +1,237 @@
+"""JSON schemas of output types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+from attrs import define, field, frozen
+
+from batchllm.structured.problems import MISSING
+from batchllm.structured.shapes import (
+    ARRAYS,
+    MAPPINGS,
+    Record,
+    RecordField,
+    is_leaf,
+    is_pydantic_model,
+    record_of,
+    stripped,
+    union_members,
+)
+from batchllm.structured.strict import NotStrictError, strict_form
+
+__all__ = ["VALUE_KEY", "OutputSchema", "is_object", "json_schema", "output_schema"]
+
+VALUE_KEY = "value"
+"""The key under which providers are asked for what is no object, since they want one."""
+
+_REF = "#/$defs/"
+
+
+@frozen(kw_only=True)
+class OutputSchema:
+    """What a provider is told about the output type.
+
+    Attributes:
+        name: The type's name, in the letters that providers allow.
+        schema: An object's JSON schema; the type itself may stand under its key ``value``.
+        strict: Whether the schema has the strict form.
+    """
+
+    name: str
+    schema: dict[str, Any]
+    strict: bool
+
+
+def output_schema(kind: Any, *, only: Collection[str] | None = None) -> OutputSchema:
+    """The schema of *kind* for a provider: in strict form where the type allows it.
+
+    Args:
+        kind: The output type.
+        only: Ask for these top-level fields and leave the others out.
+
+    Raises:
+        TypeError: *kind* holds a type that JSON cannot express.
+    """
+    schema = json_schema(kind)
+    if not is_object(kind):
+        definitions = schema.pop("$defs", None)
+        schema = {"type": "object", "properties": {VALUE_KEY: schema}, "required": [VALUE_KEY]}
+        if definitions:
+            schema["$defs"] = definitions
+    elif only is not None:
+        schema = _narrowed(schema, only)
+    try:
+        return OutputSchema(name=schema_name(kind), schema=strict_form(schema), strict=True)
+    except NotStrictError:
+        return OutputSchema(name=schema_name(kind), schema=schema, strict=False)
+
+
+def json_schema(kind: Any, *, strict: bool = False) -> dict[str, Any]:
+    """The JSON schema of *kind*, which may be anything that ``parse`` reads.
+
+    Args:
+        kind: The output type.
+        strict: Every property required, no others allowed, and null where a field may be left
+            out, as strict modes of providers want it.
+
+    Raises:
+        TypeError: *kind* holds a type that JSON cannot express, or that has no strict form.
+    """
+    builder = _Builder()
+    schema = builder.build(kind)
+    definitions = builder.definitions
+    reference = schema.get("$ref", "")
+    if len(schema) == 1 and reference.startswith(_REF):
+        name = reference.removeprefix(_REF)
+        schema = dict(definitions[name])
+        if not builder.is_recursive(name):
+            del definitions[name]
+    if definitions:
+        schema["$defs"] = definitions
+    return strict_form(schema) if strict else schema
+
+
+def is_object(kind: Any) -> bool:
+    """Whether every value of *kind* is a JSON object with named fields."""
+    bare = stripped(kind)
+    return is_pydantic_model(bare) or record_of(bare) is not None
+
+
+def schema_name(kind: Any) -> str:
+    """A name of 1 to 64 letters, digits, hyphens and underscores, the same in every process."""
+    bare = stripped(kind)
+    record = record_of(bare)
+    name = record.name if record is not None else getattr(bare, "__name__", str(bare))
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:64] or "output"
+
+
+def _narrowed(schema: dict[str, Any], only: Collection[str]) -> dict[str, Any]:
+    properties = {key: part for key, part in schema["properties"].items() if key in only}
+    required = [key for key in schema.get("required", ()) if key in only]
+    return {**schema, "properties": properties, "required": required}
+
+
+@define(eq=False)
+class _Builder:
+    definitions: dict[str, Any] = field(factory=dict[str, Any])
+    names: dict[Any, str] = field(factory=dict[Any, str])
+
+    def build(self, kind: Any) -> dict[str, Any]:
+        schema = self._bare(kind)
+        description = _meta(kind, "description")
+        return {**schema, "description": description} if description else schema
+
+    def is_recursive(self, name: str) -> bool:
+        return f'"{_REF}{name}"'.encode() in msgspec.json.encode(self.definitions)
+
+    def _bare(self, kind: Any) -> dict[str, Any]:
+        bare = stripped(kind)
+        if is_pydantic_model(bare):
+            return self._pydantic(bare)
+        record = record_of(bare)
+        if record is not None:
+            return {"$ref": _REF + self._record(bare, record)}
+        members = union_members(bare)
+        if members is not None:
+            return self._union(kind, members)
+        origin, parts = get_origin(bare), get_args(bare)
+        if parts and origin in ARRAYS and not is_leaf(kind):
+            return {**self._array(origin, parts), **_lengths(kind, "Items")}
+        if parts and origin in MAPPINGS and not is_leaf(kind):
+            values = self.build(parts[1])
+            return {
+                "type": "object",
+                "additionalProperties": values,
+                **_lengths(kind, "Properties"),
+            }
+        return self._leaf(kind)
+
+    def _record(self, kind: Any, record: Record) -> str:
+        if kind in self.names:
+            return self.names[kind]
+        name = self._free_name(schema_name(kind))
+        self.names[kind] = name
+        self.definitions[name] = {}  # keeps the name while the fields refer to it
+        schema: dict[str, Any] = {
+            "title": record.name,
+            "type": "object",
+            "properties": {part.key: self._property(part) for part in record.fields},
+            "required": [part.key for part in record.fields if part.required],
+        }
+        if record.description:
+            schema["description"] = record.description
+        self.definitions[name] = schema
+        return name
+
+    def _free_name(self, name: str) -> str:
+        number, free = 1, name
+        while free in self.definitions:
+            number += 1
+            free = f"{name[:60]}_{number}"
+        return free
+
+    def _property(self, part: RecordField) -> dict[str, Any]:
+        schema = self.build(part.type)
+        if part.description:
+            schema = {**schema, "description": part.description}
+        if part.default is not MISSING:
+            with suppress(TypeError):  # a default that JSON cannot express is still a default
+                schema = {**schema, "default": msgspec.to_builtins(part.default, str_keys=True)}
+        return schema
+
+    def _array(self, origin: Any, parts: tuple[Any, ...]) -> dict[str, Any]:
+        if origin is tuple and parts[-1] is not ...:
+            return {
+                "type": "array",
+                "prefixItems": [self.build(part) for part in parts],
+                "items": False,
+                "minItems": len(parts),
+                "maxItems": len(parts),
+            }
+        return {"type": "array", "items": self.build(parts[0])}
+
+    def _union(self, kind: Any, members: tuple[Any, ...]) -> dict[str, Any]:
+        if is_leaf(kind):
+            try:
+                return self._leaf(kind)
+            except TypeError:
+                pass  # a union that msgspec cannot tell apart
+        return {"anyOf": [self.build(member) for member in members]}
+
+    def _leaf(self, kind: Any) -> dict[str, Any]:
+        (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF + "{name}")
+        self._define(components)
+        return schema
+
+    def _pydantic(self, kind: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = kind.model_json_schema(ref_template=_REF + "{model}")
+        self._define(schema.pop("$defs", {}))
+        if "properties" not in schema:
+            return schema  # a recursive or root model: its definition is among the others
+        name = schema_name(kind)
+        self._define({name: schema})
+        return {"$ref": _REF + name}
+
+    def _define(self, definitions: Mapping[str, Any]) -> None:
+        for name, schema in definitions.items():
+            if self.definitions.setdefault(name, schema) != schema:
+                msg = f"two different types are called {name}; rename one of them"
+                raise TypeError(msg)
+
+
+def _meta(kind: Any, name: str) -> Any:
+    if get_origin(kind) is Annotated and not is_leaf(kind):
+        for meta in kind.__metadata__:
+            if isinstance(meta, msgspec.Meta):
+                return getattr(meta, name)
+    return None
+
+
+def _lengths(kind: Any, of: str) -> dict[str, int]:
+    bounds = {f"min{of}": _meta(kind, "min_length"), f"max{of}": _meta(kind, "max_length")}
+    return {key: bound for key, bound in bounds.items() if bound is not None}

@@ -1,0 +1,199 @@
+from types import SimpleNamespace as Usage
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchllm.core import TokenUsage, add_usage, normalize_usage
+
+ANTHROPIC = {
+    "input_tokens": 10,
+    "cache_creation_input_tokens": 20,
+    "cache_read_input_tokens": 30,
+    "output_tokens": 7,
+    "output_tokens_details": {"thinking_tokens": 3},
+}
+ANTHROPIC_READ = {
+    "input_tokens": 60,
+    "output_tokens": 7,
+    "total_tokens": 67,
+    "cached_input_tokens": 30,
+    "cache_write_tokens": 20,
+    "reasoning_tokens": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 7,
+                "total_tokens": 12,
+                "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 1},
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            },
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "total_tokens": 12,
+                "cached_input_tokens": 2,
+                "cache_write_tokens": 1,
+                "reasoning_tokens": 4,
+            },
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 7, "prompt_cache_hit_tokens": 3},
+            {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12, "cached_input_tokens": 3},
+        ),
+        (
+            {"prompt_tokens": 5, "completion_tokens": 7, "num_cached_tokens": 3},
+            {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12, "cached_input_tokens": 3},
+        ),
+        (
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "input_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 1},
+                "output_tokens_details": {"reasoning_tokens": 4},
+            },
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "total_tokens": 12,
+                "cached_input_tokens": 2,
+                "cache_write_tokens": 1,
+                "reasoning_tokens": 4,
+            },
+        ),
+        (ANTHROPIC, ANTHROPIC_READ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 7,
+                "cache_read_input_tokens": None,
+                "cache_creation_input_tokens": None,
+            },
+            {"input_tokens": 10, "output_tokens": 7, "total_tokens": 17},
+        ),
+        (
+            {
+                "prompt_token_count": 5,
+                "tool_use_prompt_token_count": 2,
+                "candidates_token_count": 7,
+                "thoughts_token_count": 4,
+                "cached_content_token_count": 3,
+                "total_token_count": 18,
+            },
+            {
+                "input_tokens": 7,
+                "output_tokens": 11,
+                "total_tokens": 18,
+                "cached_input_tokens": 3,
+                "reasoning_tokens": 4,
+            },
+        ),
+        (
+            {"prompt_token_count": 5, "thoughts_token_count": 4, "candidates_token_count": None},
+            {"input_tokens": 5, "output_tokens": 4, "total_tokens": 9, "reasoning_tokens": 4},
+        ),
+        (
+            {"request_tokens": 5, "response_tokens": 7, "total_tokens": 12, "details": None},
+            {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12},
+        ),
+        (
+            {
+                "input_tokens": 5,
+                "cache_read_tokens": 2,
+                "cache_write_tokens": 1,
+                "output_tokens": 7,
+                "details": {"reasoning_tokens": 4},
+            },
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "total_tokens": 12,
+                "cached_input_tokens": 2,
+                "cache_write_tokens": 1,
+                "reasoning_tokens": 4,
+            },
+        ),
+        (
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "input_token_details": {"cache_read": 2, "cache_creation": 1},
+                "output_token_details": {"reasoning": 4},
+            },
+            {
+                "input_tokens": 5,
+                "output_tokens": 7,
+                "total_tokens": 12,
+                "cached_input_tokens": 2,
+                "cache_write_tokens": 1,
+                "reasoning_tokens": 4,
+            },
+        ),
+        (
+            {"prompt_eval_count": 5, "eval_count": 7},
+            {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12},
+        ),
+        ({"output_tokens": 0}, {"output_tokens": 0, "total_tokens": 0}),
+        ({"cached_input_tokens": 3}, {"cached_input_tokens": 3}),
+        (
+            {"input_tokens": -1, "output_tokens": float("nan"), "total_tokens": float("inf")},
+            None,
+        ),
+        ({"input_tokens": True, "output_tokens": "7"}, None),
+        ({"input_tokens": None, "total_tokens": 3}, {"total_tokens": 3}),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_every_providers_usage_is_read(given: Any, expected: Any) -> None:
+    """Mappings and objects alike, with inclusive input and output; nonsense is unknown."""
+    assert normalize_usage(given) == expected
+    if given is not None:
+        assert normalize_usage(as_object(given)) == expected
+
+
+def as_object(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Usage(**{key: as_object(part) for key, part in value.items()})
+    return value
+
+
+def test_a_settled_usage_is_not_copied() -> None:
+    """The fast way: what has our keys and a total is taken as it is."""
+    usage: TokenUsage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    assert normalize_usage(usage) is usage
+
+
+numbers = st.integers(0, 10**9)
+usages: Any = st.none() | st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(TokenUsage.__annotations__, numbers)
+)
+
+
+@given(usages, usages, usages)
+def test_sums_are_the_same_in_every_order(left: Any, middle: Any, right: Any) -> None:
+    """Adding is associative and commutative, ``None`` is nothing, and no operand changes."""
+    before = [None if usage is None else dict(usage) for usage in (left, middle, right)]
+    total = add_usage(add_usage(left, middle), right)
+    assert total == add_usage(left, add_usage(right, middle))
+    assert before == [left, middle, right]
+    for key in TokenUsage.__annotations__:
+        known = [usage[key] for usage in before if usage and key in usage]
+        assert (total or {}).get(key, 0) == sum(known)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.floats() | st.none() | st.text()))
+def test_any_mapping_is_read(usage: dict[str, Any]) -> None:
+    """What is read twice is the same, and only whole numbers of at least 0."""
+    for key, name in zip(list(usage), TokenUsage.__annotations__, strict=False):
+        usage[name] = usage.pop(key)
+    read = normalize_usage(usage)
+    assert normalize_usage(read) == read
+    assert all(type(n) is int and n >= 0 for n in (read or {}).values())

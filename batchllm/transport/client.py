@@ -26,6 +26,10 @@ __all__ = ["AsyncClient", "AsyncTransport", "HttpClient"]
 _CONNECT_SECONDS: Final = 30.0
 _MAX_BODY: Final = 64 * 1024 * 1024
 _USER_AGENT: Final = "batchllm"
+# Addresses end up in logs, so a key has no place in them.
+_NAMES_OF_KEYS: Final = frozenset(
+    {"key", "api_key", "api-key", "apikey", "access_token", "token", "sig"}
+)
 
 
 @runtime_checkable
@@ -59,7 +63,8 @@ class HttpClient:
         transport: Anything with httpx's ``handle_async_request``, or an ``httpx.AsyncClient``
             (httpx2's equivalents, too). It stays yours to close. ``None`` opens connections of
             our own.
-        base_url: The provider's address; a request's path is put behind it.
+        base_url: The provider's address; a request's path is put behind it, before its query,
+            such as Azure's ``?api-version=…``.
         headers: Sent with every request.
         secrets: Keys that messages must not show.
         verify: ``True`` checks certificates against the well-known authorities, a path or an
@@ -90,14 +95,15 @@ class HttpClient:
                 "httpx.AsyncClient"
             )
             raise StrategyError(msg)
-        self.base_url = base_url.rstrip("/")
+        root, _, self._query = base_url.partition("?")
+        self.base_url = root.rstrip("/")
         self._given = transport
         self._opened: httpx.AsyncHTTPTransport | None = None
         self._holders = 0
         self._verify = _read_certificates(verify) if isinstance(verify, str) else verify
         self._proxy = proxy
         self._urls: dict[str, Any] = {}
-        self.host = _read_base_url(self.base_url).netloc.decode("ascii")
+        self.host = _read_base_url(base_url).netloc.decode("ascii")
         self.redact = Redactor(tuple(secrets))
         self._headers = _as_header_list(self.host, headers or {})
         self._library: Any = httpx if transport is None else _library_of(transport)
@@ -157,12 +163,12 @@ class HttpClient:
         if given is not None and not isinstance(given, AsyncTransport):
             extra = dict(self._headers_of_ours(headers))
             request = given.build_request(
-                "POST", self.base_url + path, content=body, headers=extra, timeout=None
+                "POST", self._target(path), content=body, headers=extra, timeout=None
             )
             return await given.send(request, stream=True, follow_redirects=False)
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self._library.URL(self.base_url + path)
+            url = self._urls[path] = self._library.URL(self._target(path))
         fields = [*self._headers, (b"content-length", str(len(body)).encode())]
         if headers:
             fields += _encode(headers)
@@ -175,6 +181,10 @@ class HttpClient:
         )
         transport = given if given is not None else self._open()
         return await transport.handle_async_request(request)
+
+    def _target(self, path: str) -> str:
+        mark = "&" if "?" in path else "?"
+        return f"{self.base_url}{path}{mark}{self._query}" if self._query else self.base_url + path
 
     def _headers_of_ours(self, headers: Mapping[str, str] | None) -> Iterable[tuple[str, str]]:
         for name, value in self._headers:
@@ -216,11 +226,11 @@ def _read_base_url(text: str) -> httpx.URL:
     if url.scheme not in ("http", "https") or not url.host:
         msg = f"base_url is {shown!r}; give a full address such as 'http://localhost:8000/v1'"
         raise ConfigError(msg)
-    if url.userinfo or url.query or url.fragment:
+    if url.userinfo or url.fragment or not _NAMES_OF_KEYS.isdisjoint(url.params):
         address = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         msg = (
-            f"base_url {address!r} carries a user, a query or a fragment; give the address alone, "
-            "and keys as api_key"
+            f"base_url {address!r} carries a user, a key or a fragment; give the address alone, "
+            "and the key as api_key"
         )
         raise ConfigError(msg)
     return url

@@ -134,6 +134,13 @@ async def test_azures_endpoint_is_understood(monkeypatch: pytest.MonkeyPatch) ->
     assert str(server.requests[0].url) == address
 
 
+async def test_a_transport_of_ones_own_may_hold_the_key() -> None:
+    """Behind a user's transport no key is asked for, and none is sent."""
+    server = Server()
+    await llm("openai:m", http=server).execute("hello", 1, 10.0)
+    assert "authorization" not in server.requests[0].headers
+
+
 def test_a_local_server_needs_no_key() -> None:
     """Ollama and vLLM have an address of their own and ask for no key."""
     assert "localhost:11434" in repr(llm("ollama:llama3.2"))

@@ -94,6 +94,21 @@ async def test_the_request_is_complete() -> None:
     }
 
 
+@pytest.mark.parametrize("as_client", [False, True])
+async def test_a_query_of_the_address_comes_last(as_client: bool) -> None:
+    """An address with a query, such as Azure's, keeps it behind each path."""
+    transport = Transport(Pieces(b""))
+    async with httpx.AsyncClient(transport=transport) as mine:
+        client = HttpClient(mine if as_client else transport, base_url=URL + "/?api-version=1")
+        await client.post_json("/chat", b"")
+        await client.post_json("/chat?x=2", b"")
+    assert client.base_url == URL
+    assert [request.url.raw_path for request in transport.requests] == [
+        b"/v1/chat?api-version=1",
+        b"/v1/chat?x=2&api-version=1",
+    ]
+
+
 async def test_repeated_headers_are_joined() -> None:
     """A header that comes twice keeps both values."""
 
@@ -205,9 +220,12 @@ async def test_a_cancelled_request_is_closed() -> None:
     assert body.closed
 
 
-async def test_leaving_a_stream_early_closes_it() -> None:
-    """A reader that has seen enough leaves nothing open behind it."""
-    body = Pieces(b"a", b"b", endless=True)
+@pytest.mark.parametrize(
+    "body", [Pieces(b"a", b"b", endless=True), Pieces(*[b"a"] * 5_000)], ids=["silent", "busy"]
+)
+async def test_leaving_a_stream_early_closes_it(body: Pieces) -> None:
+    """A reader that has seen enough leaves nothing open behind it, and does not read on."""
+    body.closed = False
     async with HttpClient(Transport(body, 206), base_url=URL).stream("/", b"") as stream:
         assert stream.status == 206
         async for piece in stream:
@@ -313,7 +331,7 @@ async def test_a_plain_object_can_be_the_transport() -> None:
         ("http://user:pass@host:port", "no address"),
         ("user:pass@host", "give a full address"),
         ("https://user:pass@host/v1", "carries a user"),
-        ("https://host/v1?key=1", "carries a user, a query"),
+        ("https://host/v1?key=1", "carries a user, a key"),
     ],
 )
 def test_a_wrong_address_is_told(address: str, words: str) -> None:

@@ -81,7 +81,9 @@ def simulate(
 ) -> Log:
     """Run until *until* seconds have passed or *items* calls have been answered."""
     ways = ways or Ways()
-    log, events, serial, answered, waiting, wake = Log(), [(0.0, 0, "", None)], 1, 0, items, inf
+    log = Log()
+    events: list[tuple[float, int, str, Any]] = [(0.0, 0, "", None)]
+    serial, answered, waiting, wake = 1, 0, items, inf
     while events:
         now, _, kind, data = heapq.heappop(events)
         if now > until:

@@ -38,7 +38,10 @@ def unknown(server: str, quota: int, seed: int) -> Client:
 
 
 def known(server: str, quota: int, seed: int) -> Client:
-    limit = Limit("requests", quota, window=WINDOW.get(server), jitter=0.1)
+    window = WINDOW.get(server)
+    if server == "bucket 1 s deep" and quota <= 60:
+        window = 1.0  # it holds a single request, so the declaration has to say that
+    limit = Limit("requests", quota, window=window, jitter=0.1)
     return Paced(GateMind(rng=Random(seed), calls=1000, limits=[limit]))
 
 

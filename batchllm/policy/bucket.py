@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf, isfinite
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from attrs import Attribute, define, field, frozen
 
@@ -37,9 +37,15 @@ _REQUEST_TOLERANCE: Final = 0.02
 _TOKEN_TOLERANCE: Final = 2.0
 
 
-def _positive(instance: object, attribute: Attribute[float | None], value: float | None) -> None:
+def _positive(instance: object, attribute: Attribute[Any], value: float | None) -> None:
     if value is not None and not (isfinite(value) and value > 0):
         msg = f"Limit.{attribute.name} must be a positive number, not {value!r}."
+        raise ValueError(msg)
+
+
+def _not_negative(instance: object, attribute: Attribute[Any], value: float) -> None:
+    if not (isfinite(value) and value >= 0):
+        msg = f"Limit.{attribute.name} must be zero or more seconds, not {value!r}."
         raise ValueError(msg)
 
 
@@ -60,13 +66,7 @@ class Limit:
     amount: int = field(validator=_positive)
     per: float = field(default=60.0, kw_only=True, validator=_positive)
     window: float | None = field(default=None, kw_only=True, validator=_positive)
-    jitter: float = field(default=0.5, kw_only=True)
-
-    @jitter.validator
-    def _not_negative(self, _: object, value: float) -> None:
-        if not (isfinite(value) and value >= 0):
-            msg = f"Limit.jitter must be zero or more seconds, not {value!r}."
-            raise ValueError(msg)
+    jitter: float = field(default=0.5, kw_only=True, validator=_not_negative)
 
     @property
     def enforced(self) -> tuple[int, float]:

@@ -263,9 +263,8 @@ class Cooldown:
         if wait is None or now + wait <= self.until:
             return
         self.until = now + wait
-        if self.state is State.OPEN:
-            self.state = State.CLOSED
-            self._started = 0
+        self.state = State.CLOSED
+        self._started = 0
 
     def _begin(self, now: float, wait: float | None, cause: Cause) -> bool:
         new = self.state is State.OPEN

@@ -81,7 +81,8 @@ class QuotaSearch:
     __slots__ = (
         "_anchors", "_at", "_bins", "_climbing", "_confirmed", "_episode",
         "_first_send", "_last_episode", "_leftovers", "_probe_every", "_probing", "_proven",
-        "_refusals", "_sent", "_step", "_trial_from", "_trial_mark", "_window", "_windowed", "hi", "lo", "moved", "pace",
+        "_refusals", "_sent", "_step", "_trial_from", "_trial_mark", "_window", "_windowed",
+        "hi", "lo", "moved", "pace",
     )  # fmt: skip
 
     def __init__(self, *, window: float = 60.0, learned: Learned | None = None) -> None:
@@ -126,9 +127,9 @@ class QuotaSearch:
             self._new_bin(now, mark)
         self._sent = mark + units
         if self.pace is not None:
-            self._at = max(self._at, now - _TOLERANCE) + units / self.pace
             if now >= self._trial_from + self._trial_length():
                 self._end_trial(now)
+            self._at = max(self._at, now - _TOLERANCE) + units / self.pace
         return mark
 
     def _new_bin(self, now: float, mark: int) -> None:

@@ -42,10 +42,7 @@ class _Quantile:
         self.seen += 1
         self.mean += (value - self.mean) * max(0.02, 1 / self.seen)
         step = max(0.05, 1 / self.seen)
-        if value > self.level:
-            self.level = min(value, self.level + step * max(0.99, (value - self.level)))
-        else:
-            self.level = max(value, self.level - step * 0.01)
+        self.level += 0.99 * step if value > self.level else -0.01 * step
 
 
 @define(eq=False)

@@ -34,6 +34,9 @@ __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_st
 
 # Their messages are whole sentences of ours.
 _SPEAK_FOR_THEMSELVES = (CallError, BatchError)
+# What a retry takes from its scope's budget (limits that pause the scope take nothing; nor does an
+# answer that was bad, since the endpoint that gave it is alive).
+_RETRY_PRICE = {Outcome.TRANSIENT: 1.0, Outcome.TIMEOUT: 2.0}
 _SHARED = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED})
 
 
@@ -130,6 +133,9 @@ class Attempts:
             )
             if isinstance(step, GiveUp):
                 return failed_result(item, ended.error, ended.info.error_category, step.reason)
+            price = _RETRY_PRICE.get(ended.info.outcome)
+            if price is not None and item.gate is not None:
+                item.gate.count_retry(price)
             if self.before_retry is not None:
                 await self.before_retry(item, attempt, ended)
             attempt += step.counts

@@ -209,8 +209,10 @@ class Calls:
             if isinstance(waited, Failure):
                 return waited
             permit = waited
+        if attempt == 1:
+            gate.count_first(permit.at)
         item.start_clock(permit.at)
-        site.permit = permit
+        item.gate, site.permit = gate, permit
         try:
             value = await self._bounded(site, shape, state, prompt, attempt, timeout, permit.at)
         except BaseException:

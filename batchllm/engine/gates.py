@@ -76,7 +76,7 @@ class Gates:
             rng=self.rng,
             ramp=None if declared else 4,
         )
-        return Gate(mind=mind, scope=scope)
+        return Gate(mind=mind, scope=scope, retry_ratio=config.retry.budget_ratio)
 
     @property
     def own(self) -> list[Gate]:

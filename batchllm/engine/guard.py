@@ -9,7 +9,7 @@ what makes that true on every event loop; see ``docs/design/endings.md``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -24,8 +24,10 @@ __all__ = [
     "TimedOut",
     "bounded",
     "contains",
+    "in_words",
     "left_open",
     "only_error",
+    "raise_as_it_was",
     "settle",
     "shielded",
 ]
@@ -132,3 +134,22 @@ def only_error(group: BaseExceptionGroup[Any]) -> BaseException:
 
     gather(group)
     return leaves[0] if len(leaves) == 1 else group
+
+
+def raise_as_it_was(error: BaseException) -> NoReturn:
+    """Raise *error* out of the group that it came in, with the cause and context that it had."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+
+
+def in_words(error: BaseException) -> str:
+    """The type and the message of *error*, also where its ``__str__`` is broken."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"(its message cannot be read: {type(broken).__name__})"
+    return f"{name}: {text}" if text else name

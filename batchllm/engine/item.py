@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from batchllm.core import LLMWorkItem, TokenUsage, add_usage
+from batchllm.gate import Gate
 
 __all__ = ["ItemRun"]
 
@@ -28,6 +29,7 @@ class ItemRun:
         spans: Where the time went, as in ``WorkItemResult``.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
+        gate: Of its last call.
     """
 
     work: LLMWorkItem[Any, Any, Any]
@@ -41,6 +43,7 @@ class ItemRun:
     values: dict[str, Any] = field(factory=dict)
     notes: list[str] = field(factory=list)
     last_failure: object = None
+    gate: Gate | None = None
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0

@@ -35,6 +35,7 @@ from batchllm.policy import (
     GateSnapshot,
     Learned,
     Limit,
+    RetryBudget,
     ScopeParked,
     Send,
     Settlement,
@@ -136,6 +137,8 @@ class Gate:
         limits: Known quotas of any kind, such as ``Limit("requests", 10_000, per=86_400)``.
         calls: A known cap on calls in flight.
         rate_limit: A fixed policy for limits that come without a hint; ``None`` adapts.
+        retry_ratio: Retries per first attempt that the scope may see in the long run; beyond it
+            calls pause until one succeeds. ``None`` sets no bound.
         park_after: A wait longer than this, in seconds, parks the scope; ``None`` never does.
         settlement: How the provider books tokens: ``"refund"`` what was reserved too much,
             ``"keep"`` it (Azure), or count ``"input_only"`` (Gemini).
@@ -155,6 +158,7 @@ class Gate:
         calls: int | None = None,
         rate_limit: RateLimitConfig | None = None,
         park_after: float | None = 120.0,
+        retry_ratio: float | None = 0.1,
         settlement: Settlement = "refund",
         learned: Learned | None = None,
         scope: QuotaScope | None = None,
@@ -173,6 +177,7 @@ class Gate:
             learned=learned,
             rng=random.Random(seed),
         )
+        self._retries = None if retry_ratio is None else RetryBudget(retry_ratio)
         self._line: list[_Waiter] = []
         self._listeners: list[Callable[[Gate, GateEvent], None]] = []
         self._closed_since: float | None = None
@@ -203,6 +208,21 @@ class Gate:
     def remove_listener(self, listener: Callable[[Gate, GateEvent], None]) -> None:
         """Undo ``add_listener``."""
         self._listeners.remove(listener)
+
+    def count_first(self, now: float) -> None:
+        """An item made its first attempt: that earns a share of a retry."""
+        if self._retries is not None:
+            self._retries.deposit(now)
+
+    def count_retry(self, cost: float) -> None:
+        """A call will be repeated; with nothing left to pay for it, the scope pauses.
+
+        No item fails for that: a pause ends with one call that tries, and its success goes on.
+        """
+        now = self.clock()
+        if self._retries is not None and not self._retries.withdraw(now, cost):
+            self.mind.on_breaker(now)
+            self.advance(now)
 
     def set_calls(self, calls: int | None) -> None:
         """Change the scope's own cap on calls in flight; ``None`` is no cap."""

@@ -38,9 +38,7 @@ def make_app() -> App:
         result_action="return_value",
     )
     app.command(run, name="run", help=RUN_HELP, help_epilogue=RUN_EPILOGUE)
-    app.command(
-        serve_sim, name="serve-sim", help=SERVE_SIM_HELP, help_epilogue=SERVE_SIM_EPILOGUE
-    )
+    app.command(serve_sim, name="serve-sim", help=SERVE_SIM_HELP, help_epilogue=SERVE_SIM_EPILOGUE)
     app.command(models, name="models", help_epilogue="")
     return app
 

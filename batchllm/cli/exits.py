@@ -19,11 +19,12 @@ class ExitCode(IntEnum):
 
 EXIT_CODES = """\
 Exit codes
+
   0    every line has its answer
   1    some lines have none; their rows say why
   2    the command or a setting is wrong; nothing was sent
-  3    the run was stopped before its end: a parked quota, the same failure again and again,
-       an input or an output that broke
+  3    the run stopped before its end: a parked quota, the same failure again
+       and again, an input or an output that broke
   130  it was interrupted by Ctrl-C or SIGTERM"""
 
 

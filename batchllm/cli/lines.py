@@ -63,12 +63,15 @@ class LineReader:
             return self._with_prompt(number, {"prompt": text})
         try:
             row: Any = json.loads(text, parse_constant=_refuse_constant)
+        except json.JSONDecodeError as error:
+            problem = f"not JSON: {error.msg} at column {error.colno}"
+            return _unreadable(number, raw, problem)
         except ValueError as error:
             return _unreadable(number, raw, f"not JSON: {error}")
         except RecursionError:
             return _unreadable(number, raw, "not JSON that can be read: it is nested too deeply")
         if not isinstance(row, dict):
-            problem = f"a JSON {_kind_of(row)} and not an object; give {{\"prompt\": …}}"
+            problem = f'a JSON {_kind_of(row)} and not an object; give {{"prompt": …}}'
             return _unreadable(number, raw, problem)
         return self._with_prompt(number, cast("dict[str, Any]", row))
 

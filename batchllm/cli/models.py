@@ -30,16 +30,15 @@ def _providers() -> Table:
         key, address = provider_variables(provider)
         profile = PROFILES.get(provider)
         needs_key = profile is None or profile.needs_key
-        if profile is None:
-            known = "its own"
-        else:
-            known = profile.base_url or f"--base-url or {address}"
+        known = "its own" if profile is None else profile.base_url or f"--base-url or {address}"
         table.add_row(provider, key if needs_key else f"{key}, if it has one", known)
     return table
 
 
 def _scenarios() -> Table:
-    table = _table("Scenarios: -m sim:scenario, or batchllm serve-sim", "scenario", "what it is like")
+    table = _table(
+        "Scenarios: -m sim:scenario, or batchllm serve-sim", "scenario", "what it is like"
+    )
     for name, scenario in sorted(SCENARIOS.items()):
         table.add_row(name, ", ".join(_traits(scenario)))
     return table

@@ -189,15 +189,14 @@ class LiveDisplay:
         self._console.print(Text(text))
 
 
-def display_for(*, quiet: bool, output: str, stream: TextIO | None = None) -> Display:
-    """The display that suits where standard error leads.
+def display_for(stream: TextIO, *, quiet: bool, output: str) -> Display:
+    """The display that suits where *stream* leads.
 
     Args:
+        stream: Standard error.
         quiet: Whether only problems are asked for.
         output: The run's output: rows on the same terminal leave no room for a live line.
-        stream: In place of standard error.
     """
-    stream = sys.stderr if stream is None else stream
     rows_on_terminal = output == "-" and sys.stdout.isatty()
     if quiet:
         return QuietDisplay(stream)

@@ -86,9 +86,9 @@ def open_input(name: str) -> Input:
     """
     try:
         if name == "-":
-            file = open(_STANDARD_INPUT, "rb", buffering=0, closefd=False)  # noqa: SIM115
-            return Input("standard input", file, regular=False)
-        file = Path(name).open("rb")
+            pipe = open(_STANDARD_INPUT, "rb", buffering=0, closefd=False)  # noqa: SIM115
+            return Input("standard input", pipe, regular=False)
+        file = open(name, "rb")  # noqa: SIM115 - whoever called closes it
     except OSError as error:
         msg = f"the input {name} cannot be read: {error.strerror or error}"
         raise UsageError(msg) from None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import Annotated, Any
 
 import anyio
@@ -17,17 +17,21 @@ from cyclopts import Parameter
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.exits import EXIT_CODES, ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
+from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.lines import LineReader
 from batchllm.cli.progress import Display, Snapshot, display_for
 from batchllm.cli.reading import LineSource, format_of, open_input
 from batchllm.cli.settings import RunSettings, backend_options, open_strategy
-from batchllm.cli.tallies import Tallies, limited_by
+from batchllm.cli.tallies import Tallies
 from batchllm.cli.templates import Template
 from batchllm.cli.writing import RowWriter, open_output, output_row
 from batchllm.core import BatchError, BatchResult, Category, ProcessorConfig, WorkItemResult
 from batchllm.engine import only_error
 
 __all__ = ["RUN_EPILOGUE", "RUN_HELP", "run"]
+
+_LOOK_SECONDS = 0.2
+_PROBLEMS_SHOWN = 20
 
 RUN_HELP = """\
 Send each line of INPUT to a model, and write a row for each.
@@ -52,8 +56,9 @@ Examples
   Try it without a key, against a simulator with a quota and 5 % faults:
     batchllm run prompts.jsonl -m "sim:quota?faults=0.05" -o answers.jsonl
 
-  Fifty calls in flight, at most 500 requests a minute (the key is in OPENAI_API_KEY):
-    batchllm run prompts.jsonl -m openai:gpt-5-mini -o answers.jsonl --concurrency 50 --rpm 500
+  Fifty calls in flight, at most 500 a minute; the key is in OPENAI_API_KEY:
+    batchllm run prompts.jsonl -m openai:gpt-5-mini -o answers.jsonl \\
+      --concurrency 50 --rpm 500
 
   Prompts made of the fields of each row:
     batchllm run reviews.jsonl -m openai:gpt-5-mini -o moods.jsonl \\
@@ -73,7 +78,7 @@ def run(
     settings: Annotated[RunSettings, Parameter(name="*")],
 ) -> ExitCode:
     """Send each line of INPUT to a model, and write a row for each."""
-    display = display_for(quiet=settings.quiet, output=settings.output)
+    display = display_for(sys.stderr, quiet=settings.quiet, output=settings.output)
     with _told(display, quiet=settings.quiet):
         job = Job(input, settings, display)
         options = backend_options(settings.backend)
@@ -81,7 +86,7 @@ def run(
 
 
 @contextmanager
-def _told(display: Display, *, quiet: bool) -> Iterator[None]:
+def _told(display: Display, *, quiet: bool) -> Generator[None]:
     """Show warnings of the library as lines of the display."""
     handler = _NoteHandler(display)
     logger = logging.getLogger("batchllm")
@@ -147,14 +152,16 @@ class Job:
         self, source: LineSource, strategy: Any, config: ProcessorConfig, output: RowWriter
     ) -> ExitCode:
         interrupts = Interrupts(self.display.note)
+        watch = LimitWatch(config)
         problem: str | None = None
+        ended: BatchResult[Any, Any] = BatchResult([])
         async with anyio.create_task_group() as services:
             if source.input.regular:
                 services.start_soon(self._count, source)
             async with stream_batch(
                 source.items(), strategy, config=config, ordered=self.settings.ordered
             ) as batch:
-                services.start_soon(self._show, batch, interrupts)
+                services.start_soon(self._show, batch, interrupts, watch)
                 await services.start(interrupts.watch, batch)
                 try:
                     async for result in batch:
@@ -165,7 +172,7 @@ class Job:
                     problem = f"{output.name} cannot be written: {error.strerror or error}"
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
-        self._conclude(ended, config, problem)
+        self._conclude(ended, watch, problem)
         return exit_code(ended, interrupted=interrupts.count > 0, broken=problem is not None)
 
     async def _write(
@@ -174,7 +181,7 @@ class Job:
         line = source.line_of(result.submission_index)
         row = output_row(line, result)
         await output.write(row)
-        self.tallies.add(result, row["error"])
+        self.tallies.add(result, row)
         if result.error_category == Category.INVALID_ITEM:
             self._report(f"{source.input.name}:{line.number}: not sent: ", row["error"])
 
@@ -190,32 +197,29 @@ class Job:
         limit = self.settings.limit
         self.tallies.total = total if limit is None else min(total, limit)
 
-    async def _show(self, batch: BatchRun[Any], interrupts: Interrupts) -> None:
+    async def _show(self, batch: BatchRun[Any], interrupts: Interrupts, watch: LimitWatch) -> None:
+        shown = anyio.current_time()
+        self.tallies.rate(shown)
         while True:
-            await anyio.sleep(self.display.interval)
-            stats = batch.stats()
-            self.tallies.most_in_flight = max(self.tallies.most_in_flight, stats["in_flight"])
-            ending = "stopping" if interrupts.count else None
-            self.display.update(
-                Snapshot.of(self.tallies, stats, anyio.current_time(), ending)
-            )
+            await anyio.sleep(_LOOK_SECONDS)
+            now, stats = anyio.current_time(), batch.stats()
+            watch.look(stats)
+            if now - shown >= self.display.interval:
+                shown = now
+                ending = "stopping" if interrupts.count else None
+                self.display.update(Snapshot.of(self.tallies, stats, now, ending))
 
     def _conclude(
-        self, ended: BatchResult[Any, Any], config: ProcessorConfig, problem: str | None
+        self, ended: BatchResult[Any, Any], watch: LimitWatch, problem: str | None
     ) -> None:
-        tallies = self.tallies
-        limit = ended.stats.get("limited_by") or limited_by(ended, tallies, config.max_workers)
-        stats = {**ended.stats, "waits": dict(tallies.waits), "limited_by": limit}
-        text = evolve(ended, stats=stats).summary()
-        failures = tallies.failures()
+        limit = ended.stats.get("limited_by") or watch.verdict(ended.stats)
+        text = evolve(ended, stats={**ended.stats, "limited_by": limit}).summary()
+        failures = self.tallies.failures()
         if failures:
             text += "\n\nFailures\n" + "\n".join(f"  {line}" for line in failures)
         self.display.finish(text)
         if problem is not None:
             self.display.note(f"Error: {problem}")
-
-
-_PROBLEMS_SHOWN = 20
 
 
 def exit_code(ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool) -> ExitCode:

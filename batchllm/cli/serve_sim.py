@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import anyio
 from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
 __all__ = ["SERVE_SIM_EPILOGUE", "SERVE_SIM_HELP", "serve_sim"]
@@ -57,25 +59,22 @@ def serve_sim(
     except ValueError as error:
         raise UsageError(str(error)) from None
     simulator = Simulator(told, seed=seed, log=SimulatorLog(log, keep=_KEPT))
-    try:
+    # Where the event loop cannot watch for signals, Ctrl-C raises.
+    with suppress(KeyboardInterrupt):
         anyio.run(_serve, simulator, host, port)
-    except KeyboardInterrupt:
-        pass  # where the loop cannot watch for signals
-    _say_what_was_done(simulator.stats())
     return ExitCode.OK
 
 
 async def _serve(simulator: Simulator, host: str, port: int) -> None:
-    async with anyio.create_task_group() as group:
-        try:
-            async with serve(simulator, host, port) as server:
-                print(server.url, flush=True)
-                print("serving; Ctrl-C ends it", file=sys.stderr)
-                await _interruption()
-        except* OSError as errors:
-            msg = f"cannot listen at {host}, port {port}: {errors.exceptions[0]}"
-            raise UsageError(msg) from None
-        group.cancel_scope.cancel()
+    try:
+        async with serve(simulator, host, port) as server:
+            print(server.url, flush=True)
+            print("serving; Ctrl-C ends it", file=sys.stderr)
+            await _interruption()
+            _say_what_was_done(simulator.stats())
+    except* OSError as errors:
+        msg = f"cannot listen at {host}, port {port}: {only_error(errors)}"
+        raise UsageError(msg) from None
 
 
 async def _interruption() -> None:
@@ -89,4 +88,6 @@ async def _interruption() -> None:
 
 def _say_what_was_done(stats: dict[str, Any]) -> None:
     outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(stats["outcomes"].items()))
-    print(f"{stats['requests']:,} requests" + (f": {outcomes}" if outcomes else ""), file=sys.stderr)
+    print(
+        f"{stats['requests']:,} requests" + (f": {outcomes}" if outcomes else ""), file=sys.stderr
+    )

@@ -18,7 +18,7 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import InputFormat
 from batchllm.core import ConfigError, LLMCallStrategy, ProcessorConfig, load_config
 from batchllm.llm_strategies import llm
-from batchllm.simulator import Simulator, parse_scenario, serve
+from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
 __all__ = ["AUTO_CEILING", "Backend", "RunSettings", "backend_options", "open_strategy"]
 
@@ -42,7 +42,11 @@ _OPTIONS = {
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
-    return Parameter(name=names or None, help=text, group=group, negative="", **more)
+    return Parameter(name=names or None, help=text, group=group, **more)
+
+
+def _flag(text: str, group: Group) -> Parameter:
+    return Parameter(help=text, group=group, negative="", show_default=False)
 
 
 @frozen(kw_only=True)
@@ -68,9 +72,7 @@ class RunSettings:
     ] = None
     system: Annotated[str | None, _option("A system instruction for every prompt.", _MODEL)] = None
     temperature: Annotated[float | None, _option("Left to the provider by default.", _MODEL)] = None
-    max_tokens: Annotated[
-        int | None, _option("The most tokens of one answer.", _MODEL)
-    ] = None
+    max_tokens: Annotated[int | None, _option("The most tokens of one answer.", _MODEL)] = None
     output: Annotated[
         str,
         _option(
@@ -82,7 +84,7 @@ class RunSettings:
             allow_leading_hyphen=True,
         ),
     ] = "-"
-    overwrite: Annotated[bool, _option("Replace an output that exists.", _ROWS)] = False
+    overwrite: Annotated[bool, _flag("Replace an output that exists.", _ROWS)] = False
     input_format: Annotated[
         InputFormat | None,
         _option("By default the input's name tells; standard input is jsonl.", _ROWS),
@@ -96,7 +98,7 @@ class RunSettings:
         ),
     ] = None
     limit: Annotated[int | None, _option("Take only the first so many lines.", _ROWS)] = None
-    ordered: Annotated[bool, _option("Write rows in the order of the input.", _ROWS)] = False
+    ordered: Annotated[bool, _flag("Write rows in the order of the input.", _ROWS)] = False
     concurrency: Annotated[
         int | Literal["auto"] | None,
         _option(
@@ -124,7 +126,7 @@ class RunSettings:
         ),
     ] = None
     backend: Annotated[Backend, _option("The event loop.", _HOW)] = "asyncio"
-    quiet: Annotated[bool, _option("No progress and no summary.", _HOW)] = False
+    quiet: Annotated[bool, _flag("No progress and no summary.", _HOW)] = False
 
     def processor_config(self) -> ProcessorConfig:
         """The settings of the run.
@@ -207,7 +209,7 @@ async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy
     except ValueError as error:
         msg = f"--model {settings.model}: {error}"
         raise UsageError(msg) from None
-    async with serve(Simulator(scenario)) as server:
+    async with serve(Simulator(scenario, log=SimulatorLog(keep=0))) as server:
         yield _named(settings, model, f"{server.url}/v1")
 
 

@@ -45,7 +45,9 @@ class Template:
         parts: list[tuple[str, str | None]] = []
         for literal, name, form, conversion in pieces:
             if name is not None and (not name.strip() or form or conversion):
-                shown = f"{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}"
+                shown = (
+                    f"{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}"
+                )
                 msg = f"--template: {{{shown}}} is no {{field}}; {_LITERAL}"
                 raise UsageError(msg)
             parts.append((literal, None if name is None else name.strip()))

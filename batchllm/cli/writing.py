@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import sys
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import anyio.to_thread
@@ -53,9 +52,7 @@ def output_row(line: Line, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
         "calls": sum(1 for attempt in result.timing.attempts if attempt.execution > 0),
     }
     row |= {name: value for name, value in line.fields.items() if name not in _OURS}
-    theirs = {
-        name: value for name, value in line.fields.items() if name in _OURS and name != "id"
-    }
+    theirs = {name: value for name, value in line.fields.items() if name in _OURS and name != "id"}
     if line.text is not None:
         row["input"] = line.text
     elif theirs:
@@ -67,7 +64,8 @@ def error_of(line: Line, result: WorkItemResult[Any, Any]) -> str | None:
     """What went wrong with a line, told by its number where the line itself is at fault."""
     if result.error_category != Category.INVALID_ITEM:
         return result.error
-    problem = line.problem or str(result.error).removeprefix(f"item {result.submission_index}: ")
+    by_engine = str(result.error).removeprefix(f"item {result.submission_index}: ")
+    problem = line.problem or by_engine.replace("item_id is", "its id is")
     return f"line {line.number}: {problem}"
 
 
@@ -118,7 +116,7 @@ def open_output(name: str, *, overwrite: bool) -> RowWriter:
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return RowWriter("standard output", file, _waits(file))
     try:
-        file = Path(name).open("wb" if overwrite else "xb", buffering=0)
+        file = open(name, "wb" if overwrite else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
         raise UsageError(msg) from None

@@ -11,6 +11,7 @@ from batchllm.simulator.admission import (
     FixedWindow,
     ServiceQueue,
     SlidingLog,
+    Ticket,
     TokenBucket,
 )
 from batchllm.simulator.distributions import Distribution, Fixed, LogNormal, Uniform
@@ -45,6 +46,7 @@ __all__ = [
     "SimulatorServer",
     "SimulatorTransport",
     "SlidingLog",
+    "Ticket",
     "TokenBucket",
     "Uniform",
     "WireRequest",

@@ -239,4 +239,4 @@ def _hint(fault: Fault) -> float | str | None:
         return None
     if fault.argument.endswith("ms"):
         return float(fault.argument.removesuffix("ms")) / 1000
-    return fault.argument
+    return fault.argument if fault.name == "429" else fault.number(0.0)

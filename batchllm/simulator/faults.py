@@ -62,6 +62,14 @@ STATUS_FAULTS: Mapping[str, Problem] = MappingProxyType(
             kind="insufficient_quota",
             message="You exceeded your current quota, please check your plan and billing details.",
         ),
+        "minute-limit": Problem(
+            status=429,
+            kind="rate_limit",
+            message="Rate limit reached on requests per min (RPM).",
+            limit=20,
+            used=20,
+            requested=1,
+        ),
         "slow-down": Problem(
             status=429, kind="slow_down", message="Traffic grew too fast. Slow down."
         ),
@@ -75,7 +83,7 @@ STATUS_FAULTS: Mapping[str, Problem] = MappingProxyType(
         ),
     }
 )
-"""Refusals by an error status; `429` takes a `Retry-After` as its argument."""
+"""Refusals by an error status; the argument is the seconds to wait, for `429` in any spelling."""
 
 CONNECTION_FAULTS = frozenset(
     {"connect", "disconnect", "disconnect-body", "stall", "stall-body", "stall-head"}

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(5):
         while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.005)
+
+
+def arrived(simulator: Simulator, count: int) -> bool:
+    return len(simulator.log) >= count
 
 
 async def test_requests_are_answered_and_logged(tmp_path: Path) -> None:
@@ -103,7 +108,7 @@ async def test_leaving_lets_replies_end_within_their_grace() -> None:
         async with serve(simulator, grace=5) as server:
             client = client_of(server)
             group.start_soon(ask, client)
-            await until(lambda: len(simulator.log) == 1)
+            await until(partial(arrived, simulator, 1))
         with pytest.raises(httpx.ConnectError):
             await client.get(f"{server.url}/__sim/stats")
     await client.aclose()
@@ -124,7 +129,7 @@ async def test_grace_has_an_end() -> None:
             async with serve(simulator, grace=grace) as server:
                 client = client_of(server)
                 group.start_soon(ask, client, prompt)
-                await until(lambda seen=seen: len(simulator.log) > seen)
+                await until(partial(arrived, simulator, seen + 1))
                 start = time.monotonic()
             assert time.monotonic() - start < longest
         await client.aclose()

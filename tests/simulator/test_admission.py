@@ -15,6 +15,7 @@ from batchllm.simulator import (
     SlidingLog,
     TokenBucket,
 )
+from batchllm.simulator.admission import Place
 
 Make = Callable[[], AdmissionModel]
 MODELS: dict[str, Make] = {
@@ -169,7 +170,8 @@ def test_a_queue_serves_in_order_within_its_bounds(
 ) -> None:
     """Never more at work than slots nor more waiting than room; first come, first served."""
     queue = ServiceQueue(slots, capacity)
-    now, places = 0.0, []
+    now = 0.0
+    places: list[Place] = []
     for gap, service in arrivals:
         now += gap
         waiting = sum(place.start > now for place in places)

@@ -74,6 +74,13 @@ def test_a_refusal_charges_nothing() -> None:
     assert remaining(made, 0.0) == {"requests": 599, "tokens": 50}
 
 
+def test_refusals_count_where_the_provider_counts_them() -> None:
+    """A client that never pauses gets the first window's worth and then nothing."""
+    made = quotas(rpm=10, enforcement="counting")
+    passed = [isinstance(made.admit(float(second), CALL), Charge) for second in range(300)]
+    assert passed == [True] * 10 + [False] * 290
+
+
 def test_without_a_bound_the_models_own_is_reserved() -> None:
     """A request that gives no bound is charged as the scenario says; embeddings have no output."""
     made = quotas(tpm=6000, reserved_output=1000)
@@ -114,8 +121,8 @@ def test_the_quota_changes_when_told() -> None:
         1: pytest.approx(30, abs=1),
         2: pytest.approx(90, abs=1),
     }
-    assert made.states(now)[0].limit == 90
-    assert made.states(now)[1].limit == 50
+    requests, concurrency = made.states(1180.0)
+    assert (requests.limit, concurrency.limit) == (90, 50)
 
 
 def test_a_neighbour_takes_a_share() -> None:

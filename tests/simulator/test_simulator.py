@@ -225,6 +225,17 @@ def test_a_refusal_can_carry_any_hint(desk: Desks, argument: str, headers: dict[
     assert {name: value for name, value in got.headers.items() if "retry" in name} == headers
 
 
+def test_other_refusals_carry_a_wait_too(desk: Desks) -> None:
+    """A number with any refusal is the wait; a limit by the minute is told with its size."""
+    busy = desk().chat("[[fault:503=5]]").headers
+    assert (busy["retry-after"], busy["retry-after-ms"]) == ("5", "5000")
+    limited = desk("default?profile=gemini").gemini("[[fault:minute-limit=36]]").json["error"]
+    failure, retry = limited["details"]
+    assert failure["violations"][0]["quotaValue"] == "20"
+    assert retry["retryDelay"] == "36s"
+    assert desk().chat("[[fault:503=soon]]").status == 400
+
+
 def test_a_marker_that_is_wrong_is_told(desk: Desks) -> None:
     """An unknown fault is a 400 with the known names."""
     got = desk().chat("[[fault:nonsense]]")

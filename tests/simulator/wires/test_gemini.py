@@ -151,5 +151,5 @@ def test_texts_are_embedded_one_by_one_or_together(desk: Desks) -> None:
     short = {"content": content, "outputDimensionality": 3}
     got = desk().send("POST", "/v1beta/models/e:embedContent", short).json
     assert len(got["embedding"]["values"]) == 3
-    empty = {"content": {"parts": []}}
+    empty: dict[str, Any] = {"content": {"parts": []}}
     assert desk().send("POST", "/v1beta/models/e:embedContent", empty).status == 400

@@ -157,12 +157,12 @@ class Cooldown:
         self._canaries_refused = 0
         self._canary_at = -inf
         self._next_start = -inf
-        self._started = policy.slow_start_items
+        self._started = policy.slow_start_items + 1
 
     @property
     def free(self) -> bool:
         """Whether nothing holds a call back and nothing will until a call fails."""
-        return self.state is State.OPEN and self._started >= self._policy.slow_start_items
+        return self.state is State.OPEN and self._started > self._policy.slow_start_items
 
     @property
     def troubled(self) -> bool:
@@ -196,7 +196,7 @@ class Cooldown:
             self._resume()
         elif self.state is State.CANARY:
             self._resume()  # it was not refused in time
-        if self._started < self._policy.slow_start_items:
+        if self._started <= self._policy.slow_start_items:
             self._started += 1
             self._next_start = max(self._next_start, now) + self._policy.slow_start_delay(
                 self._started

@@ -59,6 +59,7 @@ def test_the_first_pace_is_what_was_accepted_until_the_server_recovered() -> Non
     search = QuotaSearch()
     now = paced(search, 0.0, 10.0)
     episode(search, now, 70.0)
+    assert search.pace is not None
     assert search.pace == pytest.approx(1000 / 70, rel=0.01)
     assert search.lo <= search.pace <= search.hi
 

@@ -22,7 +22,7 @@ from batchllm.simulator.pipe import open_pipes
 from batchllm.simulator.scenarios import PROFILES, SCENARIOS, Scenario, parse_scenario, scenario
 from batchllm.simulator.server import SimulatorServer, run_server, serve
 from batchllm.simulator.simulator import Exchange, Simulator
-from batchllm.simulator.wires import Reply, WireRequest
+from batchllm.simulator.wires import WireReply, WireRequest
 
 __all__ = [
     "FAULT_NAMES",
@@ -38,7 +38,6 @@ __all__ = [
     "FixedWindow",
     "LogEntry",
     "LogNormal",
-    "Reply",
     "Scenario",
     "ServiceQueue",
     "Simulator",
@@ -49,6 +48,7 @@ __all__ = [
     "Ticket",
     "TokenBucket",
     "Uniform",
+    "WireReply",
     "WireRequest",
     "open_pipes",
     "parse_scenario",

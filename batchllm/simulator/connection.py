@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from attrs import define, field
 
 from batchllm.simulator.simulator import Exchange, Simulator
-from batchllm.simulator.wires import Chunk, Ending, Reply, WireRequest
+from batchllm.simulator.wires import Chunk, Ending, WireReply, WireRequest
 
 _READ_AHEAD = 16
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -128,7 +128,7 @@ class _Connection:
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             body = str(error).encode()
-            reply = Reply(
+            reply = WireReply(
                 status=error.error_status_hint,
                 headers=(("content-length", str(len(body))), ("connection", "close")),
                 chunks=(Chunk(0.0, body),),
@@ -149,7 +149,7 @@ class _Connection:
         reusable = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
         return played and reusable
 
-    async def _send_reply(self, reply: Reply) -> bool:
+    async def _send_reply(self, reply: WireReply) -> bool:
         """Send a reply up to its ending; false when the client left before."""
         if not await self._pause(reply.head_delay):
             return False

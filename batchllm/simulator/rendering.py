@@ -16,8 +16,8 @@ from batchllm.simulator.wires import (
     Framing,
     Headers,
     Problem,
-    Reply,
     Wire,
+    WireReply,
     comment,
     frame,
     http_date,
@@ -45,7 +45,7 @@ class Exhibit:
         return next((fault for fault in self.decision.faults if fault.name == name), None)
 
 
-def render(exhibit: Exhibit) -> Reply:
+def render(exhibit: Exhibit) -> WireReply:
     """The reply to a request that could be read."""
     decision = exhibit.decision
     if decision.problem is not None:
@@ -67,7 +67,7 @@ def render(exhibit: Exhibit) -> Reply:
     return reply
 
 
-def invalid_reply(wire: Wire, problem: Problem, context: Context) -> Reply:
+def invalid_reply(wire: Wire, problem: Problem, context: Context) -> WireReply:
     """The reply to a request that could not be read."""
     headers = (*wire.headers(context), ("date", http_date(context.now)))
     return whole(problem.status, wire.error(problem, context, None), headers=headers)
@@ -75,10 +75,12 @@ def invalid_reply(wire: Wire, problem: Problem, context: Context) -> Reply:
 
 def whole(
     status: int, body: bytes, *, kind: str = _JSON, headers: Headers = (), delay: float = 0.0
-) -> Reply:
+) -> WireReply:
     """A reply in one piece, with its length in the head."""
     own = (("content-type", kind), ("content-length", str(len(body))))
-    return Reply(status=status, headers=headers + own, head_delay=delay, chunks=(Chunk(0.0, body),))
+    return WireReply(
+        status=status, headers=headers + own, head_delay=delay, chunks=(Chunk(0.0, body),)
+    )
 
 
 def _with_wire_faults(exhibit: Exhibit) -> Exhibit:
@@ -99,12 +101,12 @@ def _headers(exhibit: Exhibit) -> Headers:
     return (*exhibit.wire.headers(exhibit.context), ("date", http_date(now)))
 
 
-def _problem(exhibit: Exhibit, problem: Problem, status: int) -> Reply:
+def _problem(exhibit: Exhibit, problem: Problem, status: int) -> WireReply:
     body = exhibit.wire.error(problem, exhibit.context, exhibit.call)
     return whole(status, body, headers=_headers(exhibit), delay=exhibit.decision.latency)
 
 
-def _page(exhibit: Exhibit, fault: Fault) -> Reply:
+def _page(exhibit: Exhibit, fault: Fault) -> WireReply:
     delay, headers = exhibit.decision.latency, _headers(exhibit)
     match fault.name:
         case "redirect":
@@ -117,7 +119,7 @@ def _page(exhibit: Exhibit, fault: Fault) -> Reply:
             return whole(status, _PAGE, kind="text/html", headers=headers, delay=delay)
 
 
-def _answered(exhibit: Exhibit, answer: Answer) -> Reply:
+def _answered(exhibit: Exhibit, answer: Answer) -> WireReply:
     if exhibit.call.stream and exhibit.call.kind == "generate":
         reply = _streamed(exhibit, answer)
     else:
@@ -130,10 +132,10 @@ def _answered(exhibit: Exhibit, answer: Answer) -> Reply:
     return _noisy(exhibit, reply) if exhibit.decision.faults else reply
 
 
-def _streamed(exhibit: Exhibit, answer: Answer) -> Reply:
+def _streamed(exhibit: Exhibit, answer: Answer) -> WireReply:
     chunks = tuple(_coalesced(_framed(exhibit, answer)))
     kind = exhibit.wire.stream_type(exhibit.call)
-    return Reply(
+    return WireReply(
         status=200,
         headers=(*_headers(exhibit), ("content-type", kind)),
         head_delay=exhibit.decision.latency,
@@ -170,7 +172,7 @@ def _coalesced(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         yield held
 
 
-def _noisy(exhibit: Exhibit, reply: Reply) -> Reply:
+def _noisy(exhibit: Exhibit, reply: WireReply) -> WireReply:
     if exhibit.fault("keep-alive"):
         reply = _kept_alive(exhibit, reply)
     if exhibit.fault("gzip"):
@@ -181,7 +183,7 @@ def _noisy(exhibit: Exhibit, reply: Reply) -> Reply:
     return reply
 
 
-def _kept_alive(exhibit: Exhibit, reply: Reply) -> Reply:
+def _kept_alive(exhibit: Exhibit, reply: WireReply) -> WireReply:
     """Send the head at once and fill the wait with what a client has to skip."""
     noise = b"\n"
     if exhibit.call.stream:
@@ -213,7 +215,7 @@ def _split(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
             delay = 0.0
 
 
-def _broken(reply: Reply, fault: Fault) -> Reply:
+def _broken(reply: WireReply, fault: Fault) -> WireReply:
     stalls = fault.name.startswith("stall")
     ending = Ending.STALL if stalls else Ending.DISCONNECT
     match fault.name:

@@ -16,9 +16,9 @@ from batchllm.simulator.wires import (
     Call,
     Context,
     Problem,
-    Reply,
     Wire,
     WireProblem,
+    WireReply,
     WireRequest,
     all_wires,
 )
@@ -56,7 +56,7 @@ def _to_scenario(given: Scenario | str) -> Scenario:
 class Exchange:
     """One request and its reply; whoever plays the reply calls `finish` exactly once."""
 
-    reply: Reply
+    reply: WireReply
     _on_finish: Callable[[bool], None] | None = None
 
     def finish(self, *, aborted: bool = False) -> None:
@@ -172,7 +172,7 @@ class Simulator:
             entry.outcome = "aborted"
         self.log.close(entry, now)
 
-    def _about_itself(self, request: WireRequest) -> Reply:
+    def _about_itself(self, request: WireRequest) -> WireReply:
         if request.path == "/__sim/log":
             return whole(200, self.log.to_jsonl().encode(), kind="application/x-ndjson")
         if request.path == "/__sim/stats":
@@ -180,7 +180,7 @@ class Simulator:
         return whole(404, b'{"error":"known are /__sim/log and /__sim/stats"}')
 
 
-def _describe(entry: LogEntry, call: Call, decision: Decision, reply: Reply) -> None:
+def _describe(entry: LogEntry, call: Call, decision: Decision, reply: WireReply) -> None:
     entry.model = call.model
     entry.stream = call.stream
     entry.digest = call.digest

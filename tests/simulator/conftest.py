@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from attrs import define, field, frozen
 
-from batchllm.simulator import Exchange, Reply, Simulator, WireRequest
+from batchllm.simulator import Exchange, Simulator, WireReply, WireRequest
 
 VERSIONED = {"anthropic-version": "2023-06-01"}
 
@@ -16,7 +16,7 @@ VERSIONED = {"anthropic-version": "2023-06-01"}
 class Got:
     """A reply with its bytes put together."""
 
-    reply: Reply
+    reply: WireReply
     exchange: Exchange = field(repr=False)
 
     @property

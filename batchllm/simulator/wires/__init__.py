@@ -18,9 +18,9 @@ from batchllm.simulator.wires.exchange import (
     Prefix,
     Problem,
     ProblemKind,
-    Reply,
     StreamEvent,
     WireProblem,
+    WireReply,
     WireRequest,
 )
 from batchllm.simulator.wires.gemini import GeminiWire
@@ -89,10 +89,10 @@ __all__ = [
     "Prefix",
     "Problem",
     "ProblemKind",
-    "Reply",
     "StreamEvent",
     "Wire",
     "WireProblem",
+    "WireReply",
     "WireRequest",
     "all_wires",
     "cache_resource",

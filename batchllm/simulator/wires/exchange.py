@@ -48,7 +48,7 @@ class Chunk:
 
 
 @frozen(kw_only=True)
-class Reply:
+class WireReply:
     """What a door has to play: a head after `head_delay` seconds, the chunks, then the ending.
 
     With `sends_head` false nothing is sent before the ending; with `connects` false a door that

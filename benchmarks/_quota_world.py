@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 
 from batchllm.core import CallCost, Outcome, ServerHint
-from batchllm.policy.pace import GateMind
+from batchllm.policy import GateMind
 from benchmarks._quota_servers import Server
 
 COST = CallCost()

@@ -14,8 +14,7 @@ from statistics import fmean
 
 from attrs import frozen
 
-from batchllm.policy.bucket import Limit
-from batchllm.policy.pace import GateMind
+from batchllm.policy import GateMind, Limit
 from benchmarks._quota_rivals import AimdConcurrency, CubicRate
 from benchmarks._quota_servers import MINUTE_TYPES, SERVERS, WINDOW, TokenBucket
 from benchmarks._quota_world import Client, Log, Paced, Ways, simulate

@@ -7,17 +7,17 @@ from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
 from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.error_body import ErrorBody
 from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
-from batchllm.policy.hints import read_error, read_headers
-from batchllm.policy.pace import (
+from batchllm.policy.gate_news import (
     BracketMoved,
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
-    GateMind,
     GateSnapshot,
     ScopeParked,
     Send,
 )
+from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.pace import GateMind
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.tokens import TokenEstimator, strict_input_bound
 

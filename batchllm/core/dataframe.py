@@ -49,8 +49,9 @@ def _columns(results: Sequence[WorkItemResult[Any, Any]]) -> dict[str, list[Any]
     }
     for key in TokenUsage.__annotations__:
         columns[key] = [result.token_usage.get(key) for result in results]
+    timings = [result.timing for result in results]
     for time in _TIMES:
-        columns[time] = [getattr(result.timing, time) for result in results]
+        columns[time] = [getattr(timing, time) for timing in timings]
     columns["replayed"] = [result.replayed for result in results]
     columns["context"] = [result.context for result in results]
     return columns

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from attrs import evolve
 from cattrs import BaseValidationError, Converter, transform_error
 
+from batchllm.core.batch_data import BatchData
 from batchllm.core.errors import RecordedError
 from batchllm.core.results import Tally, Termination, WorkItemResult
-
-if TYPE_CHECKING:
-    from batchllm.core.batch_result import BatchResult
 
 __all__ = ["read_batch", "write_batch"]
 
 _VERSION = 1
 
 
-def write_batch(batch: BatchResult[Any, Any]) -> str:
+def write_batch(batch: BatchData[Any, Any]) -> str:
     """The JSON of *batch*; all of it in ASCII, so that any file takes it.
 
     Raises:
@@ -65,7 +63,7 @@ def read_batch(text: str | bytes, output_type: Any, context_type: Any) -> dict[s
             "warnings": tuple(document["warnings"]),
             "stats": document["stats"],
         }
-    except (BaseValidationError, KeyError, TypeError) as error:
+    except (BaseValidationError, KeyError, TypeError, ValueError) as error:
         why = "; ".join(transform_error(error)) if isinstance(error, BaseValidationError) else error
         msg = f"this is not the JSON of a batch: {why}"
         raise ValueError(msg) from error

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from batchllm.core.batch_data import BatchData
 from batchllm.core.results import WorkItemResult
-
-if TYPE_CHECKING:
-    from batchllm.core.batch_result import BatchResult
 
 __all__ = ["html_of", "one_line", "summary_of"]
 
@@ -19,7 +17,7 @@ _WARNINGS_SHOWN = 5
 _CAUSES = ("admission_wait", "cooldown_wait", "backoff")
 
 
-def one_line(batch: BatchResult[Any, Any]) -> str:
+def one_line(batch: BatchData[Any, Any]) -> str:
     """The counts, the time and the ending in one line."""
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
@@ -29,7 +27,7 @@ def one_line(batch: BatchResult[Any, Any]) -> str:
     )
 
 
-def summary_of(batch: BatchResult[Any, Any]) -> str:
+def summary_of(batch: BatchData[Any, Any]) -> str:
     """A block of text: one fact per line, failures and warnings below."""
     rows = list(_facts(batch))
     width = max(len(name) for name, _ in rows)
@@ -43,7 +41,7 @@ def summary_of(batch: BatchResult[Any, Any]) -> str:
     return "\n".join(lines)
 
 
-def html_of(batch: BatchResult[Any, Any]) -> str:
+def html_of(batch: BatchData[Any, Any]) -> str:
     """The same facts as a table of HTML, every text escaped."""
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th>'
@@ -64,7 +62,7 @@ def _html_list(title: str, lines: Sequence[str]) -> str:
     return f"<p><b>{title}</b></p><ul>{entries}</ul>"
 
 
-def _counts(batch: BatchResult[Any, Any]) -> Iterator[tuple[str, int]]:
+def _counts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, int]]:
     yield "succeeded", batch.succeeded
     yield "failed", batch.failed
     if batch.skipped:
@@ -73,7 +71,7 @@ def _counts(batch: BatchResult[Any, Any]) -> Iterator[tuple[str, int]]:
         yield "not run", batch.not_run
 
 
-def _facts(batch: BatchResult[Any, Any]) -> Iterator[tuple[str, str]]:
+def _facts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     yield "Items", f"{batch.total_items:,}: {counts}"
     yield "Tokens", _tokens(batch)
@@ -88,7 +86,7 @@ def _facts(batch: BatchResult[Any, Any]) -> Iterator[tuple[str, str]]:
     yield "Ended", _ending(batch)
 
 
-def _tokens(batch: BatchResult[Any, Any]) -> str:
+def _tokens(batch: BatchData[Any, Any]) -> str:
     usage = batch.tally.usage
     if not usage:
         return "unknown"
@@ -100,7 +98,7 @@ def _tokens(batch: BatchResult[Any, Any]) -> str:
     return text
 
 
-def _time(batch: BatchResult[Any, Any]) -> str:
+def _time(batch: BatchData[Any, Any]) -> str:
     text = _seconds(batch.wall_time)
     done = batch.succeeded + batch.failed
     if batch.wall_time > 0 and done:
@@ -108,24 +106,26 @@ def _time(batch: BatchResult[Any, Any]) -> str:
     return text
 
 
-def _waits(batch: BatchResult[Any, Any]) -> list[tuple[str, float]]:
+def _waits(batch: BatchData[Any, Any]) -> list[tuple[str, float]]:
     """Seconds by cause over all items: as the run counted them, else from the results' timing."""
     given = batch.stats.get("waits")
-    sums: Mapping[str, float] = (
-        given
-        if isinstance(given, Mapping)
-        else {c: sum(getattr(r.timing, c) for r in batch.results) for c in _CAUSES}
-    )
+    sums: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
+    if isinstance(given, Mapping):
+        sums = dict(given)
+    else:
+        for timing in (result.timing for result in batch.results):
+            for cause in _CAUSES:
+                sums[cause] += getattr(timing, cause)
     return [(cause.replace("_", " "), time) for cause, time in sums.items() if time > 0]
 
 
-def _ending(batch: BatchResult[Any, Any]) -> str:
+def _ending(batch: BatchData[Any, Any]) -> str:
     end = batch.termination
     item = "" if end.item_id is None else f" (item {end.item_id})"
     return f"{end.cause.value}: {_one_line_of(end.reason)}{item}"
 
 
-def _failure_lines(batch: BatchResult[Any, Any]) -> Iterator[str]:
+def _failure_lines(batch: BatchData[Any, Any]) -> Iterator[str]:
     """The commonest categories, each with its first failure as an example."""
     counts, examples = Counter[str](), dict[str, WorkItemResult[Any, Any]]()
     for result in batch.results:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
-from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 import attrs
 import msgspec
-import pydantic
 
 T = TypeVar("T")
 
@@ -50,6 +49,7 @@ class Point:
     y: float = 0.0
     tags: set[str] = dataclasses.field(default_factory=set)
     when: dt.date | None = None
+    area: float = dataclasses.field(init=False, default=0.0, repr=False)
 
 
 class Movie(TypedDict):
@@ -102,19 +102,3 @@ class Bounded:
     items: Annotated[list[Cat], msgspec.Meta(min_length=1, description="at least one")]
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     table: Annotated[dict[str, Cat], msgspec.Meta(max_length=1)] = attrs.field(factory=dict)
-
-
-class Leaf(pydantic.BaseModel):
-    size: int
-    colour: Colour = Colour.RED
-
-
-class Tree(pydantic.BaseModel):
-    leaves: list[Leaf]
-    label: str = pydantic.Field(alias="Label", min_length=2)
-
-
-@attrs.frozen
-class Garden:
-    tree: Tree
-    extra: Any = None

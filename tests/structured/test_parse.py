@@ -18,13 +18,10 @@ from tests.structured.models import (
     Cat,
     Colour,
     Dog,
-    Garden,
-    Leaf,
     Movie,
     Person,
     Point,
     Times,
-    Tree,
     Zoo,
 )
 
@@ -139,13 +136,11 @@ def test_an_answer_cut_short_keeps_its_whole_members(
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_none_are_problems_of_their_field(number: str) -> None:
-    """NaN and infinities never reach a float, an untyped value or a model."""
+    """NaN and infinities never reach a float, or an untyped value."""
     assert problems(f'{{"x": {number}}}', Point)[0].path == "x"
     assert problems(f"[1.0, {number}]", list[float])[0].path == "[1]"
-    leaves = f'{{"tree": {{"leaves": [], "Label": "abc", "z": {number}}}}}'
-    assert problems(leaves, Garden)[0].path == "tree"
-    untyped = f'{{"tree": {{"leaves": [], "Label": "abc"}}, "extra": {{"a": [{number}]}}}}'
-    assert problems(untyped, Garden)[0].path == "extra"
+    untyped = f'{{"content": {{"a": [{number}, null, "x"]}}}}'
+    assert problems(untyped, Box[Any])[0].path == "content"
 
 
 def test_a_key_with_two_values_is_refused() -> None:
@@ -205,19 +200,6 @@ def test_generic_classes_are_filled_in() -> None:
     assert parse('{"content": [1]}', Box).content == [1]
 
 
-def test_pydantic_models_validate_themselves() -> None:
-    """A model's own validation runs, at the top and inside of other types."""
-    text = '{"leaves": [{"size": 1, "colour": "blue"}], "Label": "oak"}'
-    tree = parse(text, Tree)
-    assert tree == Tree(leaves=[Leaf(size=1, colour=Colour.BLUE)], Label="oak")
-    assert parse(f'{{"tree": {text}}}', Garden).tree == tree
-    wrong = '{"tree": {"leaves": [{"size": "x"}]}}'
-    assert [(p.path, p.value) for p in problems(wrong, Garden)] == [
-        ("tree.leaves[0].size", "x"),
-        ("tree.Label", MISSING),
-    ]
-
-
 def test_a_typed_dict_stays_a_dict() -> None:
     """Its required keys are asked for, also when they were declared as text."""
     assert parse('{"title": "a", "colour": "red"}', Movie) == {"title": "a", "colour": Colour.RED}
@@ -239,6 +221,7 @@ def test_text_without_json_is_refused(text: str) -> None:
 
 def test_repair_guesses_only_when_asked() -> None:
     """json-repair reads Python's quotes; what fits no type is refused all the same."""
+    pytest.importorskip("json_repair")
     text = "{'name': 'Ann', 'age': 3}"
     problems(text, Person)
     assert parse(text, Person, repair=True) == Person(name="Ann", age=3)

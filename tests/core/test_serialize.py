@@ -1,0 +1,196 @@
+import dataclasses
+import datetime as dt
+import enum
+import json
+import math
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchllm.core import (
+    BatchResult,
+    Category,
+    EndCause,
+    RecordedError,
+    Tally,
+    Termination,
+    TokenUsage,
+    WorkItemResult,
+)
+from tests.core.test_results import MIXED, batch, done
+
+texts = st.text(max_size=8)
+numbers = st.floats(0, 1e9)
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+results = st.builds(
+    WorkItemResult,
+    item_id=texts,
+    success=st.booleans(),
+    output=plain,
+    error=st.none() | texts,
+    context=plain,
+    token_usage=st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(TokenUsage.__annotations__, st.integers(0, 10**12))
+    ),
+    metadata=st.none() | st.dictionaries(texts, plain, max_size=2),
+    exception=st.none() | st.builds(ValueError, texts) | st.builds(RecordedError, texts, texts),
+    error_category=st.none() | st.sampled_from([c.value for c in Category]) | texts,
+    attempts=st.integers(0, 99),
+    spans=st.lists(st.tuples(*[numbers] * 4), max_size=2).map(lambda parts: sum(parts, ())),
+    cost=st.none() | numbers,
+    submission_index=st.integers(-1, 10**6),
+    replayed=st.booleans(),
+)
+batches = st.builds(
+    BatchResult,
+    st.lists(results, max_size=4),
+    termination=st.builds(Termination, st.sampled_from(EndCause), texts, st.none() | texts),
+    wall_time=numbers,
+    warnings=st.lists(texts, max_size=2).map(tuple),
+    stats=st.dictionaries(texts, plain, max_size=2),
+)
+
+
+def without_exceptions(whole: BatchResult[Any, Any]) -> Any:
+    return [attrs.evolve(r, exception=None) for r in whole.results]
+
+
+@given(batches)
+def test_what_is_written_is_read_again(whole: BatchResult[Any, Any]) -> None:
+    """Everything comes back, exceptions as the name of their type and their message."""
+    text = whole.to_json()
+    assert text.isascii()
+    again = BatchResult.from_json(text)
+    assert without_exceptions(again) == without_exceptions(whole)
+    for name in ("termination", "wall_time", "warnings", "stats"):
+        assert getattr(again, name) == getattr(whole, name)
+    assert attrs.asdict(again.tally) == attrs.asdict(whole.tally)
+    assert again.to_json() == text
+    for before, after in zip(whole.results, again.results, strict=True):
+        if isinstance(before.exception, ValueError):
+            assert isinstance(after.exception, RecordedError)
+            assert after.exception.type_name == "ValueError"
+            assert after.exception.message == str(before.exception)
+
+
+def test_sums_survive_without_results() -> None:
+    """A run that kept no results keeps its counts in the file, too."""
+    whole = BatchResult[Any, Any]([], tally=Tally(total=5, succeeded=4, failed=1, cost=0.5))
+    again = BatchResult.from_json(whole.to_json().encode())
+    assert (again.total_items, again.succeeded, again.failed, again.cost) == (5, 4, 1, 0.5)
+
+
+class Size(enum.Enum):
+    SMALL = "small"
+
+
+@attrs.frozen
+class Town:
+    name: str
+    size: Size = Size.SMALL
+
+
+@dataclasses.dataclass
+class Pair:
+    towns: tuple[Town, ...]
+
+
+def test_typed_outputs_are_read_as_their_type() -> None:
+    """Attrs classes, dataclasses and models become plain values, and come back when asked."""
+    town = Town("Ulm")
+    outputs: list[tuple[Any, Any]] = [
+        (town, Town),
+        (Pair((town,)), Pair),
+        ([town], list[Town]),
+    ]
+    for output, kind in outputs:
+        text = batch(WorkItemResult("a", True, output, context=town)).to_json()
+        (result,) = BatchResult.from_json(text, output_type=kind, context_type=Town).results
+        assert (result.output, result.context) == (output, town)
+    (untyped,) = BatchResult.from_json(text).results
+    assert untyped.output == [{"name": "Ulm", "size": "small"}]
+    nothing = WorkItemResult[Any, Any]("a", False)
+    assert BatchResult.from_json(batch(nothing).to_json(), output_type=Town).outputs == [None]
+
+
+def test_pydantic_outputs_are_read_as_their_model() -> None:
+    """A model writes itself as JSON and reads itself again."""
+    pydantic = pytest.importorskip("pydantic")
+    model = pydantic.create_model("Model", day=(dt.date, ...))
+    output = model(day=dt.date(2020, 1, 2))
+    text = batch(WorkItemResult("a", True, output)).to_json()
+    assert BatchResult.from_json(text, output_type=model).outputs == [output]
+
+
+def circular() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b"x", "its output is a bytes, which JSON cannot carry"),
+        ({"a": [object()]}, r"its output\['a'\]\[0\] is a object"),
+        ({1: "a"}, "its output has the key 1, a int"),
+        ([1.0, math.nan], r"its output\[1\] is nan"),
+        (math.inf, "its output is inf"),
+        ({1, 2}, "its output is a set"),
+        (circular(), "its output is nested too deeply, or contains itself"),
+    ],
+)
+def test_what_json_cannot_carry_names_the_item(value: Any, why: str) -> None:
+    """Nothing is written in another form in silence."""
+    with pytest.raises(ValueError, match=f"item 'b': {why}"):
+        batch(done("a"), WorkItemResult("b", True, value)).to_json()
+    with pytest.raises(ValueError, match="item 'b': its context"):
+        batch(WorkItemResult("b", True, context=value)).to_json()
+    with pytest.raises(ValueError, match="item 'b': its metadata"):
+        batch(WorkItemResult("b", True, metadata={"x": value})).to_json()
+    with pytest.raises(ValueError, match="stats"):
+        batch(stats={"x": value}).to_json()
+
+
+def changed(**changes: Any) -> str:
+    return json.dumps({**json.loads(MIXED.to_json()), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "not the JSON of a batch: Expecting value"),
+        ("[" * 100_000, "not the JSON of a batch"),
+        ("[]", 'it has no key "batchllm"'),
+        ("{}", 'it has no key "batchllm"'),
+        (changed(batchllm=99), "version 99, and 1 can be read; update batchllm"),
+        ('{"batchllm": 1}', "not the JSON of a batch: 'results'"),
+        (changed(results=[{"item_id": "a"}]), "required field missing @ \\$.success"),
+        (changed(results=[3]), "not the JSON of a batch"),
+        (changed(results=None), "not the JSON of a batch"),
+        (changed(wall_time="x"), "not the JSON of a batch"),
+        (changed(termination={"cause": "no such"}), "not the JSON of a batch"),
+    ],
+)
+def test_other_json_is_refused(text: str, why: str) -> None:
+    """A wrong file says what is wrong with it."""
+    with pytest.raises(ValueError, match=why):
+        BatchResult.from_json(text)
+
+
+def test_a_recorded_error_reads_like_the_one_it_stands_for() -> None:
+    """Its text has type and message."""
+    assert str(RecordedError("KeyError", "'a'")) == "KeyError: 'a'"
+    assert str(RecordedError("KeyError", "")) == "KeyError"
+    assert repr(RecordedError("KeyError", "x")) == "RecordedError('KeyError', 'x')"

@@ -43,7 +43,8 @@ class AimdConcurrency:
             heapq.heappush(self._held, (now + pause, send + 1))
             if now >= self._cut_until:
                 self._limit = max(1.0, self._limit * 0.8)
-            self._cut_until = max(self._cut_until, now + max(15.0, wait or 0.0))
+                self._cut_until = now + 15.0
+            self._cut_until = max(self._cut_until, now + (wait or 0.0))
             self._slow_start, self._clean = False, 0
         elif now >= self._cut_until and send == 0:
             self._clean += 1

@@ -49,13 +49,18 @@ class Interrupts:
 
     def _stop(self, run: BatchRun[Any], name: str) -> None:
         if self.count == 1:
-            in_flight = run.stats()["in_flight"]
-            calls = "1 call" if in_flight == 1 else f"{in_flight} calls"
-            self.note(
-                f"{name}: no further call starts, and the {calls} in flight may finish; "
-                "a second one cancels them"
-            )
+            self.note(f"{name}: no further call starts{_what_may_finish(run)}")
             run.stop(DRAIN, f"{name} interrupted it")
         else:
             self.note(f"{name}: cancelling the calls in flight")
             run.stop(CANCEL, f"{name} interrupted it twice")
+
+
+def _what_may_finish(run: BatchRun[Any]) -> str:
+    match run.stats()["in_flight"]:
+        case 0:
+            return ""
+        case 1:
+            return ", and the 1 call in flight may finish; a second one cancels it"
+        case number:
+            return f", and the {number} calls in flight may finish; a second one cancels them"

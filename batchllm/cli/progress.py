@@ -18,6 +18,7 @@ __all__ = ["Display", "LiveDisplay", "PlainDisplay", "QuietDisplay", "Snapshot",
 
 _PLAIN_SECONDS = 5.0
 _LIVE_SECONDS = 0.2
+_BAR = 12
 
 
 @frozen(kw_only=True)
@@ -29,6 +30,7 @@ class Snapshot:
         total: Lines of the input, where that is known.
         failed: Rows without an answer.
         tokens: Tokens so far.
+        cost: US dollars so far, where prices are known.
         rate: Rows per second lately.
         in_flight: Calls under way.
         waiting: Items that wait for their turn.
@@ -41,6 +43,7 @@ class Snapshot:
     total: int | None
     failed: int
     tokens: int
+    cost: float | None
     rate: float
     in_flight: int
     waiting: int
@@ -60,6 +63,7 @@ class Snapshot:
             total=tallies.total,
             failed=tallies.failed,
             tokens=tallies.tokens,
+            cost=tallies.cost,
             rate=tallies.rate(now),
             in_flight=stats.get("in_flight", 0),
             waiting=stats.get("waiting", 0),
@@ -81,6 +85,8 @@ class Snapshot:
             parts.append(f"cooling down {self.cooling:.1f} s")
         if self.tokens:
             parts.append(f"{_short(self.tokens)} tokens")
+        if self.cost is not None:
+            parts.append(f"${self.cost:,.4f}")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
         if self.ending is not None:
@@ -124,6 +130,10 @@ class Display(Protocol):
         """Show the end."""
         ...
 
+    def close(self) -> None:
+        """Leave the terminal as it was; may be called again."""
+        ...
+
 
 class QuietDisplay:
     """Shows problems only."""
@@ -142,6 +152,9 @@ class QuietDisplay:
 
     def finish(self, text: str) -> None:
         """Show nothing."""
+
+    def close(self) -> None:
+        """Do nothing: each line stands for itself."""
 
 
 class PlainDisplay(QuietDisplay):
@@ -174,19 +187,23 @@ class LiveDisplay:
 
     def update(self, snapshot: Snapshot) -> None:
         """Draw the bar and the line."""
+        text = Text(snapshot.describe(), no_wrap=True, overflow="ellipsis")
         row = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=snapshot.total, completed=snapshot.done, width=24)
         if snapshot.total is None:
-            row.add_row(Text(snapshot.describe()))
+            row.add_row(text)
         else:
-            row.add_row(bar, Text(snapshot.describe()))
+            row.add_row(ProgressBar(snapshot.total, snapshot.done, width=_BAR), text)
         self._live.start()
         self._live.update(row, refresh=True)
 
     def finish(self, text: str) -> None:
         """Put the summary in the place of the live line."""
-        self._live.stop()
+        self.close()
         self._console.print(Text(text))
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._live.stop()
 
 
 def display_for(stream: TextIO, *, quiet: bool, output: str) -> Display:

@@ -26,7 +26,7 @@ from batchllm.cli.tallies import Tallies
 from batchllm.cli.templates import Template
 from batchllm.cli.writing import RowWriter, open_output, output_row
 from batchllm.core import BatchError, BatchResult, Category, ProcessorConfig, WorkItemResult
-from batchllm.engine import only_error
+from batchllm.engine import CANCEL, only_error
 
 __all__ = ["RUN_EPILOGUE", "RUN_HELP", "run"]
 
@@ -88,16 +88,16 @@ def run(
 @contextmanager
 def _told(display: Display, *, quiet: bool) -> Generator[None]:
     """Show warnings of the library as lines of the display."""
-    handler = _NoteHandler(display)
+    handler = logging.NullHandler() if quiet else _NoteHandler(display)
     logger = logging.getLogger("batchllm")
-    if not quiet:
-        logger.addHandler(handler)
+    logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: display.note(f"Warning: {message}")
             yield
     finally:
         logger.removeHandler(handler)
+        display.close()
 
 
 class _NoteHandler(logging.Handler):
@@ -163,17 +163,28 @@ class Job:
             ) as batch:
                 services.start_soon(self._show, batch, interrupts, watch)
                 await services.start(interrupts.watch, batch)
-                try:
-                    async for result in batch:
-                        await self._write(source, result, output)
-                except BatchError as error:
-                    problem = str(error)
-                except OSError as error:
-                    problem = f"{output.name} cannot be written: {error.strerror or error}"
+                problem = await self._write_all(batch, source, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
         self._conclude(ended, watch, problem)
         return exit_code(ended, interrupted=interrupts.count > 0, broken=problem is not None)
+
+    async def _write_all(
+        self, batch: BatchRun[Any], source: LineSource, output: RowWriter
+    ) -> str | None:
+        """Write every row; what broke the run itself, if anything did."""
+        problem = None
+        try:
+            async for result in batch:
+                if problem is None:
+                    try:
+                        await self._write(source, result, output)
+                    except OSError as error:
+                        problem = f"{output.name} cannot be written: {error.strerror or error}"
+                        batch.stop(CANCEL, problem)
+        except BatchError as error:
+            return str(error)
+        return problem
 
     async def _write(
         self, source: LineSource, result: WorkItemResult[Any, Any], output: RowWriter
@@ -193,7 +204,10 @@ class Job:
             self.display.note("further lines that cannot be sent are in the output only")
 
     async def _count(self, source: LineSource) -> None:
-        total = await anyio.to_thread.run_sync(source.input.count_lines)
+        try:
+            total = await anyio.to_thread.run_sync(source.input.count_lines)
+        except OSError:
+            return  # the total is for the display only
         limit = self.settings.limit
         self.tallies.total = total if limit is None else min(total, limit)
 
@@ -217,6 +231,12 @@ class Job:
         failures = self.tallies.failures()
         if failures:
             text += "\n\nFailures\n" + "\n".join(f"  {line}" for line in failures)
+        if not ended.termination.complete:
+            text += (
+                f"\n\n{self.tallies.not_run:,} lines that were read were not sent to the end: "
+                "their rows have the error_category stopped or parked. Lines that were not read "
+                "have no row."
+            )
         self.display.finish(text)
         if problem is not None:
             self.display.note(f"Error: {problem}")

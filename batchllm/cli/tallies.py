@@ -22,15 +22,19 @@ class Tallies:
     Attributes:
         total: Lines of the input, once they are counted.
         done: Rows written.
-        failed: Those without an answer.
+        failed: Those that were tried, or could not be, and have no answer.
+        not_run: Those whose turn never came.
         tokens: Input and output together.
+        cost: US dollars; ``None`` while no price is known.
         categories: How often each kind of failure came.
     """
 
     total: int | None = None
     done: int = 0
     failed: int = 0
+    not_run: int = 0
     tokens: int = 0
+    cost: float | None = None
     categories: Counter[str] = field(factory=Counter, init=False)
     _examples: dict[str, str] = field(factory=dict, init=False)
     _marks: deque[tuple[float, int]] = field(factory=deque, init=False)
@@ -39,7 +43,11 @@ class Tallies:
         """Count a result and its row."""
         self.done += 1
         self.tokens += result.token_usage.get("total_tokens", 0)
-        if not result.success:
+        if result.cost is not None:
+            self.cost = (self.cost or 0.0) + result.cost
+        if result.not_run:
+            self.not_run += 1
+        elif not result.success:
             self.failed += 1
             category = result.error_category or "unknown"
             self.categories[category] += 1

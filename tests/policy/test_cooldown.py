@@ -227,9 +227,7 @@ class CooldownMachine(RuleBasedStateMachine):
         )
         self.now = 0.0
         self.flying: list[tuple[float, bool]] = []
-        self.canaries = 0
         self.until = -inf
-        self.episode = 0
 
     @rule(quarters=st.integers(1, 40))
     def wait(self, quarters: int) -> None:

@@ -122,6 +122,7 @@ def test_many_problems_are_counted_in_the_message() -> None:
         ('{"name": "Ann", "age": 3, "address": {"street": "a', {"name": "Ann", "age": 3}, None),
         ('so [1]: {"name": "Ann", "address": {"street"', {"name": "Ann"}, {"name": "Ann"}),
         ('```json\n{"name": "An', {}, {}),
+        ('{"name": "Ann", "address": {"street": "a", "number": 1, "li', {"name": "Ann"}, None),
     ],
 )
 def test_an_answer_cut_short_keeps_its_whole_members(
@@ -155,6 +156,9 @@ def test_unions_take_the_member_that_fits_best() -> None:
     zoo = '{"animals": [{"kind": "dog", "lives": 1}, {"kind": "cat", "lives": 9}]}'
     assert parse(zoo, Zoo).animals == [Dog("dog", 1), Cat("cat", 9)]
     assert isinstance(parse('{"x": 1, "tags": []}', Address | Point), Point)
+    short, long = attrs.make_class("Short", ["name"]), attrs.make_class("Long", ["name", "age"])
+    assert isinstance(parse('{"name": 1, "age": 2}', short | long), long)
+    assert isinstance(parse('{"name": 1, "other": 2}', long | short), short)
     assert problems('{"animals": [{"kind": "cat", "lives": "x"}]}', Zoo)[0].path == (
         "animals[0].lives"
     )

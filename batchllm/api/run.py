@@ -39,7 +39,7 @@ from batchllm.engine import (
     RunOptions,
     Scheduler,
     Stop,
-    only_error,
+    raise_as_it_was,
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy
@@ -84,7 +84,9 @@ class BatchRun(Generic[Out]):
         ``keep_results``; the sums count everything.
         """
         if self._scheduler is None:
-            return BatchResult([])
+            return BatchResult(
+                termination=Termination(EndCause.RUNNING, "the batch has not been started yet")
+            )
         return self._scheduler.result()
 
     def stats(self) -> dict[str, Any]:
@@ -274,11 +276,20 @@ async def stream_batch(
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_run_for_reader, run, scheduler, name="batchllm run")
-            yield run
-            scheduler.leave()
+            try:
+                yield run
+            except anyio.get_cancelled_exc_class():
+                scheduler.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+                raise
+            finally:
+                scheduler.leave(
+                    EndCause.READER_LEFT,
+                    "the block of stream_batch was left before the last result",
+                )
             group.cancel_scope.cancel("the block of stream_batch was left")
     except BaseExceptionGroup as errors:
-        raise only_error(errors) from None
+        # Only the group's own wrapping is taken off: a group that the block raised stays whole.
+        raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
 
 
 async def _run_for_reader(run: BatchRun[Any], scheduler: Scheduler) -> None:
@@ -310,6 +321,7 @@ async def call_result(
         BatchError: The strategy's ``prepare`` failed.
     """
     item: LLMWorkItem[Any, Any, Any] = LLMWorkItem("call", None, prompt, context)
+    config = evolve(config or ProcessorConfig(), keep_results=True)
     result = await run_batch([item], strategy, config=config, gate=gate)
     return result.results[0]
 

@@ -2,7 +2,16 @@
 
 from batchllm.engine.attempts import GiveUp, WaitThen, failed_result, next_step
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
-from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, only_error, shielded
+from batchllm.engine.guard import (
+    Failed,
+    Ok,
+    TimedOut,
+    bounded,
+    in_words,
+    only_error,
+    raise_as_it_was,
+    shielded,
+)
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
 from batchllm.engine.resources import Resources
@@ -33,7 +42,9 @@ __all__ = [
     "blocking_source",
     "bounded",
     "failed_result",
+    "in_words",
     "next_step",
     "only_error",
+    "raise_as_it_was",
     "shielded",
 ]

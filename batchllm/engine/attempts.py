@@ -27,6 +27,7 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.calls import Calls, CallSite, Failure
+from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
 from batchllm.policy import RetrySchedule
 
@@ -119,9 +120,10 @@ class Attempts:
         attempt, refusals = 1, 0
         while True:
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
-            item.end_attempt(attempt)
             if isinstance(ended, Reply):
+                item.end_attempt(attempt)
                 return answer(item, ended)
+            item.end_attempt(attempt if ended.made else item.attempts)
             refusals += ended.info.outcome in _SHARED
             step = next_step(
                 ended.info,
@@ -133,6 +135,8 @@ class Attempts:
             )
             if isinstance(step, GiveUp):
                 return failed_result(item, ended.error, ended.info.error_category, step.reason)
+            if not self._may_go_on(item, step.seconds):
+                return self._no_time(item, ended)
             price = _RETRY_PRICE.get(ended.info.outcome)
             if price is not None and item.gate is not None:
                 item.gate.count_retry(price)
@@ -141,19 +145,22 @@ class Attempts:
             attempt += step.counts
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
+            if not await self._back_off(item, step.seconds):
+                return self._no_time(item, ended)
+
+    def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
+        """Whether there is time for another attempt after a wait of *seconds*."""
+        return not self.calls.ending.stopping and item.left(self.calls.clock()) > seconds
 
     async def _back_off(self, item: ItemRun, seconds: float) -> bool:
-        """Sleep outside the window; whether there is time for another attempt after it."""
-        calls = self.calls
-        now = calls.clock()
-        if calls.ending.stopping or item.left(now) <= seconds:
-            return False
+        """Sleep outside the window; whether the run goes on after it."""
         if seconds > 0:
-            with self.asleep(), calls.wait() as scope:
+            calls = self.calls
+            now = calls.clock()
+            with self.asleep(), calls.wait():
                 await anyio.sleep(seconds)
             item.spend(calls.clock() - now)
-            return not scope.cancelled_caught
-        return True
+        return not self.calls.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
         if self.calls.ending.stopping:
@@ -198,9 +205,9 @@ def failed_result(
     output: Any = None,
 ) -> WorkItemResult[Any, Any]:
     """The result of an item that has no answer."""
-    text = None if error is None else str(error) or type(error).__name__
-    if text is not None and not isinstance(error, _SPEAK_FOR_THEMSELVES):
-        text = f"{type(error).__name__}: {text}"
+    text = None if error is None else in_words(error)
+    if isinstance(error, _SPEAK_FOR_THEMSELVES):
+        text = str(error) or text
     sentence = " – ".join(part for part in (text, reason) if part) or category
     return WorkItemResult(
         item.work.item_id,

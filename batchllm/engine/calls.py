@@ -35,9 +35,10 @@ from batchllm.core import (
     ScopeParkedError,
     ServerHint,
     StallError,
+    StrategyError,
 )
 from batchllm.engine.ending import Ending
-from batchllm.engine.guard import Failed, TimedOut, contains, left_open, settle
+from batchllm.engine.guard import Failed, TimedOut, contains, in_words, left_open, settle
 from batchllm.engine.hooks import HookTable, StateArgument, StrategyShape, call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
@@ -54,10 +55,11 @@ _DEFAULT = DefaultErrorClassifier()
 
 @frozen
 class Failure:
-    """A call failed with *error*, which means *info*."""
+    """A call failed with *error*, which means *info*; *made* says whether it was made at all."""
 
     error: BaseException
     info: ErrorInfo
+    made: bool = True
 
 
 CallEnded: TypeAlias = "Reply | Failure"
@@ -111,7 +113,21 @@ class CallSite:
         ended = await self.calls.make(site, state, prompt, attempt, timeout)
         if isinstance(ended, Reply):
             return ended
+        self.item.last_failure = ended
         raise ended.error
+
+    def explain(self, error: Exception) -> ErrorInfo:
+        """What *error* means: as it was judged where it arose, else as this strategy's own."""
+        last = self.item.last_failure
+        if isinstance(last, Failure) and last.error is error:
+            return last.info
+        return self.calls.judge(self, error).info
+
+    def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Whether *inner* has to wait for its scope, or all its parts have to."""
+        if inner.quota_scope is not None:
+            return self.calls.gate_of(inner.quota_scope).closed
+        return bool(inner.parts) and all(self.is_closed(part) for part in inner.parts)
 
 
 @define(eq=False)
@@ -127,6 +143,11 @@ class Calls:
         ending: Whether calls may still start.
         classifier: The user's classifier, asked before the strategy's own.
         clock: Seconds on the event loop's clock.
+        batch_deadline: When the batch is cancelled; strategies are told how long that leaves.
+
+    Attributes:
+        on_wait: Called when an item begins to wait at a gate that is closed, since it leaves
+            the window.
     """
 
     config: ProcessorConfig
@@ -138,6 +159,7 @@ class Calls:
     classifier: ErrorClassifier | None = None
     clock: Callable[[], float] = anyio.current_time
     batch_deadline: float = math.inf
+    on_wait: Callable[[], None] = lambda: None
     waiting_at: dict[Gate, int] = field(factory=dict, init=False)
     _waits: set[anyio.CancelScope] = field(factory=set, init=False)
 
@@ -173,14 +195,16 @@ class Calls:
         strategy = site.strategy
         if self.ending.stopping:
             return self._stopped()
-        if not self.lifecycle.is_ready(strategy):
-            try:
+        try:
+            if not self.lifecycle.is_ready(strategy):
                 await self.lifecycle.prepare(strategy, self.ending)
-            except PrepareError:
-                return self._stopped()
-            if self.ending.stopping:
-                return self._stopped()
-        shape = self.hooks.shape_of(strategy)
+                if self.ending.stopping:
+                    return self._stopped()
+            shape = self.hooks.shape_of(strategy)
+        except PrepareError:
+            return self._stopped()
+        except StrategyError as error:
+            return Failure(error, _PROGRAM, made=False)
         if strategy.quota_scope is None:
             ended = await self._composite(site, shape, state, prompt, attempt, timeout)
         else:
@@ -200,9 +224,12 @@ class Calls:
     ) -> CallEnded:
         item, strategy = site.item, site.strategy
         gate = self.gate_of(cast("QuotaScope", strategy.quota_scope))
-        cost = strategy.estimate(prompt) or _ONE_REQUEST
+        try:
+            cost = _cost_of(strategy.estimate(prompt))
+        except Exception as error:
+            return self.judge(site, error)
         if item.used and item.left(self.clock()) <= 0:
-            return Failure(_item_timeout(item), _ITEM_TIMEOUT)
+            return Failure(_item_timeout(item), _ITEM_TIMEOUT, made=False)
         permit = gate.admit_nowait(cost, self.callers)
         if permit is None:
             waited = await self._wait_for_permit(gate, cost, item)
@@ -217,6 +244,7 @@ class Calls:
             value = await self._bounded(site, shape, state, prompt, attempt, timeout, permit.at)
         except BaseException:
             item.stop_clock(self.clock())
+            item.cut_off = True
             permit.abandon()
             raise
         now = self.clock()
@@ -225,7 +253,7 @@ class Calls:
             item.book(value.usage)
             permit.report(Outcome.OK, now, usage=value.usage)
             return value
-        failure = self._judge(site, value)
+        failure = self.judge(site, value)
         usage = failed_usage(failure.error)
         item.book(usage)
         permit.report(failure.info.outcome, now, hint=failure.info.hint, usage=usage)
@@ -247,8 +275,11 @@ class Calls:
         this is the path of every call.
         """
         left = site.item.left(now)
-        seconds = min(timeout, left, self.batch_deadline - now)
-        site.deadline = now + seconds
+        # The end of the batch is told but not enforced here: the run cancels all its calls then,
+        # which must not be taken for a timeout of each of them.
+        bound = min(timeout, left)
+        seconds = min(bound, self.batch_deadline - now)
+        site.deadline = now + bound
         site.stalled_after = None
         failure: BaseException | None = None
         scope = site.scope = anyio.CancelScope(deadline=site.deadline)
@@ -268,7 +299,7 @@ class Calls:
         finally:
             site.scope = None
         if scope.cancelled_caught or failure is None:
-            return self._timed_out(site, seconds, final=seconds >= left)
+            return self._timed_out(site, bound, final=bound >= left)
         return failure
 
     def _timed_out(self, site: CallSite, seconds: float, *, final: bool) -> CallError:
@@ -291,38 +322,49 @@ class Calls:
         attempt: int,
         timeout: float,
     ) -> CallEnded:
-        failure: BaseException | None = None
-        seconds = min(timeout, site.item.left(self.clock()))
+        now = self.clock()
+        seconds = min(timeout, site.item.left(now), self.batch_deadline - now)
         try:
-            return Reply.read(await _execute(site.strategy, shape, prompt, attempt, seconds, state))
-        except BaseException as error:
-            if contains(error):
-                raise
-            failure = error
-        await settle()
+            with anyio.CancelScope():  # to notice one inside that is left open
+                try:
+                    return Reply.read(
+                        await _execute(site.strategy, shape, prompt, attempt, seconds, state)
+                    )
+                except BaseException as error:
+                    if contains(error):
+                        raise
+                    failure = error
+                await settle()
+        except RuntimeError as error:
+            raise left_open(error) from error
         last = site.item.last_failure
         if isinstance(last, Failure) and last.error is failure:
             return last
-        return self._judge(site, failure)
+        return self.judge(site, failure)
 
     async def _wait_for_permit(self, gate: Gate, cost: CallCost, item: ItemRun) -> Permit | Failure:
         self.waiting_at[gate] = self.waiting_at.get(gate, 0) + 1
+        if gate.closed:
+            self.on_wait()
         permit: Permit | None = None
         try:
             with self.wait(item.deadline):
                 permit = await gate.admit(cost, self.callers, priority=item.work.priority)
         except ScopeParkedError as error:
-            return Failure(error, _PARKED)
+            return Failure(error, _PARKED, made=False)
         finally:
             self.waiting_at[gate] -= 1
+        if self.ending.stopping:
+            if permit is not None:  # granted in the very turn in which the run was stopped
+                permit.undo()
+            return self._stopped()
         if permit is not None:
             item.waited(permit.admission_wait, permit.cooldown_wait)
             return permit
-        if self.ending.stopping:
-            return self._stopped()
-        return Failure(_item_timeout(item), _ITEM_TIMEOUT)
+        return Failure(_item_timeout(item), _ITEM_TIMEOUT, made=False)
 
-    def _judge(self, site: CallSite, error: BaseException) -> Failure:
+    def judge(self, site: CallSite, error: BaseException) -> Failure:
+        """Classify what a call of ``site.strategy`` raised."""
         if isinstance(error, FrameworkTimeoutError):
             info = _ITEM_TIMEOUT if error.final else _ATTEMPT_TIMEOUT
         elif isinstance(error, ItemStopped):
@@ -339,7 +381,7 @@ class Calls:
 
     def _stopped(self) -> Failure:
         reason = self.ending.describe().reason
-        return Failure(ItemStopped(f"not run: {reason}"), _STOPPED)
+        return Failure(ItemStopped(f"not run: {reason}"), _STOPPED, made=False)
 
     async def _tell_strategy(
         self,
@@ -361,9 +403,18 @@ class Calls:
         )
         name = f"{type(site.strategy).__name__}.on_error"
         if isinstance(ended, Failed):
-            site.item.notes.append(f"{name} raised {type(ended.error).__name__}: {ended.error}")
+            site.item.notes.append(f"{name} raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
             site.item.notes.append(f"{name} took longer than hook_timeout and was cancelled")
+
+
+def _cost_of(estimate: object) -> CallCost:
+    if estimate is None:
+        return _ONE_REQUEST
+    if isinstance(estimate, CallCost):
+        return estimate
+    msg = f"estimate() returned {type(estimate).__name__} where a CallCost or None is expected"
+    raise TypeError(msg)
 
 
 def _item_timeout(item: ItemRun) -> FrameworkTimeoutError:

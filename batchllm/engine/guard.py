@@ -9,7 +9,7 @@ what makes that true on every event loop; see ``docs/design/endings.md``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Generic, NoReturn, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -121,8 +121,8 @@ async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]
     return ended  # noqa: RET504
 
 
-def only_error(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The one real error of *group*, or *group* itself where there are several."""
+def only_error(raised: BaseException) -> BaseException:
+    """The one real error of *raised*, a group or not; *raised* itself where there are several."""
     leaves: list[BaseException] = []
 
     def gather(error: BaseException) -> None:
@@ -132,8 +132,8 @@ def only_error(group: BaseExceptionGroup[Any]) -> BaseException:
         else:
             leaves.append(error)
 
-    gather(group)
-    return leaves[0] if len(leaves) == 1 else group
+    gather(raised)
+    return leaves[0] if len(leaves) == 1 else raised
 
 
 def raise_as_it_was(error: BaseException) -> NoReturn:

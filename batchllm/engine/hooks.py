@@ -20,6 +20,9 @@ from batchllm.engine.guard import Ended, bounded
 __all__ = ["HookTable", "StateArgument", "StrategyShape", "call_hook", "read_after_process"]
 
 
+_HOOKS = frozenset({"execute", "on_error", "prepare", "cleanup"})
+
+
 class StateArgument(Enum):
     """How a hook takes the item's ``RetryState``."""
 
@@ -112,11 +115,11 @@ class HookTable:
         Raises:
             StrategyError: A hook fits none of the accepted shapes.
         """
+        if not _HOOKS.isdisjoint(getattr(strategy, "__dict__", ())):
+            return self._read(strategy)  # it has a hook of its own, which its class has not
         shape = self._shapes.get(type(strategy))
-        if shape is None or "execute" in getattr(strategy, "__dict__", ()):
-            shape = self._read(strategy)
-            if not {"execute", "on_error"} & getattr(strategy, "__dict__", {}).keys():
-                self._shapes[type(strategy)] = shape
+        if shape is None:
+            shape = self._shapes[type(strategy)] = self._read(strategy)
         return shape
 
     def _read(self, strategy: LLMCallStrategy[Any]) -> StrategyShape:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
 from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item
-from batchllm.engine.guard import Failed, contains, settle, shielded
+from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
+from batchllm.llm_strategies import ThreadRunner, run_in_thread
 
 __all__ = ["END", "BlockingSource", "Source", "blocking_source", "pull", "read_item"]
 
@@ -28,15 +30,63 @@ class BlockingSource:
     """An iterable whose ``next()`` may block, to be read in a thread."""
 
     items: Iterable[Any]
+    run_sync: ThreadRunner = run_in_thread
 
 
-def blocking_source(items: Iterable[Any]) -> BlockingSource:
+def blocking_source(
+    items: Iterable[Any], *, run_sync: ThreadRunner = run_in_thread
+) -> BlockingSource:
     """Have *items* read in a worker thread, because each ``next()`` may take long.
 
     It is read in chunks that are no larger than the room for items. Use it for a database cursor,
     a slow file system or a generator that computes.
+
+    Args:
+        items: What to read.
+        run_sync: Calls a function in a thread; tests in virtual time give ``run_inline``.
     """
-    return BlockingSource(items)
+    return BlockingSource(items, run_sync)
+
+
+@define(eq=False)
+class _ThreadReader:
+    """Reads chunks in a thread; one that is left alone there closes the iterator itself."""
+
+    run_sync: ThreadRunner
+    error: BaseException | None = field(default=None, init=False)
+    _limiter: anyio.CapacityLimiter = field(factory=lambda: anyio.CapacityLimiter(1), init=False)
+    _reading: bool = field(default=False, init=False)
+    _left: bool = field(default=False, init=False)
+
+    async def take(self, iterator: Iterator[Any], room: int) -> list[Any]:
+        """At most *room* items; what the iterator raises after some is kept in ``error``."""
+        chunk: list[Any] = await self.run_sync(
+            partial(self._take, iterator, room), limiter=self._limiter
+        )
+        return chunk
+
+    def leave(self) -> bool:
+        """Whether a thread reads still, which then closes the iterator in our place."""
+        self._left = True
+        return self._reading
+
+    def _take(self, iterator: Iterator[Any], room: int) -> list[Any]:
+        # `_reading` is set before `_left` is looked at, and the other way round in `leave`: so
+        # the iterator is closed, whichever thread is first.
+        self._reading = True
+        chunk: list[Any] = []
+        try:
+            while len(chunk) < room and not self._left:
+                item = next(iterator, END)
+                if item is END:
+                    break
+                chunk.append(item)
+        except BaseException as error:
+            self.error = error
+        self._reading = False
+        if self._left and hasattr(iterator, "close"):
+            iterator.close()
+        return chunk
 
 
 @define(eq=False)
@@ -51,16 +101,18 @@ class Source:
     items: Any
     clock: Callable[[], float]
     _iterator: Any = field(default=None, init=False)
-    _chunk: list[Any] = field(factory=list, init=False)
+    _chunk: deque[Any] = field(factory=deque, init=False)
+    _reader: _ThreadReader = field(init=False)
     _warned: bool = field(default=False, init=False)
     _suspect: bool = field(default=False, init=False)
 
     @property
     def size(self) -> int | None:
         """``len(items)`` where it is known beforehand."""
+        items: Any = self.items.items if isinstance(self.items, BlockingSource) else self.items
         try:
-            return len(self.items)
-        except TypeError:
+            return len(items)
+        except Exception:  # a user's code; not to know the size is no reason to fail
             return None
 
     def open(self) -> None:
@@ -71,6 +123,7 @@ class Source:
         """
         if isinstance(self.items, BlockingSource):
             self._iterator = iter(self.items.items)
+            self._reader = _ThreadReader(self.items.run_sync)
         elif isinstance(self.items, AsyncIterable):
             self._iterator = aiter(self.items)
         elif isinstance(self.items, str | bytes):
@@ -112,11 +165,13 @@ class Source:
     async def next(self, room: int) -> Any:
         """The next item of an asynchronous or blocking iterable, or ``END``."""
         if isinstance(self.items, BlockingSource):
-            if not self._chunk:
-                self._chunk = await anyio.to_thread.run_sync(
-                    _take, self._iterator, room, abandon_on_cancel=True
-                )
-            return self._chunk.pop(0) if self._chunk else END
+            if not self._chunk and self._reader.error is None:
+                self._chunk = deque(await self._reader.take(self._iterator, room))
+            if self._chunk:
+                return self._chunk.popleft()
+            if self._reader.error is not None:
+                raise self._reader.error
+            return END
         return await anext(self._iterator, END)
 
     async def close(self) -> str | None:
@@ -126,7 +181,7 @@ class Source:
             closing = getattr(iterator, "aclose", None)
         else:
             closing = getattr(iterator, "close", None)
-        if closing is None:
+        if closing is None or (isinstance(self.items, BlockingSource) and self._reader.leave()):
             return None
 
         async def close() -> None:
@@ -136,17 +191,10 @@ class Source:
 
         ended = await shielded(close, _CLOSE_SECONDS)
         if isinstance(ended, Failed):
-            return f"closing the items raised {type(ended.error).__name__}: {ended.error}"
+            return f"closing the items raised {in_words(ended.error)}"
+        if isinstance(ended, TimedOut):
+            return f"closing the items took longer than {_CLOSE_SECONDS:g} s and was given up"
         return None
-
-
-def _take(iterator: Iterator[Any], room: int) -> list[Any]:
-    chunk: list[Any] = []
-    for item in iterator:
-        chunk.append(item)
-        if len(chunk) >= room:
-            break
-    return chunk
 
 
 async def pull(source: Source, room: int) -> Any:
@@ -165,7 +213,7 @@ async def pull(source: Source, room: int) -> Any:
             raise
         failure = error
     await settle()
-    msg = f"the items raised {type(failure).__name__}"
+    msg = f"a {type(failure).__name__} that nobody asked for"
     raise RuntimeError(msg) from failure
 
 

@@ -27,6 +27,7 @@ class ItemRun:
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
+        cut_off: Whether a call of it was cancelled in flight, and so may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
         gate: Of its last call.
@@ -42,6 +43,7 @@ class ItemRun:
     spans: tuple[float, ...] = ()
     values: dict[str, Any] = field(factory=dict)
     notes: list[str] = field(factory=list)
+    cut_off: bool = False
     last_failure: object = None
     gate: Gate | None = None
     _spent: float = 0.0

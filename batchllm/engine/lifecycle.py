@@ -13,7 +13,7 @@ from attrs import define, field
 
 from batchllm.core import EndCause, LLMCallStrategy, PrepareError, Termination
 from batchllm.engine.ending import Ending
-from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, shielded
+from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, in_words, shielded
 from batchllm.engine.hooks import HookTable
 
 __all__ = ["Lifecycle"]
@@ -99,7 +99,7 @@ class Lifecycle:
         if isinstance(ended, Ok):
             return
         if isinstance(ended, Failed):
-            what = f"raised {type(ended.error).__name__}: {ended.error}"
+            what = f"raised {in_words(ended.error)}"
         else:
             what = f"took longer than prepare_timeout ({self._prepare_timeout} s)"
         failure = PrepareError(f"{name}.prepare() {what}; no item can run without it")
@@ -125,5 +125,5 @@ class Lifecycle:
                         f"({self._cleanup_timeout:g} s) and was cancelled"
                     )
                 case Failed(error):
-                    warnings.append(f"{name}.cleanup() raised {type(error).__name__}: {error}")
+                    warnings.append(f"{name}.cleanup() raised {in_words(error)}")
         return warnings

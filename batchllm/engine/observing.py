@@ -16,7 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from attrs import define, field
 
 from batchllm.core import BaseObserver, ProcessingEvent
-from batchllm.engine.guard import Failed, TimedOut
+from batchllm.engine.guard import Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
 
 __all__ = ["Events"]
@@ -49,12 +49,13 @@ class Events:
     observers: Sequence[BaseObserver] = ()
     wall_clock: Callable[[], float] = time.time
     _lines: list[_Line] = field(factory=list, init=False)
+    _open: bool = field(default=False, init=False)
     _relieved: anyio.Event | None = field(default=None, init=False)
 
     @property
     def active(self) -> bool:
         """Whether anybody listens."""
-        return bool(self._lines)
+        return self._open
 
     def start(self, tasks: TaskGroup) -> None:
         """Begin to deliver, in *tasks*; the deliveries end by ``close``."""
@@ -62,11 +63,12 @@ class Events:
             send, receive = anyio.create_memory_object_stream[_Item](float("inf"))
             line = _Line(observer, send, receive)
             self._lines.append(line)
+            self._open = True
             tasks.start_soon(self._deliver, line, name=f"observer {type(observer).__name__}")
 
     def emit(self, event: ProcessingEvent, data: dict[str, Any] | None = None) -> None:
         """Queue *event* for every observer, each with a mapping of its own."""
-        if not self._lines:
+        if not self._open:
             return
         stamped = {"timestamp": self.wall_clock(), **(data or {})}
         for line in self._lines:
@@ -80,8 +82,15 @@ class Events:
 
     def close(self) -> None:
         """Take no further events; what is queued is still delivered."""
+        self._open = False
         for line in self._lines:
             line.send.close()
+
+    def discard(self) -> None:
+        """Drop what has not been delivered, once no delivery runs any more."""
+        self.close()
+        for line in self._lines:
+            line.receive.close()
 
     def warnings(self) -> Iterable[str]:
         """A sentence for each observer that raised or was too slow."""
@@ -101,7 +110,7 @@ class Events:
                 ended = await call_hook(line.observer.on_event, event, data, seconds=_PATIENCE)
                 if isinstance(ended, Failed):
                     line.errors += 1
-                    line.first_error = line.first_error or repr(ended.error)
+                    line.first_error = line.first_error or in_words(ended.error)
                 elif isinstance(ended, TimedOut):
                     line.timeouts += 1
                 if self._relieved is not None:

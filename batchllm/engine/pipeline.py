@@ -26,7 +26,7 @@ from batchllm.core import (
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
 from batchllm.engine.calls import Failure
-from batchllm.engine.guard import Failed, Ok, TimedOut
+from batchllm.engine.guard import Failed, Ok, TimedOut, in_words
 from batchllm.engine.hooks import call_hook, read_after_process
 from batchllm.engine.item import ItemRun
 from batchllm.engine.observing import Events
@@ -87,7 +87,8 @@ class Pipeline:
             hooks = 2 * len(self.middlewares) + 1
             seconds = self.attempts.calls.config.hook_timeout
             limit = math.inf if seconds is None else hooks * seconds
-            with anyio.move_on_after(limit, shield=True):
+            # Without a limit there is no shelter either, since a shield has to end.
+            with anyio.move_on_after(limit, shield=limit < math.inf):
                 result = await self._go_out(item, result)
         if self.events.active:
             self._announce(item, result)
@@ -152,7 +153,7 @@ class Pipeline:
             data = {
                 "item_id": item.work.item_id,
                 "attempt": attempt,
-                "error": str(failure.error),
+                "error": in_words(failure.error),
                 "error_category": failure.info.error_category,
             }
             self.events.emit(ProcessingEvent.ITEM_RETRY, data)
@@ -207,6 +208,6 @@ def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
 
 def _note(item: ItemRun, hook: str, ended: Any) -> None:
     if isinstance(ended, Failed):
-        item.notes.append(f"{hook} raised {type(ended.error).__name__}: {ended.error}")
+        item.notes.append(f"{hook} raised {in_words(ended.error)}")
     elif isinstance(ended, TimedOut):
         item.notes.append(f"{hook} took longer than hook_timeout and was cancelled")

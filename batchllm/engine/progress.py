@@ -12,7 +12,7 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import ProcessorConfig, Tally
-from batchllm.engine.guard import Failed, TimedOut
+from batchllm.engine.guard import Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
 
 __all__ = ["Progress"]
@@ -58,13 +58,14 @@ class Progress:
             return
         limit = self.config.progress_callback_timeout
         before = time.perf_counter()
-        with anyio.CancelScope(shield=True):
+        # Without a limit there is no shelter either, since a shield has to end.
+        with anyio.CancelScope(shield=limit is not None):
             ended = await call_hook(
                 callback, completed, max(total, completed), item_id, seconds=limit
             )
         took = time.perf_counter() - before
         if isinstance(ended, Failed):
-            self._note(f"progress_callback raised {type(ended.error).__name__}: {ended.error}")
+            self._note(f"progress_callback raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
             self._note(f"progress_callback took longer than {limit} s and was cancelled")
         elif took > _SLOW and not self._slow and not inspect.iscoroutinefunction(callback):

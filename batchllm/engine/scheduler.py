@@ -31,7 +31,7 @@ from batchllm.core import (
 )
 from batchllm.engine.attempts import failed_result
 from batchllm.engine.ending import CANCEL, DRAIN, Phase, Stop
-from batchllm.engine.guard import only_error
+from batchllm.engine.guard import contains, in_words, only_error, raise_as_it_was
 from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import END, Source, pull, read_item
 from batchllm.engine.item import ItemRun
@@ -72,9 +72,10 @@ class Scheduler:
     results: list[Result] = field(factory=list, init=False)
     accepted: int = field(default=0, init=False)
     _source: Source = field(init=False)
+    _reads_ahead: bool = field(init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
-    _live: dict[int, ItemRun] = field(factory=dict, init=False)
     _feeding: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    _closing: bool = field(default=False, init=False)
     _calling: TaskGroup | None = field(default=None, init=False)
     _timers: TaskGroup | None = field(default=None, init=False)
     _same_failure: int = field(default=0, init=False)
@@ -86,6 +87,11 @@ class Scheduler:
         self.window = Window(config.window_size, config.max_sleeping)
         self.runtime = Runtime.build(self.options, self.window.asleep, resources=self.resources)
         self.window.cooling = self.runtime.cooling_items
+        self.runtime.calls.on_wait = self.window.wake
+        # A middleware may take its time before a call, so that items have to be ready before a
+        # call is free; without one, an item that is started earlier would only wait.
+        self._reads_ahead = bool(self.options.middlewares)
+        self.runtime.resources.callers.on_free = self.window.wake
         self.runtime.ending.on_change = self._react
         self.runtime.resources.gates.on_change = self._gate_changed
         self._source = Source(self.items, self.runtime.clock)
@@ -101,7 +107,7 @@ class Scheduler:
         """
         ending = self.runtime.ending
         try:
-            self._source.open()
+            self._open_source()
             async with anyio.create_task_group() as services:
                 self.runtime.events.start(services)
                 self._emit_started()
@@ -111,14 +117,12 @@ class Scheduler:
                     await self.runtime.close()
                 self._emit_completed(ending.close())
             self.runtime.warnings.extend(self.runtime.events.warnings())
-        except BaseExceptionGroup as group:
-            self._close(Termination(EndCause.PROGRAM_ERROR, "an error ended the batch"))
-            raise self._with_partial(only_error(group)) from None
-        except BaseException:
-            self._close(
-                Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
-            )
-            raise
+        except BaseException as raised:
+            error = only_error(raised)
+            self._close(_why(error))
+            raise_as_it_was(self._with_partial(error))
+        finally:
+            self.runtime.events.discard()
         self._close(None)
         if ending.error is not None:
             raise self._with_partial(ending.error)
@@ -135,9 +139,7 @@ class Scheduler:
                 self._calling = calling
                 await self._feed(calling)
             timers.cancel_scope.cancel("every item has ended")
-        # Tasks that were cancelled before they had begun have left no result.
-        for item in list(self._live.values()):
-            self._hand_over(item, self._cancelled(item))
+        self.runtime.ending.close()  # a stop that is asked for during cleanup is too late
 
     async def _stop_after(self, seconds: float, how: Stop, termination: Termination) -> None:
         await anyio.sleep(seconds)
@@ -147,14 +149,15 @@ class Scheduler:
         """Ask for the end; a drain may be followed by a cancellation, never the other way."""
         self.runtime.ending.request(how, termination)
 
-    def leave(self) -> None:
-        """The reader has left: no call starts from here on, and what is in flight is cancelled."""
-        reason = "the block of stream_batch was left before the last result"
+    def leave(self, cause: EndCause, reason: str) -> None:
+        """Nobody reads any more: no call starts from here on; the caller cancels the rest."""
+        self._closing = True
         if self.runtime.ending.phase is not Phase.OVER:
-            self.runtime.ending.close(Termination(EndCause.READER_LEFT, reason))
+            self.runtime.ending.close(Termination(cause, reason))
 
     def _react(self, phase: Phase) -> None:
         """Act on a step towards the end. The feed closes first."""
+        self._closing = True
         self._feeding.cancel("the batch is ending")
         self.runtime.calls.stop_waiting()
         if phase is Phase.CANCELLING and self._calling is not None:
@@ -178,7 +181,7 @@ class Scheduler:
     async def _feed(self, calling: TaskGroup) -> None:
         try:
             with self._feeding:
-                while await self._feed_once(calling):
+                while not self._closing and await self._feed_once(calling):
                     while not self._has_room():
                         await self.window.news()
                     if self.runtime.events.active:
@@ -189,11 +192,11 @@ class Scheduler:
                 self.runtime.warnings.append(complaint)
 
     async def _feed_once(self, calling: TaskGroup) -> bool:
-        """Start items while there is room, at most a few hundred; whether more may come."""
+        """Start as many items as calls are free, then let them run; whether more may come."""
         clock = self.runtime.clock
         before = now = clock()
-        for _ in range(_BREATHE):
-            if not self._has_room():
+        for _ in range(self._burst()):
+            if self._closing or not self._has_room():
                 self._source.took(clock() - before)
                 return True
             if self._source.may_wait:
@@ -207,7 +210,16 @@ class Scheduler:
         await checkpoint()
         return True
 
+    def _burst(self) -> int:
+        """How many items to start in one go: they take the free calls without having to wait."""
+        if self._reads_ahead:
+            return _BREATHE
+        callers = self.runtime.resources.callers
+        return max(1, min(_BREATHE, callers.calls - callers.in_flight))
+
     def _has_room(self) -> bool:
+        if not self._reads_ahead and self.runtime.resources.callers.full:
+            return False
         return self.window.has_room and self.outbox.has_room(self.accepted)
 
     async def _pull_async(self) -> Any:
@@ -219,13 +231,23 @@ class Scheduler:
     def _pull_now(self) -> Any:
         try:
             return self._source.next_now()
-        except Exception as error:
+        except BaseException as error:
+            if contains(error):
+                raise
             return self._source_failed(error)
 
-    def _source_failed(self, error: Exception) -> Any:
+    def _open_source(self) -> None:
+        try:
+            self._source.open()
+        except BatchError:
+            raise
+        except Exception as error:
+            self._source_failed(error)
+
+    def _source_failed(self, error: BaseException) -> Any:
         failure = SourceError(
-            f"the items raised {type(error).__name__} after {self.accepted} items: {error}; "
-            "what was finished is in .partial"
+            f"the items raised {in_words(error)}, after {self.accepted} of them; what was "
+            "finished is in .partial"
         )
         failure.__cause__ = error
         self.runtime.ending.fail(failure, Termination(EndCause.SOURCE_FAILED, str(failure)))
@@ -241,12 +263,13 @@ class Scheduler:
             )
         self.window.taken += 1
         if isinstance(work, InvalidItemError):
-            placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(str(index))
+            # An id of its own, so that no result is taken for that of another item.
+            placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(f"invalid item {index}")
             item = self.runtime.take_up(placeholder, index, now)
-            self._hand_over(item, failed_result(item, work, Category.INVALID_ITEM))
+            result = failed_result(item, work, Category.INVALID_ITEM)
+            calling.start_soon(self._finish, item, result, name=placeholder.item_id)
             return
         item = self.runtime.take_up(work, index, now)
-        self._live[index] = item
         calling.start_soon(self._run_item, item, name=work.item_id)
 
     # One item, and what becomes of its result.
@@ -260,20 +283,22 @@ class Scheduler:
                 result = await pipeline.process(item)
         except anyio.get_cancelled_exc_class():
             if self.runtime.ending.cancelled_by_us:
-                await self._finish(item, self._cancelled(item))
+                result = self._cancelled(item) if item.cut_off else self._stopped(item)
+                await self._finish(item, result)
             raise
         await self._finish(item, result)
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
         pipeline = self.runtime.pipeline
-        if not pipeline.plain or self.runtime.events.active:
-            result = await pipeline.complete(item, result)
-        self._hand_over(item, result)
+        try:
+            if not pipeline.plain or self.runtime.events.active:
+                result = await pipeline.complete(item, result)
+        finally:
+            self._hand_over(result)
         if self.runtime.progress.waits:
             await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
 
-    def _hand_over(self, item: ItemRun, result: Result) -> None:
-        self._live.pop(item.index, None)
+    def _hand_over(self, result: Result) -> None:
         if result.not_run and self.runtime.ending.phase is Phase.OVER:
             return  # the reader has left: what was not run has no result
         self.tally.add(result)
@@ -359,3 +384,12 @@ class Scheduler:
         }
         self.runtime.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
         self.runtime.events.close()
+
+
+def _why(error: BaseException) -> Termination:
+    """What to call an end that came as *error*."""
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+    if contains(error):
+        return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
+    return Termination(EndCause.PROGRAM_ERROR, in_words(error))

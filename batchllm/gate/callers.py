@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from attrs import define, field
@@ -31,11 +32,13 @@ class CallerLimits:
         calls: The cap.
         mind: Declared limits that hold over all scopes together; ``None`` where there are none.
         in_flight: Calls that hold a permit.
+        on_free: Called when a call is free that no gate has a waiter for.
     """
 
     calls: int
     mind: GateMind | None = None
     in_flight: int = field(default=0, init=False)
+    on_free: Callable[[], None] | None = field(default=None, init=False)
     _waiting: dict[Line, None] = field(factory=dict, init=False)
 
     @property
@@ -79,6 +82,8 @@ class CallerLimits:
         """Change the cap; calls in flight are not touched."""
         self.calls = calls
         self._wake()
+        if self.on_free is not None and not self.full:
+            self.on_free()
 
     def waits_at(self, gate: Line) -> None:
         """Remember that *gate* has someone waiting for room among these calls."""
@@ -88,6 +93,8 @@ class CallerLimits:
         self.in_flight -= 1
         if self._waiting:
             self._wake()
+        if self.on_free is not None and not self.full:
+            self.on_free()
 
     def _wake(self) -> None:
         # Each gate goes to the back after its turn, so that none is served first for ever.

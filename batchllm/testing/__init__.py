@@ -1,5 +1,34 @@
-"""The testing kit: virtual time on asyncio and Trio."""
+"""The testing kit: virtual time, scripted strategies, a recording observer, a mock agent.
 
+``batchllm.testing.strategies`` has Hypothesis strategies for settings, faults and traces; it is
+not imported here, since it needs Hypothesis.
+"""
+
+from batchllm.testing.agent import MockAgent, MockRun, MockUsage
 from batchllm.testing.clock import Backend, virtual_run, virtual_time
+from batchllm.testing.observer import RecordingObserver
+from batchllm.testing.scripted import Script, ScriptedCall, ScriptedStrategy
+from batchllm.testing.steps import Answer, Hang, Leak, LeaveScopeOpen, Raise, Return, Step, play
+from batchllm.testing.threads import run_inline
 
-__all__ = ["Backend", "virtual_run", "virtual_time"]
+__all__ = [
+    "Answer",
+    "Backend",
+    "Hang",
+    "Leak",
+    "LeaveScopeOpen",
+    "MockAgent",
+    "MockRun",
+    "MockUsage",
+    "Raise",
+    "RecordingObserver",
+    "Return",
+    "Script",
+    "ScriptedCall",
+    "ScriptedStrategy",
+    "Step",
+    "play",
+    "run_inline",
+    "virtual_run",
+    "virtual_time",
+]

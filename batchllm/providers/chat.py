@@ -9,59 +9,22 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from batchllm.classifiers import OpenAIErrorClassifier
-from batchllm.core import CallCost, ConfigError, LLMResponse, QuotaScope, TokenUsage
+from batchllm.core import CallCost, LLMResponse, QuotaScope, TokenUsage
 from batchllm.providers.chat_answer import read_answer
 from batchllm.providers.chat_prompt import as_messages, text_size
 from batchllm.providers.chat_reply import ChatReply, decode_reply, read_usage
 from batchllm.providers.chat_stream import ChatStream
+from batchllm.providers.endpoints import open_client
 from batchllm.providers.failures import error_reply
+from batchllm.providers.json_answers import check_json
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
-from batchllm.transport import (
-    AsyncClient,
-    AsyncTransport,
-    HttpClient,
-    HttpStream,
-    Secret,
-    SseDecoder,
-)
+from batchllm.transport import AsyncClient, AsyncTransport, HttpStream, Secret, SseDecoder
 
-__all__ = ["ChatModel", "open_client"]
+__all__ = ["ChatModel"]
 
 _PATH: Final = "/chat/completions"
 _encode: Final = msgspec.json.Encoder().encode
-
-
-def open_client(
-    profile: ChatProfile,
-    *,
-    base_url: str | None = None,
-    api_key: str | Secret | None = None,
-    headers: Mapping[str, str] | None = None,
-    http: AsyncTransport | AsyncClient | None = None,
-    verify: bool | str | ssl.SSLContext = True,
-    proxy: str | None = None,
-) -> HttpClient:
-    """The HTTP client for one account at one server of *profile*'s kind.
-
-    Raises:
-        ConfigError: There is no address, or no key where one is needed.
-    """
-    address = base_url or profile.base_url
-    if not address:
-        msg = f"{profile.provider} has no address of its own; give base_url"
-        raise ConfigError(msg)
-    if api_key is None and profile.needs_key:
-        msg = f"{profile.provider} needs a key; give api_key"
-        raise ConfigError(msg)
-    fields = {name.lower(): value for name, value in (headers or {}).items()}
-    secrets: list[Secret] = []
-    if api_key is not None:
-        secrets.append(Secret(api_key))
-        fields.setdefault(profile.auth_header, profile.auth_prefix + secrets[0].reveal())
-    return HttpClient(
-        http, base_url=address, headers=fields, secrets=secrets, verify=verify, proxy=proxy
-    )
 
 
 class ChatModel:
@@ -177,7 +140,7 @@ class ChatModel:
             reply, headers = self._read(whole.status, whole.headers, whole.body), whole.headers
         response = read_answer(reply, headers, self.profile.provider)
         if self.schema is not None:
-            _check_json(response)
+            check_json(response)
         return response
 
     def estimate(self, prompt: Any) -> CallCost | None:
@@ -283,16 +246,3 @@ class ChatModel:
 
 def _as_text(value: object) -> str:
     return _encode(value).decode()
-
-
-def _check_json(response: LLMResponse) -> None:
-    try:
-        msgspec.json.decode(response.text)
-    except msgspec.DecodeError as error:
-        cut = (response.metadata or {}).get("finish_reason") == "length"
-        why = "the limit on tokens cut it off; raise max_tokens" if cut else str(error)
-        msg = f"the answer is no JSON although a schema was given: {why}"
-        failure = ValueError(msg)
-        failure.response = response  # type: ignore[attr-defined]
-        failure._failed_token_usage = response.usage or None  # type: ignore[attr-defined]
-        raise failure from error

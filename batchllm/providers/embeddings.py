@@ -20,7 +20,7 @@ from batchllm.core import (
     normalize_usage,
 )
 from batchllm.policy import read_headers
-from batchllm.providers.chat import open_client
+from batchllm.providers.endpoints import open_client
 from batchllm.providers.failures import error_reply, request_id_of
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile

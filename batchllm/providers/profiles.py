@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 from attrs import field, frozen
 
+from batchllm.providers.endpoints import Endpoint
+
 __all__ = ["PROFILES", "ChatProfile", "SchemaMode"]
 
 SchemaMode = Literal["json_schema", "json_object"]
@@ -52,14 +54,10 @@ def _as_names(names: Iterable[str]) -> frozenset[str]:
 
 
 @frozen(kw_only=True)
-class ChatProfile:
-    """One kind of server.
+class ChatProfile(Endpoint):
+    """One kind of server: an ``Endpoint`` and its dialect.
 
     Attributes:
-        provider: Its name in ``llm("provider:model")``, quota scopes and messages.
-        base_url: Its address; empty where it has to be given.
-        auth_header: Carries the key, behind ``auth_prefix``.
-        needs_key: Whether it refuses requests without one.
         max_tokens_field: What it calls the limit on an answer's tokens.
         seed_field: What it calls the seed.
         schema_mode: Whether it holds an answer to a JSON schema, or only to being JSON.
@@ -68,11 +66,6 @@ class ChatProfile:
         own_parameters: What it accepts beside the parameters that all know.
     """
 
-    provider: str
-    base_url: str = ""
-    auth_header: str = "authorization"
-    auth_prefix: str = "Bearer "
-    needs_key: bool = True
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
     schema_mode: SchemaMode = "json_schema"

@@ -143,27 +143,45 @@ class HttpClient:
             TransportError: No complete reply arrived.
             MalformedResponseError: The reply is too large or wrongly compressed.
         """
+        return await self.request_json("POST", path, body, headers=headers)
+
+    async def request_json(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpReply:
+        """Like :meth:`post_json`, with another *method* such as ``"GET"`` or ``"PATCH"``."""
         start = anyio.current_time()
-        async with self.stream(path, body, headers=headers) as reply:
+        async with self.stream(path, body, headers=headers, method=method) as reply:
             content = await reply.read()
         return HttpReply(reply.status, reply.headers, content, anyio.current_time() - start)
 
     def stream(
-        self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
     ) -> HttpStream:
         """Post *body* and read the reply piece by piece: ``async with`` and ``async for``.
 
         Leaving the block early discards the connection. The arguments and errors are those of
         :meth:`post_json`.
         """
-        return HttpStream(self._wire, partial(self._send, path, body, headers))
+        return HttpStream(self._wire, partial(self._send, method, path, body, headers))
 
-    async def _send(self, path: str, body: bytes, headers: Mapping[str, str] | None) -> Any:
+    async def _send(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None
+    ) -> Any:
         given = self._given
         if given is not None and not isinstance(given, AsyncTransport):
             extra = dict(self._headers_of_ours(headers))
             request = given.build_request(
-                "POST", self._target(path), content=body, headers=extra, timeout=None
+                method, self._target(path), content=body, headers=extra, timeout=None
             )
             return await given.send(request, stream=True, follow_redirects=False)
         url = self._urls.get(path)
@@ -173,7 +191,7 @@ class HttpClient:
         if headers:
             fields += _encode(headers)
         request = self._library.Request(
-            "POST",
+            method,
             url,
             headers=fields,
             stream=self._library.ByteStream(body),

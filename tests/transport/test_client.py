@@ -73,6 +73,18 @@ async def test_a_reply_is_read_whole() -> None:
     assert body.closed
 
 
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+async def test_other_methods_go_the_same_way(method: str) -> None:
+    """A resource can be read, changed and deleted through the same client."""
+    transport = Transport(Pieces(b"{}"))
+    await HttpClient(transport, base_url=URL).request_json(method, "/things/1", b"[1]")
+    (request,) = transport.requests
+    assert (request.method, await request.aread()) == (method, b"[1]")
+    async with httpx.AsyncClient(transport=transport) as theirs:
+        reply = await HttpClient(theirs, base_url=URL).request_json(method, "/things/1")
+    assert (transport.requests[-1].method, reply.status) == (method, 200)
+
+
 async def test_the_request_is_complete() -> None:
     """A prepared request carries host, length, JSON type, the client's headers and the call's."""
     transport = Transport(Pieces(b"{}"))

@@ -184,9 +184,9 @@ class GateMind:
         return self._planned(now, cost)
 
     def _planned(self, now: float, cost: CallCost) -> float:
-        if self._ramp is not None and self.in_flight >= self._ramp.window:
-            return inf
         at = max(self._cooldown.next_time(now), self._search.next_time(now))
+        if self._ramp is not None:
+            at = max(at, self._ramp.next_time(now, self.in_flight))
         if self._admission.empty or at == inf:
             return at
         admitted = self._admission.next_time(now, cost)
@@ -340,7 +340,7 @@ class GateMind:
         return any(told)
 
     def _succeeded(self, now: float, send: Send) -> None:
-        if self._ramp is not None and not self._ramp.on_ok(now, self._cap):
+        if self._ramp is not None and not self._ramp.on_ok(now, self._cap, now - send.sent_at):
             self._ramp = None
         if self._cooldown.on_ok(send.sent_at, canary=send.canary):
             self._resumed(now)

@@ -7,7 +7,9 @@ from typing import Final
 __all__ = ["Ramp"]
 
 _ROUND: Final = 0.25
-"""Seconds that a round lasts at least: what a burst too many costs is what is in flight then."""
+"""Seconds that a round lasts at most: what a burst too many costs is what is in flight then."""
+_QUIET: Final = 2.0
+"""Seconds in which the window doubles while calls are neither answered nor refused."""
 _ENOUGH: Final = 100_000
 
 
@@ -15,7 +17,9 @@ class Ramp:
     """A window of calls in flight that doubles with every clean round trip.
 
     Every answer makes room for one more, so that the window opens at the pace of the answers and
-    not by a burst; within one round it no more than doubles.
+    not by a burst; within one round it no more than doubles. A refusal comes sooner than an answer,
+    so a round lasts twice as long as an answer takes, within a quarter of a second. Where answers
+    take long the window opens on time alone, place by place.
 
     Args:
         window: How many calls may be in flight at first.
@@ -29,13 +33,35 @@ class Ramp:
         self._answers = 0
         self._since: float | None = None
 
-    def on_ok(self, now: float, cap: float) -> bool:
-        """Note a success; returns whether the ramp still goes on below *cap* calls in flight."""
+    def next_time(self, now: float, in_flight: int) -> float:
+        """When one more call may start beside *in_flight*, if no answer comes before that."""
+        if in_flight < self.window:
+            return now
+        if self._since is None:
+            self._since = now
+        share = (in_flight + 1 - self._base) / self._base
+        at = self._since + share * _QUIET
+        if now < at:
+            return at
+        self.window = in_flight + 1
+        if self.window >= 2 * self._base:
+            self._begin_round(now)
+        return now
+
+    def on_ok(self, now: float, cap: float, took: float) -> bool:
+        """Note a success after *took* seconds.
+
+        Returns:
+            Whether the ramp still goes on below *cap* calls in flight.
+        """
         if self._since is None:
             self._since = now
         self._answers += 1
         if self.window < 2 * self._base:
             self.window += 1
-        if self._answers >= self._base and now >= self._since + _ROUND:
-            self._base, self._answers, self._since = self.window, 0, now
+        if self._answers >= self._base and now >= self._since + min(_ROUND, 2 * took):
+            self._begin_round(now)
         return self.window < min(cap, _ENOUGH)
+
+    def _begin_round(self, now: float) -> None:
+        self._base, self._answers, self._since = self.window, 0, now

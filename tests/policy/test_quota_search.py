@@ -193,21 +193,37 @@ TestBracket.settings = settings(max_examples=20, stateful_step_count=10)
 
 
 def test_the_ramp_doubles_per_round_and_no_faster_than_its_rounds() -> None:
-    """Answers that come at once do not open the window in one burst."""
+    """However many answers come, a round lasts twice an answer's time, a quarter second at most."""
     ramp = Ramp(4)
     for _ in range(1000):
-        assert ramp.on_ok(0.0, inf)
+        assert ramp.on_ok(0.0, inf, 0.05)
     assert ramp.window == 8
-    ramp.on_ok(0.3, inf)
+    ramp.on_ok(0.1, inf, 0.05)
     for _ in range(1000):
-        ramp.on_ok(0.31, inf)
+        ramp.on_ok(0.11, inf, 3.0)
     assert ramp.window == 16
+    ramp.on_ok(0.36, inf, 3.0)
+    for _ in range(1000):
+        ramp.on_ok(0.36, inf, 3.0)
+    assert ramp.window == 32
+
+
+def test_the_ramp_opens_on_time_alone_while_answers_take_long() -> None:
+    """Without an answer or a refusal the window doubles in two seconds, place by place."""
+    ramp = Ramp(4)
+    now, in_flight, starts = 0.0, 0, list[float]()
+    while in_flight < 16:
+        while (at := ramp.next_time(now, in_flight)) > now:
+            now = at
+        starts.append(now)
+        in_flight += 1
+    assert starts == [0, 0, 0, 0, 0.5, 1.0, 1.5, 2.0, 2.25, 2.5, 2.75, 3.0, 3.25, 3.5, 3.75, 4.0]
 
 
 def test_the_ramp_ends_at_the_cap() -> None:
     """Beyond the cap on calls it has nothing left to do."""
     ramp = Ramp(4)
-    assert [ramp.on_ok(0.0, 6) for _ in range(2)] == [True, False]
+    assert [ramp.on_ok(0.0, 6, 1.0) for _ in range(2)] == [True, False]
 
 
 def throughput(slots: int, seed: int, seconds: float = 300.0) -> tuple[float, int]:

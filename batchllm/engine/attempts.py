@@ -145,8 +145,6 @@ class Attempts:
             attempt += step.counts
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
-            if not await self._back_off(item, step.seconds):
-                return self._no_time(item, ended)
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Whether there is time for another attempt after a wait of *seconds*."""

@@ -36,6 +36,7 @@ def make_app() -> App:
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     app.command(run, name="run", help=RUN_HELP, help_epilogue=RUN_EPILOGUE)
     app.command(serve_sim, name="serve-sim", help=SERVE_SIM_HELP, help_epilogue=SERVE_SIM_EPILOGUE)

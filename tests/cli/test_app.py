@@ -1,0 +1,165 @@
+"""The program as a whole: its help, and what it says and returns when something is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from batchllm.cli import main
+from batchllm.cli.exits import EXIT_CODES, ExitCode
+from batchllm.core import ConfigError
+from batchllm.llm_strategies import providers
+from batchllm.simulator import SCENARIOS
+
+Captured = pytest.CaptureFixture[str]
+
+
+def prompts(folder: Path, name: str = "in.jsonl") -> str:
+    path = folder / name
+    path.write_text('{"prompt": "Hi"}\n')
+    return str(path)
+
+
+def told(capsys: Captured, *arguments: str) -> str:
+    """What a command that is used wrongly says: one sentence, no traceback, exit code 2."""
+    assert main(arguments) == ExitCode.USAGE == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("batchllm: ")
+    assert "Traceback" not in err
+    return err
+
+
+def test_help_teaches(capsys: Captured) -> None:
+    """Examples and every exit code are in it, and no example is broken over lines."""
+    assert main(["run", "--help"]) == 0
+    text = capsys.readouterr().out
+    for line in EXIT_CODES.splitlines():
+        assert line in text
+    assert '    batchllm run prompts.jsonl -m "sim:quota?faults=0.05" -o answers.jsonl\n' in text
+    assert "{review}" in text
+    assert "Ctrl-C" in text
+    assert main(["serve-sim", "--help"]) == 0
+    assert "/__sim/log" in capsys.readouterr().out
+
+
+def test_the_commands_are_listed(capsys: Captured) -> None:
+    """Without a command, or asked for help, the program shows what there is."""
+    for arguments in ([], ["--help"]):
+        assert main(arguments) == 0
+        text = capsys.readouterr().out
+        for name in ("run", "serve-sim", "models", "--debug"):
+            assert name in text
+
+
+def test_the_version_is_told(capsys: Captured) -> None:
+    """It is the package's."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out[0].isdigit()
+
+
+def test_models_lists_what_can_be_named(capsys: Captured) -> None:
+    """Each provider with its key, each scenario with what it is like."""
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    for name in (*providers(), *SCENARIOS, "OPENAI_API_KEY", "AZURE_OPENAI_BASE_URL", "sim-key"):
+        assert name in text
+    assert "5% of requests fail" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rnu"], 'Unknown command "rnu"'),
+        (["run", "in.jsonl"], "--model requires an argument"),
+        (["run", "-m", "sim:default"], "INPUT requires an argument"),
+        (["run", "in.jsonl", "-m", "sim:default", "--limt", "3"], "Did you mean --limit"),
+        (["run", "in.jsonl", "-m", "sim:default", "--backend", "curio"], '"trio"'),
+        (["run", "none.jsonl", "-m", "sim:default"], "none.jsonl cannot be read: No such file"),
+        (["run", "in.csv", "-m", "sim:default"], "give --input-format jsonl"),
+        (["serve-sim", "defalt"], "did you mean 'default'"),
+        (["serve-sim", "--port", "x"], "--port"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence(
+    capsys: Captured, arguments: list[str], message: str
+) -> None:
+    """It names what is wrong and what to give instead."""
+    assert message in told(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--limit", "-1"], "--limit is -1; give 0 or more"),
+        (["--template", "{"], "--template"),
+        (["--concurrency", "0"], "--concurrency is 0; give a whole number"),
+        (["--api-key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY is not set"),
+    ],
+)
+def test_wrong_settings_send_and_write_nothing(
+    capsys: Captured, tmp_path: Path, options: list[str], message: str
+) -> None:
+    """The output is not even made, and one that is there is not touched."""
+    output = tmp_path / "out.jsonl"
+    command = ["run", prompts(tmp_path), "-m", "ollama:x", "-o", str(output), *options]
+    assert message in told(capsys, *command)
+    assert not output.exists()
+    output.write_text("paid for")
+    assert message in told(capsys, *command, "--overwrite")
+    assert output.read_text() == "paid for"
+
+
+def test_an_output_that_exists_is_told(capsys: Captured, tmp_path: Path) -> None:
+    """The input itself is safe, too."""
+    path = prompts(tmp_path)
+    assert "exists already" in told(capsys, "run", path, "-m", "ollama:x", "-o", path)
+    assert "Hi" in Path(path).read_text()
+
+
+def test_a_log_that_exists_is_told(capsys: Captured, tmp_path: Path) -> None:
+    """Two servers' requests in one log would reconcile with nothing."""
+    path = prompts(tmp_path)
+    assert "exists already" in told(capsys, "serve-sim", "--log", path)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED, "rows that were written stay"),
+        (
+            BaseExceptionGroup("", [KeyboardInterrupt()]),
+            ExitCode.INTERRUPTED,
+            "rows that were written stay",
+        ),
+        (ConfigError("the setting is wrong"), ExitCode.STOPPED, "the setting is wrong"),
+        (RuntimeError("oh"), ExitCode.STOPPED, "RuntimeError: oh. That should not have happened"),
+    ],
+)
+def test_no_error_shows_a_traceback(
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: ExitCode,
+    message: str,
+) -> None:
+    """Whatever a command raises becomes a sentence and an exit code."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("anyio.run", broken)
+    assert main(["run", "-", "-m", "ollama:x"]) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_where_an_error_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is raised as it is, for the traceback."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("anyio.run", broken)
+    with pytest.raises(RuntimeError):
+        main(["serve-sim", "--debug"])

@@ -1,0 +1,83 @@
+"""The command line as its users have it: processes, pipes, files and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAM = [sys.executable, "-m", "batchllm.cli"]
+BACKENDS = ("asyncio", "uvloop", "trio")
+
+_PATIENCE = 30.0
+
+
+def write_prompts(path: Path, count: int) -> Path:
+    """A file of *count* rows with ids, prompts and one more field."""
+    rows = [{"id": f"p{n}", "prompt": f"Say number {n}.", "tag": n % 7} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, each of which has to be whole."""
+    text = path.read_text()
+    assert not text or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@contextmanager
+def program(arguments: Sequence[str | Path], **options: Any) -> Generator[subprocess.Popen[bytes]]:
+    """The program as a process, which does not outlive the block."""
+    process = subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        stdout=options.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        **options,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finish(process: subprocess.Popen[bytes], data: bytes | None = None) -> tuple[int, str, str]:
+    """Wait for the end: exit code, standard output, standard error."""
+    out, err = process.communicate(data, timeout=_PATIENCE)
+    return process.returncode, (out or b"").decode(), err.decode()
+
+
+def run_program(*arguments: str | Path, data: bytes | None = None) -> tuple[int, str, str]:
+    """Run the program to its end."""
+    with program(arguments, stdin=subprocess.PIPE if data else subprocess.DEVNULL) as process:
+        return finish(process, data)
+
+
+@contextmanager
+def simulator(*arguments: str | Path) -> Generator[str]:
+    """A simulator in a process of its own; gives its URL, and ends it by Ctrl-C."""
+    with program(["serve-sim", *arguments]) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().decode().strip()
+        yield url
+        process.send_signal(signal.SIGINT)
+        code, _, err = finish(process)
+        assert code == 0, err
+        assert "Traceback" not in err
+
+
+def wait_for_rows(path: Path, count: int) -> None:
+    """Wait until a file has so many rows."""
+    deadline = time.monotonic() + _PATIENCE
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline, f"{path} did not get {count} rows"
+        time.sleep(0.02)

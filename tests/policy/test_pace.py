@@ -341,7 +341,7 @@ def test_the_cap_is_learned_where_the_server_queues() -> None:
     """With a search for concurrency its limit holds within the cap."""
     mind = make(adapt=ConcurrencySearch(start=2), calls=50)
     sends = [mind.on_send(0.0, ONE) for _ in range(2)]
-    assert mind.next_time(0.0, ONE) == 0.5
+    assert mind.next_time(0.0, ONE) == inf
     mind.on_result(0.1, sends[0], "ok")
     mind.on_result(0.1, sends[1], "throttled")
     assert mind.next_time(5.0, ONE) == 5.0

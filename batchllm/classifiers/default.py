@@ -9,6 +9,7 @@ from batchllm.classifiers.tables import COMMON, RETRYABLE, STATUS_OF, Tables, by
 from batchllm.core import (
     BatchError,
     BatchFailures,
+    CallTooLargeError,
     Category,
     EmptyResponseError,
     ErrorClassifier,
@@ -32,6 +33,7 @@ _MOST_EXCEPTIONS: Final = 64
 _OWN: Final = (
     (EmptyResponseError, Category.FILTERED),
     (ScopeParkedError, Category.PARKED),
+    (CallTooLargeError, Category.TOO_LARGE),
     (ItemStopped, Category.STOPPED),
     (InvalidItemError, Category.INVALID_ITEM),
     (StallError, Category.TIMEOUT),

@@ -23,6 +23,7 @@ Found in ``WorkItemResult.exception`` (an item failed, the batch goes on)::
     ├── FrameworkTimeoutError  (TimeoutError) an attempt or the item ran out of time
     ├── EmptyResponseError     (ValueError)  a safety filter or a refusal left no answer
     ├── ScopeParkedError                     the quota will not be back soon
+    ├── CallTooLargeError                    it needs more than a limit ever lets through
     └── ItemStopped                          the batch ended before the item was done
     TokenTrackingError                       wraps an error that cannot carry token counts
     RecordedError                            stands for an exception of an earlier process
@@ -41,6 +42,7 @@ __all__ = [
     "BatchError",
     "BatchFailures",
     "CallError",
+    "CallTooLargeError",
     "ClosedError",
     "ConfigError",
     "EmptyResponseError",
@@ -209,6 +211,10 @@ class EmptyResponseError(CallError, ValueError):
 
 class ScopeParkedError(CallError):
     """The quota scope is parked: a daily quota, an empty account, or too long a wait."""
+
+
+class CallTooLargeError(CallError):
+    """The call needs more than a limit of its quota scope, or of the run, ever lets through."""
 
 
 class ItemStopped(CallError):

@@ -11,13 +11,13 @@ from attrs import define, field
 from batchllm.core import CallCost, Outcome, TokenUsage
 from batchllm.policy import GateMind, Send
 
-__all__ = ["CallerLimits", "Line", "Taken"]
+__all__ = ["Advances", "CallerLimits", "Taken"]
 
 Taken: TypeAlias = tuple[GateMind, Send]
 """What a call took, and from which mind: limits may be changed while it is in flight."""
 
 
-class Line(Protocol):
+class Advances(Protocol):
     """A gate, as far as its callers are concerned."""
 
     def advance(self) -> None:
@@ -39,7 +39,7 @@ class CallerLimits:
     mind: GateMind | None = None
     in_flight: int = field(default=0, init=False)
     on_free: Callable[[], None] | None = field(default=None, init=False)
-    _waiting: dict[Line, None] = field(factory=dict, init=False)
+    _waiting: dict[Advances, None] = field(factory=dict, init=False)
 
     @property
     def full(self) -> bool:
@@ -85,7 +85,7 @@ class CallerLimits:
         if self.on_free is not None and not self.full:
             self.on_free()
 
-    def waits_at(self, gate: Line) -> None:
+    def waits_at(self, gate: Advances) -> None:
         """Remember that *gate* has someone waiting for room among these calls."""
         self._waiting[gate] = None
 

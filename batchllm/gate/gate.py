@@ -12,20 +12,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import anyio
-from attrs import define
 
 from batchllm.core import (
     CallCost,
-    Outcome,
+    CallTooLargeError,
     QuotaScope,
     RateLimitConfig,
     ScopeParkedError,
-    ServerHint,
-    TokenUsage,
 )
-from batchllm.gate.callers import CallerLimits, Taken
+from batchllm.gate.callers import CallerLimits
+from batchllm.gate.line import Line, Waiter, oversize
+from batchllm.gate.permit import Permit
 from batchllm.gate.settings import cooldown_policy, per_minute
 from batchllm.policy import (
     CooldownEnded,
@@ -37,92 +37,12 @@ from batchllm.policy import (
     Limit,
     RetryBudget,
     ScopeParked,
-    Send,
     Settlement,
 )
 
-__all__ = ["Gate", "Permit"]
+__all__ = ["Gate"]
 
-_LOOK_AHEAD = 64
-_MOST_OVERTAKES = 200
-
-
-@define(eq=False)
-class Permit:
-    """The right to make one call. It ends exactly once, by ``report``, ``abandon`` or ``undo``.
-
-    Attributes:
-        at: When it was granted.
-        admission_wait: Seconds waited for room or pace.
-        cooldown_wait: Seconds waited because the scope was cooling.
-    """
-
-    _gate: Gate
-    _callers: CallerLimits | None
-    _send: Send
-    _taken: Taken | None
-    at: float
-    admission_wait: float = 0.0
-    cooldown_wait: float = 0.0
-    _hint: ServerHint | None = None
-
-    def observe(self, hint: ServerHint) -> None:
-        """Remember what a successful reply told about limits, for the report to come."""
-        self._hint = hint
-
-    def report(
-        self,
-        outcome: Outcome,
-        now: float,
-        *,
-        hint: ServerHint | None = None,
-        usage: TokenUsage | None = None,
-    ) -> None:
-        """End the call at *now*: settle what it took, learn from it, let the next one start."""
-        gate = self._gate
-        tokens = usage or {}
-        gate.mind.on_result(
-            now,
-            self._send,
-            outcome,
-            hint or self._hint,
-            tokens.get("input_tokens"),
-            tokens.get("output_tokens"),
-        )
-        if self._callers is not None:
-            self._callers.end(now, self._taken, usage)
-        gate.advance(now)
-
-    def abandon(self) -> None:
-        """End a call that was cancelled and may have reached the server."""
-        gate = self._gate
-        now = gate.clock()
-        gate.mind.on_cancel(now, self._send)
-        if self._callers is not None:
-            self._callers.end(now, self._taken, None)
-        gate.advance(now)
-
-    def undo(self) -> None:
-        """Give back a permit of which no byte has left."""
-        gate = self._gate
-        now = gate.clock()
-        gate.mind.on_release(now, self._send)
-        if self._callers is not None:
-            self._callers.undo(now, self._taken)
-        gate.advance(now)
-
-
-@define(eq=False)
-class _Waiter:
-    cost: CallCost
-    callers: CallerLimits | None
-    priority: int
-    since: float
-    woken: anyio.Event
-    scope: anyio.CancelScope
-    permit: Permit | None = None
-    overtaken: int = 0
-    cooled: float = 0.0
+_CAUSES: Final = ("calls", "quota", "cooldown")
 
 
 class Gate:
@@ -178,9 +98,13 @@ class Gate:
             rng=random.Random(seed),
         )
         self._retries = None if retry_ratio is None else RetryBudget(retry_ratio)
-        self._line: list[_Waiter] = []
+        self._line: Line[Permit] = Line(self.mind, self)
+        self._alarm: Waiter[Permit] | None = None
         self._listeners: list[Callable[[Gate, GateEvent], None]] = []
         self._closed_since: float | None = None
+        self._held: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
+        self._held_by: str | None = None
+        self._held_since = 0.0
 
     def __repr__(self) -> str:
         mind = self.mind
@@ -197,9 +121,26 @@ class Gate:
         """Calls that wait for a permit."""
         return len(self._line)
 
+    def counts_tokens(self, callers: CallerLimits | None = None) -> bool:
+        """Whether a limit on tokens is in force, so that a call has to say how many it takes."""
+        if self.mind.counts_tokens:
+            return True
+        return callers is not None and callers.mind is not None and callers.mind.counts_tokens
+
     def snapshot(self) -> GateSnapshot:
         """What the gate knows and does now."""
         return self.mind.snapshot(self.clock())
+
+    def held_back(self) -> dict[str, float]:
+        """Seconds during which somebody waited, by what held the next call back.
+
+        ``"calls"`` is the cap on calls in flight, of the scope or of the caller, ``"quota"`` a
+        limit or the pace of one that is being learned, ``"cooldown"`` a pause.
+        """
+        held = dict(self._held)
+        if self._held_by is not None:
+            held[self._held_by] += self.clock() - self._held_since
+        return held
 
     def add_listener(self, listener: Callable[[Gate, GateEvent], None]) -> None:
         """Have *listener* called with each event of the gate, synchronously."""
@@ -239,7 +180,12 @@ class Gate:
         if self._line or (callers is not None and callers.full):
             return None
         now = self.clock()
-        return self._grant(now, cost, callers) if self._may_start(now, cost, callers) else None
+        if not self._may_start(now, cost, callers):
+            return None
+        permit = self._grant(now, cost, callers)
+        if self.mind.has_events:
+            self._tell(now)
+        return permit
 
     async def admit(
         self, cost: CallCost, callers: CallerLimits | None = None, *, priority: int = 0
@@ -252,15 +198,15 @@ class Gate:
             priority: Waiters with a higher number go first.
 
         Raises:
-            ScopeParkedError: The scope is parked, now or while waiting; or *cost* is more than
-                its quota can ever give.
+            ScopeParkedError: The scope is parked, now or while waiting.
+            CallTooLargeError: *cost* is more than a limit can ever give.
         """
         self._refuse_hopeless(cost, callers)
         permit = self.admit_nowait(cost, callers)
         if permit is not None:
             return permit
-        waiter = _Waiter(cost, callers, priority, self.clock(), anyio.Event(), anyio.CancelScope())
-        self._join(waiter)
+        waiter: Waiter[Permit] = Waiter(cost, callers, priority, self.clock())
+        self._line.join(waiter)
         try:
             await self._wait(waiter)
         except BaseException:
@@ -273,71 +219,67 @@ class Gate:
             raise ScopeParkedError(msg)
         return waiter.permit
 
-    async def _wait(self, waiter: _Waiter) -> None:
+    async def _wait(self, waiter: Waiter[Permit]) -> None:
         self.advance()
-        while waiter.permit is None and self.mind.parked is None:
+        while waiter.waiting and self.mind.parked is None:
             with waiter.scope:
                 await waiter.woken.wait()
-            if waiter.permit is None:
-                waiter.woken = anyio.Event()
-                waiter.scope = anyio.CancelScope()
+            if waiter.waiting:
+                waiter.renew()
                 self.advance()
 
     def advance(self, now: float | None = None) -> None:
         """Re-plan the line: hand out what may start now, and set the alarm for what comes next."""
         if now is None:
             now = self.clock()
+        cause: str | None = None
         while self._line:
-            chosen, at = self._choose(now)
+            chosen, at = self._line.choose(now)
             if chosen is None:
-                self._line[0].scope.deadline = at
+                self._watch(at)
+                cause = self._cause(at)
                 break
-            self._line.remove(chosen)
-            chosen.permit = self._grant(now, chosen.cost, chosen.callers)
-            waited = now - chosen.since
-            chosen.permit.cooldown_wait = min(waited, chosen.cooled)
-            chosen.permit.admission_wait = waited - chosen.permit.cooldown_wait
+            self._give_up_place(chosen)
+            if chosen.too_large is None:
+                chosen.permit = self._hand_out(chosen, now)
             chosen.woken.set()
+        if cause is not None or self._held_by is not None:
+            self._note_hold(now, cause)
         if self.mind.has_events:
             self._tell(now)
 
-    def _choose(self, now: float) -> tuple[_Waiter | None, float]:
-        """Who may start now; else ``None`` and when somebody may.
+    def _watch(self, at: float) -> None:
+        """Have one waiter, the same as long as it waits, look again at *at*."""
+        alarm = self._alarm
+        if alarm is None:
+            alarm = self._alarm = next(iter(self._line))
+        if alarm.scope.deadline != at:
+            alarm.scope.deadline = at
 
-        The first in line is due. Where it does not fit, a smaller one behind it may go before
-        it, so that the room is used, but it is overtaken 200 times at most.
-        """
-        head = self._line[0]
-        at = self._next_time(now, head.cost, head.callers)
-        if at <= now:
-            return head, now
-        if head.overtaken >= _MOST_OVERTAKES or self.mind.cooling:
-            return None, at
-        seen = {(head.cost, id(head.callers))}
-        for waiter in self._line[1:_LOOK_AHEAD]:
-            kind = (waiter.cost, id(waiter.callers))
-            if kind in seen:
-                continue
-            seen.add(kind)
-            theirs = self._next_time(now, waiter.cost, waiter.callers)
-            if theirs <= now:
-                if head.callers is waiter.callers:
-                    head.overtaken += 1
-                return waiter, now
-            at = min(at, theirs)
-        return None, at
+    def _hand_out(self, waiter: Waiter[Permit], now: float) -> Permit:
+        permit = self._grant(now, waiter.cost, waiter.callers)
+        waited = now - waiter.since
+        cooled = waiter.cooled
+        if self._closed_since is not None:  # the canary waits only while the scope cools
+            cooled += now - max(self._closed_since, waiter.since)
+        permit.cooldown_wait = min(waited, cooled)
+        permit.admission_wait = waited - permit.cooldown_wait
+        return permit
 
-    def _next_time(self, now: float, cost: CallCost, callers: CallerLimits | None) -> float:
-        at = self.mind.next_time(now, cost)
-        if callers is None or at == math.inf:
-            return at
-        theirs = callers.next_time(now, cost)
-        if theirs == math.inf:
-            callers.waits_at(self)
-        return max(at, theirs)
+    def _cause(self, at: float) -> str:
+        if self.mind.cooling:
+            return "cooldown"
+        return "calls" if at == math.inf else "quota"
+
+    def _note_hold(self, now: float, cause: str | None) -> None:
+        if self._held_by is not None:
+            self._held[self._held_by] += now - self._held_since
+        self._held_by, self._held_since = cause, now
 
     def _may_start(self, now: float, cost: CallCost, callers: CallerLimits | None) -> bool:
-        return self._next_time(now, cost, callers) <= now
+        if self.mind.next_time(now, cost) > now:
+            return False
+        return callers is None or callers.next_time(now, cost) <= now
 
     def _grant(self, now: float, cost: CallCost, callers: CallerLimits | None) -> Permit:
         send = self.mind.on_send(now, cost)
@@ -358,18 +300,17 @@ class Gate:
             for listener in list(self._listeners):
                 listener(self, event)
 
-    def _join(self, waiter: _Waiter) -> None:
-        place = len(self._line)
-        while place and self._line[place - 1].priority < waiter.priority:
-            place -= 1
-        self._line.insert(place, waiter)
-
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter[Permit]) -> None:
         if waiter.permit is not None:
             waiter.permit.undo()
-        elif waiter in self._line:
-            self._line.remove(waiter)
-            self.advance()
+            return
+        self._give_up_place(waiter)
+        self.advance()
+
+    def _give_up_place(self, waiter: Waiter[Permit]) -> None:
+        self._line.leave(waiter)
+        if waiter is self._alarm:
+            self._alarm = None
 
     def _refuse_hopeless(self, cost: CallCost, callers: CallerLimits | None) -> None:
         parked = self.mind.parked
@@ -379,3 +320,12 @@ class Gate:
                 "run the rest again when its quota is back"
             )
             raise ScopeParkedError(msg)
+        limit = oversize(self.mind, callers, cost)
+        if limit is not None:
+            what = limit.dimension.replace("_", " ")
+            msg = (
+                f"the call needs {limit.cost_of(cost):,} {what}, and the limit of "
+                f"{limit.amount:,} per {limit.per:g} s lets at most {limit.enforced[0]:,} pass at "
+                "once; make the prompt or max_tokens smaller, or raise the limit"
+            )
+            raise CallTooLargeError(msg)

@@ -53,9 +53,12 @@ class Admission:
     Args:
         limits: The declared limits.
         settlement: How the provider books tokens that were reserved and not used.
+
+    Attributes:
+        counts_tokens: Whether anything beside requests is limited.
     """
 
-    __slots__ = ("_buckets", "_declared", "_sent", "_settlement", "_told")
+    __slots__ = ("_buckets", "_declared", "_sent", "_settlement", "_told", "counts_tokens")
 
     def __init__(self, limits: Iterable[Limit] = (), *, settlement: Settlement = "refund") -> None:
         self._settlement: Settlement = settlement
@@ -63,6 +66,7 @@ class Admission:
         self._declared = frozenset(bucket.limit.dimension for bucket in self._buckets)
         self._told: dict[str, _Told] = {}
         self._sent = CallCost(0)
+        self.counts_tokens = any(dimension != "requests" for dimension in self._declared)
 
     @property
     def empty(self) -> bool:
@@ -83,6 +87,28 @@ class Admission:
     def unbooked(self) -> Admitted:
         """What stands for a call that was sent before any limit was known."""
         return Admitted((), self._sent)
+
+    def used(self, now: float) -> tuple[float, ...]:
+        """The share of each limit that is taken now, in the order of ``limits``."""
+        return tuple(bucket.used(now) for bucket in self._buckets)
+
+    def declare(self, limits: Iterable[Limit]) -> None:
+        """Go on with other declared limits; what was sent stays counted where the window stays."""
+        told = [each for each in self._buckets if each.limit.dimension not in self._declared]
+        before = {_window(each.limit): each for each in self._buckets if each not in told}
+        declared = list(limits)
+        self._declared = frozenset(limit.dimension for limit in declared)
+        self._buckets = [
+            before.get(_window(limit)) or Bucket(limit, settlement=self._settlement)
+            for limit in declared
+        ]
+        for bucket, limit in zip(self._buckets, declared, strict=True):
+            bucket.resize(limit)
+        self._buckets += [each for each in told if each.limit.dimension not in self._declared]
+        self.counts_tokens = any(
+            dimension != "requests"
+            for dimension in (*self._told, *(each.limit.dimension for each in self._buckets))
+        )
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """The first limit that *cost* can never pass."""
@@ -134,7 +160,10 @@ class Admission:
         if hint.dimension not in _DIMENSIONS:
             return False
         self._observe_remaining(hint, now, sent_at, admitted)
-        return self._adopt(hint)
+        news = self._adopt(hint)
+        if news or hint.dimension in self._told:
+            self.counts_tokens |= hint.dimension != "requests"
+        return news
 
     def _observe_remaining(
         self, hint: LimitHint, now: float, sent_at: float, admitted: Admitted
@@ -166,6 +195,10 @@ class Admission:
                 return bucket.resize(limit)
         self._buckets.append(Bucket(limit, settlement=self._settlement))
         return True
+
+
+def _window(limit: Limit) -> tuple[str, float, float | None, float]:
+    return limit.dimension, limit.per, limit.window, limit.jitter
 
 
 def _sensible(seconds: float | None) -> bool:

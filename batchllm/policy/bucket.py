@@ -138,6 +138,11 @@ class Bucket:
         """The units that the ledger counts now: reserved, or used within the window."""
         return self._sum
 
+    def used(self, now: float) -> float:
+        """The share of a window's units that the ledger counts at *now*."""
+        self._forget(self._clock(now))
+        return self._sum / self._units
+
     def cost_of(self, cost: CallCost) -> int:
         """The units that *cost* takes of this limit under its rule of settlement."""
         if self.settlement == "input_only" and self.limit.dimension == "tokens":
@@ -227,19 +232,22 @@ class Bucket:
 
     def _ledger_allows(self, clock: int, units: int) -> int:
         """The instant when *units* more fit into the ledger."""
+        self._forget(clock)
+        excess = self._sum + units - self._units
+        if excess <= 0:
+            return clock
+        for entry in self._entries:
+            excess -= entry.cost
+            if excess <= 0:
+                return entry.last + self._span
+        return clock
+
+    def _forget(self, clock: int) -> None:
         entries = self._entries
         while entries and entries[0].last <= clock - self._span:
             gone = entries.popleft()
             gone.counted = False
             self._sum -= gone.cost
-        excess = self._sum + units - self._units
-        if excess <= 0:
-            return clock
-        for entry in entries:
-            excess -= entry.cost
-            if excess <= 0:
-                return entry.last + self._span
-        return clock
 
     def _clock(self, now: float) -> int:
         if self._origin is None:

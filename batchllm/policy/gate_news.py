@@ -63,7 +63,10 @@ GateEvent = EpisodeStarted | CooldownEnded | BracketMoved | ScopeParked
 
 @frozen(kw_only=True)
 class GateSnapshot:
-    """Where a gate stands. Instants are of the caller's clock, paces in calls per second."""
+    """Where a gate stands. Instants are of the caller's clock, paces in calls per second.
+
+    ``used`` is the share of each of ``limits`` that is taken now.
+    """
 
     state: State
     cause: Cause | None
@@ -74,6 +77,7 @@ class GateSnapshot:
     lo: float | None
     hi: float | None
     limits: tuple[Limit, ...]
+    used: tuple[float, ...]
     episodes: int
     consecutive: int
     sends: int

@@ -36,6 +36,8 @@ provider reported. All are synchronous and never raise for what a server said.
     mind.in_flight      # calls sent and not ended
     mind.calls          # the cap, or None
     mind.set_calls(n)   # int | None, from now on; calls in flight are not touched
+    mind.limits         # the limits in force; mind.set_limits(limits) declares others
+    mind.counts_tokens  # True: one of them counts tokens, so costs have to tell them
     mind.parked         # Parked(cause, until) | None; `until` is an instant of `now`, or None
     mind.reopen(now)    # leave the parked state through a canary
     mind.on_breaker(now)           # the retry budget is empty: gate and canary
@@ -113,6 +115,7 @@ class GateMind:
         "_ramp",
         "_search",
         "_searching",
+        "counts_tokens",
         "free",
         "in_flight",
         "overloaded",
@@ -170,6 +173,11 @@ class GateMind:
     def cooling(self) -> bool:
         """Whether the scope pauses, tries a canary or is parked."""
         return self._cooldown.state is not State.OPEN
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits in force, declared and told by the server."""
+        return self._admission.limits
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """The limit that *cost* can never pass, if there is one."""
@@ -273,6 +281,11 @@ class GateMind:
         self._recap()
         self._refresh()
 
+    def set_limits(self, limits: Iterable[Limit]) -> None:
+        """Declare other limits from now on; what was sent stays counted."""
+        self._admission.declare(limits)
+        self._refresh()
+
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""
         self._cooldown.reopen(now)
@@ -294,6 +307,7 @@ class GateMind:
             lo=search.lo if known else None,
             hi=search.hi if known else None,
             limits=self._admission.limits,
+            used=self._admission.used(now),
             episodes=cooldown.episodes,
             consecutive=cooldown.consecutive,
             sends=self.sends,
@@ -437,6 +451,7 @@ class GateMind:
             self._events.append(move)
 
     def _refresh(self) -> None:
+        self.counts_tokens = self._admission.counts_tokens
         self.free = (
             self._cooldown.free
             and self._search.pace is None

@@ -1,0 +1,184 @@
+"""The line of calls that wait at one gate, in lanes: one for each run or pool that shares it.
+
+Lanes take turns, so that a run with a thousand waiters does not hold up another with one; within
+a lane those with the higher priority go first, then those who came first. A call that does not
+fit may be passed by smaller ones, so that the room is used, but by 200 at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Generic, TypeVar
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import CallCost
+from batchllm.gate.callers import Advances, CallerLimits
+from batchllm.policy import GateMind, Limit
+
+__all__ = ["Line", "Waiter", "oversize"]
+
+P = TypeVar("P")
+
+_LOOK_AHEAD: Final = 64
+_MOST_OVERTAKES: Final = 200
+_LEAST: Final = CallCost(1, 1, 0)
+
+
+@define(eq=False)
+class Waiter(Generic[P]):
+    """One call that waits.
+
+    Attributes:
+        permit: What it waits for.
+        too_large: The limit that it can never pass; it waits no longer then.
+        overtaken: Calls that passed it because they fitted and it did not.
+        cooled: Seconds of its wait during which the scope was cooling.
+    """
+
+    cost: CallCost
+    callers: CallerLimits | None
+    priority: int
+    since: float
+    woken: anyio.Event = field(factory=anyio.Event)
+    scope: anyio.CancelScope = field(factory=anyio.CancelScope)
+    permit: P | None = None
+    too_large: Limit | None = None
+    overtaken: int = 0
+    cooled: float = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing has been decided yet."""
+        return self.permit is None and self.too_large is None
+
+    def renew(self) -> None:
+        """Get ready to wait once more."""
+        self.woken = anyio.Event()
+        self.scope = anyio.CancelScope()
+
+
+@define(eq=False)
+class Line(Generic[P]):
+    """Who waits at *gate*, and who is next.
+
+    Args:
+        mind: Decides what may start.
+        gate: Told by callers when they have room again.
+    """
+
+    mind: GateMind
+    gate: Advances
+    _lanes: dict[CallerLimits | None, list[Waiter[P]]] = field(factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
+
+    def __iter__(self) -> Iterator[Waiter[P]]:
+        for lane in self._lanes.values():
+            yield from lane
+
+    def join(self, waiter: Waiter[P]) -> None:
+        """Take a place."""
+        lane = self._lanes.setdefault(waiter.callers, [])
+        place = len(lane)
+        while place and lane[place - 1].priority < waiter.priority:
+            place -= 1
+        lane.insert(place, waiter)
+
+    def leave(self, waiter: Waiter[P]) -> None:
+        """Give the place up, where it still is there."""
+        lane = self._lanes.get(waiter.callers)
+        if lane is not None and waiter in lane:
+            lane.remove(waiter)
+            if not lane:
+                del self._lanes[waiter.callers]
+
+    def choose(self, now: float) -> tuple[Waiter[P] | None, float]:
+        """Who is to be decided on now; else ``None``, and when somebody may start."""
+        earliest = math.inf
+        stuck: list[Waiter[P]] = []
+        for callers, lane in self._in_turn():
+            if callers is not None and callers.full:
+                callers.waits_at(self.gate)
+                continue
+            chosen, at, closed = self._choose_in(lane, callers, now)
+            if chosen is not None:
+                for waiter in stuck:
+                    waiter.overtaken += 1
+                self._lanes[callers] = self._lanes.pop(callers)  # its turn comes last again
+                return chosen, now
+            earliest = min(earliest, at)
+            if closed:
+                break
+            if self.mind.next_time(now, lane[0].cost) > now:
+                stuck.append(lane[0])
+        return None, earliest
+
+    def _choose_in(
+        self, lane: list[Waiter[P]], callers: CallerLimits | None, now: float
+    ) -> tuple[Waiter[P] | None, float, bool]:
+        """As ``choose`` for one lane, and whether nobody else may pass either."""
+        head = lane[0]
+        at = self._next_time(now, head.cost, callers)
+        if at <= now or self._hopeless(head, at):
+            return head, now, False
+        if self.mind.cooling:
+            return None, at, True
+        if head.overtaken >= _MOST_OVERTAKES:
+            return None, at, self.mind.next_time(now, head.cost) > now
+        least = self._next_time(now, _LEAST, callers)
+        if least > now:  # so nobody fits, whatever the cost
+            return None, min(at, least), False
+        return self._look_ahead(lane, callers, now, at)
+
+    def _look_ahead(
+        self, lane: list[Waiter[P]], callers: CallerLimits | None, now: float, earliest: float
+    ) -> tuple[Waiter[P] | None, float, bool]:
+        tried = {lane[0].cost}
+        for place, waiter in enumerate(islice(lane, 1, _LOOK_AHEAD), 1):
+            if waiter.cost not in tried:
+                at = self._next_time(now, waiter.cost, callers)
+                if at <= now or self._hopeless(waiter, at):
+                    for passed in islice(lane, place):
+                        passed.overtaken += 1
+                    return waiter, now, False
+                tried.add(waiter.cost)
+                earliest = min(earliest, at)
+            if waiter.overtaken >= _MOST_OVERTAKES:
+                break
+        return None, earliest, False
+
+    def _in_turn(self) -> list[tuple[CallerLimits | None, list[Waiter[P]]]]:
+        lanes = list(self._lanes.items())
+        if len(lanes) > 1:
+            lanes.sort(key=lambda lane: -lane[1][0].priority)
+        return lanes
+
+    def _next_time(self, now: float, cost: CallCost, callers: CallerLimits | None) -> float:
+        ours = self.mind.next_time(now, cost)
+        if callers is None or ours == math.inf:
+            return ours
+        theirs = callers.next_time(now, cost)
+        if theirs > now:
+            callers.waits_at(self.gate)
+        return max(ours, theirs)
+
+    def _hopeless(self, waiter: Waiter[P], at: float) -> bool:
+        if at == math.inf:
+            waiter.too_large = oversize(self.mind, waiter.callers, waiter.cost)
+        return waiter.too_large is not None
+
+
+def oversize(mind: GateMind, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
+    """The limit that *cost* can never pass, at the gate or among the caller's own."""
+    limit = mind.oversize(cost)
+    if limit is None and callers is not None and callers.mind is not None:
+        return callers.mind.oversize(cost)
+    return limit

@@ -223,6 +223,17 @@ class Job:
                 ending = "stopping" if interrupts.count else None
                 self.display.update(Snapshot.of(self.tallies, stats, now, ending))
 
+    def _left_over(self) -> str:
+        """Where the lines are that got no answer because the run ended before."""
+        rest = "lines that were not read have no row"
+        count = self.tallies.not_run
+        if not count:
+            return f"Run the rest again: {rest}."
+        return (
+            f"Run the rest again: {count:,} lines have a row with the error_category stopped or "
+            f"parked, and {rest}."
+        )
+
     def _conclude(
         self, ended: BatchResult[Any, Any], watch: LimitWatch, problem: str | None
     ) -> None:
@@ -232,11 +243,7 @@ class Job:
         if failures:
             text += "\n\nFailures\n" + "\n".join(f"  {line}" for line in failures)
         if not ended.termination.complete:
-            text += (
-                f"\n\n{self.tallies.not_run:,} lines that were read were not sent to the end: "
-                "their rows have the error_category stopped or parked. Lines that were not read "
-                "have no row."
-            )
+            text += f"\n\n{self._left_over()}"
         self.display.finish(text)
         if problem is not None:
             self.display.note(f"Error: {problem}")

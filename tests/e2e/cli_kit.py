@@ -56,6 +56,12 @@ def finish(process: subprocess.Popen[bytes], data: bytes | None = None) -> tuple
     return process.returncode, (out or b"").decode(), err.decode()
 
 
+def next_note(process: subprocess.Popen[bytes]) -> str:
+    """The next line on standard error."""
+    assert process.stderr is not None
+    return process.stderr.readline().decode()
+
+
 def run_program(*arguments: str | Path, data: bytes | None = None) -> tuple[int, str, str]:
     """Run the program to its end."""
     with program(arguments, stdin=subprocess.PIPE if data else subprocess.DEVNULL) as process:

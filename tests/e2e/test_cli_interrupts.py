@@ -1,0 +1,103 @@
+"""Signals: the first lets calls finish, the second cancels them, and every row stays whole."""
+
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from batchllm.cli.exits import ExitCode
+from tests.e2e.cli_kit import (
+    BACKENDS,
+    finish,
+    next_note,
+    program,
+    read_rows,
+    run_program,
+    wait_for_rows,
+    write_prompts,
+)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_first_signal_drains(tmp_path: Path, backend: str) -> None:
+    """Calls in flight finish, the others do not start, and the exit code says why."""
+    prompts, rows = write_prompts(tmp_path / "in.jsonl", 500), tmp_path / "out.jsonl"
+    command = ["run", prompts, "-o", rows, "-m", "sim:default?latency=0.2"]
+    with program([*command, "--concurrency", "4", "--backend", backend]) as process:
+        wait_for_rows(rows, 4)
+        process.send_signal(signal.SIGINT)
+        code, _, err = finish(process)
+    assert code == ExitCode.INTERRUPTED == 130
+    assert "Ctrl-C: no further call starts, and the 4 calls in flight may finish" in err
+    assert "Ctrl-C interrupted it" in err
+    assert "lines that were not read have no row" in err
+    assert "Traceback" not in err
+    found = read_rows(rows)
+    kinds = Counter(row["error_category"] for row in found)
+    assert set(kinds) <= {None, "stopped"}
+    assert kinds[None] >= 8
+    assert len({row["id"] for row in found}) == len(found) < 500
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_second_signal_cancels(tmp_path: Path, backend: str) -> None:
+    """Calls that would take minutes end at once, and their rows say that they may be billed."""
+    prompts = tmp_path / "in.txt"
+    prompts.write_text("quick\n" + "[[latency:300]] slow\n" * 20)
+    rows = tmp_path / "out.jsonl"
+    command = ["run", prompts, "-o", rows, "-m", "sim:instant", "--concurrency", "4"]
+    with program([*command, "--backend", backend]) as process:
+        wait_for_rows(rows, 1)
+        process.send_signal(signal.SIGTERM)
+        first = next_note(process)
+        before = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        code, _, err = finish(process)
+    assert time.monotonic() - before < 5
+    assert code == ExitCode.INTERRUPTED
+    assert first.startswith("SIGTERM: no further call starts")
+    assert "Ctrl-C: cancelling the calls in flight" in err
+    kinds = Counter(row["error_category"] for row in read_rows(rows))
+    assert 1 <= kinds["cancelled"] <= 4
+    assert kinds[None] == 1
+
+
+def test_a_pipe_that_stays_open_does_not_hold_the_program(tmp_path: Path) -> None:
+    """Waiting for the next line of standard input ends with the run."""
+    rows = tmp_path / "out.jsonl"
+    command = ["run", "-", "-o", rows, "-m", "sim:instant"]
+    with program(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b'{"prompt": "Hi"}\n')
+        process.stdin.flush()
+        wait_for_rows(rows, 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == ExitCode.INTERRUPTED
+    assert len(read_rows(rows)) == 1
+
+
+def test_a_reader_that_leaves_ends_the_run(tmp_path: Path) -> None:
+    """As in `batchllm run … | head -1`: no traceback, and nothing more is sent."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 500)
+    with program(["run", prompts, "-m", "sim:default", "--concurrency", "4"]) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read().decode()
+        assert process.wait(10) == ExitCode.STOPPED
+    assert "standard output cannot be written: Broken pipe" in err
+    assert "Traceback" not in err
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    """The second server says what is wrong, in a sentence."""
+    with program(["serve-sim"]) as first:
+        assert first.stdout is not None
+        port = first.stdout.readline().decode().strip().rpartition(":")[2]
+        code, out, err = run_program("serve-sim", "--port", port)
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert f"cannot listen at 127.0.0.1, port {port}" in err

@@ -1,0 +1,177 @@
+"""``batchllm run`` over real HTTP: every line one row, and the server's log agrees."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from batchllm.cli import main
+from batchllm.cli.exits import ExitCode
+from benchmarks import reconcile
+from tests.e2e.cli_kit import BACKENDS, read_rows, run_program, simulator, write_prompts
+
+Captured = pytest.CaptureFixture[str]
+
+
+def run(input: Path, output: Path, *more: str | Path) -> int:
+    """Run the command in this process, against the simulator that it brings itself."""
+    return main(["run", str(input), "-o", str(output), "--quiet", *map(str, more)])
+
+
+def reconciles(rows: Path, log: str | Path, items: int) -> bool:
+    arguments: Sequence[str] = [str(rows), str(log), "--items", str(items)]
+    return reconcile.main(arguments) == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_and_the_servers_log_tell_the_same_story(tmp_path: Path, backend: str) -> None:
+    """A quota, faults and two processes: each id once, each call and each token accounted for."""
+    count = 200
+    prompts = write_prompts(tmp_path / "in.jsonl", count)
+    rows, log = tmp_path / "out.jsonl", tmp_path / "log.jsonl"
+    config = tmp_path / "config.toml"
+    config.write_text("retry = {initial_wait = 0.1, max_attempts = 5}")
+    with simulator("quota?rps=200&burst=60&faults=0.05&latency=0.02", "--log", log) as url:
+        code, out, err = run_program(
+            "run", prompts, "-o", rows, "-m", "openai-compatible:any",
+            "--base-url", f"{url}/v1", "--backend", backend, "--config", config,
+        )  # fmt: skip
+        assert code == 0, err
+        assert out == ""
+        assert reconciles(rows, f"{url}/__sim/log", count)
+    assert reconciles(rows, log, count)
+    found = read_rows(rows)
+    assert {row["id"] for row in found} == {f"p{n}" for n in range(count)}
+    assert all(row["success"] and row["tag"] == int(row["id"][1:]) % 7 for row in found)
+    assert any(row["attempts"] > 1 for row in found), "the faults were not met"
+    assert "200 succeeded, 0 failed" in err
+    assert "done: every item was processed" in err
+
+
+def test_reconciling_notices_a_row_that_is_lost_or_doubled(tmp_path: Path) -> None:
+    """The witness can tell the difference, so that its silence means something."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 5)
+    rows, log = tmp_path / "out.jsonl", tmp_path / "log.jsonl"
+    with simulator("instant", "--log", log) as url:
+        model = ("-m", "openai-compatible:any", "--base-url", f"{url}/v1")
+        assert run(prompts, rows, *model) == ExitCode.OK
+    whole = rows.read_text().splitlines(keepends=True)
+    assert reconciles(rows, log, 5)
+    rows.write_text("".join(whole[1:]))
+    assert not reconciles(rows, log, 5)
+    rows.write_text("".join([*whole[1:], whole[1]]))
+    assert not reconciles(rows, log, 5)
+    rows.write_text("".join(whole).replace('"input_tokens": ', '"input_tokens": 1', 1))
+    assert not reconciles(rows, log, 5)
+
+
+def test_bad_lines_are_told_and_kept_and_the_rest_goes_on(tmp_path: Path, capsys: Captured) -> None:
+    """Each has its place in the report and its row in the output; none is sent."""
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text(
+        '{"id": "a", "prompt": "one"}\n\nno json\n{"id": "a", "prompt": "two"}\n'
+        '{"id": " ", "prompt": "three"}\n{"id": "b"}\n{"prompt": 5}\n{"id": 7, "prompt": "last"}'
+    )
+    rows = tmp_path / "out.jsonl"
+    assert run(prompts, rows, "-m", "sim:instant", "--ordered") == ExitCode.SOME_FAILED
+    found = read_rows(rows)
+    assert [row["id"] for row in found] == ["a", "3", "a", " ", "b", "7", 7]
+    assert [row["success"] for row in found] == [True, *[False] * 5, True]
+    bad = found[1:6]
+    assert {row["error_category"] for row in bad} == {"invalid_item"}
+    assert {row["calls"] for row in bad} == {0}
+    told = capsys.readouterr().err.splitlines()
+    for number, problem in (
+        (3, "not JSON"),
+        (4, "its id 'a' came before"),
+        (5, "its id is ' '"),
+        (6, 'no "prompt"'),
+        (7, "its prompt is a int"),
+    ):
+        assert any(line.startswith(f"{prompts}:{number}: not sent: {problem}") for line in told)
+
+
+def test_a_flood_of_bad_lines_is_cut_short(tmp_path: Path, capsys: Captured) -> None:
+    """A file of the wrong format does not fill the terminal, and every line has its row."""
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text("no json\n" * 50)
+    rows = tmp_path / "out.jsonl"
+    assert run(prompts, rows, "-m", "sim:instant") == ExitCode.SOME_FAILED
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 21
+    assert "in the output only" in told[-1]
+    assert len(read_rows(rows)) == 50
+
+
+def test_a_template_makes_prompts_of_fields(tmp_path: Path) -> None:
+    """The simulator says what it is told, which shows the prompt that it got."""
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text('{"word": "yes"}\n{"word": "no"}\n{"other": 1}\n')
+    rows = tmp_path / "out.jsonl"
+    template = ("--template", "[[answer:{word}!]]")
+    assert run(prompts, rows, "-m", "sim:instant", "--ordered", *template) == 1
+    first, second, third = read_rows(rows)
+    assert (first["output"], second["output"]) == ("yes!", "no!")
+    assert third["error"] == "line 3: no field 'word' for the template; its fields: other"
+
+
+def test_a_limit_takes_the_first_lines(tmp_path: Path) -> None:
+    """0 takes none, and that is no failure."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 10)
+    for limit in (3, 0):
+        rows = tmp_path / f"{limit}.jsonl"
+        assert run(prompts, rows, "-m", "sim:instant", "--limit", str(limit)) == ExitCode.OK
+        assert len(read_rows(rows)) == limit
+
+
+def test_failures_are_rows_and_a_line_of_the_summary(tmp_path: Path, capsys: Captured) -> None:
+    """A refused prompt does not stop the others, and its category is counted."""
+    prompts = tmp_path / "in.txt"
+    prompts.write_text("good\n[[fault:400]] bad\n")
+    rows = tmp_path / "out.jsonl"
+    assert main(["run", str(prompts), "-o", str(rows), "-m", "sim:instant"]) == 1
+    assert sorted(row["success"] for row in read_rows(rows)) == [False, True]
+    assert "1 × invalid_request, e.g. 2: " in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_succeed_stops(tmp_path: Path, capsys: Captured) -> None:
+    """A wrong key fails the same way for every line, so most are not even sent."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 100)
+    rows = tmp_path / "out.jsonl"
+    command = ["run", str(prompts), "-o", str(rows), "-m", "sim:strict", "--concurrency", "2"]
+    assert main(command) == ExitCode.STOPPED
+    categories = [row["error_category"] for row in read_rows(rows)]
+    assert 3 <= categories.count("authentication") < 10
+    err = capsys.readouterr().err
+    assert "fail_fast: 3 items in a row failed with authentication" in err
+    assert "Run the rest again" in err
+
+
+def test_an_output_that_breaks_ends_the_run(tmp_path: Path) -> None:
+    """A full disk is a sentence and an exit code, and no further call is paid for."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 50)
+    code, _, err = run_program(
+        "run", prompts, "-o", "/dev/full", "--overwrite", "-m", "sim:instant"
+    )
+    assert code == ExitCode.STOPPED
+    assert "/dev/full cannot be written: No space left on device" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_standard_input_and_output_make_a_pipe(backend: str) -> None:
+    """Rows are the only thing on standard output; what is told goes to standard error."""
+    data = b"".join(b'{"id": %d, "prompt": "Hi"}\n' % n for n in range(40)) + b"broken"
+    code, out, err = run_program("run", "-", "-m", "sim:instant", "--backend", backend, data=data)
+    assert code == ExitCode.SOME_FAILED, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert sorted(row["id"] for row in rows if row["success"]) == list(range(40))
+    assert "standard input:41: not sent: not JSON" in err
+    assert "40 succeeded, 1 failed" in err
+
+
+def test_standard_input_may_be_no_pipe(tmp_path: Path) -> None:
+    """A null device cannot be waited for, and neither can a file; both can be read."""
+    code, out, err = run_program("run", "-", "-m", "sim:instant")
+    assert (code, out) == (0, ""), err

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final
 from batchllm.core.usage import TokenUsage, normalize_usage
 
 if TYPE_CHECKING:
-    from batchllm.core.contracts import LLMCallStrategy
+    from batchllm.core.contracts import ErrorInfo, LLMCallStrategy
     from batchllm.core.hints import ServerHint
 
 __all__ = ["CallGuard", "Reply", "RetryState"]
@@ -60,6 +60,14 @@ class CallGuard(Protocol):
     ) -> Reply:
         """Make a guarded call of *inner*."""
         ...
+
+    def explain(self, error: Exception) -> ErrorInfo | None:
+        """What *error* means, ``None`` where nobody but the caller can tell."""
+        return None
+
+    def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Whether a call of *inner* would have to wait for its quota scope to open again."""
+        return False
 
 
 @final
@@ -138,3 +146,19 @@ class RetryState:
         if self._guard is not None:
             return await self._guard.call(inner, prompt, attempt, timeout)
         return Reply.read(await inner.execute(prompt, attempt, timeout, self))
+
+    def explain(self, error: Exception) -> ErrorInfo | None:
+        """What the run takes an *error* of :meth:`call` to mean.
+
+        Returns:
+            The judgement of the run's classifiers; ``None`` in a state that was made by hand.
+        """
+        return None if self._guard is None else self._guard.explain(error)
+
+    def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Whether a call of *inner* would have to wait for its scope, or would be refused.
+
+        A scope is closed while it cools down after a rate limit and when it is parked; a
+        composite is closed when all its parts are.
+        """
+        return self._guard is not None and self._guard.is_closed(inner)

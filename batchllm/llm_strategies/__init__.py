@@ -1,20 +1,40 @@
 """Strategies that are ready to use, and ``llm`` to get one by name."""
 
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
+from batchllm.llm_strategies.balance import Balance, KeyRotation
+from batchllm.llm_strategies.cache import ResponseCache
 from batchllm.llm_strategies.callables import (
     CallableStrategy,
     ThreadRunner,
     from_callable,
     run_in_thread,
 )
+from batchllm.llm_strategies.composite import Composite
+from batchllm.llm_strategies.escalation import ModelEscalation
+from batchllm.llm_strategies.fallback import Fallback, FallbackError
+from batchllm.llm_strategies.feedback import ValidationFeedback
 from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.prompting import ProgressivePrompting
+from batchllm.llm_strategies.recovery import PartialRecovery
 from batchllm.llm_strategies.registry import llm, provider_variables, providers
+from batchllm.llm_strategies.temperature import ProgressiveTemperature
 
 __all__ = [
+    "Balance",
     "CallableStrategy",
+    "Composite",
+    "Fallback",
+    "FallbackError",
+    "KeyRotation",
+    "ModelEscalation",
     "ModelStrategy",
+    "PartialRecovery",
+    "ProgressivePrompting",
+    "ProgressiveTemperature",
+    "ResponseCache",
     "StrategyLike",
     "ThreadRunner",
+    "ValidationFeedback",
     "as_strategy",
     "from_callable",
     "llm",

@@ -1,0 +1,168 @@
+"""Answer the same prompt once, however often it is asked."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import MutableMapping
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Generic
+
+import anyio
+import msgspec
+from attrs import define, field
+from typing_extensions import TypeVar
+
+from batchllm.core import (
+    Category,
+    ErrorClassifier,
+    ErrorInfo,
+    LLMCallStrategy,
+    Reply,
+    RetryState,
+    TokenUsage,
+)
+from batchllm.llm_strategies.accept import StrategyLike, as_strategy
+from batchllm.llm_strategies.composite import Composite
+
+__all__ = ["ResponseCache"]
+
+T = TypeVar("T", default=Any)
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_encode_loosely = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
+
+
+@define(eq=False)
+class _Flight:
+    """A call that others wait for: how it ended, once it has landed."""
+
+    landed: anyio.Event = field(factory=anyio.Event)
+    reply: Reply | None = None
+    error: Exception | None = None
+    traceback: TracebackType | None = None
+
+
+class ResponseCache(Composite[T], Generic[T]):
+    """Keeps answers by prompt, and makes one call for identical prompts that come together.
+
+    The first of them calls and the others wait, without holding a permit. If it is cancelled or
+    runs out of its own time, the next one calls in its place; if its call fails, those who wait
+    fail with it, and whoever asks afterwards calls anew: a failure is never kept. Items with the
+    same prompt get the same output object, so do not change outputs in place. A prompt that has
+    no form in JSON is not cached.
+
+    Example::
+
+        ResponseCache("openai:gpt-5-mini")
+
+    Args:
+        inner: Makes the calls.
+        store: Where answers are kept, by a text that names prompt and strategy. By default the
+            most recent 10,000 in memory.
+
+    Attributes:
+        hits: Prompts that were answered without a call.
+        misses: Calls that were made.
+    """
+
+    def __init__(
+        self, inner: StrategyLike[T], store: MutableMapping[str, Reply] | None = None
+    ) -> None:
+        self.parts = (as_strategy(inner),)
+        self.store: MutableMapping[str, Reply] = _Recent(10_000) if store is None else store
+        self.hits = self.misses = 0
+        self._flights: dict[str, _Flight] = {}
+        self._strategy: bytes | None = None
+
+    @property
+    def error_classifier(self) -> ErrorClassifier | None:
+        """That of the inner strategy, for those who fail with another's call."""
+        return getattr(self.parts[0], "error_classifier", None)
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        """Give the answer that is kept or under way, else call.
+
+        Raises:
+            Exception: What the call raised.
+        """
+        memory, (inner,) = RetryState() if state is None else state, self.parts
+        key = self._key_of(prompt)
+        if key is None:
+            self.misses += 1
+            return await memory.call(inner, prompt, attempt, timeout)
+        while True:
+            kept = self.store.get(key)
+            if kept is not None:
+                return self._hit(kept)
+            flight = self._flights.get(key)
+            if flight is None:
+                return await self._lead(key, inner, prompt, attempt, timeout, memory)
+            await flight.landed.wait()
+            if flight.reply is not None:
+                return self._hit(flight.reply)
+            if flight.error is not None:
+                raise flight.error.with_traceback(flight.traceback)
+
+    async def _lead(
+        self,
+        key: str,
+        inner: LLMCallStrategy[Any],
+        prompt: Any,
+        attempt: int,
+        timeout: float,
+        memory: RetryState,
+    ) -> Reply:
+        flight = self._flights[key] = _Flight()
+        self.misses += 1
+        try:
+            reply = await memory.call(inner, prompt, attempt, timeout)
+            flight.reply = self.store[key] = reply
+        except Exception as error:
+            if not _is_the_leaders_own(self.meaning(error, inner, memory)):
+                flight.error, flight.traceback = error, error.__traceback__
+            raise
+        finally:
+            del self._flights[key]
+            flight.landed.set()
+        return reply
+
+    def _hit(self, reply: Reply) -> Reply:
+        self.hits += 1
+        nothing: TokenUsage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+        return Reply(reply.output, nothing, {**(reply.metadata or {}), "cached": True})
+
+    def _key_of(self, prompt: Any) -> str | None:
+        try:
+            asked = _encode(prompt)
+        except (TypeError, ValueError, RecursionError):
+            return None
+        if self._strategy is None:
+            self._strategy = _encode_loosely(self.parts[0].identity())
+        return sha256(self._strategy + b"\n" + asked).hexdigest()
+
+
+class _Recent(OrderedDict[str, Reply]):
+    """Keeps the entries that were used last."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key in self:
+            self.move_to_end(key)
+        return super().get(key, default)
+
+    def __setitem__(self, key: str, value: Reply) -> None:
+        super().__setitem__(key, value)
+        if len(self) > self._most:
+            self.popitem(last=False)
+
+
+def _is_the_leaders_own(info: ErrorInfo) -> bool:
+    """Whether it says nothing about the prompt: its item is out of time, or the batch is over."""
+    out_of_time = info.is_timeout and not info.is_retryable
+    return out_of_time or info.error_category in (Category.STOPPED, Category.CANCELLED)

@@ -1,0 +1,113 @@
+"""Go on to another provider when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, Self
+
+from typing_extensions import TypeVar
+
+from batchllm.core import Category, ErrorClassifier, ErrorInfo, Reply, RetryState
+from batchllm.llm_strategies.accept import StrategyLike
+from batchllm.llm_strategies.composite import Composite, parts_of
+
+__all__ = ["Fallback", "FallbackError"]
+
+T = TypeVar("T", default=Any)
+
+# The item itself is at fault, or the batch is over: nobody else would do better.
+_ITEMS_OWN: Final = frozenset(
+    {
+        Category.INVALID_REQUEST,
+        Category.INVALID_ITEM,
+        Category.FILTERED,
+        Category.PROGRAM_ERROR,
+        Category.STOPPED,
+        Category.CANCELLED,
+    }
+)
+
+
+class FallbackError(ExceptionGroup[Exception]):
+    """Every strategy of a ``Fallback`` failed; the group has their errors, in its order.
+
+    Attributes:
+        info: What that means for the item: it is tried again if one of them may yet succeed.
+    """
+
+    info: ErrorInfo
+
+    @classmethod
+    def of(cls, failures: Sequence[tuple[Exception, ErrorInfo]]) -> Self:
+        """The error for *failures*, each with its meaning."""
+        told = "; ".join(f"{type(error).__name__}: {error}" for error, _ in failures)
+        message = f"all {len(failures)} strategies of the fallback failed: {told}"
+        group = cls(message, [error for error, _ in failures])
+        infos = [info for _, info in failures]
+        group.info = next((info for info in infos if info.is_retryable), infos[0])
+        return group
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class _MostHopeful(ErrorClassifier):
+    """A group of alternatives is as retryable as the most retryable of them."""
+
+    def classify(self, exception: Exception) -> ErrorInfo | None:
+        return exception.info if isinstance(exception, FallbackError) else None
+
+
+class Fallback(Composite[T], Generic[T]):
+    """Calls the first strategy, and the next one wherever one fails, within the same attempt.
+
+    The next one takes over after errors of the server or the network, timeouts, answers that are
+    not valid or too long to ask for, and where an account, a key or a model is refused or its
+    quota parked. It does not after a rate limit, since waiting helps and spares the dearer
+    provider (to spread load, use ``Balance``), and not where the item itself is at fault: a bad
+    request, a filtered answer, an item that is out of time. Each item begins with the first.
+
+    Example::
+
+        Fallback(["openai:gpt-5-mini", "anthropic:claude-haiku-4-5"])
+
+    Args:
+        strategies: In the order of preference.
+
+    Raises:
+        StrategyError: *strategies* is empty or holds something else.
+    """
+
+    def __init__(self, strategies: Sequence[StrategyLike[T]]) -> None:
+        self.parts = parts_of("Fallback", strategies)
+
+    @property
+    def error_classifier(self) -> ErrorClassifier:
+        """Reads a ``FallbackError``."""
+        return _MostHopeful()
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        """Call one after the other until one answers.
+
+        Raises:
+            FallbackError: All of several failed.
+            Exception: What the only one raised, or an error that no other could get over.
+        """
+        memory = RetryState() if state is None else state
+        failures: list[tuple[Exception, ErrorInfo]] = []
+        for part in self.parts:
+            try:
+                return await memory.call(part, prompt, attempt, timeout)
+            except Exception as error:
+                info = self.meaning(error, part, memory)
+                if len(self.parts) == 1 or _is_final(info):
+                    raise
+                failures.append((error, info))
+        raise FallbackError.of(failures)
+
+
+def _is_final(info: ErrorInfo) -> bool:
+    out_of_time = info.is_timeout and not info.is_retryable
+    return info.is_rate_limit or out_of_time or info.error_category in _ITEMS_OWN

@@ -1,0 +1,78 @@
+"""Tell the model what was wrong with its answer, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, cast, get_origin, overload
+
+from typing_extensions import TypeVar
+
+from batchllm.core import Reply, RetryState
+from batchllm.llm_strategies.accept import StrategyLike, as_strategy
+from batchllm.llm_strategies.composite import Composite
+from batchllm.structured import feedback_prompt, parse
+
+__all__ = ["ValidationFeedback", "name_of"]
+
+T = TypeVar("T", default=Any)
+
+
+class ValidationFeedback(Composite[T], Generic[T]):
+    """After an answer that is not valid, asks again and says what was right and what was not.
+
+    Example::
+
+        ValidationFeedback("openai:gpt-5-mini", Person)
+
+    Args:
+        inner: Makes the calls.
+        output: What to make of its answer: a type such as an attrs class, dataclass, TypedDict
+            or Pydantic model, or a function. ``None`` where *inner* validates by itself; then
+            it may be a composite, such as a ``ModelEscalation``.
+    """
+
+    @overload
+    def __init__(self, inner: StrategyLike[T], output: None = None) -> None: ...
+
+    @overload
+    def __init__(self, inner: StrategyLike[Any], output: type[T] | Callable[[Any], T]) -> None: ...
+
+    def __init__(self, inner: StrategyLike[Any], output: Any = None) -> None:
+        self.parts = (as_strategy(inner),)
+        self.output = output
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        """Call, with feedback where the item's last answer was not valid.
+
+        Raises:
+            Exception: What the call raised, or the error of the validation.
+        """
+        memory, (inner,) = RetryState() if state is None else state, self.parts
+        refused: Exception | None = self.recall(memory)
+        asked = prompt if refused is None else feedback_prompt(prompt, refused)
+        try:
+            reply = await memory.call(inner, asked, attempt, timeout)
+            output = self._read(reply.output)
+        except Exception as error:
+            if self.is_bad_output(error, inner, memory):
+                self.keep(memory, error)
+            raise
+        return Reply(output, reply.usage, reply.metadata)
+
+    def identity(self) -> Mapping[str, Any]:
+        """The identity of the strategy with the output's type."""
+        return {**super().identity(), "output": name_of(self.output)}
+
+    def _read(self, answer: Any) -> T:
+        if self.output is None:
+            return cast("T", answer)
+        if isinstance(self.output, type) or get_origin(self.output) is not None:
+            return cast("T", parse(answer, self.output))
+        return cast("T", self.output(answer))
+
+
+def name_of(kind: Any) -> str:
+    """The name of a type or function, for records."""
+    return getattr(kind, "__qualname__", None) or str(kind)

@@ -1,0 +1,66 @@
+"""Say more in the prompt when an answer was not valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from batchllm.core import ConfigError, Reply, RetryState
+from batchllm.llm_strategies.accept import StrategyLike, as_strategy
+from batchllm.llm_strategies.composite import Composite
+from batchllm.llm_strategies.prompts import with_text
+
+__all__ = ["ProgressivePrompting"]
+
+T = TypeVar("T", default=Any)
+
+
+class ProgressivePrompting(Composite[T], Generic[T]):
+    """Asks by the prompt as it is; each answer that is not valid adds one more text to it.
+
+    Most items do well with a short prompt, and only the others pay for a long one. Network
+    errors, rate limits and timeouts add nothing.
+
+    Example::
+
+        ProgressivePrompting(strategy, ["Answer with JSON only.", "An example: {\\"age\\": 41}"])
+
+    Args:
+        inner: Makes the calls.
+        additions: Texts, in the order in which they are added.
+
+    Raises:
+        ConfigError: *additions* is not a list of texts.
+    """
+
+    def __init__(self, inner: StrategyLike[T], additions: Sequence[str]) -> None:
+        if isinstance(additions, str) or not all(isinstance(text, str) for text in additions):
+            msg = f"additions is {additions!r}; give a list of texts"
+            raise ConfigError(msg)
+        self.parts = (as_strategy(inner),)
+        self.additions = tuple(additions)
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        """Call with the additions that the item has got to.
+
+        Raises:
+            Exception: What the call raised.
+        """
+        memory = RetryState() if state is None else state
+        level, (inner,) = self.recall(memory, 0), self.parts
+        said = "\n\n".join(self.additions[:level])
+        asked = with_text(prompt, said) if said else prompt
+        try:
+            return await memory.call(inner, asked, attempt, timeout)
+        except Exception as error:
+            if self.is_bad_output(error, inner, memory):
+                self.keep(memory, level + 1)
+            raise
+
+    def identity(self) -> Mapping[str, Any]:
+        """The identity of the strategy with the additions."""
+        return {**super().identity(), "additions": list(self.additions)}

@@ -1,0 +1,100 @@
+"""Ask again at a higher temperature when an answer was not valid."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic
+
+from attrs import evolve
+from attrs.exceptions import FrozenInstanceError
+from typing_extensions import TypeVar
+
+from batchllm.core import ConfigError, LLMCallStrategy, Reply, RetryState, StrategyError
+from batchllm.llm_strategies.accept import StrategyLike, as_strategy
+from batchllm.llm_strategies.composite import Composite
+
+__all__ = ["ProgressiveTemperature"]
+
+T = TypeVar("T", default=Any)
+
+
+class ProgressiveTemperature(Composite[T], Generic[T]):
+    """Asks at the first temperature; each answer that is not valid moves its item to the next.
+
+    A model that is sure of a wrong answer repeats it at temperature 0. Network errors, rate
+    limits and timeouts leave the temperature as it is, and the last one stays.
+
+    Example::
+
+        ProgressiveTemperature("openai:gpt-4.1-mini", temperatures=(0.0, 0.5, 1.0))
+
+    Args:
+        inner: A model, or a strategy with an attribute ``temperature``. It is copied once per
+            temperature, and each copy is prepared and cleaned up.
+        temperatures: In the order in which they are tried.
+
+    Raises:
+        StrategyError: *inner* has no temperature.
+        ConfigError: *temperatures* is empty, or one of them is negative or no number.
+    """
+
+    def __init__(
+        self, inner: StrategyLike[T], temperatures: Iterable[float] = (0.0, 0.5, 1.0)
+    ) -> None:
+        self.temperatures = _checked(tuple(temperatures))
+        strategy = as_strategy(inner)
+        self.parts = tuple(_at(strategy, temperature) for temperature in self.temperatures)
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        """Call at the temperature that the item has got to.
+
+        Raises:
+            Exception: What the call raised.
+        """
+        memory = RetryState() if state is None else state
+        level = self.recall(memory, 0)
+        try:
+            return await memory.call(self.parts[level], prompt, attempt, timeout)
+        except Exception as error:
+            if self.is_bad_output(error, self.parts[level], memory):
+                self.keep(memory, min(level + 1, len(self.parts) - 1))
+            raise
+
+    def identity(self) -> Mapping[str, Any]:
+        """The identity of the strategy with the temperatures."""
+        return {**super().identity(), "temperatures": list(self.temperatures)}
+
+
+def _checked(temperatures: tuple[float, ...]) -> tuple[float, ...]:
+    if not temperatures:
+        msg = "temperatures is empty; give at least one, such as (0.0, 0.5, 1.0)"
+        raise ConfigError(msg)
+    for value in temperatures:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 <= value < math.inf
+        ):
+            msg = f"temperatures holds {value!r}; give numbers of at least 0"
+            raise ConfigError(msg)
+    return temperatures
+
+
+def _at(strategy: LLMCallStrategy[Any], temperature: float) -> LLMCallStrategy[Any]:
+    if not hasattr(strategy, "temperature"):
+        name = type(strategy).__name__
+        msg = (
+            f"{name} has no attribute temperature, so it cannot be asked at several; give a model, "
+            f"or read self.temperature in {name}.execute"
+        )
+        raise StrategyError(msg)
+    twin = copy.copy(strategy)
+    try:
+        twin.temperature = temperature
+    except FrozenInstanceError:
+        return evolve(strategy, temperature=temperature)  # type: ignore[misc]
+    return twin

@@ -179,7 +179,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
     """The result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
-        metadata = {**(metadata or {}), "notes": tuple(item.notes)}
+        metadata = {**(metadata or {}), "notes": item.notes}
     return WorkItemResult(
         item.work.item_id,
         True,
@@ -214,7 +214,7 @@ def failed_result(
         sentence,
         item.work.context,
         TokenUsage() if item.usage is None else item.usage,
-        {"notes": tuple(item.notes)} if item.notes else None,
+        {"notes": item.notes} if item.notes else None,
         exception=error,
         error_category=category,
         attempts=item.attempts,

@@ -403,9 +403,9 @@ class Calls:
         )
         name = f"{type(site.strategy).__name__}.on_error"
         if isinstance(ended, Failed):
-            site.item.notes.append(f"{name} raised {in_words(ended.error)}")
+            site.item.note(f"{name} raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
-            site.item.notes.append(f"{name} took longer than hook_timeout and was cancelled")
+            site.item.note(f"{name} took longer than hook_timeout and was cancelled")
 
 
 def _cost_of(estimate: object) -> CallCost:

@@ -10,7 +10,7 @@ from attrs import define, field
 
 __all__ = ["IdSet"]
 
-_SHARDS = 4096
+_SHARDS = 512
 
 
 @define(eq=False)

@@ -42,7 +42,7 @@ class ItemRun:
     attempts: int = 0
     spans: tuple[float, ...] = ()
     values: dict[str, Any] = field(factory=dict)
-    notes: list[str] = field(factory=list)
+    notes: tuple[str, ...] = ()
     cut_off: bool = False
     last_failure: object = None
     gate: Gate | None = None
@@ -103,6 +103,10 @@ class ItemRun:
         self.spans = span if not self.spans else (*self.spans, *span)
         self._booked = self._spent
         self._admission = self._cooldown = 0.0
+
+    def note(self, text: str) -> None:
+        """Add a sentence for the result's metadata."""
+        self.notes = (*self.notes, text)
 
     def book(self, usage: TokenUsage | None) -> None:
         """Add the tokens of one call."""

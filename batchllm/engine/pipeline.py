@@ -144,7 +144,7 @@ class Pipeline:
             noted = len(item.notes)
             _note(item, "post_processor", await self._hook(self.post_processor, result))
             if len(item.notes) > noted:
-                notes = tuple(item.notes)
+                notes = item.notes
                 result = evolve(result, metadata={**(result.metadata or {}), "notes": notes})
         return result
 
@@ -208,6 +208,6 @@ def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
 
 def _note(item: ItemRun, hook: str, ended: Any) -> None:
     if isinstance(ended, Failed):
-        item.notes.append(f"{hook} raised {in_words(ended.error)}")
+        item.note(f"{hook} raised {in_words(ended.error)}")
     elif isinstance(ended, TimedOut):
-        item.notes.append(f"{hook} took longer than hook_timeout and was cancelled")
+        item.note(f"{hook} took longer than hook_timeout and was cancelled")

@@ -1,0 +1,147 @@
+"""Numbers about a batch, or about many, while they run and afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from batchllm.core import BaseObserver, Category, ProcessingEvent
+from batchllm.observers.prometheus import prometheus_text
+from batchllm.observers.quantiles import Quantiles
+
+__all__ = ["MetricsObserver"]
+
+_NOT_RUN: Final = frozenset({Category.STOPPED, Category.PARKED})
+_THROTTLED: Final = frozenset({Category.RATE_LIMIT, Category.OVERLOADED})
+
+_Data = Mapping[str, Any]
+
+
+class MetricsObserver(BaseObserver):
+    """Counts what happens, over all runs that it watches, in memory that does not grow.
+
+    Example::
+
+        metrics = MetricsObserver()
+        await run_batch(prompts, strategy, observers=[metrics])
+        print(metrics.to_json())
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._durations = Quantiles()
+        self._cooldown_seconds = 0.0
+        self._batch_seconds = 0.0
+        self._learned: dict[str, dict[str, float]] = {}
+        self._parked: dict[str, str] = {}
+        self._on: dict[ProcessingEvent, Callable[[_Data], None]] = {
+            ProcessingEvent.PROCESSING_STARTED: lambda _: self._count("batches"),
+            ProcessingEvent.PROCESSING_COMPLETED: self._batch_ended,
+            ProcessingEvent.ITEM_STARTED: lambda _: self._count("started"),
+            ProcessingEvent.ITEM_COMPLETED: self._item_completed,
+            ProcessingEvent.ITEM_FAILED: self._item_failed,
+            ProcessingEvent.ITEM_SKIPPED: lambda _: self._count("skipped"),
+            ProcessingEvent.ITEM_RETRY: self._item_retried,
+            ProcessingEvent.RATE_LIMIT_HIT: lambda _: self._count("rate_limits"),
+            ProcessingEvent.COOLDOWN_ENDED: self._cooldown_ended,
+            ProcessingEvent.QUOTA_LEARNED: self._quota_learned,
+            ProcessingEvent.SCOPE_PARKED: self._scope_parked,
+            ProcessingEvent.HEDGE_STARTED: lambda _: self._count("hedges"),
+        }
+
+    async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+        """Count one event."""
+        handle = self._on.get(event)
+        if handle is not None:
+            handle(data)
+
+    async def get_metrics(self) -> dict[str, Any]:
+        """The numbers so far, as :meth:`snapshot` gives them."""
+        return self.snapshot()
+
+    def snapshot(self) -> dict[str, Any]:
+        """The numbers so far.
+
+        Returns:
+            Items: ``total_items`` (those that ended), ``successful``, ``failed``, ``skipped``,
+            ``not_run`` (the batch ended before, or the scope was parked), ``started``.
+            ``failures``: failed items by category. Durations of items that were called, in
+            seconds: ``avg_duration``, ``p50_duration``, ``p90_duration``, ``p99_duration`` (to
+            2 %), ``max_duration``. ``retries``: attempts that failed and were repeated, without
+            ``throttled_calls``, those that met a limit. ``rate_limits``: pauses of a scope, with
+            ``cooldown_seconds`` in all. ``tokens``: by kind. ``quota_learned``: pace per second
+            and its bounds by scope. ``parked``: causes by scope. ``batches``, ``batch_seconds``
+            (of those that ended), ``hedges``.
+        """
+        counts, durations = self._counts, self._durations
+        ended = ("successful", "failed", "skipped", "not_run")
+        return {
+            "total_items": sum(counts[name] for name in ended),
+            **{name: counts[name] for name in (*ended, "started")},
+            "failures": dict(self._failures),
+            "avg_duration": durations.mean,
+            "p50_duration": durations.at(0.5),
+            "p90_duration": durations.at(0.9),
+            "p99_duration": durations.at(0.99),
+            "max_duration": durations.most,
+            **{name: counts[name] for name in ("retries", "throttled_calls", "rate_limits")},
+            "cooldown_seconds": self._cooldown_seconds,
+            "tokens": dict(self._tokens),
+            "quota_learned": {scope: dict(pace) for scope, pace in self._learned.items()},
+            "parked": dict(self._parked),
+            **{name: counts[name] for name in ("hedges", "batches")},
+            "batch_seconds": self._batch_seconds,
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """The numbers as JSON."""
+        return json.dumps(self.snapshot(), indent=indent, ensure_ascii=False)
+
+    def to_prometheus(self, prefix: str = "batchllm") -> str:
+        """The numbers in Prometheus' text format, to be served or written to a file.
+
+        Args:
+            prefix: What the names begin with.
+        """
+        return prometheus_text(self.snapshot(), self._durations, prefix)
+
+    def _count(self, name: str) -> None:
+        self._counts[name] += 1
+
+    def _item_completed(self, data: _Data) -> None:
+        self._count("successful")
+        self._take(data)
+
+    def _item_failed(self, data: _Data) -> None:
+        category = str(data.get("error_category") or Category.UNKNOWN)
+        if category in _NOT_RUN:
+            self._count("not_run")
+        else:
+            self._count("failed")
+            self._failures[category] += 1
+        self._take(data)
+
+    def _take(self, data: _Data) -> None:
+        if data.get("attempts"):
+            self._durations.add(data.get("duration", 0.0))
+        self._tokens.update(data.get("tokens") or {})
+
+    def _item_retried(self, data: _Data) -> None:
+        throttled = data.get("error_category") in _THROTTLED
+        self._count("throttled_calls" if throttled else "retries")
+
+    def _cooldown_ended(self, data: _Data) -> None:
+        self._cooldown_seconds += data.get("seconds", 0.0)
+
+    def _quota_learned(self, data: _Data) -> None:
+        self._learned[data["scope"]] = {name: data[name] for name in ("pace", "low", "high")}
+
+    def _scope_parked(self, data: _Data) -> None:
+        self._parked[data["scope"]] = str(data.get("cause", ""))
+
+    def _batch_ended(self, data: _Data) -> None:
+        self._batch_seconds += data.get("duration", 0.0)

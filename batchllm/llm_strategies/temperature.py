@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
@@ -92,9 +92,9 @@ def _at(strategy: LLMCallStrategy[Any], temperature: float) -> LLMCallStrategy[A
             f"or read self.temperature in {name}.execute"
         )
         raise StrategyError(msg)
-    twin = copy.copy(strategy)
+    twin: Any = copy.copy(strategy)
     try:
         twin.temperature = temperature
     except FrozenInstanceError:
-        return evolve(strategy, temperature=temperature)  # type: ignore[misc]
-    return twin
+        return cast("LLMCallStrategy[Any]", evolve(twin, temperature=temperature))
+    return cast("LLMCallStrategy[Any]", twin)

@@ -19,6 +19,10 @@ _USUAL: Final[Mapping[str, str]] = {
 }
 
 
+# Where messages and parts have text. What else they have, such as an image, is no prose.
+_TEXTS: Final = frozenset({"content", "text"})
+
+
 class RedactingMiddleware(BaseMiddleware):
     """Replaces what matches a pattern in an item's prompt by the pattern's name in brackets.
 
@@ -45,7 +49,7 @@ class RedactingMiddleware(BaseMiddleware):
         return evolve(work_item, prompt=self.redacted(work_item.prompt))
 
     def redacted(self, value: Any) -> Any:
-        """*value* with every text in it redacted; roles and types of messages stay."""
+        """*value*, a prompt or a part of one, with every text in it redacted."""
         if isinstance(value, str):
             for name, pattern in self.patterns.items():
                 value = pattern.sub(f"[{name}]", value)
@@ -53,8 +57,7 @@ class RedactingMiddleware(BaseMiddleware):
         if isinstance(value, Mapping):
             fields = cast("Mapping[str, Any]", value)
             return {
-                key: part if key in ("role", "type") else self.redacted(part)
-                for key, part in fields.items()
+                key: self.redacted(part) if key in _TEXTS else part for key, part in fields.items()
             }
         if isinstance(value, list | tuple):
             return [self.redacted(part) for part in cast("list[Any]", value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -36,7 +37,7 @@ class MetricsObserver(BaseObserver):
         self._durations = Quantiles()
         self._cooldown_seconds = 0.0
         self._batch_seconds = 0.0
-        self._learned: dict[str, dict[str, float]] = {}
+        self._learned: dict[str, dict[str, float | None]] = {}
         self._parked: dict[str, str] = {}
         self._on: dict[ProcessingEvent, Callable[[_Data], None]] = {
             ProcessingEvent.PROCESSING_STARTED: lambda _: self._count("batches"),
@@ -74,7 +75,7 @@ class MetricsObserver(BaseObserver):
             2 %), ``max_duration``. ``retries``: attempts that failed and were repeated, without
             ``throttled_calls``, those that met a limit. ``rate_limits``: pauses of a scope, with
             ``cooldown_seconds`` in all. ``tokens``: by kind. ``quota_learned``: pace per second
-            and its bounds by scope. ``parked``: causes by scope. ``batches``, ``batch_seconds``
+            and its bounds by scope, ``None`` where there is no bound yet. ``parked``: causes by scope. ``batches``, ``batch_seconds``
             (of those that ended), ``hedges``.
         """
         counts, durations = self._counts, self._durations
@@ -138,7 +139,9 @@ class MetricsObserver(BaseObserver):
         self._cooldown_seconds += data.get("seconds", 0.0)
 
     def _quota_learned(self, data: _Data) -> None:
-        self._learned[data["scope"]] = {name: data[name] for name in ("pace", "low", "high")}
+        self._learned[data["scope"]] = {
+            name: None if math.isinf(data[name]) else data[name] for name in ("pace", "low", "high")
+        }
 
     def _scope_parked(self, data: _Data) -> None:
         self._parked[data["scope"]] = str(data.get("cause", ""))

@@ -157,7 +157,9 @@ class Attempts:
             now = calls.clock()
             with self.asleep(), calls.wait():
                 await anyio.sleep(seconds)
-            item.spend(calls.clock() - now)
+            slept = calls.clock() - now
+            item.spend(slept)
+            calls.waits["backoff"] += slept
         return not self.calls.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:

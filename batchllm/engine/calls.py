@@ -19,6 +19,7 @@ from batchllm.classifiers import DefaultErrorClassifier, classify, failed_usage
 from batchllm.core import (
     CallCost,
     CallError,
+    CallTooLargeError,
     Category,
     ErrorClassifier,
     ErrorInfo,
@@ -38,7 +39,9 @@ from batchllm.core import (
     StrategyError,
 )
 from batchllm.engine.ending import Ending
+from batchllm.engine.estimates import ONE_REQUEST, Estimates
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, left_open, settle
+from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import HookTable, StateArgument, StrategyShape, call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
@@ -49,7 +52,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CallSite", "Calls", "Failure"]
 
-_ONE_REQUEST = CallCost()
 _DEFAULT = DefaultErrorClassifier()
 
 
@@ -66,6 +68,7 @@ CallEnded: TypeAlias = "Reply | Failure"
 
 _STOPPED = ErrorInfo(False, False, False, Category.STOPPED)
 _PARKED = ErrorInfo(False, False, False, Category.PARKED)
+_TOO_LARGE = ErrorInfo(False, False, False, Category.TOO_LARGE)
 _PROGRAM = ErrorInfo(False, False, False, Category.PROGRAM_ERROR)
 _ATTEMPT_TIMEOUT = ErrorInfo(True, False, True, Category.TIMEOUT)
 _ITEM_TIMEOUT = ErrorInfo(False, False, True, Category.TIMEOUT)
@@ -148,6 +151,7 @@ class Calls:
     Attributes:
         on_wait: Called when an item begins to wait at a gate that is closed, since it leaves
             the window.
+        waits: Seconds that items have waited so far, by cause.
     """
 
     config: ProcessorConfig
@@ -160,6 +164,13 @@ class Calls:
     clock: Callable[[], float] = anyio.current_time
     batch_deadline: float = math.inf
     on_wait: Callable[[], None] = lambda: None
+    hedging: Hedging | None = None
+    more_to_come: bool = True
+    estimates: Estimates = field(factory=Estimates, init=False)
+    waits: dict[str, float] = field(
+        factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
+        init=False,
+    )
     waiting_at: dict[Gate, int] = field(factory=dict, init=False)
     _waits: set[anyio.CancelScope] = field(factory=set, init=False)
 
@@ -207,11 +218,41 @@ class Calls:
             return Failure(error, _PROGRAM, made=False)
         if strategy.quota_scope is None:
             ended = await self._composite(site, shape, state, prompt, attempt, timeout)
+        elif self.hedging is not None:
+            ended = await self._hedged(site, shape, state, prompt, attempt, timeout)
         else:
             ended = await self._leaf(site, shape, state, prompt, attempt, timeout)
         if shape.on_error is not None and isinstance(ended, Failure):
             await self._tell_strategy(site, shape.on_error, ended, attempt, state)
         return ended
+
+    async def _hedged(
+        self,
+        site: CallSite,
+        shape: StrategyShape,
+        state: RetryState,
+        prompt: Any,
+        attempt: int,
+        timeout: float,
+    ) -> CallEnded:
+        item, strategy = site.item, site.strategy
+        gate = self.gate_of(cast("QuotaScope", strategy.quota_scope))
+
+        async def first() -> CallEnded:
+            return await self._leaf(site, shape, state, prompt, attempt, timeout)
+
+        async def second() -> CallEnded:
+            beside = CallSite(self, item, strategy)
+            own = RetryState(item.values, _guard=beside)
+            return await self._leaf(beside, shape, own, prompt, attempt, timeout)
+
+        hedging = cast("Hedging", self.hedging)
+        return cast("CallEnded", await hedging.call(gate, item, first, second))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no fresh call waits for its turn, now or in the source."""
+        return not self.more_to_come and not any(self.waiting_at.values())
 
     async def _leaf(
         self,
@@ -225,7 +266,7 @@ class Calls:
         item, strategy = site.item, site.strategy
         gate = self.gate_of(cast("QuotaScope", strategy.quota_scope))
         try:
-            cost = _cost_of(strategy.estimate(prompt))
+            cost = self.estimates.cost_of(strategy, prompt, gate, self.callers)
         except Exception as error:
             return self.judge(site, error)
         if item.used and item.left(self.clock()) <= 0:
@@ -252,6 +293,8 @@ class Calls:
         if isinstance(value, Reply):
             item.book(value.usage)
             permit.report(Outcome.OK, now, usage=value.usage)
+            if cost is not ONE_REQUEST:
+                self.estimates.learn(strategy.quota_scope, prompt, value.usage)
             return value
         failure = self.judge(site, value)
         usage = failed_usage(failure.error)
@@ -352,6 +395,8 @@ class Calls:
                 permit = await gate.admit(cost, self.callers, priority=item.work.priority)
         except ScopeParkedError as error:
             return Failure(error, _PARKED, made=False)
+        except CallTooLargeError as error:
+            return Failure(error, _TOO_LARGE, made=False)
         finally:
             self.waiting_at[gate] -= 1
         if self.ending.stopping:
@@ -360,6 +405,8 @@ class Calls:
             return self._stopped()
         if permit is not None:
             item.waited(permit.admission_wait, permit.cooldown_wait)
+            self.waits["admission_wait"] += permit.admission_wait
+            self.waits["cooldown_wait"] += permit.cooldown_wait
             return permit
         return Failure(_item_timeout(item), _ITEM_TIMEOUT, made=False)
 
@@ -406,15 +453,6 @@ class Calls:
             site.item.note(f"{name} raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
             site.item.note(f"{name} took longer than hook_timeout and was cancelled")
-
-
-def _cost_of(estimate: object) -> CallCost:
-    if estimate is None:
-        return _ONE_REQUEST
-    if isinstance(estimate, CallCost):
-        return estimate
-    msg = f"estimate() returned {type(estimate).__name__} where a CallCost or None is expected"
-    raise TypeError(msg)
 
 
 def _item_timeout(item: ItemRun) -> FrameworkTimeoutError:

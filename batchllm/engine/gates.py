@@ -85,8 +85,11 @@ class Gates:
 
     def close(self) -> None:
         """Stop listening; gates that the user owns live on."""
-        for gate in {id(gate): gate for gate in self.known.values()}.values():
+        for gate in self._distinct():
             gate.remove_listener(self._listen)
+
+    def _distinct(self) -> list[Gate]:
+        return list({id(gate): gate for gate in self.known.values()}.values())
 
     def all_parked(self) -> bool:
         """Whether no scope that the run has met can be called."""
@@ -95,6 +98,14 @@ class Gates:
     def stats(self) -> dict[str, Any]:
         """What the gates know, per scope."""
         return {str(scope): gate.snapshot() for scope, gate in self.known.items()}
+
+    def held_back(self) -> dict[str, float]:
+        """Seconds during which calls waited, by cause, over all gates."""
+        held: dict[str, float] = {}
+        for gate in self._distinct():
+            for cause, seconds in gate.held_back().items():
+                held[cause] = held.get(cause, 0.0) + seconds
+        return held
 
     def _listen(self, gate: Gate, event: GateEvent) -> None:
         data: dict[str, Any] = {"scope": str(gate.scope or "every scope")}

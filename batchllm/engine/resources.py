@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from batchllm.engine.gates import Gates
 from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.gate import CallerLimits, Gate, per_minute
-from batchllm.policy import GateMind
+from batchllm.policy import GateMind, Limit
 
 __all__ = ["Resources"]
 
@@ -44,14 +45,18 @@ class Resources:
             rng,
             hooks,
             Gates(config, gates, rng),
-            CallerLimits(config.max_workers, _declared(config, rng)),
+            CallerLimits(config.max_workers, _mind_of(_declared(config), rng)),
             Lifecycle(hooks, config.prepare_timeout, config.cleanup_timeout),
         )
 
     def reconfigure(self, config: ProcessorConfig) -> None:
         """Let changed limits take effect at once; calls in flight are not touched."""
         self.gates.config = config
-        self.callers.mind = _declared(config, self.rng)
+        limits = _declared(config)
+        if self.callers.mind is None:
+            self.callers.mind = _mind_of(limits, self.rng)
+        else:  # what was sent within the last minute still counts
+            self.callers.mind.set_limits(limits)
         self.callers.resize(config.max_workers)
         for gate in self.gates.own:
             gate.set_calls(config.max_workers)
@@ -67,9 +72,12 @@ class Resources:
         return warnings
 
 
-def _declared(config: ProcessorConfig, rng: random.Random) -> GateMind | None:
-    """What keeps the limits that hold over all scopes together."""
-    limits = tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
+def _declared(config: ProcessorConfig) -> tuple[Limit, ...]:
+    """The limits that hold over all scopes together."""
+    return tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
+
+
+def _mind_of(limits: tuple[Limit, ...], rng: random.Random) -> GateMind | None:
     if not limits:
         return None
-    return GateMind(limits=limits, rng=rng, ramp=None, breaker_after=None)
+    return GateMind(limits=limits, park_after=math.inf, rng=rng, ramp=None, breaker_after=None)

@@ -22,6 +22,7 @@ from batchllm.core import (
 from batchllm.engine.attempts import Attempts
 from batchllm.engine.calls import Calls
 from batchllm.engine.ending import Ending
+from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.observing import Events
 from batchllm.engine.pipeline import Pipeline
@@ -117,6 +118,8 @@ class Runtime:
             clock,
             now + (math.inf if config.batch_timeout is None else config.batch_timeout),
         )
+        if config.hedge is not None:
+            calls.hedging = Hedging(config.hedge, clock, lambda: calls.idle, events.emit)
         attempts = Attempts(calls, RetrySchedule(config.retry, shared.rng), asleep)
         pipeline = Pipeline(
             attempts, options.strategy, options.middlewares, options.post_processor, events
@@ -145,13 +148,21 @@ class Runtime:
         """Numbers about pace and health, as ``get_stats()`` gives them."""
         gates = self.resources.gates
         scopes = gates.stats()
+        sends = sum(s.sends for s in scopes.values())
+        refused = sum(s.throttled + s.overloaded for s in scopes.values())
+        own = self.resources.callers.mind
         return {
             "duration": self.clock() - self.started,
             "in_flight": self.resources.callers.in_flight,
             "waiting": sum(self.calls.waiting_at.values()),
             "rate_limit_count": gates.episodes,
+            "hedged_calls": self.calls.hedging.count if self.calls.hedging else 0,
             "throttled_calls": sum(s.throttled for s in scopes.values()),
-            "calls_sent": sum(s.sends for s in scopes.values()),
+            "calls_sent": sends,
+            "refused_share": refused / sends if sends else 0.0,
+            "waits": dict(self.calls.waits),
+            "held_back": gates.held_back(),
+            "own_limits": None if own is None else own.snapshot(self.clock()),
             "scopes": scopes,
         }
 

@@ -102,6 +102,7 @@ class Gate:
         self._alarm: Waiter[Permit] | None = None
         self._listeners: list[Callable[[Gate, GateEvent], None]] = []
         self._closed_since: float | None = None
+        self._calm_since: float | None = None
         self._held: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
         self._held_by: str | None = None
         self._held_since = 0.0
@@ -115,6 +116,12 @@ class Gate:
     def closed(self) -> bool:
         """Whether the scope is cooling down, being tried, or parked."""
         return self.mind.cooling
+
+    def calm_for(self, seconds: float) -> bool:
+        """Whether nobody waits and the scope has not paused in the last *seconds*."""
+        if self._line or self.mind.cooling:
+            return False
+        return self._calm_since is None or self.clock() - self._calm_since >= seconds
 
     @property
     def waiting(self) -> int:
@@ -293,7 +300,7 @@ class Gate:
             elif isinstance(event, CooldownEnded) and self._closed_since is not None:
                 for waiter in self._line:
                     waiter.cooled += now - max(self._closed_since, waiter.since)
-                self._closed_since = None
+                self._closed_since, self._calm_since = None, now
             elif isinstance(event, ScopeParked):
                 for waiter in self._line:
                     waiter.woken.set()

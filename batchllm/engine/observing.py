@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -72,7 +73,9 @@ class Events:
             return
         stamped = {"timestamp": self.wall_clock(), **(data or {})}
         for line in self._lines:
-            line.send.send_nowait((event, dict(stamped)))
+            # A delivery that was cancelled takes nothing any more.
+            with suppress(anyio.BrokenResourceError):
+                line.send.send_nowait((event, dict(stamped)))
 
     async def room(self) -> None:
         """Wait until no queue is over its length."""

@@ -25,7 +25,14 @@ from batchllm.cli.settings import RunSettings, backend_options, open_strategy
 from batchllm.cli.tallies import Tallies
 from batchllm.cli.templates import Template
 from batchllm.cli.writing import RowWriter, open_output, output_row
-from batchllm.core import BatchError, BatchResult, Category, ProcessorConfig, WorkItemResult
+from batchllm.core import (
+    BatchError,
+    BatchResult,
+    Category,
+    ProcessorConfig,
+    SourceError,
+    WorkItemResult,
+)
 from batchllm.engine import CANCEL, only_error
 
 __all__ = ["RUN_EPILOGUE", "RUN_HELP", "run"]
@@ -182,6 +189,8 @@ class Job:
                     except OSError as error:
                         problem = f"{output.name} cannot be written: {error.strerror or error}"
                         batch.stop(CANCEL, problem)
+        except SourceError as error:
+            return f"{source.input.name} cannot be read on: {error.__cause__ or error}"
         except BatchError as error:
             return str(error)
         return problem

@@ -148,6 +148,15 @@ def test_a_run_that_cannot_succeed_stops(tmp_path: Path, capsys: Captured) -> No
     assert "Run the rest again" in err
 
 
+def test_nothing_is_sent_where_the_output_exists(tmp_path: Path, capsys: Captured) -> None:
+    """It is a sentence even while the simulator is already listening."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 3)
+    assert run(prompts, prompts, "-m", "sim:instant") == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert err.startswith(f"batchllm: the output {prompts} exists already")
+    assert len(read_rows(prompts)) == 3
+
+
 def test_an_output_that_breaks_ends_the_run(tmp_path: Path) -> None:
     """A full disk is a sentence and an exit code, and no further call is paid for."""
     prompts = write_prompts(tmp_path / "in.jsonl", 50)
@@ -156,6 +165,17 @@ def test_an_output_that_breaks_ends_the_run(tmp_path: Path) -> None:
     )
     assert code == ExitCode.STOPPED
     assert "/dev/full cannot be written: No space left on device" in err
+    assert "Traceback" not in err
+
+
+def test_an_input_that_breaks_ends_the_run(tmp_path: Path, capsys: Captured) -> None:
+    """The rows of what was read stay, and the exit code tells that this is not all."""
+    rows = tmp_path / "out.jsonl"
+    unreadable = Path("/proc/self/mem")
+    command = ("-m", "sim:instant", "--input-format", "text")
+    assert run(unreadable, rows, *command) == ExitCode.STOPPED
+    err = capsys.readouterr().err
+    assert "Error: /proc/self/mem cannot be read on: [Errno 5] Input/output error" in err
     assert "Traceback" not in err
 
 
@@ -171,7 +191,18 @@ def test_standard_input_and_output_make_a_pipe(backend: str) -> None:
     assert "40 succeeded, 1 failed" in err
 
 
-def test_standard_input_may_be_no_pipe(tmp_path: Path) -> None:
+def test_standard_input_may_be_no_pipe() -> None:
     """A null device cannot be waited for, and neither can a file; both can be read."""
     code, out, err = run_program("run", "-", "-m", "sim:instant")
     assert (code, out) == (0, ""), err
+
+
+def test_a_limit_holds_for_a_pipe() -> None:
+    """What comes after it is not read; 0 reads nothing at all."""
+    data = b'{"prompt": "Hi"}\n' * 5
+    for limit in (2, 0):
+        code, out, err = run_program(
+            "run", "-", "-m", "sim:instant", "--limit", str(limit), data=data
+        )
+        assert code == 0, err
+        assert out.count("\n") == limit

@@ -3,6 +3,7 @@
 from batchllm.core.batch_result import BatchResult
 from batchllm.core.config import (
     FailFast,
+    HedgeConfig,
     JitterKind,
     ProcessorConfig,
     RateLimitConfig,
@@ -94,6 +95,7 @@ __all__ = [
     "ErrorInfo",
     "FailFast",
     "FrameworkTimeoutError",
+    "HedgeConfig",
     "InvalidItemError",
     "ItemLike",
     "ItemStopped",

@@ -12,7 +12,14 @@ from attrs import Attribute, evolve, field, frozen
 
 from batchllm.core.errors import ConfigError
 
-__all__ = ["FailFast", "JitterKind", "ProcessorConfig", "RateLimitConfig", "RetryConfig"]
+__all__ = [
+    "FailFast",
+    "HedgeConfig",
+    "JitterKind",
+    "ProcessorConfig",
+    "RateLimitConfig",
+    "RetryConfig",
+]
 
 JitterKind = Literal["equal", "full", "decorrelated"]
 
@@ -149,6 +156,27 @@ class FailFast:
     after: int = field(default=3, validator=_number(least=1, whole=True))
 
 
+@frozen(kw_only=True)
+class HedgeConfig:
+    """When a call that takes very long is made a second time; the first answer wins.
+
+    Both copies are billed. A second copy is made only when no fresh item waits, the scope is
+    open, has been calm for a minute, and nobody waits for it.
+
+    Args:
+        delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that
+            one call in a hundred exceeds.
+        min_delay: Seconds below which a learned delay does not go.
+        max_share: Second copies per call.
+        min_samples: Answers that have to be known before the first second copy.
+    """
+
+    delay: float | None = field(default=None, validator=_number(above=0, none="to learn it"))
+    min_delay: float = field(default=2.0, validator=_number(least=0))
+    max_share: float = field(default=0.02, validator=_number(above=0))
+    min_samples: int = field(default=200, validator=_number(least=0, whole=True))
+
+
 _OFF = "to switch it off"
 
 
@@ -181,6 +209,7 @@ class ProcessorConfig:
         reorder_window: Results that ``ordered=True`` may hold back.
         park_after: A wait longer than this parks the scope.
         fail_fast: When to give up on the batch; ``None`` never does.
+        hedge: When a slow call is made a second time; ``None`` never does.
         prepare_timeout: For each ``prepare()``.
         hook_timeout: For each call of a middleware, ``on_error`` or post-processor.
         cleanup_timeout: For each ``cleanup()``, also when the run is cancelled.
@@ -236,6 +265,11 @@ class ProcessorConfig:
         factory=FailFast,
         kw_only=True,
         validator=_one_of((FailFast, NoneType), "a FailFast, or None to go on whatever fails"),
+    )
+    hedge: HedgeConfig | None = field(
+        default=None,
+        kw_only=True,
+        validator=_one_of((HedgeConfig, NoneType), "a HedgeConfig, or None to make no call twice"),
     )
     prepare_timeout: float | None = field(
         default=120.0, kw_only=True, validator=_number(above=0, none=_OFF)

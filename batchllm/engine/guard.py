@@ -129,6 +129,8 @@ def only_error(raised: BaseException) -> BaseException:
         if isinstance(error, BaseExceptionGroup):
             for inner in error.exceptions:
                 gather(inner)
+        elif isinstance(error, RuntimeError) and isinstance(error.__context__, ProgramError):
+            leaves.append(error.__context__)  # the task itself complains of the open scope again
         else:
             leaves.append(error)
 

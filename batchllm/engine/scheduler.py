@@ -187,6 +187,7 @@ class Scheduler:
                     if self.runtime.events.active:
                         await self.runtime.events.room()
         finally:
+            self.runtime.calls.more_to_come = False
             complaint = await self._source.close()
             if complaint:
                 self.runtime.warnings.append(complaint)
@@ -286,6 +287,8 @@ class Scheduler:
                 result = self._cancelled(item) if item.cut_off else self._stopped(item)
                 await self._finish(item, result)
             raise
+        if result.not_run and self.runtime.ending.phase is Phase.OVER:
+            return  # the reader has left: what was not run has no result
         await self._finish(item, result)
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
@@ -299,8 +302,6 @@ class Scheduler:
             await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
 
     def _hand_over(self, result: Result) -> None:
-        if result.not_run and self.runtime.ending.phase is Phase.OVER:
-            return  # the reader has left: what was not run has no result
         self.tally.add(result)
         if self.keep:
             self.results.append(result)

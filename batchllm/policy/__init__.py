@@ -16,6 +16,7 @@ from batchllm.policy.gate_news import (
     ScopeParked,
     Send,
 )
+from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
 from batchllm.policy.pace import GateMind
 from batchllm.policy.quota_search import Learned
@@ -34,6 +35,7 @@ __all__ = [
     "GateEvent",
     "GateMind",
     "GateSnapshot",
+    "HedgeMind",
     "Learned",
     "Limit",
     "Parked",

@@ -1,0 +1,66 @@
+"""When a slow call may be made a second time (after "The Tail at Scale", Dean and Barroso 2013)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from attrs import define, field
+
+__all__ = ["HedgeMind"]
+
+_REMEMBERED: Final = 1_000
+_QUANTILE: Final = 0.99
+
+
+@define(eq=False)
+class HedgeMind:
+    """Knows how long calls take, and how many may be made twice.
+
+    Args:
+        share: Second copies per call that may be made.
+        samples: Calls that have to be known before the first second copy.
+        least: Seconds below which no call counts as slow.
+        delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that
+            one call in a hundred exceeds.
+
+    Attributes:
+        calls: Calls so far.
+        hedges: Second copies so far.
+    """
+
+    share: float = 0.02
+    samples: int = 200
+    least: float = 2.0
+    delay: float | None = None
+    calls: int = field(default=0, init=False)
+    hedges: int = field(default=0, init=False)
+    _took: deque[float] = field(factory=lambda: deque(maxlen=_REMEMBERED), init=False)
+    _slow: float | None = field(default=None, init=False)
+    _fresh: int = field(default=0, init=False)
+
+    def on_ok(self, took: float) -> None:
+        """Note a call that was answered after *took* seconds."""
+        self.calls += 1
+        self._took.append(took)
+        self._fresh += 1
+
+    def slow(self) -> float | None:
+        """Seconds after which a call counts as slow; ``None`` while too few are known."""
+        if self.calls < self.samples:
+            return None
+        if self.delay is not None:
+            return self.delay
+        if self._slow is None or self._fresh >= self.samples:
+            self._fresh = 0
+            ranked = sorted(self._took)
+            self._slow = max(self.least, ranked[int(_QUANTILE * (len(ranked) - 1))])
+        return self._slow
+
+    def allows(self) -> bool:
+        """Whether one more second copy keeps within the share."""
+        return self.hedges + 1 <= self.share * max(self.calls, 1)
+
+    def on_hedge(self) -> None:
+        """Note that a second copy is made."""
+        self.hedges += 1

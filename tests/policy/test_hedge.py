@@ -1,0 +1,41 @@
+"""The mind of hedging: how slow is slow, and how many second copies there may be."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchllm.policy import HedgeMind
+
+
+def test_nothing_is_slow_before_enough_is_known() -> None:
+    """The first second copy waits for its samples, also with a delay that was given."""
+    mind = HedgeMind(samples=3, delay=5.0)
+    for _ in range(2):
+        mind.on_ok(1.0)
+        assert mind.slow() is None
+    mind.on_ok(1.0)
+    assert mind.slow() == 5.0
+
+
+def test_the_learned_delay_is_what_one_call_in_a_hundred_exceeds() -> None:
+    """It is the 99th percentile, and never less than the least."""
+    mind = HedgeMind(samples=100, least=2.0)
+    for number in range(100):
+        mind.on_ok(number / 10)
+    assert mind.slow() == 9.8
+    quick = HedgeMind(samples=100, least=2.0)
+    for _ in range(100):
+        quick.on_ok(0.1)
+    assert quick.slow() == 2.0
+
+
+@given(st.lists(st.booleans(), max_size=400), st.floats(0.01, 0.5))
+def test_second_copies_keep_within_their_share(wishes: list[bool], share: float) -> None:
+    """However often one is wished for."""
+    mind = HedgeMind(share=share, samples=0, delay=1.0)
+    for wish in wishes:
+        mind.on_ok(1.0)
+        if wish and mind.allows():
+            mind.on_hedge()
+        assert mind.hedges <= share * mind.calls

@@ -135,11 +135,14 @@ class Scheduler:
                 reason = f"batch_timeout ({limit:g} s) was over"
                 termination = Termination(EndCause.BATCH_TIMEOUT, reason)
                 timers.start_soon(self._stop_after, limit, CANCEL, termination)
-            async with anyio.create_task_group() as calling:
-                self._calling = calling
-                await self._feed(calling)
+            try:
+                async with anyio.create_task_group() as calling:
+                    self._calling = calling
+                    await self._feed(calling)
+            finally:
+                self._timers = None
+            self.runtime.ending.close()  # a stop that is asked for from here on is too late
             timers.cancel_scope.cancel("every item has ended")
-        self.runtime.ending.close()  # a stop that is asked for during cleanup is too late
 
     async def _stop_after(self, seconds: float, how: Stop, termination: Termination) -> None:
         await anyio.sleep(seconds)

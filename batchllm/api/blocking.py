@@ -6,7 +6,7 @@ as in a notebook.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -37,7 +37,7 @@ def run_batch_sync(
 @contextmanager
 def stream_batch_sync(
     items: Items, strategy: StrategyLike[Out] | None = None, **options: Any
-) -> Iterator[Iterator[WorkItemResult[Out, Any]]]:
+) -> Generator[Iterator[WorkItemResult[Out, Any]]]:
     """``stream_batch`` for code that is not async; gives an ordinary iterator of results.
 
     Example::

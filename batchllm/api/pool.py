@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, cast, final
 
@@ -37,7 +37,7 @@ Out = TypeVar("Out", default=Any)
 
 
 @contextmanager
-def _awake() -> Iterator[None]:
+def _awake() -> Generator[None]:
     yield
 
 
@@ -190,7 +190,7 @@ async def open_pool(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     gate: Gate | Sequence[Gate] | None = None,
-) -> AsyncIterator[Pool[Out]]:
+) -> AsyncGenerator[Pool[Out]]:
     """Keep a strategy ready, and make calls with it from any number of tasks.
 
     Example::

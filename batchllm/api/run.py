@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
     Callable,
@@ -236,7 +237,7 @@ async def stream_batch(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
-) -> AsyncIterator[BatchRun[Out]]:
+) -> AsyncGenerator[BatchRun[Out]]:
     """Process all items and read the results as they come, in memory that does not grow.
 
     Example::

@@ -201,10 +201,12 @@ def failed_result(
     error: BaseException | None,
     category: str,
     reason: str | None = None,
-    *,
-    output: Any = None,
 ) -> WorkItemResult[Any, Any]:
-    """The result of an item that has no answer."""
+    """The result of an item that has no answer.
+
+    What a strategy has put into its exception's ``output_for_result`` becomes the output: part
+    of an answer, or what a provider told about an answer that it withheld.
+    """
     text = None if error is None else in_words(error)
     if isinstance(error, _SPEAK_FOR_THEMSELVES):
         text = str(error) or text
@@ -212,7 +214,7 @@ def failed_result(
     return WorkItemResult(
         item.work.item_id,
         False,
-        output,
+        getattr(error, "output_for_result", None),
         sentence,
         item.work.context,
         TokenUsage() if item.usage is None else item.usage,

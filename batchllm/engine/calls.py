@@ -48,7 +48,7 @@ from batchllm.engine.lifecycle import Lifecycle
 from batchllm.gate import CallerLimits, Gate, Permit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["CallSite", "Calls", "Failure"]
 
@@ -180,7 +180,7 @@ class Calls:
             scope.cancel("the batch is ending")
 
     @contextmanager
-    def wait(self, until: float = math.inf) -> Iterator[anyio.CancelScope]:
+    def wait(self, until: float = math.inf) -> Generator[anyio.CancelScope]:
         """A scope for waiting that ends at *until*, or when the run stops."""
         with anyio.CancelScope(deadline=until) as scope:
             self._waits.add(scope)
@@ -367,6 +367,7 @@ class Calls:
     ) -> CallEnded:
         now = self.clock()
         seconds = min(timeout, site.item.left(now), self.batch_deadline - now)
+        failure: BaseException | None = None
         try:
             with anyio.CancelScope():  # to notice one inside that is left open
                 try:
@@ -383,7 +384,7 @@ class Calls:
         last = site.item.last_failure
         if isinstance(last, Failure) and last.error is failure:
             return last
-        return self.judge(site, failure)
+        return self.judge(site, cast("BaseException", failure))
 
     async def _wait_for_permit(self, gate: Gate, cost: CallCost, item: ItemRun) -> Permit | Failure:
         self.waiting_at[gate] = self.waiting_at.get(gate, 0) + 1

@@ -84,8 +84,9 @@ class _ThreadReader:
         except BaseException as error:
             self.error = error
         self._reading = False
-        if self._left and hasattr(iterator, "close"):
-            iterator.close()
+        close = getattr(iterator, "close", None)
+        if self._left and close is not None:
+            close()
         return chunk
 
 

@@ -12,7 +12,7 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import ProcessorConfig, Tally
-from batchllm.engine.guard import Failed, TimedOut, in_words
+from batchllm.engine.guard import Ended, Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
 
 __all__ = ["Progress"]
@@ -59,6 +59,7 @@ class Progress:
         limit = self.config.progress_callback_timeout
         before = time.perf_counter()
         # Without a limit there is no shelter either, since a shield has to end.
+        ended: Ended[Any] = TimedOut(None)
         with anyio.CancelScope(shield=limit is not None):
             ended = await call_hook(
                 callback, completed, max(total, completed), item_id, seconds=limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import anyio
@@ -52,7 +52,7 @@ class Window:
         self.wake()
 
     @contextmanager
-    def asleep(self) -> Iterator[None]:
+    def asleep(self) -> Generator[None]:
         """The time that an item sleeps outside."""
         self.sleeping += 1
         self.wake()

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from typing_extensions import TypeVar
 
-from batchllm.api.run import Items, run_batch, stream_batch
+from batchllm.api.run import BatchRun, Items, run_batch, stream_batch
 from batchllm.core import BatchResult, WorkItemResult
 from batchllm.llm_strategies import StrategyLike
 
@@ -50,8 +50,16 @@ def stream_batch_sync(
         start_blocking_portal("asyncio", name="batchllm") as portal,
         portal.wrap_async_context_manager(stream_batch(items, strategy, **options)) as run,
     ):
-        yield iter(partial(portal.call, _next, run), None)
+        yield _read(portal, run)
 
 
-async def _next(run: Any) -> Any:
+def _read(portal: BlockingPortal, run: BatchRun[Out]) -> Iterator[WorkItemResult[Out, Any]]:
+    while True:
+        result = portal.call(_next, run)
+        if result is None:
+            return
+        yield result
+
+
+async def _next(run: BatchRun[Out]) -> WorkItemResult[Out, Any] | None:
     return await anext(run, None)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import MutableMapping
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Generic
+from typing import Any, Final, Generic
 
 import anyio
 import msgspec
@@ -32,6 +32,8 @@ T = TypeVar("T", default=Any)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _encode_loosely = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
 
+_OWN: Final = frozenset({Category.BAD_OUTPUT, Category.STOPPED, Category.CANCELLED})
+
 
 @define(eq=False)
 class _Flight:
@@ -46,11 +48,12 @@ class _Flight:
 class ResponseCache(Composite[T], Generic[T]):
     """Keeps answers by prompt, and makes one call for identical prompts that come together.
 
-    The first of them calls and the others wait, without holding a permit. If it is cancelled or
-    runs out of its own time, the next one calls in its place; if its call fails, those who wait
-    fail with it, and whoever asks afterwards calls anew: a failure is never kept. Items with the
-    same prompt get the same output object, so do not change outputs in place. A prompt that has
-    no form in JSON is not cached.
+    The first of them calls and the others wait, without holding a permit. If the call fails,
+    those who wait fail with it, and whoever asks afterwards calls anew: a failure is never kept.
+    Only where the failure is the first one's own, since it was cancelled, ran out of its time or
+    got an answer that is not valid, the next one calls in its place. Items with the same prompt
+    get the same output object, so do not change outputs in place. A prompt that has no form in
+    JSON is not cached.
 
     Example::
 
@@ -163,6 +166,10 @@ class _Recent(OrderedDict[str, Reply]):
 
 
 def _is_the_leaders_own(info: ErrorInfo) -> bool:
-    """Whether it says nothing about the prompt: its item is out of time, or the batch is over."""
+    """Whether it says nothing about the others' calls.
+
+    Its item is out of time, or the batch is over. After an answer that is not valid each item may
+    ask differently, by what a strategy within remembers of it.
+    """
     out_of_time = info.is_timeout and not info.is_retryable
-    return out_of_time or info.error_category in (Category.STOPPED, Category.CANCELLED)
+    return out_of_time or info.error_category in _OWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final, Generic, Self
 
 from typing_extensions import TypeVar
@@ -32,7 +33,8 @@ class FallbackError(ExceptionGroup[Exception]):
     """Every strategy of a ``Fallback`` failed; the group has their errors, in its order.
 
     Attributes:
-        info: What that means for the item: it is tried again if one of them may yet succeed.
+        info: What that means for the item: bad output if one of them answered, else that it may
+            be tried again if one of them says so, else what the first error means.
     """
 
     info: ErrorInfo
@@ -44,7 +46,9 @@ class FallbackError(ExceptionGroup[Exception]):
         message = f"all {len(failures)} strategies of the fallback failed: {told}"
         group = cls(message, [error for error, _ in failures])
         infos = [info for _, info in failures]
-        group.info = next((info for info in infos if info.is_retryable), infos[0])
+        bad = (info for info in infos if info.error_category == Category.BAD_OUTPUT)
+        retryable = (info for info in infos if info.is_retryable)
+        group.info = next(chain(bad, retryable, infos))
         return group
 
     def __str__(self) -> str:

@@ -75,8 +75,8 @@ class MetricsObserver(BaseObserver):
             2 %), ``max_duration``. ``retries``: attempts that failed and were repeated, without
             ``throttled_calls``, those that met a limit. ``rate_limits``: pauses of a scope, with
             ``cooldown_seconds`` in all. ``tokens``: by kind. ``quota_learned``: pace per second
-            and its bounds by scope, ``None`` where there is no bound yet. ``parked``: causes by scope. ``batches``, ``batch_seconds``
-            (of those that ended), ``hedges``.
+            and its bounds by scope, ``None`` where there is no bound yet. ``parked``: causes
+            by scope. ``batches``, ``batch_seconds`` (of those that ended), ``hedges``.
         """
         counts, durations = self._counts, self._durations
         ended = ("successful", "failed", "skipped", "not_run")

@@ -209,6 +209,7 @@ class Calls:
         try:
             if not self.lifecycle.is_ready(strategy):
                 await self.lifecycle.prepare(strategy, self.ending)
+                self._meet(strategy)
                 if self.ending.stopping:
                     return self._stopped()
             shape = self.hooks.shape_of(strategy)
@@ -253,6 +254,13 @@ class Calls:
     def idle(self) -> bool:
         """Whether no fresh call waits for its turn, now or in the source."""
         return not self.more_to_come and not any(self.waiting_at.values())
+
+    def _meet(self, strategy: LLMCallStrategy[Any]) -> None:
+        """Know the scopes of all parts, so that a parked one is not taken for the last."""
+        if strategy.quota_scope is not None:
+            self.gate_of(strategy.quota_scope)
+        for part in strategy.parts:
+            self._meet(part)
 
     async def _leaf(
         self,

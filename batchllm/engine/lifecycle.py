@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, LLMCallStrategy, PrepareError, Termination
+from batchllm.core import EndCause, LLMCallStrategy, PrepareError, ProgramError, Termination
 from batchllm.engine.ending import Ending
-from batchllm.engine.guard import Failed, Ok, TimedOut, bounded, in_words, shielded
-from batchllm.engine.hooks import HookTable
+from batchllm.engine.guard import Failed, Ok, TimedOut, in_words, only_error
+from batchllm.engine.hooks import HookTable, call_hook
 
 __all__ = ["Lifecycle"]
 
@@ -22,6 +22,7 @@ __all__ = ["Lifecycle"]
 @define(eq=False)
 class _Prepared:
     strategy: LLMCallStrategy[Any]
+    begun: bool = False
     ready: bool = False
     under_way: anyio.Event | None = None
     error: PrepareError | None = None
@@ -87,6 +88,9 @@ class Lifecycle:
         except PrepareError as error:
             entry.error, entry.failed_in = error, ending
             raise
+        except ProgramError as error:
+            entry.error, entry.failed_in = PrepareError(str(error)), ending
+            raise
         finally:
             # To the end of the order: parts are cleaned up after what is built of them.
             self._known[id(entry.strategy)] = self._known.pop(id(entry.strategy))
@@ -95,7 +99,8 @@ class Lifecycle:
 
     async def _prepare_one(self, entry: _Prepared, ending: Ending) -> None:
         name = type(entry.strategy).__name__
-        ended = await bounded(entry.strategy.prepare, self._prepare_timeout)
+        entry.begun = True
+        ended = await call_hook(entry.strategy.prepare, seconds=self._prepare_timeout)
         if isinstance(ended, Ok):
             return
         if isinstance(ended, Failed):
@@ -115,15 +120,33 @@ class Lifecycle:
         warnings: list[str] = []
         while self._known:
             _, entry = self._known.popitem()
-            name = type(entry.strategy).__name__
-            match await shielded(entry.strategy.cleanup, self._cleanup_timeout):
+            if entry.begun:
+                warnings.extend(await self._clean_up(entry.strategy))
+        return warnings
+
+    async def _clean_up(self, strategy: LLMCallStrategy[Any]) -> list[str]:
+        """Clean up one, in a task of its own, so that a scope it leaves open dies with the task."""
+        said: list[str] = []
+
+        async def run() -> None:
+            match await call_hook(strategy.cleanup, seconds=self._cleanup_timeout):
                 case Ok():
                     pass
                 case TimedOut():
-                    warnings.append(
-                        f"{name}.cleanup() took longer than cleanup_timeout "
-                        f"({self._cleanup_timeout:g} s) and was cancelled"
+                    said.append(
+                        f"took longer than cleanup_timeout ({self._cleanup_timeout:g} s) and was "
+                        "cancelled"
                     )
                 case Failed(error):
-                    warnings.append(f"{name}.cleanup() raised {in_words(error)}")
-        return warnings
+                    said.append(f"raised {in_words(error)}")
+
+        try:
+            with anyio.CancelScope(shield=True):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(run)
+        except BaseExceptionGroup as group:
+            error = only_error(group)
+            if not isinstance(error, ProgramError):
+                raise
+            said.append(f"broke a rule: {error}")
+        return [f"{type(strategy).__name__}.cleanup() {words}" for words in said]

@@ -86,7 +86,8 @@ async def play(step: Step, prompt: Any = None) -> Any:
             except anyio.get_cancelled_exc_class():
                 if then is None:
                     raise
-            return await play(then, prompt) if then is not None else None
+            with anyio.CancelScope(shield=True):  # it takes no notice of the cancellation
+                return await play(then, prompt) if then is not None else None
 
 
 async def _foreign_cancellation() -> BaseException:

@@ -1,23 +1,25 @@
-"""What held a run back, judged by looking at it now and then."""
+"""What held a run back: its own concurrency, or a quota."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import ProcessorConfig
+from batchllm.core import BatchResult, ProcessorConfig
 
 __all__ = ["LimitWatch"]
 
-_ENOUGH = 0.5
+_MOST = 0.5
+"""The share of the time, or of a limit, beyond which it counts."""
+
 _UNITS = {60.0: "minute", 1.0: "second", 3600.0: "hour", 86_400.0: "day"}
 
 
 @define(eq=False)
 class LimitWatch:
-    """Counts the moments at which calls had to wait, and for what.
+    """Looks at a run now and then, and judges it at its end.
 
     Attributes:
         config: The settings of the run.
@@ -26,47 +28,45 @@ class LimitWatch:
     config: ProcessorConfig
     _looks: int = field(default=0, init=False)
     _full: int = field(default=0, init=False)
-    _held: int = field(default=0, init=False)
 
-    def look(self, stats: Mapping[str, Any]) -> None:
-        """Note what the run is doing at this moment."""
+    def look(self, in_flight: int) -> None:
+        """Note how many calls are under way."""
         self._looks += 1
-        if stats["in_flight"] >= self.config.max_workers:
-            self._full += 1
-        elif stats["waiting"]:
-            self._held += 1
+        self._full += in_flight >= self.config.max_workers
 
-    def verdict(self, stats: Mapping[str, Any]) -> str | None:
+    def verdict(self, ended: BatchResult[Any, Any]) -> str | None:
         """What held the run back for most of its time; ``None`` where that cannot be said."""
-        if self._full > _ENOUGH * self._looks:
+        if self._full > _MOST * self._looks:
             most = self.config.max_workers
             return f"{most} calls in flight at most, and no quota; raise --concurrency"
-        if self._held > _ENOUGH * self._looks:
-            return self._quota(stats)
-        return None
-
-    def _quota(self, stats: Mapping[str, Any]) -> str | None:
-        config = self.config
-        declared = [
-            f"{amount:,g} {what} per minute"
-            for amount, what in (
-                (config.max_requests_per_minute, "requests"),
-                (config.max_tokens_per_minute, "tokens"),
-            )
-            if amount is not None
-        ]
-        if declared:
-            return f"the quota that was declared: {', '.join(declared)}"
-        scopes = list(stats["scopes"].values())
-        told = [_shown(limit) for scope in scopes for limit in scope.limits]
-        if told:
-            return f"the quota that the provider told: {', '.join(told)}"
-        pace = sum(scope.pace for scope in scopes if scope.pace is not None)
+        stats = ended.stats
+        held = stats["held_back"]
+        if held.get("quota", 0.0) + held.get("cooldown", 0.0) <= _MOST * stats["duration"]:
+            return None
+        used = list(self._limits_in_use(ended))
+        if used:
+            return f"the quota of {', '.join(used)}"
+        pace = sum(scope.pace for scope in stats["scopes"].values() if scope.pace is not None)
         if pace:
             return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
         return "rate limits of the provider" if stats["rate_limit_count"] else None
 
-
-def _shown(limit: Any) -> str:
-    unit = _UNITS.get(limit.per, f"{limit.per:g} s")
-    return f"{limit.amount:,} {limit.dimension.replace('_', ' ')} per {unit}"
+    def _limits_in_use(self, ended: BatchResult[Any, Any]) -> Iterator[str]:
+        """The limits, declared or told by the provider, that were used to a good part."""
+        config, stats = self.config, ended.stats
+        used = {
+            "requests": stats["calls_sent"],
+            "tokens": ended.total_input_tokens + ended.total_output_tokens,
+            "input_tokens": ended.total_input_tokens,
+            "output_tokens": ended.total_output_tokens,
+        }
+        limits: list[tuple[str, float | None, float]] = [
+            ("requests", config.max_requests_per_minute, 60.0),
+            ("tokens", config.max_tokens_per_minute, 60.0),
+        ]
+        for scope in stats["scopes"].values():
+            limits += [(limit.dimension, limit.amount, limit.per) for limit in scope.limits]
+        for what, amount, per in dict.fromkeys(limits):
+            if amount and used.get(what, 0) >= _MOST * amount * stats["duration"] / per:
+                unit = _UNITS.get(per, f"{per:g} s")
+                yield f"{amount:,g} {what.replace('_', ' ')} per {unit}"

@@ -226,7 +226,7 @@ class Job:
         while True:
             await anyio.sleep(_LOOK_SECONDS)
             now, stats = anyio.current_time(), batch.stats()
-            watch.look(stats)
+            watch.look(stats["in_flight"])
             if now - shown >= self.display.interval:
                 shown = now
                 ending = "stopping" if interrupts.count else None
@@ -246,8 +246,9 @@ class Job:
     def _conclude(
         self, ended: BatchResult[Any, Any], watch: LimitWatch, problem: str | None
     ) -> None:
-        limit = ended.stats.get("limited_by") or watch.verdict(ended.stats)
-        text = evolve(ended, stats={**ended.stats, "limited_by": limit}).summary()
+        # Waits of hundreds of lines at once add up to hours that nobody waited.
+        stats = {**ended.stats, "limited_by": watch.verdict(ended), "waits": {}}
+        text = evolve(ended, stats=stats).summary()
         failures = self.tallies.failures()
         if failures:
             text += "\n\nFailures\n" + "\n".join(f"  {line}" for line in failures)

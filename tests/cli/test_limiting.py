@@ -1,65 +1,62 @@
-"""What held a run back, told from looks at it."""
+"""What held a run back, told from looks at it and from its numbers."""
 
 from types import SimpleNamespace
 from typing import Any
 
 from batchllm.cli.limiting import LimitWatch
-from batchllm.core import ProcessorConfig
+from batchllm.core import BatchResult, ProcessorConfig, Tally, TokenUsage
 from batchllm.policy import Limit
 
+TOLD = (Limit("requests", 3000), Limit("output_tokens", 60_000), Limit("requests", 100, per=5))
 
-def stats(
-    in_flight: int = 0,
-    waiting: int = 0,
-    *,
+
+def verdict(
+    *looks: int,
+    sent: int = 500,
+    held: float = 8.0,
     pace: float | None = None,
-    limits: Any = (),
+    limits: tuple[Limit, ...] = (),
     met: int = 0,
-) -> dict[str, Any]:
-    scope = SimpleNamespace(pace=pace, limits=limits)
-    return {
-        "in_flight": in_flight,
-        "waiting": waiting,
-        "scopes": {"one": scope},
+    **config: Any,
+) -> str | None:
+    """The verdict on ten seconds with at most ten calls, of which so many were seen."""
+    stats = {
+        "duration": 10.0,
+        "calls_sent": sent,
+        "held_back": {"calls": 0.0, "quota": held / 2, "cooldown": held / 2},
+        "scopes": {"one": SimpleNamespace(pace=pace, limits=limits)},
         "rate_limit_count": met,
     }
-
-
-def verdict(*looks: dict[str, Any], **config: Any) -> str | None:
     watch = LimitWatch(ProcessorConfig(max_workers=10, **config))
     for look in looks:
         watch.look(look)
-    return watch.verdict(looks[-1] if looks else stats())
+    tally = Tally(usage=TokenUsage(input_tokens=700, output_tokens=300))
+    return watch.verdict(BatchResult(tally=tally, stats=stats))
 
 
-def test_a_run_that_is_always_full_is_held_by_its_concurrency() -> None:
+def test_a_run_that_is_mostly_full_is_held_by_its_concurrency() -> None:
     """It says so and names the option, even if a quota was told."""
-    told = [Limit("requests", 3000)]
-    full = stats(10, 5, limits=told)
-    assert "raise --concurrency" in str(verdict(full, full, stats(3, limits=told)))
+    assert "raise --concurrency" in str(verdict(10, 10, 3, limits=TOLD))
+    assert "--concurrency" not in str(verdict(10, 3, limits=TOLD))
 
 
-def test_a_run_that_waits_below_its_cap_is_held_by_the_quota() -> None:
-    """The quota is the declared one, else the one that was told, else the one that was found."""
-    told = [
-        Limit("requests", 3000),
-        Limit("input_tokens", 7, per=86_400),
-        Limit("requests", 2, per=5),
-    ]
-    waits = stats(3, 9, limits=told)
-    assert verdict(waits, max_requests_per_minute=600, max_tokens_per_minute=5000) == (
-        "the quota that was declared: 600 requests per minute, 5,000 tokens per minute"
+def test_the_quota_is_the_limits_that_were_used() -> None:
+    """Whether declared or told; a limit that was hardly touched held nobody back."""
+    assert verdict(limits=TOLD) == "the quota of 3,000 requests per minute, 100 requests per 5 s"
+    assert verdict(max_requests_per_minute=3000, max_tokens_per_minute=9000, sent=10) == (
+        "the quota of 9,000 tokens per minute"
     )
-    assert verdict(waits) == (
-        "the quota that the provider told: 3,000 requests per minute, 7 input tokens per day, "
-        "2 requests per 5 s"
-    )
-    assert "about 3,000 requests per minute" in str(verdict(stats(3, 9, pace=50.0)))
-    assert verdict(stats(3, 9, met=1)) == "rate limits of the provider"
+    both = verdict(limits=TOLD[:1], max_requests_per_minute=3000)
+    assert both == "the quota of 3,000 requests per minute"
+
+
+def test_a_quota_that_nobody_told_is_the_one_that_was_found() -> None:
+    """Its pace is shown, and without one at least that there were refusals."""
+    assert "about 3,000 requests per minute" in str(verdict(pace=50.0, limits=TOLD, sent=9))
+    assert verdict(met=1) == "rate limits of the provider"
 
 
 def test_otherwise_nothing_is_said() -> None:
-    """Without a look, without anyone waiting, or without a reason there is no verdict."""
-    assert verdict() is None
-    assert verdict(stats(3), stats(10), stats(3, 1), stats(3)) is None
-    assert verdict(stats(3, 9)) is None
+    """A run that seldom waited was held by nothing, and one that only started slowly, too."""
+    assert verdict(3, 10, held=4.0, limits=TOLD, met=1) is None
+    assert verdict(held=9.0) is None

@@ -81,9 +81,11 @@ def simulator(*arguments: str | Path) -> Generator[str]:
         assert "Traceback" not in err
 
 
-def wait_for_rows(path: Path, count: int) -> None:
-    """Wait until a file has so many rows."""
+def wait_for_rows(process: subprocess.Popen[bytes], path: Path, count: int) -> None:
+    """Wait until *process* has written so many rows."""
     deadline = time.monotonic() + _PATIENCE
     while not path.exists() or path.read_bytes().count(b"\n") < count:
-        assert time.monotonic() < deadline, f"{path} did not get {count} rows"
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"{path} did not get {count} rows: {finish(process)}")
         time.sleep(0.02)

@@ -25,9 +25,9 @@ from tests.e2e.cli_kit import (
 def test_the_first_signal_drains(tmp_path: Path, backend: str) -> None:
     """Calls in flight finish, the others do not start, and the exit code says why."""
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 500), tmp_path / "out.jsonl"
-    command = ["run", prompts, "-o", rows, "-m", "sim:default?latency=0.2"]
+    command: list[str | Path] = ["run", prompts, "-o", rows, "-m", "sim:default?latency=0.2"]
     with program([*command, "--concurrency", "4", "--backend", backend]) as process:
-        wait_for_rows(rows, 4)
+        wait_for_rows(process, rows, 4)
         process.send_signal(signal.SIGINT)
         code, _, err = finish(process)
     assert code == 130
@@ -48,9 +48,18 @@ def test_the_second_signal_cancels(tmp_path: Path, backend: str) -> None:
     prompts = tmp_path / "in.txt"
     prompts.write_text("quick\n" + "[[latency:300]] slow\n" * 20)
     rows = tmp_path / "out.jsonl"
-    command = ["run", prompts, "-o", rows, "-m", "sim:instant", "--concurrency", "4"]
+    command: list[str | Path] = [
+        "run",
+        prompts,
+        "-o",
+        rows,
+        "-m",
+        "sim:instant",
+        "--concurrency",
+        "4",
+    ]
     with program([*command, "--backend", backend]) as process:
-        wait_for_rows(rows, 1)
+        wait_for_rows(process, rows, 1)
         process.send_signal(signal.SIGTERM)
         first = next_note(process)
         before = time.monotonic()
@@ -68,12 +77,12 @@ def test_the_second_signal_cancels(tmp_path: Path, backend: str) -> None:
 def test_a_pipe_that_stays_open_does_not_hold_the_program(tmp_path: Path) -> None:
     """Waiting for the next line of standard input ends with the run."""
     rows = tmp_path / "out.jsonl"
-    command = ["run", "-", "-o", rows, "-m", "sim:instant"]
+    command: list[str | Path] = ["run", "-", "-o", rows, "-m", "sim:instant"]
     with program(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         process.stdin.write(b'{"prompt": "Hi"}\n')
         process.stdin.flush()
-        wait_for_rows(rows, 1)
+        wait_for_rows(process, rows, 1)
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == ExitCode.INTERRUPTED
     assert len(read_rows(rows)) == 1

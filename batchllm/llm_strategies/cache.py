@@ -51,9 +51,9 @@ class ResponseCache(Composite[T], Generic[T]):
     The first of them calls and the others wait, without holding a permit. If the call fails,
     those who wait fail with it, and whoever asks afterwards calls anew: a failure is never kept.
     Only where the failure is the first one's own, since it was cancelled, ran out of its time or
-    got an answer that is not valid, the next one calls in its place. Items with the same prompt
-    get the same output object, so do not change outputs in place. A prompt that has no form in
-    JSON is not cached.
+    got an answer that is not valid, the next one calls in its place. Nobody waits for another's
+    call longer than its own may take. Items with the same prompt get the same output object, so
+    do not change outputs in place. A prompt that has no form in JSON is not cached.
 
     Example::
 
@@ -103,7 +103,10 @@ class ResponseCache(Composite[T], Generic[T]):
             flight = self._flights.get(key)
             if flight is None:
                 return await self._lead(key, inner, prompt, attempt, timeout, memory)
-            await flight.landed.wait()
+            with anyio.move_on_after(timeout):
+                await flight.landed.wait()
+            if not flight.landed.is_set():
+                return await self._ask(key, inner, prompt, attempt, timeout, memory)
             if flight.reply is not None:
                 return self._hit(flight.reply)
             if flight.error is not None:
@@ -119,10 +122,8 @@ class ResponseCache(Composite[T], Generic[T]):
         memory: RetryState,
     ) -> Reply:
         flight = self._flights[key] = _Flight()
-        self.misses += 1
         try:
-            reply = await memory.call(inner, prompt, attempt, timeout)
-            flight.reply = self.store[key] = reply
+            flight.reply = await self._ask(key, inner, prompt, attempt, timeout, memory)
         except Exception as error:
             if not _is_the_leaders_own(self.meaning(error, inner, memory)):
                 flight.error, flight.traceback = error, error.__traceback__
@@ -130,6 +131,20 @@ class ResponseCache(Composite[T], Generic[T]):
         finally:
             del self._flights[key]
             flight.landed.set()
+        return flight.reply
+
+    async def _ask(
+        self,
+        key: str,
+        inner: LLMCallStrategy[Any],
+        prompt: Any,
+        attempt: int,
+        timeout: float,
+        memory: RetryState,
+    ) -> Reply:
+        self.misses += 1
+        reply = await memory.call(inner, prompt, attempt, timeout)
+        self.store[key] = reply
         return reply
 
     def _hit(self, reply: Reply) -> Reply:

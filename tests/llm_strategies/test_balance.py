@@ -27,7 +27,7 @@ async def test_a_slow_endpoint_gets_fewer() -> None:
     """Who has the fewest in flight is next, so that speed decides the shares."""
     slow, fast = scripted("slow", says("x", after=4.0)), scripted("fast", says("x", after=1.0))
     await run(Balance([slow, fast]), *PROMPTS, concurrency=4)
-    assert 2.5 < len(fast.calls) / len(slow.calls) < 6
+    assert len(fast.calls) > 1.5 * len(slow.calls)
 
 
 async def test_weights_shift_the_load() -> None:

@@ -1,5 +1,6 @@
 """One call for identical prompts."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -102,10 +103,29 @@ async def test_when_the_first_one_is_cancelled_the_next_takes_over() -> None:
 async def test_when_the_first_one_is_out_of_time_the_next_takes_over() -> None:
     """The time of one item is not that of the others."""
     inner = scripted("one", Hang(), says("x"), per_call=True)
-    items = [LLMWorkItem("hasty", None, "p", timeout=1.0), LLMWorkItem("calm", None, "p")]
-    batch = await run_batch(items, ResponseCache(inner), config=PATIENT)
+
+    async def items() -> AsyncIterator[LLMWorkItem[Any, Any, Any]]:
+        yield LLMWorkItem("hasty", None, "p", timeout=1.0)
+        await anyio.sleep(0.5)
+        yield LLMWorkItem("calm", None, "p")
+
+    batch = await run_batch(items(), ResponseCache(inner), config=PATIENT)
     assert batch.by_id()["hasty"].error_category == "timeout"
     assert batch.by_id()["calm"].output == "x"
+
+
+async def test_nobody_waits_longer_than_its_own_call_may_take() -> None:
+    """Who has waited for another's call as long as its own may take makes its own."""
+    inner = scripted("one", Hang(), says("x"), per_call=True)
+    cache = ResponseCache(inner)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cache.execute, "p", 1, 60.0)
+        await anyio.sleep(1.0)
+        began = anyio.current_time()
+        assert (await cache.execute("p", 1, 2.0)).output == "x"
+        assert anyio.current_time() - began == 2.0
+        tasks.cancel_scope.cancel()
+    assert (cache.hits, cache.misses) == (0, 2)
 
 
 async def test_a_batch_that_stops_leaves_nobody_waiting() -> None:

@@ -63,7 +63,7 @@ async def test_inside_a_field_it_says_where() -> None:
     """A problem deep in a field is told with its place, and the field is asked for as a whole."""
     inner = scripted("one", says('{"n": 1, "who": {"name": "A"}}'), says(f'{{"who": {GOOD}}}'))
     batch = await run(PartialRecovery(inner, Team))
-    assert batch.outputs[0].who == ANN
+    assert [team.who for team in batch.outputs if team] == [ANN]
     assert re.search(r"^- who: age: .*; city: ", inner.prompts[1], re.MULTILINE)
 
 

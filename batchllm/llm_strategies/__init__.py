@@ -13,6 +13,11 @@ from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.escalation import ModelEscalation
 from batchllm.llm_strategies.fallback import Fallback, FallbackError
 from batchllm.llm_strategies.feedback import ValidationFeedback
+from batchllm.llm_strategies.gemini import (
+    GeminiCachedStrategy,
+    GeminiResponse,
+    GeminiStrategy,
+)
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.prompting import ProgressivePrompting
 from batchllm.llm_strategies.recovery import PartialRecovery
@@ -25,6 +30,9 @@ __all__ = [
     "Composite",
     "Fallback",
     "FallbackError",
+    "GeminiCachedStrategy",
+    "GeminiResponse",
+    "GeminiStrategy",
     "KeyRotation",
     "ModelEscalation",
     "ModelStrategy",

@@ -13,11 +13,24 @@ from attrs import evolve, field, frozen
 from batchllm.core import ConfigError
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.proxies import proxy_for
-from batchllm.providers import PROFILES, ChatModel, ChatProfile
+from batchllm.providers import (
+    GEMINI,
+    PROFILES,
+    AnthropicModel,
+    ChatModel,
+    ChatProfile,
+    Endpoint,
+    GeminiClient,
+    GeminiModel,
+    ResponsesModel,
+)
 from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
 from batchllm.transport import AsyncClient, AsyncTransport, Secret
 
 __all__ = ["ModelRequest", "llm", "provider_variables", "providers"]
+
+# Where a provider's variables do not begin with its own name.
+_PREFIXES: Final = MappingProxyType({"azure": "AZURE_OPENAI", "openai-responses": "OPENAI"})
 
 
 @frozen(kw_only=True)
@@ -53,8 +66,11 @@ def llm(
     """The strategy for a model, by name.
 
     Args:
-        name: ``"provider:model"``, such as ``"openai:gpt-5-mini"``, ``"ollama:llama3.2"`` or
-            ``"sim:default"``, the embedded simulator, which needs no key and no network.
+        name: ``"provider:model"``, such as ``"openai:gpt-5-mini"`` (Chat Completions),
+            ``"openai-responses:gpt-5-mini"`` (the same models by OpenAI's Responses),
+            ``"anthropic:claude-sonnet-5"``, ``"gemini:gemini-2.5-flash"``,
+            ``"ollama:llama3.2"`` or ``"sim:default"``, the embedded simulator, which needs no
+            key and no network.
         system: The system instruction.
         temperature: ``None`` leaves it to the provider.
         max_tokens: The most tokens of an answer.
@@ -117,7 +133,7 @@ def _wrong_name(name: str, provider: str, has_colon: bool) -> str:
 
 
 def _variable(provider: str, what: str) -> str:
-    prefix = "AZURE_OPENAI" if provider == "azure" else provider.upper().replace("-", "_")
+    prefix = _PREFIXES.get(provider) or provider.upper().replace("-", "_")
     return f"{prefix}_{what}"
 
 
@@ -127,35 +143,81 @@ def _from_environment(provider: str, what: str) -> str | None:
 
 def _build_chat(request: ModelRequest) -> ModelStrategy[str]:
     profile = PROFILES[request.provider]
-    address = request.base_url or _address_from_environment(profile) or profile.base_url
-    if not address:
-        msg = (
-            f"{profile.provider} has no address of its own; give base_url, or set "
-            f"{_variable(profile.provider, 'BASE_URL')}"
-        )
-        raise ConfigError(msg)
-    key = request.api_key or _key_from_environment(profile)
-    # Behind a transport of the caller's own, the key may be a matter of that transport.
-    if key is None and profile.needs_key and request.http is None:
-        msg = (
-            f"{profile.provider} needs a key: set {_variable(profile.provider, 'API_KEY')}, or "
-            "give api_key"
-        )
-        raise ConfigError(msg)
-    proxy = proxy_for(address, os.environ) if request.http is None else None
+    address, key, proxy = _connection(request, profile)
     return _as_strategy(request, profile, address, key, request.http, proxy)
 
 
-def _address_from_environment(profile: ChatProfile) -> str | None:
-    address = _from_environment(profile.provider, "BASE_URL")
-    endpoint = _from_environment(profile.provider, "ENDPOINT")
-    if address is None and endpoint is not None and profile.provider == "azure":
+def _build_responses(request: ModelRequest) -> ModelStrategy[str]:
+    return _build_native(request, ResponsesModel)
+
+
+def _build_anthropic(request: ModelRequest) -> ModelStrategy[str]:
+    return _build_native(request, AnthropicModel)
+
+
+def _build_native(
+    request: ModelRequest, kind: type[ResponsesModel | AnthropicModel]
+) -> ModelStrategy[str]:
+    address, key, proxy = _connection(request, kind.endpoint)
+    model = kind(
+        request.model,
+        base_url=address,
+        api_key=key,
+        headers=request.headers,
+        http=request.http,
+        parameters=request.parameters,
+        extra=request.extra,
+        stream=request.stream,
+        proxy=proxy,
+    )
+    return ModelStrategy(model, temperature=None, system=request.system)
+
+
+def _build_gemini(request: ModelRequest) -> ModelStrategy[str]:
+    address, key, proxy = _connection(request, GEMINI)
+    client = GeminiClient(
+        key, base_url=address, http=request.http, headers=request.headers, proxy=proxy
+    )
+    model = GeminiModel(
+        request.model,
+        client,
+        parameters=request.parameters,
+        extra=request.extra,
+        stream=request.stream,
+    )
+    return ModelStrategy(model, temperature=None, system=request.system)
+
+
+def _connection(request: ModelRequest, endpoint: Endpoint) -> tuple[str, Secret | None, str | None]:
+    """Address, key and proxy for a request, from it or from the environment."""
+    provider = request.provider
+    address = request.base_url or _address_from_environment(provider) or endpoint.base_url
+    if not address:
+        msg = (
+            f"{provider} has no address of its own; give base_url, or set "
+            f"{_variable(provider, 'BASE_URL')}"
+        )
+        raise ConfigError(msg)
+    key = request.api_key or _key_from_environment(provider)
+    if key is None and endpoint.needs_key and request.http is None:
+        msg = f"{provider} needs a key: set {_variable(provider, 'API_KEY')}, or give api_key"
+        raise ConfigError(msg)
+    proxy = proxy_for(address, os.environ) if request.http is None else None
+    return address, key, proxy
+
+
+def _address_from_environment(provider: str) -> str | None:
+    address = _from_environment(provider, "BASE_URL")
+    endpoint = _from_environment(provider, "ENDPOINT")
+    if address is None and endpoint is not None and provider == "azure":
         return f"{endpoint.rstrip('/')}/openai/v1"
     return address
 
 
-def _key_from_environment(profile: ChatProfile) -> Secret | None:
-    value = _from_environment(profile.provider, "API_KEY")
+def _key_from_environment(provider: str) -> Secret | None:
+    value = _from_environment(provider, "API_KEY")
+    if value is None and provider == "gemini":
+        value = os.environ.get("GOOGLE_API_KEY")  # as Google's own tools call it
     return Secret(value) if value else None
 
 
@@ -180,7 +242,7 @@ def _as_strategy(
 ) -> ModelStrategy[str]:
     model = ChatModel(
         request.model,
-        profile=evolve(profile, needs_key=False),
+        profile=profile,
         base_url=address,
         api_key=key,
         headers=request.headers,
@@ -196,5 +258,11 @@ def _as_strategy(
 Builder = Callable[[ModelRequest], ModelStrategy[str]]
 
 _BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
-    {**dict.fromkeys(PROFILES, _build_chat), "sim": _build_simulated}
+    {
+        **dict.fromkeys(PROFILES, _build_chat),
+        "anthropic": _build_anthropic,
+        "gemini": _build_gemini,
+        "openai-responses": _build_responses,
+        "sim": _build_simulated,
+    }
 )

@@ -1,17 +1,31 @@
 """Providers' wire formats over the one HTTP seam."""
 
+from batchllm.providers.anthropic import AnthropicModel, CacheLifetime
 from batchllm.providers.chat import ChatModel
-from batchllm.providers.chat_prompt import text_size
 from batchllm.providers.embeddings import EmbeddingStrategy
+from batchllm.providers.endpoints import Endpoint
 from batchllm.providers.finish import Finish, normalize_finish
+from batchllm.providers.gemini import GeminiModel
+from batchllm.providers.gemini_cache import GeminiCachedModel
+from batchllm.providers.gemini_client import GEMINI, GeminiClient
+from batchllm.providers.gemini_embeddings import GeminiEmbeddingStrategy
 from batchllm.providers.profiles import PROFILES, ChatProfile
+from batchllm.providers.responses import ResponsesModel
 
 __all__ = [
+    "GEMINI",
     "PROFILES",
+    "AnthropicModel",
+    "CacheLifetime",
     "ChatModel",
     "ChatProfile",
     "EmbeddingStrategy",
+    "Endpoint",
     "Finish",
+    "GeminiCachedModel",
+    "GeminiClient",
+    "GeminiEmbeddingStrategy",
+    "GeminiModel",
+    "ResponsesModel",
     "normalize_finish",
-    "text_size",
 ]

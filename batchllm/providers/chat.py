@@ -10,8 +10,9 @@ import msgspec
 
 from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import CallCost, LLMResponse, QuotaScope, TokenUsage
+from batchllm.policy import prompt_bytes
 from batchllm.providers.chat_answer import read_answer
-from batchllm.providers.chat_prompt import as_messages, text_size
+from batchllm.providers.chat_prompt import as_messages
 from batchllm.providers.chat_reply import ChatReply, decode_reply, read_usage
 from batchllm.providers.chat_stream import ChatStream
 from batchllm.providers.endpoints import open_client
@@ -148,7 +149,7 @@ class ChatModel:
         limit = self._settings.get(self.profile.max_tokens_field)
         if not isinstance(limit, int):
             return None
-        return CallCost(1, text_size(prompt) // 4 + 16, limit)
+        return CallCost(1, prompt_bytes(prompt) // 4 + 16, limit)
 
     def identity(self) -> Mapping[str, Any]:
         """What tells this model's answers from another's, for records; no secrets."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-__all__ = ["as_messages", "data_url", "text_size"]
+from batchllm.providers.media import parts_of
+
+__all__ = ["as_messages", "data_url"]
 
 
 def as_messages(prompt: Any, system: str | None) -> list[dict[str, Any]]:
@@ -28,24 +30,12 @@ def as_messages(prompt: Any, system: str | None) -> list[dict[str, Any]]:
     if isinstance(prompt, str):
         messages.append({"role": "user", "content": prompt})
         return messages
-    parts = _as_parts(prompt)
+    parts = parts_of(prompt)
     if "role" not in parts[0]:
         messages.append({"role": "user", "content": [_as_wire_part(part) for part in parts]})
         return messages
     messages += [_as_wire_message(message, index) for index, message in enumerate(parts)]
     return messages
-
-
-def _as_parts(prompt: Any) -> Sequence[Mapping[str, Any]]:
-    if isinstance(prompt, Sequence):
-        parts = cast("Sequence[object]", prompt)
-        if parts and all(isinstance(part, Mapping) for part in parts):
-            return cast("Sequence[Mapping[str, Any]]", parts)
-    msg = (
-        f"the prompt is a {type(prompt).__name__}; give a text, a list of chat messages "
-        '({"role": …, "content": …}) or a list of content parts ({"type": "text", "text": …})'
-    )
-    raise ValueError(msg)
 
 
 def _as_wire_message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -54,7 +44,7 @@ def _as_wire_message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
         raise ValueError(msg)
     content = message.get("content")
     if isinstance(content, Sequence) and not isinstance(content, str):
-        return {**message, "content": [_as_wire_part(part) for part in _as_parts(content)]}
+        return {**message, "content": [_as_wire_part(part) for part in parts_of(content)]}
     return dict(message)
 
 
@@ -96,14 +86,3 @@ def data_url(part: Mapping[str, Any], media_type: str) -> str:
     if data.startswith("data:"):
         return data
     return f"data:{part.get('media_type', media_type)};base64,{data}"
-
-
-def text_size(prompt: Any) -> int:
-    """The bytes of text in a prompt, for an estimate of its tokens."""
-    if isinstance(prompt, str):
-        return len(prompt) if prompt.isascii() else len(prompt.encode("utf-8", "replace"))
-    if isinstance(prompt, Mapping):
-        message = cast("Mapping[str, Any]", prompt)
-        return text_size(message.get("content") or message.get("text") or "")
-    parts: Sequence[Any] = prompt if isinstance(prompt, (list, tuple)) else ()
-    return sum(map(text_size, parts))

@@ -26,7 +26,7 @@ from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
 from batchllm.transport import AsyncClient, AsyncTransport, HttpReply, Secret
 
-__all__ = ["EmbeddingStrategy", "Vector"]
+__all__ = ["EmbeddingStrategy", "Vector", "as_texts"]
 
 Vector = list[float]
 _PATH: Final = "/embeddings"
@@ -123,7 +123,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
             TransportError: No complete answer arrived.
             ValueError: The item is neither a text nor a list of texts.
         """
-        texts = _as_texts(prompt)
+        texts = as_texts(prompt)
         body = _encode({"model": self.model, "input": texts, **self._settings})
         http = await self._client.post_json(_PATH, body)
         reply = self._read(http)
@@ -137,7 +137,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
 
     async def dry_run(self, prompt: Any) -> tuple[list[Vector], TokenUsage]:
         """Vectors of zeros, with no call made."""
-        texts = _as_texts(prompt)
+        texts = as_texts(prompt)
         usage: TokenUsage = {"input_tokens": 100, "output_tokens": 0, "total_tokens": 100}
         length = int(self._settings.get("dimensions", 8))
         return [[0.0] * length for _ in texts], usage
@@ -184,7 +184,12 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         return [_as_vector(by_index[index].embedding) for index in range(count)]
 
 
-def _as_texts(prompt: Any) -> Sequence[str]:
+def as_texts(prompt: Any) -> Sequence[str]:
+    """The texts of an item to embed.
+
+    Raises:
+        ValueError: It is neither a text nor a list of texts.
+    """
     if isinstance(prompt, str):
         return [prompt]
     texts: Sequence[Any] = prompt if isinstance(prompt, (list, tuple)) else ()

@@ -50,7 +50,8 @@ def open_client(
     if not address:
         msg = f"{endpoint.provider} has no address of its own; give base_url"
         raise ConfigError(msg)
-    if api_key is None and endpoint.needs_key:
+    # Behind a transport of the caller's own, the key may be a matter of that transport.
+    if api_key is None and endpoint.needs_key and http is None:
         msg = f"{endpoint.provider} needs a key; give api_key"
         raise ConfigError(msg)
     fields = {name.lower(): value for name, value in (headers or {}).items()}

@@ -27,6 +27,12 @@ _WORDS: Final[dict[str, Finish]] = {
     "blocklist": "filtered",
     "prohibited_content": "filtered",
     "spii": "filtered",
+    "language": "filtered",
+    "image_safety": "filtered",
+    "image_prohibited_content": "filtered",
+    "image_recitation": "filtered",
+    "jailbreak": "filtered",
+    "model_armor": "filtered",
     "refusal": "filtered",
     "guardrail_intervened": "filtered",
     "tool_calls": "tool",
@@ -36,6 +42,10 @@ _WORDS: Final[dict[str, Finish]] = {
     "failed": "error",
     "abort": "error",
     "other": "error",
+    "no_image": "error",
+    "image_other": "error",
+    "unexpected_tool_call": "error",
+    "too_many_tool_calls": "error",
     "insufficient_system_resource": "error",
 }
 

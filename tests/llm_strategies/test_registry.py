@@ -24,7 +24,7 @@ PLAIN = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own keys and proxies play no part."""
-    for name in providers():
+    for name in (*providers(), "google"):
         prefix = "AZURE_OPENAI" if name == "azure" else name.upper().replace("-", "_")
         for what in ("API_KEY", "BASE_URL", "ENDPOINT"):
             monkeypatch.delenv(f"{prefix}_{what}", raising=False)
@@ -36,13 +36,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 class Server:
     """Answers every request alike and keeps it."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Any = PLAIN) -> None:
+        self.answer = answer
         self.requests: list[httpx.Request] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         await request.aread()
-        return httpx.Response(200, json=PLAIN)
+        return httpx.Response(200, json=self.answer)
 
     @property
     def sent(self) -> Any:
@@ -125,6 +126,61 @@ async def test_keys_and_addresses_come_from_the_environment(
     assert server.sent["model"] == "m:tag"
 
 
+MESSAGE = {"content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}
+CANDIDATE = {"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}
+OUTPUT = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "path", "header", "answer"),
+    [
+        ("openai-responses", "OPENAI", "/responses", "authorization", {"output": [OUTPUT]}),
+        ("anthropic", "ANTHROPIC", "/v1/messages", "x-api-key", MESSAGE),
+        (
+            "gemini",
+            "GEMINI",
+            "/models/m:generateContent",
+            "x-goog-api-key",
+            {"candidates": [CANDIDATE]},
+        ),
+    ],
+)
+async def test_providers_with_a_wire_of_their_own(
+    name: str,
+    variables: str,
+    path: str,
+    header: str,
+    answer: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Responses, Anthropic and Gemini go by name, with variables, system and parameters."""
+    with pytest.raises(ConfigError, match=f"{variables}_API_KEY"):
+        llm(f"{name}:m")
+    monkeypatch.setenv(f"{variables}_API_KEY", "from-environment")
+    monkeypatch.setenv(f"{variables}_BASE_URL", "http://env.test/api")
+    server = Server({"status": "completed", **answer})
+    strategy = llm(f"{name}:m", http=server, system="be kind", temperature=0.5, max_tokens=9)
+    output, _, metadata = await strategy.execute("hello", 1, 10.0)
+    assert output == "hi"
+    assert metadata is not None
+    assert metadata["finish_reason"] == "stop"
+    (request,) = server.requests
+    assert str(request.url) == f"http://env.test/api{path}"
+    assert request.headers[header].endswith("from-environment")
+    assert "be kind" in json.dumps(server.sent)
+    assert 0.5 in (server.sent.get("generationConfig") or server.sent).values()
+    assert 9 in (server.sent.get("generationConfig") or server.sent).values()
+
+
+async def test_googles_own_variable_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key under the name that Google's tools use is taken, and no temperature is set."""
+    monkeypatch.setenv("GOOGLE_API_KEY", "from-google")
+    server = Server({"candidates": [CANDIDATE]})
+    await llm("gemini:m", http=server).execute("hello", 1, 10.0)
+    assert server.requests[0].headers["x-goog-api-key"] == "from-google"
+    assert "generationConfig" not in server.sent
+
+
 async def test_azures_endpoint_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable that Azure's own tools read leads to its v1 address."""
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://res.openai.azure.test/")
@@ -153,9 +209,9 @@ def test_a_local_server_needs_no_key() -> None:
         ("openai:gpt-x", "openai needs a key: set OPENAI_API_KEY, or give api_key"),
         ("azure:dep", "azure has no address .* AZURE_OPENAI_BASE_URL"),
         ("openai-compatible:m", "OPENAI_COMPATIBLE_BASE_URL"),
-        ("opnai:gpt-x", "unknown provider 'opnai'; did you mean 'openai'.*Known are azure"),
+        ("opnai:gpt-x", "unknown provider 'opnai'; did you mean 'openai'.*Known are anthropic"),
         ("zzz:m", r"unknown provider 'zzz'\. Known are"),
-        ("gpt-x", "'gpt-x' names no provider; write 'provider:model' with one of azure"),
+        ("gpt-x", "'gpt-x' names no provider; write 'provider:model' with one of anthropic"),
         ("", "names no provider"),
         ("openai:", "'openai:' names no model; write 'openai:model'"),
         ("openai", "'openai' names no model"),

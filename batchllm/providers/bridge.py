@@ -1,0 +1,162 @@
+"""Calls of libraries that are asyncio inside, from any event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from anyio.abc import TaskGroup
+from anyio.lowlevel import current_token
+from attrs import define, field, frozen
+
+from batchllm.core import TransportError
+
+__all__ = ["AsyncioBridge", "comes_from"]
+
+T = TypeVar("T")
+
+_GRACE: Final = 5.0
+"""Seconds that a cancelled call, or the other event loop, has for its end."""
+
+
+def comes_from(value: object, package: str) -> bool:
+    """Whether the class of *value*, or one of its bases, is defined in *package*."""
+    modules = (kind.__module__ for kind in type(value).__mro__)
+    return any(module.partition(".")[0] == package for module in modules)
+
+
+@frozen
+class _OtherLoop:
+    """An asyncio event loop in a thread of its own."""
+
+    loop: Any
+    group: TaskGroup
+    stack: ExitStack
+
+    def soon(self, function: Callable[..., Any], *args: Any) -> None:
+        # Unlike the portal's own methods this does not wait until the other loop has a moment.
+        self.loop.call_soon_threadsafe(function, *args)
+
+    def close(self) -> None:
+        self.soon(self.group.cancel_scope.cancel, "the bridge is closing")
+        self.stack.close()
+
+
+@define(eq=False)
+class _Errand:
+    """One call on the other loop; ``done`` is called there when it has ended."""
+
+    function: Callable[[], Awaitable[Any]]
+    done: Callable[[], None]
+    value: Any = None
+    error: BaseException | None = None
+    _scope: anyio.CancelScope | None = None
+    _is_cancelled: bool = False
+
+    async def run(self) -> None:
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._is_cancelled:
+                    self._scope.cancel("the caller was cancelled")
+                self.value = await self.function()
+        except anyio.get_cancelled_exc_class():
+            msg = "the call was cancelled inside the library that made it"
+            self.error = TransportError(msg)
+            raise
+        except BaseException as error:  # whatever it is, it is the caller's
+            self.error = error
+        finally:
+            self.done()
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        if self._scope is not None:
+            self._scope.cancel("the caller was cancelled")
+
+
+@define(eq=False)
+class AsyncioBridge:
+    """Lets libraries that only work on asyncio be called on every event loop.
+
+    On asyncio it calls them directly. Elsewhere it keeps one asyncio event loop in a thread,
+    from the first call until the last of those who ``hold`` it has let go. A call that is
+    cancelled is cancelled over there, and has ended when the caller goes on.
+    """
+
+    _holders: int = 0
+    _other: _OtherLoop | None = None
+    _opening: anyio.Lock = field(factory=anyio.Lock)
+
+    def hold(self) -> None:
+        """Keep the other event loop, once there is one, until the matching ``release``."""
+        self._holders += 1
+
+    async def release(self) -> None:
+        """Close the other event loop, unless someone else still holds it."""
+        self._holders = max(0, self._holders - 1)
+        if self._holders:
+            return
+        other, self._other = self._other, None
+        self._opening = anyio.Lock()  # the next user may come from another run
+        if other is not None:
+            with anyio.move_on_after(_GRACE, shield=True):
+                await anyio.to_thread.run_sync(other.close, abandon_on_cancel=True)
+
+    async def call(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Call *function* where asyncio runs.
+
+        Raises:
+            TransportError: The library cancelled the call by itself.
+            Exception: What *function* raised.
+        """
+        if anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
+            return await function(*args, **kwargs)
+        async with AsyncExitStack() as held:
+            self.hold()
+            held.push_async_callback(self.release)
+            other = await self._opened()
+            return await _send(other, partial(function, *args, **kwargs))
+
+    async def _opened(self) -> _OtherLoop:
+        if self._other is None:
+            async with self._opening:
+                if self._other is None:
+                    self._other = await anyio.to_thread.run_sync(_open)
+        return self._other
+
+
+def _open() -> _OtherLoop:
+    with ExitStack() as stack:
+        portal = stack.enter_context(
+            anyio.from_thread.start_blocking_portal("asyncio", name="batchllm asyncio")
+        )
+        group = portal.call(anyio.create_task_group)
+        stack.enter_context(portal.wrap_async_context_manager(group))
+        loop = portal.call(current_token).native_token
+        return _OtherLoop(loop, group, stack.pop_all())
+
+
+async def _send(other: _OtherLoop, function: Callable[[], Awaitable[T]]) -> T:
+    ended, here = anyio.Event(), current_token().native_token
+    errand = _Errand(function, partial(_tell, here, ended))
+    other.soon(other.group.start_soon, errand.run)
+    try:
+        await ended.wait()
+    finally:
+        if not ended.is_set():
+            other.soon(errand.cancel)
+            with anyio.move_on_after(_GRACE, shield=True):
+                await ended.wait()
+    if errand.error is not None:
+        raise errand.error
+    return errand.value  # type: ignore[no-any-return]
+
+
+def _tell(here: Any, ended: anyio.Event) -> None:
+    with suppress(RuntimeError):  # the caller's run is over: it had no patience left
+        here.run_sync_soon(ended.set)

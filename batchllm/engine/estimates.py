@@ -14,8 +14,7 @@ from attrs import define, field
 
 from batchllm.core import CallCost, LLMCallStrategy, QuotaScope, TokenUsage
 from batchllm.gate import CallerLimits, Gate
-from batchllm.policy import Limit, TokenEstimator
-from batchllm.providers import text_size
+from batchllm.policy import Limit, TokenEstimator, prompt_bytes
 
 __all__ = ["ONE_REQUEST", "Estimates"]
 
@@ -45,7 +44,7 @@ class Estimates:
             name = type(told).__name__
             msg = f"estimate() returned {name} where a CallCost or None is expected"
             raise TypeError(msg)
-        guess = self._estimator.estimate(str(strategy.quota_scope), _size(prompt))
+        guess = self._estimator.estimate(str(strategy.quota_scope), prompt_bytes(prompt))
         own = () if callers.mind is None else callers.mind.limits
         return _with_room(guess, (*gate.mind.limits, *own))
 
@@ -53,12 +52,11 @@ class Estimates:
         """Take in what a call reported."""
         if usage is not None:
             self._estimator.learn(
-                str(scope), _size(prompt), usage.get("input_tokens"), usage.get("output_tokens")
+                str(scope),
+                prompt_bytes(prompt),
+                usage.get("input_tokens"),
+                usage.get("output_tokens"),
             )
-
-
-def _size(prompt: Any) -> int:
-    return text_size(prompt) or len(str(prompt))
 
 
 def _with_room(guess: CallCost, limits: Iterable[Limit]) -> CallCost:

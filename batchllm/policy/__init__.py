@@ -20,7 +20,7 @@ from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
 from batchllm.policy.pace import GateMind
 from batchllm.policy.quota_search import Learned
-from batchllm.policy.tokens import TokenEstimator, strict_input_bound
+from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
 
 __all__ = [
     "EXHAUSTED_CODES",
@@ -48,6 +48,7 @@ __all__ = [
     "can_never_pass",
     "parse_duration",
     "parse_moment",
+    "prompt_bytes",
     "read_error",
     "read_headers",
     "strict_input_bound",

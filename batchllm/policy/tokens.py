@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, exp, log
-from typing import Final
+from typing import Any, Final, cast
 
 from attrs import define, field
 
 from batchllm.core import CallCost
 
-__all__ = ["TokenEstimator", "strict_input_bound"]
+__all__ = ["TokenEstimator", "prompt_bytes", "strict_input_bound"]
 
 _BYTES_PER_TOKEN: Final = 4.0
 _MESSAGE_OVERHEAD: Final = 16
@@ -24,6 +25,19 @@ def strict_input_bound(text_bytes: int, messages: int = 1) -> int:
     A token of a byte-level vocabulary covers at least one byte.
     """
     return text_bytes + _MESSAGE_OVERHEAD * messages
+
+
+def prompt_bytes(prompt: Any) -> int:
+    """The bytes of text in a prompt: a text, messages or content parts; else its ``str()``."""
+    if isinstance(prompt, str):
+        return len(prompt) if prompt.isascii() else len(prompt.encode("utf-8", "replace"))
+    if isinstance(prompt, Mapping):
+        message = cast("Mapping[str, Any]", prompt)
+        said = message.get("content") or message.get("text")
+        return prompt_bytes(said) if said else 0
+    if isinstance(prompt, (list, tuple)):
+        return sum(map(prompt_bytes, cast("list[Any]", prompt)))
+    return len(str(prompt))
 
 
 @define(eq=False)

@@ -116,6 +116,8 @@ class LineSource:
 
     def items(self) -> Any:
         """The items, for a batch to read: an iterable, or an async one for a pipe."""
+        if self.limit == 0:
+            return ()
         return self._from_file() if self.input.regular else self._from_pipe()
 
     def line_of(self, index: int) -> Line:
@@ -123,16 +125,12 @@ class LineSource:
         return self._pending.pop(index)
 
     def _from_file(self) -> Iterator[Any]:
-        if self.limit == 0:
-            return
         for number, raw in enumerate(self.input.file, 1):
             yield from self._items_of(number, raw)
             if self._taken == self.limit:
                 return
 
     async def _from_pipe(self) -> AsyncIterator[Any]:
-        if self.limit == 0:
-            return
         number, rest = 0, b""
         while data := await _read_some(self.input.file.fileno()):
             *lines, rest = (rest + data).split(b"\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batchllm.cli import main
 from batchllm.cli.exits import ExitCode
 from tests.e2e.cli_kit import (
     BACKENDS,
@@ -15,7 +16,6 @@ from tests.e2e.cli_kit import (
     next_note,
     program,
     read_rows,
-    run_program,
     wait_for_rows,
     write_prompts,
 )
@@ -102,11 +102,10 @@ def test_a_reader_that_leaves_ends_the_run(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """The second server says what is wrong, in a sentence."""
     with program(["serve-sim"]) as first:
         assert first.stdout is not None
         port = first.stdout.readline().decode().strip().rpartition(":")[2]
-        code, out, err = run_program("serve-sim", "--port", port)
-    assert (code, out) == (ExitCode.USAGE, "")
-    assert f"cannot listen at 127.0.0.1, port {port}" in err
+        assert main(["serve-sim", "--port", port]) == ExitCode.USAGE
+    assert f"batchllm: cannot listen at 127.0.0.1, port {port}" in capsys.readouterr().err

@@ -25,7 +25,9 @@ def reconciles(rows: Path, log: str | Path, items: int) -> bool:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_rows_and_the_servers_log_tell_the_same_story(tmp_path: Path, backend: str) -> None:
+def test_rows_and_the_servers_log_tell_the_same_story(
+    tmp_path: Path, capsys: Captured, backend: str
+) -> None:
     """A quota, faults and two processes: each id once, each call and each token accounted for."""
     count = 200
     prompts = write_prompts(tmp_path / "in.jsonl", count)
@@ -33,18 +35,16 @@ def test_rows_and_the_servers_log_tell_the_same_story(tmp_path: Path, backend: s
     config = tmp_path / "config.toml"
     config.write_text("retry = {initial_wait = 0.1, max_attempts = 5}")
     with simulator("quota?rps=200&burst=60&faults=0.05&latency=0.02", "--log", log) as url:
-        code, out, err = run_program(
-            "run", prompts, "-o", rows, "-m", "openai-compatible:any",
-            "--base-url", f"{url}/v1", "--backend", backend, "--config", config,
-        )  # fmt: skip
-        assert code == 0, err
-        assert out == ""
+        command = ["run", prompts, "-o", rows, "-m", "openai-compatible:any"]
+        command += ["--base-url", f"{url}/v1", "--backend", backend, "--config", config]
+        assert main([str(word) for word in command]) == ExitCode.OK
         assert reconciles(rows, f"{url}/__sim/log", count)
     assert reconciles(rows, log, count)
     found = read_rows(rows)
     assert {row["id"] for row in found} == {f"p{n}" for n in range(count)}
     assert all(row["success"] and row["tag"] == int(row["id"][1:]) % 7 for row in found)
     assert any(row["attempts"] > 1 for row in found), "the faults were not met"
+    err = capsys.readouterr().err
     assert "200 succeeded, 0 failed" in err
     assert "done: every item was processed" in err
 
@@ -198,11 +198,8 @@ def test_standard_input_may_be_no_pipe() -> None:
 
 
 def test_a_limit_holds_for_a_pipe() -> None:
-    """What comes after it is not read; 0 reads nothing at all."""
+    """What comes after it is not read."""
     data = b'{"prompt": "Hi"}\n' * 5
-    for limit in (2, 0):
-        code, out, err = run_program(
-            "run", "-", "-m", "sim:instant", "--limit", str(limit), data=data
-        )
-        assert code == 0, err
-        assert out.count("\n") == limit
+    code, out, err = run_program("run", "-", "-m", "sim:instant", "--limit", "2", data=data)
+    assert code == 0, err
+    assert out.count("\n") == 2

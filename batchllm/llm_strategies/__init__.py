@@ -1,5 +1,6 @@
 """Strategies that are ready to use, and ``llm`` to get one by name."""
 
+from batchllm.core import LLMCallStrategy
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.balance import Balance, KeyRotation
 from batchllm.llm_strategies.cache import ResponseCache
@@ -34,6 +35,7 @@ __all__ = [
     "GeminiResponse",
     "GeminiStrategy",
     "KeyRotation",
+    "LLMCallStrategy",
     "ModelEscalation",
     "ModelStrategy",
     "PartialRecovery",

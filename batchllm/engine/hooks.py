@@ -70,7 +70,8 @@ def _fits(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
 def _state_argument(owner: str, name: str, hook: Any, shapes: tuple[str, str]) -> StateArgument:
     """Read how *hook*, with its leading arguments as in *shapes*, takes the state."""
     if not callable(hook):
-        msg = f"{owner}.{name} is a {type(hook).__name__}; write it as async def {name}(self, {shapes[1]})"
+        kind = type(hook).__name__
+        msg = f"{owner}.{name} is a {kind}; write it as async def {name}(self, {shapes[1]})"
         raise StrategyError(msg)
     signature = _signature(hook)
     if signature is None:

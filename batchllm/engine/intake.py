@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 import warnings
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ END = object()
 """What a source gives when it has no further item."""
 
 _SLOW = 0.02
+_QUICK = 0.005
 _CLOSE_SECONDS = 5.0
 
 
@@ -50,11 +52,16 @@ def blocking_source(
 
 @define(eq=False)
 class _ThreadReader:
-    """Reads chunks in a thread; one that is left alone there closes the iterator itself."""
+    """Reads chunks in a thread; one that is left alone there closes the iterator itself.
+
+    Chunks grow while they come quickly. Where ``next()`` takes its time items are read one by
+    one, so that none waits for those behind it.
+    """
 
     run_sync: ThreadRunner
     error: BaseException | None = field(default=None, init=False)
     _limiter: anyio.CapacityLimiter = field(factory=lambda: anyio.CapacityLimiter(1), init=False)
+    _most: int = field(default=1, init=False)
     _reading: bool = field(default=False, init=False)
     _left: bool = field(default=False, init=False)
 
@@ -74,15 +81,17 @@ class _ThreadReader:
         # `_reading` is set before `_left` is looked at, and the other way round in `leave`: so
         # the iterator is closed, whichever thread is first.
         self._reading = True
+        before, most = time.perf_counter(), min(room, self._most)
         chunk: list[Any] = []
         try:
-            while len(chunk) < room and not self._left:
+            while len(chunk) < most and not self._left:
                 item = next(iterator, END)
                 if item is END:
                     break
                 chunk.append(item)
         except BaseException as error:
             self.error = error
+        self._most = 2 * most if time.perf_counter() - before < _QUICK else 1
         self._reading = False
         close = getattr(iterator, "close", None)
         if self._left and close is not None:
@@ -96,11 +105,11 @@ class Source:
 
     Args:
         items: What the user gave.
-        clock: Seconds, to notice a ``next()`` that blocks the event loop.
+        clock: Seconds of real time, to notice a ``next()`` that blocks the event loop.
     """
 
     items: Any
-    clock: Callable[[], float]
+    clock: Callable[[], float] = time.perf_counter
     _iterator: Any = field(default=None, init=False)
     _chunk: deque[Any] = field(factory=deque, init=False)
     _reader: _ThreadReader = field(init=False)

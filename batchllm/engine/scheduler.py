@@ -7,6 +7,7 @@ is the table in ``docs/design/endings.md``.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import anyio
@@ -94,7 +95,7 @@ class Scheduler:
         self.runtime.resources.callers.on_free = self.window.wake
         self.runtime.ending.on_change = self._react
         self.runtime.resources.gates.on_change = self._gate_changed
-        self._source = Source(self.items, self.runtime.clock)
+        self._source = Source(self.items)
 
     # The run, from its beginning to its end.
 
@@ -198,10 +199,10 @@ class Scheduler:
     async def _feed_once(self, calling: TaskGroup) -> bool:
         """Start as many items as calls are free, then let them run; whether more may come."""
         clock = self.runtime.clock
-        before = now = clock()
+        before, now = time.perf_counter(), clock()
         for _ in range(self._burst()):
             if self._closing or not self._has_room():
-                self._source.took(clock() - before)
+                self._source.took(time.perf_counter() - before)
                 return True
             if self._source.may_wait:
                 value = await self._pull_async()
@@ -211,6 +212,7 @@ class Scheduler:
             if value is END:
                 return False
             self._accept(value, calling, now)
+        self._source.took(time.perf_counter() - before)
         await checkpoint()
         return True
 

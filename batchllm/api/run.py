@@ -94,14 +94,21 @@ class BatchRun(Generic[Out]):
         """Numbers about pace and health at this moment."""
         return self._started().stats()
 
-    def stop(self, how: Stop = DRAIN, reason: str = "it was stopped by its caller") -> None:
+    def stop(
+        self,
+        how: Stop = DRAIN,
+        reason: str = "it was stopped by its caller",
+        *,
+        cause: EndCause = EndCause.STOPPED,
+    ) -> None:
         """End the batch early; what is finished stays.
 
         Args:
             how: ``DRAIN`` lets calls in flight finish, ``CANCEL`` ends them.
-            reason: For ``termination``.
+            reason: For ``termination``, as is *cause*.
+            cause: ``EndCause.INTERRUPTED`` where a signal asked for it.
         """
-        self._started().stop(how, Termination(EndCause.STOPPED, reason))
+        self._started().stop(how, Termination(cause, reason))
 
     def __aiter__(self) -> AsyncIterator[WorkItemResult[Out, Any]]:
         return self

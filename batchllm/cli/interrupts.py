@@ -11,6 +11,7 @@ from anyio.abc import TaskStatus
 from attrs import define, field
 
 from batchllm.api import BatchRun
+from batchllm.core import EndCause
 from batchllm.engine import CANCEL, DRAIN
 
 __all__ = ["Interrupts"]
@@ -50,10 +51,10 @@ class Interrupts:
     def _stop(self, run: BatchRun[Any], name: str) -> None:
         if self.count == 1:
             self.note(f"{name}: no further call starts{_what_may_finish(run)}")
-            run.stop(DRAIN, f"{name} interrupted it")
+            run.stop(DRAIN, f"{name} interrupted it", cause=EndCause.INTERRUPTED)
         else:
             self.note(f"{name}: cancelling the calls in flight")
-            run.stop(CANCEL, f"{name} interrupted it twice")
+            run.stop(CANCEL, f"{name} interrupted it twice", cause=EndCause.INTERRUPTED)
 
 
 def _what_may_finish(run: BatchRun[Any]) -> str:

@@ -15,7 +15,7 @@ from typing import (
     runtime_checkable,
 )
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
 from batchllm.core.usage import TokenUsage
@@ -259,6 +259,19 @@ class ErrorInfo:
                 return Outcome.FATAL
             case _:
                 return Outcome.TRANSIENT
+
+    @property
+    def scope_hint(self) -> ServerHint | None:
+        """The hint for the whole scope, with ``suggested_wait`` where the server told no wait."""
+        if self.suggested_wait is None or not (
+            self.is_rate_limit or self.error_category == Category.OVERLOADED
+        ):
+            return self.hint
+        if self.hint is None:
+            return ServerHint(wait=self.suggested_wait)
+        if self.hint.wait is None:
+            return evolve(self.hint, wait=self.suggested_wait)
+        return self.hint
 
 
 class ErrorClassifier(ABC):

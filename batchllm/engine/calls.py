@@ -307,7 +307,7 @@ class Calls:
         failure = self.judge(site, value)
         usage = failed_usage(failure.error)
         item.book(usage)
-        permit.report(failure.info.outcome, now, hint=failure.info.hint, usage=usage)
+        permit.report(failure.info.outcome, now, hint=failure.info.scope_hint, usage=usage)
         return failure
 
     async def _bounded(

@@ -18,6 +18,7 @@ from batchllm.core import (
     Outcome,
     ProcessingEvent,
     QuotaScope,
+    ServerHint,
 )
 
 pytestmark = pytest.mark.anyio
@@ -152,3 +153,15 @@ def test_scopes_and_costs_are_values() -> None:
     assert str(QuotaScope("openai", "https://x", "k-12", "gpt")) == "openai https://x gpt k-12"
     assert QuotaScope("a") == QuotaScope("a")
     assert CallCost(input_tokens=3, output_tokens=4).tokens == 7
+
+
+def test_a_suggested_wait_is_a_hint_for_the_scope() -> None:
+    """A classifier's wait pauses the scope after a limit, unless the server told its own."""
+    limited = ErrorInfo(False, True, False, "rate_limit", suggested_wait=60.0)
+    assert limited.scope_hint == ServerHint(wait=60.0)
+    busy = ErrorInfo(True, False, False, Category.OVERLOADED, 5.0, ServerHint(retry=True))
+    assert busy.scope_hint == ServerHint(wait=5.0, retry=True)
+    told = ErrorInfo(True, True, False, "rate_limit", 5.0, ServerHint(wait=9.0))
+    assert told.scope_hint == ServerHint(wait=9.0)
+    own_affair = ErrorInfo(True, False, False, Category.BAD_OUTPUT, suggested_wait=5.0)
+    assert own_affair.scope_hint is None

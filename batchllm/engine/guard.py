@@ -53,7 +53,7 @@ class Failed:
 
 @frozen
 class TimedOut:
-    """Its time was up; *error* is what it raised at being cancelled, if it raised at all."""
+    """Its time was up; *error* is what it made of the cancellation, if it let it not pass."""
 
     error: BaseException | None
 
@@ -100,7 +100,8 @@ async def bounded(call: Callable[[], Awaitable[T]], seconds: float | None) -> En
     except RuntimeError as error:
         raise left_open(error) from error
     if scope.cancelled_caught or failure is None:
-        return TimedOut(failure)
+        in_peace = isinstance(failure, anyio.get_cancelled_exc_class())
+        return TimedOut(None if in_peace else failure)
     return Failed(failure)
 
 

@@ -17,6 +17,7 @@ from batchllm.core import (
     SKIP,
     BaseMiddleware,
     Category,
+    FrameworkTimeoutError,
     InvalidItemError,
     LLMCallStrategy,
     LLMWorkItem,
@@ -84,7 +85,7 @@ class Pipeline:
     async def complete(self, item: ItemRun, result: Result) -> Result:
         """Middleware out and the post-processor, sheltered from cancellation; then the events."""
         if not self.plain:
-            hooks = 2 * len(self.middlewares) + 1
+            hooks = 2 * len(self.middlewares) + 2  # one more than there are: their clocks go first
             seconds = self.attempts.calls.config.hook_timeout
             limit = math.inf if seconds is None else hooks * seconds
             # Without a limit there is no shelter either, since a shield has to end.
@@ -107,12 +108,11 @@ class Pipeline:
             return Reply.read(await strategy.dry_run(item.work.prompt))
 
         seconds = self.attempts.calls.config.hook_timeout
-        match await call_hook(run, seconds=seconds):
-            case Ok(reply):
-                item.book(reply.usage)
-                return answer(item, reply)
-            case Failed(error) | TimedOut(error):
-                return failed_result(item, error, Category.PROGRAM_ERROR, "in dry_run()")
+        ended = await call_hook(run, seconds=seconds)
+        if isinstance(ended, Ok):
+            item.book(ended.value.usage)
+            return answer(item, ended.value)
+        return self._failed_in(item, "dry_run()", ended, Category.PROGRAM_ERROR)
 
     async def _go_in(self, item: ItemRun) -> Result | None:
         for middleware in self.middlewares:
@@ -168,8 +168,19 @@ class Pipeline:
         self, item: ItemRun, middleware: BaseMiddleware, name: str, ended: Failed | TimedOut
     ) -> Result:
         hook = f"{type(middleware).__name__}.{name}"
-        reason = f"in {hook}" if ended.error else f"{hook} took longer than hook_timeout"
-        return failed_result(item, ended.error, Category.MIDDLEWARE, reason)
+        return self._failed_in(item, hook, ended, Category.MIDDLEWARE)
+
+    def _failed_in(
+        self, item: ItemRun, hook: str, ended: Failed | TimedOut, category: Category
+    ) -> Result:
+        if isinstance(ended, Failed):
+            return failed_result(item, ended.error, category, f"in {hook}")
+        seconds = self.attempts.calls.config.hook_timeout or 0.0
+        error = FrameworkTimeoutError(
+            f"{hook} took longer than hook_timeout ({seconds:g} s)", seconds=seconds
+        )
+        error.__cause__ = ended.error
+        return failed_result(item, error, category)
 
     def _announce(self, item: ItemRun, result: Result) -> None:
         data: dict[str, Any] = {

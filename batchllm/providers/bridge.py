@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-from anyio.abc import TaskGroup
-from anyio.lowlevel import current_token
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from attrs import define, field, frozen
 
 from batchllm.core import TransportError
@@ -64,10 +64,12 @@ class _Errand:
                 if self._is_cancelled:
                     self._scope.cancel("the caller was cancelled")
                 self.value = await self.function()
-        except anyio.get_cancelled_exc_class():
-            msg = "the call was cancelled inside the library that made it"
-            self.error = TransportError(msg)
-            raise
+        except anyio.get_cancelled_exc_class() as error:
+            self.error = TransportError("the call was cancelled inside the library that made it")
+            self.error.__cause__ = error
+            # Only the closing of this loop may go on from here: a library's own cancellation
+            # would take every other call with it.
+            await checkpoint_if_cancelled()
         except BaseException as error:  # whatever it is, it is the caller's
             self.error = error
         finally:
@@ -135,10 +137,16 @@ def _open() -> _OtherLoop:
         portal = stack.enter_context(
             anyio.from_thread.start_blocking_portal("asyncio", name="batchllm asyncio")
         )
-        group = portal.call(anyio.create_task_group)
-        stack.enter_context(portal.wrap_async_context_manager(group))
+        ended, group = portal.start_task(_keep_group)
+        stack.callback(ended.result)
         loop = portal.call(current_token).native_token
         return _OtherLoop(loop, group, stack.pop_all())
+
+
+async def _keep_group(*, task_status: TaskStatus[TaskGroup]) -> None:
+    async with anyio.create_task_group() as group:
+        task_status.started(group)
+        await anyio.sleep_forever()
 
 
 async def _send(other: _OtherLoop, function: Callable[[], Awaitable[T]]) -> T:

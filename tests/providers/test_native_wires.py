@@ -1,0 +1,41 @@
+"""Responses, Messages and Gemini byte by byte, where they are alike."""
+
+from typing import Any
+
+import pytest
+
+from batchllm.core import MalformedResponseError, ProviderError
+from batchllm.providers import AnthropicModel, GeminiClient, GeminiModel, ResponsesModel
+from tests.providers.wire_kit import Server, streaming
+
+pytestmark = pytest.mark.anyio
+
+
+def responses(server: Server, **settings: Any) -> ResponsesModel:
+    return ResponsesModel("m", base_url="http://api.test/v1", api_key="k1", http=server, **settings)
+
+
+def anthropic(server: Server, **settings: Any) -> AnthropicModel:
+    return AnthropicModel("m", base_url="http://api.test", api_key="k1", http=server, **settings)
+
+
+def gemini(server: Server, **settings: Any) -> GeminiModel:
+    client = GeminiClient("k1", base_url="http://api.test/v1beta", http=server)
+    return GeminiModel("m", client, **settings)
+
+
+@pytest.mark.parametrize("make", [responses, anthropic, gemini])
+@pytest.mark.parametrize("body", [b"[1]", b"[]", b'"x"'])
+async def test_json_that_is_no_object_is_no_answer(make: Any, body: bytes) -> None:
+    """A list or a text is told as what it is."""
+    with pytest.raises(MalformedResponseError, match=r"it is a (list|str)"):
+        await make(Server(body)).generate("x")
+
+
+@pytest.mark.parametrize("make", [responses, anthropic, gemini])
+async def test_an_empty_stream_is_a_failure(make: Any) -> None:
+    """A stream that ends before it began is told as such, and plain JSON is read as an answer."""
+    with pytest.raises(MalformedResponseError, match="ended before it began"):
+        await make(streaming(), stream=True).generate("x")
+    with pytest.raises(ProviderError, match="answered 500"):
+        await make(Server({}, 500), stream=True).generate("x")

@@ -5,6 +5,7 @@ The loop is plain code: what to do after a failure is decided by ``next_step``, 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -32,6 +33,8 @@ from batchllm.engine.item import ItemRun
 from batchllm.policy import RetrySchedule
 
 __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_step"]
+
+logger = logging.getLogger("batchllm")
 
 # Their messages are whole sentences of ours.
 _SPEAK_FOR_THEMSELVES = (CallError, BatchError)
@@ -122,6 +125,8 @@ class Attempts:
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
             if isinstance(ended, Reply):
                 item.end_attempt(attempt)
+                if config.enable_detailed_logging:
+                    _log_attempt(item, attempt, None)
                 return answer(item, ended)
             item.end_attempt(attempt if ended.made else item.attempts)
             refusals += ended.info.outcome in _SHARED
@@ -133,6 +138,8 @@ class Attempts:
                 retry=config.retry,
                 schedule=self.schedule,
             )
+            if config.enable_detailed_logging:
+                _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
                 return failed_result(item, ended.error, ended.info.error_category, step.reason)
             if not self._may_go_on(item, step.seconds):
@@ -175,6 +182,29 @@ class Attempts:
             failure.info.error_category,
             f"no time for another attempt within {name} ({seconds:g} s)",
         )
+
+
+def _in_short(step: WaitThen | GiveUp) -> str:
+    if isinstance(step, GiveUp):
+        return "no further attempt"
+    return f"again in {step.seconds:.2f} s" if step.counts else "again when its limit allows it"
+
+
+def _log_attempt(item: ItemRun, attempt: int, failure: Failure | None, then: str = "") -> None:
+    """Write the line that ``enable_detailed_logging`` asks for; no prompt, no output."""
+    name, seconds = item.work.item_id, item.spans[-2]
+    if failure is None:
+        logger.debug("Item %s, attempt %d: answered in %.2f s", name, attempt, seconds)
+        return
+    logger.debug(
+        "Item %s, attempt %d: failed in %.2f s with %s (%s), %s",
+        name,
+        attempt,
+        seconds,
+        in_words(failure.error),
+        failure.info.error_category,
+        then,
+    )
 
 
 def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:

@@ -61,9 +61,9 @@ async def test_a_refused_key_costs_no_item(trouble: Raise) -> None:
 
 
 async def test_after_a_failure_the_item_goes_elsewhere() -> None:
-    """The second attempt avoids the endpoint where the first one failed."""
+    """The second attempt avoids the endpoint where the first one failed, whatever its weight."""
     down, up = scripted("down", Raise(ConnectionError)), scripted("up", says("x"))
-    batch = await run(Balance([down, up]), "p")
+    batch = await run(Balance([down, up], weights=[10, 1]), "p")
     assert batch.succeeded == 1
     assert (len(down.calls), len(up.calls)) == (1, 1)
 

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from batchllm.api import run_batch
-from batchllm.core import LLMWorkItem, Reply
+from batchllm.core import ErrorClassifier, ErrorInfo, LLMWorkItem, Reply
 from batchllm.llm_strategies import ModelEscalation, ResponseCache
 from batchllm.testing import Answer, Hang, Raise
 from tests.llm_strategies.world import PATIENT, refused, run, says, scripted
@@ -69,11 +69,17 @@ async def test_after_an_answer_that_is_not_valid_each_asks_for_itself() -> None:
     assert max(result.attempts for result in batch.results) == 2
 
 
+class ByOwnWord(ErrorClassifier):
+    def classify(self, exception: Exception) -> ErrorInfo:
+        return ErrorInfo(False, False, False, "a word of its own")
+
+
 async def test_a_shared_failure_means_the_same_to_all() -> None:
     """Each of those who waited fails as if the call had been its own."""
     inner = scripted("one", refused(400))
+    inner.error_classifier = ByOwnWord()  # type: ignore[attr-defined]
     batch = await run(ResponseCache(inner), *["p"] * 10, concurrency=10)
-    assert {r.error_category for r in batch.results} == {"invalid_request"}
+    assert {r.error_category for r in batch.results} == {"a word of its own"}
     assert {r.attempts for r in batch.results} == {1}
     assert len(inner.calls) == 1
 

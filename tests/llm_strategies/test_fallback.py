@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from batchllm.core import Category, EmptyResponseError, ServerHint
+from batchllm.core import (
+    Category,
+    EmptyResponseError,
+    FrameworkTimeoutError,
+    ProviderError,
+    QuotaScope,
+    ServerHint,
+)
+from batchllm.gate import Gate
 from batchllm.llm_strategies import Fallback, FallbackError
 from batchllm.testing import Hang, Leak, Raise
 from tests.llm_strategies.world import PATIENT, refused, run, says, scripted
@@ -49,6 +57,7 @@ async def test_an_item_that_is_out_of_time_goes_nowhere() -> None:
     config = evolve(PATIENT, timeout_per_item=5.0)
     batch = await run(Fallback([first, second]), config=config)
     assert batch.results[0].error_category == Category.TIMEOUT
+    assert isinstance(batch.results[0].exception, FrameworkTimeoutError)
     assert not second.calls
 
 
@@ -113,7 +122,16 @@ async def test_without_hope_the_first_one_speaks() -> None:
 async def test_one_alone_raises_its_own_error() -> None:
     """There is no group of one."""
     batch = await run(Fallback([scripted("a", refused(401))]))
-    assert batch.results[0].error_category == Category.AUTHENTICATION
+    assert isinstance(batch.results[0].exception, ProviderError)
+
+
+async def test_an_item_that_was_never_sent_has_no_attempts() -> None:
+    """Behind a fallback, too, a result says that its scope was parked before its turn."""
+    gate = Gate(scope=QuotaScope("a"))
+    strategy = Fallback([scripted("a", refused(429, code="insufficient_quota"))])
+    await run(strategy, gate=gate)
+    (result,) = (await run(strategy, gate=gate)).results
+    assert (result.error_category, result.attempts) == (Category.PARKED, 0)
 
 
 async def test_a_foreign_cancellation_is_no_reason_to_go_on() -> None:

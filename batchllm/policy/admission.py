@@ -119,15 +119,24 @@ class Admission:
         at = now
         for bucket in self._buckets:
             at = max(at, bucket.next_time(now, cost))
+        return max(at, self._told_time(now, cost))
+
+    def spent_until(self, now: float, cost: CallCost) -> float:
+        """When *cost* may pass a stock that is drawn from for hours, or what the server has left.
+
+        A limit that is paced by the minute never makes anybody wait for long.
+        """
+        stocks = max(
+            (each.next_time(now, cost) for each in self._buckets if not each.paced), default=now
+        )
+        return max(stocks, self._told_time(now, cost))
+
+    def _told_time(self, now: float, cost: CallCost) -> float:
+        at = now
         for dimension, told in self._told.items():
             units, sent = getattr(cost, dimension), getattr(self._sent, dimension)
             at = max(at, told.next_time(now, units, sent))
         return at
-
-    def spent_until(self, now: float, cost: CallCost) -> float:
-        """When a stock that is drawn from for hours, such as a day's, lets *cost* pass."""
-        stocks = [each for each in self._buckets if not each.paced]
-        return max((each.next_time(now, cost) for each in stocks), default=now)
 
     def take(self, now: float, cost: CallCost) -> Admitted:
         """Book *cost* in every limit."""

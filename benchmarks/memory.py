@@ -1,0 +1,71 @@
+"""Does memory grow with the batch? ``python -m benchmarks.memory``.
+
+A million lazy items are streamed; the resident memory is read along the way. The goal is less
+than 30 MB above what it is after the first 20,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from batchllm import LLMCallStrategy, stream_batch
+from benchmarks._report import machine, table
+
+_WARM = 20_000
+
+
+class Echo(LLMCallStrategy[str]):
+    """Gives the prompt back."""
+
+    async def execute(self, prompt: Any, attempt: int, timeout: float) -> tuple[str, None]:
+        """Answer at once."""
+        return prompt, None
+
+
+def resident() -> float:
+    """Resident memory now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096 / 1e6
+
+
+def items(count: int) -> Iterator[tuple[str, str]]:
+    """Make items one by one."""
+    for number in range(count):
+        yield f"item-{number}", f"prompt number {number}"
+
+
+async def stream(count: int) -> list[tuple[str, float, float]]:
+    """Stream them, and note the memory at twenty points."""
+    rows: list[tuple[str, float, float]] = []
+    begun, seen, base = time.perf_counter(), 0, resident()
+    async with stream_batch(items(count), Echo(), concurrency=100) as run:
+        async for _ in run:
+            seen += 1
+            if seen == _WARM:
+                base = resident()
+            if seen % (count // 10) == 0:
+                rows.append((f"{seen:,}", resident() - base, time.perf_counter() - begun))
+    return rows
+
+
+def main() -> int:
+    """Print the table; 1 where memory grew too much."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="100,000 items")
+    parser.add_argument("--backend", default="asyncio", choices=("asyncio", "trio"))
+    asked = parser.parse_args()
+    rows = anyio.run(stream, 100_000 if asked.quick else 1_000_000, backend=asked.backend)
+    print(f"{machine()}, {asked.backend}")
+    print(table(("items", "MB above the start", "s"), rows))
+    return int(max(row[1] for row in rows) >= 30)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

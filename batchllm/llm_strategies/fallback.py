@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, Final, Generic, Self
 
 from typing_extensions import TypeVar
@@ -16,9 +15,11 @@ __all__ = ["Fallback", "FallbackError"]
 
 T = TypeVar("T", default=Any)
 
-# The item itself is at fault, or the batch is over: nobody else would do better.
-_ITEMS_OWN: Final = frozenset(
+# The provider is at work, and asking it again may help; or the item itself is at fault, or the
+# batch is over, and nobody else would do better.
+_STAYS: Final = frozenset(
     {
+        Category.BAD_OUTPUT,
         Category.INVALID_REQUEST,
         Category.INVALID_ITEM,
         Category.FILTERED,
@@ -33,8 +34,7 @@ class FallbackError(ExceptionGroup[Exception]):
     """Every strategy of a ``Fallback`` failed; the group has their errors, in its order.
 
     Attributes:
-        info: What that means for the item: bad output if one of them answered, else that it may
-            be tried again if one of them says so, else what the first error means.
+        info: What that means for the item: it is tried again if one of them may yet succeed.
     """
 
     info: ErrorInfo
@@ -46,9 +46,7 @@ class FallbackError(ExceptionGroup[Exception]):
         message = f"all {len(failures)} strategies of the fallback failed: {told}"
         group = cls(message, [error for error, _ in failures])
         infos = [info for _, info in failures]
-        bad = (info for info in infos if info.error_category == Category.BAD_OUTPUT)
-        retryable = (info for info in infos if info.is_retryable)
-        group.info = next(chain(bad, retryable, infos))
+        group.info = next((info for info in infos if info.is_retryable), infos[0])
         return group
 
     def __str__(self) -> str:
@@ -65,11 +63,12 @@ class _MostHopeful(ErrorClassifier):
 class Fallback(Composite[T], Generic[T]):
     """Calls the first strategy, and the next one wherever one fails, within the same attempt.
 
-    The next one takes over after errors of the server or the network, timeouts, answers that are
-    not valid or too long to ask for, and where an account, a key or a model is refused or its
-    quota parked. It does not after a rate limit, since waiting helps and spares the dearer
-    provider (to spread load, use ``Balance``), and not where the item itself is at fault: a bad
-    request, a filtered answer, an item that is out of time. Each item begins with the first.
+    The next one takes over after errors of the server or the network, timeouts, prompts that are
+    too long for it, and where an account, a key or a model is refused or its quota parked. It
+    does not where the current one will do when it is asked again: after a rate limit (to spread
+    load, use ``Balance``) and after an answer that is not valid (``ModelEscalation`` goes on
+    then). Nor does it where the item itself is at fault: a bad request, a filtered answer, an
+    item that is out of time. Each attempt begins with the first.
 
     Example::
 
@@ -114,4 +113,4 @@ class Fallback(Composite[T], Generic[T]):
 
 def _is_final(info: ErrorInfo) -> bool:
     out_of_time = info.is_timeout and not info.is_retryable
-    return info.is_rate_limit or out_of_time or info.error_category in _ITEMS_OWN
+    return info.is_rate_limit or out_of_time or info.error_category in _STAYS

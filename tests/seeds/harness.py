@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from batchllm import (
     BatchResult,
+    GeminiClient,
     LLMCallStrategy,
     LLMWorkItem,
     ParallelBatchProcessor,
@@ -20,6 +21,7 @@ from batchllm import (
     ProviderError,
     RetryConfig,
 )
+from batchllm.simulator import Simulator, SimulatorTransport
 
 __all__ = [
     "CUSTOM",
@@ -28,6 +30,7 @@ __all__ = [
     "REFERENCE",
     "WEB_PATTERNS",
     "Client",
+    "Genai",
     "Sample",
     "asyncio_only",
     "needs",
@@ -183,6 +186,33 @@ class Client:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+
+class Genai:
+    """Google's ``genai`` module: its clients reach the simulator, in virtual time.
+
+    Attributes:
+        simulator: The provider that all its clients share.
+    """
+
+    def __init__(self) -> None:
+        self.simulator = Simulator("default?profile=gemini")
+
+    def Client(self, api_key: str) -> GeminiClient:  # noqa: N802
+        http = SimulatorTransport(self.simulator)
+        return GeminiClient(api_key, base_url="http://sim.test/v1beta", http=http)
+
+    @property
+    def calls(self) -> list[Any]:
+        """The log's entries of answers."""
+        entries = self.simulator.log.entries
+        return [entry for entry in entries if "generateContent" in entry.path]
+
+    @property
+    def caches(self) -> dict[str, int]:
+        """How many caches were created, renewed, deleted, are alive, and so on."""
+        counts: dict[str, int] = self.simulator.stats()["caches"]
+        return counts
 
 
 def refused() -> ProviderError:

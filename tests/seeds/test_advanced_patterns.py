@@ -1,5 +1,6 @@
 """The samples of the page on advanced patterns, and of its copy as a web page."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.seeds.harness import (
     PATTERNS,
     WEB_PATTERNS,
     Client,
+    Genai,
     needs,
     process,
     refused,
@@ -125,6 +127,106 @@ async def test_smart_retry_with_validation_feedback() -> None:
     assert strategy.last_error.errors()[0]["loc"] == ("age",)
     assert strategy.last_response == '{"name": "Ann", "age": "old"}'
     assert result.total_input_tokens == 7
+
+
+@sample("Shared Context Caching", "`genai`, `questions`, a file", of=PATTERNS)
+async def test_shared_context_caching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred questions share one cache, which is made once."""
+    from batchllm.llm_strategies.gemini import GeminiCachedStrategy
+
+    genai = Genai()
+    questions = [f"[[answer:answer {n}]]" for n in range(100)]
+    monkeypatch.chdir(tmp_path)
+    Path("knowledge_base.txt").write_text("All that is known of the matter. " * 40)
+    results = []
+
+    async def process_with_caching():
+        client = genai.Client(api_key="your-key")
+
+        with open("knowledge_base.txt") as f:
+            rag_context = f.read()
+
+        strategy = GeminiCachedStrategy(
+            client=client,
+            model="gemini-2.5-flash",
+            system_instruction=rag_context,
+            output_type=str,
+        )
+
+        config = ProcessorConfig(max_workers=5)
+
+        async with ParallelBatchProcessor(config=config) as processor:
+            for i in range(100):
+                await processor.add_work(
+                    LLMWorkItem(
+                        item_id=f"query_{i}",
+                        strategy=strategy,
+                        prompt=f"Answer based on context: {questions[i]}",
+                    )
+                )
+
+            result = await processor.process_all()
+        results.append(result)
+
+    await process_with_caching()
+    (result,) = results
+    assert result.outputs == [f"answer {n}" for n in range(100)]
+    assert (genai.caches["created"], genai.caches["most_alive"]) == (1, 1)
+    assert len(genai.calls) == 100
+    assert all(call.cached_tokens > 0 for call in genai.calls)
+    assert result.cache_hit_rate() > 90
+
+
+@needs("google.genai")
+@sample("Shared Context Caching", "`genai.Client`, `questions`, a file", of=WEB_PATTERNS)
+async def test_shared_context_caching_by_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with a model that keeps the cache, and a strategy that asks it."""
+    from google.genai.types import Content
+
+    from batchllm import GeminiCachedModel, GeminiStrategy
+
+    genai = Genai()
+    questions = [f"[[answer:answer {n}]]" for n in range(100)]
+    monkeypatch.chdir(tmp_path)
+    Path("knowledge_base.txt").write_text("All that is known of the matter. " * 40)
+    results = []
+
+    async def process_with_caching():
+        client = genai.Client(api_key="your-key")
+
+        with open("knowledge_base.txt") as f:
+            rag_context = f.read()
+
+        cached_model = GeminiCachedModel(
+            "gemini-2.5-flash",
+            client,
+            cached_content=[Content(parts=[{"text": rag_context}], role="user")],
+        )
+        strategy = GeminiStrategy(cached_model, response_parser=lambda r: r.text)
+
+        config = ProcessorConfig(max_workers=5)
+
+        async with ParallelBatchProcessor(config=config) as processor:
+            for i in range(100):
+                await processor.add_work(
+                    LLMWorkItem(
+                        item_id=f"query_{i}",
+                        strategy=strategy,
+                        prompt=f"Answer based on context: {questions[i]}",
+                    )
+                )
+
+            result = await processor.process_all()
+        results.append(result)
+
+    await process_with_caching()
+    (result,) = results
+    assert result.outputs == [f"answer {n}" for n in range(100)]
+    assert (genai.caches["created"], genai.caches["most_alive"]) == (1, 1)
+    assert result.cache_hit_rate() > 90
+    assert genai.caches["alive"] == 1, "kept for the next run; it ends by itself"
 
 
 @sample("Middleware for Custom Logic", "strategy, work items", of=BOTH)

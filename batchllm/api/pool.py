@@ -27,7 +27,7 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
 )
-from batchllm.engine import CANCEL, DRAIN, RunOptions, Runtime, failed_result, only_error
+from batchllm.engine import CANCEL, DRAIN, RunOptions, Runtime, failed_result, raise_as_it_was
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy
 
@@ -235,7 +235,8 @@ async def open_pool(
             finally:
                 await pool._close()
     except BaseExceptionGroup as errors:
-        raise only_error(errors) from None
+        # Only the group's own wrapping is taken off: a group that the block raised stays whole.
+        raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
 
 
 async def serve_pool(

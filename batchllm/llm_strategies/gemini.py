@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, cast
 
 from attrs import frozen
+from typing_extensions import TypeVar
 
 from batchllm.core import (
     EmptyResponseError,
@@ -21,7 +22,7 @@ from batchllm.structured import output_schema, parse
 
 __all__ = ["GeminiCachedStrategy", "GeminiResponse", "GeminiStrategy"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=str)
 
 
 @frozen
@@ -58,8 +59,8 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
         client: For a model that is given by name: see ``GeminiModel``.
         system_instruction: For a model that is given by name.
         safety_settings: For a model that is given by name.
-        output_type: What answers are to be. Other than ``str``, a model that is given by name
-            is held to its JSON schema.
+        output_type: What answers are to be, ``str`` by default. A model that is given by name
+            is held to the JSON schema of any other.
         include_metadata: Whether outputs are ``GeminiResponse`` objects with safety ratings and
             finish reason. The failed result of a blocked answer then has one as its output, too.
 
@@ -77,7 +78,7 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
         client: Any = None,
         system_instruction: Any = None,
         safety_settings: Sequence[Mapping[str, Any]] | None = None,
-        output_type: type[Any] = str,
+        output_type: type[T] | None = None,
         include_metadata: bool = False,
     ) -> None:
         if isinstance(model, str):
@@ -100,7 +101,7 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
                 "give client, system_instruction and safety_settings to it"
             )
             raise StrategyError(msg)
-        self.output_type = output_type
+        self.output_type: type[Any] = output_type or str
         self.include_metadata = include_metadata
         parser = response_parser or self._read_output
         super().__init__(model, cast("Callable[[LLMResponse], T]", parser), temperature=temperature)
@@ -164,7 +165,7 @@ class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):
         cached_content: Any = None,
         *,
         system_instruction: Any = None,
-        output_type: type[Any] = str,
+        output_type: type[T] | None = None,
         temperature: float = 0.0,
         cache_ttl_seconds: float = 3600,
         cache_renewal_buffer_seconds: float = 300,
@@ -205,8 +206,8 @@ class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):
         await self.cached_model.delete_cache()
 
 
-def _schema_of(output_type: type[Any]) -> Mapping[str, Any] | None:
-    return None if output_type is str else output_schema(output_type).schema
+def _schema_of(output_type: type[Any] | None) -> Mapping[str, Any] | None:
+    return None if output_type in (None, str) else output_schema(output_type).schema
 
 
 def _with_metadata(output: Any, response: LLMResponse) -> GeminiResponse[Any]:

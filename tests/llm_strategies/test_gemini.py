@@ -51,7 +51,7 @@ async def test_a_name_and_a_client_make_a_strategy(
     client: GeminiClient, simulator: Simulator
 ) -> None:
     """The older spelling takes a name and a client; without a parser the output is the text."""
-    strategy: GeminiStrategy[str] = GeminiStrategy(
+    strategy = GeminiStrategy(
         model="gemini-x",
         client=client,
         system_instruction="be kind",
@@ -66,7 +66,7 @@ async def test_the_cached_strategy_keeps_one_cache(
     client: GeminiClient, simulator: Simulator
 ) -> None:
     """All items share the cache, which stays after the run and is deleted on demand."""
-    strategy: GeminiCachedStrategy[str] = GeminiCachedStrategy(
+    strategy = GeminiCachedStrategy(
         model="gemini-x",
         client=client,
         cached_content=CONTEXT,
@@ -93,10 +93,8 @@ class Person:
 
 async def test_an_output_type_is_asked_for_and_read(client: GeminiClient) -> None:
     """With an output type the answer follows its schema and is an object of it."""
-    plain: GeminiStrategy[Person] = GeminiStrategy("gemini-x", client=client, output_type=Person)
-    cached: GeminiCachedStrategy[Person] = GeminiCachedStrategy(
-        "gemini-x", client, cached_content=CONTEXT, output_type=Person
-    )
+    plain = GeminiStrategy("gemini-x", client=client, output_type=Person)
+    cached = GeminiCachedStrategy("gemini-x", client, cached_content=CONTEXT, output_type=Person)
     for strategy in (plain, cached):
         result = await run_batch(["Who?"], strategy)
         assert isinstance(result.outputs[0], Person)
@@ -141,7 +139,7 @@ async def test_metadata_come_with_a_blocked_answer(
 
 async def test_without_metadata_a_blocked_answer_has_no_output(client: GeminiClient) -> None:
     """By default the error alone says what was blocked."""
-    strategy: GeminiStrategy[str] = GeminiStrategy("gemini-x", client=client)
+    strategy = GeminiStrategy("gemini-x", client=client)
     (row,) = (await run_batch(["[[fault:content-filter]]"], strategy)).results
     assert (row.success, row.output, row.error_category) == (False, None, Category.FILTERED)
 

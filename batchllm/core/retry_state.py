@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final
 
@@ -145,7 +146,12 @@ class RetryState:
         """
         if self._guard is not None:
             return await self._guard.call(inner, prompt, attempt, timeout)
-        return Reply.read(await inner.execute(prompt, attempt, timeout, self))
+        args = (prompt, attempt, timeout)
+        try:
+            inspect.signature(inner.execute).bind(*args, self)
+        except TypeError:  # it has no parameter for the state
+            return Reply.read(await inner.execute(*args))
+        return Reply.read(await inner.execute(*args, self))
 
     def explain(self, error: Exception) -> ErrorInfo | None:
         """What the run takes an *error* of :meth:`call` to mean.

@@ -93,3 +93,13 @@ def test_other_replies_are_refused(bad: Any) -> None:
     """The message says what is expected of ``execute``."""
     with pytest.raises(TypeError, match=r"execute\(\) returned .* \(output, usage\)"):
         Reply.read(bad)
+
+
+async def test_a_state_made_by_hand_calls_a_strategy_that_takes_no_state() -> None:
+    """Three parameters are as good as four."""
+
+    class Plain(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, None]:
+            return f"{prompt} {attempt}", None
+
+    assert (await RetryState().call(Plain(), "a", 2, 1.0)).output == "a 2"

@@ -116,9 +116,13 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         Raises:
             Exception: What the model or the parser raised.
         """
-        settings: dict[str, Any] = {"system_instruction": self.system, "config": self.config}
+        settings: dict[str, Any] = {}
         if self.temperature is not None:
             settings["temperature"] = self.temperature
+        if self.system is not None:
+            settings["system_instruction"] = self.system
+        if self.config is not None:
+            settings["config"] = self.config
         if self._accepts_progress and state is not None:
             settings["progress"] = state.progress
         response: LLMResponse = await self._generate(prompt, **settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -36,11 +37,20 @@ class _OtherLoop:
 
     loop: Any
     group: TaskGroup
+    context: Context
     stack: ExitStack
 
     def soon(self, function: Callable[..., Any], *args: Any) -> None:
         # Unlike the portal's own methods this does not wait until the other loop has a moment.
-        self.loop.call_soon_threadsafe(function, *args)
+        self.loop.call_soon_threadsafe(partial(function, *args), context=self._context_here())
+
+    def _context_here(self) -> Context:
+        """The caller's context variables, except those by which a loop knows itself."""
+        merged = self.context.copy()
+        for variable, value in copy_context().items():
+            if variable not in self.context:
+                merged.run(variable.set, value)
+        return merged
 
     def close(self) -> None:
         self.soon(self.group.cancel_scope.cancel, "the bridge is closing")
@@ -140,7 +150,7 @@ def _open() -> _OtherLoop:
         ended, group = portal.start_task(_keep_group)
         stack.callback(ended.result)
         loop = portal.call(current_token).native_token
-        return _OtherLoop(loop, group, stack.pop_all())
+        return _OtherLoop(loop, group, portal.call(copy_context), stack.pop_all())
 
 
 async def _keep_group(*, task_status: TaskStatus[TaskGroup]) -> None:

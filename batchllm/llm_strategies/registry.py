@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from batchllm.core import ConfigError
+from batchllm.core import ConfigError, LLMModel
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.proxies import proxy_for
 from batchllm.providers import (
@@ -82,7 +83,8 @@ def llm(
         http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
         stream: Whether to ask for answers chunk by chunk, so that ``stall_timeout`` notices a
             stall.
-        parameters: More of the provider's parameters, such as ``seed=7`` or ``stop=["END"]``.
+        parameters: More of the provider's parameters, such as ``seed=7`` or ``stop=["END"]``;
+            for Anthropic also ``cache_system`` (see ``AnthropicModel``).
 
     Raises:
         ConfigError: The provider or a parameter is unknown, or a key or address is missing.
@@ -152,13 +154,18 @@ def _build_responses(request: ModelRequest) -> ModelStrategy[str]:
 
 
 def _build_anthropic(request: ModelRequest) -> ModelStrategy[str]:
-    return _build_native(request, AnthropicModel)
+    parameters = dict(request.parameters)
+    cache_system = parameters.pop("cache_system", False)
+    kind = partial(AnthropicModel, cache_system=cache_system)
+    return _build_native(evolve(request, parameters=parameters), kind, AnthropicModel.endpoint)
 
 
 def _build_native(
-    request: ModelRequest, kind: type[ResponsesModel | AnthropicModel]
+    request: ModelRequest,
+    kind: Callable[..., LLMModel],
+    endpoint: Endpoint = ResponsesModel.endpoint,
 ) -> ModelStrategy[str]:
-    address, key, proxy = _connection(request, kind.endpoint)
+    address, key, proxy = _connection(request, endpoint)
     model = kind(
         request.model,
         base_url=address,

@@ -120,30 +120,4 @@ class AnthropicModel(WireModel):
         return normalize_usage(usage) if isinstance(usage, dict) else None
 
     def _answer(self, reply: JsonObject, headers: Mapping[str, str]) -> LLMResponse:
-        usage, reason = self._usage(reply), reply.get("stop_reason")
-        if not isinstance(reply.get("content"), list):
-            msg = "anthropic answered with a message that has no content"
-            raise malformed(msg, usage, headers)
-        blocks = mappings_of(reply["content"])
-        details = mapping_of(reply.get("stop_details"))
-        response = make_response(
-            joined(blocks, "text", "text"),
-            finish=normalize_finish(reason),
-            usage=usage,
-            headers=headers,
-            raw=reply,
-            metadata={
-                "provider_finish_reason": reason,
-                "response_id": reply.get("id"),
-                "model": reply.get("model"),
-                "service_tier": mapping_of(reply.get("usage")).get("service_tier"),
-                "stop_sequence": reply.get("stop_sequence"),
-                "stop_details": details or None,
-                "tool_calls": [one for one in blocks if one.get("type") == "tool_use"] or None,
-                "reasoning": joined(blocks, "thinking", "thinking") or None,
-            },
-        )
-        explanation = details.get("explanation")
-        detail = f": {str(explanation)[:200]}" if explanation else ""
-        check_answered(response, self.endpoint.provider, detail=detail)
-        return response
+        return read_message(reply, headers)

@@ -17,7 +17,7 @@ from batchllm.providers.chat_reply import ChatReply, decode_reply, read_usage
 from batchllm.providers.chat_stream import ChatStream
 from batchllm.providers.endpoints import open_client
 from batchllm.providers.failures import error_reply
-from batchllm.providers.json_answers import check_json
+from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
 from batchllm.transport import AsyncClient, AsyncTransport, HttpStream, Secret, SseDecoder
@@ -28,7 +28,7 @@ _PATH: Final = "/chat/completions"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class ChatModel:
+class ChatModel(HeldToSchema):
     """One model behind a Chat Completions API; an ``LLMModel`` that can be shared.
 
     It connects at the first call. ``prepare`` and ``cleanup`` may be called by several runs; the
@@ -140,8 +140,7 @@ class ChatModel:
             whole = await self._client.post_json(_PATH, body)
             reply, headers = self._read(whole.status, whole.headers, whole.body), whole.headers
         response = read_answer(reply, headers, self.profile.provider)
-        if self.schema is not None:
-            check_json(response)
+        self._check(response)
         return response
 
     def estimate(self, prompt: Any) -> CallCost | None:
@@ -201,7 +200,7 @@ class ChatModel:
         self, schema: Mapping[str, Any], system: str | None
     ) -> tuple[dict[str, Any], str | None]:
         if self.profile.schema_mode == "json_schema":
-            named = {"name": self._schema_name, "strict": True, "schema": schema}
+            named = {"name": self._schema_name, "strict": self._schema_is_strict, "schema": schema}
             return {"type": "json_schema", "json_schema": named}, system
         told = f"Answer with one JSON object that follows this JSON schema: {_as_text(schema)}"
         return {"type": "json_object"}, f"{system}\n\n{told}" if system else told

@@ -12,14 +12,14 @@ from batchllm.providers.gemini_client import GEMINI, GeminiClient
 from batchllm.providers.gemini_config import read_parameters
 from batchllm.providers.gemini_prompt import as_contents, as_instruction
 from batchllm.providers.gemini_reply import read_reply
-from batchllm.providers.json_answers import check_json
+from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.wire_model import Progress
 from batchllm.transport import Secret
 
 __all__ = ["GeminiModel", "quota_scope_of", "second_instruction"]
 
 
-class GeminiModel:
+class GeminiModel(HeldToSchema):
     """One Gemini model; an ``LLMModel`` that can be shared.
 
     Args:
@@ -118,8 +118,7 @@ class GeminiModel:
             plain = prompt if isinstance(prompt, str) else contents
             reply = await models.generate_content(model=self.model, contents=plain, config=settings)
         response = read_reply(reply, {})
-        if self.schema is not None:
-            check_json(response)
+        self._check(response)
         return response
 
     def estimate(self, prompt: Any) -> CallCost | None:

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
 import msgspec
+from typing_extensions import Self
 
 from batchllm.core import LLMResponse
+from batchllm.structured import OutputSchema
 
-__all__ = ["check_json"]
+__all__ = ["HeldToSchema", "check_json"]
+
+
+class HeldToSchema:
+    """A model that can be told a JSON schema for its answers.
+
+    Attributes:
+        schema: The schema that answers have to follow, if any.
+    """
+
+    schema: Mapping[str, Any] | None = None
+    _schema_name: str = "answer"
+    _schema_is_strict: bool = True
+    _checks_json: bool = True
+
+    def with_output(self, wanted: OutputSchema) -> Self:
+        """The same model, over the same connections, held to the schema of an output type.
+
+        Whoever asks for a type also reads the answers, and can make more of one that is not
+        quite JSON; so they are not checked here.
+        """
+        other = copy(self)
+        other.schema = wanted.schema
+        other._schema_name = wanted.name
+        other._schema_is_strict = wanted.strict
+        other._checks_json = False
+        return other
+
+    def _check(self, response: LLMResponse) -> None:
+        if self.schema is not None and self._checks_json:
+            check_json(response)
 
 
 def check_json(response: LLMResponse) -> None:

@@ -71,7 +71,7 @@ class ResponsesModel(WireModel):
             wanted = {
                 "type": "json_schema",
                 "name": self._schema_name,
-                "strict": True,
+                "strict": self._schema_is_strict,
                 "schema": self.schema,
             }
             request["text"] = {**(request.get("text") or {}), "format": wanted}

@@ -20,7 +20,7 @@ from batchllm.core import (
 from batchllm.policy import prompt_bytes
 from batchllm.providers.endpoints import Endpoint, open_client
 from batchllm.providers.failures import error_reply
-from batchllm.providers.json_answers import check_json
+from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.transport import (
     AsyncClient,
@@ -66,7 +66,7 @@ class StreamReader(Protocol):
         ...
 
 
-class WireModel(ABC):
+class WireModel(HeldToSchema, ABC):
     """One model behind one provider's API; an ``LLMModel`` that can be shared.
 
     It connects at the first call. ``prepare`` and ``cleanup`` may be called by several runs; the
@@ -192,8 +192,7 @@ class WireModel(ABC):
             whole = await self._client.post_json(self._path, encode(request))
             reply, headers = self._read(whole.status, whole.headers, whole.body), whole.headers
         response = self._answer(reply, headers)
-        if self.schema is not None:
-            check_json(response)
+        self._check(response)
         return response
 
     def estimate(self, prompt: Any) -> CallCost | None:

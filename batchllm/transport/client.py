@@ -186,7 +186,9 @@ class HttpClient:
             return await given.send(request, stream=True, follow_redirects=False)
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self._library.URL(self._target(path))
+            url = self._library.URL(self._target(path))
+            if method == "POST":  # the paths of resources and pages are too many to be kept
+                self._urls[path] = url
         fields = [*self._headers, (b"content-length", str(len(body)).encode())]
         if headers:
             fields += _encode(headers)

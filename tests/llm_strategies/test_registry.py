@@ -172,6 +172,15 @@ async def test_providers_with_a_wire_of_their_own(
     assert 9 in (server.sent.get("generationConfig") or server.sent).values()
 
 
+async def test_anthropics_prompt_cache_is_a_parameter() -> None:
+    """cache_system is for the model, and is not sent."""
+    server = Server(MESSAGE)
+    strategy = llm("anthropic:m", http=server, system="be kind", cache_system="1h")
+    await strategy.execute("hello", 1, 10.0)
+    assert server.sent["system"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
+    assert "cache_system" not in server.sent
+
+
 async def test_googles_own_variable_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key under the name that Google's tools use is taken, and no temperature is set."""
     monkeypatch.setenv("GOOGLE_API_KEY", "from-google")

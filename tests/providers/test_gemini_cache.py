@@ -114,6 +114,7 @@ async def test_a_thousand_items_outlive_caches_that_vanish() -> None:
         result = await run_batch([f"p{n}" for n in range(1000)], strategy, config=CONFIG)
     assert result.succeeded == 1000
     assert (server.counts["created"], server.counts["most_alive"]) == (4, 1)
+    assert server.asked.count("GET cachedContents") == 4  # the refusals named the cache
     answered = [entry for entry in server.calls if entry.status == 200]
     assert len(answered) == 1000
     assert all(entry.cached_tokens > 0 for entry in answered)
@@ -249,6 +250,10 @@ async def test_a_cache_that_vanished_before_its_renewal_is_made_anew() -> None:
 async def test_a_refusal_that_is_not_about_the_cache_is_no_reason_to_make_one() -> None:
     """A 404 or 403 that does not name the cache is checked, and told where the cache is there."""
     model, server = world()
+    server.refuse["POST generate"] = [500]
+    with pytest.raises(ProviderError, match="500"):
+        await model.generate("hello")
+    assert server.asked == ["GET cachedContents", "POST cachedContents", "POST generate"]
     server.refuse["POST generate"] = [403]
     with pytest.raises(ProviderError, match="403"):
         await model.generate("hello")
@@ -284,6 +289,8 @@ async def test_the_servers_word_on_lifetimes_counts() -> None:
 
     model._keeper.caches = SimpleNamespace(create=make, list=real.list, update=real.update)
     await model.prepare()
+    await model.generate("hello")
+    assert server.counts["renewed"] == 0
     await anyio.sleep(26)
     await model.generate("hello")
     assert (server.counts["created"], server.counts["renewed"]) == (1, 1)
@@ -355,6 +362,7 @@ async def test_a_failed_prepare_holds_nothing() -> None:
     server.refuse["POST cachedContents"] = [500]
     with pytest.raises(ProviderError, match="500"):
         await model.prepare()
+    assert model._inner.client.http._holders == 0
     await model.prepare()
     await model.cleanup()
     assert (server.counts["created"], server.counts["alive"]) == (1, 0)

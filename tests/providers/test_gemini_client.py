@@ -78,6 +78,23 @@ async def test_a_cache_is_read_with_tolerance() -> None:
         await caches.get(name="1")
 
 
+async def test_a_cache_takes_what_a_prompt_may_be() -> None:
+    """Contents of every shape are cached; a system message in them is the instruction."""
+    server = Server({"name": "cachedContents/1"})
+    caches = GeminiClient("k1", base_url="http://api.test/v1beta", http=server).aio.caches
+    system, user = {"role": "system", "content": "be kind"}, {"role": "user", "content": "x"}
+    await caches.create(model="m", config={"contents": [system, user], "display_name": "d"})
+    await caches.create(model="m", config={"contents": "x", "system_instruction": "be kind"})
+    first, second = server.sent
+    assert first.pop("displayName") == "d"
+    assert first == second
+    assert first == {
+        "model": "models/m",
+        "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+        "systemInstruction": {"parts": [{"text": "be kind"}]},
+    }
+
+
 async def test_a_tuned_model_keeps_its_path() -> None:
     """A model's name with a slash is a path already."""
     server = Server({"candidates": [CANDIDATE]})

@@ -308,6 +308,18 @@ async def test_unknown_parameters_are_refused_by_name(name: str, words: str, who
     assert not whole.simulator.log.entries
 
 
+async def test_a_marked_system_prompt_is_read_from_the_cache() -> None:
+    """Anthropic writes a marked system prompt once and reads it afterwards; both are counted."""
+    model = World("anthropic", stream=False).model(cache_system=True)
+    system = "All that is known of the matter. " * 400
+    first = await model.generate("hello", system_instruction=system)
+    second = await model.generate("hello again", system_instruction=system)
+    written = first.token_usage["cache_write_tokens"]
+    assert written > 1000
+    assert second.cached_input_tokens == written
+    assert second.input_tokens > written
+
+
 async def test_the_worst_case_is_told(whole: World) -> None:
     """With max_tokens a call's tokens are known before it is made."""
     cost = whole.model(parameters={"max_tokens": 50}).estimate("x" * 400)

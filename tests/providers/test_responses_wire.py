@@ -86,6 +86,15 @@ async def test_responses_has_its_own_words_for_parts() -> None:
     assert server.sent[1]["input"] == [output]
 
 
+async def test_a_message_without_a_role_is_told() -> None:
+    """A prompt is either messages and items, or parts."""
+    prompt = [{"role": "user", "content": "x"}, {"content": "y"}]
+    with pytest.raises(ValueError, match="message 1 has no role"):
+        await responses(Server(COMPLETED)).generate(prompt)
+    with pytest.raises(ValueError, match=r"no type; its keys are \['text'\]"):
+        await responses(Server(COMPLETED)).generate([{"text": "x"}])
+
+
 async def test_a_responses_answer_is_read_whole() -> None:
     """Usage with its details, reasoning and calls of tools come back."""
     usage = {

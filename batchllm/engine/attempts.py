@@ -175,7 +175,7 @@ class Attempts:
             return failed_result(
                 item, failure.error, Category.STOPPED, f"no further attempt: {reason}"
             )
-        name, seconds = item.bound()
+        name, seconds = item.bound(self.calls.clock())
         return failed_result(
             item,
             failure.error,

@@ -278,7 +278,7 @@ class Calls:
         except Exception as error:
             return self.judge(site, error)
         if item.used and item.left(self.clock()) <= 0:
-            return Failure(_item_timeout(item), _ITEM_TIMEOUT, made=False)
+            return Failure(_item_timeout(item, self.clock()), _ITEM_TIMEOUT, made=False)
         permit = gate.admit_nowait(cost, self.callers)
         if permit is None:
             waited = await self._wait_for_permit(gate, cost, item)
@@ -360,7 +360,7 @@ class Calls:
             )
             return StallError(msg)
         if final:
-            return _item_timeout(site.item)
+            return _item_timeout(site.item, self.clock())
         msg = f"Framework timeout after {seconds:.1f}s: the attempt took too long"
         return FrameworkTimeoutError(msg, seconds=seconds)
 
@@ -417,7 +417,7 @@ class Calls:
             self.waits["admission_wait"] += permit.admission_wait
             self.waits["cooldown_wait"] += permit.cooldown_wait
             return permit
-        return Failure(_item_timeout(item), _ITEM_TIMEOUT, made=False)
+        return Failure(_item_timeout(item, self.clock()), _ITEM_TIMEOUT, made=False)
 
     def judge(self, site: CallSite, error: BaseException) -> Failure:
         """Classify what a call of ``site.strategy`` raised."""
@@ -464,8 +464,8 @@ class Calls:
             site.item.note(f"{name} took longer than hook_timeout and was cancelled")
 
 
-def _item_timeout(item: ItemRun) -> FrameworkTimeoutError:
-    name, seconds = item.bound()
+def _item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
+    name, seconds = item.bound(now)
     msg = (
         f"Framework timeout after {seconds:.1f}s: the item used up {name}; raise it, "
         "or let it make fewer attempts"

@@ -72,17 +72,16 @@ class ItemRun:
 
     def left(self, now: float) -> float:
         """Seconds until the stopwatch or the wall clock ends the item."""
-        spent = self._spent
-        if self._running:
-            spent += now - self._since
-        return min(self.limit - spent, self.deadline - now)
+        return min(self.limit - self._shown(now), self.deadline - now)
 
-    def bound(self) -> tuple[str, float]:
-        """Which setting ends the item first, and its seconds."""
-        spent = self._spent
-        if self.limit - spent <= self.deadline - self.started - spent:
+    def bound(self, now: float) -> tuple[str, float]:
+        """Which setting ends the item first, seen from *now*, and its seconds."""
+        if self.limit - self._shown(now) <= self.deadline - now:
             return "timeout_per_item", self.limit
         return "deadline_per_item", self.deadline - self.started
+
+    def _shown(self, now: float) -> float:
+        return self._spent + (now - self._since if self._running else 0.0)
 
     def spend(self, seconds: float) -> None:
         """Add *seconds* of backoff."""

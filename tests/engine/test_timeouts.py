@@ -42,14 +42,14 @@ def test_stopwatch() -> None:
     assert item.left(1000.0) == 80.0
     item.spend(5.0)
     assert item.left(1000.0) == 75.0
-    assert item.bound() == ("timeout_per_item", 100.0)
+    assert item.bound(1000.0) == ("timeout_per_item", 100.0)
 
 
 def test_wall_clock() -> None:
     """The deadline bounds what is left, whether or not the stopwatch runs."""
     item = item_run(limit=100.0, deadline=30.0)
     assert item.left(10.0) == 20.0
-    assert item.bound() == ("deadline_per_item", 30.0)
+    assert item.bound(10.0) == ("deadline_per_item", 30.0)
 
 
 async def test_attempt_timeout_is_retried() -> None:

@@ -57,6 +57,7 @@ class Sample:
 
     Attributes:
         documents: The documents that have it.
+        number: Its place among their samples, from 1.
         heading: The heading that it stands under.
         how: ``ran`` as it stands; ``sketch``: it leaves its own code out, which the test fills
             in; ``not Python``: no parser takes it, and the test runs what remains.
@@ -65,6 +66,7 @@ class Sample:
     """
 
     documents: tuple[str, ...]
+    number: int
     heading: str
     how: How
     stand_ins: str
@@ -72,6 +74,7 @@ class Sample:
 
 
 def sample(
+    number: int,
     heading: str,
     stand_ins: str = "",
     *,
@@ -86,7 +89,12 @@ def sample(
         marked: Any = test
         marked.samples = [
             Sample(
-                documents=documents, heading=heading, how=how, stand_ins=stand_ins, loops=loops
+                documents=documents,
+                number=number,
+                heading=heading,
+                how=how,
+                stand_ins=stand_ins,
+                loops=loops,
             ),
             *getattr(test, "samples", ()),
         ]
@@ -165,9 +173,7 @@ class Client:
             ),
         )
 
-    async def _message(
-        self, *, model: str, max_tokens: int, messages: list[dict[str, str]]
-    ) -> Any:
+    async def _message(self, *, model: str, max_tokens: int, messages: list[dict[str, str]]) -> Any:
         value = await self._answer({"model": model, "max_tokens": max_tokens, "messages": messages})
         tokens = usage_of(messages[-1]["content"], value)
         return SimpleNamespace(
@@ -198,7 +204,7 @@ class Genai:
     def __init__(self) -> None:
         self.simulator = Simulator("default?profile=gemini")
 
-    def Client(self, api_key: str) -> GeminiClient:  # noqa: N802
+    def Client(self, api_key: str) -> GeminiClient:
         http = SimulatorTransport(self.simulator)
         return GeminiClient(api_key, base_url="http://sim.test/v1beta", http=http)
 

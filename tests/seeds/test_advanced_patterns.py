@@ -32,7 +32,7 @@ BOTH = (PATTERNS, WEB_PATTERNS)
 
 
 @needs("pydantic")
-@sample("Smart Model Escalation", "client", of=BOTH)
+@sample(1, "Smart Model Escalation", "client", of=BOTH)
 async def test_smart_model_escalation() -> None:
     """A network error or a rate limit is tried again on the cheap model; validation escalates."""
     from pydantic import ValidationError
@@ -75,6 +75,7 @@ async def test_smart_model_escalation() -> None:
 
 @needs("pydantic")
 @sample(
+    2,
     "Smart Retry with Validation Feedback",
     "client, `PersonData`, `tokens`, `retry_prompt`",
     of=BOTH,
@@ -129,7 +130,7 @@ async def test_smart_retry_with_validation_feedback() -> None:
     assert result.total_input_tokens == 7
 
 
-@sample("Shared Context Caching", "`genai`, `questions`, a file", of=PATTERNS)
+@sample(3, "Shared Context Caching", "`genai`, `questions`, a file", of=PATTERNS)
 async def test_shared_context_caching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred questions share one cache, which is made once."""
     from batchllm.llm_strategies.gemini import GeminiCachedStrategy
@@ -178,7 +179,7 @@ async def test_shared_context_caching(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @needs("google.genai")
-@sample("Shared Context Caching", "`genai.Client`, `questions`, a file", of=WEB_PATTERNS)
+@sample(3, "Shared Context Caching", "`genai.Client`, `questions`, a file", of=WEB_PATTERNS)
 async def test_shared_context_caching_by_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +230,7 @@ async def test_shared_context_caching_by_a_model(
     assert genai.caches["alive"] == 1, "kept for the next run; it ends by itself"
 
 
-@sample("Middleware for Custom Logic", "strategy, work items", of=BOTH)
+@sample(4, "Middleware for Custom Logic", "strategy, work items", of=BOTH)
 async def test_middleware_for_custom_logic() -> None:
     """`before_process` that returns nothing, `after_process(result)`, `on_retry`."""
     from batchllm import LLMWorkItem, WorkItemResult
@@ -279,7 +280,7 @@ async def test_middleware_for_custom_logic() -> None:
     ]
 
 
-@sample("Custom Observers", "strategy, work items", of=BOTH)
+@sample(5, "Custom Observers", "strategy, work items", of=BOTH)
 async def test_custom_observers() -> None:
     """`ITEM_COMPLETED` has the item's tokens as a mapping; all are there when the run returns."""
     from typing import Any
@@ -321,7 +322,7 @@ async def test_custom_observers() -> None:
     assert costs == ["600", "0.0060"]
 
 
-@sample("Dynamic Worker Scaling", "strategy, work items", of=BOTH)
+@sample(6, "Dynamic Worker Scaling", "strategy, work items", of=BOTH)
 async def test_dynamic_worker_scaling() -> None:
     """Fewer workers from the next batch on, after as many rate limits as the sample asks for."""
     limits = [step for _ in range(6) for step in (Raise(refused()), Answer("ok"))]
@@ -352,7 +353,7 @@ async def test_dynamic_worker_scaling() -> None:
     assert strategy.most_in_flight == 3
 
 
-@sample("Dynamic Worker Scaling", "strategy, work items", of=BOTH)
+@sample(6, "Dynamic Worker Scaling", "strategy, work items", of=BOTH)
 async def test_workers_stay_where_no_limit_was_met() -> None:
     """Without rate limits the count is there and is 0."""
     config = ProcessorConfig(max_workers=10, timeout_per_item=30.0, retry=RetryConfig())

@@ -36,7 +36,7 @@ def openai_strategy() -> type[Any]:
     return OpenAIStrategy
 
 
-@sample("Basic Custom Strategy", "client", of=CUSTOM)
+@sample(1, "Basic Custom Strategy", "client", of=CUSTOM)
 async def test_basic_custom_strategy() -> None:
     """A class with `execute` alone is a strategy; its tokens are counted."""
     client = Client("four words of answer")
@@ -53,7 +53,7 @@ async def test_basic_custom_strategy() -> None:
     assert sorted(r.token_usage["total_tokens"] for r in result.results) == [6, 7]
 
 
-@sample("Resource Management", "client", of=CUSTOM)
+@sample(2, "Resource Management", "client", of=CUSTOM)
 async def test_resource_management() -> None:
     """One cache is made before the first call and deleted after the last, for all items."""
 
@@ -85,7 +85,7 @@ async def test_resource_management() -> None:
 
 
 @needs("pydantic")
-@sample("Error Handling", "client", of=CUSTOM)
+@sample(3, "Error Handling", "client", of=CUSTOM)
 async def test_error_handling() -> None:
     """`on_error` hears of each failure before the next attempt, and only validation escalates."""
     from pydantic import ValidationError
@@ -127,7 +127,7 @@ async def test_error_handling() -> None:
     assert strategy.validation_failures == 2
 
 
-@sample("Progressive Temperature", "client", of=CUSTOM)
+@sample(4, "Progressive Temperature", "client", of=CUSTOM)
 async def test_progressive_temperature() -> None:
     """Each attempt has its number, so that each can be hotter; the last temperature stays."""
 
@@ -153,7 +153,7 @@ async def test_progressive_temperature() -> None:
 
 
 @needs("anthropic")
-@sample("Anthropic Example", "client; as the real `AsyncAnthropic`, too", of=CUSTOM)
+@sample(5, "Anthropic Example", "client; as the real `AsyncAnthropic`, too", of=CUSTOM)
 async def test_anthropic_example() -> None:
     """A client of Anthropic's shape: blocks of content, and no total of tokens."""
     from anthropic import AsyncAnthropic
@@ -188,12 +188,12 @@ async def test_anthropic_example() -> None:
     assert result.results[0].token_usage["total_tokens"] == 5
 
 
-@sample("Usage", "`OpenAIStrategy` of the first sample, `openai_client`", of=CUSTOM)
+@sample(6, "Usage", "`OpenAIStrategy` of the first sample, `openai_client`", of=CUSTOM)
 async def test_usage() -> None:
     """Config, processor, work item, result."""
     from batchllm import LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
 
-    OpenAIStrategy = openai_strategy()  # noqa: N806
+    OpenAIStrategy = openai_strategy()
     openai_client = Client("Hello to you!")
     results = []
 

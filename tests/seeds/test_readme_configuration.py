@@ -1,10 +1,7 @@
 """The readme's samples: contexts, classifiers, settings, and advice on how to use them."""
 
-import gc
 import logging
-import os
 import warnings
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,7 +13,6 @@ from batchllm import (
     ParallelBatchProcessor,
     ProcessorConfig,
     WorkItemResult,
-    from_callable,
 )
 from batchllm.testing import Answer, Raise, ScriptedStrategy
 from tests.seeds.harness import README, Client, process, refused, sample
@@ -35,7 +31,7 @@ class Database:
         self.saved.append(row[0] if row else fields)
 
 
-@sample("Context and Post-Processing", "`db`, strategy", of=README)
+@sample(30, "Context and Post-Processing", "`db`, strategy", of=README)
 async def test_context_and_post_processing() -> None:
     """The post-processor is called with every result, its context beside it."""
     from dataclasses import dataclass
@@ -83,7 +79,7 @@ async def test_context_and_post_processing() -> None:
     assert result.by_id()["doc_123"].context == WorkContext("user_1", "doc_123")
 
 
-@sample("Error Classification", "strategy that raises as Google's SDK does", of=README)
+@sample(31, "Error Classification", "strategy that raises as Google's SDK does", of=README)
 async def test_error_classification() -> None:
     """Google's "resource exhausted" is a rate limit, which is waited for."""
     from batchllm.classifiers import GeminiErrorClassifier
@@ -109,7 +105,7 @@ async def test_error_classification() -> None:
     assert (info.is_rate_limit, info.error_category) == (True, "rate_limit")
 
 
-@sample("ProcessorConfig", of=README)
+@sample(32, "ProcessorConfig", of=README)
 def test_processor_config() -> None:
     """Every setting that the reference lists is there, with the default that it tells."""
     from batchllm import ProcessorConfig
@@ -143,7 +139,7 @@ def test_processor_config() -> None:
     assert config.retry == RetryConfig()
 
 
-@sample("1. Rate-Limited APIs: a cautious start", "strategy", of=README)
+@sample(33, "1. Rate-Limited APIs: a cautious start", "strategy", of=README)
 async def test_rate_limited_apis() -> None:
     """Five workers are five calls in flight, never six."""
     config = ProcessorConfig(max_workers=5)
@@ -153,7 +149,7 @@ async def test_rate_limited_apis() -> None:
     assert strategy.most_in_flight == 5
 
 
-@sample("1. Rate-Limited APIs: a known limit", "strategy", of=README)
+@sample(34, "1. Rate-Limited APIs: a known limit", "strategy", of=README)
 async def test_rate_limited_apis_with_proactive_rate_limiting() -> None:
     """A declared limit is kept in every window of a minute, so that none is met."""
     config = ProcessorConfig(
@@ -169,7 +165,7 @@ async def test_rate_limited_apis_with_proactive_rate_limiting() -> None:
     assert strategy.most_in_flight <= 4
 
 
-@sample("2. Unlimited APIs", of=README)
+@sample(35, "2. Unlimited APIs", of=README)
 def test_unlimited_apis() -> None:
     """Workers by the machine's processors."""
     import os
@@ -179,7 +175,7 @@ def test_unlimited_apis() -> None:
     assert 1 <= config.max_workers <= 20
 
 
-@sample("3. Testing and Debugging", "strategy", of=README)
+@sample(36, "3. Testing and Debugging", "strategy", of=README)
 async def test_testing_and_debugging() -> None:
     """Two workers."""
     config = ProcessorConfig(max_workers=2)
@@ -189,7 +185,7 @@ async def test_testing_and_debugging() -> None:
     assert strategy.most_in_flight == 2
 
 
-@sample("4. Monitoring and Tuning", "processor with items", of=README)
+@sample(37, "4. Monitoring and Tuning", "processor with items", of=README)
 async def test_monitoring_and_tuning() -> None:
     """The number of rate limits, and how long processing took."""
     lines: list[str] = []
@@ -226,7 +222,7 @@ class Managed(LLMCallStrategy[str]):
         self.open -= 1
 
 
-@sample("Resource Management", "`work_item`", of=README)
+@sample(38, "Resource Management", "`work_item`", of=README)
 async def test_resource_management() -> None:
     """Leaving the block cleans up, and so does `cleanup()`; forgetting both is a warning."""
     config = ProcessorConfig()
@@ -254,10 +250,10 @@ async def test_resource_management() -> None:
 
 
 @sample(
+    39,
     "Error Handling Strategy",
-    "strategy; the classifications that the sample leaves out",
+    "strategy",
     of=README,
-    how="sketch",
 )
 async def test_error_handling_strategy() -> None:
     """A classifier of one's own decides, and asks the default where it has no opinion."""
@@ -292,16 +288,14 @@ async def test_error_handling_strategy() -> None:
         "wrong": Raise(TypeError("no")),
     }
     strategy = ScriptedStrategy(script)
-    result = await process(
-        strategy, "limited", "wrong", error_classifier=CustomErrorClassifier()
-    )
+    result = await process(strategy, "limited", "wrong", error_classifier=CustomErrorClassifier())
     assert [r.success for r in result.in_input_order()] == [True, False]
     assert result.by_id()["item_1"].error_category == "program_error", "as the default has it"
     limited = [call.started for call in strategy.calls if call.prompt == "limited"]
     assert limited[1] - limited[0] >= 60.0, "suggested_wait is the pause, is_retryable or not"
 
 
-@sample("Memory Considerations", "`db`, strategy", of=README)
+@sample(40, "Memory Considerations", "`db`, strategy", of=README)
 async def test_memory_considerations() -> None:
     """A post-processor can save results as they come; `keep_results=False` keeps counts only."""
     db = Database()
@@ -325,6 +319,7 @@ async def test_memory_considerations() -> None:
 
 
 @sample(
+    41,
     "Progressive Strategies",
     "`Output`, the call that `execute` leaves out",
     of=README,
@@ -355,7 +350,7 @@ async def test_progressive_strategies() -> None:
     assert used == SmartEscalationStrategy.CONFIGS
 
 
-@sample("`FrameworkTimeoutError: Framework timeout after X.Xs`", "strategy", of=README)
+@sample(43, "`FrameworkTimeoutError: Framework timeout after X.Xs`", "strategy", of=README)
 async def test_framework_timeout_error() -> None:
     """An item that outlasts its time fails with that error; more time or fewer attempts help."""
     from batchllm import FrameworkTimeoutError, RetryConfig
@@ -384,7 +379,7 @@ async def test_framework_timeout_error() -> None:
     assert result.results[0].attempts == 2
 
 
-@sample("Rate Limit Errors (429)", "strategy", of=README)
+@sample(44, "Rate Limit Errors (429)", "strategy", of=README)
 async def test_rate_limit_errors(caplog: pytest.LogCaptureFixture) -> None:
     """The log says "Rate limit detected"; pause, workers and slow start are settings."""
     from batchllm.core import RateLimitConfig
@@ -426,6 +421,7 @@ async def test_rate_limit_errors(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @sample(
+    45,
     "`Validation Errors Keep Failing`",
     "`Output`, `input_text`, the call that `execute` leaves out",
     of=README,
@@ -464,7 +460,7 @@ of: {input_text}
     assert result.succeeded == 1
 
 
-@sample("What `dry_run` mode does", "strategy", of=README)
+@sample(55, "What `dry_run` mode does", "strategy", of=README)
 async def test_what_dry_run_mode_does() -> None:
     """No call, no `prepare`; the text and the tokens of `dry_run()`."""
     config = ProcessorConfig(dry_run=True)
@@ -487,7 +483,7 @@ async def test_what_dry_run_mode_does() -> None:
     assert result.results[0].token_usage["total_tokens"] == 150
 
 
-@sample('"timeout may be too short" warnings', of=README)
+@sample(54, '"timeout may be too short" warnings', of=README)
 def test_timeout_may_be_too_short_warnings() -> None:
     """The warning has the numbers; what the sample advises ends it, and defaults never warn."""
     from batchllm.core import RetryConfig

@@ -1,5 +1,6 @@
 """The readme's samples: features that every strategy shares."""
 
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from tests.seeds.harness import README, process, refused, sample
 pytestmark = pytest.mark.anyio
 
 
-@sample("Automatic Retry Logic", of=README)
+@sample(4, "Automatic Retry Logic", of=README)
 async def test_automatic_retry_logic() -> None:
     """Three attempts, with waits of one and two seconds of which jitter takes at most half."""
     from batchllm.core import RetryConfig
@@ -45,7 +46,7 @@ async def test_automatic_retry_logic() -> None:
     assert result.results[0].error == "ConnectionError – after 3 attempts"
 
 
-@sample("Rate Limiting", of=README)
+@sample(5, "Rate Limiting", of=README)
 async def test_rate_limiting(caplog: pytest.LogCaptureFixture) -> None:
     """One refused call pauses every worker, twice as long the second time; then a slow start."""
     from batchllm.core import RateLimitConfig
@@ -66,16 +67,16 @@ async def test_rate_limiting(caplog: pytest.LogCaptureFixture) -> None:
 
     starts = [call.started for call in strategy.calls]
     assert result.succeeded == 30
-    pauses = [b - a for a, b in zip(starts, starts[1:], strict=False) if b - a > 20]
+    pauses = [b - a for a, b in pairwise(starts) if b - a > 20]
     assert [round(pause) for pause in pauses] == [60, 120]
     after = starts[5:]
-    gaps = [b - a for a, b in zip(after, after[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(after)]
     assert gaps[0] == pytest.approx(2.0, abs=0.2)
     assert gaps == sorted(gaps, reverse=True), "each delay is shorter than the one before"
     assert "Rate limit detected" in caplog.text
 
 
-@sample("Middleware & Observers: middleware", "strategy", of=README)
+@sample(6, "Middleware & Observers: middleware", "strategy", of=README)
 async def test_middleware() -> None:
     """`before_process` returns the item, `after_process(work_item, result)`, `on_error`."""
     from batchllm import BaseMiddleware
@@ -106,7 +107,7 @@ async def test_middleware() -> None:
     assert result.failed == 1
 
 
-@sample("Middleware & Observers: observers", "`LoggingMiddleware`, strategy", of=README)
+@sample(7, "Middleware & Observers: observers", "`LoggingMiddleware`, strategy", of=README)
 async def test_observers() -> None:
     """Events with the keys that the sample reads, and metrics, without a context manager."""
     from batchllm import BaseMiddleware, BaseObserver, MetricsObserver, ProcessingEvent
@@ -149,7 +150,7 @@ async def test_observers() -> None:
     assert float(lines[1].removeprefix("limit at ")) > 1_000_000_000, "seconds since 1970"
 
 
-@sample("Middleware & Observers: progress callbacks", "strategy", of=README)
+@sample(8, "Middleware & Observers: progress callbacks", "strategy", of=README)
 async def test_progress_callbacks() -> None:
     """The callback is told completed, total and the item, once per item."""
     lines: list[str] = []
@@ -185,7 +186,7 @@ async def cached_batch() -> ParallelBatchProcessor[str, str, None]:
     return processor
 
 
-@sample("Token Tracking", "processor with ten items", of=README)
+@sample(9, "Token Tracking", "processor with ten items", of=README)
 async def test_token_tracking() -> None:
     """The sums, and what the cache saved, in the numbers that the readme works out."""
     processor = await cached_batch()
@@ -217,9 +218,7 @@ async def test_a_rate_limit_is_an_event_once_per_pause() -> None:
     config = ProcessorConfig(max_workers=5, rate_limit=RateLimitConfig(cooldown_seconds=30.0))
     strategy = ScriptedStrategy(steps, per_call=True)
     started = anyio.current_time()
-    result = await process(
-        strategy, *map(str, range(5)), config=config, observers=[Listener()]
-    )
+    result = await process(strategy, *map(str, range(5)), config=config, observers=[Listener()])
     assert result.succeeded == 5
     assert anyio.current_time() - started >= 31.0
     assert seen.count(ProcessingEvent.RATE_LIMIT_HIT) == 1

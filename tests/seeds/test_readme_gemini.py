@@ -31,6 +31,7 @@ async def run(strategy: Any, *prompts: str) -> Any:
 
 
 @sample(
+    2,
     "Wrong: New Strategy Per Item",
     "`genai` client, documents; what `GeminiCachedStrategy(...)` takes",
     of=README,
@@ -64,6 +65,7 @@ async def test_wrong_new_strategy_per_item() -> None:
 
 
 @sample(
+    3,
     "Right: Reuse Strategy",
     "`genai` client, documents; what `GeminiCachedStrategy(...)` takes",
     of=README,
@@ -97,6 +99,7 @@ async def test_right_reuse_strategy() -> None:
 
 
 @sample(
+    10,
     "Shared Strategies for Cost Optimization",
     "`genai` client, items; what `cached_content=[...]` holds",
     of=README,
@@ -137,7 +140,7 @@ async def test_shared_strategies_for_cost_optimization() -> None:
 
 
 @needs("google.genai")
-@sample("Google Gemini with Caching (RAG)", "`genai.Client`", of=README)
+@sample(14, "Google Gemini with Caching (RAG)", "`genai.Client`", of=README)
 async def test_google_gemini_with_caching() -> None:
     """Contents in the SDK's own types; `delete_cache` deletes, where cleanup keeps."""
     from google.genai import types
@@ -172,7 +175,7 @@ async def test_google_gemini_with_caching() -> None:
     assert (genai.caches["deleted"], genai.caches["alive"]) == (1, 0)
 
 
-@sample("GeminiResponse Wrapper", "`genai` client, `parse_output`, `content`", of=README)
+@sample(24, "GeminiResponse Wrapper", "`genai` client, `parse_output`, `content`", of=README)
 async def test_gemini_response_wrapper() -> None:
     """Ratings, finish reason and parsed output; a blocked answer has the first two."""
     from batchllm import GeminiCachedStrategy, GeminiResponse
@@ -221,6 +224,7 @@ async def test_gemini_response_wrapper() -> None:
 
 
 @sample(
+    25,
     "GeminiResponse Fields",
     "the type parameter after the class's name, which no Python before 3.12 takes",
     of=README,
@@ -248,6 +252,7 @@ def test_gemini_response_fields() -> None:
 
 
 @sample(
+    26,
     "Backward Compatibility",
     "`genai` client; what `GeminiCachedStrategy(...)` takes",
     of=README,
@@ -258,9 +263,7 @@ async def test_backward_compatibility() -> None:
     from batchllm import GeminiCachedStrategy
 
     client = Genai().Client(api_key="your-key")
-    strategy = GeminiCachedStrategy(
-        model="gemini-2.0-flash", client=client, cached_content=CONTEXT
-    )
+    strategy = GeminiCachedStrategy(model="gemini-2.0-flash", client=client, cached_content=CONTEXT)
     async with ParallelBatchProcessor() as processor:
         await processor.add_work(LLMWorkItem("a", strategy, "[[answer:said]]"))
         result = await processor.process_all()
@@ -272,7 +275,9 @@ def parse_output(response: Any) -> str:
     return str(response.text)
 
 
-@sample("Example: Multi-Tenant Application", "`genai` client, `parse_output`, documents", of=README)
+@sample(
+    27, "Example: Multi-Tenant Application", "`genai` client, `parse_output`, documents", of=README
+)
 async def test_multi_tenant_application() -> None:
     """Other tags are another cache, also where the documents are the same."""
     from batchllm import GeminiCachedStrategy
@@ -320,7 +325,7 @@ async def test_multi_tenant_application() -> None:
     assert genai.caches["created"] == 2
 
 
-@sample("Example: A/B Testing", "`genai` client, `parse_output`, `context`", of=README)
+@sample(28, "Example: A/B Testing", "`genai` client, `parse_output`, `context`", of=README)
 async def test_ab_testing() -> None:
     """Both variants in one batch, each with a cache of its own."""
     from batchllm import GeminiCachedStrategy
@@ -360,7 +365,9 @@ async def test_ab_testing() -> None:
     assert (genai.caches["created"], genai.caches["most_alive"]) == (2, 2)
 
 
-@sample("Example: Environment Isolation", "`genai` client, `parse_output`, `context`", of=README)
+@sample(
+    29, "Example: Environment Isolation", "`genai` client, `parse_output`, `context`", of=README
+)
 async def test_environment_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tags from the environment: another deployment has another cache."""
     import os

@@ -19,10 +19,9 @@ from batchllm import (
     ParallelBatchProcessor,
     ProcessorConfig,
     RetryConfig,
-    from_callable,
 )
 from batchllm.testing import Answer, Raise, ScriptedStrategy
-from tests.seeds.harness import README, Client, asyncio_only, process, refused, sample
+from tests.seeds.harness import README, Client, asyncio_only, process, sample
 from tests.seeds.test_custom_strategies import openai_strategy
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +45,7 @@ def fresh_logging() -> Iterator[None]:
         ours.setLevel(levels[1])
 
 
-@sample("`Workers Hanging / Not Finishing`: debug steps", "strategy", of=README)
+@sample(46, "`Workers Hanging / Not Finishing`: debug steps", "strategy", of=README)
 async def test_workers_hanging_debug_steps(capfd: pytest.CaptureFixture[str]) -> None:
     """With debug logging on, each attempt is a line, once detailed logging is asked for."""
     import logging
@@ -55,9 +54,7 @@ async def test_workers_hanging_debug_steps(capfd: pytest.CaptureFixture[str]) ->
         logging.basicConfig(level=logging.DEBUG)
 
         strategy = ScriptedStrategy([Raise(ConnectionError("reset"), after=2.0), Answer("ok")])
-        config = ProcessorConfig(
-            enable_detailed_logging=True, retry=RetryConfig(jitter=False)
-        )
+        config = ProcessorConfig(enable_detailed_logging=True, retry=RetryConfig(jitter=False))
         await process(strategy, "p", config=config)
     lines = [line for line in capfd.readouterr().err.splitlines() if ":batchllm:" in line]
     assert lines == [
@@ -69,6 +66,7 @@ async def test_workers_hanging_debug_steps(capfd: pytest.CaptureFixture[str]) ->
 
 @asyncio_only
 @sample(
+    47,
     "`Workers Hanging / Not Finishing`: solutions",
     "`your_post_processor`, `logger`, strategy",
     of=README,
@@ -112,6 +110,7 @@ async def test_workers_hanging_solutions(caplog: pytest.LogCaptureFixture) -> No
 
 
 @sample(
+    48,
     "Slow Throughput",
     "`Output`, `logger`, the `base_strategy` that the class never takes",
     of=README,
@@ -138,7 +137,7 @@ async def test_slow_throughput(caplog: pytest.LogCaptureFixture) -> None:
     assert base.most_in_flight == 10
 
 
-@sample("High Memory Usage", "a folder, strategy", of=README)
+@sample(49, "High Memory Usage", "a folder, strategy", of=README)
 async def test_high_memory_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A post-processor that writes a file for each result."""
     monkeypatch.chdir(tmp_path)
@@ -162,7 +161,7 @@ async def test_high_memory_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert written == {"0.json": "prompt 0", "1.json": "prompt 1", "2.json": "prompt 2"}
 
 
-@sample("Debug Logging", "strategy", of=README)
+@sample(50, "Debug Logging", "strategy", of=README)
 async def test_debug_logging(capfd: pytest.CaptureFixture[str]) -> None:
     """One logger has everything that the library says, and detailed lines when asked for."""
     import logging
@@ -186,6 +185,7 @@ async def test_debug_logging(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @sample(
+    51,
     "Can I use this with synchronous LLM clients?",
     "`sync_client`, `tokens`",
     of=README,
@@ -211,7 +211,7 @@ async def test_synchronous_llm_clients(anyio_backend: str) -> None:
     assert result.total_input_tokens == 3
 
 
-@sample("What happens if my process crashes mid-batch?", "`db`, strategy", of=README)
+@sample(52, "What happens if my process crashes mid-batch?", "`db`, strategy", of=README)
 async def test_process_crashes_mid_batch() -> None:
     """What a post-processor has marked is not done again."""
 
@@ -247,6 +247,7 @@ async def test_process_crashes_mid_batch() -> None:
 
 
 @sample(
+    53,
     "How do I handle API key rotation?",
     "client, `should_rotate`, `get_next_key`, the call that `execute` leaves out",
     of=README,
@@ -274,13 +275,14 @@ async def test_api_key_rotation() -> None:
 
 
 @sample(
+    56,
     "Can I mix different strategies in one batch?",
     "`OpenAIStrategy` as shown above, client, processor",
     of=README,
 )
 async def test_different_strategies_in_one_batch() -> None:
     """Each item names its strategy."""
-    OpenAIStrategy = openai_strategy()  # noqa: N806
+    OpenAIStrategy = openai_strategy()
     client = Client(lambda model, messages: f"{model}: {messages[0]['content']}")
 
     async with ParallelBatchProcessor() as processor:
@@ -312,6 +314,7 @@ async def test_different_strategies_in_one_batch() -> None:
 
 
 @sample(
+    57,
     "How do I implement caching for identical prompts?",
     "cache, `base_strategy`; the `...` in a dictionary, which no parser takes, is left out",
     of=README,
@@ -350,6 +353,7 @@ async def test_caching_for_identical_prompts() -> None:
 
 
 @sample(
+    58,
     "Can I pause/resume processing?",
     "`save_checkpoint`, `load_checkpoint`, `all_items`, strategy",
     of=README,
@@ -386,9 +390,7 @@ async def test_pause_and_resume() -> None:
     assert len(saved) == 2, "once per success"
 
 
-@sample(
-    "How do I implement retries with different prompts?", "`call_llm`, `Output`", of=README
-)
+@sample(59, "How do I implement retries with different prompts?", "`call_llm`, `Output`", of=README)
 async def test_retries_with_different_prompts() -> None:
     """What `on_error` keeps goes into the next prompt."""
 
@@ -424,7 +426,7 @@ async def test_retries_with_different_prompts() -> None:
     assert result.results[0].output == "good"
 
 
-@sample("Testing: 1. Dry-Run Mode", "`work_item`", of=README)
+@sample(60, "Testing: 1. Dry-Run Mode", "`work_item`", of=README)
 async def test_dry_run_mode() -> None:
     """The whole workflow with hooks and post-processor, and no call."""
     from batchllm import ParallelBatchProcessor, ProcessorConfig
@@ -450,6 +452,7 @@ async def test_dry_run_mode() -> None:
 
 
 @sample(
+    62,
     "Testing: 3. Integration Tests with Small Batches",
     "`your_full_dataset`, `process_batch`",
     of=README,

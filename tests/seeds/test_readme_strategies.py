@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import anyio.lowlevel
 import pytest
 
-import batchllm
 from batchllm import LLMWorkItem, ParallelBatchProcessor, TokenUsage, from_callable
 from tests.seeds.harness import (
     README,
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 @needs("openai")
-@sample("OpenAI", "client; as the real `AsyncOpenAI`, too", of=README)
+@sample(12, "OpenAI", "client; as the real `AsyncOpenAI`, too", of=README)
 async def test_openai() -> None:
     """The tokens are a typed mapping; an answer without text is an empty one."""
     from openai import AsyncOpenAI
@@ -65,7 +64,7 @@ async def test_openai() -> None:
 
 
 @needs("anthropic")
-@sample("Anthropic Claude", "client; as the real `AsyncAnthropic`, too", of=README)
+@sample(13, "Anthropic Claude", "client; as the real `AsyncAnthropic`, too", of=README)
 async def test_anthropic_claude() -> None:
     """The same strategy with its types written out."""
     from anthropic import AsyncAnthropic
@@ -107,6 +106,7 @@ async def test_anthropic_claude() -> None:
 
 
 @sample(
+    15,
     "LangChain Integration",
     "`LLMChain`, `ChatOpenAI` (that library has dropped the first), `your_prompt_template`",
     of=README,
@@ -120,7 +120,7 @@ async def test_langchain_integration() -> None:
         pass
 
     class LLMChain(SimpleNamespace):
-        async def arun(self, input: str) -> str:  # noqa: A002
+        async def arun(self, input: str) -> str:
             await anyio.lowlevel.checkpoint()
             return f"{self.llm.model}: {self.prompt.format(input)}"
 
@@ -151,7 +151,7 @@ async def test_langchain_integration() -> None:
     assert result.results[0].token_usage["total_tokens"] == 0
 
 
-@sample("Strategy Pattern", "`ABC`, `TOutput`", of=README)
+@sample(16, "Strategy Pattern", "`ABC`, `TOutput`", of=README)
 async def test_strategy_pattern() -> None:
     """The outline of a strategy: the same hooks, called with what the outline takes."""
     from batchllm import TokenUsage
@@ -160,7 +160,7 @@ async def test_strategy_pattern() -> None:
     TOutput = TypeVar("TOutput")
     real = LLMCallStrategy
 
-    class LLMCallStrategy(ABC):  # noqa: F811
+    class LLMCallStrategy(ABC):
         async def prepare(self) -> None:
             pass
 
@@ -209,7 +209,7 @@ async def echo(prompt: str) -> Any:
     return f"answer to {prompt}", None
 
 
-@sample("Work Items", "`your_strategy`", of=README)
+@sample(17, "Work Items", "`your_strategy`", of=README)
 async def test_work_items() -> None:
     """Id, strategy, prompt and context; the context comes back."""
     your_strategy = from_callable(echo)
@@ -229,7 +229,7 @@ async def test_work_items() -> None:
     assert result.results[0].output == "answer to Your prompt here"
 
 
-@sample("Results", "processor with a good and a bad item", of=README)
+@sample(18, "Results", "processor with a good and a bad item", of=README)
 async def test_results() -> None:
     """The sums of a batch, and each result by success, output and error."""
     lines: list[str] = []
@@ -256,7 +256,7 @@ async def test_results() -> None:
     ]
 
 
-@sample("Progressive Temperature on Retries", "client", of=README)
+@sample(19, "Progressive Temperature on Retries", "client", of=README)
 async def test_progressive_temperature_on_retries() -> None:
     """An empty list of temperatures is a list, too: `None` alone takes the default."""
     from batchllm import TokenUsage
@@ -290,6 +290,7 @@ async def test_progressive_temperature_on_retries() -> None:
 
 @needs("pydantic")
 @sample(
+    20,
     "Smart Retry with Validation Feedback",
     "client, `PersonData`, `tokens`, `retry_prompt`",
     of=README,
@@ -346,6 +347,7 @@ async def test_smart_retry_with_validation_feedback() -> None:
 
 @needs("pydantic")
 @sample(
+    21,
     "Model Escalation for Cost Optimization",
     "client, `Analysis`, the call that `execute` leaves out",
     of=README,
@@ -395,7 +397,7 @@ async def test_model_escalation_for_cost_optimization() -> None:
     assert result.results[0].output == {"mood": "good"}
 
 
-@sample("Example: Partial Recovery Pattern", "client", of=README)
+@sample(22, "Example: Partial Recovery Pattern", "client", of=README)
 async def test_partial_recovery_pattern() -> None:
     """What was right is kept in the item's state; only the rest is asked for again."""
     import json
@@ -510,7 +512,7 @@ async def test_an_empty_state_is_true() -> None:
     assert seen == [["ValueError"], ["ValueError"] * 2, ["ValueError"] * 3]
 
 
-@sample("Example: Progressive Prompting", "the `client` that the class never takes", of=README)
+@sample(23, "Example: Progressive Prompting", "the `client` that the class never takes", of=README)
 async def test_progressive_prompting() -> None:
     """The second prompt asks for more, the third names what went wrong."""
     from batchllm import LLMCallStrategy, RetryState

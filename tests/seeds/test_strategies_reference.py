@@ -50,7 +50,7 @@ class Plain(LLMCallStrategy[str]):
         return f"{prompt} {attempt} {timeout > 0}", {"input_tokens": 1}
 
 
-@sample("LLMCallStrategy: prepare, cleanup", of=REFERENCE)
+@sample(1, "LLMCallStrategy: prepare, cleanup", of=REFERENCE)
 async def test_prepare_and_cleanup_do_nothing_by_default() -> None:
     """Both are there to be called, by whoever wraps a strategy."""
     strategy = Plain()
@@ -58,7 +58,7 @@ async def test_prepare_and_cleanup_do_nothing_by_default() -> None:
     assert await strategy.cleanup() is None
 
 
-@sample("LLMCallStrategy: execute", of=REFERENCE)
+@sample(3, "LLMCallStrategy: execute", of=REFERENCE)
 async def test_execute_is_abstract_and_gets_the_state() -> None:
     """A class without `execute` is no strategy; the state is the same in every attempt."""
     with pytest.raises(TypeError, match="abstract"):
@@ -71,7 +71,7 @@ async def test_execute_is_abstract_and_gets_the_state() -> None:
     assert isinstance(first, RetryState)
 
 
-@sample("LLMCallStrategy: dry_run", of=REFERENCE)
+@sample(2, "LLMCallStrategy: dry_run", of=REFERENCE)
 async def test_dry_run() -> None:
     """The first fifty letters of the prompt, and 100, 50, 150 tokens."""
     prompt = "x" * 60
@@ -81,7 +81,7 @@ async def test_dry_run() -> None:
 
 
 @needs("pydantic")
-@sample("LLMCallStrategy: on_error, example without state", of=REFERENCE)
+@sample(4, "LLMCallStrategy: on_error, example without state", of=REFERENCE)
 async def test_on_error_without_state() -> None:
     """The last error and what it was are the strategy's own to keep."""
     from pydantic import ValidationError
@@ -106,7 +106,7 @@ async def test_on_error_without_state() -> None:
 
 
 @needs("pydantic")
-@sample("LLMCallStrategy: on_error, example with state", of=REFERENCE)
+@sample(5, "LLMCallStrategy: on_error, example with state", of=REFERENCE)
 async def test_on_error_with_state() -> None:
     """Counts and partial data are kept per item."""
     from pydantic import ValidationError
@@ -175,7 +175,7 @@ class Model:
         )
 
 
-@sample("GeminiStrategy: examples", "`genai.Client`", of=REFERENCE)
+@sample(6, "GeminiStrategy: examples", "`genai.Client`", of=REFERENCE)
 async def test_gemini_strategy() -> None:
     """A model or a cached model, and a parser."""
     genai = Genai()
@@ -192,7 +192,7 @@ async def test_gemini_strategy() -> None:
     assert result.total_cached_tokens > 300
 
 
-@sample("GeminiStrategy: parameters and lifecycle", "an `LLMModel`", of=REFERENCE)
+@sample(7, "GeminiStrategy: parameters and lifecycle", "an `LLMModel`", of=REFERENCE)
 async def test_gemini_strategy_lifecycle() -> None:
     """Any model will do; its lifecycle is the strategy's, and so is its temperature."""
     model = Model("an answer")
@@ -205,7 +205,7 @@ async def test_gemini_strategy_lifecycle() -> None:
     assert inspect.signature(GeminiStrategy).parameters["temperature"].default == 0.0
 
 
-@sample("GeminiStrategy: execute", "an `LLMModel`", of=REFERENCE)
+@sample(8, "GeminiStrategy: execute", "an `LLMModel`", of=REFERENCE)
 async def test_tokens_of_answers_that_cannot_be_parsed() -> None:
     """They were paid for, whatever kind of exception the parser raises."""
 
@@ -217,7 +217,7 @@ async def test_tokens_of_answers_that_cannot_be_parsed() -> None:
     assert result.results[0].attempts == 2
     assert (result.total_input_tokens, result.total_output_tokens) == (20, 10)
 
-    class Closed(Exception):  # noqa: N818
+    class Closed(Exception):
         __slots__ = ()
 
         def __setattr__(self, name: str, value: object) -> None:
@@ -233,7 +233,7 @@ async def test_tokens_of_answers_that_cannot_be_parsed() -> None:
     assert failed.token_usage["total_tokens"] == 15
 
 
-@sample("GeminiModel: example", "`genai.Client`", of=REFERENCE)
+@sample(9, "GeminiModel: example", "`genai.Client`", of=REFERENCE)
 async def test_gemini_model() -> None:
     """Text and tokens of one call."""
     genai = Genai()
@@ -260,7 +260,7 @@ class RecordingClient:
         return {"candidates": [{"content": {"parts": [{"text": "ok"}]}, "finishReason": "STOP"}]}
 
 
-@sample("GeminiModel: generate", "`genai.Client`, its `aio.models`", of=REFERENCE)
+@sample(10, "GeminiModel: generate", "`genai.Client`, its `aio.models`", of=REFERENCE)
 async def test_gemini_model_generate() -> None:
     """Settings of the model, overridden for one call; what is blocked is a `ValueError`."""
     client = RecordingClient()
@@ -297,7 +297,7 @@ async def test_gemini_model_generate() -> None:
     await blocked.client.release()
 
 
-@sample("GeminiCachedModel: example", "`genai.Client`, contents", of=REFERENCE)
+@sample(11, "GeminiCachedModel: example", "`genai.Client`, contents", of=REFERENCE)
 async def test_gemini_cached_model() -> None:
     """Found or made by `prepare`, kept by `cleanup`, gone by `delete_cache`."""
     genai = Genai()
@@ -326,7 +326,7 @@ async def test_gemini_cached_model() -> None:
     await client.release()
 
 
-@sample("GeminiCachedModel: parameters", "`genai.Client`", of=REFERENCE)
+@sample(12, "GeminiCachedModel: parameters", "`genai.Client`", of=REFERENCE)
 def test_gemini_cached_model_parameters() -> None:
     """Defaults, the buffer that is too long, and both warnings."""
     client = Genai().Client(api_key="...")
@@ -351,7 +351,7 @@ def test_gemini_cached_model_parameters() -> None:
 
     with pytest.raises(ValueError, match="cache_renewal_buffer_seconds is 300"):
         make(300, 300)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="cache_") as caught:
         make(30, 10)
     assert [str(warning.message).split()[0] for warning in caught] == [
         "cache_ttl_seconds",
@@ -362,7 +362,7 @@ def test_gemini_cached_model_parameters() -> None:
         make(300, 60)
 
 
-@sample("GeminiCachedModel: generate", "`genai.Client`", of=REFERENCE)
+@sample(14, "GeminiCachedModel: generate", "`genai.Client`", of=REFERENCE)
 async def test_gemini_cached_model_generate() -> None:
     """No instruction per call; no cache without `prepare` where nothing may renew it."""
     client = Genai().Client(api_key="...")
@@ -378,7 +378,7 @@ async def test_gemini_cached_model_generate() -> None:
     await model.cleanup()
 
 
-@sample("GeminiCachedModel: cleanup, delete_cache", "`genai.Client`", of=REFERENCE)
+@sample(13, "GeminiCachedModel: cleanup, delete_cache", "`genai.Client`", of=REFERENCE)
 async def test_a_cache_that_cannot_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
     """Keeping the cache is told at INFO; deleting one that is gone already is no error."""
     client = Genai().Client(api_key="...")
@@ -394,7 +394,7 @@ async def test_a_cache_that_cannot_be_deleted(caplog: pytest.LogCaptureFixture) 
     await client.release()
 
 
-@sample("Protocols: LLMModel, ManagedLLMModel", of=REFERENCE)
+@sample(16, "Protocols: LLMModel, ManagedLLMModel", of=REFERENCE)
 def test_protocols() -> None:
     """Checked by shape: `generate` alone, or with a lifecycle."""
 
@@ -409,7 +409,7 @@ def test_protocols() -> None:
     assert isinstance(GeminiCachedModel("m", client, CONTEXT), ManagedLLMModel)
 
 
-@sample("LLMResponse", of=REFERENCE)
+@sample(17, "LLMResponse", of=REFERENCE)
 def test_llm_response() -> None:
     """Its fields by position, its defaults, and its tokens as a mapping."""
     response = LLMResponse("text", 10, 5, 15)
@@ -431,7 +431,7 @@ def test_llm_response() -> None:
     }
 
 
-@sample("LLMModel: generate", "a model with two parameters", of=REFERENCE)
+@sample(15, "LLMModel: generate", "a model with two parameters", of=REFERENCE)
 async def test_a_model_gets_only_what_it_has_to_know() -> None:
     """A strategy asks with prompt and temperature, as the reference shows; nothing else."""
 

@@ -40,7 +40,7 @@ async def test_a_model_and_a_parser_make_a_strategy(client: GeminiClient) -> Non
     result = await run_batch(["[[answer:said]]"], strategy)
     assert result.outputs == ["SAID"]
     assert strategy.temperature == 0.5
-    assert strategy.quota_scope.provider == "gemini"
+    assert strategy.quota_scope == GeminiModel("gemini-x", client).quota_scope
     cached = GeminiCachedModel("gemini-x", client, CONTEXT)
     result = await run_batch(["[[answer:said]]"], GeminiStrategy(cached, response_parser=shout))
     assert result.outputs == ["SAID"]

@@ -178,7 +178,13 @@ def block_events(index: int, block: dict[str, Any], *deltas: dict[str, Any]) -> 
 async def test_a_streamed_message_is_put_together() -> None:
     """Blocks grow by their deltas, usage by later counts, and a closing mark may be missing."""
     usage = {**MESSAGE_USAGE, "output_tokens": 1}
-    opened = {"type": "message", "id": "msg_1", "content": [], "usage": usage, "stop_reason": None}
+    opened: dict[str, Any] = {
+        "type": "message",
+        "id": "msg_1",
+        "content": [],
+        "usage": usage,
+        "stop_reason": None,
+    }
     server = streaming(
         {"type": "message_start", "message": opened},
         {"type": "ping"},

@@ -34,8 +34,9 @@ class Server(SimulatorTransport):
         self.asked.append(kind)
         if self.refuse.get(kind):
             await anyio.sleep(0.5)
-            error = {"code": self.refuse[kind].pop(0), "message": "refused", "status": "INTERNAL"}
-            return httpx.Response(error["code"], json={"error": error}, request=request)
+            status = self.refuse[kind].pop(0)
+            error = {"code": status, "message": "refused", "status": "INTERNAL"}
+            return httpx.Response(status, json={"error": error}, request=request)
         return await super().handle_async_request(request)
 
     @property
@@ -80,7 +81,7 @@ async def at_once(count: int, call: Callable[[], Awaitable[Any]]) -> list[Any]:
     return results
 
 
-TIMES = {"cache_ttl_seconds": 200, "cache_renewal_buffer_seconds": 60}
+TIMES: dict[str, Any] = {"cache_ttl_seconds": 200, "cache_renewal_buffer_seconds": 60}
 CONFIG = ProcessorConfig(max_workers=50)
 
 
@@ -426,7 +427,8 @@ async def test_times_that_hardly_work_are_warned_of() -> None:
 
 async def test_nothing_to_cache_is_refused() -> None:
     """A cache needs contents or an instruction; an instruction alone is enough."""
-    for nothing in (None, []):
+    nothings: list[Any] = [None, []]
+    for nothing in nothings:
         with pytest.raises(ConfigError, match="nothing to cache"):
             world(cached_content=nothing)
     model, server = world(cached_content=None, system_instruction="be kind")

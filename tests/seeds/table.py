@@ -10,16 +10,16 @@ from tests.seeds.harness import CUSTOM, PATTERNS, README, REFERENCE, WEB_PATTERN
 
 __all__ = ["PAGE", "page", "samples"]
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent.parent / "docs" / "reference" / "samples.md"
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "reference" / "samples.md"
 
 INTRODUCTION = """\
 # Samples
 
 The samples of the documents that batchllm was designed from, each with its calls as they stand
 there: constructor arguments, keywords, attributes, keys. Only the package's name in the imports
-is another one. Each is a test under `tests/seeds`, on asyncio and on Trio, and the test checks
-what came of it.
+is another one. Each is a test in `tests/seeds`, in virtual time on asyncio and on Trio, and the
+test checks what came of it; those with an SDK's real client are in `tests/e2e/test_samples.py`.
 
 - **ran**: as it stands.
 - **sketch**: the sample leaves code out (`...`, or a comment in its place), which the test fills
@@ -37,8 +37,8 @@ where its strategies have something to clean up. Otherwise there is a `ResourceW
 
 def samples() -> Iterator[tuple[Sample, str]]:
     """Every sample with the test that runs it."""
-    for path in sorted(HERE.glob("test_*.py")):
-        module = importlib.import_module(f"tests.seeds.{path.stem}")
+    for path in [*sorted(ROOT.glob("tests/seeds/test_*.py")), ROOT / "tests/e2e/test_samples.py"]:
+        module = importlib.import_module(f"tests.{path.parent.name}.{path.stem}")
         for name, value in vars(module).items():
             if name.startswith("test_"):
                 for one in getattr(value, "samples", ()):

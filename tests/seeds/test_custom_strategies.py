@@ -153,7 +153,7 @@ async def test_progressive_temperature() -> None:
 
 
 @needs("anthropic")
-@sample(5, "Anthropic Example", "client; as the real `AsyncAnthropic`, too", of=CUSTOM)
+@sample(5, "Anthropic Example", "client", of=CUSTOM)
 async def test_anthropic_example() -> None:
     """A client of Anthropic's shape: blocks of content, and no total of tokens."""
     from anthropic import AsyncAnthropic

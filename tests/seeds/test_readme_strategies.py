@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 @needs("openai")
-@sample(12, "OpenAI", "client; as the real `AsyncOpenAI`, too", of=README)
+@sample(12, "OpenAI", "client", of=README)
 async def test_openai() -> None:
     """The tokens are a typed mapping; an answer without text is an empty one."""
     from openai import AsyncOpenAI
@@ -64,7 +64,7 @@ async def test_openai() -> None:
 
 
 @needs("anthropic")
-@sample(13, "Anthropic Claude", "client; as the real `AsyncAnthropic`, too", of=README)
+@sample(13, "Anthropic Claude", "client", of=README)
 async def test_anthropic_claude() -> None:
     """The same strategy with its types written out."""
     from anthropic import AsyncAnthropic

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 from urllib.request import urlopen
@@ -38,7 +38,7 @@ class Row:
 
 
 @contextmanager
-def served(scenario: str, seed: int) -> Iterator[str]:
+def served(scenario: str, seed: int) -> Generator[str]:
     """A simulated provider in a process of its own; gives its address."""
     command = [sys.executable, "-m", "batchllm.cli", "serve-sim", scenario, "--seed", str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:

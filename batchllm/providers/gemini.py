@@ -59,8 +59,8 @@ class GeminiModel(HeldToSchema):
         self.schema = schema
         self.error_classifier: ErrorClassifier = GeminiErrorClassifier()
         self.quota_scope = quota_scope_of(model, client)
-        self._system = system_instruction
         self._settings = read_parameters({"temperature": 0.0} if parameters is None else parameters)
+        self._system = system_instruction or self._settings.pop("system_instruction", None)
         if safety_settings:
             self._settings["safety_settings"] = list(safety_settings)
         self._extra = dict(extra or {})
@@ -161,7 +161,7 @@ class GeminiModel(HeldToSchema):
             if of_call is not None or of_prompt or "system_instruction" in settings:
                 raise second_instruction()
             return
-        instruction = of_call or settings.pop("system_instruction", None) or self._system
+        instruction = settings.pop("system_instruction", None) or of_call or self._system
         if of_prompt:
             own = [] if instruction is None else as_instruction(instruction)["parts"]
             settings["system_instruction"] = {"parts": [*own, *of_prompt]}

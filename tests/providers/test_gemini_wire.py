@@ -63,7 +63,7 @@ async def test_a_gemini_request_has_what_was_set() -> None:
 
 
 async def test_instructions_of_model_call_and_prompt_come_together() -> None:
-    """A call's instruction replaces the model's; what the prompt brings comes after it."""
+    """Config before call before model; what the prompt brings comes after it."""
     server = Server({"candidates": [CANDIDATE]})
     model = gemini(server, system_instruction="model")
     prompt = [{"role": "system", "content": "prompt"}, {"role": "user", "content": "x"}]
@@ -71,8 +71,20 @@ async def test_instructions_of_model_call_and_prompt_come_together() -> None:
     await model.generate("x", config={"system_instruction": "config"})
     await model.generate(prompt)
     await gemini(server).generate(prompt)
+    both = gemini(server, parameters={"system_instruction": "parameters"})
+    await both.generate("x", system_instruction="call", config={"system_instruction": "config"})
+    await both.generate("x", system_instruction="call")
+    await both.generate("x")
     instructions = [[p["text"] for p in s["systemInstruction"]["parts"]] for s in server.sent]
-    assert instructions == [["call"], ["config"], ["model", "prompt"], ["prompt"]]
+    assert instructions == [
+        ["call"],
+        ["config"],
+        ["model", "prompt"],
+        ["prompt"],
+        ["config"],
+        ["call"],
+        ["parameters"],
+    ]
 
 
 class Part:

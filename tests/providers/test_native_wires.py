@@ -1,5 +1,6 @@
 """Responses, Messages and Gemini byte by byte, where they are alike."""
 
+import json
 from typing import Any
 
 import pytest
@@ -39,3 +40,17 @@ async def test_an_empty_stream_is_a_failure(make: Any) -> None:
         await make(streaming(), stream=True).generate("x")
     with pytest.raises(ProviderError, match="answered 500"):
         await make(Server({}, 500), stream=True).generate("x")
+
+
+@pytest.mark.parametrize("make", [responses, anthropic, gemini])
+async def test_what_comes_before_the_json_is_left_out(make: Any) -> None:
+    """A byte order mark, and the blank lines of a server that keeps the line open, do no harm."""
+    output = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}
+    reply = {
+        "status": "completed",
+        "output": [output],
+        "content": [{"type": "text", "text": "hi"}],
+        "candidates": [{"content": {"parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+    }
+    body = b"\xef\xbb\xbf\n\n  \n" + json.dumps(reply).encode()
+    assert (await make(Server(body)).generate("x")).text == "hi"

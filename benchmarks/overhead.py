@@ -113,7 +113,7 @@ async def async_batch_llm_way(count: int) -> None:
     """The library async-batch-llm, which does the same job on asyncio."""
     import async_batch_llm as other
 
-    class Other(other.LLMCallStrategy):  # type: ignore[name-defined,misc]
+    class Other(other.LLMCallStrategy[str]):
         async def execute(
             self, prompt: str, attempt: int, timeout: float, state: Any = None
         ) -> Any:

@@ -26,6 +26,8 @@ from tests.gate.kit import most_within, provider, refused, sent
 
 pytestmark = pytest.mark.anyio
 
+Work = LLMWorkItem[Any, Any, Any]
+
 
 def prompts(count: int) -> list[tuple[str, str]]:
     return [(f"i{n}", f"p{n}") for n in range(count)]
@@ -68,7 +70,7 @@ async def test_declared_requests_are_never_refused_and_well_used(quota: str) -> 
 async def test_requests_declared_in_the_configuration_hold_over_all_scopes() -> None:
     """``max_requests_per_minute`` is the run's, whichever models it asks."""
     strategies = [provider("quota-nohint?rpm=1000") for _ in range(2)]
-    items = [LLMWorkItem(f"i{n}", strategies[n % 2][0], "p") for n in range(360)]
+    items: list[Work] = [LLMWorkItem(f"i{n}", strategies[n % 2][0], "p") for n in range(360)]
     config = ProcessorConfig(max_workers=20, max_requests_per_minute=120)
     result = await run_batch(items, config=config)
     assert result.succeeded == 360
@@ -120,7 +122,10 @@ async def test_a_wrong_estimate_fails_its_item() -> None:
 async def test_an_item_that_can_never_fit_fails_at_once() -> None:
     """No waiting, no call, no retry; the others go on."""
     large, small = Counted(cost=CallCost(1, 5_000)), Counted(cost=CallCost(1, 5))
-    items = [LLMWorkItem("large", large, "p"), *(LLMWorkItem(f"s{n}", small) for n in range(5))]
+    items: list[Work] = [
+        LLMWorkItem("large", large, "p"),
+        *(LLMWorkItem(f"s{n}", small) for n in range(5)),
+    ]
     config = ProcessorConfig(max_workers=2, max_tokens_per_minute=1_000)
     result = await run_batch(items, config=config)
     failed = result.by_id()["large"]

@@ -28,6 +28,8 @@ from tests.gate.kit import Callers, provider, refused, sent
 
 pytestmark = pytest.mark.anyio
 
+Work = LLMWorkItem[Any, Any, Any]
+
 DAY = {
     "error": {
         "code": 429,
@@ -269,7 +271,7 @@ async def test_a_scope_that_is_throttled_leaves_another_alone() -> None:
         errors = [] if bad is None else [bad]
         other = Refusing(*errors, scope=QuotaScope("other"))
         good = Refusing(scope=QuotaScope("good"))
-        work = [LLMWorkItem(f"g{n}", good, "p") for n in range(3_000)]
+        work: list[Work] = [LLMWorkItem(f"g{n}", good, "p") for n in range(3_000)]
         if bad is not None:
             work[5:5] = [LLMWorkItem(f"b{n}", other, "p") for n in range(5)]
         config = ProcessorConfig(max_workers=20)

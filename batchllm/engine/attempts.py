@@ -144,14 +144,15 @@ class Attempts:
                 return failed_result(item, ended.error, ended.info.error_category, step.reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
-            price = _RETRY_PRICE.get(ended.info.outcome)
-            if price is not None and item.gate is not None:
-                item.gate.count_retry(price)
             if self.before_retry is not None:
                 await self.before_retry(item, attempt, ended)
             attempt += step.counts
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
+            # Paid for when it is made: a hundred items that are asleep are no reason to pause yet.
+            price = _RETRY_PRICE.get(ended.info.outcome)
+            if price is not None and item.gate is not None:
+                item.gate.count_retry(price)
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Whether there is time for another attempt after a wait of *seconds*."""

@@ -79,6 +79,8 @@ from batchllm.policy.ramp import Ramp
 
 __all__ = ["GateMind"]
 
+_DEAD: Final = 10.0
+"""Seconds that calls have to fail, one and all, before the endpoint counts as dead."""
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more."""
 
@@ -110,6 +112,7 @@ class GateMind:
         "_cap",
         "_cooldown",
         "_events",
+        "_failing_since",
         "_failures",
         "_park_after",
         "_ramp",
@@ -151,6 +154,7 @@ class GateMind:
         self._events: list[GateEvent] = []
         self._canary: Send | None = None
         self._failures = 0
+        self._failing_since = 0.0
         self.in_flight = 0
         self.sends = 0
         self.throttled = 0
@@ -376,8 +380,10 @@ class GateMind:
             self._tell_parked(now, parked)
         elif outcome in (Outcome.TRANSIENT, Outcome.TIMEOUT):
             self._broken(now, send)
-        elif self._cooldown.on_answer(canary=send.canary):
-            self._resumed(now)
+        else:
+            self._failures = 0  # whatever was wrong with it, it was an answer
+            if self._cooldown.on_answer(canary=send.canary):
+                self._resumed(now)
 
     def _throttled(self, now: float, send: Send, wait: float | None, told: bool) -> None:
         self.throttled += 1
@@ -401,13 +407,20 @@ class GateMind:
         self._tell_parked(now, parked)
 
     def _broken(self, now: float, send: Send) -> None:
+        if not self._failures:
+            self._failing_since = now
         self._failures += 1
         breaking = send.canary and self._cooldown.cause is Cause.BREAKER
-        if breaking or self._failures == self._breaker_after:
+        if breaking or (self._looks_dead(now) and self._cooldown.state is State.OPEN):
             if self._cooldown.on_breaker(now, send.sent_at):
                 self._tell_episode(now, hinted=False)
         elif self._cooldown.on_answer(canary=send.canary):
             self._resumed(now)
+
+    def _looks_dead(self, now: float) -> bool:
+        """Whether nothing has succeeded for so many calls and so long that it is not the items."""
+        after = self._breaker_after
+        return after is not None and self._failures >= after and now - self._failing_since >= _DEAD
 
     def _resumed(self, now: float) -> None:
         canary, self._canary = self._canary, None

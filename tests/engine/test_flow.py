@@ -27,6 +27,19 @@ from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
 pytestmark = pytest.mark.anyio
 
 
+async def test_sleepers_do_not_delay_the_rest_when_each_first_attempt_fails() -> None:
+    """A hundred first attempts that fail are no dead endpoint yet."""
+    script = {f"p{i}": [Raise(ConnectionError, after=0.05), Answer(after=0.05)] for i in range(100)}
+    strategy = ScriptedStrategy(script)
+    retry = RetryConfig(initial_wait=60.0, jitter=False)
+    config = ProcessorConfig(max_workers=10, retry=retry, timeout_per_item=300.0)
+    result = await run_batch([f"p{i}" for i in range(101)], strategy, config=config)
+    last = next(call for call in strategy.calls if call.prompt == "p100")
+    assert last.started < 2.0
+    assert result.succeeded == 101
+    assert result.wall_time < 70.0
+
+
 @pytest.mark.parametrize("middlewares", [[], [BaseMiddleware()]], ids=["plain", "middleware"])
 async def test_sleepers_do_not_delay_the_rest(middlewares: Any) -> None:
     """A hundred items in a backoff of a minute hold neither a call nor room in the window."""

@@ -275,10 +275,12 @@ def test_an_overload_pauses_and_leaves_the_learned_pace_alone() -> None:
 def test_failures_in_a_row_open_the_breaker_and_one_answer_closes_it() -> None:
     """A dead endpoint gets one canary at a time, without learning a quota from it."""
     mind = make(breaker_after=3)
-    for _ in range(3):
-        mind.on_result(0.1, mind.on_send(0.0, ONE), "transient")
-    assert mind.snapshot(0.1).cause is Cause.BREAKER
-    first = mind.next_time(0.1, ONE)
+    for now in (0.1, 5.0, 10.0):
+        mind.on_result(now, mind.on_send(now - 0.1, ONE), "transient")
+        assert mind.snapshot(now).state is State.OPEN  # as yet it may be the items
+    mind.on_result(10.2, mind.on_send(10.1, ONE), "transient")
+    assert mind.snapshot(10.2).cause is Cause.BREAKER
+    first = mind.next_time(10.2, ONE)
     mind.on_result(first + 1, mind.on_send(first, ONE), "timeout")
     second = mind.next_time(first + 1, ONE)
     assert second > first + 2

@@ -10,6 +10,7 @@ from batchllm.llm_strategies.callables import (
     from_callable,
     run_in_thread,
 )
+from batchllm.llm_strategies.clients import AnthropicStrategy, OpenAIStrategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.escalation import ModelEscalation
 from batchllm.llm_strategies.fallback import Fallback, FallbackError
@@ -20,12 +21,16 @@ from batchllm.llm_strategies.gemini import (
     GeminiStrategy,
 )
 from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.output import OutputStrategy
 from batchllm.llm_strategies.prompting import ProgressivePrompting
 from batchllm.llm_strategies.recovery import PartialRecovery
 from batchllm.llm_strategies.registry import llm, provider_variables, providers
 from batchllm.llm_strategies.temperature import ProgressiveTemperature
+from batchllm.llm_strategies.typed import structured
+from batchllm.providers import LangChainStrategy, PydanticAIStrategy
 
 __all__ = [
+    "AnthropicStrategy",
     "Balance",
     "CallableStrategy",
     "Composite",
@@ -36,11 +41,15 @@ __all__ = [
     "GeminiStrategy",
     "KeyRotation",
     "LLMCallStrategy",
+    "LangChainStrategy",
     "ModelEscalation",
     "ModelStrategy",
+    "OpenAIStrategy",
+    "OutputStrategy",
     "PartialRecovery",
     "ProgressivePrompting",
     "ProgressiveTemperature",
+    "PydanticAIStrategy",
     "ResponseCache",
     "StrategyLike",
     "ThreadRunner",
@@ -51,4 +60,5 @@ __all__ = [
     "provider_variables",
     "providers",
     "run_in_thread",
+    "structured",
 ]

@@ -10,9 +10,10 @@ from typing_extensions import TypeVar
 from batchllm.core import Reply, RetryState
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
+from batchllm.llm_strategies.output import name_of
 from batchllm.structured import feedback_prompt, parse
 
-__all__ = ["ValidationFeedback", "name_of"]
+__all__ = ["ValidationFeedback"]
 
 T = TypeVar("T", default=Any)
 
@@ -71,8 +72,3 @@ class ValidationFeedback(Composite[T], Generic[T]):
         if isinstance(self.output, type) or get_origin(self.output) is not None:
             return cast("T", parse(answer, self.output))
         return cast("T", self.output(answer))
-
-
-def name_of(kind: Any) -> str:
-    """The name of a type or function, for records."""
-    return getattr(kind, "__qualname__", None) or str(kind)

@@ -100,6 +100,11 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 
+    @property
+    def gives_text(self) -> bool:
+        """Whether the output is the model's text as it is."""
+        return self.response_parser is _text
+
     async def prepare(self) -> None:
         """Prepare the model, where it is managed."""
         await _call_if_there(self.model, "prepare")

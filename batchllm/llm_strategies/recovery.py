@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 from batchllm.core import Reply, RetryState
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
-from batchllm.llm_strategies.feedback import name_of
+from batchllm.llm_strategies.output import name_of
 from batchllm.llm_strategies.prompts import with_text
 from batchllm.structured import (
     OutputValidationError,

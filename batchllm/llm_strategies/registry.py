@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from attrs import evolve, field, frozen
 
 from batchllm.core import ConfigError, LLMModel
 from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.output import OutputStrategy, with_output
 from batchllm.llm_strategies.proxies import proxy_for
 from batchllm.providers import (
     GEMINI,
@@ -29,6 +30,8 @@ from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
 from batchllm.transport import AsyncClient, AsyncTransport, Secret
 
 __all__ = ["ModelRequest", "llm", "provider_variables", "providers"]
+
+T = TypeVar("T")
 
 # Where a provider's variables do not begin with its own name.
 _PREFIXES: Final = MappingProxyType({"azure": "AZURE_OPENAI", "openai-responses": "OPENAI"})
@@ -50,12 +53,14 @@ class ModelRequest:
     stream: bool
 
 
+@overload
 def llm(
     name: str,
     *,
     system: str | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
+    output: None = None,
     base_url: str | None = None,
     api_key: str | Secret | None = None,
     headers: Mapping[str, str] | None = None,
@@ -63,7 +68,42 @@ def llm(
     http: AsyncTransport | AsyncClient | None = None,
     stream: bool = False,
     **parameters: Any,
-) -> ModelStrategy[str]:
+) -> ModelStrategy[str]: ...
+
+
+@overload
+def llm(
+    name: str,
+    *,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    output: type[T],
+    base_url: str | None = None,
+    api_key: str | Secret | None = None,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    http: AsyncTransport | AsyncClient | None = None,
+    stream: bool = False,
+    **parameters: Any,
+) -> OutputStrategy[T]: ...
+
+
+def llm(
+    name: str,
+    *,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    output: Any = None,
+    base_url: str | None = None,
+    api_key: str | Secret | None = None,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    http: AsyncTransport | AsyncClient | None = None,
+    stream: bool = False,
+    **parameters: Any,
+) -> ModelStrategy[Any]:
     """The strategy for a model, by name.
 
     Args:
@@ -75,6 +115,9 @@ def llm(
         system: The system instruction.
         temperature: ``None`` leaves it to the provider.
         max_tokens: The most tokens of an answer.
+        output: The type of the outputs: an attrs class, dataclass, ``TypedDict`` or Pydantic
+            model, or anything that is built of those, such as ``list[Person]``. See
+            ``OutputStrategy``. By default they are text.
         base_url: The server's address. By default ``<PROVIDER>_BASE_URL`` from the environment,
             else the provider's own.
         api_key: By default ``<PROVIDER>_API_KEY`` from the environment.
@@ -88,6 +131,7 @@ def llm(
 
     Raises:
         ConfigError: The provider or a parameter is unknown, or a key or address is missing.
+        TypeError: *output* holds a type that JSON cannot express.
 
     Example:
         >>> llm("sim:default")
@@ -110,7 +154,8 @@ def llm(
         http=http,
         stream=stream,
     )
-    return builder(request)
+    strategy = builder(request)
+    return strategy if output is None else with_output(strategy, output)
 
 
 def providers() -> tuple[str, ...]:

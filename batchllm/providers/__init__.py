@@ -9,12 +9,16 @@ from batchllm.providers.gemini import GeminiModel
 from batchllm.providers.gemini_cache import GeminiCachedModel
 from batchllm.providers.gemini_client import GEMINI, GeminiClient
 from batchllm.providers.gemini_embeddings import GeminiEmbeddingStrategy
+from batchllm.providers.langchain import LangChainStrategy
 from batchllm.providers.profiles import PROFILES, ChatProfile
+from batchllm.providers.pydantic_ai import PydanticAIStrategy
 from batchllm.providers.responses import ResponsesModel
+from batchllm.providers.sdk import AnthropicClientModel, OpenAIClientModel
 
 __all__ = [
     "GEMINI",
     "PROFILES",
+    "AnthropicClientModel",
     "AnthropicModel",
     "CacheLifetime",
     "ChatModel",
@@ -26,6 +30,9 @@ __all__ = [
     "GeminiClient",
     "GeminiEmbeddingStrategy",
     "GeminiModel",
+    "LangChainStrategy",
+    "OpenAIClientModel",
+    "PydanticAIStrategy",
     "ResponsesModel",
     "normalize_finish",
 ]

@@ -7,18 +7,10 @@ from typing import Any, ClassVar, Final, Literal
 
 from batchllm.classifiers import AnthropicErrorClassifier
 from batchllm.core import ConfigError, ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
-from batchllm.providers.answers import (
-    check_answered,
-    joined,
-    make_response,
-    malformed,
-    mapping_of,
-    mappings_of,
-)
+from batchllm.providers.anthropic_answer import read_message
 from batchllm.providers.anthropic_prompt import as_system_and_messages
 from batchllm.providers.anthropic_stream import AnthropicStream
 from batchllm.providers.endpoints import Endpoint
-from batchllm.providers.finish import normalize_finish
 from batchllm.providers.wire_model import JsonObject, WireModel
 
 __all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "CacheLifetime"]

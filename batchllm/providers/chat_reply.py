@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from batchllm.core import MalformedResponseError, TokenUsage
+from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
@@ -94,7 +94,7 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     if usage is None and isinstance(reply.x_groq, dict):
         usage = cast("dict[str, Any]", reply.x_groq).get("usage")
     if not isinstance(usage, dict):
-        return None
+        return normalize_usage(usage)  # an object, where someone else's client read the reply
     counts = cast("Mapping[str, Any]", usage)
     prompt = _details(counts, "prompt_tokens_details")
     completion = _details(counts, "completion_tokens_details")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import msgspec
-from typing_extensions import Self
 
 from batchllm.core import LLMResponse
 from batchllm.structured import OutputSchema

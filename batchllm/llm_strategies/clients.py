@@ -1,0 +1,140 @@
+"""Strategies over the clients of OpenAI's and Anthropic's own packages."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, overload
+
+from batchllm.llm_strategies.output import OutputStrategy
+from batchllm.providers import AnthropicClientModel, OpenAIClientModel
+
+__all__ = ["AnthropicStrategy", "OpenAIStrategy"]
+
+T = TypeVar("T")
+
+
+class OpenAIStrategy(OutputStrategy[T], Generic[T]):
+    """Asks by an ``openai.AsyncOpenAI`` of yours, or by anything that has its methods.
+
+    The client's own retries are switched off for these calls. You made the client, so you close
+    it; a real one works on asyncio and on Trio, and serves one event loop.
+
+    Example::
+
+        OpenAIStrategy(openai.AsyncOpenAI(), "gpt-5-mini", system="Be brief.")
+
+    Args:
+        client: Called is ``client.chat.completions.create``.
+        model: The provider's name of the model.
+        system: The system instruction.
+        output: See ``OutputStrategy``.
+        temperature: ``None`` leaves it to the model.
+        parameters: More arguments for each call, such as ``max_completion_tokens=500``.
+
+    Raises:
+        StrategyError: *client* has no such method.
+        TypeError: *output* holds a type that JSON cannot express.
+    """
+
+    @overload
+    def __init__(
+        self: OpenAIStrategy[str],
+        client: Any,
+        model: str,
+        *,
+        system: str | None = None,
+        output: None = None,
+        temperature: float | None = None,
+        **parameters: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        client: Any,
+        model: str,
+        *,
+        system: str | None = None,
+        output: type[T],
+        temperature: float | None = None,
+        **parameters: Any,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        client: Any,
+        model: str,
+        *,
+        system: str | None = None,
+        output: Any = None,
+        temperature: float | None = None,
+        **parameters: Any,
+    ) -> None:
+        asked = OpenAIClientModel(client, model, parameters=parameters)
+        super().__init__(asked, output, temperature=temperature, system=system)
+
+
+class AnthropicStrategy(OutputStrategy[T], Generic[T]):
+    """Asks by an ``anthropic.AsyncAnthropic`` of yours, or by anything that has its methods.
+
+    The client's own retries are switched off for these calls. You made the client, so you close
+    it; a real one works on asyncio and on Trio, and serves one event loop.
+
+    Example::
+
+        AnthropicStrategy(anthropic.AsyncAnthropic(), "claude-sonnet-5", max_tokens=500)
+
+    Args:
+        client: Called is ``client.messages.create``.
+        model: The provider's name of the model.
+        max_tokens: The most tokens of an answer, which Anthropic demands to be told.
+        system: The system instruction.
+        output: See ``OutputStrategy``.
+        temperature: ``None`` leaves it to the model.
+        parameters: More arguments for each call, such as ``thinking={…}``.
+
+    Raises:
+        StrategyError: *client* has no such method.
+        TypeError: *output* holds a type that JSON cannot express.
+    """
+
+    @overload
+    def __init__(
+        self: AnthropicStrategy[str],
+        client: Any,
+        model: str,
+        *,
+        max_tokens: int = 1024,
+        system: str | None = None,
+        output: None = None,
+        temperature: float | None = None,
+        **parameters: Any,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        client: Any,
+        model: str,
+        *,
+        max_tokens: int = 1024,
+        system: str | None = None,
+        output: type[T],
+        temperature: float | None = None,
+        **parameters: Any,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        client: Any,
+        model: str,
+        *,
+        max_tokens: int = 1024,
+        system: str | None = None,
+        output: Any = None,
+        temperature: float | None = None,
+        **parameters: Any,
+    ) -> None:
+        asked = AnthropicClientModel(
+            client, model, parameters={"max_tokens": max_tokens, **parameters}
+        )
+        super().__init__(asked, output, temperature=temperature, system=system)

@@ -1,0 +1,160 @@
+"""The strategy that asks one model for values of a type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Generic, TypeVar, cast, overload
+
+from batchllm.core import ErrorClassifier, LLMModel, LLMResponse, RetryState, TokenUsage
+from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.prompts import with_text
+from batchllm.structured import (
+    OutputSchema,
+    OutputValidationError,
+    feedback_prompt,
+    output_schema,
+    parse,
+)
+
+__all__ = ["OutputStrategy", "is_plain_text", "name_of", "schema_text", "with_output"]
+
+T = TypeVar("T")
+
+
+class OutputStrategy(ModelStrategy[T], Generic[T]):
+    """Asks *model* for an *output*, and says what was wrong when it asks again.
+
+    The model is held to the type's JSON schema by its provider where it can be (it then has a
+    method ``with_output``); elsewhere the schema is put behind the prompt. An answer that does
+    not fit is an ``OutputValidationError``, which is retried with feedback field by field.
+
+    Args:
+        model: Any ``LLMModel``.
+        output: An attrs class, dataclass, ``TypedDict`` or Pydantic model, or anything that is
+            built of those, such as ``list[Person]``. ``None`` leaves the answer as text.
+        temperature: ``None`` leaves it to the model.
+        system: The system instruction.
+        config: Settings for the model's provider.
+        error_classifier: See ``ModelStrategy``.
+
+    Raises:
+        StrategyError: *model* has no ``generate``.
+        TypeError: *output* holds a type that JSON cannot express.
+    """
+
+    @overload
+    def __init__(
+        self: OutputStrategy[str],
+        model: LLMModel,
+        output: None = None,
+        *,
+        temperature: float | None = None,
+        system: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        model: LLMModel,
+        output: type[T] | None,
+        *,
+        temperature: float | None = None,
+        system: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        model: LLMModel,
+        output: Any = None,
+        *,
+        temperature: float | None = None,
+        system: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        error_classifier: ErrorClassifier | None = None,
+    ) -> None:
+        held, told = (model, None) if output is None else _asked_for(model, output)
+        super().__init__(
+            held,
+            cast("Any", None if output is None else partial(_read, output=output)),
+            temperature=temperature,
+            system=system,
+            config=config,
+            error_classifier=error_classifier,
+        )
+        self.output = output
+        self._told = told
+        # Copies share it, so that feedback goes from one temperature's copy to the next.
+        self._key = f"OutputStrategy {id(self):x}"
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
+        """Ask the model once, with feedback where the item's last answer did not fit.
+
+        Raises:
+            OutputValidationError: The answer is no *output*; it says what is wrong.
+            Exception: What the model raised.
+        """
+        memory = RetryState() if state is None else state
+        asked = prompt if self._told is None else with_text(prompt, self._told)
+        refused: OutputValidationError | None = memory.get(self._key)
+        if refused is not None:
+            asked = feedback_prompt(asked, refused)
+        try:
+            return await super().execute(asked, attempt, timeout, state)
+        except OutputValidationError as error:
+            memory.set(self._key, error)
+            raise
+
+    def identity(self) -> Mapping[str, Any]:
+        """The identity of the model with the output's type."""
+        return {**super().identity(), "output": name_of(self.output)}
+
+
+def is_plain_text(strategy: object) -> bool:
+    """Whether *strategy* does nothing but ask a model, and gives its text."""
+    return (
+        isinstance(strategy, ModelStrategy)
+        and strategy.gives_text
+        and type(strategy).execute in (ModelStrategy.execute, OutputStrategy.execute)
+    )
+
+
+def with_output(strategy: ModelStrategy[Any], output: type[T]) -> OutputStrategy[T]:
+    """The same model in the same manner, asked for an *output*."""
+    return OutputStrategy(
+        strategy.model,
+        output,
+        temperature=strategy.temperature,
+        system=strategy.system,
+        config=strategy.config,
+        error_classifier=strategy.error_classifier,
+    )
+
+
+def name_of(kind: Any) -> str:
+    """The name of a type or function, for records."""
+    return getattr(kind, "__qualname__", None) or str(kind)
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """Asks for an answer that follows *schema*."""
+    shown = json.dumps(schema, ensure_ascii=False)
+    return f"Answer with JSON that follows this schema, and with nothing else:\n{shown}"
+
+
+def _asked_for(model: LLMModel, output: Any) -> tuple[LLMModel, str | None]:
+    """The model held to the type's schema, or the text that asks it to follow it."""
+    schema = output_schema(output)
+    hold: Callable[[OutputSchema], LLMModel] | None = getattr(model, "with_output", None)
+    return (model, schema_text(schema.schema)) if hold is None else (hold(schema), None)
+
+
+def _read(response: LLMResponse, *, output: Any) -> Any:
+    return parse(response.text, output)

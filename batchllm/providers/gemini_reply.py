@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
-from batchllm.core import LLMResponse, TokenUsage, normalize_usage
+from batchllm.core import LLMResponse, TokenUsage
 from batchllm.providers.answers import check_answered, make_response, malformed
 from batchllm.providers.finish import Finish, normalize_finish
 from batchllm.providers.gemini_prompt import camel_case, camel_name
@@ -19,20 +19,39 @@ __all__ = ["look", "read_reply", "read_usage"]
 
 _COUNTS: Final = (
     "prompt_token_count",
-    "cached_content_token_count",
+    "tool_use_prompt_token_count",
     "candidates_token_count",
     "thoughts_token_count",
-    "tool_use_prompt_token_count",
+    "cached_content_token_count",
     "total_token_count",
 )
+_WIRE_NAMES: Final = {
+    name: camel_name(name)
+    for name in (
+        "block_reason",
+        "cached_content_token_count",
+        "candidates_token_count",
+        "finish_reason",
+        "function_call",
+        "model_version",
+        "prompt_feedback",
+        "prompt_token_count",
+        "response_id",
+        "safety_ratings",
+        "thoughts_token_count",
+        "tool_use_prompt_token_count",
+        "total_token_count",
+        "usage_metadata",
+    )
+}
 
 
 def look(value: object, name: str) -> Any:
     """The field *name* of JSON, of an SDK's object or of a stand-in; ``None`` without it."""
-    if isinstance(value, Mapping):
-        fields = cast("Mapping[str, Any]", value)
-        found = fields.get(name)
-        return fields.get(camel_name(name)) if found is None else found
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        found = fields.get(_WIRE_NAMES.get(name, name))
+        return fields.get(name) if found is None else found
     return getattr(value, name, None)
 
 
@@ -51,7 +70,7 @@ def read_reply(reply: object, headers: Mapping[str, str]) -> LLMResponse:
     candidates = _list(look(reply, "candidates"))
     feedback = look(reply, "prompt_feedback")
     block = _word(look(feedback, "block_reason"))
-    text = look(reply, "text") if not candidates and not isinstance(reply, Mapping) else None
+    text = look(reply, "text") if not candidates and not isinstance(reply, dict) else None
     if not candidates and not block and not isinstance(text, str):
         msg = "gemini answered without a candidate, and without a reason for it"
         raise malformed(msg, usage, headers)
@@ -91,8 +110,18 @@ def read_usage(reply: object) -> TokenUsage | None:
     counts = {name: count for name in _COUNTS if isinstance(count := look(told, name), int)}
     if not counts:
         return None
-    # Counts of zero are left out on the wire.
-    return normalize_usage({"candidates_token_count": 0, "cached_content_token_count": 0} | counts)
+    # Counts of zero are left out. Thoughts are counted beside the candidates, and what tools
+    # were asked beside the prompt.
+    prompt, tools, said, thoughts, cached = (counts.get(name, 0) for name in _COUNTS[:-1])
+    usage: TokenUsage = {
+        "input_tokens": prompt + tools,
+        "output_tokens": said + thoughts,
+        "total_tokens": counts.get(_COUNTS[-1], prompt + tools + said + thoughts),
+        "cached_input_tokens": cached,
+    }
+    if thoughts:
+        usage["reasoning_tokens"] = thoughts
+    return usage
 
 
 def _finish(reason: str | None, blocked: bool, has_tools: bool) -> Finish:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.seeds.harness import CUSTOM, PATTERNS, README, REFERENCE, WEB_PATTERNS, Sample
 
-__all__ = ["PAGE", "page", "samples"]
+__all__ = ["PAGE", "page", "promises", "samples"]
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "reference" / "samples.md"
@@ -58,7 +58,18 @@ def page() -> str:
         parts.append("| | sample | result | event loops | stand-ins | test |")
         parts.append("|---|---|---|---|---|---|")
         parts.extend(_row(number, rows[number]) for number in sorted(rows))
+    parts.append("\n## Promises\n\nWhat the text round the samples says, beside the above.\n")
+    parts.append("| promise | test |\n|---|---|")
+    parts.extend(promises())
     return "\n".join(parts) + "\n"
+
+
+def promises() -> Iterator[str]:
+    """A row for each promise of the text round the samples."""
+    module = importlib.import_module("tests.seeds.test_promises")
+    for name, value in vars(module).items():
+        if name.startswith("test_"):
+            yield f"| {value.__doc__} | `test_promises::{name}` |"
 
 
 def _total(rows: dict[int, list[tuple[Sample, str]]]) -> str:

@@ -175,7 +175,7 @@ class Model:
         )
 
 
-@sample(6, "GeminiStrategy: examples", "`genai.Client`", of=REFERENCE)
+@sample(8, "GeminiStrategy: examples", "`genai.Client`", of=REFERENCE)
 async def test_gemini_strategy() -> None:
     """A model or a cached model, and a parser."""
     genai = Genai()
@@ -192,7 +192,7 @@ async def test_gemini_strategy() -> None:
     assert result.total_cached_tokens > 300
 
 
-@sample(7, "GeminiStrategy: parameters and lifecycle", "an `LLMModel`", of=REFERENCE)
+@sample(9, "GeminiStrategy: parameters and lifecycle", "an `LLMModel`", of=REFERENCE)
 async def test_gemini_strategy_lifecycle() -> None:
     """Any model will do; its lifecycle is the strategy's, and so is its temperature."""
     model = Model("an answer")
@@ -205,7 +205,7 @@ async def test_gemini_strategy_lifecycle() -> None:
     assert inspect.signature(GeminiStrategy).parameters["temperature"].default == 0.0
 
 
-@sample(8, "GeminiStrategy: execute", "an `LLMModel`", of=REFERENCE)
+@sample(10, "GeminiStrategy: execute", "an `LLMModel`", of=REFERENCE)
 async def test_tokens_of_answers_that_cannot_be_parsed() -> None:
     """They were paid for, whatever kind of exception the parser raises."""
 
@@ -233,7 +233,7 @@ async def test_tokens_of_answers_that_cannot_be_parsed() -> None:
     assert failed.token_usage["total_tokens"] == 15
 
 
-@sample(9, "GeminiModel: example", "`genai.Client`", of=REFERENCE)
+@sample(11, "GeminiModel: example", "`genai.Client`", of=REFERENCE)
 async def test_gemini_model() -> None:
     """Text and tokens of one call."""
     genai = Genai()
@@ -260,7 +260,7 @@ class RecordingClient:
         return {"candidates": [{"content": {"parts": [{"text": "ok"}]}, "finishReason": "STOP"}]}
 
 
-@sample(10, "GeminiModel: generate", "`genai.Client`, its `aio.models`", of=REFERENCE)
+@sample(12, "GeminiModel: generate", "`genai.Client`, its `aio.models`", of=REFERENCE)
 async def test_gemini_model_generate() -> None:
     """Settings of the model, overridden for one call; what is blocked is a `ValueError`."""
     client = RecordingClient()
@@ -297,7 +297,7 @@ async def test_gemini_model_generate() -> None:
     await blocked.client.release()
 
 
-@sample(11, "GeminiCachedModel: example", "`genai.Client`, contents", of=REFERENCE)
+@sample(13, "GeminiCachedModel: example", "`genai.Client`, contents", of=REFERENCE)
 async def test_gemini_cached_model() -> None:
     """Found or made by `prepare`, kept by `cleanup`, gone by `delete_cache`."""
     genai = Genai()
@@ -326,7 +326,7 @@ async def test_gemini_cached_model() -> None:
     await client.release()
 
 
-@sample(12, "GeminiCachedModel: parameters", "`genai.Client`", of=REFERENCE)
+@sample(14, "GeminiCachedModel: parameters", "`genai.Client`", of=REFERENCE)
 def test_gemini_cached_model_parameters() -> None:
     """Defaults, the buffer that is too long, and both warnings."""
     client = Genai().Client(api_key="...")
@@ -362,7 +362,7 @@ def test_gemini_cached_model_parameters() -> None:
         make(300, 60)
 
 
-@sample(14, "GeminiCachedModel: generate", "`genai.Client`", of=REFERENCE)
+@sample(16, "GeminiCachedModel: generate", "`genai.Client`", of=REFERENCE)
 async def test_gemini_cached_model_generate() -> None:
     """No instruction per call; no cache without `prepare` where nothing may renew it."""
     client = Genai().Client(api_key="...")
@@ -378,7 +378,7 @@ async def test_gemini_cached_model_generate() -> None:
     await model.cleanup()
 
 
-@sample(13, "GeminiCachedModel: cleanup, delete_cache", "`genai.Client`", of=REFERENCE)
+@sample(15, "GeminiCachedModel: cleanup, delete_cache", "`genai.Client`", of=REFERENCE)
 async def test_a_cache_that_cannot_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
     """Keeping the cache is told at INFO; deleting one that is gone already is no error."""
     client = Genai().Client(api_key="...")
@@ -394,7 +394,7 @@ async def test_a_cache_that_cannot_be_deleted(caplog: pytest.LogCaptureFixture) 
     await client.release()
 
 
-@sample(16, "Protocols: LLMModel, ManagedLLMModel", of=REFERENCE)
+@sample(18, "Protocols: LLMModel, ManagedLLMModel", of=REFERENCE)
 def test_protocols() -> None:
     """Checked by shape: `generate` alone, or with a lifecycle."""
 
@@ -409,7 +409,7 @@ def test_protocols() -> None:
     assert isinstance(GeminiCachedModel("m", client, CONTEXT), ManagedLLMModel)
 
 
-@sample(17, "LLMResponse", of=REFERENCE)
+@sample(19, "LLMResponse", of=REFERENCE)
 def test_llm_response() -> None:
     """Its fields by position, its defaults, and its tokens as a mapping."""
     response = LLMResponse("text", 10, 5, 15)
@@ -431,7 +431,7 @@ def test_llm_response() -> None:
     }
 
 
-@sample(15, "LLMModel: generate", "a model with two parameters", of=REFERENCE)
+@sample(17, "LLMModel: generate", "a model with two parameters", of=REFERENCE)
 async def test_a_model_gets_only_what_it_has_to_know() -> None:
     """A strategy asks with prompt and temperature, as the reference shows; nothing else."""
 

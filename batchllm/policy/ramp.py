@@ -7,7 +7,9 @@ from typing import Final
 __all__ = ["Ramp"]
 
 _ROUND: Final = 0.25
-"""Seconds that a round lasts at most: what a burst too many costs is what is in flight then."""
+"""Seconds that a round lasts: what a burst too many costs is what is in flight then."""
+_ROUNDS: Final = 50
+"""Answers one after the other that fill a round: what takes no time at all is no provider."""
 _QUIET: Final = 2.0
 """Seconds in which the window doubles while calls are neither answered nor refused."""
 _ENOUGH: Final = 100_000
@@ -17,9 +19,9 @@ class Ramp:
     """A window of calls in flight that doubles with every clean round trip.
 
     Every answer makes room for one more, so that the window opens at the pace of the answers and
-    not by a burst; within one round it no more than doubles. A refusal comes sooner than an answer,
-    so a round lasts twice as long as an answer takes, within a quarter of a second. Where answers
-    take long the window opens on time alone, place by place.
+    not by a burst; within one round it no more than doubles. A round lasts a quarter of a second,
+    and less only where an answer takes no time to speak of: a local function, a cache. Where
+    answers take long the window opens on time alone, place by place.
 
     Args:
         window: How many calls may be in flight at first.
@@ -59,7 +61,7 @@ class Ramp:
         self._answers += 1
         if self.window < 2 * self._base:
             self.window += 1
-        if self._answers >= self._base and now >= self._since + min(_ROUND, 2 * took):
+        if self._answers >= self._base and now >= self._since + min(_ROUND, _ROUNDS * took):
             self._begin_round(now)
         return self.window < min(cap, _ENOUGH)
 

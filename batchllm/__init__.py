@@ -120,6 +120,7 @@ from batchllm.gate import (
 )
 from batchllm.llm_strategies import (
     AnthropicStrategy,
+    AsyncioBridge,
     Balance,
     CallableStrategy,
     Composite,
@@ -199,6 +200,7 @@ __all__ = [
     "AnthropicErrorClassifier",
     "AnthropicModel",
     "AnthropicStrategy",
+    "AsyncioBridge",
     "AttemptTiming",
     "Balance",
     "BaseMiddleware",

@@ -27,10 +27,11 @@ from batchllm.llm_strategies.recovery import PartialRecovery
 from batchllm.llm_strategies.registry import llm, provider_variables, providers
 from batchllm.llm_strategies.temperature import ProgressiveTemperature
 from batchllm.llm_strategies.typed import structured
-from batchllm.providers import LangChainStrategy, PydanticAIStrategy
+from batchllm.providers import AsyncioBridge, LangChainStrategy, PydanticAIStrategy
 
 __all__ = [
     "AnthropicStrategy",
+    "AsyncioBridge",
     "Balance",
     "CallableStrategy",
     "Composite",

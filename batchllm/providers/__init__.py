@@ -1,6 +1,7 @@
 """Providers' wire formats over the one HTTP seam."""
 
 from batchllm.providers.anthropic import AnthropicModel, CacheLifetime
+from batchllm.providers.bridge import AsyncioBridge
 from batchllm.providers.chat import ChatModel
 from batchllm.providers.embeddings import EmbeddingStrategy
 from batchllm.providers.endpoints import Endpoint
@@ -20,6 +21,7 @@ __all__ = [
     "PROFILES",
     "AnthropicClientModel",
     "AnthropicModel",
+    "AsyncioBridge",
     "CacheLifetime",
     "ChatModel",
     "ChatProfile",

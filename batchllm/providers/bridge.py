@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 
 from batchllm.core import TransportError
 
-__all__ = ["AsyncioBridge", "comes_from"]
+__all__ = ["AsyncioBridge", "bridge_for", "comes_from"]
 
 T = TypeVar("T")
 
@@ -29,6 +29,22 @@ def comes_from(value: object, package: str) -> bool:
     """Whether the class of *value*, or one of its bases, is defined in *package*."""
     modules = (kind.__module__ for kind in type(value).__mro__)
     return any(module.partition(".")[0] == package for module in modules)
+
+
+def bridge_for(
+    value: object, package: str, wanted: bool | AsyncioBridge | None
+) -> AsyncioBridge | None:
+    """The bridge by which *value* is called, ``None`` where it needs none.
+
+    Args:
+        value: What is called.
+        package: Where the classes come from that need one, if nothing is said.
+        wanted: What was said.
+    """
+    if isinstance(wanted, AsyncioBridge):
+        return wanted
+    needed = comes_from(value, package) if wanted is None else wanted
+    return AsyncioBridge() if needed else None
 
 
 @frozen
@@ -98,11 +114,27 @@ class AsyncioBridge:
     On asyncio it calls them directly. Elsewhere it keeps one asyncio event loop in a thread,
     from the first call until the last of those who ``hold`` it has let go. A call that is
     cancelled is cancelled over there, and has ended when the caller goes on.
+
+    A strategy has one of its own for each run. Connections belong to an event loop, so where an
+    agent, or a client that it keeps, serves several runs, give all of them one bridge, and close
+    the client over there::
+
+        async with AsyncioBridge() as bridge:
+            strategy = PydanticAIStrategy(agent, bridge=bridge)
+            first, second = await run_batch(a, strategy), await run_batch(b, strategy)
+            await bridge.call(client.close)
     """
 
     _holders: int = 0
     _other: _OtherLoop | None = None
     _opening: anyio.Lock = field(factory=anyio.Lock)
+
+    async def __aenter__(self) -> Self:
+        self.hold()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.release()
 
     def hold(self) -> None:
         """Keep the other event loop, once there is one, until the matching ``release``."""

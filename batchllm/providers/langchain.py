@@ -17,7 +17,7 @@ from batchllm.core import (
     normalize_usage,
 )
 from batchllm.providers.answers import check_answered, make_response, mapping_of, mappings_of
-from batchllm.providers.bridge import AsyncioBridge, comes_from
+from batchllm.providers.bridge import AsyncioBridge, bridge_for, comes_from
 from batchllm.providers.finish import normalize_finish
 
 __all__ = ["LangChainStrategy"]
@@ -37,8 +37,9 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         to_input: Makes its input of a prompt, such as ``lambda prompt: {"question": prompt}``.
             By default a text or chat messages go in as they are, and content parts as a message.
         config: LangChain's configuration for each call.
-        bridge: Whether it needs asyncio, and so a bridge on any other event loop. By default
-            those whose class comes from ``langchain_core`` do.
+        bridge: Whether it needs asyncio, and so a bridge on any other event loop; or
+            the bridge itself, to be shared with other runs. By default those whose class comes
+            from ``langchain_core`` have one of their own.
 
     Raises:
         StrategyError: *runnable* has no ``ainvoke``.
@@ -50,7 +51,7 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         *,
         to_input: Callable[[Any], Any] | None = None,
         config: Mapping[str, Any] | None = None,
-        bridge: bool | None = None,
+        bridge: bool | AsyncioBridge | None = None,
     ) -> None:
         if not callable(getattr(runnable, "ainvoke", None)):
             msg = (
@@ -63,8 +64,7 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         self.to_input = to_input or _as_input
         self.config = dict(config or {})
         self._is_real = comes_from(runnable, _PACKAGE)
-        needs_asyncio = self._is_real if bridge is None else bridge
-        self._bridge = AsyncioBridge() if needs_asyncio else None
+        self._bridge = bridge_for(runnable, _PACKAGE, bridge)
         self.quota_scope = _scope_of(runnable)
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from batchllm.core import (
     TokenUsage,
     normalize_usage,
 )
-from batchllm.providers.bridge import AsyncioBridge, comes_from
+from batchllm.providers.bridge import AsyncioBridge, bridge_for
 from batchllm.providers.sdk import client_scope
 
 __all__ = ["PydanticAIStrategy"]
@@ -49,15 +49,18 @@ class PydanticAIStrategy(LLMCallStrategy[T], Generic[T]):
 
     Args:
         agent: Has ``async run(prompt)``.
-        bridge: Whether the agent needs asyncio, and so a bridge on any other event loop. By
-            default those whose class comes from ``pydantic_ai`` do.
+        bridge: Whether the agent needs asyncio, and so a bridge on any other event loop; or
+            the bridge itself, to be shared with other runs. By default those whose class comes
+            from ``pydantic_ai`` have one of their own.
         run: More arguments for each run, such as ``deps=…`` or ``usage_limits=…``.
 
     Raises:
         StrategyError: *agent* has no ``run``.
     """
 
-    def __init__(self, agent: Agent[T], *, bridge: bool | None = None, **run: Any) -> None:
+    def __init__(
+        self, agent: Agent[T], *, bridge: bool | AsyncioBridge | None = None, **run: Any
+    ) -> None:
         if not callable(getattr(agent, "run", None)):
             msg = (
                 f"the agent is a {type(agent).__name__}, which has no run(); give a "
@@ -67,8 +70,7 @@ class PydanticAIStrategy(LLMCallStrategy[T], Generic[T]):
             raise StrategyError(msg)
         self.agent = agent
         self.quota_scope = _scope_of(agent)
-        needs_asyncio = comes_from(agent, "pydantic_ai") if bridge is None else bridge
-        self._bridge = AsyncioBridge() if needs_asyncio else None
+        self._bridge = bridge_for(agent, "pydantic_ai", bridge)
         self._settings = run
 
     def __repr__(self) -> str:
@@ -122,8 +124,10 @@ def _scope_of(agent: object) -> QuotaScope:
 
 
 def _usage_of(result: object) -> TokenUsage | None:
-    usage = getattr(result, "usage", None)  # a method in older versions
-    return normalize_usage(usage() if callable(usage) else usage)
+    usage = getattr(result, "usage", None)
+    known = normalize_usage(usage)
+    # A method in older versions; the counts of newer ones may be called as well, and complain.
+    return normalize_usage(usage()) if known is None and callable(usage) else known
 
 
 def _is_old(result: object) -> bool:

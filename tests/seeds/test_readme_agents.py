@@ -10,7 +10,6 @@ import anyio
 import pytest
 
 from batchllm import LLMWorkItem, ParallelBatchProcessor, ProcessorConfig
-from batchllm.testing import MockAgent
 from tests.seeds.harness import README, REFERENCE, needs, process, sample, usage_of
 
 pytestmark = pytest.mark.anyio
@@ -193,7 +192,7 @@ async def test_testing_before_production() -> None:
 
     from batchllm import PydanticAIStrategy
 
-    counted = PydanticAIStrategy(agent=MockAgent(response_factory=calls.append))
+    counted = PydanticAIStrategy(agent=SimpleNamespace(run=calls.append))
 
     config = ProcessorConfig(dry_run=True)
     async with ParallelBatchProcessor(config=config) as processor:
@@ -201,9 +200,9 @@ async def test_testing_before_production() -> None:
         result = await processor.process_all()
     assert (result.succeeded, calls) == (1, [])
 
-    from batchllm.testing import MockAgent as Mock
+    from batchllm.testing import MockAgent
 
-    mock = Mock(
+    mock = MockAgent(
         response_factory=lambda p: YourOutput(of=p),
         latency=0.01,
     )

@@ -1,4 +1,4 @@
-"""A pool for services: each call in its caller's own task, all under one set of limits."""
+"""A pool for services: each call within its caller's await, all under one set of limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,16 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
 )
-from batchllm.engine import CANCEL, DRAIN, RunOptions, Runtime, failed_result, raise_as_it_was
+from batchllm.engine import (
+    CANCEL,
+    DRAIN,
+    ItemRun,
+    RunOptions,
+    Runtime,
+    failed_result,
+    only_error,
+    raise_as_it_was,
+)
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy
 
@@ -52,7 +61,7 @@ class Pool(Generic[Out]):
 
     def __init__(self, options: RunOptions, max_waiting: int) -> None:
         self._runtime = Runtime.build(options, _awake)
-        self._runtime.calls.more_to_come = False
+        self._runtime.calls.waiting.more_to_come = False
         self._most = options.config.max_workers + max_waiting
         self._inside: dict[int, anyio.CancelScope] = {}
         self._count = 0
@@ -104,20 +113,33 @@ class Pool(Generic[Out]):
             f"call-{number}", None, prompt, context, priority=priority
         )
         item = self._runtime.take_up(work, number - 1, self._runtime.clock())
+        scope = self._inside[number] = anyio.CancelScope()
+        results: list[WorkItemResult[Any, Any]] = []
+        try:
+            # In a child task: a native cancellation of the caller's own task, as by
+            # asyncio.timeout(), must end the call and not be taken for an error of it.
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._run, item, scope, results, name=work.item_id)
+        except BaseExceptionGroup as errors:
+            raise_as_it_was(only_error(errors))
+        finally:
+            self._leave(number)
+        return results[0]
+
+    async def _run(
+        self, item: ItemRun, scope: anyio.CancelScope, results: list[WorkItemResult[Any, Any]]
+    ) -> None:
+        """Make one call, which the pool can cancel by *scope*, and put its result in *results*."""
         pipeline = self._runtime.pipeline
         result: WorkItemResult[Any, Any] | None = None
-        with anyio.CancelScope() as scope:
-            self._inside[number] = scope
-            try:
-                result = await pipeline.process(item)
-            finally:
-                self._leave(number)
+        with scope:
+            result = await pipeline.process(item)
         if result is None:
             error = ItemStopped("cancelled while it was being called, and maybe billed")
             result = failed_result(item, error, Category.CANCELLED)
         result = await pipeline.complete(item, result)
         self._tally.add(result)
-        return result
+        results.append(result)
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health, and sums over the calls so far."""
@@ -150,7 +172,7 @@ class Pool(Generic[Out]):
         """Let calls in flight finish, at most for *grace*; then cancel them."""
         ending = self._runtime.ending
         ending.request(DRAIN, Termination(EndCause.DONE, "the pool was closed"))
-        self._runtime.calls.stop_waiting()
+        self._runtime.calls.waiting.stop()
         with anyio.move_on_after(grace):
             await self._until_empty()
         if self._inside:
@@ -168,14 +190,17 @@ class Pool(Generic[Out]):
             await self._empty.wait()
 
     async def _close(self) -> None:
-        """End what is left, sheltered, and clean up."""
-        ending = self._runtime.ending
+        """End what is left, sheltered, and clean up once nothing is called any more."""
+        runtime = self._runtime
+        ending = runtime.ending
         ending.request(CANCEL, Termination(EndCause.STOPPED, "the pool's owner was cancelled"))
-        self._runtime.calls.stop_waiting()
+        runtime.calls.waiting.stop()
         self._cancel()
-        await self._runtime.close()
+        with anyio.move_on_after(runtime.options.config.cleanup_timeout, shield=True):
+            await self._until_empty()
+        await runtime.close()
         ending.close()
-        self._runtime.events.close()
+        runtime.events.close()
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from batchllm.engine.guard import (
     shielded,
 )
 from batchllm.engine.intake import BlockingSource, blocking_source
+from batchllm.engine.item import ItemRun
 from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
 from batchllm.engine.resources import Resources
 from batchllm.engine.runtime import RunOptions, Runtime
@@ -27,6 +28,7 @@ __all__ = [
     "Ending",
     "Failed",
     "GiveUp",
+    "ItemRun",
     "Ok",
     "OrderedOutbox",
     "Outbox",

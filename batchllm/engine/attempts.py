@@ -27,7 +27,8 @@ from batchllm.core import (
     TokenUsage,
     WorkItemResult,
 )
-from batchllm.engine.calls import Calls, CallSite, Failure
+from batchllm.engine.calls import Calls, CallSite
+from batchllm.engine.failures import Failure
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
 from batchllm.policy import RetrySchedule
@@ -163,11 +164,11 @@ class Attempts:
         if seconds > 0:
             calls = self.calls
             now = calls.clock()
-            with self.asleep(), calls.wait():
+            with self.asleep(), calls.waiting.until():
                 await anyio.sleep(seconds)
             slept = calls.clock() - now
             item.spend(slept)
-            calls.waits["backoff"] += slept
+            calls.waiting.seconds["backoff"] += slept
         return not self.calls.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, field
 
-from batchllm.classifiers import DefaultErrorClassifier, classify, failed_usage
+from batchllm.classifiers import failed_usage
 from batchllm.core import (
-    CallCost,
     CallError,
-    CallTooLargeError,
-    Category,
     ErrorClassifier,
     ErrorInfo,
     FrameworkTimeoutError,
-    ItemStopped,
     LLMCallStrategy,
     Outcome,
     PrepareError,
@@ -33,45 +28,24 @@ from batchllm.core import (
     QuotaScope,
     Reply,
     RetryState,
-    ScopeParkedError,
     ServerHint,
     StallError,
     StrategyError,
 )
 from batchllm.engine.ending import Ending
 from batchllm.engine.estimates import ONE_REQUEST, Estimates
+from batchllm.engine.failures import Failure, item_timeout, judge, out_of_time, stopped, unusable
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, left_open, settle
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import HookTable, StateArgument, StrategyShape, call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
+from batchllm.engine.waiting import Waiting
 from batchllm.gate import CallerLimits, Gate, Permit
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
-
-__all__ = ["CallSite", "Calls", "Failure"]
-
-_DEFAULT = DefaultErrorClassifier()
-
-
-@frozen
-class Failure:
-    """A call failed with *error*, which means *info*; *made* says whether it was made at all."""
-
-    error: BaseException
-    info: ErrorInfo
-    made: bool = True
-
+__all__ = ["CallSite", "Calls"]
 
 CallEnded: TypeAlias = "Reply | Failure"
-
-_STOPPED = ErrorInfo(False, False, False, Category.STOPPED)
-_PARKED = ErrorInfo(False, False, False, Category.PARKED)
-_TOO_LARGE = ErrorInfo(False, False, False, Category.TOO_LARGE)
-_PROGRAM = ErrorInfo(False, False, False, Category.PROGRAM_ERROR)
-_ATTEMPT_TIMEOUT = ErrorInfo(True, False, True, Category.TIMEOUT)
-_ITEM_TIMEOUT = ErrorInfo(False, False, True, Category.TIMEOUT)
 
 
 @define(eq=False)
@@ -149,9 +123,9 @@ class Calls:
         batch_deadline: When the batch is cancelled; strategies are told how long that leaves.
 
     Attributes:
-        on_wait: Called when an item begins to wait at a gate that is closed, since it leaves
-            the window.
-        waits: Seconds that items have waited so far, by cause.
+        hedging: Makes slow calls a second time, where the settings say so.
+        waiting: Where items wait for their permits.
+        estimates: What calls take from limits on tokens.
     """
 
     config: ProcessorConfig
@@ -163,33 +137,12 @@ class Calls:
     classifier: ErrorClassifier | None = None
     clock: Callable[[], float] = anyio.current_time
     batch_deadline: float = math.inf
-    on_wait: Callable[[], None] = lambda: None
     hedging: Hedging | None = None
-    more_to_come: bool = True
+    waiting: Waiting = field(init=False)
     estimates: Estimates = field(factory=Estimates, init=False)
-    waits: dict[str, float] = field(
-        factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
-        init=False,
-    )
-    waiting_at: dict[Gate, int] = field(factory=dict, init=False)
-    _waits: set[anyio.CancelScope] = field(factory=set, init=False)
 
-    def stop_waiting(self) -> None:
-        """End every wait for a permit or a backoff, since no call may start any more."""
-        for scope in list(self._waits):
-            scope.cancel("the batch is ending")
-
-    @contextmanager
-    def wait(self, until: float = math.inf) -> Generator[anyio.CancelScope]:
-        """A scope for waiting that ends at *until*, or when the run stops."""
-        with anyio.CancelScope(deadline=until) as scope:
-            self._waits.add(scope)
-            if self.ending.stopping:
-                scope.cancel("the batch is ending")
-            try:
-                yield scope
-            finally:
-                self._waits.discard(scope)
+    def __attrs_post_init__(self) -> None:
+        self.waiting = Waiting(self.ending, self.callers, self.clock)
 
     async def make(
         self, site: CallSite, state: RetryState, prompt: Any, attempt: int, timeout: float
@@ -205,18 +158,18 @@ class Calls:
         """
         strategy = site.strategy
         if self.ending.stopping:
-            return self._stopped()
+            return stopped(self.ending)
         try:
             if not self.lifecycle.is_ready(strategy):
                 await self.lifecycle.prepare(strategy, self.ending)
                 self._meet(strategy)
                 if self.ending.stopping:
-                    return self._stopped()
+                    return stopped(self.ending)
             shape = self.hooks.shape_of(strategy)
         except PrepareError:
-            return self._stopped()
+            return stopped(self.ending)
         except StrategyError as error:
-            return Failure(error, _PROGRAM, made=False)
+            return unusable(error)
         if strategy.quota_scope is None:
             ended = await self._composite(site, shape, state, prompt, attempt, timeout)
         elif self.hedging is not None:
@@ -250,11 +203,6 @@ class Calls:
         hedging = cast("Hedging", self.hedging)
         return cast("CallEnded", await hedging.call(gate, item, first, second))
 
-    @property
-    def idle(self) -> bool:
-        """Whether no fresh call waits for its turn, now or in the source."""
-        return not self.more_to_come and not any(self.waiting_at.values())
-
     def _meet(self, strategy: LLMCallStrategy[Any]) -> None:
         """Know the scopes of all parts, so that a parked one is not taken for the last."""
         if strategy.quota_scope is not None:
@@ -278,10 +226,10 @@ class Calls:
         except Exception as error:
             return self.judge(site, error)
         if item.used and item.left(self.clock()) <= 0:
-            return Failure(_item_timeout(item, self.clock()), _ITEM_TIMEOUT, made=False)
+            return out_of_time(item, self.clock())
         permit = gate.admit_nowait(cost, self.callers)
         if permit is None:
-            waited = await self._wait_for_permit(gate, cost, item)
+            waited = await self.waiting.for_permit(gate, cost, item)
             if isinstance(waited, Failure):
                 return waited
             permit = waited
@@ -360,7 +308,7 @@ class Calls:
             )
             return StallError(msg)
         if final:
-            return _item_timeout(site.item, self.clock())
+            return item_timeout(site.item, self.clock())
         msg = f"Framework timeout after {seconds:.1f}s: the attempt took too long"
         return FrameworkTimeoutError(msg, seconds=seconds)
 
@@ -394,50 +342,10 @@ class Calls:
             return last
         return self.judge(site, cast("BaseException", failure))
 
-    async def _wait_for_permit(self, gate: Gate, cost: CallCost, item: ItemRun) -> Permit | Failure:
-        self.waiting_at[gate] = self.waiting_at.get(gate, 0) + 1
-        if gate.closed:
-            self.on_wait()
-        permit: Permit | None = None
-        try:
-            with self.wait(item.deadline):
-                permit = await gate.admit(cost, self.callers, priority=item.work.priority)
-        except ScopeParkedError as error:
-            return Failure(error, _PARKED, made=False)
-        except CallTooLargeError as error:
-            return Failure(error, _TOO_LARGE, made=False)
-        finally:
-            self.waiting_at[gate] -= 1
-        if self.ending.stopping:
-            if permit is not None:  # granted in the very turn in which the run was stopped
-                permit.undo()
-            return self._stopped()
-        if permit is not None:
-            item.waited(permit.admission_wait, permit.cooldown_wait)
-            self.waits["admission_wait"] += permit.admission_wait
-            self.waits["cooldown_wait"] += permit.cooldown_wait
-            return permit
-        return Failure(_item_timeout(item, self.clock()), _ITEM_TIMEOUT, made=False)
-
     def judge(self, site: CallSite, error: BaseException) -> Failure:
         """Classify what a call of ``site.strategy`` raised."""
-        if isinstance(error, FrameworkTimeoutError):
-            info = _ITEM_TIMEOUT if error.final else _ATTEMPT_TIMEOUT
-        elif isinstance(error, ItemStopped):
-            info = _STOPPED
-        elif isinstance(error, ProgramError):
-            info = _PROGRAM
-        elif isinstance(error, Exception):
-            own = getattr(site.strategy, "error_classifier", None) or _DEFAULT
-            info = classify(error, self.classifier, own)
-        else:
-            info = ErrorInfo(False, False, False, Category.UNKNOWN)
-        site.item.last_failure = failure = Failure(error, info)
+        site.item.last_failure = failure = judge(site.strategy, error, self.classifier)
         return failure
-
-    def _stopped(self) -> Failure:
-        reason = self.ending.describe().reason
-        return Failure(ItemStopped(f"not run: {reason}"), _STOPPED, made=False)
 
     async def _tell_strategy(
         self,
@@ -448,7 +356,7 @@ class Calls:
         state: RetryState,
     ) -> None:
         """Call ``on_error``; what it raises is noted, and the original error decides."""
-        if failure.info in (_STOPPED, _PARKED):
+        if not failure.of_the_strategy:
             return
         hook: Callable[..., Any] = site.strategy.on_error
         if takes is StateArgument.KEYWORD:
@@ -462,15 +370,6 @@ class Calls:
             site.item.note(f"{name} raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
             site.item.note(f"{name} took longer than hook_timeout and was cancelled")
-
-
-def _item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
-    name, seconds = item.bound(now)
-    msg = (
-        f"Framework timeout after {seconds:.1f}s: the item used up {name}; raise it, "
-        "or let it make fewer attempts"
-    )
-    return FrameworkTimeoutError(msg, seconds=seconds, final=True)
 
 
 def _with_state(hook: Callable[..., Any], state: RetryState) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
-from batchllm.engine.calls import Failure
+from batchllm.engine.failures import Failure
 from batchllm.engine.guard import Failed, Ok, TimedOut, in_words
 from batchllm.engine.hooks import call_hook, read_after_process
 from batchllm.engine.item import ItemRun
@@ -130,6 +130,7 @@ class Pipeline:
 
     async def _go_out(self, item: ItemRun, result: Result) -> Result:
         failed_for_good = not result.success and isinstance(result.exception, Exception)
+        noted = len(item.notes)
         for middleware in reversed(self.middlewares):
             if failed_for_good:
                 ended = await self._hook(middleware.on_error, item.work, result.exception)
@@ -140,12 +141,14 @@ class Pipeline:
                 result = self._broken(item, middleware, "after_process", ended)
             elif isinstance(ended.value, WorkItemResult):
                 result = evolve(ended.value, item_id=result.item_id, submission_index=item.index)
+            elif ended.value is not None:
+                what = f"{type(middleware).__name__}.after_process"
+                found = type(ended.value).__name__
+                item.note(f"{what} returned a {found}; return a WorkItemResult or None")
         if self.post_processor is not None:
-            noted = len(item.notes)
             _note(item, "post_processor", await self._hook(self.post_processor, result))
-            if len(item.notes) > noted:
-                notes = item.notes
-                result = evolve(result, metadata={**(result.metadata or {}), "notes": notes})
+        if len(item.notes) > noted:
+            result = evolve(result, metadata={**(result.metadata or {}), "notes": item.notes})
         return result
 
     async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:

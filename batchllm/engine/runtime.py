@@ -119,7 +119,7 @@ class Runtime:
             now + (math.inf if config.batch_timeout is None else config.batch_timeout),
         )
         if config.hedge is not None:
-            calls.hedging = Hedging(config.hedge, clock, lambda: calls.idle, events.emit)
+            calls.hedging = Hedging(config.hedge, clock, lambda: calls.waiting.idle, events.emit)
         attempts = Attempts(calls, RetrySchedule(config.retry, shared.rng), asleep)
         pipeline = Pipeline(
             attempts, options.strategy, options.middlewares, options.post_processor, events
@@ -140,10 +140,6 @@ class Runtime:
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
         )
 
-    def cooling_items(self) -> int:
-        """Items that wait for a scope which is cooling down."""
-        return sum(count for gate, count in self.calls.waiting_at.items() if count and gate.closed)
-
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health, as ``get_stats()`` gives them."""
         gates = self.resources.gates
@@ -154,13 +150,13 @@ class Runtime:
         return {
             "duration": self.clock() - self.started,
             "in_flight": self.resources.callers.in_flight,
-            "waiting": sum(self.calls.waiting_at.values()),
+            "waiting": sum(self.calls.waiting.at.values()),
             "rate_limit_count": gates.episodes,
             "hedged_calls": self.calls.hedging.count if self.calls.hedging else 0,
             "throttled_calls": sum(s.throttled for s in scopes.values()),
             "calls_sent": sends,
             "refused_share": refused / sends if sends else 0.0,
-            "waits": dict(self.calls.waits),
+            "waits": dict(self.calls.waiting.seconds),
             "held_back": gates.held_back(),
             "own_limits": None if own is None else own.snapshot(self.clock()),
             "scopes": scopes,

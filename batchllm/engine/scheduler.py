@@ -87,8 +87,8 @@ class Scheduler:
         config = self.options.config
         self.window = Window(config.window_size, config.max_sleeping)
         self.runtime = Runtime.build(self.options, self.window.asleep, resources=self.resources)
-        self.window.cooling = self.runtime.cooling_items
-        self.runtime.calls.on_wait = self.window.wake
+        self.window.cooling = lambda: self.runtime.calls.waiting.cooling
+        self.runtime.calls.waiting.on_closed = self.window.wake
         # A middleware may take its time before a call, so that items have to be ready before a
         # call is free; without one, an item that is started earlier would only wait.
         self._reads_ahead = bool(self.options.middlewares)
@@ -139,7 +139,9 @@ class Scheduler:
             try:
                 async with anyio.create_task_group() as calling:
                     self._calling = calling
-                    await self._feed(calling)
+                    # A task of its own: whoever cancels the caller's task natively must not be
+                    # taken for an error of the source, which would drain the calls in flight.
+                    calling.start_soon(self._feed, calling, name="batchllm feed")
             finally:
                 self._timers = None
             self.runtime.ending.close()  # a stop that is asked for from here on is too late
@@ -163,7 +165,7 @@ class Scheduler:
         """Act on a step towards the end. The feed closes first."""
         self._closing = True
         self._feeding.cancel("the batch is ending")
-        self.runtime.calls.stop_waiting()
+        self.runtime.calls.waiting.stop()
         if phase is Phase.CANCELLING and self._calling is not None:
             self._calling.cancel_scope.cancel("the batch was stopped")
         grace = self.options.config.drain_grace
@@ -191,7 +193,7 @@ class Scheduler:
                     if self.runtime.events.active:
                         await self.runtime.events.room()
         finally:
-            self.runtime.calls.more_to_come = False
+            self.runtime.calls.waiting.more_to_come = False
             complaint = await self._source.close()
             if complaint:
                 self.runtime.warnings.append(complaint)

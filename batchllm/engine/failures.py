@@ -1,0 +1,98 @@
+"""What a failed call means: the failures that the engine makes, and how others are judged."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import frozen
+
+from batchllm.classifiers import DefaultErrorClassifier, classify
+from batchllm.core import (
+    CallTooLargeError,
+    Category,
+    ErrorClassifier,
+    ErrorInfo,
+    FrameworkTimeoutError,
+    ItemStopped,
+    LLMCallStrategy,
+    ProgramError,
+    ScopeParkedError,
+    StrategyError,
+)
+from batchllm.engine.ending import Ending
+from batchllm.engine.item import ItemRun
+
+__all__ = ["Failure", "item_timeout", "judge", "no_permit", "out_of_time", "stopped", "unusable"]
+
+_DEFAULT: Final = DefaultErrorClassifier()
+
+_STOPPED: Final = ErrorInfo(False, False, False, Category.STOPPED)
+_PARKED: Final = ErrorInfo(False, False, False, Category.PARKED)
+_TOO_LARGE: Final = ErrorInfo(False, False, False, Category.TOO_LARGE)
+_PROGRAM: Final = ErrorInfo(False, False, False, Category.PROGRAM_ERROR)
+_UNKNOWN: Final = ErrorInfo(False, False, False, Category.UNKNOWN)
+_ATTEMPT_TIMEOUT: Final = ErrorInfo(True, False, True, Category.TIMEOUT)
+_ITEM_TIMEOUT: Final = ErrorInfo(False, False, True, Category.TIMEOUT)
+
+
+@frozen
+class Failure:
+    """A call failed with *error*, which means *info*; *made* says whether it was made at all."""
+
+    error: BaseException
+    info: ErrorInfo
+    made: bool = True
+
+    @property
+    def of_the_strategy(self) -> bool:
+        """Whether it concerns the strategy, and not merely the run or the scope."""
+        return self.info not in (_STOPPED, _PARKED)
+
+
+def stopped(ending: Ending) -> Failure:
+    """No call, since the run is ending."""
+    error = ItemStopped(f"not run: {ending.describe().reason}")
+    return Failure(error, _STOPPED, made=False)
+
+
+def unusable(error: StrategyError) -> Failure:
+    """No call, since a hook of the strategy fits no accepted shape."""
+    return Failure(error, _PROGRAM, made=False)
+
+
+def no_permit(error: ScopeParkedError | CallTooLargeError) -> Failure:
+    """No call, since its gate will never let it through."""
+    info = _PARKED if isinstance(error, ScopeParkedError) else _TOO_LARGE
+    return Failure(error, info, made=False)
+
+
+def out_of_time(item: ItemRun, now: float) -> Failure:
+    """No call, since the item has no time left."""
+    return Failure(item_timeout(item, now), _ITEM_TIMEOUT, made=False)
+
+
+def item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
+    """What to say of an item whose own time is over."""
+    name, seconds = item.bound(now)
+    msg = (
+        f"Framework timeout after {seconds:.1f}s: the item used up {name}; raise it, "
+        "or let it make fewer attempts"
+    )
+    return FrameworkTimeoutError(msg, seconds=seconds, final=True)
+
+
+def judge(
+    strategy: LLMCallStrategy[Any], error: BaseException, custom: ErrorClassifier | None
+) -> Failure:
+    """Say what the error of a call of *strategy* means; *custom* is asked first."""
+    if isinstance(error, FrameworkTimeoutError):
+        info = _ITEM_TIMEOUT if error.final else _ATTEMPT_TIMEOUT
+    elif isinstance(error, ItemStopped):
+        info = _STOPPED
+    elif isinstance(error, ProgramError):
+        info = _PROGRAM
+    elif isinstance(error, Exception):
+        info = classify(error, custom, getattr(strategy, "error_classifier", None) or _DEFAULT)
+    else:
+        info = _UNKNOWN
+    return Failure(error, info)

@@ -1,0 +1,99 @@
+"""Waiting for a permit or a backoff: it ends with the item's time, or when the run stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import CallCost, CallTooLargeError, ScopeParkedError
+from batchllm.engine.ending import Ending
+from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
+from batchllm.engine.item import ItemRun
+from batchllm.gate import CallerLimits, Gate, Permit
+
+__all__ = ["Waiting"]
+
+
+@define(eq=False)
+class Waiting:
+    """The waits of one run.
+
+    Args:
+        ending: The end of the run.
+        callers: The run's cap on calls in flight over all scopes.
+        clock: Seconds on the event loop's clock.
+
+    Attributes:
+        on_closed: Called when an item begins to wait at a gate that is closed, since it leaves
+            the window.
+        more_to_come: Whether the source may have further items.
+        seconds: What items have waited so far, by cause.
+        at: How many items wait at which gate.
+    """
+
+    ending: Ending
+    callers: CallerLimits
+    clock: Callable[[], float]
+    on_closed: Callable[[], None] = lambda: None
+    more_to_come: bool = True
+    seconds: dict[str, float] = field(
+        factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
+        init=False,
+    )
+    at: dict[Gate, int] = field(factory=dict, init=False)
+    _scopes: set[anyio.CancelScope] = field(factory=set, init=False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no fresh call waits for its turn, now or in the source."""
+        return not self.more_to_come and not any(self.at.values())
+
+    @property
+    def cooling(self) -> int:
+        """Items that wait for a scope which is cooling down."""
+        return sum(count for gate, count in self.at.items() if count and gate.closed)
+
+    def stop(self) -> None:
+        """End every wait, since no call may start any more."""
+        for scope in list(self._scopes):
+            scope.cancel("the batch is ending")
+
+    @contextmanager
+    def until(self, deadline: float = math.inf) -> Generator[anyio.CancelScope]:
+        """A scope for waiting that ends at *deadline*, or when the run stops."""
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self._scopes.add(scope)
+            if self.ending.stopping:
+                scope.cancel("the batch is ending")
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+
+    async def for_permit(self, gate: Gate, cost: CallCost, item: ItemRun) -> Permit | Failure:
+        """Wait until *gate* lets a call of *item* start, or say why it will not start."""
+        self.at[gate] = self.at.get(gate, 0) + 1
+        if gate.closed:
+            self.on_closed()
+        permit: Permit | None = None
+        try:
+            with self.until(item.deadline):
+                permit = await gate.admit(cost, self.callers, priority=item.work.priority)
+        except (ScopeParkedError, CallTooLargeError) as error:
+            return no_permit(error)
+        finally:
+            self.at[gate] -= 1
+        if self.ending.stopping:
+            if permit is not None:  # granted in the very turn in which the run was stopped
+                permit.undo()
+            return stopped(self.ending)
+        if permit is None:
+            return out_of_time(item, self.clock())
+        item.waited(permit.admission_wait, permit.cooldown_wait)
+        self.seconds["admission_wait"] += permit.admission_wait
+        self.seconds["cooldown_wait"] += permit.cooldown_wait
+        return permit

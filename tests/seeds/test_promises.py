@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import evolve
 
 from batchllm import (
     BaseMiddleware,
@@ -112,18 +113,18 @@ class Marking(BaseMiddleware):
 
     async def after_process(self, work_item: Any, result: Any) -> Any:
         self.seen.append(f"out {self.name}")
-        return result
+        return evolve(result, output=result.output + self.name)
 
 
 async def test_middleware_is_an_onion() -> None:
-    """Middleware goes in as it is registered and comes out in reverse; prompts can be changed."""
+    """Middleware goes in as registered and comes out in reverse; it may change what it sees."""
     seen: list[str] = []
     strategy = ScriptedStrategy()
     middlewares = [Marking("a", seen), Marking("b", seen)]
     result = await process(strategy, "p", middlewares=middlewares)
     assert seen == ["in a", "in b", "out b", "out a"]
     assert strategy.prompts == ["pab"]
-    assert result.results[0].output == "pab"
+    assert result.results[0].output == "pabba"
 
 
 async def test_a_post_processor_that_fails_is_seen() -> None:
@@ -175,6 +176,35 @@ async def test_nothing_is_sent_before_processing() -> None:
     assert [r.item_id for r in second.results] == ["b"]
     assert (stats["total"], stats["succeeded"], stats["duration"]) == (2, 2, pytest.approx(2.0))
     assert (strategy.prepared, strategy.cleaned) == (1, 1)
+
+
+async def test_workers_and_work_change_while_a_batch_runs() -> None:
+    """During a run work can be added, and `config.max_workers` takes effect at once."""
+    strategy = ScriptedStrategy(Answer("ok", after=10.0))
+    results: list[Any] = []
+
+    async with ParallelBatchProcessor(
+        config=ProcessorConfig(max_workers=4), strategy=strategy
+    ) as processor:
+        for n in range(40):
+            await processor.add_work(LLMWorkItem(n, prompt="p"))
+
+        async def run() -> None:
+            results.append(await processor.process_all())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await anyio.sleep(1)
+            assert strategy.in_flight == 4
+            processor.config.max_workers = 2
+            await processor.add_work(LLMWorkItem("late", prompt="p"))
+            await anyio.sleep(15)
+            assert strategy.in_flight == 2
+            processor.config.max_workers = 8
+            await anyio.sleep(5)
+            assert strategy.in_flight == 8
+    assert results[0].succeeded == 41
+    assert results[0].by_id()["late"].success
 
 
 async def test_a_full_queue_says_so() -> None:

@@ -163,6 +163,28 @@ async def test_coming_out_goes_wrong(after: Any, words: str) -> None:
     assert result.token_usage["total_tokens"] == 4
 
 
+async def test_on_error_that_raises_is_noted() -> None:
+    """The item has failed anyway; its result tells of the hook, too."""
+
+    class Broken(BaseMiddleware):
+        async def on_error(self, work_item: Any, error: Exception) -> None:
+            msg = "no pager"
+            raise OSError(msg)
+
+    result = await run_batch(["a"], ScriptedStrategy(Raise(TypeError("x"))), middlewares=[Broken()])
+    assert (result.results[0].metadata or {})["notes"] == (
+        "Broken.on_error raised OSError: no pager",
+    )
+
+
+async def test_after_process_that_returns_something_else_is_noted() -> None:
+    """It replaces nothing, and the result says so."""
+    result = await run_batch(["a"], ScriptedStrategy(), middlewares=[Doing(after=lambda _: 5)])
+    assert (result.results[0].metadata or {})["notes"] == (
+        "Doing.after_process returned a int; return a WorkItemResult or None",
+    )
+
+
 async def test_replaced_result() -> None:
     """A result may be replaced, but never given to another item."""
 

@@ -197,7 +197,7 @@ async def test_workers_and_work_change_while_a_batch_runs() -> None:
             await anyio.sleep(1)
             assert strategy.in_flight == 4
             processor.config.max_workers = 2
-            await processor.add_work(LLMWorkItem("late", prompt="p"))
+            group.start_soon(processor.add_work, LLMWorkItem("late", prompt="p"))
             await anyio.sleep(15)
             assert strategy.in_flight == 2
             processor.config.max_workers = 8

@@ -15,9 +15,9 @@ from batchllm.core import (
     QuotaScope,
     RetryState,
     StrategyError,
-    TokenTrackingError,
     TokenUsage,
 )
+from batchllm.providers import attach_usage
 
 __all__ = ["ModelStrategy"]
 
@@ -140,11 +140,7 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         try:
             return cast("T", self.response_parser(response))
         except Exception as error:
-            try:
-                error._failed_token_usage = usage  # type: ignore[attr-defined]
-            except AttributeError:
-                msg = f"{type(error).__name__}: {error}"
-                raise TokenTrackingError(msg, token_usage=usage) from error
+            attach_usage(error, usage)
             raise
 
     def estimate(self, prompt: Any) -> CallCost | None:

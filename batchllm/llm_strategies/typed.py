@@ -32,7 +32,8 @@ def structured(inner: StrategyLike[Any], output: Any) -> LLMCallStrategy[Any]:
 
     A model that gives its text is held to the type's schema by its provider, where that has a
     mode for it; every other strategy finds the schema behind its prompt. Answers that do not
-    fit are retried with feedback, field by field.
+    fit are retried with feedback, field by field. Where a composite is to react to them, such
+    as a ``ModelEscalation``, make each of its parts structured instead.
 
     Args:
         inner: A strategy whose output is text, a name such as ``"openai:gpt-5-mini"``, an

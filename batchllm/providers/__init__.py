@@ -1,6 +1,7 @@
 """Providers' wire formats over the one HTTP seam."""
 
 from batchllm.providers.anthropic import AnthropicModel, CacheLifetime
+from batchllm.providers.billing import attach_usage
 from batchllm.providers.bridge import AsyncioBridge
 from batchllm.providers.chat import ChatModel
 from batchllm.providers.embeddings import EmbeddingStrategy
@@ -36,5 +37,6 @@ __all__ = [
     "OpenAIClientModel",
     "PydanticAIStrategy",
     "ResponsesModel",
+    "attach_usage",
     "normalize_finish",
 ]

@@ -11,12 +11,12 @@ from batchllm.core import (
     QuotaScope,
     RetryState,
     StrategyError,
-    TokenTrackingError,
     TokenUsage,
     add_usage,
     normalize_usage,
 )
 from batchllm.providers.answers import check_answered, make_response, mapping_of, mappings_of
+from batchllm.providers.billing import attach_usage
 from batchllm.providers.bridge import AsyncioBridge, bridge_for, comes_from
 from batchllm.providers.finish import normalize_finish
 
@@ -93,7 +93,7 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         try:
             result = await self._invoke(self.to_input(prompt), counter)
         except Exception as error:
-            _attach(error, _counted(counter))
+            attach_usage(error, _counted(counter))
             raise
         usage = _counted(counter) or normalize_usage(getattr(result, "usage_metadata", None))
         if not hasattr(result, "content"):
@@ -160,16 +160,6 @@ def _counted(counter: Any) -> TokenUsage | None:
     for usage in counter.usage_metadata.values() if counter is not None else ():
         total = add_usage(total, normalize_usage(usage))
     return total
-
-
-def _attach(error: Exception, usage: TokenUsage | None) -> None:
-    if usage is None:
-        return
-    try:
-        error._failed_token_usage = usage  # type: ignore[attr-defined]
-    except AttributeError:
-        msg = f"{type(error).__name__}: {error}"
-        raise TokenTrackingError(msg, token_usage=usage) from error
 
 
 def _scope_of(runnable: Any) -> QuotaScope:

@@ -11,10 +11,10 @@ from batchllm.core import (
     QuotaScope,
     RetryState,
     StrategyError,
-    TokenTrackingError,
     TokenUsage,
     normalize_usage,
 )
+from batchllm.providers.billing import attach_usage
 from batchllm.providers.bridge import AsyncioBridge, bridge_for
 from batchllm.providers.sdk import client_scope
 
@@ -140,9 +140,5 @@ def _output_of(result: object, usage: TokenUsage | None) -> Any:
     try:
         return getattr(result, "data" if _is_old(result) else "output")
     except Exception as error:
-        try:
-            error._failed_token_usage = usage  # type: ignore[attr-defined]
-        except AttributeError:
-            msg = f"{type(error).__name__}: {error}"
-            raise TokenTrackingError(msg, token_usage=usage) from error
+        attach_usage(error, usage)
         raise

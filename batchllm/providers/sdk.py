@@ -16,7 +16,6 @@ from attrs import frozen
 from batchllm.classifiers import AnthropicErrorClassifier, OpenAIErrorClassifier
 from batchllm.core import CallCost, ErrorClassifier, LLMResponse, QuotaScope, StrategyError
 from batchllm.policy import prompt_bytes
-from batchllm.policy import prompt_bytes
 from batchllm.providers.answers import malformed
 from batchllm.providers.anthropic_answer import read_message
 from batchllm.providers.anthropic_prompt import as_system_and_messages

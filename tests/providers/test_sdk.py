@@ -1,0 +1,301 @@
+"""Strategies over clients of OpenAI's and Anthropic's shape, without those packages."""
+
+from types import SimpleNamespace as Thing
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock
+
+import pytest
+from attrs import frozen
+
+from batchllm.classifiers import AnthropicErrorClassifier, OpenAIErrorClassifier
+from batchllm.core import (
+    CallCost,
+    EmptyResponseError,
+    MalformedResponseError,
+    QuotaScope,
+    RetryState,
+    StrategyError,
+)
+from batchllm.llm_strategies import AnthropicStrategy, OpenAIStrategy, llm
+from batchllm.providers.sdk import client_scope
+
+pytestmark = pytest.mark.anyio
+
+
+@frozen
+class Person:
+    """What is asked for."""
+
+    name: str
+
+
+class OpenAIClient:
+    """Answers like ``AsyncOpenAI``, with whatever it is given."""
+
+    base_url = "https://api.openai.com/v1/"
+    api_key = "sk-secret"
+
+    def __init__(self, reply: Any) -> None:
+        self.reply = reply
+        self.requests: list[dict[str, Any]] = []
+        self.chat = Thing(completions=Thing(create=self._create))
+
+    async def _create(self, **request: Any) -> Any:
+        self.requests.append(request)
+        return self.reply
+
+
+class AnthropicClient:
+    """Answers like ``AsyncAnthropic``, with whatever it is given."""
+
+    def __init__(self, reply: Any) -> None:
+        self.reply = reply
+        self.requests: list[dict[str, Any]] = []
+        self.messages = Thing(create=self._create)
+
+    async def _create(self, **request: Any) -> Any:
+        self.requests.append(request)
+        return self.reply
+
+
+def completion(content: Any = "hello", reason: str = "stop", **message: Any) -> Thing:
+    return Thing(
+        id="c1",
+        model="gpt-x-1",
+        choices=[Thing(message=Thing(content=content, **message), finish_reason=reason)],
+        usage=Thing(
+            prompt_tokens=10,
+            completion_tokens=5,
+            total_tokens=15,
+            prompt_tokens_details=Thing(cached_tokens=4),
+        ),
+    )
+
+
+def message(*texts: str, reason: str = "end_turn") -> Thing:
+    return Thing(
+        content=[Thing(type="text", text=text) for text in texts],
+        stop_reason=reason,
+        usage=Thing(input_tokens=10, output_tokens=5, cache_read_input_tokens=90),
+    )
+
+
+async def ask(strategy: Any, prompt: Any = "hi") -> Any:
+    return await strategy.execute(prompt, 1, 10.0, RetryState())
+
+
+async def test_a_completion_is_read_with_its_tokens() -> None:
+    """Text, counts and finish reason come out as from our own client."""
+    client = OpenAIClient(completion())
+    strategy = OpenAIStrategy(client, "gpt-x", system="Be brief.", temperature=0.3, seed=7)
+    text, usage, metadata = await ask(strategy)
+    assert text == "hello"
+    assert usage == {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "total_tokens": 15,
+        "cached_input_tokens": 4,
+    }
+    assert metadata["finish_reason"] == "stop"
+    assert metadata["model"] == "gpt-x-1"
+    assert client.requests == [
+        {
+            "model": "gpt-x",
+            "seed": 7,
+            "temperature": 0.3,
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "hi"},
+            ],
+        }
+    ]
+
+
+async def test_a_message_is_read_with_its_tokens() -> None:
+    """Blocks are joined, and cached tokens count as input."""
+    client = AnthropicClient(message("hel", "lo"))
+    text, usage, metadata = await ask(AnthropicStrategy(client, "claude-x", system="Be brief."))
+    assert text == "hello"
+    assert usage["input_tokens"] == 100
+    assert usage["cached_input_tokens"] == 90
+    assert metadata["finish_reason"] == "stop"
+    assert client.requests == [
+        {
+            "model": "claude-x",
+            "max_tokens": 1024,
+            "system": [{"type": "text", "text": "Be brief."}],
+            "messages": [{"role": "user", "content": "hi"}],
+        }
+    ]
+
+
+async def test_mappings_are_replies_too() -> None:
+    """A client may answer with plain dictionaries."""
+    reply = {"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": 1}}
+    text, usage, _ = await ask(OpenAIStrategy(OpenAIClient(reply), "m"))
+    assert (text, usage["input_tokens"]) == ("hi", 1)
+    reply = {"content": [{"type": "text", "text": "hi"}]}
+    text, usage, _ = await ask(AnthropicStrategy(AnthropicClient(reply), "m"))
+    assert (text, usage) == ("hi", None)
+
+
+async def test_the_least_that_a_client_can_say_is_enough() -> None:
+    """A block without a type is a text."""
+    strategy = AnthropicStrategy(AnthropicClient(Thing(content=[Thing(text="hi")])), "m")
+    assert await ask(strategy) == ("hi", None, {"finish_reason": "unknown"})
+
+
+async def test_mocks_are_clients() -> None:
+    """What a mock has is what it was given, not what it would invent."""
+    client = MagicMock()
+    client.chat.completions.create = AsyncMock(return_value=completion("from a mock"))
+    assert (await ask(OpenAIStrategy(client, "m")))[0] == "from a mock"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (completion(None, refusal="I will not."), "refused: I will not"),
+        (completion("", "content_filter"), "content filter"),
+        (completion(""), "empty answer"),
+        (completion("", "length"), "raise max_tokens"),
+    ],
+)
+async def test_no_answer_is_an_error_with_its_tokens(reply: Any, reason: str) -> None:
+    """Refusals, filters and empty texts fail, and what they cost is known."""
+    with pytest.raises(EmptyResponseError, match=reason) as caught:
+        await ask(OpenAIStrategy(OpenAIClient(reply), "m"))
+    assert caught.value.usage is not None
+    assert caught.value.usage["input_tokens"] == 10
+
+
+async def test_a_refused_message_is_an_error() -> None:
+    """Anthropic's stop reason says so."""
+    with pytest.raises(EmptyResponseError, match="content filter"):
+        await ask(AnthropicStrategy(AnthropicClient(message(reason="refusal")), "m"))
+
+
+@pytest.mark.parametrize("reply", ["no reply", Thing(choices=3), Thing(choices=None)])
+async def test_something_else_is_malformed(reply: Any) -> None:
+    """An odd reply fails its attempt with a sentence."""
+    with pytest.raises(MalformedResponseError):
+        await ask(OpenAIStrategy(OpenAIClient(reply), "m"))
+
+
+async def test_a_message_without_content_is_malformed() -> None:
+    """A message that has no blocks is no answer."""
+    with pytest.raises(MalformedResponseError, match="no content"):
+        await ask(AnthropicStrategy(AnthropicClient(Thing(content=None)), "m"))
+
+
+async def test_types_are_asked_for_by_the_clients_own_mode() -> None:
+    """The schema goes where each client takes it, and the answer is parsed."""
+    openai = OpenAIClient(completion('{"name": "Ann"}'))
+    assert (await ask(OpenAIStrategy(openai, "m", output=Person)))[0] == Person("Ann")
+    wanted = openai.requests[0]["response_format"]["json_schema"]
+    assert (wanted["name"], wanted["strict"]) == ("Person", True)
+    anthropic = AnthropicClient(message('{"name": "Ann"}'))
+    strategy = AnthropicStrategy(anthropic, "m", output=Person, output_config={"effort": "low"})
+    assert (await ask(strategy))[0] == Person("Ann")
+    config = anthropic.requests[0]["output_config"]
+    assert config["effort"] == "low"
+    assert config["format"]["schema"]["required"] == ["name"]
+
+
+class OptionsClient(OpenAIClient):
+    """Has what the real clients have: options, and replies with their headers."""
+
+    async_parse = False
+
+    def __init__(self, reply: Any, retries: int = 2) -> None:
+        super().__init__(reply)
+        self.retries = retries
+        self.chat = Thing(completions=_Completions(self))
+
+    def with_options(self, *, max_retries: int) -> "OptionsClient":
+        other = type(self)(self.reply, max_retries)
+        other.requests = self.requests
+        return other
+
+
+class _Completions:
+    def __init__(self, client: OptionsClient) -> None:
+        self.client = client
+
+    @property
+    def with_raw_response(self) -> Any:
+        return Thing(create=self._create)
+
+    async def _create(self, **request: Any) -> Any:
+        self.client.requests.append({**request, "retries": self.client.retries})
+        return _Raw(self.client)
+
+
+class _Raw:
+    def __init__(self, client: OptionsClient) -> None:
+        self.client = client
+        self.headers = {"X-Request-Id": "r1", "X-RateLimit-Limit-Requests": "600"}
+
+    def parse(self) -> Any:
+        async def later() -> Any:
+            return self.client.reply
+
+        return later() if self.client.async_parse else self.client.reply
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_headers_and_retries_of_a_real_client(is_async: bool) -> None:
+    """Its own retries are off, and what the headers tell about limits is heard."""
+    client = OptionsClient(completion())
+    client.async_parse = is_async
+    strategy = OpenAIStrategy(client, "m")
+    response = await strategy.model.generate("hi")
+    assert client.requests[0]["retries"] == 0
+    assert client.retries == 2
+    assert response.metadata is not None
+    assert response.metadata["request_id"] == "r1"
+    assert response.hint is not None
+    assert response.hint.limits[0].amount == 600
+
+
+def test_the_scope_is_the_one_of_our_own_client() -> None:
+    """The same account at the same provider shares its limits, whoever calls."""
+    ours = llm("openai:gpt-x", api_key="sk-secret", base_url="https://api.openai.com/v1")
+    theirs = OpenAIStrategy(OpenAIClient(None), "gpt-x")
+    assert theirs.quota_scope == ours.quota_scope
+    assert "sk-secret" not in repr(theirs) + str(theirs.identity())
+
+
+def test_other_servers_behind_a_client_have_their_own_scope() -> None:
+    """The address says whose quota it is; a key that is no text is left out."""
+    client = Thing(base_url="https://openrouter.ai/api/v1/", api_key=lambda: "k")
+    assert client_scope(client, "m", "openai") == QuotaScope(
+        "openrouter", "https://openrouter.ai/api/v1", "", "m"
+    )
+    assert client_scope(Thing(), "m", "openai") == QuotaScope("openai", "", "", "m")
+
+
+def test_the_classifier_is_the_providers() -> None:
+    """Each strategy says who explains its errors."""
+    openai = OpenAIStrategy(OpenAIClient(None), "m")
+    assert isinstance(openai.error_classifier, OpenAIErrorClassifier)
+    anthropic = AnthropicStrategy(AnthropicClient(None), "m")
+    assert isinstance(anthropic.error_classifier, AnthropicErrorClassifier)
+
+
+def test_costs_are_known_where_the_answer_is_bounded() -> None:
+    """Anthropic's always are."""
+    assert OpenAIStrategy(OpenAIClient(None), "m").estimate("x" * 400) is None
+    bounded = OpenAIStrategy(OpenAIClient(None), "m", max_completion_tokens=50)
+    assert bounded.estimate("x" * 400) == CallCost(1, 116, 50)
+    assert AnthropicStrategy(AnthropicClient(None), "m").estimate("x" * 400) == CallCost(
+        1, 116, 1024
+    )
+
+
+def test_what_is_no_client_is_refused() -> None:
+    """The message names what is missing."""
+    with pytest.raises(StrategyError, match=r"a dict, which has no chat\.completions\.create\(\)"):
+        OpenAIStrategy({}, "m")
+    with pytest.raises(StrategyError, match=r"no messages\.create\(\)"):
+        AnthropicStrategy(Thing(messages=Thing()), "m")

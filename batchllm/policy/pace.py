@@ -79,6 +79,8 @@ from batchllm.policy.ramp import Ramp
 
 __all__ = ["GateMind"]
 
+_FIRST_CALLS: Final = 4
+"""Calls in flight at a cold start."""
 _DEAD: Final = 10.0
 """Seconds that calls have to fail, one and all, before the endpoint counts as dead."""
 _MEMORY: Final = 86_400.0
@@ -136,7 +138,7 @@ class GateMind:
         rng: Random,
         learned: Learned | None = None,
         settlement: Settlement = "refund",
-        ramp: int | None = 4,
+        ramp: int | None = _FIRST_CALLS,
         breaker_after: int | None = 20,
         adapt: ConcurrencySearch | None = None,
     ) -> None:
@@ -401,7 +403,8 @@ class GateMind:
         parked = self.parked
         if self._cooldown.on_throttled(now, send.sent_at, wait):
             self._ramp = None
-            if self._searching and not told:  # a number that was told needs no search
+            # A number that was told or declared needs no search.
+            if self._searching and not told and not self._admission.limits_requests:
                 self._search.on_episode(send.sent_at, send.mark)
             self._tell_episode(now, hinted=wait is not None)
         self._tell_parked(now, parked)
@@ -426,6 +429,8 @@ class GateMind:
         canary, self._canary = self._canary, None
         if canary is not None:
             self._search.on_resume(now, canary.sent_at, canary.mark)
+            if self._searching and self._search.pace is None:
+                self._ramp = Ramp(_FIRST_CALLS)  # no pace holds the line: no herd, as at the start
         cause = self._cooldown.cause
         if cause is not None:
             length = now - self._cooldown.begun

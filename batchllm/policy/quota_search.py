@@ -175,6 +175,8 @@ class QuotaSearch:
             return
         back = _Point(sent_at, mark)
         episode, self._episode = self._episode, None
+        if self._is_noise(episode):
+            return
         start = self._point(max(self._first_send, episode.at - self._window))
         last = self._anchors[-1] if self._anchors else _Anchor(start, start)
         self._windowed = self._windowed or back.at - episode.at > _PROMPT
@@ -198,6 +200,16 @@ class QuotaSearch:
         self._at = max(sent_at + 2 / self.pace, now + 1 / self.pace)
         self._start_trial(now)
         self.moved = before != (self.lo, self.hi, self.pace)
+
+    def _is_noise(self, episode: _Point) -> bool:
+        """Whether a first refusal, a single one, says too little to put a pace on it.
+
+        A real quota refuses again as soon as it has run out again, and then with more to measure.
+        """
+        if self.pace is not None or self._last_episode > episode.at - 1.1 * self._window:
+            return False
+        self._last_episode = episode.at
+        return len(self._refusals) == 1
 
     def _first_estimate(self, start: _Point, episode: _Point, now: _Point) -> float:
         low, high = self._rate(start, now), self._rate(start, episode)

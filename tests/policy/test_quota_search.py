@@ -27,9 +27,10 @@ def paced(search: QuotaSearch, begin: float, seconds: float) -> float:
 
 
 def episode(search: QuotaSearch, at: float, recovery: float) -> None:
-    """The quota runs out at *at* and the canary at *recovery* is accepted."""
+    """The quota runs out at *at*, for two calls, and the canary at *recovery* is accepted."""
     mark = search.on_send(at)
     search.on_refused(at, mark)
+    search.on_refused(at, search.on_send(at))
     search.on_episode(at, mark)
     canary = search.on_send(recovery)
     search.on_canary(recovery)
@@ -62,6 +63,19 @@ def test_the_first_pace_is_what_was_accepted_until_the_server_recovered() -> Non
     assert search.pace is not None
     assert search.pace == pytest.approx(1000 / 70, rel=0.01)
     assert search.lo <= search.pace <= search.hi
+
+
+def test_a_single_first_refusal_is_noise_and_the_next_is_not() -> None:
+    """It puts no pace on a scope of which hardly anything is known; a second one soon does."""
+    search = QuotaSearch()
+    now = paced(search, 0.0, 10.0)
+    for begin, pause in ((now, 7.0), (now + 20.0, 7.0)):
+        assert search.pace is None
+        mark = search.on_send(begin)
+        search.on_refused(begin, mark)
+        search.on_episode(begin, mark)
+        search.on_resume(begin + pause + 0.1, begin + pause, search.on_send(begin + pause))
+    assert search.pace is not None
 
 
 def test_two_starts_never_stand_side_by_side_after_an_episode() -> None:

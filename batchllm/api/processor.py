@@ -107,7 +107,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:
         """Add an item: to the next batch or, during a run, to the one that is running.
 
-        Never waits before ``process_all()``; during a run it waits for room.
+        Never waits before ``process_all()``; during a run it waits for room, unless it is called
+        by the run itself, in a hook such as the post-processor.
 
         Raises:
             InvalidItemError: The item is none, its id is there already, it has no strategy, or
@@ -117,7 +118,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         self._check_open()
         self._check(item)
         if self._queue.running:
-            await self._queue.put_when_room(item, self._options.config.window_size)
+            await self._queue.put_when_room(item, self._config.current.window_size)
         else:
             self._queue.put(item)
 
@@ -157,12 +158,11 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         keep = options.config.keep_results is not False
         scheduler = Scheduler(options, self._queue, self._queue.outbox(), keep, self._resources)
         self._scheduler, self._ended = scheduler, anyio.Event()
-        self._queue.begin()
         try:
-            await scheduler.run()
-            return scheduler.result()
+            with self._queue.serving():
+                await scheduler.run()
+                return scheduler.result()
         finally:
-            self._queue.end()
             self._ended.set()
             self._tally.merge(scheduler.tally)
             self._duration += scheduler.stats()["duration"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -13,6 +16,9 @@ from batchllm.engine.idset import IdSet
 from batchllm.engine.outbox import Collector
 
 __all__ = ["WorkQueue"]
+
+# The queue on whose behalf a task runs: every task of a run inherits it.
+_serves: ContextVar[object] = ContextVar("batchllm_work_queue", default=None)
 
 
 @define(eq=False)
@@ -57,12 +63,18 @@ class WorkQueue:
             raise InvalidItemError(msg)
         self._add(item)
 
-    def begin(self) -> None:
-        """The run begins."""
+    @contextmanager
+    def serving(self) -> Generator[None]:
+        """The run; what it did not take when it ends waits for the next, whose ids start anew."""
         self.running = True
+        token = _serves.set(self)
+        try:
+            yield
+        finally:
+            _serves.reset(token)
+            self._end()
 
-    def end(self) -> None:
-        """The run has ended; what it did not take waits for the next, whose ids start anew."""
+    def _end(self) -> None:
         self.running = False
         self._under_way = 0
         self._ids = IdSet()
@@ -74,10 +86,12 @@ class WorkQueue:
     async def put_when_room(self, item: LLMWorkItem[Any, Any, Any], room: int) -> None:
         """Add *item* during the run, once fewer than *room* items wait.
 
+        What the run calls itself, a hook or a strategy, never waits here: the run waits for it.
+
         Raises:
             InvalidItemError: Its id is there already.
         """
-        while self.running and len(self._items) >= room:
+        while self.running and len(self._items) >= room and _serves.get() is not self:
             if self._room is None:
                 self._room = anyio.Event()
             await self._room.wait()

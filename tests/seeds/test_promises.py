@@ -207,6 +207,25 @@ async def test_workers_and_work_change_while_a_batch_runs() -> None:
     assert results[0].by_id()["late"].success
 
 
+async def test_hooks_may_add_work_to_the_batch_that_calls_them() -> None:
+    """A post-processor may add work for what comes next, however much is waiting already."""
+    config = ProcessorConfig(max_workers=4)
+
+    async def follow(result: Any) -> None:
+        if result.item_id.startswith("first"):
+            await processor.add_work(LLMWorkItem(f"next of {result.item_id}", prompt="p"))
+
+    async with ParallelBatchProcessor(
+        config=config, strategy=ScriptedStrategy(Answer("ok", after=1.0)), post_processor=follow
+    ) as processor:
+        for n in range(100):
+            await processor.add_work(LLMWorkItem(f"first {n}", prompt="p"))
+        result = await processor.process_all()
+    assert result.succeeded == 200
+    assert not any(r.metadata for r in result.results)
+    assert result.wall_time == pytest.approx(50.0, abs=2.0)
+
+
 async def test_a_full_queue_says_so() -> None:
     """With `max_queue_size=n` item n+1 is refused at once, by the setting's name."""
     async with ParallelBatchProcessor(

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from contextvars import ContextVar
 from typing import Any
 
@@ -90,6 +91,30 @@ async def test_a_cancelled_call_has_ended_over_there() -> None:
         await AsyncioBridge().call(hang)
     assert scope.cancelled_caught
     assert trace == ["cancelled", "ended"]
+
+
+async def test_a_call_that_is_cancelled_before_it_began_never_begins(on_asyncio: bool) -> None:
+    """The other loop is busy, the caller leaves, and the function is cancelled at its start."""
+    if on_asyncio:
+        pytest.skip("called directly")
+    began: list[bool] = []
+
+    async def block() -> None:
+        time.sleep(0.1)  # noqa: ASYNC251 - that is what is tested
+
+    async def begin() -> None:
+        await asyncio.sleep(0)
+        began.append(True)
+
+    async with AsyncioBridge() as bridge:
+        await bridge.call(double, 1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(bridge.call, block)
+            await anyio.sleep(0.01)
+            with anyio.move_on_after(0.01) as scope:
+                await bridge.call(begin)
+    assert scope.cancelled_caught
+    assert not began
 
 
 async def test_one_that_is_cancelled_hurts_no_other() -> None:

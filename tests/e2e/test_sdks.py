@@ -130,12 +130,14 @@ async def test_pydantic_ai() -> None:
 async def test_langchain() -> None:
     """A chat model and a chain run on every loop, and are counted."""
     pytest.importorskip("langchain_openai")
+    pydantic = pytest.importorskip("pydantic")
     from langchain_core.output_parsers import StrOutputParser
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_openai import ChatOpenAI
 
     async with simulated() as (simulator, server):
-        chat = ChatOpenAI(model="gpt-x", base_url=f"{server.url}/v1", api_key="k", max_retries=0)
+        key = pydantic.SecretStr("k")
+        chat = ChatOpenAI(model="gpt-x", base_url=f"{server.url}/v1", api_key=key, max_retries=0)
         chain = (
             ChatPromptTemplate.from_messages([("user", "{question}")]) | chat | StrOutputParser()
         )

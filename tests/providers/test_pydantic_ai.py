@@ -150,7 +150,8 @@ async def test_a_dry_run_builds_the_model_unchecked(name: str) -> None:
 
 async def test_a_dry_run_of_text_is_the_usual_one() -> None:
     """Other outputs have the stand-in of every strategy."""
-    output, usage = await PydanticAIStrategy(MockAgent()).dry_run("p")
+    strategy: PydanticAIStrategy[str] = PydanticAIStrategy(MockAgent())
+    output, usage = await strategy.dry_run("p")
     assert output.startswith("[DRY-RUN]")
     assert usage["total_tokens"] == 150
 

@@ -82,6 +82,27 @@ async def test_progress_is_logged_every_so_many_items(caplog: pytest.LogCaptureF
     ]
 
 
+async def test_detailed_logging_tells_of_each_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    """With `enable_detailed_logging` each attempt is a line at DEBUG, without it none is."""
+    script = [Raise(refused(), after=1.0), Raise(ConnectionError("x")), Raise(TypeError("no"))]
+    retry = RetryConfig(jitter=False)
+    with caplog.at_level(logging.DEBUG, "batchllm"):
+        config = ProcessorConfig(retry=retry, enable_detailed_logging=True)
+        await process(ScriptedStrategy(script), "a secret prompt", config=config)
+        lines = [r.message for r in caplog.records if r.levelno == logging.DEBUG]
+        caplog.clear()
+        await process(ScriptedStrategy(script), "p", config=ProcessorConfig(retry=retry))
+    assert lines == [
+        "Item item_0, attempt 1: failed in 1.00 s with ProviderError: too many requests "
+        "(rate_limit), again when its limit allows it",
+        "Item item_0, attempt 1: failed in 0.00 s with ConnectionError: x (connection), "
+        "again in 1.00 s",
+        "Item item_0, attempt 2: failed in 0.00 s with TypeError: no (program_error), "
+        "no further attempt",
+    ]
+    assert not [r for r in caplog.records if r.levelno == logging.DEBUG]
+
+
 async def test_a_progress_callback_may_be_async_and_is_bounded() -> None:
     """An async progress callback that hangs is cancelled after `progress_callback_timeout`."""
     told: list[tuple[int, int, str]] = []

@@ -43,7 +43,8 @@ class WorkQueue:
     _ids: IdSet = field(factory=IdSet, init=False)
     _under_way: int = field(default=0, init=False)
     _news: anyio.Event | None = field(default=None, init=False)
-    _room: anyio.Event | None = field(default=None, init=False)
+    _room: int = field(default=1, init=False)
+    _waiting: deque[anyio.Event] = field(factory=deque, init=False)
 
     def __len__(self) -> int:
         """Items added so far: the best there is to say about the size of the batch."""
@@ -81,21 +82,31 @@ class WorkQueue:
         self.total = len(self._items)
         for item in self._items:
             self._ids.add(item.item_id)
-        self._make_room()
+        while self._waiting:
+            self._waiting.popleft().set()
 
     async def put_when_room(self, item: LLMWorkItem[Any, Any, Any], room: int) -> None:
-        """Add *item* during the run, once fewer than *room* items wait.
+        """Add *item* during the run, once fewer than *room* items wait; first come, first served.
 
         What the run calls itself, a hook or a strategy, never waits here: the run waits for it.
 
         Raises:
             InvalidItemError: Its id is there already.
         """
-        while self.running and len(self._items) >= room and _serves.get() is not self:
-            if self._room is None:
-                self._room = anyio.Event()
-            await self._room.wait()
-        self._add(item)
+        if _serves.get() is self or not (self._waiting or len(self._items) >= room):
+            self._add(item)
+            return
+        self._room, turn = room, anyio.Event()
+        self._waiting.append(turn)
+        try:
+            await turn.wait()
+            self._add(item)
+        except BaseException:
+            if turn.is_set():
+                self._next_turn()  # the next in line takes what was not used
+            else:
+                self._waiting.remove(turn)
+            raise
 
     def _add(self, item: LLMWorkItem[Any, Any, Any]) -> None:
         if not self._ids.add(item.item_id):
@@ -130,10 +141,9 @@ class WorkQueue:
             await self._news.wait()
         self._under_way += 1
         item = self._items.popleft()
-        self._make_room()
+        self._next_turn()
         return item
 
-    def _make_room(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    def _next_turn(self) -> None:
+        if self._waiting and len(self._items) < self._room:
+            self._waiting.popleft().set()

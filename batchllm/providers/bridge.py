@@ -90,12 +90,12 @@ class _Errand:
                 if self._is_cancelled:
                     self._scope.cancel("the caller was cancelled")
                 self.value = await self.function()
-        except anyio.get_cancelled_exc_class() as error:
+        except anyio.get_cancelled_exc_class() as error:  # noqa: ASYNC103 - see below
             self.error = TransportError("the call was cancelled inside the library that made it")
             self.error.__cause__ = error
             # Only the closing of this loop may go on from here: a library's own cancellation
             # would take every other call with it.
-            await checkpoint_if_cancelled()
+            await checkpoint_if_cancelled()  # noqa: ASYNC102
         except BaseException as error:  # whatever it is, it is the caller's
             self.error = error
         finally:
@@ -134,7 +134,7 @@ class AsyncioBridge:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.release()
+        await self.release()  # noqa: ASYNC102 - what waits in it is shielded
 
     def hold(self) -> None:
         """Keep the other event loop, once there is one, until the matching ``release``."""

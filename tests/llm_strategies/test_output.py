@@ -226,6 +226,15 @@ async def test_models_of_a_type_are_parts_of_an_escalation() -> None:
     assert result.outputs == [Person("Ann", 41, "Lima")]
     assert not weak.answers
     assert not strong.answers
+    assert "not valid" not in strong.prompts[0]
+
+
+def test_equal_strategies_have_equal_identities() -> None:
+    """A record names the type and the model, and nothing that changes from run to run."""
+    one, other = (llm("sim:default", output=Person, temperature=0.5) for _ in range(2))
+    assert one.identity() == other.identity()
+    assert one.identity()["output"] == "Person"
+    assert one.identity() != llm("sim:default", output=AsModel, temperature=0.5).identity()
 
 
 def test_a_type_that_json_cannot_express_is_told_at_once() -> None:

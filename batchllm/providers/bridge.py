@@ -185,7 +185,7 @@ def _open() -> _OtherLoop:
         return _OtherLoop(loop, group, portal.call(copy_context), stack.pop_all())
 
 
-async def _keep_group(*, task_status: TaskStatus[TaskGroup]) -> None:
+async def _keep_group(*, task_status: TaskStatus[TaskGroup]) -> None:  # noqa: ASYNC114 - the portal starts it
     async with anyio.create_task_group() as group:
         task_status.started(group)
         await anyio.sleep_forever()

@@ -148,7 +148,9 @@ class Job:
         try:
             with closing(open_input(self.input)) as opened:
                 async with open_strategy(settings) as strategy:
-                    output = open_output(settings.output, overwrite=settings.overwrite)
+                    output = open_output(
+                        settings.output, overwrite=settings.overwrite, beside=self.input
+                    )
                     with closing(output):
                         source = LineSource(opened, reader, settings.limit)
                         return await self._process(source, strategy, config, output)

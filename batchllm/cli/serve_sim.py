@@ -51,6 +51,9 @@ def serve_sim(
     ] = None,
 ) -> ExitCode:
     """Answer like an LLM provider, over HTTP, until Ctrl-C."""
+    if not 0 <= port <= 65_535:
+        msg = f"--port is {port}; give a number from 0 to 65535"
+        raise UsageError(msg)
     if log is not None and log.exists():
         msg = f"the log {log} exists already; give another name, or remove it"
         raise UsageError(msg)

@@ -233,6 +233,10 @@ def _key_from(variable: str | None) -> str | None:
         return None
     key = os.environ.get(variable)
     if not key:
+        if not (variable.isidentifier() and variable.isupper()):
+            # Likely the key itself, which must not be shown.
+            msg = "--api-key-env takes the name of an environment variable that is set, not a key"
+            raise UsageError(msg)
         msg = f"--api-key-env: the environment variable {variable} is not set"
         raise UsageError(msg)
     return key

@@ -105,18 +105,27 @@ class RowWriter:
         self.file.close()
 
 
-def open_output(name: str, *, overwrite: bool) -> RowWriter:
-    """Open a new file, or standard output for ``-``.
+def open_output(name: str, *, overwrite: bool, beside: str = "-") -> RowWriter:
+    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+
+    Args:
+        name: Where to write.
+        overwrite: Whether a file of that name may be emptied.
+        beside: The input, which is never written over.
 
     Raises:
-        UsageError: It exists already, or cannot be made.
+        UsageError: It exists already, is the input, or cannot be made.
     """
     if name == "-":
         sys.stdout.flush()
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return RowWriter("standard output", file, _waits(file))
+    if os.path.exists(name) and os.path.exists(beside) and os.path.samefile(name, beside):
+        msg = f"the output {name} is the input itself; give another name"
+        raise UsageError(msg)
+    is_device = os.path.exists(name) and not os.path.isfile(name)
     try:
-        file = open(name, "wb" if overwrite else "xb", buffering=0)  # noqa: SIM115
+        file = open(name, "wb" if overwrite or is_device else "xb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
         raise UsageError(msg) from None

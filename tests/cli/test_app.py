@@ -110,10 +110,38 @@ def test_wrong_settings_send_and_write_nothing(
 
 
 def test_an_output_that_exists_is_told(capsys: Captured, tmp_path: Path) -> None:
-    """The input itself is safe, too."""
+    """Without ``--overwrite`` it stays."""
+    path, output = prompts(tmp_path), tmp_path / "out.jsonl"
+    output.write_text("paid for")
+    assert "exists already" in told(capsys, "run", path, "-m", "ollama:x", "-o", str(output))
+    assert output.read_text() == "paid for"
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_the_input_is_never_written_over(
+    capsys: Captured, tmp_path: Path, options: list[str]
+) -> None:
+    """Not under another name, and not with ``--overwrite`` either."""
     path = prompts(tmp_path)
-    assert "exists already" in told(capsys, "run", path, "-m", "ollama:x", "-o", path)
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    for output in (path, str(link)):
+        command = ["run", path, "-m", "ollama:x", "-o", output, *options]
+        assert "is the input itself" in told(capsys, *command)
     assert "Hi" in Path(path).read_text()
+
+
+def test_a_key_in_place_of_its_variable_is_not_shown(capsys: Captured, tmp_path: Path) -> None:
+    """A common slip, which must not put the key on the screen or into a log."""
+    command = ["run", prompts(tmp_path), "-m", "openai:x", "--api-key-env", "sk-CANARY-1"]
+    said = told(capsys, *command)
+    assert "takes the name of an environment variable" in said
+    assert "CANARY" not in said
+
+
+def test_a_port_that_is_none_is_told(capsys: Captured) -> None:
+    """Before anything is opened."""
+    assert "--port is 99999" in told(capsys, "serve-sim", "--port", "99999")
 
 
 def test_a_log_that_exists_is_told(capsys: Captured, tmp_path: Path) -> None:

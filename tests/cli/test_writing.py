@@ -91,6 +91,11 @@ async def test_rows_are_in_the_file_when_written(tmp_path: Path) -> None:
     assert json.loads(second) == {"output": "half a pair \ud83d"}
 
 
+def test_a_device_is_no_file_to_lose() -> None:
+    """It can be written to as it is."""
+    open_output(os.devnull, overwrite=False).close()
+
+
 def test_an_output_that_exists_is_refused_unless_told(tmp_path: Path) -> None:
     """Answers have been paid for."""
     path = tmp_path / "out.jsonl"

@@ -47,7 +47,8 @@ __all__ = ["Scheduler"]
 
 Result = WorkItemResult[Any, Any]
 
-_BREATHE = 256
+# Small, since what is alive at once is what the garbage collector has to look at.
+_BREATHE = 8
 
 
 @define(eq=False)
@@ -306,7 +307,11 @@ class Scheduler:
         finally:
             self._hand_over(result)
         if self.runtime.progress.waits:
-            await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
+            self.window.taken += 1  # callbacks that are slow must slow the feed, not pile up
+            try:
+                await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
+            finally:
+                self.window.release()
 
     def _hand_over(self, result: Result) -> None:
         self.tally.add(result)

@@ -151,10 +151,11 @@ def test_a_run_that_cannot_succeed_stops(tmp_path: Path, capsys: Captured) -> No
 def test_nothing_is_sent_where_the_output_exists(tmp_path: Path, capsys: Captured) -> None:
     """It is a sentence even while the simulator is already listening."""
     prompts = write_prompts(tmp_path / "in.jsonl", 3)
-    assert run(prompts, prompts, "-m", "sim:instant") == ExitCode.USAGE
+    output = write_prompts(tmp_path / "out.jsonl", 2)
+    assert run(prompts, output, "-m", "sim:instant") == ExitCode.USAGE
     err = capsys.readouterr().err
-    assert err.startswith(f"batchllm: the output {prompts} exists already")
-    assert len(read_rows(prompts)) == 3
+    assert err.startswith(f"batchllm: the output {output} exists already")
+    assert len(read_rows(output)) == 2
 
 
 def test_an_output_that_breaks_ends_the_run(tmp_path: Path) -> None:

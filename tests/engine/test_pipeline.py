@@ -382,6 +382,23 @@ async def test_progress_callback(sync: bool) -> None:
     assert calls == [(1, 3, "0"), (2, 3, "1"), (3, 3, "2")]
 
 
+async def test_slow_progress_callbacks_do_not_pile_up() -> None:
+    """They slow the feed, so that no more of them run at once than items fit the window."""
+    running, most = 0, 0
+
+    async def slow(completed: int, total: int, current_item: str) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(1)
+        running -= 1
+
+    config = ProcessorConfig(window=4, progress_callback=slow)
+    items = (f"{number}" for number in range(100))
+    assert (await run_batch(items, ScriptedStrategy(), config=config)).succeeded == 100
+    assert 1 < most <= 8
+
+
 async def test_progress_of_an_unsized_source() -> None:
     """The total is what is known: items accepted so far."""
     calls: list[tuple[int, int]] = []

@@ -57,9 +57,11 @@ async def test_producers_wait_in_turn() -> None:
             for number in range(6):
                 tasks.start_soon(produce, number)
                 await anyio.sleep(0.01)
-            assert added == [0, 1]
+            room = len(added)  # the run may have one more ready, if it looked early
+            assert room in (2, 3)
+            assert added == list(range(room))
             await anyio.sleep(1)
-            assert added == [0, 1, 2]
+            assert added == list(range(room + 1))
         assert added == list(range(6))
         assert (await processor.get_stats())["succeeded"] == 7
 

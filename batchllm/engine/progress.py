@@ -40,16 +40,19 @@ class Progress:
         """Whether telling takes an await: there is a callback."""
         return self.config.progress_callback is not None
 
+    def is_due(self, completed: int) -> bool:
+        """Whether a line is to be written after so many items."""
+        return completed % self.config.progress_interval == 0 and logger.isEnabledFor(logging.INFO)
+
     def log(self, tally: Tally, total: int) -> None:
-        """Write a line every ``progress_interval`` items."""
-        if tally.total % self.config.progress_interval == 0 and logger.isEnabledFor(logging.INFO):
-            logger.info(
-                "Progress: %d/%d items, %d succeeded, %d failed",
-                tally.total,
-                max(total, tally.total),
-                tally.succeeded,
-                tally.failed,
-            )
+        """Write a line."""
+        logger.info(
+            "Progress: %d/%d items, %d succeeded, %d failed",
+            tally.total,
+            max(total, tally.total),
+            tally.succeeded,
+            tally.failed,
+        )
 
     async def call_back(self, completed: int, total: int, item_id: str) -> None:
         """Call ``progress_callback(completed, total, current_item)``, sync or async."""

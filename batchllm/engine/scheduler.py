@@ -320,7 +320,8 @@ class Scheduler:
         if not self.outbox.holds_room:
             self.window.release()
         self.outbox.put(result)
-        self.runtime.progress.log(self.tally, self.total)
+        if self.runtime.progress.is_due(self.tally.total):
+            self.runtime.progress.log(self.tally, self.total)
         fail_fast = self.options.config.fail_fast
         if fail_fast is not None:
             self._watch_failures(result, fail_fast)

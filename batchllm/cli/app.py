@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ended: Any = make_app()(
             [word for word in words if word != "--debug"], exit_on_error=False, print_error=False
         )
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103
         if isinstance(error, SystemExit) or (debug and not isinstance(error, KeyboardInterrupt)):
             raise
-        return _explain(error)
+        return _explain(error)  # noqa: ASYNC104
     return int(ended or ExitCode.OK)
 
 

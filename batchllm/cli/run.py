@@ -170,8 +170,8 @@ class Job:
             async with stream_batch(
                 source.items(), strategy, config=config, ordered=self.settings.ordered
             ) as batch:
-                services.start_soon(self._show, batch, interrupts, watch)
-                await services.start(interrupts.watch, batch)
+                services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
+                await services.start(interrupts.watch, batch)  # noqa: ASYNC111
                 problem = await self._write_all(batch, source, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")

@@ -288,7 +288,7 @@ class Calls:
                     return Reply.read(
                         await _execute(site.strategy, shape, prompt, attempt, seconds, state)
                     )
-                except BaseException as error:
+                except BaseException as error:  # noqa: ASYNC103
                     if contains(error):
                         raise
                     failure = error
@@ -330,7 +330,7 @@ class Calls:
                     return Reply.read(
                         await _execute(site.strategy, shape, prompt, attempt, seconds, state)
                     )
-                except BaseException as error:
+                except BaseException as error:  # noqa: ASYNC103
                     if contains(error):
                         raise
                     failure = error

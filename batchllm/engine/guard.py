@@ -92,7 +92,7 @@ async def bounded(call: Callable[[], Awaitable[T]], seconds: float | None) -> En
         with scope:
             try:
                 return Ok(await call())
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103
                 if contains(error):
                     raise
                 failure = error

@@ -89,7 +89,7 @@ class _ThreadReader:
                 if item is END:
                     break
                 chunk.append(item)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103
             self.error = error
         self._most = 2 * most if time.perf_counter() - before < _QUICK else 1
         self._reading = False
@@ -218,7 +218,7 @@ async def pull(source: Source, room: int) -> Any:
         return await source.next(room)
     except Exception:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103
         if contains(error):
             raise
         failure = error

@@ -119,7 +119,7 @@ class Scheduler:
                     await self.runtime.close()
                 self._emit_completed(ending.close())
             self.runtime.warnings.extend(self.runtime.events.warnings())
-        except BaseException as raised:
+        except BaseException as raised:  # noqa: ASYNC103
             error = only_error(raised)
             self._close(_why(error))
             raise_as_it_was(self._with_partial(error))
@@ -240,10 +240,10 @@ class Scheduler:
     def _pull_now(self) -> Any:
         try:
             return self._source.next_now()
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103
             if contains(error):
                 raise
-            return self._source_failed(error)
+            return self._source_failed(error)  # noqa: ASYNC104
 
     def _open_source(self) -> None:
         try:

@@ -49,6 +49,12 @@ class FallbackError(ExceptionGroup[Exception]):
         group.info = next((info for info in infos if info.is_retryable), infos[0])
         return group
 
+    def derive(self, errors: Sequence[Exception], /) -> FallbackError:  # type: ignore[override]
+        """A part of the group, which means the same for the item."""
+        part = FallbackError(self.message, errors)
+        part.info = self.info
+        return part
+
     def __str__(self) -> str:
         return self.message
 

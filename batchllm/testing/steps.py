@@ -83,7 +83,7 @@ async def play(step: Step, prompt: Any = None) -> Any:
         case Hang(then):
             try:
                 await anyio.sleep_forever()
-            except anyio.get_cancelled_exc_class():
+            except anyio.get_cancelled_exc_class():  # noqa: ASYNC103
                 if then is None:
                     raise
             with anyio.CancelScope(shield=True):  # it takes no notice of the cancellation
@@ -97,6 +97,6 @@ async def _foreign_cancellation() -> BaseException:
         scope.cancel("to leak it")
         try:
             await checkpoint()
-        except anyio.get_cancelled_exc_class() as error:
+        except anyio.get_cancelled_exc_class() as error:  # noqa: ASYNC103
             caught.append(error)
     return caught[0]

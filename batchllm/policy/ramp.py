@@ -10,7 +10,7 @@ _ROUND: Final = 0.25
 """Seconds that a round lasts: what a burst too many costs is what is in flight then."""
 _ROUNDS: Final = 50
 """Answers one after the other that fill a round: what takes no time at all is no provider."""
-_QUIET: Final = 2.0
+_QUIET: Final = 16.0
 """Seconds in which the window doubles while calls are neither answered nor refused."""
 _ENOUGH: Final = 100_000
 

@@ -196,7 +196,7 @@ async def test_a_request_that_is_too_large_fails_alone() -> None:
 async def test_a_storm_is_one_episode_with_one_canary() -> None:
     """500 in flight are refused at once: one pause, one call that tries, then no herd."""
     gate = Gate(requests_per_minute=6_000_000, seed=1)
-    strategy, simulator = provider("instant?latency=2")
+    strategy, simulator = provider("instant?latency=2&refusal_latency=0.05")
     items = [(f"i{n}", f"[[fault:429*1]] {n}") for n in range(500)]
     config = ProcessorConfig(max_workers=500, timeout_per_item=None)
     result = await run_batch(items, strategy, config=config, gate=gate)

@@ -49,11 +49,9 @@ class FallbackError(ExceptionGroup[Exception]):
         group.info = next((info for info in infos if info.is_retryable), infos[0])
         return group
 
-    def derive(self, errors: Sequence[Exception], /) -> FallbackError:  # type: ignore[override]
-        """A part of the group, which means the same for the item."""
-        part = FallbackError(self.message, errors)
-        part.info = self.info
-        return part
+    def derive(self, errors: Sequence[Exception], /) -> ExceptionGroup[Exception]:  # type: ignore[override]
+        """A part of it is a plain group: it does not say that every strategy failed."""
+        return ExceptionGroup(self.message, errors)
 
     def __str__(self) -> str:
         return self.message

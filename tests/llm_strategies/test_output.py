@@ -6,7 +6,6 @@ from typing import Any, TypedDict
 
 import pytest
 from attrs import frozen
-from pydantic import BaseModel
 
 from batchllm.core import LLMResponse
 from batchllm.llm_strategies import (
@@ -23,6 +22,8 @@ from batchllm.structured import OutputValidationError
 from tests.llm_strategies.world import BAD_AGE, GOOD, Person, refused, run, says, scripted
 
 pytestmark = pytest.mark.anyio
+
+BaseModel: Any = pytest.importorskip("pydantic").BaseModel
 
 
 @dataclass

@@ -5,7 +5,6 @@ from typing import Any
 
 import anyio
 import pytest
-from pydantic import BaseModel
 
 from batchllm.api import run_batch
 from batchllm.core import (
@@ -19,6 +18,8 @@ from batchllm.llm_strategies import PydanticAIStrategy
 from batchllm.testing import MockAgent
 
 pytestmark = pytest.mark.anyio
+
+BaseModel: Any = pytest.importorskip("pydantic").BaseModel
 
 QUICK = ProcessorConfig(retry=RetryConfig(initial_wait=0.1, jitter=False, budget_ratio=None))
 

@@ -1,18 +1,16 @@
 """The run of a batch: feed → items → hand-over, and every way in which it can end.
 
-The feed alone starts items, one task each, and pulls the next only while the window has room. It
-closes first, whatever the reason; items that are finished stay finished; what happens to the rest
-is the table in ``docs/design/endings.md``.
+Each item that the feed lets in gets a task of its own. The feed closes first, whatever the reason;
+items that are finished stay finished; what happens to the rest is the table in
+``docs/design/endings.md``.
 """
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
 from attrs import define, field
 
 from batchllm.core import (
@@ -32,9 +30,9 @@ from batchllm.core import (
 )
 from batchllm.engine.attempts import failed_result
 from batchllm.engine.ending import CANCEL, DRAIN, Phase, Stop
+from batchllm.engine.feed import Feed, Taken
 from batchllm.engine.guard import contains, in_words, only_error, raise_as_it_was
-from batchllm.engine.idset import IdSet
-from batchllm.engine.intake import END, Source, pull, read_item
+from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.outbox import Collector, Outbox
 from batchllm.engine.resources import Resources
@@ -46,9 +44,6 @@ from batchllm.policy import GateEvent, ScopeParked
 __all__ = ["Scheduler"]
 
 Result = WorkItemResult[Any, Any]
-
-# Small, since what is alive at once is what the garbage collector has to look at.
-_BREATHE = 8
 
 
 @define(eq=False)
@@ -72,12 +67,7 @@ class Scheduler:
     runtime: Runtime = field(init=False)
     tally: Tally = field(factory=Tally, init=False)
     results: list[Result] = field(factory=list, init=False)
-    accepted: int = field(default=0, init=False)
-    _source: Source = field(init=False)
-    _reads_ahead: bool = field(init=False)
-    _ids: IdSet = field(factory=IdSet, init=False)
-    _feeding: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
-    _closing: bool = field(default=False, init=False)
+    _feed: Feed = field(init=False)
     _calling: TaskGroup | None = field(default=None, init=False)
     _timers: TaskGroup | None = field(default=None, init=False)
     _same_failure: int = field(default=0, init=False)
@@ -90,13 +80,22 @@ class Scheduler:
         self.runtime = Runtime.build(self.options, self.window.asleep, resources=self.resources)
         self.window.cooling = lambda: self.runtime.calls.waiting.cooling
         self.runtime.calls.waiting.on_closed = self.window.wake
-        # A middleware may take its time before a call, so that items have to be ready before a
-        # call is free; without one, an item that is started earlier would only wait.
-        self._reads_ahead = bool(self.options.middlewares)
         self.runtime.resources.callers.on_free = self.window.wake
         self.runtime.ending.on_change = self._react
         self.runtime.resources.gates.on_change = self._gate_changed
-        self._source = Source(self.items)
+        self._feed = Feed(
+            source=Source(self.items),
+            window=self.window,
+            outbox=self.outbox,
+            callers=self.runtime.resources.callers,
+            events=self.runtime.events,
+            # A middleware may take its time before a call, so that items have to be ready before
+            # a call is free; without one, an item that is started earlier would only wait.
+            reads_ahead=bool(self.options.middlewares),
+            clock=self.runtime.clock,
+            accept=self._start,
+            fail=self._source_failed,
+        )
 
     # The run, from its beginning to its end.
 
@@ -109,7 +108,7 @@ class Scheduler:
         """
         ending = self.runtime.ending
         try:
-            self._open_source()
+            self._feed.open()
             async with anyio.create_task_group() as services:
                 self.runtime.events.start(services)
                 self._emit_started()
@@ -142,11 +141,23 @@ class Scheduler:
                     self._calling = calling
                     # A task of its own: whoever cancels the caller's task natively must not be
                     # taken for an error of the source, which would drain the calls in flight.
-                    calling.start_soon(self._feed, calling, name="batchllm feed")
+                    calling.start_soon(self._run_feed, name="batchllm feed")
             finally:
                 self._timers = None
             self.runtime.ending.close()  # a stop that is asked for from here on is too late
             timers.cancel_scope.cancel("every item has ended")
+
+    async def _run_feed(self) -> None:
+        try:
+            await self._feed.run()
+        finally:
+            self.runtime.calls.waiting.more_to_come = False
+            complaint = await self._feed.source.close()
+            if complaint:
+                self.runtime.warnings.append(complaint)
+
+    def _source_failed(self, error: SourceError) -> None:
+        self.runtime.ending.fail(error, Termination(EndCause.SOURCE_FAILED, str(error)))
 
     async def _stop_after(self, seconds: float, how: Stop, termination: Termination) -> None:
         await anyio.sleep(seconds)
@@ -158,14 +169,13 @@ class Scheduler:
 
     def leave(self, cause: EndCause, reason: str) -> None:
         """Nobody reads any more: no call starts from here on; the caller cancels the rest."""
-        self._closing = True
+        self._feed.closing = True
         if self.runtime.ending.phase is not Phase.OVER:
             self.runtime.ending.close(Termination(cause, reason))
 
     def _react(self, phase: Phase) -> None:
         """Act on a step towards the end. The feed closes first."""
-        self._closing = True
-        self._feeding.cancel("the batch is ending")
+        self._feed.close()
         self.runtime.calls.waiting.stop()
         if phase is Phase.CANCELLING and self._calling is not None:
             self._calling.cancel_scope.cancel("the batch was stopped")
@@ -183,94 +193,10 @@ class Scheduler:
             )
             self.stop(DRAIN, Termination(EndCause.PARKED, reason))
 
-    # The feed.
+    # One item, and what becomes of its result.
 
-    async def _feed(self, calling: TaskGroup) -> None:
-        try:
-            with self._feeding:
-                while not self._closing and await self._feed_once(calling):
-                    while not self._has_room():
-                        await self.window.news()
-                    if self.runtime.events.active:
-                        await self.runtime.events.room()
-        finally:
-            self.runtime.calls.waiting.more_to_come = False
-            complaint = await self._source.close()
-            if complaint:
-                self.runtime.warnings.append(complaint)
-
-    async def _feed_once(self, calling: TaskGroup) -> bool:
-        """Start as many items as calls are free, then let them run; whether more may come."""
-        clock = self.runtime.clock
-        before, now = time.perf_counter(), clock()
-        for _ in range(self._burst()):
-            if self._closing or not self._has_room():
-                self._source.took(time.perf_counter() - before)
-                return True
-            if self._source.may_wait:
-                value = await self._pull_async()
-                now = clock()
-            else:
-                value = self._pull_now()
-            if value is END:
-                return False
-            self._accept(value, calling, now)
-        self._source.took(time.perf_counter() - before)
-        await checkpoint()
-        return True
-
-    def _burst(self) -> int:
-        """How many items to start in one go: they take the free calls without having to wait."""
-        if self._reads_ahead:
-            return _BREATHE
-        callers = self.runtime.resources.callers
-        return max(1, min(_BREATHE, callers.calls - callers.in_flight))
-
-    def _has_room(self) -> bool:
-        if not self._reads_ahead and self.runtime.resources.callers.full:
-            return False
-        return self.window.has_room and self.outbox.has_room(self.accepted)
-
-    async def _pull_async(self) -> Any:
-        try:
-            return await pull(self._source, max(1, self.window.size - self.window.taken))
-        except Exception as error:
-            return self._source_failed(error)
-
-    def _pull_now(self) -> Any:
-        try:
-            return self._source.next_now()
-        except BaseException as error:  # noqa: ASYNC103
-            if contains(error):
-                raise
-            return self._source_failed(error)  # noqa: ASYNC104
-
-    def _open_source(self) -> None:
-        try:
-            self._source.open()
-        except BatchError:
-            raise
-        except Exception as error:
-            self._source_failed(error)
-
-    def _source_failed(self, error: BaseException) -> Any:
-        failure = SourceError(
-            f"the items raised {in_words(error)}, after {self.accepted} of them; what was "
-            "finished is in .partial"
-        )
-        failure.__cause__ = error
-        self.runtime.ending.fail(failure, Termination(EndCause.SOURCE_FAILED, str(failure)))
-        return END
-
-    def _accept(self, value: object, calling: TaskGroup, now: float) -> None:
-        index = self.accepted
-        self.accepted += 1
-        work = read_item(value, index)
-        if isinstance(work, LLMWorkItem) and not self._ids.add(work.item_id):
-            work = InvalidItemError(
-                f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            )
-        self.window.taken += 1
+    def _start(self, work: Taken, index: int, now: float) -> None:
+        calling = cast("TaskGroup", self._calling)
         if isinstance(work, InvalidItemError):
             # An id of its own, so that no result is taken for that of another item.
             placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(f"invalid item {index}")
@@ -280,8 +206,6 @@ class Scheduler:
             return
         item = self.runtime.take_up(work, index, now)
         calling.start_soon(self._run_item, item, name=work.item_id)
-
-    # One item, and what becomes of its result.
 
     async def _run_item(self, item: ItemRun) -> None:
         pipeline = self.runtime.pipeline
@@ -353,8 +277,7 @@ class Scheduler:
     @property
     def total(self) -> int:
         """Items of the batch where that is known, else items accepted so far."""
-        size = self._source.size
-        return self.accepted if size is None else max(size, self.accepted)
+        return self._feed.total
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health now, or at the end once that has come."""
@@ -385,7 +308,9 @@ class Scheduler:
         return error
 
     def _emit_started(self) -> None:
-        self.runtime.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": self._source.size})
+        self.runtime.events.emit(
+            ProcessingEvent.PROCESSING_STARTED, {"total": self._feed.source.size}
+        )
 
     def _emit_completed(self, termination: Termination) -> None:
         data = {

@@ -24,7 +24,8 @@ from batchllm.core import (
     ScopeParkedError,
 )
 from batchllm.gate.callers import CallerLimits
-from batchllm.gate.line import Line, Waiter, oversize
+from batchllm.gate.lane import Waiter
+from batchllm.gate.line import Line, oversize
 from batchllm.gate.permit import Permit
 from batchllm.gate.settings import cooldown_policy, per_minute
 from batchllm.policy import (

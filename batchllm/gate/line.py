@@ -12,53 +12,20 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-import anyio
 from attrs import define, field
 
 from batchllm.core import CallCost
 from batchllm.gate.callers import Advances, CallerLimits
+from batchllm.gate.lane import Lane, Waiter
 from batchllm.policy import GateMind, Limit
 
-__all__ = ["Line", "Waiter", "oversize"]
+__all__ = ["Line", "oversize"]
 
 P = TypeVar("P")
 
 _LOOK_AHEAD: Final = 64
 _MOST_OVERTAKES: Final = 200
 _LEAST: Final = CallCost(1, 1, 0)
-
-
-@define(eq=False)
-class Waiter(Generic[P]):
-    """One call that waits.
-
-    Attributes:
-        permit: What it waits for.
-        too_large: The limit that it can never pass; it waits no longer then.
-        overtaken: Calls that passed it because they fitted and it did not.
-        cooled: Seconds of its wait during which the scope was cooling.
-    """
-
-    cost: CallCost
-    callers: CallerLimits | None
-    priority: int
-    since: float
-    woken: anyio.Event = field(factory=anyio.Event)
-    scope: anyio.CancelScope = field(factory=anyio.CancelScope)
-    permit: P | None = None
-    too_large: Limit | None = None
-    overtaken: int = 0
-    cooled: float = 0.0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether nothing has been decided yet."""
-        return self.permit is None and self.too_large is None
-
-    def renew(self) -> None:
-        """Get ready to wait once more."""
-        self.woken = anyio.Event()
-        self.scope = anyio.CancelScope()
 
 
 @define(eq=False)
@@ -72,7 +39,7 @@ class Line(Generic[P]):
 
     mind: GateMind
     gate: Advances
-    _lanes: dict[CallerLimits | None, list[Waiter[P]]] = field(factory=dict, init=False)
+    _lanes: dict[CallerLimits | None, Lane[P]] = field(factory=dict, init=False)
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -86,17 +53,16 @@ class Line(Generic[P]):
 
     def join(self, waiter: Waiter[P]) -> None:
         """Take a place."""
-        lane = self._lanes.setdefault(waiter.callers, [])
-        place = len(lane)
-        while place and lane[place - 1].priority < waiter.priority:
-            place -= 1
-        lane.insert(place, waiter)
+        lane = self._lanes.get(waiter.callers)
+        if lane is None:
+            lane = self._lanes[waiter.callers] = Lane()
+        lane.join(waiter)
 
     def leave(self, waiter: Waiter[P]) -> None:
         """Give the place up, where it still is there."""
         lane = self._lanes.get(waiter.callers)
-        if lane is not None and waiter in lane:
-            lane.remove(waiter)
+        if lane is not None:
+            lane.leave(waiter)
             if not lane:
                 del self._lanes[waiter.callers]
 
@@ -117,15 +83,15 @@ class Line(Generic[P]):
             earliest = min(earliest, at)
             if closed:
                 break
-            if self.mind.next_time(now, lane[0].cost) > now:
-                stuck.append(lane[0])
+            if self.mind.next_time(now, lane.head.cost) > now:
+                stuck.append(lane.head)
         return None, earliest
 
     def _choose_in(
-        self, lane: list[Waiter[P]], callers: CallerLimits | None, now: float
+        self, lane: Lane[P], callers: CallerLimits | None, now: float
     ) -> tuple[Waiter[P] | None, float, bool]:
         """As ``choose`` for one lane, and whether nobody else may pass either."""
-        head = lane[0]
+        head = lane.head
         at = self._next_time(now, head.cost, callers)
         if at <= now or self._hopeless(head, at):
             return head, now, False
@@ -139,9 +105,9 @@ class Line(Generic[P]):
         return self._look_ahead(lane, callers, now, at)
 
     def _look_ahead(
-        self, lane: list[Waiter[P]], callers: CallerLimits | None, now: float, earliest: float
+        self, lane: Lane[P], callers: CallerLimits | None, now: float, earliest: float
     ) -> tuple[Waiter[P] | None, float, bool]:
-        tried = {lane[0].cost}
+        tried = {lane.head.cost}
         for place, waiter in enumerate(islice(lane, 1, _LOOK_AHEAD), 1):
             if waiter.cost not in tried:
                 at = self._next_time(now, waiter.cost, callers)
@@ -155,10 +121,10 @@ class Line(Generic[P]):
                 break
         return None, earliest, False
 
-    def _in_turn(self) -> list[tuple[CallerLimits | None, list[Waiter[P]]]]:
+    def _in_turn(self) -> list[tuple[CallerLimits | None, Lane[P]]]:
         lanes = list(self._lanes.items())
         if len(lanes) > 1:
-            lanes.sort(key=lambda lane: -lane[1][0].priority)
+            lanes.sort(key=lambda lane: -lane[1].head.priority)
         return lanes
 
     def _next_time(self, now: float, cost: CallCost, callers: CallerLimits | None) -> float:

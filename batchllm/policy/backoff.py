@@ -69,6 +69,8 @@ class RetrySchedule:
 
 _SLICES = 10
 _ROUNDING = 1e-9
+_OF_CLOCKS = 1 + 1e-15
+"""Covers the six roundings between the end of a slice and the clock that was slept up to it."""
 
 
 @define(eq=False)
@@ -132,7 +134,7 @@ class RetryBudget:
         return self.reserve + self.ratio * deposits - sum(one.spent for one in alive)
 
     def _current(self, now: float) -> _Slice:
-        number = math.floor(now * _SLICES / self.ttl + _ROUNDING)
+        number = math.floor(now * _SLICES / self.ttl * _OF_CLOCKS)
         slices = self._slices
         if not slices or slices[-1].number < number:
             slices.append(_Slice(number))

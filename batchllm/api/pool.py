@@ -8,15 +8,16 @@ from typing import Any, Generic, cast, final
 
 import anyio
 from anyio.abc import TaskStatus
-from attrs import evolve
 from typing_extensions import TypeVar
 
+from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchFailures,
     Category,
     ClosedError,
+    ConfigError,
     EndCause,
     ErrorClassifier,
     ItemStopped,
@@ -26,6 +27,7 @@ from batchllm.core import (
     Tally,
     Termination,
     WorkItemResult,
+    check_prompt,
 )
 from batchllm.engine import (
     CANCEL,
@@ -68,6 +70,14 @@ class Pool(Generic[Out]):
         self._tally = Tally()
         self._empty: anyio.Event | None = None
 
+    def __repr__(self) -> str:
+        ending, tally = self._runtime.ending, self._tally
+        state = "ended" if ending.stopping else "open"
+        return (
+            f"<Pool: {state}, {len(self._inside):,} calls in flight or waiting, {tally.total:,} "
+            f"done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
+        )
+
     async def call(self, prompt: Any, *, context: Any = None, priority: int = 0) -> Out:
         """Make one call and give its value.
 
@@ -77,6 +87,7 @@ class Pool(Generic[Out]):
             priority: Among the calls that wait, those with a higher number go first.
 
         Raises:
+            InvalidItemError: The prompt is none.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
             Exception: The error of the last attempt.
@@ -103,6 +114,7 @@ class Pool(Generic[Out]):
             priority: Among the calls that wait, those with a higher number go first.
 
         Raises:
+            InvalidItemError: The prompt is none.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
         """
@@ -110,7 +122,7 @@ class Pool(Generic[Out]):
         self._count += 1
         number = self._count
         work: LLMWorkItem[Any, Any, Any] = LLMWorkItem(
-            f"call-{number}", None, prompt, context, priority=priority
+            f"call-{number}", None, check_prompt(prompt), context, priority=priority
         )
         item = self._runtime.take_up(work, number - 1, self._runtime.clock())
         scope = self._inside[number] = anyio.CancelScope()
@@ -237,18 +249,23 @@ async def open_pool(
         post_processor: Called with every result.
         error_classifier: Asked first what an exception means.
         gate: A gate of your own, or several, to share limits with other pools and runs.
+
+    Raises:
+        StrategyError: The strategy is none.
+        ConfigError: Another argument is wrong.
     """
-    settings = ProcessorConfig() if config is None else config
-    if concurrency is not None:
-        settings = evolve(settings, max_workers=concurrency)
-    options = RunOptions(
-        config=settings,
-        strategy=as_strategy(strategy),
-        middlewares=tuple(middlewares),
-        observers=tuple(observers),
+    if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:
+        msg = f"max_waiting is {max_waiting!r}; give a whole number of at least 0"
+        raise ConfigError(msg)
+    options = build_options(
+        as_strategy(strategy),
+        config=config,
+        concurrency=concurrency,
+        middlewares=middlewares,
+        observers=observers,
         post_processor=post_processor,
         error_classifier=error_classifier,
-        gates=() if gate is None else (gate,) if isinstance(gate, Gate) else tuple(gate),
+        gate=gate,
     )
     pool = Pool[Out](options, max_waiting)
     try:
@@ -256,7 +273,7 @@ async def open_pool(
             pool._runtime.events.start(tasks)
             try:
                 yield pool
-                await pool._drain(settings.drain_grace)
+                await pool._drain(options.config.drain_grace)
             finally:
                 await pool._close()
     except BaseExceptionGroup as errors:

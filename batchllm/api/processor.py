@@ -12,6 +12,7 @@ from attrs import evolve
 from typing_extensions import TypeVar
 
 from batchllm.api.live_config import LiveConfig
+from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
@@ -26,10 +27,11 @@ from batchllm.core import (
     Tally,
     Termination,
     WorkItemResult,
+    kind_of,
 )
-from batchllm.engine import CANCEL, DRAIN, Resources, RunOptions, Scheduler, Stop, WorkQueue
+from batchllm.engine import CANCEL, DRAIN, Resources, Scheduler, Stop, WorkQueue
 from batchllm.gate import Gate
-from batchllm.llm_strategies import StrategyLike, as_strategy
+from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["ParallelBatchProcessor"]
 
@@ -59,6 +61,10 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.
+
+    Raises:
+        StrategyError: The strategy is none.
+        ConfigError: Another argument is wrong.
     """
 
     def __init__(
@@ -73,19 +79,18 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         progress_callback: Callable[..., Any] | None = None,
         gate: Gate | Sequence[Gate] | None = None,
     ) -> None:
-        settings = ProcessorConfig() if config is None else config
-        if progress_callback is not None:
-            settings = evolve(settings, progress_callback=progress_callback)
-        self._config = LiveConfig(settings, self._reconfigure)
-        self._options = RunOptions(
-            config=settings,
-            strategy=None if strategy is None else as_strategy(strategy),
-            middlewares=tuple(middlewares or ()),
-            observers=tuple(observers or ()),
+        self._options = build_options(
+            strategy,
+            config=config,
+            middlewares=middlewares,
+            observers=observers,
             post_processor=post_processor,
             error_classifier=error_classifier,
-            gates=() if gate is None else (gate,) if isinstance(gate, Gate) else tuple(gate),
+            progress_callback=progress_callback,
+            gate=gate,
         )
+        settings = self._options.config
+        self._config = LiveConfig(settings, self._reconfigure)
         self._queue = WorkQueue(settings.max_queue_size)
         self._resources: Resources | None = None
         self._scheduler: Scheduler | None = None
@@ -93,6 +98,16 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         self._closed = False
         self._tally = Tally()
         self._duration = 0.0
+
+    def __repr__(self) -> str:
+        state = "cleaned up" if self._closed else "running" if self._queue.running else "idle"
+        tally = self._tally.copy()
+        if self._queue.running and self._scheduler is not None:
+            tally.merge(self._scheduler.tally)
+        return (
+            f"<ParallelBatchProcessor: {state}, {self._queue.waiting:,} items wait, "
+            f"{tally.total:,} done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
+        )
 
     @property
     def config(self) -> LiveConfig:
@@ -124,7 +139,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
 
     def _check(self, item: object) -> None:
         if not isinstance(item, LLMWorkItem):
-            msg = f"add_work() was given a {type(item).__name__}; give an LLMWorkItem"
+            msg = f"add_work() was given {kind_of(item)}; give an LLMWorkItem"
             raise InvalidItemError(msg)
         work: LLMWorkItem[Any, Any, Any] = item
         strategy = work.strategy
@@ -133,7 +148,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             raise InvalidItemError(msg)
         if strategy is not None and not isinstance(strategy, LLMCallStrategy):
             msg = (
-                f"item {work.item_id!r} has a {type(strategy).__name__} as strategy; give an "
+                f"item {work.item_id!r} has {kind_of(strategy)} as strategy; give an "
                 "instance of an LLMCallStrategy"
             )
             raise InvalidItemError(msg)

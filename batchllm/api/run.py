@@ -11,25 +11,25 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeAlias, cast, final
+from typing import Any, Generic, TypeAlias, final
 
 import anyio
-from attrs import evolve
 from typing_extensions import TypeVar
 
+from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
-    BatchFailures,
     BatchResult,
     ClosedError,
+    ConfigError,
     EndCause,
     ErrorClassifier,
     ItemLike,
-    LLMWorkItem,
     ProcessorConfig,
     Termination,
     WorkItemResult,
+    kind_of,
 )
 from batchllm.engine import (
     DRAIN,
@@ -37,15 +37,14 @@ from batchllm.engine import (
     Collector,
     OrderedOutbox,
     Outbox,
-    RunOptions,
     Scheduler,
     Stop,
     raise_as_it_was,
 )
 from batchllm.gate import Gate
-from batchllm.llm_strategies import StrategyLike, as_strategy
+from batchllm.llm_strategies import StrategyLike
 
-__all__ = ["BatchRun", "Items", "call", "call_result", "run_batch", "stream_batch"]
+__all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 
 Out = TypeVar("Out", default=Any)
 
@@ -64,6 +63,15 @@ class BatchRun(Generic[Out]):
     def __init__(self) -> None:
         self._scheduler: Scheduler | None = None
         self._error: Exception | None = None
+
+    def __repr__(self) -> str:
+        if self._scheduler is None:
+            return "<BatchRun: not started>"
+        tally, ending = self._scheduler.tally, self._scheduler.runtime.ending
+        return (
+            f"<BatchRun: {ending.describe().cause.value}, {tally.total:,} done: "
+            f"{tally.succeeded:,} succeeded, {tally.failed:,} failed>"
+        )
 
     def _bind(self, scheduler: Scheduler) -> None:
         if self._scheduler is not None:
@@ -131,43 +139,6 @@ class BatchRun(Generic[Out]):
         raise StopAsyncIteration
 
 
-def _settings(
-    config: ProcessorConfig | None,
-    concurrency: int | None,
-    progress_callback: Callable[..., Any] | None,
-) -> ProcessorConfig:
-    settings = ProcessorConfig() if config is None else config
-    if concurrency is not None:
-        settings = evolve(settings, max_workers=concurrency)
-    if progress_callback is not None:
-        settings = evolve(settings, progress_callback=progress_callback)
-    return settings
-
-
-def _options(
-    strategy: StrategyLike[Any] | None,
-    *,
-    config: ProcessorConfig | None,
-    concurrency: int | None,
-    middlewares: Sequence[BaseMiddleware],
-    observers: Sequence[BaseObserver],
-    post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None,
-    error_classifier: ErrorClassifier | None,
-    progress_callback: Callable[..., Any] | None,
-    gate: Gate | Sequence[Gate] | None,
-) -> RunOptions:
-    gates = () if gate is None else (gate,) if isinstance(gate, Gate) else tuple(gate)
-    return RunOptions(
-        config=_settings(config, concurrency, progress_callback),
-        strategy=None if strategy is None else as_strategy(strategy),
-        middlewares=tuple(middlewares),
-        observers=tuple(observers),
-        post_processor=post_processor,
-        error_classifier=error_classifier,
-        gates=gates,
-    )
-
-
 async def run_batch(
     items: Items,
     strategy: StrategyLike[Out] | None = None,
@@ -208,10 +179,15 @@ async def run_batch(
         One result per item, whatever became of it.
 
     Raises:
+        StrategyError: The strategy is none.
+        ConfigError: Another argument is wrong.
         BatchError: The source or a strategy's ``prepare`` failed; ``partial`` has what was
             finished.
     """
-    options = _options(
+    if into is not None and not isinstance(into, BatchRun):
+        msg = f"into is {kind_of(into)}; give a BatchRun()"
+        raise ConfigError(msg)
+    options = build_options(
         strategy,
         config=config,
         concurrency=concurrency,
@@ -266,7 +242,7 @@ async def stream_batch(
         BatchError: From the iteration, after the last result: the source or a strategy's
             ``prepare`` failed.
     """
-    options = _options(
+    options = build_options(
         strategy,
         config=config,
         concurrency=concurrency,
@@ -306,58 +282,3 @@ async def _run_for_reader(run: BatchRun[Any], scheduler: Scheduler) -> None:
         await scheduler.run()
     except Exception as error:
         run._error = error
-
-
-async def call_result(
-    prompt: Any,
-    strategy: StrategyLike[Out],
-    *,
-    config: ProcessorConfig | None = None,
-    context: Any = None,
-    gate: Gate | Sequence[Gate] | None = None,
-) -> WorkItemResult[Out, Any]:
-    """Make one call with all the resilience of a batch, and give the full result.
-
-    Args:
-        prompt: A text, a list of chat messages or a list of content parts.
-        strategy: As for ``run_batch``.
-        config: The settings.
-        context: Comes back in the result.
-        gate: A gate of your own, to share its limits.
-
-    Raises:
-        BatchError: The strategy's ``prepare`` failed.
-    """
-    item: LLMWorkItem[Any, Any, Any] = LLMWorkItem("call", None, prompt, context)
-    config = evolve(config or ProcessorConfig(), keep_results=True)
-    result = await run_batch([item], strategy, config=config, gate=gate)
-    return result.results[0]
-
-
-async def call(
-    prompt: Any,
-    strategy: StrategyLike[Out],
-    *,
-    config: ProcessorConfig | None = None,
-    gate: Gate | Sequence[Gate] | None = None,
-) -> Out:
-    """Make one call with all the resilience of a batch, and give its value.
-
-    Args:
-        prompt: A text, a list of chat messages or a list of content parts.
-        strategy: As for ``run_batch``.
-        config: The settings.
-        gate: A gate of your own, to share its limits.
-
-    Raises:
-        Exception: The error of the last attempt.
-        BatchError: The strategy's ``prepare`` failed, or the call ended without an error to
-            raise.
-    """
-    result = await call_result(prompt, strategy, config=config, gate=gate)
-    if result.success:
-        return cast("Out", result.output)
-    if isinstance(result.exception, Exception):
-        raise result.exception
-    msg = f"the call has no answer: {result.error}"
-    raise BatchFailures(msg, [result]) from result.exception

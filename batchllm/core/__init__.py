@@ -61,7 +61,7 @@ from batchllm.core.hints import (
     ServerHint,
 )
 from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
-from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item
+from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
 from batchllm.core.results import (
     AttemptTiming,
     EndCause,
@@ -72,6 +72,7 @@ from batchllm.core.results import (
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage
+from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
     "SKIP",
@@ -134,8 +135,10 @@ __all__ = [
     "TokenUsage",
     "TransportError",
     "WorkItemResult",
+    "a_or_an",
     "add_usage",
     "as_work_item",
+    "check_prompt",
     "config_from_dict",
     "config_from_json",
     "config_from_toml",
@@ -143,6 +146,7 @@ __all__ = [
     "config_to_json",
     "config_to_toml",
     "dump_config",
+    "kind_of",
     "load_config",
     "normalize_usage",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import Factory, field, frozen
@@ -28,6 +28,16 @@ class BatchData(Generic[Out, Ctx]):
     wall_time: float = field(default=0.0, kw_only=True)
     warnings: Sequence[str] = field(default=(), kw_only=True)
     stats: Mapping[str, Any] = field(factory=dict[str, Any], kw_only=True)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[WorkItemResult[Out, Ctx]]:
+        return iter(self.results)
+
+    def __bool__(self) -> bool:
+        # Where results are not kept there are none to count, and still there was a batch.
+        return True
 
     @property
     def total_items(self) -> int:

@@ -21,6 +21,8 @@ Ctx = TypeVar("Ctx")
 class BatchResult(BatchData[Out, Ctx]):
     """The results of a batch, with its sums and how it ended.
 
+    Iterate over it for the results, as over ``results``.
+
     Attributes:
         results: In the order of completion.
         termination: How it ended.

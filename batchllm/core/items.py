@@ -10,11 +10,12 @@ import attrs
 from attrs import define, field, setters
 
 from batchllm.core.errors import InvalidItemError
+from batchllm.core.wording import kind_of
 
 if TYPE_CHECKING:
     from batchllm.core.contracts import LLMCallStrategy
 
-__all__ = ["ItemLike", "LLMWorkItem", "Prompt", "as_work_item"]
+__all__ = ["ItemLike", "LLMWorkItem", "Prompt", "as_work_item", "check_prompt"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -40,7 +41,7 @@ def _read_id(value: object) -> str:
         return str(operator.index(value))
     if isinstance(value, str):
         return _read_id(str(value))
-    msg = f"item_id is {value!r}, a {type(value).__name__}; give a str or an int"
+    msg = f"item_id is {value!r}, {kind_of(value)}; give a str or an int"
     raise InvalidItemError(msg)
 
 
@@ -114,21 +115,34 @@ def as_work_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any]:
     if isinstance(value, tuple):
         parts: tuple[Any, ...] = value
         if len(parts) == 2:
-            return LLMWorkItem(parts[0], None, _read_prompt(parts[1], index))
+            return LLMWorkItem(parts[0], None, check_prompt(parts[1], f"item {index}: its prompt"))
         if len(parts) == 3:
-            return LLMWorkItem(parts[0], None, _read_prompt(parts[1], index), parts[2])
+            return LLMWorkItem(
+                parts[0], None, check_prompt(parts[1], f"item {index}: its prompt"), parts[2]
+            )
         msg = f"item {index}: a tuple of {len(parts)}; give (id, prompt) or (id, prompt, context)"
         raise InvalidItemError(msg)
-    return LLMWorkItem(str(index), None, _read_prompt(value, index))
+    return LLMWorkItem(str(index), None, check_prompt(value, f"item {index}: its prompt"))
 
 
-def _read_prompt(value: Any, index: int) -> Any:
+def check_prompt(value: Any, what: str = "the prompt") -> Any:
+    """Give *value* back if it is a prompt.
+
+    Args:
+        value: A text, a list of chat messages or a list of content parts.
+        what: How the message calls it.
+
+    Raises:
+        InvalidItemError: It is none of these.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(p, Mapping) for p in value):
         return value
     msg = (
-        f"item {index}: its prompt is a {type(value).__name__}; give a text, a list of chat "
+        f"{what} is {kind_of(value)}; give a text, a list of chat "
         'messages ({"role": …, "content": …}) or a list of content parts'
     )
+    if isinstance(value, list) and len(value) in (2, 3) and isinstance(value[0], str | int):
+        msg += "; an id and a prompt are given as a tuple: (id, prompt)"
     raise InvalidItemError(msg)

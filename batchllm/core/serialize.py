@@ -13,6 +13,7 @@ from cattrs import BaseValidationError, Converter, transform_error
 from batchllm.core.batch_data import BatchData
 from batchllm.core.errors import RecordedError
 from batchllm.core.results import Tally, Termination, WorkItemResult
+from batchllm.core.wording import kind_of
 
 __all__ = ["read_batch", "write_batch"]
 
@@ -158,7 +159,7 @@ def _checked(value: Any, where: str) -> Any:
     if hasattr(value, "model_dump"):
         return _checked(value.model_dump(mode="json"), where)
     msg = (
-        f"{where} is a {type(value).__name__}, which JSON cannot carry; return plain values, "
+        f"{where} is {kind_of(value)}, which JSON cannot carry; return plain values, "
         "attrs classes, dataclasses or Pydantic models"
     )
     raise ValueError(msg)
@@ -167,5 +168,5 @@ def _checked(value: Any, where: str) -> Any:
 def _checked_key(key: object, where: str) -> str:
     if isinstance(key, str):
         return key
-    msg = f"{where} has the key {key!r}, a {type(key).__name__}; JSON carries only keys of text"
+    msg = f"{where} has the key {key!r}, {kind_of(key)}; JSON carries only keys of text"
     raise ValueError(msg)

@@ -37,7 +37,7 @@ from batchllm.engine.estimates import ONE_REQUEST, Estimates
 from batchllm.engine.failures import Failure, item_timeout, judge, out_of_time, stopped, unusable
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, left_open, settle
 from batchllm.engine.hedging import Hedging
-from batchllm.engine.hooks import HookTable, StateArgument, StrategyShape, call_hook
+from batchllm.engine.hooks import HookTable, StateArgument, StrategyShape, awaitable, call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.waiting import Waiting
@@ -388,7 +388,9 @@ def _execute(
     state: RetryState,
 ) -> Awaitable[object]:
     if shape.execute is StateArgument.POSITION:
-        return strategy.execute(prompt, attempt, seconds, state)
-    if shape.execute is StateArgument.KEYWORD:
-        return strategy.execute(prompt, attempt, seconds, state=state)
-    return strategy.execute(prompt, attempt, seconds)
+        value = strategy.execute(prompt, attempt, seconds, state)
+    elif shape.execute is StateArgument.KEYWORD:
+        value = strategy.execute(prompt, attempt, seconds, state=state)
+    else:
+        value = strategy.execute(prompt, attempt, seconds)
+    return awaitable(strategy, value) if shape.plain else value

@@ -10,14 +10,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
+from typing import Any, get_origin
 
 from attrs import define, field, frozen
 
-from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError
+from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError, kind_of
 from batchllm.engine.guard import Ended, bounded
 
-__all__ = ["HookTable", "StateArgument", "StrategyShape", "call_hook", "read_after_process"]
+__all__ = [
+    "HookTable",
+    "StateArgument",
+    "StrategyShape",
+    "awaitable",
+    "call_hook",
+    "read_after_process",
+]
 
 
 _HOOKS = frozenset({"execute", "on_error", "prepare", "cleanup"})
@@ -39,11 +46,14 @@ class StrategyShape:
         execute: How ``execute`` takes the state.
         on_error: How ``on_error`` takes it; ``None`` where the class has none of its own.
         managed: Whether it overrides ``prepare`` or ``cleanup``.
+        plain: Whether ``execute`` is no ``async def``, so that what it returns has to be looked
+            at before it is awaited.
     """
 
     execute: StateArgument
     on_error: StateArgument | None
     managed: bool
+    plain: bool = False
 
 
 def _is_own(strategy: LLMCallStrategy[Any], name: str) -> bool:
@@ -70,8 +80,7 @@ def _fits(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
 def _state_argument(owner: str, name: str, hook: Any, shapes: tuple[str, str]) -> StateArgument:
     """Read how *hook*, with its leading arguments as in *shapes*, takes the state."""
     if not callable(hook):
-        kind = type(hook).__name__
-        msg = f"{owner}.{name} is a {kind}; write it as async def {name}(self, {shapes[1]})"
+        msg = f"{owner}.{name} is {kind_of(hook)}; write it as async def {name}(self, {shapes[1]})"
         raise StrategyError(msg)
     signature = _signature(hook)
     if signature is None:
@@ -140,7 +149,46 @@ class HookTable:
                 ("exception, attempt", "exception, attempt, state"),
             )
         managed = _is_own(strategy, "prepare") or _is_own(strategy, "cleanup")
-        return StrategyShape(execute, on_error, managed)
+        plain = not inspect.iscoroutinefunction(strategy.execute)
+        if plain:
+            _refuse_plain(owner, strategy.execute)
+        return StrategyShape(execute, on_error, managed, plain)
+
+
+def _refuse_plain(owner: str, execute: Callable[..., Any]) -> None:
+    """Refuse a plain function that cannot return an awaitable: it yields, or says what it gives.
+
+    Of any other plain function only a call can tell; see ``awaitable``.
+    """
+    given = getattr(execute, "__annotations__", {}).get("return", inspect.Signature.empty)
+    says_tuple = (
+        given.partition("[")[0] in ("tuple", "Tuple", "typing.Tuple")
+        if isinstance(given, str)
+        else (get_origin(given) or given) is tuple
+    )
+    if inspect.isasyncgenfunction(execute):
+        msg = f"{owner}.execute yields; return (output, usage) once, with the whole answer"
+        raise StrategyError(msg)
+    if says_tuple or inspect.isgeneratorfunction(execute):
+        raise _not_async(owner)
+
+
+def _not_async(owner: str) -> StrategyError:
+    return StrategyError(
+        f"{owner}.execute is not asynchronous; write async def execute(…), and call what blocks "
+        "by anyio.to_thread.run_sync"
+    )
+
+
+def awaitable(strategy: LLMCallStrategy[Any], value: Any) -> Awaitable[object]:
+    """What a plain ``execute`` returned, if it can be awaited.
+
+    Raises:
+        StrategyError: It cannot.
+    """
+    if inspect.isawaitable(value):
+        return value
+    raise _not_async(type(strategy).__name__)
 
 
 def read_after_process(middleware: BaseMiddleware) -> bool:

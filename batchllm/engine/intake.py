@@ -6,15 +6,16 @@ import inspect
 import time
 import warnings
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import anyio
 from attrs import define, field
 
-from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item
+from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item, kind_of
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
+from batchllm.engine.work_queue import WorkQueue
 from batchllm.llm_strategies import ThreadRunner, run_in_thread
 
 __all__ = ["END", "BlockingSource", "Source", "blocking_source", "pull", "read_item"]
@@ -34,6 +35,15 @@ class BlockingSource:
     items: Iterable[Any]
     run_sync: ThreadRunner = run_in_thread
 
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.items, AsyncIterable):
+            msg = (
+                f"blocking_source() was given {kind_of(self.items)}, which is asynchronous and "
+                "blocks nothing; give it to the batch as it is"
+            )
+            raise InvalidItemError(msg)
+        _check_iterable(self.items, "items of blocking_source()")
+
 
 def blocking_source(
     items: Iterable[Any], *, run_sync: ThreadRunner = run_in_thread
@@ -46,8 +56,32 @@ def blocking_source(
     Args:
         items: What to read.
         run_sync: Calls a function in a thread; tests in virtual time give ``run_inline``.
+
+    Raises:
+        InvalidItemError: *items* cannot be iterated over, or not for items.
     """
     return BlockingSource(items, run_sync)
+
+
+def _check_iterable(items: object, what: str) -> None:
+    """Refuse what is no iterable, and what can be iterated over but gives no items.
+
+    Raises:
+        InvalidItemError: It is one of these; *what* is its name in the message.
+    """
+    given = f"{what} is {kind_of(items)}"
+    if isinstance(items, str | bytes):
+        msg = f"{given}, a single text; give a list of prompts, or use call() for one prompt"
+    elif isinstance(items, Mapping):
+        msg = (
+            f"{given}, which gives only its keys; give its .items() where they are "
+            "{id: prompt}, or its .values()"
+        )
+    elif not isinstance(items, Iterable) or isinstance(items, type):
+        msg = f"{given}; give an iterable or an async iterable of items"
+    else:
+        return
+    raise InvalidItemError(msg)
 
 
 @define(eq=False)
@@ -115,36 +149,28 @@ class Source:
     _reader: _ThreadReader = field(init=False)
     _warned: bool = field(default=False, init=False)
     _suspect: bool = field(default=False, init=False)
+    _size: int | None = field(default=None, init=False)
 
     @property
     def size(self) -> int | None:
-        """``len(items)`` where it is known beforehand."""
-        items: Any = self.items.items if isinstance(self.items, BlockingSource) else self.items
-        try:
-            return len(items)
-        except Exception:  # a user's code; not to know the size is no reason to fail
-            return None
+        """``len(items)`` as it was when they were opened; ``None`` where it is not known."""
+        return self.items.total if isinstance(self.items, WorkQueue) else self._size
 
     def open(self) -> None:
         """Begin to iterate.
 
         Raises:
-            InvalidItemError: *items* cannot be iterated over, or is a single text.
+            InvalidItemError: *items* cannot be iterated over, or is a single text or a mapping.
         """
+        self._size = _size_of(self.items)
         if isinstance(self.items, BlockingSource):
             self._iterator = iter(self.items.items)
             self._reader = _ThreadReader(self.items.run_sync)
         elif isinstance(self.items, AsyncIterable):
             self._iterator = aiter(self.items)
-        elif isinstance(self.items, str | bytes):
-            msg = "items is a single text; give a list of prompts, or use call() for one prompt"
-            raise InvalidItemError(msg)
-        elif isinstance(self.items, Iterable):
-            self._iterator = iter(self.items)
         else:
-            name = type(self.items).__name__
-            msg = f"items is a {name}; give an iterable or an async iterable of items"
-            raise InvalidItemError(msg)
+            _check_iterable(self.items, "items")
+            self._iterator = iter(self.items)
 
     @property
     def may_wait(self) -> bool:
@@ -207,6 +233,14 @@ class Source:
         return None
 
 
+def _size_of(items: Any) -> int | None:
+    sized: Any = items.items if isinstance(items, BlockingSource) else items
+    try:
+        return len(sized)
+    except Exception:  # a user's code; not to know the size is no reason to fail
+        return None
+
+
 async def pull(source: Source, room: int) -> Any:
     """The next item; whatever the iterable raises comes out as an ``Exception``.
 
@@ -223,7 +257,7 @@ async def pull(source: Source, room: int) -> Any:
             raise
         failure = error
     await settle()
-    msg = f"a {type(failure).__name__} that nobody asked for"
+    msg = f"{kind_of(failure)} that nobody asked for"
     raise RuntimeError(msg) from failure
 
 

@@ -32,7 +32,7 @@ class WorkQueue:
         limit: Items that it takes before a run; 0 is unlimited.
 
     Attributes:
-        total: Items of the batch so far.
+        total: Items of the batch so far: the best there is to say about its size.
         running: Whether a run reads from it.
     """
 
@@ -46,9 +46,10 @@ class WorkQueue:
     _room: int = field(default=1, init=False)
     _waiting: deque[anyio.Event] = field(factory=deque, init=False)
 
-    def __len__(self) -> int:
-        """Items added so far: the best there is to say about the size of the batch."""
-        return self.total
+    @property
+    def waiting(self) -> int:
+        """Items that were not taken yet."""
+        return len(self._items)
 
     def put(self, item: LLMWorkItem[Any, Any, Any]) -> None:
         """Add *item* before the run.

@@ -134,3 +134,12 @@ def test_any_value_is_an_item_or_a_refusal(value: Any, position: int) -> None:
         return
     assert type(item.item_id) is str
     assert item.item_id.strip()
+
+
+def test_a_list_in_place_of_a_tuple_is_told() -> None:
+    """An id and a prompt in a list look like a prompt; the message shows the way."""
+    with pytest.raises(InvalidItemError, match=r"item 3: its prompt is a list; .*\(id, prompt\)"):
+        as_work_item(["a", "b"], 3)
+    with pytest.raises(InvalidItemError, match="an int; give a text") as caught:
+        as_work_item(5, 3)
+    assert "(id, prompt)" not in str(caught.value)

@@ -147,3 +147,11 @@ def test_every_result_is_counted_once(items: list[WorkItemResult[Any, Any]]) -> 
     assert whole.total_input_tokens == sum(r.token_usage.get("input_tokens", 0) for r in items)
     known = [r.cost for r in items if r.cost is not None]
     assert whole.cost == (sum(known) if known else None)
+
+
+def test_a_batch_is_a_collection_of_its_results() -> None:
+    """It has a length and can be iterated over; an empty one is a batch, too."""
+    results = [WorkItemResult[Any, Any]("a", True), WorkItemResult[Any, Any]("b", False)]
+    batch = BatchResult(results)
+    assert (len(batch), list(batch)) == (2, results)
+    assert BatchResult([])

@@ -143,8 +143,8 @@ def circular() -> list[Any]:
     ("value", "why"),
     [
         (b"x", "its output is a bytes, which JSON cannot carry"),
-        ({"a": [object()]}, r"its output\['a'\]\[0\] is a object"),
-        ({1: "a"}, "its output has the key 1, a int"),
+        ({"a": [object()]}, r"its output\['a'\]\[0\] is an object"),
+        ({1: "a"}, "its output has the key 1, an int"),
         ([1.0, math.nan], r"its output\[1\] is nan"),
         (math.inf, "its output is inf"),
         ({1, 2}, "its output is a set"),

@@ -203,3 +203,46 @@ async def test_call_hook() -> None:
     assert await call_hook(AsyncMock(return_value=3), seconds=1.0) == Ok(3)
     error = ValueError()
     assert await call_hook(AsyncMock(side_effect=error), seconds=None) == Failed(error)
+
+
+def plain(self: Any, prompt: Any, attempt: int, timeout: float) -> Any:
+    return "x", None
+
+
+def plain_annotated(self: Any, prompt: Any, attempt: int, timeout: float) -> tuple[str, None]:
+    return "x", None
+
+
+def generator(self: Any, prompt: Any, attempt: int, timeout: float) -> Any:
+    yield "x", None
+
+
+async def async_generator(self: Any, prompt: Any, attempt: int, timeout: float) -> Any:
+    yield "x", None
+
+
+def hands_on(self: Any, prompt: Any, attempt: int, timeout: float) -> Any:
+    return e3(self, prompt, attempt, timeout)
+
+
+@pytest.mark.parametrize(
+    ("hook", "told"),
+    [
+        (plain_annotated, "Made.execute is not asynchronous; write async def"),
+        (generator, "Made.execute is not asynchronous; write async def"),
+        (async_generator, "Made.execute yields"),
+    ],
+)
+async def test_execute_that_cannot_be_awaited(hook: Any, told: str) -> None:
+    """Where its own declaration shows it, nothing is called."""
+    with pytest.raises(StrategyError, match=told):
+        await run_batch(["a"], with_hook("execute", hook))
+
+
+async def test_plain_execute() -> None:
+    """What gives no awaitable fails by a sentence; what hands one on is as good as any."""
+    (failed,) = (await run_batch(["a"], with_hook("execute", plain))).results
+    assert isinstance(failed.exception, StrategyError)
+    assert "write async def execute" in str(failed.error)
+    assert failed.attempts == 1
+    assert (await run_batch(["a"], with_hook("execute", hands_on))).outputs == ["x"]

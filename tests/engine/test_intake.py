@@ -195,8 +195,50 @@ async def test_close_that_raises() -> None:
 @pytest.mark.parametrize("items", ["text", b"bytes", 7, None])
 async def test_no_source_at_all(items: Any) -> None:
     """Told at once, with what to give."""
-    with pytest.raises(InvalidItemError, match="items is a"):
+    with pytest.raises(InvalidItemError, match=r"^items is (a str|a bytes|an int|None)\b"):
         await run_batch(items, ScriptedStrategy())
+
+
+async def test_a_mapping_is_no_source() -> None:
+    """Its keys alone would be sent: the way to its pairs is told."""
+    with pytest.raises(InvalidItemError, match=r"^items is a dict, which gives .* \.items\(\)"):
+        await run_batch({"id": "prompt"}, ScriptedStrategy())
+    result = await run_batch({"id": "prompt"}.items(), ScriptedStrategy())
+    assert list(result.by_id()) == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [(5, "is an int"), ("abc", "is a str"), ({"a": "b"}, "only its keys"), (list, "is the class")],
+)
+async def test_a_blocking_source_of_nothing(items: Any, told: str) -> None:
+    """It is refused where it is made, and not in the middle of a batch."""
+    with pytest.raises(InvalidItemError, match=rf"^items of blocking_source\(\) .*{told}"):
+        blocking_source(items)
+
+
+async def test_an_asynchronous_source_blocks_nothing() -> None:
+    """It is told to be given as it is."""
+    source: Any = Source().asynchronous()
+    with pytest.raises(InvalidItemError, match="an async_generator, which is asynchronous"):
+        blocking_source(source)
+
+
+async def test_the_size_is_asked_for_once() -> None:
+    """``len()`` of a user's object may be slow: a query, a file to be counted."""
+
+    class Sized(list[str]):
+        asked = 0
+
+        def __len__(self) -> int:
+            self.asked += 1
+            return super().__len__()
+
+    items, totals = Sized(["a", "b", "c"]), list[int]()
+    await run_batch(
+        items, ScriptedStrategy(), progress_callback=lambda done, total, item: totals.append(total)
+    )
+    assert (items.asked, totals) == (1, [3, 3, 3])
 
 
 async def test_source_that_cannot_be_opened() -> None:

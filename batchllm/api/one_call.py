@@ -1,0 +1,131 @@
+"""One call with all the resilience of a batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+from attrs import define, evolve
+from typing_extensions import TypeVar
+
+from batchllm.api.options import build_options
+from batchllm.api.run import run_batch
+from batchllm.core import (
+    BatchFailures,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ProcessorConfig,
+    WorkItemResult,
+    check_prompt,
+)
+from batchllm.gate import Gate
+from batchllm.llm_strategies import StrategyLike
+
+__all__ = ["call", "call_result"]
+
+Out = TypeVar("Out", default=Any)
+
+_MANY = 10
+_COUNT = "_batchllm_lone_calls"
+
+
+async def call_result(
+    prompt: Any,
+    strategy: StrategyLike[Out],
+    *,
+    config: ProcessorConfig | None = None,
+    context: Any = None,
+    gate: Gate | Sequence[Gate] | None = None,
+) -> WorkItemResult[Out, Any]:
+    """Make one call with all the resilience of a batch, and give the full result.
+
+    For many calls, use ``run_batch`` or ``open_pool``, which keep their connections and what they
+    have learned about limits from call to call.
+
+    Args:
+        prompt: A text, a list of chat messages or a list of content parts.
+        strategy: As for ``run_batch``.
+        config: The settings.
+        context: Comes back in the result.
+        gate: A gate of your own, to share its limits.
+
+    Raises:
+        InvalidItemError: The prompt is none.
+        ConfigError: Another argument is wrong.
+        BatchError: The strategy's ``prepare`` failed.
+    """
+    _count(strategy)
+    return await _call_result(prompt, strategy, config, context, gate)
+
+
+async def call(
+    prompt: Any,
+    strategy: StrategyLike[Out],
+    *,
+    config: ProcessorConfig | None = None,
+    gate: Gate | Sequence[Gate] | None = None,
+) -> Out:
+    """Make one call with all the resilience of a batch, and give its value.
+
+    Args:
+        prompt: A text, a list of chat messages or a list of content parts.
+        strategy: As for ``run_batch``.
+        config: The settings.
+        gate: A gate of your own, to share its limits.
+
+    Raises:
+        Exception: The error of the last attempt.
+        InvalidItemError: The prompt is none.
+        ConfigError: Another argument is wrong.
+        BatchError: The strategy's ``prepare`` failed, or the call ended without an error to
+            raise.
+    """
+    _count(strategy)
+    result = await _call_result(prompt, strategy, config, None, gate)
+    if result.success:
+        return cast("Out", result.output)
+    if isinstance(result.exception, Exception):
+        raise result.exception
+    msg = f"the call has no answer: {result.error}"
+    raise BatchFailures(msg, [result]) from result.exception
+
+
+async def _call_result(
+    prompt: Any,
+    strategy: StrategyLike[Out],
+    config: ProcessorConfig | None,
+    context: Any,
+    gate: Gate | Sequence[Gate] | None,
+) -> WorkItemResult[Out, Any]:
+    item: LLMWorkItem[Any, Any, Any] = LLMWorkItem("call", None, check_prompt(prompt), context)
+    options = build_options(strategy, config=config, gate=gate)
+    settings = evolve(options.config, keep_results=True)
+    result = await run_batch([item], options.strategy, config=settings, gate=options.gates)
+    return result.results[0]
+
+
+@define(eq=False)
+class _LoneCalls:
+    """How often a strategy was called alone. No plain value, so that its identity leaves it out."""
+
+    number: int = 0
+
+
+def _count(strategy: object) -> None:
+    """Warn once of a loop of single calls, where the strategy can carry the count."""
+    if not isinstance(strategy, LLMCallStrategy):
+        return
+    carried = getattr(strategy, "__dict__", None)
+    if carried is None:
+        return
+    calls = carried.setdefault(_COUNT, _LoneCalls())
+    calls.number += 1
+    if calls.number == _MANY:
+        warnings.warn(
+            f"{_MANY} single calls of one {type(strategy).__name__}; open_pool(strategy) keeps "
+            "its connections and what it learns about limits from call to call, and "
+            "run_batch(prompts, strategy) makes many calls at once",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,116 @@
+"""The arguments that every face takes, checked in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from batchllm.core import (
+    BaseMiddleware,
+    BaseObserver,
+    ConfigError,
+    ErrorClassifier,
+    ProcessorConfig,
+    WorkItemResult,
+    kind_of,
+)
+from batchllm.engine import RunOptions
+from batchllm.gate import Gate
+from batchllm.llm_strategies import StrategyLike, as_strategy
+
+__all__ = ["build_options"]
+
+_STEPS = ("before_process", "after_process", "on_retry", "on_error")
+
+
+def build_options(
+    strategy: StrategyLike[Any] | None,
+    *,
+    config: ProcessorConfig | None = None,
+    concurrency: int | None = None,
+    middlewares: Sequence[BaseMiddleware] | None = None,
+    observers: Sequence[BaseObserver] | None = None,
+    post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
+    error_classifier: ErrorClassifier | None = None,
+    progress_callback: Callable[..., Any] | None = None,
+    gate: Gate | Sequence[Gate] | None = None,
+) -> RunOptions:
+    """Check what a face was given.
+
+    Raises:
+        StrategyError: The strategy is none.
+        ConfigError: Another argument is wrong; it is named, with what to give.
+    """
+    _check_hook("post_processor", post_processor)
+    _check_hook("progress_callback", progress_callback)
+    if error_classifier is not None:
+        _check_object("error_classifier", error_classifier, ("classify",), "an ErrorClassifier")
+    gates = (gate,) if isinstance(gate, Gate) else _several("gate", gate, "Gate")
+    for one in gates:
+        if not isinstance(one, Gate):
+            raise _wrong("gate", one, "a Gate, or a list of them")
+    return RunOptions(
+        config=_settings(config, concurrency, progress_callback),
+        strategy=None if strategy is None else as_strategy(strategy),
+        middlewares=_objects("middlewares", middlewares, _STEPS, "BaseMiddleware"),
+        observers=_objects("observers", observers, ("on_event",), "BaseObserver"),
+        post_processor=post_processor,
+        error_classifier=error_classifier,
+        gates=gates,
+    )
+
+
+def _settings(
+    config: object, concurrency: object, progress_callback: Callable[..., Any] | None
+) -> ProcessorConfig:
+    settings = ProcessorConfig() if config is None else config
+    if not isinstance(settings, ProcessorConfig):
+        remedy = "a ProcessorConfig(…)"
+        if isinstance(config, dict):
+            remedy += "; config_from_dict() makes one of a dict"
+        raise _wrong("config", config, remedy)
+    changes: dict[str, Any] = {}
+    if concurrency is not None:
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            msg = f"concurrency is {concurrency!r}; give a whole number of at least 1"
+            raise ConfigError(msg)
+        changes["max_workers"] = concurrency
+    if progress_callback is not None:
+        changes["progress_callback"] = progress_callback
+    return evolve(settings, **changes) if changes else settings
+
+
+def _objects(name: str, given: object, methods: Sequence[str], kind: str) -> tuple[Any, ...]:
+    objects = _several(name, given, kind)
+    for index, one in enumerate(objects):
+        _check_object(f"{name}[{index}]", one, methods, f"a {kind}")
+    return objects
+
+
+def _several(name: str, given: object, kind: str) -> tuple[Any, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str | bytes | type) or not isinstance(given, Iterable):
+        raise _wrong(name, given, f"a list of {kind} instances")
+    return tuple(given)
+
+
+def _check_object(name: str, given: object, methods: Sequence[str], remedy: str) -> None:
+    if isinstance(given, type):
+        raise _wrong(name, given, remedy)
+    missing = [method for method in methods if not callable(getattr(given, method, None))]
+    if missing:
+        raise _wrong(name, given, remedy, f", which has no {missing[0]}()")
+
+
+def _check_hook(name: str, given: object) -> None:
+    if given is not None and not callable(given):
+        raise _wrong(name, given, "a function, sync or async")
+
+
+def _wrong(name: str, given: object, remedy: str, flaw: str = "") -> ConfigError:
+    if isinstance(given, type):
+        remedy += ": an instance, not the class"
+    return ConfigError(f"{name} is {kind_of(given)}{flaw}; give {remedy}")

@@ -27,6 +27,15 @@ Try it: batchllm run prompts.jsonl -m sim:default -o answers.jsonl
 came from."""
 
 
+_KINDS = {
+    "int|Literal[auto]|None": "a whole number or auto",
+    "int|None": "a whole number",
+    "float|None": "a number",
+    "int": "a whole number",
+    "float": "a number",
+}
+
+
 def make_app() -> App:
     """The commands and their options."""
     app = App(
@@ -72,7 +81,7 @@ def _explain(error: BaseException) -> ExitCode:
             _say("interrupted; rows that were written stay")
             return ExitCode.INTERRUPTED
         case CycloptsError():
-            _say(f"{error} (batchllm --help shows how)")
+            _say(f"{_in_plain_words(str(error))} (batchllm --help shows how)")
             return ExitCode.USAGE
         case UsageError():
             _say(str(error))
@@ -84,6 +93,13 @@ def _explain(error: BaseException) -> ExitCode:
             last = traceback.format_exception_only(error)[-1].strip()
             _say(f"{last}. That should not have happened; --debug shows where it did")
             return ExitCode.STOPPED
+
+
+def _in_plain_words(text: str) -> str:
+    """Name what an option takes by words for what its type says."""
+    for kind, words in _KINDS.items():
+        text = text.replace(f" into {kind}.", f" into {words}.")
+    return text
 
 
 def _say(text: str) -> None:

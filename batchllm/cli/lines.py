@@ -21,7 +21,8 @@ class Line:
 
     Attributes:
         number: Counted from 1, blank lines included.
-        item_id: The row's own ``id``, else the line's number.
+        item_id: The row's own ``id``, else ``line-`` and the line's number, which no plain
+            number given as an id can be taken for.
         prompt: A text or a list of chat messages.
         fields: What the row had, for the output.
         text: The line itself, where it could not be read as a row.
@@ -76,7 +77,7 @@ class LineReader:
         return self._with_prompt(number, cast("dict[str, Any]", row))
 
     def _with_prompt(self, number: int, fields: dict[str, Any]) -> Line:
-        item_id = fields.get("id", str(number))
+        item_id = fields["id"] if "id" in fields else _stand_in(number)
         prompt, problem = self._prompt_of(fields)
         return Line(number=number, item_id=item_id, prompt=prompt, fields=fields, problem=problem)
 
@@ -99,7 +100,11 @@ class LineReader:
 
 def _unreadable(number: int, raw: bytes, problem: str) -> Line:
     text = raw.decode("utf-8", "backslashreplace")
-    return Line(number=number, item_id=str(number), fields={}, text=text, problem=problem)
+    return Line(number=number, item_id=_stand_in(number), fields={}, text=text, problem=problem)
+
+
+def _stand_in(number: int) -> str:
+    return f"line-{number}"
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -33,8 +33,11 @@ def format_of(name: str, given: InputFormat | None) -> InputFormat:
     """The format of the input *name*.
 
     Raises:
-        UsageError: Its name does not tell, and neither did the user.
+        UsageError: It is a folder, or its name does not tell, and neither did the user.
     """
+    if Path(name).is_dir():
+        msg = f"the input {name} is a folder; give one file, or - and pipe several into it"
+        raise UsageError(msg)
     if given is not None:
         return given
     if name == "-":

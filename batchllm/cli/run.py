@@ -44,14 +44,15 @@ RUN_HELP = """\
 Send each line of INPUT to a model, and write a row for each.
 
 INPUT is a file, or - for standard input. In .jsonl each line is an object with a "prompt", or \
-chat "messages", or the fields that --template names; its "id" is optional, the line's number \
-stands in for it. In .txt each line is a prompt. Blank lines are skipped.
+chat "messages", or the fields that --template names; its "id" is optional; "line-7" \
+stands in for it on line 7. In .txt each line is a prompt. Blank lines are skipped.
 
 Every other line gets exactly one row, in the order of completion: id, success, output, error, \
 error_category, usage, cost, attempts, calls (requests made, those that met a rate limit \
 included), and the input's own fields. Fields of the input that are called like one of these \
-are kept under "input". A line that cannot be sent is reported, and its row has the \
-error_category invalid_item.
+are kept under "input". A line that cannot be sent, or that has the id of an earlier \
+one, is reported. Its row has the error_category invalid_item, the id null and its number as \
+"line", and keeps its own id under "input", so that no id stands in two rows.
 
 Ctrl-C lets calls in flight finish and starts no other; a second one cancels them. (Where the \
 event loop cannot watch for signals, on Windows with asyncio, Ctrl-C cancels at once.) Rows that \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import tomllib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -76,7 +77,7 @@ class RunSettings:
     output: Annotated[
         str,
         _option(
-            "Where rows go as they come, one JSON object each; - is standard output. A file that "
+            "Where rows go as they come, as JSON lines; - is standard output. A file that "
             "exists is refused.",
             _ROWS,
             "--output",
@@ -140,6 +141,7 @@ class RunSettings:
             text = str(error)
             for name, option in _OPTIONS.items():
                 text = text.replace(name, option)
+            text = re.sub(r", or None .*", ", or leave it out", text)
             raise UsageError(text) from None
         except OSError as error:
             msg = f"--config: {self.config} cannot be read: {error.strerror or error}"

@@ -51,7 +51,8 @@ class Tallies:
             self.failed += 1
             category = result.error_category or "unknown"
             self.categories[category] += 1
-            self._examples.setdefault(category, f"{row['id']}: {row['error']}")
+            who = "" if row["id"] is None else f"{row['id']}: "
+            self._examples.setdefault(category, f"{who}{row['error']}")
 
     def rate(self, now: float) -> float:
         """Rows per second lately. To be asked now and then."""

@@ -38,9 +38,14 @@ def output_row(line: Line, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
 
     The input's fields follow ours; those that are called like one of ours are put together under
     ``"input"``. A line that could not be read stands there as a text.
+
+    A line that was refused has the id ``None``, and its number: its own id, kept under ``"input"``,
+    may be that of another line, and no row may be taken for that one's answer.
     """
-    row = {
-        "id": line.item_id,
+    refused = result.error_category == Category.INVALID_ITEM
+    ours = _OURS | {"line"} if refused else _OURS
+    row: dict[str, Any] = {"id": None, "line": line.number} if refused else {"id": line.item_id}
+    row |= {
         "success": result.success,
         "output": result.output,
         "error": error_of(line, result),
@@ -51,8 +56,9 @@ def output_row(line: Line, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
         # A call that never started, since the run was ending, took no time at all.
         "calls": sum(1 for attempt in result.timing.attempts if attempt.execution > 0),
     }
-    row |= {name: value for name, value in line.fields.items() if name not in _OURS}
-    theirs = {name: value for name, value in line.fields.items() if name in _OURS and name != "id"}
+    row |= {name: value for name, value in line.fields.items() if name not in ours}
+    kept = ours if refused else ours - {"id"}
+    theirs = {name: value for name, value in line.fields.items() if name in kept}
     if line.text is not None:
         row["input"] = line.text
     elif theirs:
@@ -105,6 +111,9 @@ class RowWriter:
         self.file.close()
 
 
+_OTHER_FORMATS = (".csv", ".parquet", ".tsv", ".xlsx")
+
+
 def open_output(name: str, *, overwrite: bool, beside: str = "-") -> RowWriter:
     """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
 
@@ -114,8 +123,15 @@ def open_output(name: str, *, overwrite: bool, beside: str = "-") -> RowWriter:
         beside: The input, which is never written over.
 
     Raises:
-        UsageError: It exists already, is the input, or cannot be made.
+        UsageError: It exists already, is the input, cannot be made, or its name promises another
+            format than JSON lines.
     """
+    if name.lower().endswith(_OTHER_FORMATS):
+        msg = (
+            f"the output {name} would be no {os.path.splitext(name)[1]}: rows are written as JSON "
+            "lines only; give a name that ends in .jsonl"
+        )
+        raise UsageError(msg)
     if name == "-":
         sys.stdout.flush()
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115

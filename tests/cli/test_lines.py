@@ -32,16 +32,16 @@ def test_a_row_with_a_prompt() -> None:
 
 
 def test_a_row_with_messages() -> None:
-    """Chat messages are the prompt; without an id the line's number stands in."""
+    """Chat messages are the prompt; without an id the line's number stands in, told from ids."""
     messages = [{"role": "user", "content": "Hi"}]
     line = read(b'{"messages": [{"role": "user", "content": "Hi"}]}')
-    assert (line.item_id, line.prompt) == ("7", messages)
+    assert (line.item_id, line.prompt) == ("line-7", messages)
 
 
 def test_a_line_of_text_is_a_prompt() -> None:
     """It is taken as it is, but for the end of the line."""
     line = read(b"  What? \r\n", TEXT)
-    assert (line.item_id, line.prompt) == ("7", "  What? ")
+    assert (line.item_id, line.prompt) == ("line-7", "  What? ")
     assert line.fields == {"prompt": "  What? "}
 
 
@@ -77,7 +77,7 @@ def test_a_line_that_is_no_row_is_kept_as_text(raw: bytes, problem: str) -> None
     """Its number is its id, and nothing of it is lost."""
     line = read(raw)
     assert problem in str(line.problem)
-    assert line.item_id == "7"
+    assert line.item_id == "line-7"
     assert line.fields == {}
     assert line.text == raw.decode("utf-8", "backslashreplace")
 
@@ -96,5 +96,5 @@ def test_a_row_without_one_prompt_is_kept_with_its_fields(row: bytes, problem: s
     line = read(row)
     assert problem in str(line.problem)
     assert line.text is None
-    expected: Any = 3 if b"id" in row else "7"
+    expected: Any = 3 if b"id" in row else "line-7"
     assert line.item_id == expected

@@ -79,6 +79,25 @@ def test_what_the_engine_refuses_is_told_by_line() -> None:
     assert output_row(line(), failed)["error"] == "item 3: no"
 
 
+def test_a_refused_line_has_no_id_of_another() -> None:
+    """A join by id finds the one row that was sent; the line's number and own id are kept."""
+    refused = result(success=False, error="its id came before", error_category="invalid_item")
+    row = output_row(line(id="a", prompt="p", line="theirs", tag=1), refused)
+    assert list(row)[:2] == ["id", "line"]
+    assert (row["id"], row["line"], row["prompt"], row["tag"]) == (None, 4, "p", 1)
+    assert row["input"] == {"id": "a", "line": "theirs"}
+    sent = output_row(line(id="a", line="theirs"), result())
+    assert (sent["id"], sent["line"], "input" in sent) == ("a", "theirs", False)
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "answers.PARQUET", "answers.xlsx"])
+def test_a_name_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
+    """Rows are JSON lines, and no file is made that says otherwise."""
+    with pytest.raises(UsageError, match=r"JSON lines only; give a name that ends in \.jsonl"):
+        open_output(str(tmp_path / name), overwrite=True)
+    assert not (tmp_path / name).exists()
+
+
 async def test_rows_are_in_the_file_when_written(tmp_path: Path) -> None:
     """Each is one line, whatever it has inside, and is not held back in a buffer."""
     path = tmp_path / "out.jsonl"

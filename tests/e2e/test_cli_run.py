@@ -76,7 +76,9 @@ def test_bad_lines_are_told_and_kept_and_the_rest_goes_on(tmp_path: Path, capsys
     rows = tmp_path / "out.jsonl"
     assert run(prompts, rows, "-m", "sim:instant", "--ordered") == ExitCode.SOME_FAILED
     found = read_rows(rows)
-    assert [row["id"] for row in found] == ["a", "3", "a", " ", "b", "7", 7]
+    assert [row["id"] for row in found] == ["a", *[None] * 5, 7]
+    assert [row.get("line") for row in found] == [None, 3, 4, 5, 6, 7, None]
+    assert [row["input"]["id"] for row in found[2:5]] == ["a", " ", "b"]
     assert [row["success"] for row in found] == [True, *[False] * 5, True]
     bad = found[1:6]
     assert {row["error_category"] for row in bad} == {"invalid_item"}
@@ -87,7 +89,7 @@ def test_bad_lines_are_told_and_kept_and_the_rest_goes_on(tmp_path: Path, capsys
         (4, "its id 'a' came before"),
         (5, "its id is ' '"),
         (6, 'no "prompt"'),
-        (7, "its prompt is a int"),
+        (7, "its prompt is an int"),
     ):
         assert any(line.startswith(f"{prompts}:{number}: not sent: {problem}") for line in told)
 
@@ -132,7 +134,7 @@ def test_failures_are_rows_and_a_line_of_the_summary(tmp_path: Path, capsys: Cap
     rows = tmp_path / "out.jsonl"
     assert main(["run", str(prompts), "-o", str(rows), "-m", "sim:instant"]) == 1
     assert sorted(row["success"] for row in read_rows(rows)) == [False, True]
-    assert "1 × invalid_request, e.g. 2: " in capsys.readouterr().err
+    assert "1 × invalid_request, e.g. line-2: " in capsys.readouterr().err
 
 
 def test_a_run_that_cannot_succeed_stops(tmp_path: Path, capsys: Captured) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 import anyio
 from attrs import frozen
 
 from batchllm.core import MalformedResponseError, TransportError
 from batchllm.transport.decoding import GzipDecoder
-from batchllm.transport.failures import failures_of, transport_error
+from batchllm.transport.failures import raise_failure
 from batchllm.transport.redact import Redactor
 
 __all__ = ["CLOSE_SECONDS", "HttpReply", "HttpStream", "Wire"]
@@ -52,14 +52,9 @@ class Wire:
     redact: Redactor
     max_body: int
 
-    @property
-    def failures(self) -> tuple[type[Exception], ...]:
-        """What is raised where a connection fails."""
-        return failures_of(self.library)
-
-    def failure(self, error: Exception) -> TransportError:
-        """The error for callers, to be raised ``from`` *error*."""
-        return transport_error(error, self.library, self.host, self.redact)
+    def fail(self, error: Exception) -> NoReturn:
+        """Raise what callers are told of *error*."""
+        raise_failure(error, self.library, self.host, self.redact)
 
 
 class HttpStream:
@@ -88,8 +83,8 @@ class HttpStream:
     async def __aenter__(self) -> Self:
         try:
             response = self._response = await self._send()
-        except self._wire.failures as error:
-            raise self._wire.failure(error) from error
+        except Exception as error:
+            self._wire.fail(error)
         self.status = response.status_code
         self.headers = _join(response.headers)
         self._pieces = response.stream.__aiter__()
@@ -106,9 +101,9 @@ class HttpStream:
                 if isinstance(self._pieces, AsyncGenerator):
                     await self._unwind(self._pieces)
                 await self._response.aclose()
-            except self._wire.failures as failure:
+            except Exception as failure:
                 if error is None:
-                    raise self._wire.failure(failure) from failure
+                    self._wire.fail(failure)
 
     async def _unwind(self, pieces: AsyncGenerator[bytes, None]) -> None:
         """End a generator that was left half way, and those that it reads from in turn.
@@ -119,7 +114,7 @@ class HttpStream:
         if not self._ended:
             with anyio.CancelScope() as scope:
                 scope.cancel("the reply was left before its end")
-                with suppress(*self._wire.failures):
+                with suppress(Exception):
                     for _ in range(_MOST_PIECES_LEFT):
                         if await anext(pieces, None) is None:
                             break
@@ -150,8 +145,8 @@ class HttpStream:
                 self._ended = True
                 self._check_whole()
                 raise
-            except self._wire.failures as error:
-                raise self._wire.failure(error) from error
+            except Exception as error:
+                self._wire.fail(error)
             self._count(len(piece))
             if self._gzip is not None:
                 piece = self._gzip.feed(piece)

@@ -1,6 +1,7 @@
 """The HTTP seam against transports that answer from a script."""
 
 import gzip
+import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ import certifi
 import httpx
 import pytest
 
+from batchllm.api import run_batch
 from batchllm.core import (
     ConfigError,
     MalformedResponseError,
+    ProcessorConfig,
+    RetryConfig,
     StrategyError,
     TransportError,
 )
+from batchllm.llm_strategies import llm
 from batchllm.transport import HttpClient, Secret
 
 pytestmark = pytest.mark.anyio
@@ -199,27 +204,98 @@ async def test_a_failure_amid_the_body_is_mapped() -> None:
     assert body.closed
 
 
-async def test_program_errors_pass() -> None:
-    """An error in a transport's own code is not taken for the network's."""
-    client = HttpClient(Transport(ZeroDivisionError()), base_url=URL)
-    with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("amid", [False, True])
+async def test_any_exception_of_a_transport_is_a_failed_connection(amid: bool) -> None:
+    """An error in a transport's own code is named, and kept as the cause while it shows no key."""
+    raised = ZeroDivisionError("division by zero")
+    client = HttpClient(Transport(Pieces(b"a", raised) if amid else raised), base_url=URL)
+    with pytest.raises(TransportError, match=r"raised ZeroDivisionError: division") as caught:
         await client.post_json("/", b"")
+    assert caught.value.sent
+    assert caught.value.__cause__ is raised
 
 
-async def test_no_key_is_left_in_an_error() -> None:
-    """The chained error holds no request with the key, and the message masks it."""
-    key = "canary-0123456789"
-    request = httpx.Request("POST", URL, headers={"authorization": f"Bearer {key}"})
-    transport = Transport(httpx.ReadError(f"lost {key}", request=request))
-    client = HttpClient(
-        transport, base_url=URL, headers={"authorization": f"Bearer {key}"}, secrets=[Secret(key)]
-    )
+async def test_errors_of_ours_pass() -> None:
+    """What a transport says in the library's own words is not said again."""
+    for raised in (ConfigError("no"), MalformedResponseError("cut", status=200)):
+        with pytest.raises(type(raised)) as caught:
+            await HttpClient(Transport(raised), base_url=URL).post_json("/", b"")
+        assert caught.value is raised
+
+
+KEY = "canary-0123456789"
+
+
+def chained(error: Exception, behind: Exception, *, suppressed: bool = False) -> Exception:
+    error.__context__ = behind
+    error.__suppress_context__ = suppressed
+    return error
+
+
+def noted(error: Exception, note: str) -> Exception:
+    error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        httpx.ReadError(f"lost {KEY}"),
+        ValueError(f"bad header {KEY}"),
+        chained(RuntimeError("failed"), KeyError(KEY)),
+        chained(RuntimeError("failed"), KeyError(KEY), suppressed=True),
+        ExceptionGroup("two", [ValueError("one"), ValueError(KEY)]),
+        noted(OSError("reset"), f"sent {KEY}"),
+    ],
+    ids=["library", "own", "context", "suppressed", "group", "note"],
+)
+@pytest.mark.parametrize("amid", [False, True])
+async def test_a_chain_that_shows_a_key_is_cut_off(raised: Exception, amid: bool) -> None:
+    """Neither the message nor anything that hangs on the error repeats a key."""
+    transport = Transport(Pieces(b"a", raised) if amid else raised)
+    client = HttpClient(transport, base_url=URL, secrets=[Secret(KEY)])
     with pytest.raises(TransportError) as caught:
         await client.post_json("/", b"")
-    cause: Any = caught.value.__cause__
-    assert key not in str(caught.value)
-    assert key not in str(cause.request.headers.raw)
-    assert key not in repr(client)
+    error = caught.value
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert (error.__cause__, error.__context__) == (None, None)
+
+
+async def test_no_request_with_a_key_is_left_in_an_error() -> None:
+    """An exception of the library, wherever in the chain, lets go of the request."""
+    request = httpx.Request("POST", URL, headers={"authorization": f"Bearer {KEY}"})
+    lost = httpx.ReadError("lost", request=request)
+    for raised in (lost, chained(RuntimeError("failed"), lost)):
+        client = HttpClient(Transport(raised), base_url=URL, secrets=[Secret(KEY)])
+        with pytest.raises(TransportError) as caught:
+            await client.post_json("/", b"")
+        assert caught.value.__cause__ is raised
+        assert KEY not in str(lost.request.headers.raw)
+        assert KEY not in repr(client)
+
+
+class Leaking:
+    """A transport of a user's own, which repeats the key that it was sent."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise ValueError(f"cannot send {request.headers['authorization']}")
+
+
+async def test_a_leaking_transport_does_not_reach_the_results(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A run books a connection that failed, and repeats the key nowhere."""
+    caplog.set_level("DEBUG")
+    model = llm("openai-compatible:m", base_url=URL, api_key=KEY, http=Leaking())
+    config = ProcessorConfig(retry=RetryConfig(max_attempts=2))
+    result = await run_batch(["p"], model, config=config)
+    (item,) = result.results
+    assert (item.success, item.attempts, item.error_category) == (False, 2, "connection")
+    assert "ValueError" in str(item.error)
+    shown = [str(item), repr(item), str(result), repr(result), result.summary(), caplog.text]
+    assert item.exception is not None
+    shown.append("".join(traceback.format_exception(item.exception)))
+    assert not [text for text in shown if KEY in text]
 
 
 async def test_a_cancelled_request_is_closed() -> None:

@@ -14,6 +14,7 @@ from batchllm.core import ProcessingEvent, ProcessorConfig, QuotaScope
 from batchllm.engine.observing import Events
 from batchllm.gate import Gate, cooldown_policy
 from batchllm.policy import (
+    FIRST_CALLS,
     BracketMoved,
     CooldownEnded,
     EpisodeStarted,
@@ -74,7 +75,7 @@ class Gates:
             cooldown=cooldown_policy(config.rate_limit),
             park_after=math.inf if config.park_after is None else config.park_after,
             rng=self.rng,
-            ramp=None if declared else 4,
+            ramp=None if declared else FIRST_CALLS,
         )
         return Gate(mind=mind, scope=scope, retry_ratio=config.retry.budget_ratio)
 

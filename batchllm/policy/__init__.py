@@ -18,12 +18,13 @@ from batchllm.policy.gate_news import (
 )
 from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
-from batchllm.policy.pace import GateMind
+from batchllm.policy.pace import FIRST_CALLS, GateMind
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
 
 __all__ = [
     "EXHAUSTED_CODES",
+    "FIRST_CALLS",
     "LONGEST",
     "BracketMoved",
     "Cause",

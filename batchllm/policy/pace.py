@@ -12,7 +12,7 @@ code. It is pure: ``now`` is seconds on any monotonic clock, chance comes from t
         rng=random.Random(),
         learned=None,          # Learned: what an earlier run found out, as ages
         settlement="refund",   # how the provider books tokens: "refund", "keep", "input_only"
-        ramp=4,                # calls in flight at a cold start; None starts without a ramp
+        ramp=5,                # calls in flight at a cold start; None starts without a ramp
         breaker_after=20,      # failures of connection or server in a row; None is never
         adapt=None,            # ConcurrencySearch: learn the best number of calls in flight
     )
@@ -77,10 +77,10 @@ from batchllm.policy.gate_news import (
 from batchllm.policy.quota_search import Learned, QuotaSearch
 from batchllm.policy.ramp import Ramp
 
-__all__ = ["GateMind"]
+__all__ = ["FIRST_CALLS", "GateMind"]
 
-_FIRST_CALLS: Final = 4
-"""Calls in flight at a cold start."""
+FIRST_CALLS: Final = 5
+"""Calls in flight at a cold start: as many as a run has by default, which so needs no ramp."""
 _DEAD: Final = 10.0
 """Seconds that calls have to fail, one and all, before the endpoint counts as dead."""
 _MEMORY: Final = 86_400.0
@@ -138,7 +138,7 @@ class GateMind:
         rng: Random,
         learned: Learned | None = None,
         settlement: Settlement = "refund",
-        ramp: int | None = _FIRST_CALLS,
+        ramp: int | None = FIRST_CALLS,
         breaker_after: int | None = 20,
         adapt: ConcurrencySearch | None = None,
     ) -> None:
@@ -430,7 +430,7 @@ class GateMind:
         if canary is not None:
             self._search.on_resume(now, canary.sent_at, canary.mark)
             if self._searching and self._search.pace is None:
-                self._ramp = Ramp(_FIRST_CALLS)  # no pace holds the line: no herd, as at the start
+                self._ramp = Ramp(FIRST_CALLS)  # no pace holds the line: no herd, as at the start
         cause = self._cooldown.cause
         if cause is not None:
             length = now - self._cooldown.begun

@@ -211,10 +211,10 @@ def test_the_cap_on_calls_is_exact_and_may_change() -> None:
 
 
 def test_a_cold_start_ramps_up_unless_the_quota_is_known() -> None:
-    """Four calls at first; a declared limit on requests or a learned pace needs no ramp."""
+    """Five calls at first; a declared limit on requests or a learned pace needs no ramp."""
     mind = GateMind(rng=Random(1))
-    sends = [mind.on_send(0.0, ONE) for _ in range(4)]
-    assert mind.next_time(0.0, ONE) == 4.0
+    sends = [mind.on_send(0.0, ONE) for _ in range(5)]
+    assert mind.next_time(0.0, ONE) == 3.2
     mind.on_result(0.1, sends[0], "ok")
     assert mind.next_time(0.1, ONE) == 0.1
     declared = GateMind(rng=Random(1), limits=[Limit("requests", 6000)])

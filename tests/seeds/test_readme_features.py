@@ -61,7 +61,7 @@ async def test_rate_limiting(caplog: pytest.LogCaptureFixture) -> None:
         ),
     )
 
-    steps = [Raise(refused()), *[Answer("ok", after=0.5)] * 3, Raise(refused()), Answer("ok")]
+    steps = [Raise(refused()), *[Answer("ok", after=0.5)] * 4, Raise(refused()), Answer("ok")]
     strategy = ScriptedStrategy(steps, per_call=True)
     result = await process(strategy, *map(str, range(30)), config=config)
 
@@ -69,7 +69,7 @@ async def test_rate_limiting(caplog: pytest.LogCaptureFixture) -> None:
     assert result.succeeded == 30
     pauses = [b - a for a, b in pairwise(starts) if b - a > 20]
     assert [round(pause) for pause in pauses] == [60, 120]
-    after = starts[5:]
+    after = starts[6:]
     gaps = [b - a for a, b in pairwise(after)]
     assert gaps[0] == pytest.approx(2.0, abs=0.2)
     assert gaps == sorted(gaps, reverse=True), "each delay is shorter than the one before"

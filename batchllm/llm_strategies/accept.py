@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from batchllm.core import LLMCallStrategy, LLMModel, StrategyError
+from batchllm.core import LLMCallStrategy, LLMModel, StrategyError, kind_of
 from batchllm.llm_strategies.callables import CallableStrategy
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.registry import llm
@@ -42,7 +42,7 @@ def as_strategy(value: object) -> LLMCallStrategy[Any]:
     if callable(value):
         return CallableStrategy(value)
     msg = (
-        f"the strategy is a {type(value).__name__}; give an LLMCallStrategy, a name such as "
+        f"the strategy is {kind_of(value)}; give an LLMCallStrategy, a name such as "
         "'openai:gpt-5-mini', an LLMModel, or a function from prompt to answer"
     )
     raise StrategyError(msg)

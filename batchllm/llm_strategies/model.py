@@ -16,6 +16,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    kind_of,
 )
 from batchllm.providers import attach_usage
 
@@ -81,7 +82,7 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         generate = getattr(model, "generate", None)
         if not callable(generate):
             msg = (
-                f"the model is a {type(model).__name__}, which has no generate(); give an "
+                f"the model is {kind_of(model)}, which has no generate(); give an "
                 "LLMModel, or a name such as llm('openai:gpt-5-mini')"
             )
             raise StrategyError(msg)

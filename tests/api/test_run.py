@@ -64,7 +64,7 @@ async def test_callables_and_names() -> None:
 
     assert (await run_batch(["a", "b"], shout)).outputs == ["A", "B"]
     wrong: Any = 42
-    with pytest.raises(StrategyError, match="the strategy is a int"):
+    with pytest.raises(StrategyError, match="the strategy is an int"):
         await run_batch(["a"], wrong)
 
 

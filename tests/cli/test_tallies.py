@@ -55,3 +55,11 @@ def test_the_rate_is_that_of_late() -> None:
     assert tallies.rate(120.0) == pytest.approx(5.5)
     tallies.done = 210
     assert tallies.rate(130.0) == pytest.approx(10.0)
+
+
+def test_a_refused_line_is_named_by_its_number_alone() -> None:
+    """It has no id, and the sentence begins with the line."""
+    tallies = Tallies()
+    refused = WorkItemResult[Any, Any]("x", False, error_category="invalid_item")
+    tallies.add(refused, {"id": None, "error": "line 4: not JSON"})
+    assert tallies.failures() == ["1 × invalid_item, e.g. line 4: not JSON"]

@@ -289,8 +289,8 @@ async def test_everything_that_may_be_a_strategy_is_one() -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (7, "the strategy is a int; give an LLMCallStrategy"),
-        (None, "the strategy is a NoneType"),
+        (7, "the strategy is an int; give an LLMCallStrategy"),
+        (None, "the strategy is None"),
         (Model, "the strategy is the class Model; give an instance"),
     ],
 )

@@ -113,13 +113,10 @@ class _LoneCalls:
 
 
 def _count(strategy: object) -> None:
-    """Warn once of a loop of single calls, where the strategy can carry the count."""
+    """Warn once of a loop of single calls; the strategy carries the count."""
     if not isinstance(strategy, LLMCallStrategy):
         return
-    carried = getattr(strategy, "__dict__", None)
-    if carried is None:
-        return
-    calls = carried.setdefault(_COUNT, _LoneCalls())
+    calls = vars(strategy).setdefault(_COUNT, _LoneCalls())
     calls.number += 1
     if calls.number == _MANY:
         warnings.warn(

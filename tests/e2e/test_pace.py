@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from attrs import define
 
 from batchllm import Gate, ProcessorConfig, llm, open_pool, run_batch
 from batchllm.simulator import Simulator, parse_scenario, serve
@@ -24,29 +28,60 @@ def refused(simulator: Simulator) -> int:
     return sum(entry.status == 429 for entry in simulator.log)
 
 
+@define
+class Lag:
+    """Seconds by which the event loop was late: what a busy machine takes from the test."""
+
+    total: float = 0.0
+    worst: float = 0.0
+
+
+@asynccontextmanager
+async def measured_lag() -> AsyncGenerator[Lag]:
+    """Watch how late the event loop is, every hundredth of a second."""
+    lag = Lag()
+
+    async def watch() -> None:
+        while True:
+            begun = time.perf_counter()
+            try:
+                await anyio.sleep(0.01)
+            finally:
+                late = time.perf_counter() - begun - 0.01
+                lag.total += max(0.0, late)
+                lag.worst = max(lag.worst, late)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        yield lag
+        group.cancel_scope.cancel()
+
+
 async def test_a_quota_that_was_told_is_kept_and_used() -> None:
     """No refusal, and hardly more time than the quota needs."""
     simulator = Simulator(parse_scenario(SCENARIO), seed=1)
     config = ProcessorConfig(max_workers=50, max_requests_per_minute=60 * PER_SECOND)
-    async with serve(simulator) as server:
+    async with serve(simulator) as server, measured_lag() as lag:
         result = await run_batch([f"p{n}" for n in range(100)], model(server.url), config=config)
     assert result.succeeded == len(simulator.log) == 100
     assert refused(simulator) == 0
-    assert 0.95 <= result.wall_time <= 3.0  # 1.0 where the machine is idle
-    assert result.stats["held_back"]["quota"] > 0.3
+    assert 0.95 <= result.wall_time <= 1.5 + 3 * lag.total
+    assert result.stats["held_back"]["quota"] > 0.5 - lag.total
 
 
 async def test_a_quota_that_nobody_told_is_found() -> None:
     """Few refusals, nothing lost, and client and server count the same."""
     simulator = Simulator(parse_scenario(SCENARIO), seed=1)
-    async with serve(simulator) as server:
+    async with serve(simulator) as server, measured_lag() as lag:
         result = await run_batch(
             [f"p{n}" for n in range(150)], model(server.url), config=ProcessorConfig(max_workers=50)
         )
     assert result.succeeded == 150
-    assert refused(simulator) == result.stats["throttled_calls"] <= 0.05 * len(simulator.log) + 2
+    # A refusal that is heard late finds more calls on their way.
+    bound = 0.05 * len(simulator.log) + 2 + 2 * PER_SECOND * lag.worst
+    assert refused(simulator) == result.stats["throttled_calls"] <= bound
     assert len(simulator.log) == result.stats["calls_sent"]
-    assert result.wall_time < 6
+    assert result.wall_time < 6 + 3 * lag.total
 
 
 async def test_two_pools_that_share_a_gate_keep_its_quota() -> None:
@@ -68,8 +103,9 @@ async def test_two_pools_that_share_a_gate_keep_its_quota() -> None:
                 calls.start_soon(ask, number)
 
     async with serve(simulator) as server, anyio.create_task_group() as group:
+        begun = anyio.current_time()
         group.start_soon(use, server.url)
         group.start_soon(use, server.url)
     assert (len(answers), refused(simulator)) == (100, 0)
     times = [entry.arrived for entry in simulator.log]
-    assert max(times) - min(times) >= 0.7
+    assert max(times) - begun >= 0.95

@@ -124,6 +124,7 @@ class Attempts:
         attempt, refusals = 1, 0
         while True:
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
+            item.cut_off = False  # what a composite cut off inside is over; the item is not
             if isinstance(ended, Reply):
                 item.end_attempt(attempt)
                 if config.enable_detailed_logging:
@@ -142,7 +143,8 @@ class Attempts:
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
-                return failed_result(item, ended.error, ended.info.error_category, step.reason)
+                reason = step.reason or ended.fault
+                return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
             if self.before_retry is not None:

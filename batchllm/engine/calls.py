@@ -8,7 +8,7 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import anyio
@@ -16,10 +16,8 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
-    CallError,
     ErrorClassifier,
     ErrorInfo,
-    FrameworkTimeoutError,
     LLMCallStrategy,
     Outcome,
     PrepareError,
@@ -29,17 +27,17 @@ from batchllm.core import (
     Reply,
     RetryState,
     ServerHint,
-    StallError,
     StrategyError,
 )
 from batchllm.engine.ending import Ending
 from batchllm.engine.estimates import ONE_REQUEST, Estimates
-from batchllm.engine.failures import Failure, item_timeout, judge, out_of_time, stopped, unusable
-from batchllm.engine.guard import Failed, TimedOut, contains, in_words, left_open, settle
+from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
+from batchllm.engine.guard import contains, left_open, settle
 from batchllm.engine.hedging import Hedging
-from batchllm.engine.hooks import HookTable, StateArgument, StrategyShape, awaitable, call_hook
+from batchllm.engine.hooks import HookTable, StrategyShape
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
+from batchllm.engine.strategy_calls import execute, tell_of_failure
 from batchllm.engine.waiting import Waiting
 from batchllm.gate import CallerLimits, Gate, Permit
 
@@ -156,12 +154,13 @@ class Calls:
             attempt: Passed on to it.
             timeout: Seconds for the call; what the item has left bounds it, too.
         """
-        strategy = site.strategy
+        item, strategy = site.item, site.strategy
         if self.ending.stopping:
             return stopped(self.ending)
         try:
             if not self.lifecycle.is_ready(strategy):
-                await self.lifecycle.prepare(strategy, self.ending)
+                if not await self.lifecycle.prepare(strategy, self.ending, item.deadline):
+                    return out_of_time(item, self.clock())
                 self._meet(strategy)
                 if self.ending.stopping:
                     return stopped(self.ending)
@@ -177,7 +176,15 @@ class Calls:
         else:
             ended = await self._leaf(site, shape, state, prompt, attempt, timeout)
         if shape.on_error is not None and isinstance(ended, Failure):
-            await self._tell_strategy(site, shape.on_error, ended, attempt, state)
+            await tell_of_failure(
+                strategy,
+                shape.on_error,
+                item,
+                ended,
+                attempt,
+                state,
+                seconds=self.config.hook_timeout,
+            )
         return ended
 
     async def _hedged(
@@ -286,7 +293,7 @@ class Calls:
             with scope:
                 try:
                     return Reply.read(
-                        await _execute(site.strategy, shape, prompt, attempt, seconds, state)
+                        await execute(site.strategy, shape, prompt, attempt, seconds, state)
                     )
                 except BaseException as error:  # noqa: ASYNC103
                     if contains(error):
@@ -298,19 +305,10 @@ class Calls:
         finally:
             site.scope = None
         if scope.cancelled_caught or failure is None:
-            return self._timed_out(site, bound, final=bound >= left)
-        return failure
-
-    def _timed_out(self, site: CallSite, seconds: float, *, final: bool) -> CallError:
-        if site.stalled_after is not None:
-            msg = (
-                f"the streamed answer paused for more than stall_timeout ({site.stalled_after:g} s)"
+            return timed_out(
+                site.item, bound, self.clock(), stalled=site.stalled_after, final=bound >= left
             )
-            return StallError(msg)
-        if final:
-            return item_timeout(site.item, self.clock())
-        msg = f"Framework timeout after {seconds:.1f}s: the attempt took too long"
-        return FrameworkTimeoutError(msg, seconds=seconds)
+        return failure
 
     async def _composite(
         self,
@@ -328,7 +326,7 @@ class Calls:
             with anyio.CancelScope():  # to notice one inside that is left open
                 try:
                     return Reply.read(
-                        await _execute(site.strategy, shape, prompt, attempt, seconds, state)
+                        await execute(site.strategy, shape, prompt, attempt, seconds, state)
                     )
                 except BaseException as error:  # noqa: ASYNC103
                     if contains(error):
@@ -346,51 +344,3 @@ class Calls:
         """Classify what a call of ``site.strategy`` raised."""
         site.item.last_failure = failure = judge(site.strategy, error, self.classifier)
         return failure
-
-    async def _tell_strategy(
-        self,
-        site: CallSite,
-        takes: StateArgument,
-        failure: Failure,
-        attempt: int,
-        state: RetryState,
-    ) -> None:
-        """Call ``on_error``; what it raises is noted, and the original error decides."""
-        if not failure.of_the_strategy:
-            return
-        hook: Callable[..., Any] = site.strategy.on_error
-        if takes is StateArgument.KEYWORD:
-            hook = _with_state(hook, state)
-        args = (state,) if takes is StateArgument.POSITION else ()
-        ended = await call_hook(
-            hook, failure.error, attempt, *args, seconds=self.config.hook_timeout
-        )
-        name = f"{type(site.strategy).__name__}.on_error"
-        if isinstance(ended, Failed):
-            site.item.note(f"{name} raised {in_words(ended.error)}")
-        elif isinstance(ended, TimedOut):
-            site.item.note(f"{name} took longer than hook_timeout and was cancelled")
-
-
-def _with_state(hook: Callable[..., Any], state: RetryState) -> Callable[..., Any]:
-    def call(*args: Any) -> Any:
-        return hook(*args, state=state)
-
-    return call
-
-
-def _execute(
-    strategy: LLMCallStrategy[Any],
-    shape: StrategyShape,
-    prompt: Any,
-    attempt: int,
-    seconds: float,
-    state: RetryState,
-) -> Awaitable[object]:
-    if shape.execute is StateArgument.POSITION:
-        value = strategy.execute(prompt, attempt, seconds, state)
-    elif shape.execute is StateArgument.KEYWORD:
-        value = strategy.execute(prompt, attempt, seconds, state=state)
-    else:
-        value = strategy.execute(prompt, attempt, seconds)
-    return awaitable(strategy, value) if shape.plain else value

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from batchllm.classifiers import DefaultErrorClassifier, classify
 from batchllm.core import (
+    CallError,
     CallTooLargeError,
     Category,
     ErrorClassifier,
@@ -17,12 +18,13 @@ from batchllm.core import (
     LLMCallStrategy,
     ProgramError,
     ScopeParkedError,
+    StallError,
     StrategyError,
 )
 from batchllm.engine.ending import Ending
 from batchllm.engine.item import ItemRun
 
-__all__ = ["Failure", "item_timeout", "judge", "no_permit", "out_of_time", "stopped", "unusable"]
+__all__ = ["Failure", "judge", "no_permit", "out_of_time", "stopped", "timed_out", "unusable"]
 
 _DEFAULT: Final = DefaultErrorClassifier()
 
@@ -37,11 +39,15 @@ _ITEM_TIMEOUT: Final = ErrorInfo(False, False, True, Category.TIMEOUT)
 
 @frozen
 class Failure:
-    """A call failed with *error*, which means *info*; *made* says whether it was made at all."""
+    """A call failed with *error*, which means *info*; *made* says whether it was made at all.
+
+    *fault* is what was wrong with the classifier that was asked about it.
+    """
 
     error: BaseException
     info: ErrorInfo
     made: bool = True
+    fault: str | None = None
 
     @property
     def of_the_strategy(self) -> bool:
@@ -68,10 +74,10 @@ def no_permit(error: ScopeParkedError | CallTooLargeError) -> Failure:
 
 def out_of_time(item: ItemRun, now: float) -> Failure:
     """No call, since the item has no time left."""
-    return Failure(item_timeout(item, now), _ITEM_TIMEOUT, made=False)
+    return Failure(_item_timeout(item, now), _ITEM_TIMEOUT, made=False)
 
 
-def item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
+def _item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
     """What to say of an item whose own time is over."""
     name, seconds = item.bound(now)
     msg = (
@@ -79,6 +85,26 @@ def item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
         "or let it make fewer attempts"
     )
     return FrameworkTimeoutError(msg, seconds=seconds, final=True)
+
+
+def timed_out(
+    item: ItemRun, seconds: float, now: float, *, stalled: float | None, final: bool
+) -> CallError:
+    """What to say of a call that was cut off after *seconds*.
+
+    Args:
+        item: Whose call it was.
+        seconds: What the call had.
+        now: The event loop's clock.
+        stalled: Seconds without a further piece, where that is what ended a streamed answer.
+        final: Whether the item's own time is over with it.
+    """
+    if stalled is not None:
+        return StallError(f"the streamed answer paused for more than stall_timeout ({stalled:g} s)")
+    if final:
+        return _item_timeout(item, now)
+    msg = f"Framework timeout after {seconds:.1f}s: the attempt took too long"
+    return FrameworkTimeoutError(msg, seconds=seconds)
 
 
 def judge(
@@ -92,7 +118,11 @@ def judge(
     elif isinstance(error, ProgramError):
         info = _PROGRAM
     elif isinstance(error, Exception):
+        before = len(getattr(error, "__notes__", ()))
         info = classify(error, custom, getattr(strategy, "error_classifier", None) or _DEFAULT)
+        if info.error_category == Category.PROGRAM_ERROR:
+            said = getattr(error, "__notes__", ())[before:]
+            return Failure(error, info, fault="; ".join(said) or None)
     else:
         info = _UNKNOWN
     return Failure(error, info)

@@ -123,7 +123,10 @@ async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]
 
 
 def only_error(raised: BaseException) -> BaseException:
-    """The one real error of *raised*, a group or not; *raised* itself where there are several."""
+    """The one real error of *raised*, a group or not; *raised* itself where there are several.
+
+    Of several that are all ``ProgramError`` the first stands for all, with notes of the others.
+    """
     leaves: list[BaseException] = []
 
     def gather(error: BaseException) -> None:
@@ -136,7 +139,15 @@ def only_error(raised: BaseException) -> BaseException:
             leaves.append(error)
 
     gather(raised)
-    return leaves[0] if len(leaves) == 1 else raised
+    first, *others = leaves
+    if not others:
+        return first
+    if not all(isinstance(leaf, ProgramError) for leaf in leaves):
+        return raised
+    for other in others:
+        if other is not first:
+            first.add_note(f"and another: {other}")
+    return first
 
 
 def raise_as_it_was(error: BaseException) -> NoReturn:

@@ -57,7 +57,7 @@ class Hedging:
         """
         mind = self._mind_of(gate)
         race = _Race()
-        started = self.clock()
+        started, cut_off = self.clock(), item.cut_off
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reserve, tasks, race, mind, gate, item, second)
             ended = await first()
@@ -65,6 +65,7 @@ class Hedging:
                 await race.under_way.wait()
             race.first = ended
             tasks.cancel_scope.cancel("the call has ended")
+        item.cut_off = cut_off  # the loser was; the item has its answer, or goes on
         if race.second is not None:
             return race.second
         if isinstance(race.first, Reply):

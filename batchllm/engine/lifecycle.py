@@ -6,12 +6,20 @@ strategy each leave nothing behind. Parts of a composite come before it and go a
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, LLMCallStrategy, PrepareError, ProgramError, Termination
+from batchllm.core import (
+    EndCause,
+    LLMCallStrategy,
+    PrepareError,
+    ProgramError,
+    StrategyError,
+    Termination,
+)
 from batchllm.engine.ending import Ending
 from batchllm.engine.guard import Failed, Ok, TimedOut, in_words, only_error
 from batchllm.engine.hooks import HookTable, call_hook
@@ -56,35 +64,47 @@ class Lifecycle:
             return entry.ready
         return not strategy.parts and not self._hooks.shape_of(strategy).managed
 
-    async def prepare(self, strategy: LLMCallStrategy[Any], ending: Ending) -> None:
+    async def prepare(
+        self, strategy: LLMCallStrategy[Any], ending: Ending, deadline: float = math.inf
+    ) -> bool:
         """Get *strategy* and its parts ready; concurrent callers wait for the first.
 
         Args:
             strategy: Which one.
             ending: The end of the run that needs it.
+            deadline: When to wait no longer for what another caller has begun.
+
+        Returns:
+            Whether it is ready; if not, the deadline came first.
 
         Raises:
             PrepareError: It raised or took too long. The run is told, and ends.
+            StrategyError: It is a part of itself, so that none of them can come first.
         """
         entry = self._known.get(id(strategy))
         while entry is not None and entry.under_way is not None:
-            await entry.under_way.wait()
+            with anyio.CancelScope(deadline=deadline) as waiting:
+                await entry.under_way.wait()
+            if waiting.cancelled_caught:
+                return False
         if entry is None:
+            # Before anybody waits: two items that come from two sides would wait for each other.
+            _refuse_circles(strategy)
             # Known before the first await, so that it is cleaned up even when it is cancelled.
             entry = self._known[id(strategy)] = _Prepared(strategy)
         if entry.error is not None and entry.failed_in is ending:
             raise entry.error
-        if not entry.ready:
-            await self._prepare_first(entry, ending)
+        return entry.ready or await self._prepare_first(entry, ending, deadline)
 
-    async def _prepare_first(self, entry: _Prepared, ending: Ending) -> None:
+    async def _prepare_first(self, entry: _Prepared, ending: Ending, deadline: float) -> bool:
         entry.under_way = anyio.Event()
         try:
             for part in entry.strategy.parts:
-                if not self.is_ready(part):
-                    await self.prepare(part, ending)
+                if not self.is_ready(part) and not await self.prepare(part, ending, deadline):
+                    return False
             await self._prepare_one(entry, ending)
             entry.ready = True
+            return True
         except PrepareError as error:
             entry.error, entry.failed_in = error, ending
             raise
@@ -150,3 +170,22 @@ class Lifecycle:
                 raise
             said.append(f"broke a rule: {error}")
         return [f"{type(strategy).__name__}.cleanup() {words}" for words in said]
+
+
+def _refuse_circles(strategy: LLMCallStrategy[Any]) -> None:
+    """Raise where *strategy* or one of its parts is, by way of its own parts, a part of itself."""
+    fine: set[int] = set()
+
+    def look(one: LLMCallStrategy[Any], path: tuple[LLMCallStrategy[Any], ...]) -> None:
+        if any(one is above for above in path):
+            names = " → ".join(type(each).__name__ for each in (*path, one))
+            msg = f"{names}: a strategy cannot be a part of itself; take it out of `parts`"
+            raise StrategyError(msg)
+        if id(one) in fine:
+            return
+        for part in one.parts:
+            look(part, (*path, one))
+        fine.add(id(one))
+
+    if strategy.parts:
+        look(strategy, ())

@@ -263,3 +263,19 @@ async def test_state_is_the_items_own() -> None:
 
     result = await run_batch(["a", "b"], Counting())
     assert result.outputs == [[("a", 1), ("a", 2)], [("b", 1), ("b", 2)]]
+
+
+async def test_a_broken_classifier_is_named_in_the_error() -> None:
+    """The item's error says what its classifier did, and leaves other notes out."""
+
+    class Broken:
+        def classify(self, exception: BaseException) -> Any:
+            raise LookupError("no table")
+
+    error = ValueError("odd")
+    error.add_note("a private note")
+    strategy = ScriptedStrategy([Raise(error)])
+    result = (await run_batch(["a"], strategy, error_classifier=Broken())).results[0]
+    assert result.error_category == Category.PROGRAM_ERROR
+    assert "ValueError: odd – Broken.classify() raised LookupError" in str(result.error)
+    assert "private" not in str(result.error)

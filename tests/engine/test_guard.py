@@ -180,6 +180,16 @@ def test_only_error() -> None:
     assert only_error(group) is group
 
 
+def test_broken_rules_are_told_together() -> None:
+    """Of several broken rules the first is raised, and its notes name the others."""
+    first, second = ProgramError("first"), ProgramError("second")
+    again = RuntimeError("left open")
+    again.__context__ = first
+    group = BaseExceptionGroup("a", [first, BaseExceptionGroup("b", [second, again])])
+    assert only_error(group) is first
+    assert first.__notes__ == ["and another: second"]
+
+
 def test_raise_as_it_was() -> None:
     """What is taken out of a group keeps its cause and its context."""
     cause, context = KeyError("cause"), OSError("context")

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from attrs import define
 
-from batchllm.api import run_batch
+from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
     LLMCallStrategy,
     LLMWorkItem,
@@ -236,3 +236,52 @@ async def test_unmanaged_strategies_are_not_remembered() -> None:
     result = await run_batch(items(), concurrency=4)
     assert result.succeeded == 300
     assert most < 150
+
+
+async def test_parts_that_contain_each_other_are_refused() -> None:
+    """Neither could be prepared first, from whichever side items come; the error names both."""
+    log: list[str] = []
+    one, two = Composite("one", log), Composite("two", log)
+    one.parts, two.parts = (two,), (one,)
+    with anyio.fail_after(60):
+        result = await run_batch([LLMWorkItem("a", one, "p"), LLMWorkItem("b", two, "p")])
+    assert {each.error_category for each in result.results} == {"program_error"}
+    assert "Composite → Composite → Composite" in str(result.results[0].error)
+    assert log == []
+
+
+async def test_deadline_while_another_prepares() -> None:
+    """An item that waits for the ``prepare`` that another began waits no longer than it has."""
+    strategy = ScriptedStrategy(prepare=Answer(after=100.0))
+    seen: dict[str, float] = {}
+    start = anyio.current_time()
+    config = ProcessorConfig(deadline_per_item=5.0, prepare_timeout=None)
+    async with stream_batch(["a", "b"], strategy, config=config) as run:
+        async for each in run:
+            seen[each.item_id] = anyio.current_time() - start
+            assert each.error_category == "timeout"
+            assert "deadline_per_item" in str(each.error)
+    assert sorted(seen.values()) == [5.0, 100.0]
+
+
+async def test_deadline_while_another_prepares_a_part() -> None:
+    """The composite that is not ready for want of time is prepared by the next that needs it."""
+    log: list[str] = []
+    part = ScriptedStrategy(prepare=Answer(after=10.0))
+    outer = Composite("outer", log, part)
+
+    async def items() -> Any:
+        yield LLMWorkItem("part", part, "p")
+        await anyio.sleep(1.0)
+        yield LLMWorkItem("early", outer, "p")
+        await anyio.sleep(7.0)
+        yield LLMWorkItem("late", outer, "p")
+
+    config = ProcessorConfig(deadline_per_item=5.0, prepare_timeout=None)
+    start, ended = anyio.current_time(), {}
+    async with stream_batch(items(), config=config) as run:
+        async for each in run:
+            ended[each.item_id] = (anyio.current_time() - start, each.error_category)
+    assert ended["early"] == (6.0, "timeout")
+    assert ended["late"] == (10.0, None)
+    assert log == ["+outer", "-outer"]

@@ -8,7 +8,16 @@ import anyio
 import pytest
 
 from batchllm.api import open_pool, run_batch
-from batchllm.core import HedgeConfig, LLMCallStrategy, ProcessingEvent, ProcessorConfig
+from batchllm.core import (
+    HedgeConfig,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ProcessingEvent,
+    ProcessorConfig,
+    Reply,
+)
+from batchllm.engine.hedging import Hedging
+from batchllm.engine.item import ItemRun
 from batchllm.testing import RecordingObserver
 
 pytestmark = pytest.mark.anyio
@@ -122,3 +131,30 @@ async def test_a_pool_hedges_at_any_time() -> None:
         start = anyio.current_time()
         assert await pool.call("slow") == "slow second"
         assert anyio.current_time() - start == pytest.approx(3.0)
+
+
+async def test_a_loser_does_not_make_its_item_cut_off() -> None:
+    """An item whose race is over and that is stopped later, as it waits, was not cut off."""
+    item = ItemRun(LLMWorkItem("a"), 0, 0.0)
+
+    class Eager(Hedging):
+        def _allowed(self, mind: Any, gate: Any) -> bool:
+            return True
+
+    hedging = Eager(
+        HedgeConfig(delay=1.0, min_samples=1), anyio.current_time, bool, lambda *told: None
+    )
+
+    async def loser() -> Any:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            item.cut_off = True
+
+    async def winner() -> Any:
+        return Reply.read(("x", None))
+
+    gate: Any = object()
+    await hedging.call(gate, item, winner, winner)  # what is slow is known from a first call
+    assert (await hedging.call(gate, item, loser, winner)).output == "x"
+    assert not item.cut_off

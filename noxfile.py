@@ -76,7 +76,8 @@ def types(session: nox.Session) -> None:
     """Check the types with two checkers, as a user of the package sees them."""
     _install(session, ".[all]", "test", "types")
     session.run("mypy", "batchllm", "tests/typing")
-    session.run("basedpyright")
+    # Told, since it would rather take a .venv that lies in the folder.
+    session.run("basedpyright", "--pythonpath", str(Path(session.bin) / "python"))
 
 
 @nox.session

@@ -160,6 +160,15 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                 requests_per_day=200,
                 enforcement="fixed",
             ),
+            Scenario(  # capacity that all share: it drifts, and nothing tells how much there is
+                name="vertex",
+                profile="vertex",
+                latency=LogNormal(0.9, 0.4),
+                requests_per_minute=600,
+                enforcement_window=10.0,
+                quota_changes=((60.0, 0.6), (150.0, 1.3), (240.0, 0.8), (330.0, 1.1)),
+                noise=0.002,
+            ),
             Scenario(
                 name="groq",
                 profile="groq",

@@ -29,6 +29,7 @@ from batchllm.gate.line import Line, oversize
 from batchllm.gate.permit import Permit
 from batchllm.gate.settings import cooldown_policy, per_minute
 from batchllm.policy import (
+    ConcurrencySearch,
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
@@ -63,6 +64,8 @@ class Gate:
         park_after: A wait longer than this, in seconds, parks the scope; ``None`` never does.
         settlement: How the provider books tokens: ``"refund"`` what was reserved too much,
             ``"keep"`` it (Azure), or count ``"input_only"`` (Gemini).
+        learn_calls: Whether to learn how many calls at once serve best, within *calls*: for
+            servers that queue instead of refusing, such as vLLM or Ollama.
         learned: What an earlier gate of the scope had learned.
         scope: The quota scope that it stands for; ``None`` for every one that is met.
         seed: Makes the jitter of pauses repeatable.
@@ -81,6 +84,7 @@ class Gate:
         park_after: float | None = 120.0,
         retry_ratio: float | None = 0.1,
         settlement: Settlement = "refund",
+        learn_calls: bool = False,
         learned: Learned | None = None,
         scope: QuotaScope | None = None,
         seed: int | None = None,
@@ -96,6 +100,7 @@ class Gate:
             park_after=math.inf if park_after is None else park_after,
             settlement=settlement,
             learned=learned,
+            adapt=ConcurrencySearch() if learn_calls else None,
             rng=random.Random(seed),
         )
         self._retries = None if retry_ratio is None else RetryBudget(retry_ratio)

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from batchllm.api import run_batch
 from batchllm.core import (
     CallCost,
     CallTooLargeError,
@@ -417,3 +418,22 @@ def test_a_gate_is_shown_with_its_scope() -> None:
     gate = Gate(scope=QuotaScope("openai"), clock=lambda: 0.0)
     assert repr(gate) == "<Gate of openai: 0 in flight, 0 waiting>"
     assert "every scope" in repr(Gate())
+
+
+async def test_a_gate_learns_how_many_calls_a_queueing_server_serves_well() -> None:
+    """Of two hundred that may be called at once, not many wait at a server with eight places."""
+    places = anyio.CapacityLimiter(8)
+    most = 0
+
+    async def serve(prompt: str) -> str:
+        nonlocal most
+        most = max(most, places.statistics().tasks_waiting)
+        async with places:
+            await anyio.sleep(0.5)
+        return prompt
+
+    gate = Gate(learn_calls=True)
+    result = await run_batch(map(str, range(600)), serve, concurrency=200, gate=gate)
+    assert result.succeeded == 600
+    assert most < 60
+    assert result.wall_time < 1.5 * 600 * 0.5 / 8

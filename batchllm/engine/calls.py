@@ -32,7 +32,7 @@ from batchllm.core import (
 from batchllm.engine.ending import Ending
 from batchllm.engine.estimates import ONE_REQUEST, Estimates
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
-from batchllm.engine.guard import contains, left_open, settle
+from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import HookTable, StrategyShape
 from batchllm.engine.item import ItemRun
@@ -321,24 +321,18 @@ class Calls:
     ) -> CallEnded:
         now = self.clock()
         seconds = min(timeout, site.item.left(now), self.batch_deadline - now)
-        failure: BaseException | None = None
-        try:
-            with anyio.CancelScope():  # to notice one inside that is left open
-                try:
-                    return Reply.read(
-                        await execute(site.strategy, shape, prompt, attempt, seconds, state)
-                    )
-                except BaseException as error:  # noqa: ASYNC103
-                    if contains(error):
-                        raise
-                    failure = error
-                await settle()
-        except RuntimeError as error:
-            raise left_open(error) from error
+
+        async def run() -> Reply:
+            return Reply.read(await execute(site.strategy, shape, prompt, attempt, seconds, state))
+
+        ended = await bounded(run, None)
+        if isinstance(ended, Ok):
+            return ended.value
+        failure = cast("BaseException", ended.error)
         last = site.item.last_failure
         if isinstance(last, Failure) and last.error is failure:
             return last
-        return self.judge(site, cast("BaseException", failure))
+        return self.judge(site, failure)
 
     def judge(self, site: CallSite, error: BaseException) -> Failure:
         """Classify what a call of ``site.strategy`` raised."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 
 from batchllm.core import CallCost, Outcome, ServerHint
-from batchllm.policy import GateMind
+from batchllm.policy import RateLimiter
 from benchmarks._quota_servers import Server
 
 COST = CallCost()
@@ -27,7 +27,7 @@ class Client(Protocol):
 class Paced:
     """The library's own mind."""
 
-    def __init__(self, mind: GateMind) -> None:
+    def __init__(self, mind: RateLimiter) -> None:
         self.mind = mind
 
     def next_time(self, now: float) -> float:

@@ -14,7 +14,7 @@ from statistics import fmean
 
 from attrs import frozen
 
-from batchllm.policy import GateMind, Limit
+from batchllm.policy import RateLimiter, Limit
 from benchmarks._quota_rivals import AimdConcurrency, CubicRate
 from benchmarks._quota_servers import MINUTE_TYPES, SERVERS, WINDOW, TokenBucket
 from benchmarks._quota_world import Client, Log, Paced, Ways, simulate
@@ -33,7 +33,7 @@ class Shares:
 
 
 def unknown(server: str, quota: int, seed: int) -> Client:
-    return Paced(GateMind(rng=Random(seed), calls=1000))
+    return Paced(RateLimiter(rng=Random(seed), calls=1000))
 
 
 def known(server: str, quota: int, seed: int) -> Client:
@@ -41,7 +41,7 @@ def known(server: str, quota: int, seed: int) -> Client:
     if server == "bucket 1 s deep" and quota <= 60:
         window = 1.0  # it holds a single request, so the declaration has to say that
     limit = Limit("requests", quota, window=window, jitter=0.1)
-    return Paced(GateMind(rng=Random(seed), calls=1000, limits=[limit]))
+    return Paced(RateLimiter(rng=Random(seed), calls=1000, limits=[limit]))
 
 
 RULES: dict[str, Rule] = {
@@ -70,7 +70,7 @@ def run(rule: str, server: str, quota: int, *, hints: bool, seed: int, seconds: 
 def short_job(told: bool, *, hints: bool, seed: int, slow_refusal: bool) -> Log:
     """2,000 items of 50 ms against 50 requests a second with a burst of 50."""
     limits = [Limit("requests", 3000)] if told else []
-    mind = GateMind(rng=Random(seed), calls=200, limits=limits)
+    mind = RateLimiter(rng=Random(seed), calls=200, limits=limits)
     way = (0.024, 0.026) if slow_refusal else (0.001, 0.002)
     answer = (0.0, 0.002) if slow_refusal else (0.046, 0.048)
     ways = Ways(there=way, back=way, answer=answer)

@@ -14,12 +14,11 @@ from batchllm.core import ProcessingEvent, ProcessorConfig, QuotaScope
 from batchllm.engine.observing import Events
 from batchllm.gate import Gate, cooldown_policy
 from batchllm.policy import (
-    FIRST_CALLS,
-    BracketMoved,
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
-    GateMind,
+    PaceLearned,
+    RateLimiter,
     ScopeParked,
 )
 
@@ -70,12 +69,12 @@ class Gates:
     def _make(self, scope: QuotaScope) -> Gate:
         config = self.config
         declared = config.max_requests_per_minute is not None
-        mind = GateMind(
+        mind = RateLimiter(
             calls=config.max_workers,
             cooldown=cooldown_policy(config.rate_limit),
             park_after=math.inf if config.park_after is None else config.park_after,
             rng=self.rng,
-            ramp=None if declared else FIRST_CALLS,
+            cold_start=not declared,
         )
         return Gate(mind=mind, scope=scope, retry_ratio=config.retry.budget_ratio)
 
@@ -126,8 +125,8 @@ class Gates:
         elif isinstance(event, CooldownEnded):
             data |= {"cause": event.cause, "seconds": event.length}
             self.events.emit(ProcessingEvent.COOLDOWN_ENDED, data)
-        elif isinstance(event, BracketMoved):
-            data |= {"pace": event.pace, "low": event.lo, "high": event.hi}
+        elif isinstance(event, PaceLearned):
+            data |= {"pace": event.rate, "rate": event.rate}
             self.events.emit(ProcessingEvent.QUOTA_LEARNED, data)
         elif isinstance(event, ScopeParked):
             self.events.emit(ProcessingEvent.SCOPE_PARKED, data | {"cause": event.cause})

@@ -13,7 +13,7 @@ from batchllm.engine.gates import Gates
 from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.gate import CallerLimits, Gate, per_minute
-from batchllm.policy import GateMind, Limit
+from batchllm.policy import RateLimiter, Limit
 
 __all__ = ["Resources"]
 
@@ -77,7 +77,7 @@ def _declared(config: ProcessorConfig) -> tuple[Limit, ...]:
     return tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
 
 
-def _mind_of(limits: tuple[Limit, ...], rng: random.Random) -> GateMind | None:
+def _mind_of(limits: tuple[Limit, ...], rng: random.Random) -> RateLimiter | None:
     if not limits:
         return None
-    return GateMind(limits=limits, park_after=math.inf, rng=rng, ramp=None, breaker_after=None)
+    return RateLimiter(limits=limits, park_after=math.inf, rng=rng, cold_start=False)

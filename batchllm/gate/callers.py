@@ -9,11 +9,11 @@ from typing import Protocol, TypeAlias
 from attrs import define, field
 
 from batchllm.core import CallCost, Outcome, TokenUsage
-from batchllm.policy import GateMind, Send
+from batchllm.policy import RateLimiter, Send
 
 __all__ = ["Advances", "CallerLimits", "Taken"]
 
-Taken: TypeAlias = tuple[GateMind, Send]
+Taken: TypeAlias = tuple[RateLimiter, Send]
 """What a call took, and from which mind: limits may be changed while it is in flight."""
 
 
@@ -36,7 +36,7 @@ class CallerLimits:
     """
 
     calls: int
-    mind: GateMind | None = None
+    mind: RateLimiter | None = None
     in_flight: int = field(default=0, init=False)
     on_free: Callable[[], None] | None = field(default=None, init=False)
     _waiting: dict[Advances, None] = field(factory=dict, init=False)

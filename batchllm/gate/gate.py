@@ -1,6 +1,6 @@
 """The gate of one quota scope: where calls wait until they may start.
 
-What may start, and when, is decided by a ``GateMind``, which is pure. The gate is its body on the
+What may start, and when, is decided by a ``RateLimiter``, which is pure. The gate is its body on the
 event loop: one line of waiters, of whom only the first watches the clock. Whatever changes the
 picture (a reply, a cancelled waiter, a new cap) re-plans the line at once, synchronously, by
 handing out permits and setting the first waiter's deadline. There is no lock: between two awaits
@@ -33,7 +33,7 @@ from batchllm.policy import (
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
-    GateMind,
+    RateLimiter,
     GateSnapshot,
     Learned,
     Limit,
@@ -81,19 +81,19 @@ class Gate:
         limits: Iterable[Limit] = (),
         calls: int | None = None,
         rate_limit: RateLimitConfig | None = None,
-        park_after: float | None = 120.0,
+        park_after: float | None = 900.0,
         retry_ratio: float | None = 0.1,
         settlement: Settlement = "refund",
         learn_calls: bool = False,
         learned: Learned | None = None,
         scope: QuotaScope | None = None,
         seed: int | None = None,
-        mind: GateMind | None = None,
+        mind: RateLimiter | None = None,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self.scope = scope
         self.clock = clock
-        self.mind = mind or GateMind(
+        self.mind = mind or RateLimiter(
             limits=(*per_minute(requests_per_minute, tokens_per_minute), *limits),
             calls=calls,
             cooldown=cooldown_policy(rate_limit),
@@ -175,7 +175,6 @@ class Gate:
         """
         now = self.clock()
         if self._retries is not None and not self._retries.withdraw(now, cost):
-            self.mind.on_breaker(now)
             self.advance(now)
 
     def set_calls(self, calls: int | None) -> None:

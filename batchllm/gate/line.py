@@ -17,7 +17,7 @@ from attrs import define, field
 from batchllm.core import CallCost
 from batchllm.gate.callers import Advances, CallerLimits
 from batchllm.gate.lane import Lane, Waiter
-from batchllm.policy import GateMind, Limit
+from batchllm.policy import RateLimiter, Limit
 
 __all__ = ["Line", "oversize"]
 
@@ -37,7 +37,7 @@ class Line(Generic[P]):
         gate: Told by callers when they have room again.
     """
 
-    mind: GateMind
+    mind: RateLimiter
     gate: Advances
     _lanes: dict[CallerLimits | None, Lane[P]] = field(factory=dict, init=False)
 
@@ -142,7 +142,7 @@ class Line(Generic[P]):
         return waiter.too_large is not None
 
 
-def oversize(mind: GateMind, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
+def oversize(mind: RateLimiter, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
     """The limit that *cost* can never pass, at the gate or among the caller's own."""
     limit = mind.oversize(cost)
     if limit is None and callers is not None and callers.mind is not None:

@@ -9,7 +9,7 @@ from attrs import define
 
 from batchllm.core import Outcome, ServerHint, TokenUsage
 from batchllm.gate.callers import CallerLimits, Taken
-from batchllm.policy import GateMind, Send
+from batchllm.policy import RateLimiter, Send
 
 __all__ = ["Permit"]
 
@@ -17,7 +17,7 @@ __all__ = ["Permit"]
 class Admits(Protocol):
     """A gate, as far as its permits are concerned."""
 
-    mind: GateMind
+    mind: RateLimiter
     clock: Callable[[], float]
 
     def advance(self, now: float | None = None) -> None:

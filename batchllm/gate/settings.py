@@ -12,17 +12,18 @@ __all__ = ["cooldown_policy", "per_minute"]
 _SHORTEST = 1e-3
 
 
-def cooldown_policy(config: RateLimitConfig | None) -> CooldownPolicy:
-    """How a scope cools down: by the user's fixed policy, else adaptively."""
+def cooldown_policy(config: RateLimitConfig | None) -> CooldownPolicy | None:
+    """Return the user's fixed policy for refusals, or ``None`` if the scope adapts."""
     if config is None:
-        return CooldownPolicy()
-    return CooldownPolicy.fixed(
-        cooldown_seconds=max(_SHORTEST, config.cooldown_seconds),
-        backoff_multiplier=config.backoff_multiplier,
-        max_cooldown_seconds=max(_SHORTEST, config.max_cooldown_seconds),
+        return None
+    first = max(_SHORTEST, config.cooldown_seconds)
+    return CooldownPolicy(
+        first=first,
+        multiplier=config.backoff_multiplier,
+        longest=max(first, config.max_cooldown_seconds),
         slow_start_items=config.slow_start_items,
-        slow_start_initial_delay=config.slow_start_initial_delay,
-        slow_start_final_delay=config.slow_start_final_delay,
+        slow_start_initial=config.slow_start_initial_delay,
+        slow_start_final=config.slow_start_final_delay,
     )
 
 

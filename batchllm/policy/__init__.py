@@ -2,31 +2,35 @@
 
 from batchllm.policy.backoff import RetryBudget, RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.cold_start import FIRST_CALLS
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
 from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.error_body import ErrorBody
 from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
-from batchllm.policy.gate_news import (
-    BracketMoved,
+from batchllm.policy.events import (
+    CapLearned,
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
     GateSnapshot,
+    LimitAdopted,
+    PaceLearned,
+    PauseLengthened,
     ScopeParked,
     Send,
 )
 from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
-from batchllm.policy.pace import FIRST_CALLS, GateMind
 from batchllm.policy.quota_search import Learned
+from batchllm.policy.rate_limiter import RateLimiter
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
 
 __all__ = [
     "EXHAUSTED_CODES",
     "FIRST_CALLS",
     "LONGEST",
-    "BracketMoved",
+    "CapLearned",
     "Cause",
     "ConcurrencySearch",
     "CooldownEnded",
@@ -34,12 +38,15 @@ __all__ = [
     "EpisodeStarted",
     "ErrorBody",
     "GateEvent",
-    "GateMind",
     "GateSnapshot",
     "HedgeMind",
     "Learned",
     "Limit",
+    "LimitAdopted",
+    "PaceLearned",
     "Parked",
+    "PauseLengthened",
+    "RateLimiter",
     "RetryBudget",
     "RetrySchedule",
     "ScopeParked",

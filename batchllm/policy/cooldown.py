@@ -1,9 +1,8 @@
-"""What a quota scope does after it was refused: one pause for all, one canary, then go on.
+"""The pauses of one quota scope: one pause for all calls, one canary, then on.
 
-The scope is *open*, *closed* until an instant, trying one *canary*, or *parked*. A refusal belongs
-to the episode in which its call was sent, so a herd that is refused together counts once. The
-first call after a pause is a canary: it goes alone, and only when it has not been refused for a
-while does the rest follow. How fast is not decided here: pace and limits stay in force.
+A scope is *open*, *judging* (nothing is sent until a refusal is understood), *closed* until an
+instant, trying one *canary*, or *parked*. How fast it goes on is decided elsewhere: pace and
+limits stay in force.
 """
 
 from __future__ import annotations
@@ -11,29 +10,43 @@ from __future__ import annotations
 from enum import StrEnum
 from math import inf, isfinite
 from random import Random
+from typing import Final
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, define, field, frozen
 
 __all__ = ["Cause", "Cooldown", "CooldownPolicy", "Parked", "State"]
 
+_FIRST: Final = 1.0
+_CALLS: Final = 4
+"""A first pause of our own is four calls long at the present pace, so that a slow quota has
+something to give when it ends."""
+_FIRST_MOST: Final = 10.0
+_LONGEST: Final = 20.0
+"""Seconds: with its spread the longest pause that is not asked for by a server is 24 s."""
+_SPREAD: Final = 0.2
+"""The share by which a pause of our own is varied at random, so that clients part."""
+_OVERLOAD_FIRST: Final = 0.5
+_OVERLOAD_LONGEST: Final = 60.0
+
 
 class State(StrEnum):
-    """Where a quota scope stands."""
+    """The state of a quota scope."""
 
     OPEN = "open"
+    JUDGING = "judging"
     CLOSED = "closed"
     CANARY = "canary"
     PARKED = "parked"
 
 
 class Cause(StrEnum):
-    """Why a quota scope paused."""
+    """The reason why a quota scope pauses or is parked."""
 
     THROTTLED = "throttled"
     OVERLOADED = "overloaded"
-    BREAKER = "breaker"
     EXHAUSTED = "exhausted"
     HINT_TOO_LONG = "hint_too_long"
+    NOTHING_ACCEPTED = "nothing_accepted"
     CANARIES_REFUSED = "canaries_refused"
     QUOTA_SPENT = "quota_spent"
 
@@ -46,75 +59,33 @@ def _check_positive(instance: object, attribute: Attribute[float], value: float)
 
 @frozen(kw_only=True)
 class CooldownPolicy:
-    """How long to pause when the server does not say, and how to go on.
-
-    The default is adaptive: a second, doubled for every refused canary up to twenty.
+    """A fixed policy: pause exactly so long, then start slowly in one line, without a canary.
 
     Attributes:
         first: Seconds of the first pause.
         multiplier: By how much each further refusal in a row prolongs it.
         longest: Seconds that no pause of ours exceeds.
-        spread: The share by which a pause is varied at random, so that clients part.
-        patience: Seconds after which a canary that has not been refused counts as accepted.
-        canaries: Whether one call goes alone after a pause.
         slow_start_items: Starts after a pause that are spaced by a falling delay; 0 for none.
         slow_start_initial: Seconds between the first two of them.
         slow_start_final: Seconds between the last two of them.
-        overload_first: Scale in seconds of the random pause after an overload.
-        overload_longest: Seconds that no pause after an overload exceeds without a hint.
-        refused_in_a_row: Refused canaries in a row (without canaries: refusals without a success
-            in between) that park the scope.
+        refused_in_a_row: Refusals without a success in between that park the scope.
     """
 
-    first: float = field(default=1.0, validator=_check_positive)
-    multiplier: float = field(default=2.0, validator=_check_positive)
-    longest: float = field(default=20.0, validator=_check_positive)
-    spread: float = 0.2
-    patience: float = field(default=1.0, validator=_check_positive)
-    canaries: bool = True
-    slow_start_items: int = 0
+    first: float = field(default=300.0, validator=_check_positive)
+    multiplier: float = field(default=1.5, validator=_check_positive)
+    longest: float = field(default=600.0, validator=_check_positive)
+    slow_start_items: int = 50
     slow_start_initial: float = 2.0
     slow_start_final: float = 0.1
-    overload_first: float = field(default=0.5, validator=_check_positive)
-    overload_longest: float = field(default=60.0, validator=_check_positive)
     refused_in_a_row: int = 10
 
-    @classmethod
-    def fixed(
-        cls,
-        *,
-        cooldown_seconds: float = 300.0,
-        backoff_multiplier: float = 1.5,
-        max_cooldown_seconds: float = 600.0,
-        slow_start_items: int = 50,
-        slow_start_initial_delay: float = 2.0,
-        slow_start_final_delay: float = 0.1,
-    ) -> CooldownPolicy:
-        """Pause exactly so long, then start slowly in one line, without a canary."""
-        return cls(
-            first=cooldown_seconds,
-            multiplier=backoff_multiplier,
-            longest=max(cooldown_seconds, max_cooldown_seconds),
-            spread=0.0,
-            canaries=False,
-            slow_start_items=slow_start_items,
-            slow_start_initial=slow_start_initial_delay,
-            slow_start_final=slow_start_final_delay,
-        )
-
-    def pause(self, refusals: int, rng: Random) -> float:
-        """Seconds to wait after *refusals* in a row, the first being 1."""
+    def pause(self, refusals: int) -> float:
+        """Return the seconds to wait after *refusals* in a row, the first being 1."""
         exponent = min(refusals - 1, 64)
-        wait = min(self.longest, self.first * self.multiplier**exponent)
-        return wait * rng.uniform(1 - self.spread, 1 + self.spread) if self.spread else wait
-
-    def overload_pause(self, refusals: int, rng: Random) -> float:
-        """Seconds to wait after *refusals* by an overloaded server: full jitter."""
-        exponent = min(refusals, 64)
-        return rng.uniform(0, min(self.overload_longest, self.overload_first * 2.0**exponent))
+        return min(self.longest, self.first * self.multiplier**exponent)
 
     def slow_start_delay(self, started: int) -> float:
-        """Seconds between start number *started* (from 1) after a pause and the next."""
+        """Return the seconds between start number *started* (from 1) after a pause and the next."""
         if started > self.slow_start_items:
             return 0.0
         share = (started - 1) / max(1, self.slow_start_items - 1)
@@ -123,186 +94,140 @@ class CooldownPolicy:
 
 @frozen
 class Parked:
-    """A scope that waits for no one: why, and until which instant where that is known."""
+    """A scope that waits no longer: why, and until which instant if that is known."""
 
     cause: Cause
     until: float | None = None
 
 
+def overload_pause(refusals: int, rng: Random) -> float:
+    """Return the seconds to wait after *refusals* by an overloaded server: full jitter."""
+    return rng.uniform(0, min(_OVERLOAD_LONGEST, _OVERLOAD_FIRST * 2.0 ** min(refusals, 64)))
+
+
+@define(eq=False)
 class Cooldown:
-    """The pauses of one quota scope. Live state; the limiter owns it, not the call that failed.
+    """The pauses of one scope that adapts. Live state; owned by the limiter, not by a call.
 
     Args:
-        policy: How long and how to go on.
-        park_after: Seconds; a server that asks for a longer pause parks the scope.
         rng: Where the spread of pauses comes from.
     """
 
-    __slots__ = (
-        "_canaries_refused", "_canary_at", "_in_a_row", "_next_start", "_park_after", "_policy",
-        "_rng", "_started", "begun", "cause", "episodes", "parked", "state", "until",
-    )  # fmt: skip
-
-    def __init__(self, policy: CooldownPolicy, *, park_after: float, rng: Random) -> None:
-        self._policy = policy
-        self._park_after = park_after
-        self._rng = rng
-        self.state = State.OPEN
-        self.cause: Cause | None = None
-        self.until = -inf
-        self.parked: Parked | None = None
-        self.episodes = 0
-        self.begun = -inf
-        self._in_a_row: dict[Cause, int] = dict.fromkeys(Cause, 0)
-        self._canaries_refused = 0
-        self._canary_at = -inf
-        self._next_start = -inf
-        self._started = policy.slow_start_items + 1
+    rng: Random
+    state: State = field(default=State.OPEN, init=False)
+    cause: Cause | None = field(default=None, init=False)
+    until: float = field(default=-inf, init=False)
+    parked: Parked | None = field(default=None, init=False)
+    episodes: int = field(default=0, init=False)
+    begun: float = field(default=-inf, init=False)
+    canaries_refused: int = field(default=0, init=False)
+    overloads: int = field(default=0, init=False)
+    _own: float = field(default=_FIRST, init=False)
+    _canary_at: float = field(default=-inf, init=False)
 
     @property
     def free(self) -> bool:
         """Whether nothing holds a call back and nothing will until a call fails."""
-        return self.state is State.OPEN and self._started > self._policy.slow_start_items
-
-    @property
-    def troubled(self) -> bool:
-        """Whether a success would change anything."""
-        return self.state is not State.OPEN or any(self._in_a_row.values())
+        return self.state is State.OPEN
 
     @property
     def consecutive(self) -> int:
         """Refusals in a row, each of a call that was sent after the last pause."""
-        return max(self._in_a_row.values())
+        return self.canaries_refused + (self.state is not State.OPEN)
 
-    def next_time(self, now: float) -> float:
-        """The earliest instant for the next start; ``inf`` while only a reply can tell."""
+    def next_time(self, now: float, patience: float) -> float:
+        """Return the earliest instant for the next start; ``inf`` if only a reply can show it."""
         match self.state:
             case State.OPEN:
-                return max(now, self._next_start)
-            case State.CLOSED:
+                return now
+            case State.CLOSED | State.JUDGING:
                 return max(now, self.until)
-            case State.CANARY if self.cause is not Cause.BREAKER:
-                return max(now, self._canary_at + self._policy.patience)
+            case State.CANARY:
+                return max(now, self._canary_at + patience)
             case _:
                 return inf
+
+    def judge(self, now: float, cause: Cause, until: float) -> None:
+        """Send nothing until *until*, when it is known what a refusal means."""
+        self.state = State.JUDGING
+        self.cause = cause
+        self.begun = now
+        self.until = until
+        self.canaries_refused = 0
+
+    def close(self, until: float) -> None:
+        """Pause until *until*; then one call goes alone."""
+        self.state = State.CLOSED
+        self.until = until
+        self.episodes += 1
+
+    def own_pause(self, pace: float | None) -> float:
+        """Return the seconds of a first pause that no server asked for."""
+        if self.cause is Cause.OVERLOADED:
+            self.overloads += 1
+            return overload_pause(self.overloads, self.rng)
+        self._own = _FIRST if pace is None else min(_FIRST_MOST, max(_FIRST, _CALLS / pace))
+        return self._spread(self._own)
+
+    def refused_again(self, now: float, hinted_until: float) -> None:
+        """Pause longer, since the canary was refused."""
+        self.canaries_refused += 1
+        if self.cause is Cause.OVERLOADED:
+            self.overloads += 1
+            pause = overload_pause(self.overloads, self.rng)
+        else:
+            self._own = min(_LONGEST, 2 * self._own)
+            pause = self._spread(self._own)
+        self.state = State.CLOSED
+        self.until = max(hinted_until, now + pause)
+
+    def lengthen(self, until: float) -> bool:
+        """Pause until *until* at least; returns whether that is longer."""
+        if self.state is not State.CLOSED or until <= self.until:
+            return False
+        self.until = until
+        return True
 
     def on_send(self, now: float) -> bool:
         """Note a start; returns whether it is the canary."""
         if self.state is State.CLOSED:
-            if self._policy.canaries:
-                self.state = State.CANARY
-                self._canary_at = now
-                return True
-            self._resume()
-        elif self.state is State.CANARY:
-            self._resume()  # it was not refused in time
-        if self._started <= self._policy.slow_start_items:
-            self._started += 1
-            self._next_start = max(self._next_start, now) + self._policy.slow_start_delay(
-                self._started
-            )
+            self.state = State.CANARY
+            self._canary_at = now
+            return True
         return False
 
-    def on_ok(self, sent_at: float, *, canary: bool = False) -> bool:
-        """Note a success; returns whether it ended the pause."""
-        if sent_at >= self.until:
-            self._forgive()
-        return self._canary_passed(canary)
-
-    def on_answer(self, *, canary: bool) -> bool:
-        """Note an answer that is no success and no refusal; returns whether it ended the pause."""
-        return self._canary_passed(canary)
-
-    def on_throttled(self, now: float, sent_at: float, wait: float | None) -> bool:
-        """Note a refusal for quota; *wait* is what the server asked for. True: a new episode."""
-        return self._refused(now, sent_at, wait, Cause.THROTTLED)
-
-    def on_overloaded(self, now: float, sent_at: float, wait: float | None) -> bool:
-        """Note a refusal by a server that is overloaded. True: a new episode."""
-        return self._refused(now, sent_at, wait, Cause.OVERLOADED)
-
-    def on_breaker(self, now: float, sent_at: float) -> bool:
-        """Pause because calls fail one after the other. True: a new episode."""
-        return self._refused(now, sent_at, None, Cause.BREAKER)
-
-    def park(self, cause: Cause, until: float | None) -> None:
-        """Wait no longer: the quota will not come back soon."""
-        if self.parked is None:
-            self.parked = Parked(cause, until)
-            self.state = State.PARKED
-            self.cause = cause
-
     def on_canary_lost(self, now: float) -> None:
-        """The canary ended without an answer: another one may go at once."""
+        """Note that the canary ended without an answer: another one may go at once."""
         if self.state is State.CANARY:
             self.state = State.CLOSED
-            self.until = max(self.until, now)
+            self.until = now
+
+    def resume(self) -> None:
+        """Open the scope again."""
+        if self.state is not State.PARKED:
+            self.state = State.OPEN
+
+    def forgive(self) -> None:
+        """Note a success: the next overload is the first one again."""
+        self.overloads = 0
+
+    def park(self, cause: Cause, until: float | None) -> bool:
+        """Wait no longer, since the quota will not come back soon; returns whether that is new."""
+        if self.parked is not None:
+            return False
+        self.parked = Parked(cause, until)
+        self.state = State.PARKED
+        self.cause = cause
+        return True
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""
         if self.parked is not None:
             self.parked = None
-            self._forgive()
             self.state = State.CLOSED
-            self.until = now
-            self._started = 0
+            self.begun = self.until = now
+            self._own = _FIRST
+            self.overloads = 0
 
-    def _refused(self, now: float, sent_at: float, wait: float | None, cause: Cause) -> bool:
-        if self.state is State.PARKED:
-            return False
-        if wait is not None and wait > self._park_after:
-            self.park(Cause.HINT_TOO_LONG, now + wait)
-            return False
-        if sent_at < self.until:
-            self._lengthen(now, wait)
-            return False
-        return self._begin(now, wait, cause)
-
-    def _lengthen(self, now: float, wait: float | None) -> None:
-        """A late refusal of an old call: what the server asks for holds, nothing else."""
-        if wait is None or now + wait <= self.until:
-            return
-        self.until = now + wait
-        self.state = State.CLOSED
-        self._started = 0
-
-    def _begin(self, now: float, wait: float | None, cause: Cause) -> bool:
-        new = self.state is State.OPEN
-        self._in_a_row[cause] += 1
-        if cause is Cause.THROTTLED and (self.state is State.CANARY or not self._policy.canaries):
-            self._canaries_refused += 1
-        if self._canaries_refused >= self._policy.refused_in_a_row:
-            self.park(Cause.CANARIES_REFUSED, None)
-            return False
-        pause = self._own_pause(cause) if wait is None else wait
-        self.until = max(self.until, now + pause)
-        self.state = State.CLOSED
-        self.cause = cause
-        self._started = 0
-        if new:
-            self.begun = now
-            self.episodes += 1
-        return new
-
-    def _own_pause(self, cause: Cause) -> float:
-        in_a_row = self._in_a_row[cause]
-        if cause is Cause.OVERLOADED:
-            return self._policy.overload_pause(in_a_row, self._rng)
-        return self._policy.pause(in_a_row, self._rng)
-
-    def _canary_passed(self, canary: bool) -> bool:
-        if not (canary and self.state is State.CANARY):
-            return False
-        self._resume()
-        return True
-
-    def _resume(self) -> None:
-        if self._policy.canaries:
-            self._canaries_refused = 0
-        self.state = State.OPEN
-        self._next_start = -inf
-
-    def _forgive(self) -> None:
-        self._canaries_refused = 0
-        for cause in self._in_a_row:
-            self._in_a_row[cause] = 0
+    def _spread(self, pause: float) -> float:
+        return pause * self.rng.uniform(1 - _SPREAD, 1 + _SPREAD)

@@ -1,35 +1,54 @@
-"""The search for a quota that nobody told: a bracket with memory.
+"""The pace against a quota that was neither declared nor reported.
 
-``lo`` is the highest pace that is proven, ``hi`` the lowest that was refused. Between refusals the
-server itself tells the quota: what it accepts from the moment when nothing was left to the next
-such moment, over that time, is a token bucket's rate; what it accepts from one recovery to the
-next, over that time, is a window's. The pace goes to that number, is raised only after a trial in
-which it was really used, and probes beyond it ever more rarely.
+The server itself shows its quota: what it accepts from the moment when nothing was left to the
+next such moment, over that time, is a token bucket's rate; what it accepts from one recovery to
+the next, over that time, is a window's. The pace starts a little below the rate so measured, stays
+near it, and rises ever faster (the curve of CUBIC, RFC 9438, with a much smaller dent), so that
+a quota that grew is found within minutes and one that did not costs one refusal in a while.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
-from math import inf, sqrt
+from math import inf
 from typing import Final
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
-__all__ = ["Learned", "QuotaSearch"]
+from batchllm.policy.send_log import KEPT, Point, SendLog
 
-_TOLERANCE: Final = 0.02
-_BIN: Final = 0.25
-_FIRST_STEP: Final = 0.015
-_LARGEST_STEP: Final = 0.5
-_PROBE_AFTER: Final = 60.0
-_PROBE_LATEST: Final = 1800.0
-_CLIMB: Final = 1.1
-_CLIMB_EVERY: Final = 2.0
-_USED: Final = 0.9
-_PROMPT: Final = 3.0
-_ENOUGH: Final = 60
-_ANCHORS: Final = 8
+__all__ = ["Episode", "Learned", "QuotaSearch"]
+
+_DENT: Final = 0.02
+"""Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
+seconds deep full again; 1 % costs more episodes, 4 % more use (each measured)."""
+_FIRST_K: Final = 5.0
+_LONGEST_K: Final = 120.0
+"""Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
+2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""
+_RESTLESS_K: Final = 30.0
+"""The longest k right after the quota moved: what moved once moves again."""
+_SETTLED_K: Final = 15.0
+_MOVED: Final = 0.10
+"""Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
+_PER_PAUSE: Final = 8.0
+"""k is at least so many pauses, so that a probe that costs a pause loses at most 1/16."""
+_FEW_CALLS: Final = 8
+_MANY_CALLS: Final = 400
+"""Calls that the longest k may span whatever the seconds: at 30 a minute 240 s are 120 calls,
+of which two refused are 1.7 %."""
+_FLOOR: Final = 0.85
+"""A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
+that did halve is found within five."""
+_ENOUGH: Final = 30
+"""Accepted calls from which a measured rate is within about one part in five."""
+_MINUTE: Final = 60.0
+_WINDOW_PAUSE: Final = 3.0
+"""Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
+_SLACK: Final = 0.02
+"""Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
+_SLOWEST: Final = 1 / 20
+"""Calls a second: below one in 20 s nothing is learned within the patience of a user."""
 
 
 @frozen(kw_only=True)
@@ -37,319 +56,222 @@ class Learned:
     """What one run found out about a quota and the next may start from.
 
     Attributes:
-        lo: The highest proven pace, units per second.
-        hi: The lowest pace that was refused; ``inf`` where none was.
+        rate: Calls per second that the server was measured to accept.
         age: Seconds since this was last confirmed.
     """
 
-    lo: float
-    hi: float
+    rate: float
     age: float = 0.0
 
 
-@frozen
-class _Point:
-    """An instant, and the units that had been sent before it."""
+@frozen(kw_only=True)
+class Episode:
+    """One time that the quota ran out, from the first refusal to where calls were taken again.
 
-    at: float
-    mark: int
+    Attributes:
+        begun: The first call that was refused.
+        empty: The last call that was refused, canaries included.
+        back: The first one that was accepted afterwards.
+        leak: Whether the server refused single calls only, and never all of them.
+        canaries: How many canaries were refused.
+    """
 
+    begun: Point
+    empty: Point
+    back: Point
+    leak: bool
+    canaries: int = 0
 
-@frozen
-class _Anchor:
-    """The end of an episode: the last refusal, and the first call accepted after it."""
+    @property
+    def pause(self) -> float:
+        """Seconds without acceptance."""
+        return self.back.at - self.begun.at
 
-    empty: _Point
-    recovery: _Point
+    @property
+    def is_window(self) -> bool:
+        """Whether the quota came back too late for a bucket's."""
+        return not self.leak and self.pause > _WINDOW_PAUSE
 
 
 @define(eq=False)
-class _Refusal:
-    sent_at: float
-    mark: int
-    units: int
-
-
 class QuotaSearch:
-    """Finds the pace of one undeclared limit. Live state, for one dimension and one clock.
+    """Finds the pace of one undeclared limit on calls. Live state, for one clock.
 
     Args:
-        window: The longest window that the server is thought to use, seconds.
         learned: Where an earlier run stood.
+
+    Attributes:
+        rate: Calls per second that the server was measured to accept; ``None`` while unknown.
+        sure: Whether the last measurement was of enough calls, and taken as it was.
     """
 
-    __slots__ = (
-        "_anchors", "_at", "_bins", "_climbing", "_confirmed", "_episode",
-        "_first_send", "_last_episode", "_leftovers", "_probe_every", "_probing", "_proven",
-        "_refusals", "_sent", "_step", "_trial_from", "_trial_mark", "_window", "_windowed",
-        "hi", "lo", "moved", "pace",
-    )  # fmt: skip
+    log: SendLog
+    learned_before: Learned | None = None
+    rate: float | None = field(default=None, init=False)
+    sure: bool = field(default=False, init=False)
+    calls_since: int = field(default=0, init=False)
+    _at: float = field(default=-inf, init=False)
+    _paced: float = field(default=0.0, init=False)
+    _k: float = field(default=_FIRST_K, init=False)
+    _k_now: float = field(default=_FIRST_K, init=False)
+    _longest: float = field(default=_LONGEST_K, init=False)
+    _settled: bool = field(default=False, init=False)
+    _last: Episode | None = field(default=None, init=False)
+    _confirmed: float | None = field(default=None, init=False)
+    _recoveries: deque[Point] = field(factory=lambda: deque[Point](maxlen=16), init=False)
 
-    def __init__(self, *, window: float = 60.0, learned: Learned | None = None) -> None:
-        self._window = window
-        self.pace: float | None = None
-        self.lo = 0.0
-        self.hi = inf
-        self.moved = False
-        self._at = -inf
-        self._sent = 0
-        self._bins: deque[tuple[float, int]] = deque()
-        self._refusals: deque[_Refusal] = deque()
-        self._first_send: float | None = None
-        self._episode: _Point | None = None
-        self._last_episode = -inf
-        self._anchors: deque[_Anchor] = deque(maxlen=_ANCHORS)
-        self._windowed = False
-        self._climbing = False
-        self._proven = False
-        self._leftovers = 0
-        self._probing = False
-        self._step = _FIRST_STEP
-        self._probe_every = _PROBE_AFTER
-        self._trial_from = -inf
-        self._trial_mark = 0
-        self._confirmed: float | None = None
-        if learned is not None and learned.lo > 0:
-            self.pace = self.lo = 0.9 * learned.lo
-            self.hi = max(self.lo, learned.hi)
+    def __attrs_post_init__(self) -> None:
+        if self.learned_before is not None and self.learned_before.rate > 0:
+            self.rate = self.learned_before.rate
+            self._k = self._k_now = _RESTLESS_K
 
-    # -- admission ---------------------------------------------------------------------------
+    # -- the pace ----------------------------------------------------------------------------
+
+    @property
+    def pace(self) -> float | None:
+        """Calls per second that may start now."""
+        if self.rate is None:
+            return None
+        away = (self._paced - self._k_now) / self._k_now
+        return max(_SLOWEST, self.rate * (1 + _DENT * away * away * away))
+
+    @property
+    def early(self) -> bool:
+        """Whether a refusal now comes before the pace is back at the rate."""
+        return self._paced < self._k_now
+
+    @property
+    def below(self) -> bool:
+        """Whether the pace is clearly below the rate, so that a quota refuses nothing."""
+        return self.rate is not None and self._paced < self._k_now / 2
 
     def next_time(self, now: float) -> float:
-        """The earliest instant for the next start at the present pace."""
+        """Return the earliest instant for the next start at the present pace."""
         return now if self._at <= now else self._at
 
-    def on_send(self, now: float, units: int = 1) -> int:
-        """Note a start of *units*; returns its mark, to be handed back if it is refused."""
-        mark = self._sent
-        bins = self._bins
-        if not bins or now >= bins[-1][0] + _BIN:
-            self._new_bin(now, mark)
-        self._sent = mark + units
-        if self.pace is not None:
-            if now >= self._trial_from + self._trial_length():
-                self._end_trial(now)
-            self._at = max(self._at, now - _TOLERANCE) + units / self.pace
-        return mark
-
-    def _new_bin(self, now: float, mark: int) -> None:
-        if self._first_send is None:
-            self._first_send = self._trial_from = now
-        self._bins.append((now, mark))
-        while len(self._bins) > 2 and self._bins[1][0] < now - 4 * self._window:
-            self._bins.popleft()
-
-    # -- refusals ----------------------------------------------------------------------------
-
-    def isolated(self, sent_at: float) -> bool:
-        """Whether a refusal of a call sent at *sent_at* is noise on a quota that is known."""
-        if self.pace is None or not self._proven or self.pace * self._window < 300:
-            return False
-        if any(abs(other.sent_at - sent_at) <= 1.0 for other in self._refusals):
-            return False
-        since = [each for each in self._refusals if each.sent_at >= self._trial_from]
-        return len(since) + 1 <= max(1.0, 0.003 * (self._sent - self._trial_mark))
-
-    def on_refused(self, sent_at: float, mark: int, units: int = 1) -> None:
-        """Note that what was sent at *sent_at* was not accepted."""
-        self._refusals.append(_Refusal(sent_at, mark, units))
-        while self._refusals[0].sent_at < sent_at - 4 * self._window:
-            self._refusals.popleft()
-
-    def on_release(self, mark: int, units: int) -> None:
-        """Forget a call that never left."""
-        self._sent = max(mark, self._sent - units)
-
-    def on_episode(self, sent_at: float, mark: int) -> None:
-        """Note that the quota ran out: the call sent at *sent_at* was the first to be refused."""
-        self._episode = _Point(sent_at, mark)
-
-    def on_canary(self, now: float) -> None:
-        """Keep a double distance after a canary: what it took may be all that there is."""
-        if self.pace is not None:
-            self._at = max(self._at, now + 2 / self.pace)
-
-    def on_resume(self, now: float, sent_at: float, mark: int) -> None:
-        """Take up the pace again: the call sent at *sent_at* was accepted after an episode."""
-        if self._episode is None or self._first_send is None:
-            return
-        back = _Point(sent_at, mark)
-        episode, self._episode = self._episode, None
-        if self._is_noise(episode):
-            return
-        start = self._point(max(self._first_send, episode.at - self._window))
-        last = self._anchors[-1] if self._anchors else _Anchor(start, start)
-        self._windowed = self._windowed or back.at - episode.at > _PROMPT
-        before = self.lo, self.hi, self.pace
-        if self.pace is None:
-            self.pace = self._first_estimate(start, episode, back)
-        elif self._probing:
-            self._probing = False
-            self.hi = max(min(self.hi, self.pace), self.lo)
-            self.pace = self.lo
-            self._step = _FIRST_STEP
-            self._probe_every = min(_PROBE_LATEST, 2 * self._probe_every)
-        elif self._proven:
-            self._narrow(last.empty, episode)
-        else:
-            self._estimate(start, episode, back)
-        final = max(self._refusals, key=lambda each: each.mark)
-        self._anchors.append(_Anchor(_Point(final.sent_at, final.mark), back))
-        self._last_episode = episode.at
-        self._confirmed = sent_at
-        self._at = max(sent_at + 2 / self.pace, now + 1 / self.pace)
-        self._start_trial(now)
-        self.moved = before != (self.lo, self.hi, self.pace)
-
-    def _is_noise(self, episode: _Point) -> bool:
-        """Whether a first refusal, a single one, says too little to put a pace on it.
-
-        A real quota refuses again as soon as it has run out again, and then with more to measure.
-        """
-        if self.pace is not None or self._last_episode > episode.at - 1.1 * self._window:
-            return False
-        self._last_episode = episode.at
-        return len(self._refusals) == 1
-
-    def _first_estimate(self, start: _Point, episode: _Point, now: _Point) -> float:
-        low, high = self._rate(start, now), self._rate(start, episode)
-        self.lo, self.hi = low / 2, max(low, high)
-        # A bucket recovers at once and then only the pace tells; a window needs a whole one.
-        self._climbing = not self._windowed
-        return low
-
-    def _estimate(self, start: _Point, episode: _Point, now: _Point) -> None:
-        """Before anything is proven: what was accepted between episodes is the quota."""
-        assert self.pace is not None
-        self._climbing = False
-        anchor = self._anchor(start, episode)
-        bucket = self._rate(anchor.empty, episode)
-        window = min(bucket, self._rate(anchor.recovery, now))
-        accepted = self._accepted(anchor.empty, episode)
-        estimate = bucket if window > 0.9 * bucket else window
-        estimate *= 1 - max(0.003, min(0.05, 0.5 / accepted))
-        floor = (0.85 if self._windowed else 0.5) * self.pace
-        # What an earlier burst left behind refuses any pace: then the refusal is no upper bound.
-        if not self._windowed or episode.at - self._anchors[-1].recovery.at >= self._window / 2:
-            self.hi = min(self.hi, self.pace)
-        self.pace = min(self.pace, max(estimate, floor))
-        self.hi = max(self.hi, self.pace)
-        self.lo = min(self.pace, max(0.97 * window, self.lo if self.lo < window else 0.0))
-
-    def _anchor(self, start: _Point, episode: _Point) -> _Anchor:
-        """The latest anchor that lies far enough back to measure from."""
-        span = 0.75 * self._window if self._windowed else 0.0
-        for anchor in reversed(self._anchors):
-            if (
-                episode.at - anchor.empty.at >= span
-                and self._accepted(anchor.empty, episode) >= _ENOUGH
-            ):
-                return anchor
-        return _Anchor(start, start) if self._windowed else self._anchors[0]
-
-    def _narrow(self, empty: _Point, episode: _Point) -> None:
-        """A proven bracket was refused inside, or below: the quota fell."""
-        assert self.pace is not None
+    def on_send(self, now: float) -> None:
+        """Note a start. Time counts as paced only while calls are sent."""
         pace = self.pace
-        since = episode.at - self._last_episode
-        if pace <= self.lo * (1 + 1e-9):
-            if since < 1.1 * self._window and self._leftovers < 2:
-                self._leftovers += 1  # the server still counts what was sent above this pace
-                return
-            self.lo = pace * (0.985 if since >= 3 * self._window else self._fall(empty, episode))
-            self.hi = pace
-        self.hi = min(self.hi, pace)
-        if episode.at - empty.at >= 1.5 * self._window:
-            rho = self._rate(empty, episode)
-            self.lo = max(self.lo, min(0.985 * rho, 0.99 * self.hi))
-            self.pace = max(self.lo, min(0.997 * rho, 0.997 * self.hi))
-        else:
-            self.pace = sqrt(self.lo * self.hi)
-        if self.hi < self.lo * (1 + self._epsilon()):
-            self.pace = self.lo
-        self.pace = min(pace, self.pace)
+        if pace is not None:
+            self._at = max(self._at, now - _SLACK) + 1 / pace
+            self._paced += 1 / pace
+            self.calls_since += 1
 
-    def _fall(self, empty: _Point, episode: _Point) -> float:
-        """By how much the quota seems to have fallen."""
-        assert self.pace is not None
-        if self._accepted(empty, episode) < _ENOUGH / 2:
-            return 0.8
-        return min(0.985, max(0.5, self._rate(empty, episode) / self.pace))
-
-    # -- trials ------------------------------------------------------------------------------
-
-    def _trial_length(self) -> float:
-        if self._climbing:
-            return _CLIMB_EVERY
-        assert self.pace is not None
-        if self.hi > 1.12 * self.lo and self.pace * self._window >= 1500:
-            return self._window / 4 + 2
-        return 1.15 * self._window + 2
-
-    def _end_trial(self, now: float) -> None:
-        """Raise the pace after a trial that was clean and used what it was allowed."""
-        assert self.pace is not None
-        length = now - self._trial_from
-        used = (self._sent - self._trial_mark) / length
-        clean = not any(each.sent_at >= self._trial_from for each in self._refusals)
-        if self._episode is None and clean and used >= _USED * self.pace:
-            before = self.lo, self.hi, self.pace
-            self._raise(now)
-            self._confirmed = now
-            self.moved = self.moved or before != (self.lo, self.hi, self.pace)
-        self._start_trial(now)
-
-    def _raise(self, now: float) -> None:
-        assert self.pace is not None
-        if self._climbing:
-            self.pace *= _CLIMB
-            self.hi = max(self.hi, self.pace)
-            return
-        self._proven = True
-        self._leftovers = 0
-        self.lo = max(self.lo, self.pace)
-        self.hi = max(self.hi, self.lo)
-        if self._probing:
-            self._step = min(_LARGEST_STEP, 2 * self._step)
-            self._probe()
-        elif self.hi >= self.lo * (1 + self._epsilon()):
-            middle = (self.lo + self.hi) / 2 if self.hi < 1.3 * self.lo else sqrt(self.lo * self.hi)
-            self.pace = middle if self.hi < inf else self.lo * (1 + _LARGEST_STEP)
-        elif now - self._last_episode >= max(self._probe_every, 600 / self.pace):
-            self._probing = True
-            self._probe()
-        else:
-            self.pace = self.lo
-
-    def _probe(self) -> None:
-        self.pace = self.lo * (1 + self._step)
-        self.hi = max(self.hi, self.pace)
-
-    def _start_trial(self, now: float) -> None:
-        self._trial_from = now
-        self._trial_mark = self._sent
-
-    def _epsilon(self) -> float:
-        return max(0.01, 0.7 / max(1.0, self.lo * self._window))
+    def delay(self, until: float) -> None:
+        """Keep the next start from coming before *until*."""
+        self._at = max(self._at, until)
 
     # -- measuring ---------------------------------------------------------------------------
 
-    def _accepted(self, begin: _Point, end: _Point) -> int:
-        refused = sum(each.units for each in self._refusals if begin.mark <= each.mark < end.mark)
-        return max(1, end.mark - begin.mark - refused)
+    def learn(self, episode: Episode, now: float) -> None:
+        """Measure the rate again after *episode*, and start below it."""
+        old, pace = self.rate, self.pace
+        if old is None or pace is None:
+            self.rate = max(_SLOWEST, self._first(episode))
+            self.sure = False
+            self._shorten(episode, confirmed=False)
+        else:
+            seen = self._seen(episode, pace)
+            self.rate = max(_SLOWEST, min(pace, seen))
+            confirmed = abs(self.rate - old) < _MOVED * old
+            if confirmed:
+                self._lengthen()
+            else:
+                self._k = min(_RESTLESS_K, max(self._least_k(), self._k / 4))
+                if self._settled:
+                    self._longest = _RESTLESS_K
+            self._shorten(episode, confirmed=confirmed)
+        self._note(episode)
+        self._confirmed = now
+        self._cut(now)
 
-    def _rate(self, begin: _Point, end: _Point) -> float:
-        return self._accepted(begin, end) / max(end.at - begin.at, 0.05)
+    def keep(self, rate: float, now: float) -> None:
+        """Go on at *rate*, since what lowered it was noise."""
+        self.rate = rate
+        self.sure = True
+        self._cut(now)
 
-    def _point(self, when: float) -> _Point:
-        at = bisect_left(self._bins, when, key=lambda each: each[0])
-        return _Point(*self._bins[at]) if at < len(self._bins) else _Point(when, self._sent)
+    def skip(self, episode: Episode) -> None:
+        """Learn nothing from *episode*, but measure the next one from here."""
+        self._note(episode)
+
+    def _note(self, episode: Episode) -> None:
+        self._last = episode
+        self._recoveries.append(episode.back)
+
+    def _cut(self, now: float) -> None:
+        assert self.rate is not None
+        self._paced = 0.0
+        self.calls_since = 0
+        # A bucket that stands at nothing gets a token of air, else the next call meets it empty.
+        self._at = now + min(2 / self.rate, 1 / _SLOWEST)
+
+    def _first(self, episode: Episode) -> float:
+        first = self.log.first or episode.begun
+        begin = self.log.point(max(first.at, episode.begun.at - _MINUTE))
+        end = episode.empty if episode.canaries else episode.back
+        return self._rate(begin, end)[1]
+
+    def _seen(self, episode: Episode, pace: float) -> float:
+        """Return the rate that *episode* shows, with the bounds that its kind sets."""
+        assert self.rate is not None
+        last = self._last
+        look_back = _MINUTE if pace > 1.1 * self.rate else KEPT
+        accepted, bucket = self._rate(self._from(last and last.empty, episode.empty, look_back), episode.empty)
+        _, window = self._rate(self._from(last and last.back, episode.back, look_back), episode.back)
+        seen = raw = max(bucket, window)
+        if episode.is_window:
+            begin = next(b for b in (*self._recoveries, episode.back) if b.at >= episode.back.at - look_back)
+            _, window = self._rate(begin, episode.back)
+            minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
+            # The second saves servers whose hint is longer than needed.
+            seen = raw = max(window, min(minute, 0.99 * pace))
+        if episode.leak:
+            seen = max(seen, _FLOOR * pace)
+            if accepted < _ENOUGH:
+                span = max(episode.empty.at - self._from(last and last.empty, episode.empty, look_back).at, 0.05)
+                seen = max(seen, (accepted + 2) / span)
+        if not self.early:
+            # A quota that was not used up measures what was sent, not what is allowed.
+            seen = max(seen, min(0.99 * pace, 1.01 * self.rate))
+        self.sure = accepted >= _ENOUGH and seen == raw
+        return seen
+
+    def _from(self, last: Point | None, end: Point, look_back: float) -> Point:
+        if last is None or last.at < end.at - look_back:
+            return self.log.point(end.at - look_back)
+        return last
+
+    def _rate(self, begin: Point, end: Point) -> tuple[int, float]:
+        accepted = self.log.accepted(begin, end)
+        return accepted, accepted / max(end.at - begin.at, 0.05)
+
+    # -- how long until the next probe -------------------------------------------------------
+
+    def _lengthen(self) -> None:
+        assert self.rate is not None
+        longest = max(self._longest, _MANY_CALLS / self.rate)
+        self._k = min(2 * self._k, longest)
+        self._settled = self._settled or self._k >= _RESTLESS_K
+        self._longest = min(_LONGEST_K, 1.05 * self._longest)
+
+    def _least_k(self) -> float:
+        return _SETTLED_K if self._settled else _FIRST_K
+
+    def _shorten(self, episode: Episode, *, confirmed: bool) -> None:
+        """Set the seconds from this cut back to the rate."""
+        assert self.rate is not None
+        dear = _PER_PAUSE * episode.pause if confirmed else episode.pause / 2
+        self._k_now = max(self._k, _FEW_CALLS / self.rate, dear)
+        if episode.is_window and self._recoveries:
+            # A window shows only at its end whether a pace was too high: half of it is the least.
+            window = episode.back.at - self._recoveries[-1].at
+            self._k_now = max(self._k_now, min(_LONGEST_K, window / 2))
 
     # -- memory ------------------------------------------------------------------------------
 
     def learned(self, now: float) -> Learned | None:
-        """What to hand to the next run; ``None`` while nothing was found."""
-        if self._confirmed is None or self.pace is None:
+        """Return what to hand to the next run; ``None`` while nothing was found."""
+        if self.rate is None or self._confirmed is None:
             return None
-        lo = self.lo if self._proven else self.pace
-        return Learned(lo=lo, hi=max(lo, self.hi), age=now - self._confirmed)
+        return Learned(rate=self.rate, age=now - self._confirmed)

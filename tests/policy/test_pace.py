@@ -17,7 +17,7 @@ from batchllm.policy import (
     CooldownEnded,
     CooldownPolicy,
     EpisodeStarted,
-    GateMind,
+    RateLimiter,
     Learned,
     Limit,
     ScopeParked,
@@ -29,8 +29,8 @@ from benchmarks._quota_world import Log, Paced, Ways, simulate
 ONE = CallCost()
 
 
-def make(**given: object) -> GateMind:
-    return GateMind(**{"rng": Random(1), "ramp": None, **given})  # type: ignore[arg-type]
+def make(**given: object) -> RateLimiter:
+    return RateLimiter(**{"rng": Random(1), "ramp": None, **given})  # type: ignore[arg-type]
 
 
 @given(
@@ -45,7 +45,7 @@ def test_a_declared_quota_is_never_refused_by_any_server(
     """Whatever way the server counts, told the quota nothing is refused."""
     rng = Random(seed)
     limit = Limit("requests", quota, window=WINDOW.get(server), jitter=0.1)
-    mind = GateMind(rng=Random(seed), limits=[limit])
+    mind = RateLimiter(rng=Random(seed), limits=[limit])
     log = simulate(
         Paced(mind), SERVERS[server](quota, rng.random()), rng=rng, hints=False, until=150.0
     )
@@ -55,14 +55,14 @@ def test_a_declared_quota_is_never_refused_by_any_server(
 
 def test_the_servers_do_refuse_a_pace_that_is_too_high() -> None:
     """Declared 2 % too much, the same check fails."""
-    mind = GateMind(rng=Random(1), limits=[Limit("requests", 612, jitter=0.0)])
+    mind = RateLimiter(rng=Random(1), limits=[Limit("requests", 612, jitter=0.0)])
     log = simulate(Paced(mind), SlidingWindow(600, 60.0), rng=Random(1), hints=False, until=150.0)
     assert log.refused
 
 
 def short_job(seed: int, *, hints: bool, told: bool) -> Log:
     limits = [Limit("requests", 3000)] if told else []
-    mind = GateMind(rng=Random(seed), calls=200, limits=limits)
+    mind = RateLimiter(rng=Random(seed), calls=200, limits=limits)
     ways = Ways(there=(0.001, 0.002), back=(0.001, 0.002), answer=(0.046, 0.048))
     return simulate(
         Paced(mind), TokenBucket(50, 50), rng=Random(seed), hints=hints, items=2000, ways=ways
@@ -89,7 +89,7 @@ def test_a_short_job_told_the_quota_ends_at_the_ideal_without_a_refusal() -> Non
 @pytest.mark.parametrize("server", ["bucket 60 s deep", "fixed 60 s", "sliding 60 s"])
 def test_an_unknown_quota_is_used_to_98_percent_after_ten_minutes(server: str) -> None:
     """Told nothing, less than 1 % of half an hour's calls is refused."""
-    mind = GateMind(rng=Random(1), calls=1000)
+    mind = RateLimiter(rng=Random(1), calls=1000)
     log = simulate(Paced(mind), SERVERS[server](600, 0.3), rng=Random(1), hints=False, until=1800.0)
     assert log.accepted_between(600, 1800) >= 0.98 * 600 * 20
     assert log.refused_share() < 0.01
@@ -107,7 +107,7 @@ def test_a_quota_that_halves_is_followed_with_few_refusals() -> None:
             server.rate = 10.0 if now < 1200 else 5.0
             return server.accept(now)
 
-    mind = GateMind(rng=Random(1), calls=1000)
+    mind = RateLimiter(rng=Random(1), calls=1000)
     log = simulate(Paced(mind), Halving(1, 1), rng=Random(1), hints=False, until=3000.0)
     assert log.accepted_between(1800, 3000) >= 0.95 * 5 * 1200
     assert sum(at > 1200 for at in log.refused) < 0.02 * 5 * 1800
@@ -141,7 +141,7 @@ def test_the_same_trace_gives_the_same_decisions_wherever_the_clock_begins(
     """Chance comes from the rng, time from the caller: nothing else decides."""
 
     def trace(origin: float) -> list[float]:
-        rng, mind, now = Random(seed), GateMind(rng=Random(seed), calls=20), origin
+        rng, mind, now = Random(seed), RateLimiter(rng=Random(seed), calls=20), origin
         answers, flying = [], []
         for _ in range(200):
             now += rng.randint(0, 32) / 64
@@ -161,7 +161,7 @@ def test_the_same_trace_gives_the_same_decisions_wherever_the_clock_begins(
 def test_in_flight_returns_to_zero_whatever_happens_to_the_calls(seed: int) -> None:
     """Each call ends once, in any way and order, and a parked or open scope is consistent."""
     rng, now = Random(seed), 0.0
-    mind = GateMind(
+    mind = RateLimiter(
         rng=rng, calls=8, limits=[Limit("tokens", 10_000), Limit("requests", 600)], ramp=2
     )
     flying = []
@@ -212,20 +212,20 @@ def test_the_cap_on_calls_is_exact_and_may_change() -> None:
 
 def test_a_cold_start_ramps_up_unless_the_quota_is_known() -> None:
     """Five calls at first; a declared limit on requests or a learned pace needs no ramp."""
-    mind = GateMind(rng=Random(1))
+    mind = RateLimiter(rng=Random(1))
     sends = [mind.on_send(0.0, ONE) for _ in range(5)]
     assert mind.next_time(0.0, ONE) == 3.2
     mind.on_result(0.1, sends[0], "ok")
     assert mind.next_time(0.1, ONE) == 0.1
-    declared = GateMind(rng=Random(1), limits=[Limit("requests", 6000)])
-    remembered = GateMind(rng=Random(1), learned=Learned(lo=10.0, hi=11.0, age=3600.0))
+    declared = RateLimiter(rng=Random(1), limits=[Limit("requests", 6000)])
+    remembered = RateLimiter(rng=Random(1), learned=Learned(lo=10.0, hi=11.0, age=3600.0))
     for each in (declared, remembered):
         now = 0.0
         for _ in range(6):
             now = each.next_time(now, ONE)
             each.on_send(now, ONE)
         assert now < 1.0
-    old = GateMind(rng=Random(1), learned=Learned(lo=10.0, hi=11.0, age=90_000.0))
+    old = RateLimiter(rng=Random(1), learned=Learned(lo=10.0, hi=11.0, age=90_000.0))
     assert old.snapshot(0.0).pace is None
 
 

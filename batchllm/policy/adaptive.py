@@ -1,0 +1,324 @@
+"""The pace of one scope whose quota is unknown, or differs from what was declared or reported.
+
+A refusal is first understood, then answered: a spent quota pauses the scope and is tested by one
+canary; a leak lowers the pace a little and pauses nothing; a cap is kept as a number of calls in
+flight; noise is forgiven. What was learned last decides how fast the scope goes on.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+from typing import Final
+
+from attrs import define, field
+
+from batchllm.policy.cap_search import CapSearch
+from batchllm.policy.cold_start import FIRST_CALLS, ColdStart
+from batchllm.policy.cooldown import Cause, Cooldown, State
+from batchllm.policy.diagnosis import Diagnosis, Meaning, RefusalTimes
+from batchllm.policy.events import (
+    CapLearned,
+    CooldownEnded,
+    EpisodeStarted,
+    GateEvent,
+    PaceLearned,
+    PauseLengthened,
+    Send,
+)
+from batchllm.policy.noise import Noise
+from batchllm.policy.quota_search import Episode, Learned, QuotaSearch
+from batchllm.policy.send_log import Point, SendLog
+
+__all__ = ["AdaptivePace"]
+
+_PROMPT: Final = 3.0
+"""Seconds within which a bucket at its bottom takes calls again, and a window seldom does."""
+_SOON: Final = 150
+"""Calls after a cut within which a refusal comes too early for a quota: 1 % noise refuses once
+in 100, a quota once in 2k seconds, which are at least 400 calls once it is settled."""
+_BURST: Final = 4.0
+"""Refusals by noise that are forgiven at once."""
+
+
+@define(eq=False)
+class AdaptivePace:
+    """Paces one scope by what its server does. Live state, for one clock.
+
+    Args:
+        rng: Where the spread of pauses comes from.
+        park_after: Seconds without any accepted call after which the scope is parked.
+        learned: What an earlier run found out.
+        cold: Whether to start with few calls in flight if nothing is known.
+    """
+
+    rng: Random
+    park_after: float
+    learned_before: Learned | None = None
+    cold: bool = True
+    events: list[GateEvent] = field(factory=list[GateEvent], init=False)
+    log: SendLog = field(factory=SendLog, init=False)
+    cap: CapSearch = field(factory=CapSearch, init=False)
+    noise: Noise = field(factory=Noise, init=False)
+    cooldown: Cooldown = field(init=False)
+    search: QuotaSearch = field(init=False)
+    _times: RefusalTimes = field(factory=RefusalTimes, init=False)
+    _cold_start: ColdStart | None = field(default=None, init=False)
+    _diagnosis: Diagnosis | None = field(default=None, init=False)
+    _lone: bool = field(default=False, init=False)
+    _explained: bool = field(default=False, init=False)
+    _canary: Send | None = field(default=None, init=False)
+    _flying: set[Send] = field(factory=set[Send], init=False)
+    _cut_mark: int = field(default=0, init=False)
+    _accepted_at: float = field(default=-inf, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.cooldown = Cooldown(self.rng)
+        self.search = QuotaSearch(self.log, self.learned_before)
+        if self.cold and self.search.rate is None:
+            self._cold_start = ColdStart()
+
+    # -- asking ------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing holds a call back, and nothing will until one fails."""
+        return (
+            self.cooldown.free
+            and self.search.rate is None
+            and self._cold_start is None
+            and self.cap.held is None
+        )
+
+    def next_time(self, now: float, in_flight: int) -> float:
+        """Return the earliest instant for the next start; ``inf`` if only a reply can show it."""
+        cooldown = self.cooldown
+        if not cooldown.free:
+            self._advance(now)
+            if not cooldown.free:
+                return cooldown.next_time(now, self._times.patience)
+        if in_flight >= self.cap.limit:
+            return inf
+        at = now
+        if self.cap.held is not None:
+            at = max(at, self.log.last_at + self.cap.gap(self._times.patience))
+        elif self.search.rate is not None:
+            at = self.search.next_time(now)
+        if self._cold_start is not None:
+            at = max(at, self._cold_start.next_time(now, in_flight))
+        return at
+
+    def _advance(self, now: float) -> None:
+        """Take the step that is due by time alone."""
+        state = self.cooldown.state
+        if state is State.JUDGING and now >= self.cooldown.until:
+            self._judge(now)
+        elif state is State.CANARY and self.cooldown.next_time(now, self._times.patience) <= now:
+            self._recover(now, self._canary)  # it drew no refusal in time
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def on_send(self, now: float, send: Send) -> None:
+        """Note that *send* starts."""
+        self._flying.add(send)
+        if self.cooldown.on_send(now):
+            send.canary = True
+            self._canary = send
+        elif self.search.rate is not None and self.cap.held is None:
+            self.search.on_send(now)
+            if self.noise.share:
+                self.noise.on_send(_BURST, below=self.search.below)
+
+    def on_accepted(self, now: float, send: Send) -> None:
+        """Note that the server took *send*, whatever came of it."""
+        self._flying.discard(send)
+        self._accepted_at = now
+        if self.cap.held is not None:
+            self._answered_under_cap(now)
+        if self._cold_start is not None and not self._cold_start.on_answer(
+            now - send.sent_at, self.cap.limit
+        ):
+            self._cold_start = None
+        if self._diagnosis is not None:
+            self._accepted_in_episode(now, send, self._diagnosis)
+        elif self.cooldown.overloads:
+            self.cooldown.forgive()
+
+    def on_refused(
+        self, now: float, send: Send, wait: float | None, cause: Cause, *, explained: bool
+    ) -> None:
+        """Note that *send* was refused.
+
+        Args:
+            now: When.
+            send: The call.
+            wait: Seconds that the server asked to wait.
+            cause: Why.
+            explained: Whether the refusal came with a limit that was not known before, so that
+                nothing has to be measured.
+        """
+        self._flying.discard(send)
+        self._times.add(now - send.sent_at)
+        self.log.on_lost(send.mark)
+        diagnosis = self._diagnosis
+        if diagnosis is not None:
+            self._explained |= explained
+            self._refused_in_episode(now, send, wait, diagnosis)
+        elif self._means_something(now, send):
+            self._explained = explained
+            pending = {each for each in self._flying if each.mark > send.mark}
+            self._diagnosis = diagnosis = Diagnosis(now, pending)
+            diagnosis.add(now, send, wait)
+            self.cooldown.judge(now, cause, self.log.last_at + self._times.patience)
+            self._judge_if_clear(now, diagnosis)
+
+    def on_lost(self, now: float, send: Send, *, left: bool) -> None:
+        """Note that *send* ended without an answer; *left* says whether it was sent at all."""
+        self._flying.discard(send)
+        if not left:
+            self.log.on_lost(send.mark)
+        if self._diagnosis is not None:
+            self._diagnosis.pending.discard(send)
+            self._judge_if_clear(now, self._diagnosis)
+        if send is self._canary:
+            self._canary = None
+            self.cooldown.on_canary_lost(now)
+
+    def _means_something(self, now: float, send: Send) -> bool:
+        """Return whether a refusal in an open scope begins an episode."""
+        if self.cooldown.state is not State.OPEN or send.mark < self._cut_mark:
+            return False  # parked; or a late refusal, of a call from before the last episode
+        held = self.cap.held
+        if self.cap.on_refused(send.others):
+            return False
+        if held is not None:
+            self.events.append(CapLearned(at=now, calls=None))
+        return not self.noise.forgives(below=self.search.below)
+
+    # -- an episode --------------------------------------------------------------------------
+
+    def _accepted_in_episode(self, now: float, send: Send, diagnosis: Diagnosis) -> None:
+        diagnosis.pending.discard(send)
+        state = self.cooldown.state
+        if state is State.JUDGING:
+            self._judge_if_clear(now, diagnosis)
+        elif state is State.CANARY and send is self._canary:
+            self._recover(now, send)
+        elif state is State.CLOSED and send.sent_at > diagnosis.empty.at:
+            self._recover(now, send)  # sent after the last refused one: what was asked is over
+
+    def _refused_in_episode(
+        self, now: float, send: Send, wait: float | None, diagnosis: Diagnosis
+    ) -> None:
+        diagnosis.add(now, send, wait)
+        cooldown = self.cooldown
+        if cooldown.state is State.JUDGING:
+            cooldown.until = self.log.last_at + self._times.patience
+            self._judge_if_clear(now, diagnosis)
+        elif cooldown.state is State.CANARY and send is self._canary:
+            self._canary_refused(now, diagnosis, hinted=wait is not None)
+        elif wait is not None and cooldown.lengthen(now + wait):
+            self._report_longer(now, hinted=True)
+
+    def _canary_refused(self, now: float, diagnosis: Diagnosis, *, hinted: bool) -> None:
+        self._canary = None
+        cooldown = self.cooldown
+        if now - max(self._accepted_at, cooldown.begun) >= self.park_after:
+            cooldown.park(Cause.NOTHING_ACCEPTED, None)
+            return
+        cooldown.refused_again(now, diagnosis.hinted_until)
+        self._report_longer(now, hinted=hinted)
+
+    def _report_longer(self, now: float, *, hinted: bool) -> None:
+        cause = self.cooldown.cause or Cause.THROTTLED
+        longer = PauseLengthened(at=now, cause=cause, until=self.cooldown.until, hinted=hinted)
+        self.events.append(longer)
+
+    def _judge_if_clear(self, now: float, diagnosis: Diagnosis) -> None:
+        if self.cooldown.state is State.JUDGING and not diagnosis.pending:
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        """Decide what the refusals mean, and pause if the quota is spent."""
+        diagnosis, cooldown = self._diagnosis, self.cooldown
+        assert diagnosis is not None
+        meaning = diagnosis.meaning(self.log.count)
+        self._lone = meaning is Meaning.LONE
+        if meaning is Meaning.LEAK:
+            self._report_started(now, now, hinted=False)
+            cooldown.episodes += 1
+            self._finish(now, diagnosis, self.log.now(now), leak=True)
+            return
+        pace = self.search.pace
+        if self._lone and pace is not None and cooldown.cause is Cause.THROTTLED:
+            own = max(diagnosis.at + self._times.patience / 2, self.search.next_time(now))
+        else:
+            own = diagnosis.at + cooldown.own_pause(pace)
+        until = max(diagnosis.hinted_until, own)
+        cooldown.close(until)
+        self._report_started(now, until, hinted=diagnosis.hinted_until >= own)
+
+    def _report_started(self, now: float, until: float, *, hinted: bool) -> None:
+        cause = self.cooldown.cause or Cause.THROTTLED
+        self.events.append(EpisodeStarted(at=now, cause=cause, until=until, hinted=hinted))
+
+    def _recover(self, now: float, send: Send | None) -> None:
+        """Go on, since the server took *send* after the pause."""
+        diagnosis, self._canary = self._diagnosis, None
+        if diagnosis is None or send is None:  # reopened after it was parked
+            self._open(now)
+            return
+        back = Point(send.sent_at, send.mark)
+        if self.cooldown.canaries_refused:
+            # It came back some time between the two canaries.
+            back = Point((diagnosis.empty.at + send.sent_at) / 2, send.mark)
+        leak = self._lone and send.sent_at - diagnosis.begun.at <= _PROMPT
+        self._finish(now, diagnosis, back, leak=leak)
+
+    def _finish(self, now: float, diagnosis: Diagnosis, back: Point, *, leak: bool) -> None:
+        """Learn from an episode, and open the scope."""
+        episode = Episode(
+            begun=diagnosis.begun,
+            empty=diagnosis.empty,
+            back=back,
+            leak=leak,
+            canaries=self.cooldown.canaries_refused,
+        )
+        overloaded = self.cooldown.cause is Cause.OVERLOADED
+        first = self.search.rate is None
+        self._diagnosis = None
+        if self._explained:
+            self.search.skip(episode)
+        elif self.cap.on_episode(diagnosis.beside(), first=first, spent=not leak):
+            self.search.skip(episode)
+        elif not overloaded:
+            self._learn(now, episode)
+        self._open(now)
+
+    def _learn(self, now: float, episode: Episode) -> None:
+        search, before = self.search, self.search.rate
+        early = search.sure and (search.early or search.calls_since < _SOON)
+        search.learn(episode, now)
+        if before is not None:
+            kept = self.noise.on_leak(before, early=early and episode.leak)
+            if kept is not None:
+                search.keep(kept, now)
+        self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))
+
+    def _open(self, now: float) -> None:
+        cooldown = self.cooldown
+        cooldown.resume()
+        self._cut_mark = self.log.count
+        # Without a pace nothing would hold the line: few calls first, as at the start.
+        known = self.search.rate is not None or self.cap.held is not None
+        self._cold_start = None if known else ColdStart()
+        if cooldown.cause is not None:
+            length = now - cooldown.begun
+            self.events.append(CooldownEnded(at=now, cause=cooldown.cause, length=length))
+
+    def _answered_under_cap(self, now: float) -> None:
+        before = self.cap.believed
+        if self.cap.on_answer() and self.search.rate is None:
+            self._cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
+        if self.cap.believed != before:
+            self.events.append(CapLearned(at=now, calls=self.cap.believed))

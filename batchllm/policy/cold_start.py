@@ -1,0 +1,82 @@
+"""The cold start against an unknown quota: few calls in flight, then ever more."""
+
+from __future__ import annotations
+
+from math import inf, log2
+from typing import Final
+
+__all__ = ["FIRST_CALLS", "ColdStart"]
+
+FIRST_CALLS: Final = 10
+"""Calls in flight at the start: a burst that every provider's smallest tier takes."""
+_DOUBLE: Final = 0.25
+"""Seconds in which the window doubles up to 100 calls. A refusal is known after one round trip,
+so the overshoot is n x (2 ** (round trip / 0.25) - 1): 28 % at 90 ms."""
+_SLOWER_FROM: Final = 100
+_DOUBLE_LATER: Final = 1.0
+"""Seconds in which it doubles from 100 calls on: the overshoot at 600 calls is 6 % then."""
+_ANSWERS: Final = 50
+"""Answers one after the other that may stand for a doubling: what answers within microseconds is
+a local function or a cache, and no provider that could refuse."""
+_CONNECTS: Final = 4
+"""Times the time to connect within which the window doubles at the earliest, so that no more
+handshakes are under way than the server has answered a few round trips before."""
+_ENOUGH: Final = 100_000
+
+
+class ColdStart:
+    """A window of calls in flight that opens by time, place by place.
+
+    It opens whether or not calls have been answered, since answers may take minutes, and only
+    while it is what holds calls back. Refusals stop it: the quota is known from then on.
+
+    Args:
+        window: Calls in flight at first.
+    """
+
+    __slots__ = ("_blocked_at", "_connect", "_quickest", "_since", "window")
+
+    def __init__(self, window: int = FIRST_CALLS) -> None:
+        self.window = window
+        self._since: float | None = None
+        self._blocked_at = -inf
+        self._quickest = inf
+        self._connect = 0.0
+
+    def next_time(self, now: float, in_flight: int) -> float:
+        """Return the instant from which one more call may start beside *in_flight*."""
+        if in_flight < self.window:
+            return now
+        step = self._step()
+        # A stretch without callers opens nothing: the clock stands still meanwhile.
+        if self._since is None or now - self._blocked_at > 2 * step + _DOUBLE:
+            self._since = now
+        self._blocked_at = now
+        while now >= self._since + step:
+            self._since += step
+            self.window += 1
+            if in_flight < self.window:
+                return now
+            step = self._step()
+        return self._since + step
+
+    def on_answer(self, took: float, cap: float) -> bool:
+        """Note an answer after *took* seconds; returns whether the start goes on below *cap*."""
+        self._quickest = min(self._quickest, took)
+        return self.window < min(cap, _ENOUGH)
+
+    def on_connected(self, seconds: float) -> None:
+        """Note that a connection took so long to open."""
+        self._connect = max(self._connect, seconds)
+
+    def hold(self, seconds: float) -> None:
+        """Stand still for *seconds*, during which a refusal was judged."""
+        if self._since is not None:
+            self._since += seconds
+
+    def _step(self) -> float:
+        """Return the seconds from one place to the next: a doubling is n of them."""
+        window = self.window
+        double = _DOUBLE if window < _SLOWER_FROM else _DOUBLE_LATER
+        double = max(min(double, _ANSWERS * self._quickest), _CONNECTS * self._connect)
+        return double * log2((window + 1) / window)

@@ -1,0 +1,159 @@
+"""What a rate limiter reports of itself: events, a snapshot, and the record of a call in flight."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from batchllm.core import CallCost
+from batchllm.policy.admission import Admitted
+from batchllm.policy.bucket import Limit
+from batchllm.policy.cooldown import Cause, State
+
+__all__ = [
+    "CapLearned",
+    "CooldownEnded",
+    "EpisodeStarted",
+    "GateEvent",
+    "GateSnapshot",
+    "LimitAdopted",
+    "PaceLearned",
+    "PauseLengthened",
+    "ScopeParked",
+    "Send",
+]
+
+
+@frozen(kw_only=True)
+class EpisodeStarted:
+    """The scope pauses until *until*; *hinted* if the server asked for that."""
+
+    at: float
+    cause: Cause
+    until: float
+    hinted: bool
+
+
+@frozen(kw_only=True)
+class PauseLengthened:
+    """A pause goes on until *until*, since the call that tested the scope was refused again."""
+
+    at: float
+    cause: Cause
+    until: float
+    hinted: bool
+
+
+@frozen(kw_only=True)
+class CooldownEnded:
+    """The scope goes on after a pause of *length* seconds."""
+
+    at: float
+    cause: Cause
+    length: float
+
+
+@frozen(kw_only=True)
+class PaceLearned:
+    """The server was measured to accept *rate* calls a second."""
+
+    at: float
+    rate: float
+
+
+@frozen(kw_only=True)
+class CapLearned:
+    """The server was found to take *calls* at a time; ``None`` if that proved wrong."""
+
+    at: float
+    calls: int | None
+
+
+@frozen(kw_only=True)
+class LimitAdopted:
+    """A limit that *source* ("header", "error body") reported is kept from now on."""
+
+    at: float
+    limit: Limit
+    source: str
+
+
+@frozen(kw_only=True)
+class ScopeParked:
+    """Waiting does not help, or not before *until*."""
+
+    at: float
+    cause: Cause
+    until: float | None
+
+
+GateEvent = (
+    EpisodeStarted
+    | PauseLengthened
+    | CooldownEnded
+    | PaceLearned
+    | CapLearned
+    | LimitAdopted
+    | ScopeParked
+)
+
+
+@frozen(kw_only=True)
+class GateSnapshot:
+    """The state of a gate. Instants are of the caller's clock, paces in calls per second.
+
+    ``used`` is the share of each of ``limits`` that is taken now; ``rate`` is what the server was
+    measured to accept, ``pace`` what is sent now, ``cap`` the learned number of calls in flight.
+    """
+
+    state: State
+    cause: Cause | None
+    until: float | None
+    in_flight: int
+    calls: int | None
+    pace: float | None
+    rate: float | None
+    cap: int | None
+    limits: tuple[Limit, ...]
+    used: tuple[float, ...]
+    episodes: int
+    consecutive: int
+    sends: int
+    throttled: int
+    overloaded: int
+    refused_share: float
+
+
+class Send:
+    """One call in flight, as its rate limiter knows it.
+
+    Attributes:
+        mark: Its number among the sends of the scope.
+        others: Calls that were in flight beside it when it was sent.
+        same_instant: The first send of the same instant, which knows the last one's ``end``.
+        end: The mark behind the last send of its instant.
+    """
+
+    __slots__ = (
+        "admitted", "canary", "cost", "end", "ended", "mark", "others", "same_instant", "sent_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sent_at: float,
+        cost: CallCost,
+        mark: int,
+        others: int,
+        last: Send | None,
+        canary: bool = False,
+        admitted: Admitted | None = None,
+    ) -> None:
+        self.sent_at = sent_at
+        self.cost = cost
+        self.mark = mark
+        self.others = others
+        self.canary = canary
+        self.admitted = admitted
+        self.ended = False
+        together = last is not None and last.sent_at == sent_at
+        self.same_instant: Send = last.same_instant if together and last is not None else self
+        self.same_instant.end = self.end = mark + 1

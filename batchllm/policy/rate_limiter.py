@@ -1,0 +1,387 @@
+"""The rate limiter of one gate: everything that decides when the next call of a scope may start.
+
+It joins declared and reported limits, the cooldown, the search for an unknown quota or cap, the
+cold start and the cap on calls in flight, so that the gate, a simulation and a benchmark run the
+same code. It is pure: ``now`` is seconds on any monotonic clock, chance comes from the ``rng``.
+
+    limit = limiter.oversize(cost)     # the Limit that this cost can never pass, or None
+    at = limiter.next_time(now, cost)  # <= now: send. Later: ask again then. inf: ask again
+                                       # after the next on_*() of any call (or it is oversize,
+                                       # or the scope is parked: limiter.parked)
+    send = limiter.on_send(now, cost)  # only if next_time(now, cost) <= now
+    limiter.on_result(now, send, outcome, hint, input_tokens, output_tokens)
+    limiter.on_cancel(now, send)       # instead: its bytes may have left; nothing is given back
+    limiter.on_release(now, send)      # instead: its bytes never left; all is given back
+
+Each ``Send`` ends by exactly one of the last three. ``docs/design/rate-limiter.md`` has the whole:
+what is declared, reported and learned, and how a refusal is understood.
+
+Laws: while the scope pauses nothing is sent, then one canary, and only when it has not been
+refused do the others follow, paced; admission takes every dimension or none; without a send that
+is asked for, no pause is longer than 24 s, or the scope is parked with a cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from random import Random
+from typing import Final
+
+from batchllm.core import CallCost, Outcome, ServerHint
+from batchllm.policy.adaptive import AdaptivePace
+from batchllm.policy.admission import Admission
+from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.concurrency_search import ConcurrencySearch
+from batchllm.policy.cooldown import Cause, Cooldown, CooldownPolicy, Parked, State
+from batchllm.policy.events import (
+    CooldownEnded,
+    EpisodeStarted,
+    GateEvent,
+    GateSnapshot,
+    ScopeParked,
+    Send,
+)
+from batchllm.policy.fixed_cooldown import FixedCooldown
+from batchllm.policy.quota_search import Learned
+
+__all__ = ["RateLimiter"]
+
+_MEMORY: Final = 86_400.0
+"""Seconds after which what an earlier run learned is not trusted any more: quotas are often per
+day, and accounts change tiers."""
+_ANSWERED: Final = frozenset({Outcome.OK, Outcome.BAD_OUTPUT, Outcome.FATAL})
+
+
+class RateLimiter:
+    """Decides for one quota scope when the next call may start; see the module's page.
+
+    Args:
+        limits: Declared limits; they are never exceeded in any window.
+        calls: The cap on calls in flight; ``None`` is no cap.
+        cooldown: A fixed policy for refusals; ``None`` adapts.
+        park_after: Seconds; a scope is parked if a server asks for a longer pause, or if no call
+            was accepted for so long.
+        rng: Where the spread of pauses comes from.
+        learned: What an earlier run found out.
+        settlement: How the provider books tokens that were reserved and not used.
+        cold_start: Whether an unknown quota is met with few calls in flight at first.
+        adapt: Learns how many calls in flight serve best, within ``calls``; for servers that
+            queue instead of refusing.
+    """
+
+    __slots__ = (
+        "_adapt",
+        "_adaptive",
+        "_admission",
+        "_calls",
+        "_cap",
+        "_events",
+        "_fixed",
+        "_last",
+        "_park_after",
+        "counts_tokens",
+        "free",
+        "in_flight",
+        "overloaded",
+        "sends",
+        "throttled",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        limits: Iterable[Limit] = (),
+        calls: int | None = None,
+        cooldown: CooldownPolicy | None = None,
+        park_after: float = 900.0,
+        rng: Random,
+        learned: Learned | None = None,
+        settlement: Settlement = "refund",
+        cold_start: bool = True,
+        adapt: ConcurrencySearch | None = None,
+    ) -> None:
+        self._adapt = adapt
+        known = learned if learned is not None and learned.age <= _MEMORY else None
+        self._admission = Admission(limits, settlement=settlement)
+        self._events: list[GateEvent] = []
+        self._fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
+        cold = cold_start and not self._admission.limits_requests
+        self._adaptive = AdaptivePace(rng, park_after, known, cold)
+        self._park_after = park_after
+        self._last: Send | None = None
+        self.in_flight = 0
+        self.sends = 0
+        self.throttled = 0
+        self.overloaded = 0
+        self.set_calls(calls)
+
+    # -- asking ------------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> int | None:
+        """The cap on calls in flight."""
+        return self._calls
+
+    @property
+    def parked(self) -> Parked | None:
+        """Why and until when the scope waits no longer, if it is parked."""
+        return self._cooldown.parked
+
+    @property
+    def cooling(self) -> bool:
+        """Whether the scope pauses, tests a canary or is parked."""
+        return self._cooldown.state is not State.OPEN
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits in force, declared and reported by the server."""
+        return self._admission.limits
+
+    @property
+    def _cooldown(self) -> Cooldown | FixedCooldown:
+        return self._fixed or self._adaptive.cooldown
+
+    def oversize(self, cost: CallCost) -> Limit | None:
+        """Return the limit that *cost* can never pass, if there is one."""
+        return self._admission.oversize(cost)
+
+    def next_time(self, now: float, cost: CallCost) -> float:
+        """Return the earliest instant when a call of *cost* may start; ``inf`` until an event."""
+        if self.in_flight >= self._cap:
+            return inf
+        if self.free:
+            return now
+        at = self._adaptive.next_time(now, self.in_flight)
+        if self._fixed is not None:
+            at = max(at, self._fixed.next_time(now))
+        elif self._adaptive.events:
+            self._refresh()
+        if self._admission.empty or at == inf:
+            return at
+        return self._admitted_time(now, cost, at)
+
+    def _admitted_time(self, now: float, cost: CallCost, at: float) -> float:
+        admitted = self._admission.next_time(now, cost)
+        if self._park_after < admitted - now < inf and not self.in_flight:
+            spent = self._admission.spent_until(now, cost)
+            if spent - now > self._park_after:
+                self._park(now, Cause.QUOTA_SPENT, spent)
+                return inf
+        return max(at, admitted)
+
+    # -- calls -------------------------------------------------------------------------------
+
+    def on_send(self, now: float, cost: CallCost) -> Send:
+        """Note that a call starts at *now*; ``next_time`` has allowed it."""
+        mark = self._adaptive.log.on_send(now)
+        send = self._last = Send(now, cost, mark, self.in_flight, self._last)
+        self.in_flight += 1
+        self.sends += 1
+        if self.free:
+            self._adaptive.on_send(now, send)
+            return send
+        if self._fixed is not None:
+            self._resume_fixed(now, self._fixed)
+        self._adaptive.on_send(now, send)
+        if not self._admission.empty:
+            send.admitted = self._admission.take(now, cost)
+        self._refresh()
+        return send
+
+    def on_result(
+        self,
+        now: float,
+        send: Send,
+        outcome: Outcome | str,
+        hint: ServerHint | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+    ) -> None:
+        """Note how a call ended, what the server reported, and the tokens that it took."""
+        self._end(send)
+        if send.admitted is not None:
+            self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
+        adopted = hint is not None and self._observe(now, send, hint)
+        outcome = Outcome(outcome) if outcome.__class__ is not Outcome else outcome
+        if outcome is Outcome.OK and self.free:
+            self._adaptive.on_accepted(now, send)
+            if self._adapt is not None:
+                self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
+                self._recap()
+            return
+        self._account(now, send, outcome, hint, adopted)
+        self._refresh()
+
+    def on_cancel(self, now: float, send: Send) -> None:
+        """Note that a call was cancelled; what it reserved stays used."""
+        self._end(send)
+        if send.admitted is not None:
+            self._admission.settle(send.admitted, None)
+        self._adaptive.on_lost(now, send, left=True)
+        self._refresh()
+
+    def on_release(self, now: float, send: Send) -> None:
+        """Note that a call never left; what it reserved is free again."""
+        self._end(send)
+        self.sends -= 1
+        if send.admitted is not None:
+            self._admission.release(send.admitted)
+        self._adaptive.on_lost(now, send, left=False)
+        self._refresh()
+
+    def set_calls(self, calls: int | None) -> None:
+        """Cap the calls in flight from now on."""
+        self._calls = calls
+        self._recap()
+        self._refresh()
+
+    def set_limits(self, limits: Iterable[Limit]) -> None:
+        """Declare other limits from now on; what was sent stays counted."""
+        self._admission.declare(limits)
+        self._refresh()
+
+    def reopen(self, now: float) -> None:
+        """Leave the parked state; the next call is a canary."""
+        self._cooldown.reopen(now)
+        self._refresh()
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def snapshot(self, now: float) -> GateSnapshot:
+        """Return the state of the gate at *now*."""
+        cooldown, search = self._cooldown, self._adaptive.search
+        return GateSnapshot(
+            state=cooldown.state,
+            cause=cooldown.cause if cooldown.state is not State.OPEN else None,
+            until=cooldown.until if cooldown.until > now else None,
+            in_flight=self.in_flight,
+            calls=self._calls,
+            pace=search.pace,
+            rate=search.rate,
+            cap=self._adaptive.cap.believed,
+            limits=self._admission.limits,
+            used=self._admission.used(now),
+            episodes=cooldown.episodes,
+            consecutive=cooldown.consecutive,
+            sends=self.sends,
+            throttled=self.throttled,
+            overloaded=self.overloaded,
+            refused_share=(self.throttled + self.overloaded) / max(1, self.sends),
+        )
+
+    def learned(self, now: float) -> Learned | None:
+        """Return what to hand to the next run of this scope; ``None`` if nothing was found."""
+        return self._adaptive.search.learned(now)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._events or self._adaptive.events)
+
+    def drain_events(self) -> list[GateEvent]:
+        """Return what happened since this was last called, oldest first."""
+        events = self._adaptive.events + self._events
+        self._events = []
+        self._adaptive.events.clear()
+        return events
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _recap(self) -> None:
+        self._cap = inf if self._calls is None else self._calls
+        if self._adapt is not None:
+            self._cap = min(self._cap, self._adapt.limit)
+
+    def _end(self, send: Send) -> None:
+        if send.ended:
+            msg = "This call has ended already; a gate is notified once of the end of each call."
+            raise ValueError(msg)
+        send.ended = True
+        self.in_flight -= 1
+
+    def _observe(self, now: float, send: Send, hint: ServerHint) -> bool:
+        """Take in what a reply reported; returns whether a limit became known by it."""
+        admitted = send.admitted or self._admission.unbooked
+        adopted = [
+            self._admission.observe(limit, now, send.sent_at, admitted) for limit in hint.limits
+        ]
+        self._refresh()
+        return any(adopted)
+
+    def _account(
+        self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None, adopted: bool
+    ) -> None:
+        wait = hint.wait if hint is not None else None
+        if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
+            self._adaptive.on_lost(now, send, left=True)
+            self._park(now, Cause.EXHAUSTED, None if wait is None else now + wait)
+        elif outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
+            cause = Cause.THROTTLED if outcome is Outcome.THROTTLED else Cause.OVERLOADED
+            self._refused(now, send, wait, cause, adopted)
+        else:
+            if outcome is Outcome.OK and self._adapt is not None:
+                self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
+                self._recap()
+            if outcome is Outcome.OK and self._fixed is not None:
+                self._fixed.on_ok(send.sent_at)
+            self._adaptive.on_accepted(now, send)
+
+    def _refused(
+        self, now: float, send: Send, wait: float | None, cause: Cause, adopted: bool
+    ) -> None:
+        if cause is Cause.THROTTLED:
+            self.throttled += 1
+            if self._adapt is not None:
+                self._adapt.on_refused(now, send.sent_at)
+                self._recap()
+        else:
+            self.overloaded += 1
+        if wait is not None and wait > self._park_after:
+            self._adaptive.on_lost(now, send, left=True)
+            self._park(now, Cause.HINT_TOO_LONG, now + wait)
+            return
+        parked = self.parked
+        if self._fixed is not None:
+            self._adaptive.on_lost(now, send, left=True)
+            if self._fixed.refused(now, send.sent_at, wait, cause):
+                until, hinted = self._fixed.until, wait is not None
+                started = EpisodeStarted(at=now, cause=cause, until=until, hinted=hinted)
+                self._events.append(started)
+        else:
+            self._adaptive.on_refused(now, send, wait, cause, explained=adopted)
+        self._report_parked(now, parked)
+
+    def _resume_fixed(self, now: float, fixed: FixedCooldown) -> None:
+        if fixed.on_send(now) and fixed.cause is not None:
+            length = now - fixed.begun
+            self._events.append(CooldownEnded(at=now, cause=fixed.cause, length=length))
+
+    def _park(self, now: float, cause: Cause, until: float | None) -> None:
+        parked = self.parked
+        self._cooldown.park(cause, until)
+        self._report_parked(now, parked)
+        self._refresh()
+
+    def _report_parked(self, now: float, before: Parked | None) -> None:
+        parked = self.parked
+        if parked is not None and before is None:
+            self._events.append(ScopeParked(at=now, cause=parked.cause, until=parked.until))
+
+    def _refresh(self) -> None:
+        self.counts_tokens = self._admission.counts_tokens
+        self.free = (
+            self._adaptive.free
+            and (self._fixed is None or self._fixed.free)
+            and self._admission.empty
+        )
+
+
+def _actual(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:
+    if given is None and produced is None:
+        return None
+    return CallCost(
+        cost.requests,
+        cost.input_tokens if given is None else given,
+        cost.output_tokens if produced is None else produced,
+    )

@@ -1,0 +1,85 @@
+"""The record of what one scope sent and what was refused: how much was accepted between when.
+
+Accepted calls are not counted one by one. A call is accepted unless it was refused, so what a
+server accepted between two points is what was sent there less what was refused of it; calls on
+their way count as accepted until they are refused.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from typing import Final
+
+from attrs import define, field, frozen
+
+__all__ = ["Point", "SendLog"]
+
+KEPT: Final = 300.0
+"""Seconds that are remembered: the longest stretch that a quota is measured over."""
+_TICK: Final = 0.25
+"""Seconds between two remembered instants: 0.4 % of the minute that is looked back on most."""
+
+
+@frozen
+class Point:
+    """An instant, and the number of calls that had been sent before it."""
+
+    at: float
+    mark: int
+
+
+@define(eq=False)
+class SendLog:
+    """What was sent and refused in the last five minutes. Live state, for one clock."""
+
+    count: int = field(default=0, init=False)
+    first: Point | None = field(default=None, init=False)
+    last_at: float = field(default=0.0, init=False)
+    _ticks: deque[Point] = field(factory=deque[Point], init=False)
+    _lost: list[int] = field(factory=list[int], init=False)
+
+    def on_send(self, now: float) -> int:
+        """Note a call that starts at *now*; returns its number."""
+        mark = self.count
+        self.count = mark + 1
+        self.last_at = now
+        ticks = self._ticks
+        if not ticks or now >= ticks[-1].at + _TICK:
+            tick = Point(now, mark)
+            if self.first is None:
+                self.first = tick
+            ticks.append(tick)
+            while ticks[0].at < now - KEPT - 1:
+                self._forget(ticks.popleft())
+        return mark
+
+    def on_lost(self, mark: int) -> None:
+        """Note that call *mark* was not accepted: it was refused, or never left."""
+        insort(self._lost, mark)
+
+    def accepted(self, begin: Point, end: Point) -> int:
+        """Return how many of the calls sent from *begin* to *end* were accepted."""
+        if end.mark <= begin.mark:
+            return 0
+        lost = bisect_left(self._lost, end.mark) - bisect_left(self._lost, begin.mark)
+        return end.mark - begin.mark - lost
+
+    def point(self, when: float) -> Point:
+        """Return the point at instant *when*, to a quarter of a second."""
+        at = bisect_left(self._ticks, when, key=lambda tick: tick.at)
+        return Point(when, self._ticks[at].mark if at < len(self._ticks) else self.count)
+
+    def now(self, at: float) -> Point:
+        """Return the point at *at*, which is now."""
+        return Point(at, self.count)
+
+    def restart(self) -> None:
+        """Forget the first send, so that the next measurement begins anew."""
+        self.first = None
+        self._ticks.clear()
+
+    def _forget(self, gone: Point) -> None:
+        # In one go for many, since each deletion moves all that stand behind.
+        if len(self._lost) > 256 and self._lost[128] < gone.mark:
+            del self._lost[: bisect_left(self._lost, gone.mark)]

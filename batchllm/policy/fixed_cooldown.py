@@ -89,7 +89,9 @@ class FixedCooldown:
             return False
         if wait is None:
             overloaded = cause is Cause.OVERLOADED
-            pause = overload_pause(in_a_row, self.rng) if overloaded else self.policy.pause(in_a_row)
+            pause = (
+                overload_pause(in_a_row, self.rng) if overloaded else self.policy.pause(in_a_row)
+            )
         else:
             pause = wait
         self._close(max(self.until, now + pause))

@@ -217,11 +217,17 @@ class QuotaSearch:
         assert self.rate is not None
         last = self._last
         look_back = _MINUTE if pace > 1.1 * self.rate else KEPT
-        accepted, bucket = self._rate(self._from(last and last.empty, episode.empty, look_back), episode.empty)
-        _, window = self._rate(self._from(last and last.back, episode.back, look_back), episode.back)
+        accepted, bucket = self._rate(
+            self._from(last and last.empty, episode.empty, look_back), episode.empty
+        )
+        _, window = self._rate(
+            self._from(last and last.back, episode.back, look_back), episode.back
+        )
         seen = raw = max(bucket, window)
         if episode.is_window:
-            begin = next(b for b in (*self._recoveries, episode.back) if b.at >= episode.back.at - look_back)
+            begin = next(
+                b for b in (*self._recoveries, episode.back) if b.at >= episode.back.at - look_back
+            )
             _, window = self._rate(begin, episode.back)
             minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
             # The second saves servers whose hint is longer than needed.
@@ -229,7 +235,10 @@ class QuotaSearch:
         if episode.leak:
             seen = max(seen, _FLOOR * pace)
             if accepted < _ENOUGH:
-                span = max(episode.empty.at - self._from(last and last.empty, episode.empty, look_back).at, 0.05)
+                span = max(
+                    episode.empty.at - self._from(last and last.empty, episode.empty, look_back).at,
+                    0.05,
+                )
                 seen = max(seen, (accepted + 2) / span)
         if not self.early:
             # A quota that was not used up measures what was sent, not what is allowed.

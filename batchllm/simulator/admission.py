@@ -61,12 +61,14 @@ class AdmissionModel(Protocol):
 class TokenBucket:
     """Refilled all the time at `limit` per `window`, holding at most `depth`.
 
-    It accepts at most `depth + limit * t / window` in any `t` seconds.
+    It accepts at most `depth + limit * t / window` in any `t` seconds. With `counts_refusals` a
+    refused request takes what little there is, so that a client above the rate gets nothing.
     """
 
     limit: float = field(validator=validators.gt(0))
     window: float = field(default=60.0, validator=validators.gt(0))
     depth: float = field(default=0.0, validator=validators.ge(0))
+    counts_refusals: bool = False
     _level: float = field(init=False, default=0.0)
     _at: float = field(init=False, default=-math.inf)
 
@@ -87,7 +89,9 @@ class TokenBucket:
         return Ticket(now, cost)
 
     def refuse(self, now: float, cost: float) -> None:
-        """A refusal costs nothing here."""
+        """Take what there is, if refusals count."""
+        if self.counts_refusals:
+            self._level = max(0.0, self._refill(now) - cost)
 
     def settle(self, now: float, ticket: Ticket, cost: float) -> None:
         """Give back or charge the difference; the level may fall below zero."""

@@ -23,8 +23,8 @@ from batchllm.policy import (
     ScopeParked,
 )
 from batchllm.policy.cooldown import State
-from benchmarks._quota_servers import SERVERS, WINDOW, SlidingWindow, TokenBucket
-from benchmarks._quota_world import Log, Paced, Ways, simulate
+from batchllm.simulator import FixedWindow, Limits, QuotaServer, SlidingLog, TokenBucket
+from benchmarks.quota import Limited, Record, Traffic, simulate
 
 ONE = CallCost()
 

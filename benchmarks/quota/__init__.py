@@ -1,0 +1,6 @@
+"""How well a rate limiter uses a quota that it does not know: ``python -m benchmarks.quota``."""
+
+from benchmarks.quota.limiter import Limited, make
+from benchmarks.quota.world import Record, Traffic, lognormal, simulate
+
+__all__ = ["Limited", "Record", "Traffic", "lognormal", "make", "simulate"]

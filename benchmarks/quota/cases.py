@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from random import Random
 from statistics import fmean
 from typing import Final, Literal
 
 from attrs import field, frozen
 
 from batchllm.policy import Limit
-from batchllm.simulator import HintRule, QuotaServer
+from batchllm.simulator import HintRule
+from benchmarks.quota.makers import Make
 from benchmarks.quota.world import Traffic
 
 Part = Literal["hour", "job", "shared", "shared job", "dead", "cold"]
-Make = Callable[[Random, HintRule], QuotaServer]
 
 
 @frozen

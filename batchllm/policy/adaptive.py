@@ -37,8 +37,6 @@ _PROMPT: Final = 3.0
 _SOON: Final = 150
 """Calls after a cut within which a refusal comes too early for a quota: 1 % noise refuses once
 in 100, a quota once in 2k seconds, which are at least 400 calls once it is settled."""
-_BURST: Final = 4.0
-"""Refusals by noise that are forgiven at once."""
 
 
 @define(eq=False)
@@ -127,7 +125,7 @@ class AdaptivePace:
         elif self.search.rate is not None and self.cap.held is None:
             self.search.on_send(now)
             if self.noise.share:
-                self.noise.on_send(_BURST, below=self.search.below)
+                self.noise.on_send(below=self.search.below)
 
     def on_accepted(self, now: float, send: Send) -> None:
         """Note that the server took *send*, whatever came of it."""
@@ -189,7 +187,7 @@ class AdaptivePace:
         if self.cooldown.state is not State.OPEN or send.mark < self._cut_mark:
             return False  # parked; or a late refusal, of a call from before the last episode
         held = self.cap.held
-        if self.cap.on_refused(send.others):
+        if self.cap.on_refused():
             return False
         if held is not None:
             self.events.append(CapLearned(at=now, calls=None))
@@ -297,10 +295,11 @@ class AdaptivePace:
 
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
-        early = search.sure and (search.early or search.calls_since < _SOON)
+        calls, early = search.calls_since, search.early or search.calls_since < _SOON
         search.learn(episode, now)
-        if before is not None:
-            kept = self.noise.on_leak(before, early=early and episode.leak)
+        if before is not None and search.rate is not None:
+            early = early and episode.leak
+            kept = self.noise.on_leak(before, search.rate, calls, early=early)
             if kept is not None:
                 search.keep(kept, now)
         self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))

@@ -103,19 +103,22 @@ class CapSearch:
                 return True
         elif not self._believed and self._answers >= _TEST:
             self._believed = True
+        elif self._spare and not self._trying and self._answers >= _TEST:
+            self._spare = 0  # what was tried has long been answered
         elif self._believed and not self._trying and self._answers >= self._rest:
             self._trying, self._answers = True, 0
             self._spare = self._beyond + 2
         return False
 
-    def on_refused(self, others: int) -> bool:
-        """Note a refusal of a call beside *others*; returns whether the cap stands all the same.
+    def on_refused(self) -> bool:
+        """Note a refusal; returns whether the cap stands all the same.
 
-        A call of ours beyond the cap tried a higher number, and was answered.
+        Calls of ours beyond the cap tried a higher number, and one of them was refused: whichever
+        came last, since requests overtake each other on their way.
         """
         if self.held is None:
             return False
-        if self._spare > 0 and others >= self.held:
+        if self._spare > 0:
             self._spare -= 1
             if self._trying:
                 self._trying, self._tries, self._answers = False, 0, 0

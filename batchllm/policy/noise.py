@@ -1,4 +1,8 @@
-"""Refusals that mean nothing: recognised by coming too early, forgiven at their share."""
+"""Refusals that mean nothing: recognised by coming as often at a low pace, forgiven at their share.
+
+A quota refuses less, the lower the pace; noise does not. A refusal after n accepted calls asks for
+a pace lower by about 1.5/n, and if that had been right the next one would come much later.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,23 @@ from attrs import define, field
 __all__ = ["Noise"]
 
 _EARLY: Final = 3
-"""Early refusals in a row that are noise: a quota seldom refuses right after it was measured,
+"""Early refusals in a row that may be noise: a quota seldom refuses right after it was measured,
 while a noise of 1 % refuses once in 100 calls whatever the pace."""
+_FALL: Final = 0.10
+"""Share by which they have to have lowered the rate: a quota that fell by less is at rest then."""
+_RUN: Final = 15
+"""Accepted calls before each of them: one that fell by more than a tenth refuses sooner, and 86 %
+of the gaps of a noise of 1 % are longer."""
 _SHARE: Final = 0.01
-"""Share of calls that noise is taken to refuse; twice as much is forgiven."""
+"""Share of calls that noise is taken to refuse."""
+_FORGIVEN: Final = 2.0
+"""Times that share that is forgiven, so that noise of up to 2 % is borne."""
+_BURST: Final = 4.0
+"""Refusals that are forgiven at once: of 1 % noise, one stretch of 100 calls in 50 has more."""
 _EXPECTED: Final = 5.0
-_FEW: Final = 0.3
-"""Below the rate, where a quota refuses nothing, noise goes on: with fewer than 0.3 of the 5
-refusals expected there (0.7 % of all noises of 1 %) it was a quota after all."""
+"""Refusals expected below the rate after which it was no noise if there was none (0.7 % by chance)."""
+_SPREAD: Final = 3.0
+"""Times the share that may be refused below the rate, where a quota refuses nothing."""
 
 
 @define(eq=False)
@@ -31,56 +44,59 @@ class Noise:
     _early: int = field(default=0, init=False)
     _rate_before: float = field(default=0.0, init=False)
     _forgiven: float = field(default=0.0, init=False)
-    _expected: float = field(default=0.0, init=False)
+    _below: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False)
 
-    def on_send(self, most: float, *, below: bool) -> None:
-        """Note a call; *below* the rate a quota refuses none, noise its share.
-
-        Args:
-            most: Refusals that may be forgiven at once.
-            below: Whether the pace is so far below the rate that a quota would not refuse.
-        """
+    def on_send(self, *, below: bool) -> None:
+        """Note a call, and whether its pace was so low that a quota would not refuse it."""
         if self.share:
-            self._forgiven = min(most, self._forgiven + 2 * self.share)
+            self._forgiven = min(_BURST, self._forgiven + _FORGIVEN * self.share)
             if below:
-                self._expected += self.share
+                self._count_below()
+
+    def _count_below(self) -> None:
+        self._below += 1
+        if self.share * self._below >= _EXPECTED:
+            if not self._seen:
+                self.share = 0.0  # it was a quota that moved
+                self._early = 0
+            self._below = self._seen = 0
 
     def forgives(self, *, below: bool) -> bool:
         """Note a refusal; returns whether it is taken for noise."""
         if not self.share:
             return False
-        self._seen += below
-        if self._expected > _EXPECTED:
-            if self._seen < _FEW * self._expected:
-                self.share = 0.0
-                self._early = 0
-                return False
-            self._expected, self._seen = 0.0, 0
+        if below:
+            self._seen += 1
+            if self._seen <= _BURST + _SPREAD * self.share * self._below:
+                return True
         if self._forgiven < 1:
             return False
         self._forgiven -= 1
         return True
 
-    def on_leak(self, rate: float, *, early: bool) -> float | None:
-        """Note a refusal that lowered the rate from *rate*.
+    def on_leak(self, before: float, after: float, calls: int, *, early: bool) -> float | None:
+        """Note a refusal that lowered the rate from *before* to *after*.
 
         Args:
-            rate: The rate before it.
-            early: Whether it came sooner after a sure measurement than a quota's would.
+            before: The rate before it, calls per second.
+            after: The rate after it.
+            calls: Calls since the last one.
+            early: Whether it came sooner than a quota's would, so soon after a measurement.
 
         Returns:
             The rate before the first of the refusals that prove to be noise, else ``None``.
         """
-        if not early:
+        if not early or calls < _RUN:
             self._early = 0
             return None
         if not self._early:
-            self._rate_before = rate
+            self._rate_before = before
         self._early += 1
-        if self._early < _EARLY:
+        if self._early < _EARLY or after > (1 - _FALL) * self._rate_before:
             return None
         self._early = 0
         self.share = _SHARE
-        self._expected, self._seen, self._forgiven = 0.0, 0, 1.0
+        self._below = self._seen = 0
+        self._forgiven = _BURST
         return self._rate_before

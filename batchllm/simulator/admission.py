@@ -9,7 +9,7 @@ from collections import deque
 from heapq import heappush, heapreplace
 from typing import Protocol
 
-from attrs import define, field, frozen, validators
+from attrs import define, field, frozen, setters, validators
 
 _ROUNDING = 1e-9
 
@@ -57,7 +57,7 @@ class AdmissionModel(Protocol):
         ...
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class TokenBucket:
     """Refilled all the time at `limit` per `window`, holding at most `depth`.
 
@@ -122,7 +122,7 @@ class TokenBucket:
         return self._level
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class FixedWindow:
     """`limit` in each window of the clock; everything is free again when the next one begins.
 
@@ -188,7 +188,7 @@ class FixedWindow:
         return max(_ROUNDING, (self._index + 1) * self.window + self.phase - now)
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class SlidingLog:
     """At most `limit` charged in the `window` seconds before any instant.
 
@@ -259,7 +259,7 @@ class SlidingLog:
             self._used = 0.0
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=setters.NO_OP)
 class ConcurrencyCap:
     """At most `limit` requests at once; a place is free again when its request has ended."""
 

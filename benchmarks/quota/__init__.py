@@ -1,6 +1,7 @@
 """How well a rate limiter uses a quota that it does not know: ``python -m benchmarks.quota``."""
 
-from benchmarks.quota.limiter import Limited, make
+from benchmarks.quota.limiter import Limited
+from benchmarks.quota.makers import bucket, fixed, sliding
 from benchmarks.quota.world import Record, Traffic, lognormal, simulate
 
-__all__ = ["Limited", "Record", "Traffic", "lognormal", "make", "simulate"]
+__all__ = ["Limited", "Record", "Traffic", "bucket", "fixed", "lognormal", "simulate", "sliding"]

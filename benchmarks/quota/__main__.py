@@ -3,7 +3,9 @@
     python -m benchmarks.quota                # all that is ours: 3 seeds, an hour each
     python -m benchmarks.quota --group tuned --seeds 1 --jobs 2
     python -m benchmarks.quota --servers "cap 24" --rules batchllm aimd cubic --hints no
-    python -m benchmarks.quota --write docs/reference/pace-benchmark.md
+    python -m benchmarks.quota --short --accept tests/benchmarks/pace.json
+    python -m benchmarks.quota --rules batchllm declared aimd cubic --jobs 2 \\
+        --write docs/reference/pace-benchmark.md
 
 Everything happens in virtual time and by seeds, so that a run gives the same figures anywhere.
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 from benchmarks.quota.cases import Case
 from benchmarks.quota.report import as_json, line, markdown, title
 from benchmarks.quota.runs import GROUPS, RULES, Group, Row, plan, run
+from benchmarks.quota.short import SHORT, accepted
 
 _BEGIN, _END = "<!-- begin table -->", "<!-- end table -->"
 
@@ -34,8 +37,10 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--hints", choices=("yes", "no", "both"), default="both")
     parser.add_argument("--minutes", type=float, help="of an hour's run")
+    parser.add_argument("--short", action="store_true", help="the rows of the tests, seed 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--accept", type=Path, help="write the table of the tests there")
     parser.add_argument("--write", type=Path, help="replace the table of this page")
     return parser.parse_args(given)
 
@@ -50,8 +55,11 @@ def main(given: Sequence[str] | None = None) -> int:
     def chosen(case: Case) -> bool:
         return asked.servers.lower() in case.name.lower()
 
-    specs = plan(groups, asked.rules, hints, minutes=asked.minutes, chosen=chosen)
-    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    if asked.short:
+        specs, seeds = iter(SHORT), range(1)
+    else:
+        specs = plan(groups, asked.rules, hints, minutes=asked.minutes, chosen=chosen)
+        seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     rows: list[Row] = []
     for row in run(specs, seeds, asked.jobs):
         part = (row.spec.group, row.spec.case.part)
@@ -63,6 +71,8 @@ def main(given: Sequence[str] | None = None) -> int:
     print(f"\n{len(rows)} rows in {time.perf_counter() - begun:.0f} s, {missed} miss a bound")
     if asked.json:
         asked.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
+    if asked.accept:
+        asked.accept.write_text(json.dumps(accepted(rows), indent=1) + "\n", encoding="utf-8")
     if asked.write:
         _replace(asked.write, markdown(rows))
     return int(missed > 0 or not rows)

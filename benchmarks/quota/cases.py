@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
-from random import Random
 from statistics import fmean
 from typing import Final, Literal
 
 from attrs import field, frozen
 
 from batchllm.policy import Limit
-from batchllm.simulator import HintRule, QuotaServer
+from batchllm.simulator import HintRule
+from benchmarks.quota.makers import Make
 from benchmarks.quota.world import Traffic
 
 Part = Literal["hour", "job", "shared", "shared job", "dead", "cold"]
-Make = Callable[[Random, HintRule], QuotaServer]
 
 
 @frozen
@@ -74,9 +73,13 @@ class Case:
         hinted: The bounds with hints, if they are others.
         lies: Its own rule for hints; there is no run without hints then.
         traffic: What is sent.
-        hour: Seconds of a full run; less where a server has so many calls.
+        hour: Seconds of a full run; less if a server takes very many calls.
+        warm: Seconds from which "used" counts, so that whole windows follow.
         declared: The limits of a client that knows the quota, if that is to be tried.
         declared_checks: The bounds for it.
+        ideal: Seconds that a job takes at best; 0 for an endless backlog.
+        part: The kind of run, which decides on its columns.
+        clients: How many share the backlog, each with its own limiter and callers.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Case:
     lies: HintRule | None = None
     traffic: Traffic = field(factory=Traffic)
     hour: float = 3600.0
+    warm: float = 600.0
     declared: tuple[Limit, ...] = ()
     declared_checks: tuple[Check, ...] = (used(0.98), Check("refused by quota", most=0.0))
     ideal: float = 0.0

@@ -32,8 +32,7 @@ GROUPS: Final[dict[Group, dict[str, Case]]] = {
 LONGEST_SILENCE: Final = 24.0
 """Seconds without a send that no rule of ours may exceed without a hint: 20 and its spread."""
 _EARLY: Final = 300.0
-_WARM: Final = 600.0
-"""Seconds: figures named "first" end, and "used" begins."""
+"""Seconds: the end of "first", and the beginning of "refused late"."""
 
 
 @frozen
@@ -106,7 +105,7 @@ def _client(spec: Spec, number: int) -> Client:
 
 def _figures(spec: Spec, clients: Sequence[Client], server: QuotaServer, record: Record) -> Figures:
     seconds = min(spec.seconds, record.ended)
-    early, warm = min(_EARLY, seconds), min(_WARM, seconds / 2)
+    early, warm = min(_EARLY, seconds), min(spec.case.warm, seconds / 2)
 
     def used(begin: float, end: float) -> float:
         there = server.sustained(begin, end)

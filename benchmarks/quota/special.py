@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from batchllm.simulator import LeakyQueue, Limits, RefusesFrom, TokenBucket
-from benchmarks.quota.cases import ALWAYS, NOT_PARKED, Case, Check, Make, refused
-from benchmarks.quota.tuned import ROUND_TRIP, bucket, fixed, noisy, sliding
+from benchmarks.quota.cases import ALWAYS, NOT_PARKED, Case, Check, refused
+from benchmarks.quota.makers import ROUND_TRIP, Make, bucket, fixed, noisy, sliding
 from benchmarks.quota.world import Traffic, lognormal
 
 ITEMS: Final = 2000
@@ -111,10 +111,10 @@ DEAD: Final = (
         part="dead",
         name="refuses all from second 100 on",
         make=lambda rng, hint: RefusesFrom(Limits(TokenBucket(600, 60.0, 100), hint=hint), 100.0),
-        # Given up after 900 s without an accepted call; the last pause may still be running.
+        # Given up after 900 s without an accepted call: not before, and after one more pause.
         checks=(
             Check("parked", least=1.0, of="worst"),
-            Check("last send", most=1100.0, of="worst"),
+            Check("last send", least=950.0, most=1100.0, of="worst"),
             Check("silence over", most=0.0, of="worst"),
         ),
         hour=3600.0,

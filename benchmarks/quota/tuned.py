@@ -2,84 +2,25 @@
 
 from __future__ import annotations
 
-from math import exp
 from typing import Final
 
 from batchllm.policy import Limit
-from batchllm.simulator import (
-    FixedWindow,
-    GrowingByUse,
-    LeakyQueue,
-    Limits,
-    ParallelCalls,
-    RandomRefusals,
-    Schedule,
-    SlidingLog,
-    TokenBucket,
-    always_hint,
+from batchllm.simulator import LeakyQueue, Schedule, always_hint
+from benchmarks.quota.cases import ALWAYS, BUCKET, WINDOW, Case, refused, refused_late, used
+from benchmarks.quota.makers import (
+    bucket,
+    capped,
+    fixed,
+    grows_by_use,
+    noisy,
+    sliding,
+    spaced,
+    two_windows,
 )
-from benchmarks.quota.cases import ALWAYS, BUCKET, WINDOW, Case, Make, refused, refused_late, used
 from benchmarks.quota.world import Traffic
 
-MEAN_ANSWER: Final = 3.0 * exp(0.5**2 / 2)
-"""Seconds: the mean of the lognormal answers with a median of 3 s and a sigma of 0.5."""
-ROUND_TRIP: Final = 0.09
-"""Seconds there and back, 15 to 75 ms each."""
 MANY: Final = Traffic(callers=3000)
 """20,000 a minute keep 1,130 answers of 3.4 s in flight, more than the usual callers."""
-
-
-def bucket(per_minute: float, depth_s: float, **moving: Schedule) -> Make:
-    """Make a bucket that holds `depth_s` seconds' worth."""
-    depth = max(1.0, per_minute * depth_s / 60)
-    return lambda rng, hint: Limits(TokenBucket(per_minute, 60.0, depth), hint=hint, **moving)
-
-
-def fixed(per_minute: float, window: float) -> Make:
-    """Make a window of the clock with a phase by chance."""
-
-    def make(rng, hint):  # type: ignore[no-untyped-def]
-        amount = max(1, round(per_minute * window / 60))
-        return Limits(FixedWindow(amount, window, phase=window * rng.random()), hint=hint)
-
-    return make
-
-
-def sliding(per_minute: float, window: float, *, counts_refusals: bool = False) -> Make:
-    """Make a log of the last `window` seconds."""
-    amount = max(1, round(per_minute * window / 60))
-    return lambda rng, hint: Limits(SlidingLog(amount, window, counts_refusals), hint=hint)
-
-
-def spaced(per_second: float) -> Make:
-    """Make a server that wants its requests so far apart."""
-    return lambda rng, hint: Limits(TokenBucket(per_second, 1.0, 1), hint=hint)
-
-
-def capped(most: int, mean_answer: float = MEAN_ANSWER) -> Make:
-    """Make a cap on parallel requests; a place stands empty for a round trip after each."""
-    service = mean_answer + ROUND_TRIP
-    return lambda rng, hint: ParallelCalls(most, service=service, hint=hint)
-
-
-def noisy(make: Make, share: float) -> Make:
-    """Put random refusals before a server; hinted ones name a second."""
-
-    def noise(rng, hint):  # type: ignore[no-untyped-def]
-        chance = always_hint(1.0) if hint(1.0) is not None else hint
-        return RandomRefusals(make(rng, hint), share, rng, hint=chance)
-
-    return noise
-
-
-def two_windows(per_second: int, per_minute: int) -> Make:
-    """Make a window of a second inside one of a minute."""
-
-    def make(rng, hint):  # type: ignore[no-untyped-def]
-        second = FixedWindow(per_second, 1.0, phase=rng.random())
-        return Limits(FixedWindow(per_minute, 60.0, phase=60 * rng.random()), (second,), hint=hint)
-
-    return make
 
 
 def declares(per_minute: int, window: float | None = None) -> tuple[Limit, ...]:
@@ -97,12 +38,6 @@ RARE: Final = (used(0.95), refused_late(0.035), *ALWAYS)
 RARE_HINTED: Final = (used(0.95), refused_late(0.02), *ALWAYS)
 
 _BUCKET, _WINDOW = (*BUCKET, *ALWAYS), (*WINDOW, *ALWAYS)
-
-
-def grows_by_use(per_minute: float, depth_s: float) -> Make:
-    """Make a quota that allows in each quarter half as much again as was used in the last."""
-    depth = per_minute * depth_s / 60
-    return lambda rng, hint: GrowingByUse(TokenBucket(per_minute, 60.0, depth), hint=hint)
 
 
 TUNED: Final = (

@@ -7,11 +7,14 @@ moves that server to `tuned` and adds another one here.
 from __future__ import annotations
 
 from math import exp
+from random import Random
 from typing import Final
 
 from batchllm.simulator import (
+    HintRule,
     LeakyQueue,
     Limits,
+    QuotaServer,
     Schedule,
     SlidingLog,
     Slots,
@@ -21,6 +24,7 @@ from batchllm.simulator import (
 )
 from benchmarks.quota.cases import ALWAYS, Case, refused, used
 from benchmarks.quota.cases import UNTUNED as _UNTUNED
+from benchmarks.quota.makers import bucket, capped, fixed, grows_by_use, noisy, sliding, spaced
 from benchmarks.quota.tuned import (
     CAP,
     FAST_NEIGHBOUR,
@@ -30,13 +34,6 @@ from benchmarks.quota.tuned import (
     NOISE,
     RARE,
     RARE_HINTED,
-    bucket,
-    capped,
-    fixed,
-    grows_by_use,
-    noisy,
-    sliding,
-    spaced,
 )
 from benchmarks.quota.world import Traffic, lognormal
 
@@ -49,20 +46,20 @@ _TOKENS: Final = 700.0
 """Tokens of an average item: 420 calls a minute are 294,000, so both limits bind by turns."""
 
 
-def _requests_and_tokens(rng, hint):  # type: ignore[no-untyped-def]
+def _requests_and_tokens(rng: Random, hint: HintRule) -> QuotaServer:
     return Limits(
         SlidingLog(480, 60.0),
-        tokens=TokenBucket(300_000, 60.0),
+        tokens=TokenBucket(300_000, 60.0, 50_000),
         mean_tokens=_TOKENS,
         hint=hint,
     )
 
 
-def _second_and_minute(rng, hint):  # type: ignore[no-untyped-def]
+def _second_and_minute(rng: Random, hint: HintRule) -> QuotaServer:
     return Limits(SlidingLog(400, 60.0), (TokenBucket(9, 1.0, 9),), hint=hint)
 
 
-def _slots(rng, hint):  # type: ignore[no-untyped-def]
+def _slots(rng: Random, hint: HintRule) -> QuotaServer:
     return Slots(Limits(TokenBucket(540, 60.0, 45), hint=hint), 36)
 
 
@@ -71,8 +68,13 @@ UNTUNED: Final = (
     Case(name="fixed 25 s, 750/min", make=fixed(750, 25), checks=_CHECKS),
     Case(name="sliding 30 s, 900/min", make=sliding(900, 30), checks=_CHECKS),
     Case(name="fixed 17 s, 240/min", make=fixed(240, 17), checks=_CHECKS),
-    Case(name="fixed 5 min, 300 in all", make=fixed(60, 300), checks=(used(0.98), *_CHECKS[1:])),
-    Case(name="sliding 5 min, 360/min", make=sliding(360, 300), checks=_CHECKS),
+    Case(
+        name="fixed 5 min, 300 in all",
+        make=fixed(60, 300),
+        warm=900.0,
+        checks=(used(0.98), *_CHECKS[1:]),
+    ),
+    Case(name="sliding 5 min, 360/min", make=sliding(360, 300), warm=900.0, checks=_CHECKS),
     Case(
         name="480 calls and 300k tokens",
         make=_requests_and_tokens,

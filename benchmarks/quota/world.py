@@ -50,7 +50,7 @@ def lognormal(median: float, sigma: float) -> Draw:
     return lambda rng: rng.lognormvariate(mu, sigma)
 
 
-_ANSWER: Final = lognormal(3.0, 0.5)
+_USUAL: Final = lognormal(3.0, 0.5)
 
 
 @frozen(kw_only=True)
@@ -68,7 +68,7 @@ class Traffic:
     items: float = inf
     callers: int = 1000
     way: tuple[float, float] = (0.015, 0.075)
-    answer: Draw = _ANSWER
+    answer: Draw = _USUAL
     tokens: Draw | None = None
 
 

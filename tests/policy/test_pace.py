@@ -23,10 +23,34 @@ from batchllm.policy import (
     ScopeParked,
 )
 from batchllm.policy.cooldown import State
-from batchllm.simulator import FixedWindow, Limits, QuotaServer, SlidingLog, TokenBucket
-from benchmarks.quota import Limited, Record, Traffic, simulate
+from batchllm.simulator import (
+    Limits,
+    QuotaServer,
+    Schedule,
+    SlidingLog,
+    TokenBucket,
+    exact_hint,
+    no_hint,
+)
+from benchmarks.quota import Limited, Record, Traffic, bucket, fixed, simulate, sliding
 
 ONE = CallCost()
+MAKERS = {
+    "bucket 60 s": lambda quota: bucket(quota, 60),
+    "bucket 10 s": lambda quota: bucket(quota, 10),
+    "bucket 1 s": lambda quota: bucket(quota, 1),
+    "fixed 60 s": lambda quota: fixed(quota, 60),
+    "sliding 60 s": lambda quota: sliding(quota, 60),
+    "sliding, counts refusals": lambda quota: sliding(quota, 60, counts_refusals=True),
+    "10 s windows": lambda quota: fixed(quota, 10),
+    "1 s windows": lambda quota: fixed(quota, 1),
+}
+WINDOW = {"10 s windows": 10.0, "1 s windows": 1.0}
+
+
+def serve(name: str, quota: int, seed: int) -> QuotaServer:
+    """Make a server that gives no hints."""
+    return MAKERS[name](quota)(Random(seed), no_hint)
 
 
 def make(**given: object) -> RateLimiter:
@@ -34,7 +58,7 @@ def make(**given: object) -> RateLimiter:
 
 
 @given(
-    server=st.sampled_from(sorted(SERVERS)),
+    server=st.sampled_from(sorted(MAKERS)),
     quota=st.sampled_from([120, 300, 1200]),
     seed=st.integers(0, 10_000),
 )
@@ -43,12 +67,10 @@ def test_a_declared_quota_is_never_refused_by_any_server(
     server: str, quota: int, seed: int
 ) -> None:
     """Whatever way the server counts, told the quota nothing is refused."""
-    rng = Random(seed)
     limit = Limit("requests", quota, window=WINDOW.get(server), jitter=0.1)
     mind = RateLimiter(rng=Random(seed), limits=[limit])
-    log = simulate(
-        Paced(mind), SERVERS[server](quota, rng.random()), rng=rng, hints=False, until=150.0
-    )
+    there = serve(server, quota, seed)
+    log = simulate(Limited(mind), there, rng=Random(seed), until=150.0)
     assert log.refused == []
     assert len(log.accepted) >= (0.85 if server in WINDOW else 0.99) * quota * 2.5 - 2
 
@@ -56,17 +78,18 @@ def test_a_declared_quota_is_never_refused_by_any_server(
 def test_the_servers_do_refuse_a_pace_that_is_too_high() -> None:
     """Declared 2 % too much, the same check fails."""
     mind = RateLimiter(rng=Random(1), limits=[Limit("requests", 612, jitter=0.0)])
-    log = simulate(Paced(mind), SlidingWindow(600, 60.0), rng=Random(1), hints=False, until=150.0)
+    log = simulate(Limited(mind), Limits(SlidingLog(600, 60.0)), rng=Random(1), until=150.0)
     assert log.refused
 
 
-def short_job(seed: int, *, hints: bool, told: bool) -> Log:
+def short_job(seed: int, *, hints: bool, told: bool) -> Record:
     limits = [Limit("requests", 3000)] if told else []
     mind = RateLimiter(rng=Random(seed), calls=200, limits=limits)
-    ways = Ways(there=(0.001, 0.002), back=(0.001, 0.002), answer=(0.046, 0.048))
-    return simulate(
-        Paced(mind), TokenBucket(50, 50), rng=Random(seed), hints=hints, items=2000, ways=ways
+    traffic = Traffic(
+        items=2000, callers=200, way=(0.001, 0.002), answer=lambda rng: rng.uniform(0.046, 0.048)
     )
+    server = Limits(TokenBucket(50, 1.0, 50), hint=exact_hint if hints else no_hint)
+    return simulate(Limited(mind), server, rng=Random(seed), traffic=traffic)
 
 
 @pytest.mark.parametrize("hints", [False, True])
@@ -86,11 +109,11 @@ def test_a_short_job_told_the_quota_ends_at_the_ideal_without_a_refusal() -> Non
     assert log.refused == []
 
 
-@pytest.mark.parametrize("server", ["bucket 60 s deep", "fixed 60 s", "sliding 60 s"])
+@pytest.mark.parametrize("server", ["bucket 60 s", "fixed 60 s", "sliding 60 s"])
 def test_an_unknown_quota_is_used_to_98_percent_after_ten_minutes(server: str) -> None:
     """Told nothing, less than 1 % of half an hour's calls is refused."""
     mind = RateLimiter(rng=Random(1), calls=1000)
-    log = simulate(Paced(mind), SERVERS[server](600, 0.3), rng=Random(1), hints=False, until=1800.0)
+    log = simulate(Limited(mind), serve(server, 600, 1), rng=Random(1), until=1800.0)
     assert log.accepted_between(600, 1800) >= 0.98 * 600 * 20
     assert log.refused_share() < 0.01
     learned = mind.learned(1800.0)
@@ -100,15 +123,10 @@ def test_an_unknown_quota_is_used_to_98_percent_after_ten_minutes(server: str) -
 
 def test_a_quota_that_halves_is_followed_with_few_refusals() -> None:
     """The server gives half from minute 20 on: used again to 95 %, under 2 % refused."""
-    server = TokenBucket(10, 100)
-
-    class Halving(TokenBucket):
-        def accept(self, now: float) -> bool:
-            server.rate = 10.0 if now < 1200 else 5.0
-            return server.accept(now)
-
+    halving = Schedule(((1200.0, 0.5),))
+    server = Limits(TokenBucket(10, 1.0, 100), schedule=halving, hint=no_hint)
     mind = RateLimiter(rng=Random(1), calls=1000)
-    log = simulate(Paced(mind), Halving(1, 1), rng=Random(1), hints=False, until=3000.0)
+    log = simulate(Limited(mind), server, rng=Random(1), until=3000.0)
     assert log.accepted_between(1800, 3000) >= 0.95 * 5 * 1200
     assert sum(at > 1200 for at in log.refused) < 0.02 * 5 * 1800
 

@@ -283,7 +283,7 @@ class AdaptivePace:
             canaries=self.cooldown.canaries_refused,
         )
         overloaded = self.cooldown.cause is Cause.OVERLOADED
-        first = self.search.rate is None
+        first = not self.search.episodes
         self._diagnosis = None
         if self._explained:
             self.search.skip(episode)

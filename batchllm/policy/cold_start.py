@@ -7,8 +7,9 @@ from typing import Final
 
 __all__ = ["FIRST_CALLS", "ColdStart"]
 
-FIRST_CALLS: Final = 10
-"""Calls in flight at the start: a burst that every provider's smallest tier takes."""
+FIRST_CALLS: Final = 8
+"""Calls in flight at the start. A server that stores no burst refuses all but one of them, and may
+refuse ten in the first minute; more than a run has by default."""
 _DOUBLE: Final = 0.25
 """Seconds in which the window doubles up to 100 calls. A refusal is known after one round trip,
 so the overshoot is n x (2 ** (round trip / 0.25) - 1): 28 % at 90 ms."""

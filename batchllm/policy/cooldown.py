@@ -154,6 +154,7 @@ class Cooldown:
         self.begun = now
         self.until = until
         self.canaries_refused = 0
+        self._own = _FIRST / 2  # so that the first canary that is refused makes it the first pause
 
     def close(self, until: float) -> None:
         """Pause until *until*; then one call goes alone."""

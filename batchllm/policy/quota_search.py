@@ -40,8 +40,15 @@ of which two refused are 1.7 %."""
 _FLOOR: Final = 0.85
 """A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
 that did halve is found within five."""
+_FIRST_FLOOR: Final = 0.5
+"""The same before anything sure was measured: a first estimate may be several times too high."""
 _ENOUGH: Final = 30
-"""Accepted calls from which a measured rate is within about one part in five."""
+"""Accepted calls from which a measured rate is within one part in thirty: a bucket that was at its
+bottom twice has accepted its rate in between, to one call."""
+_EPISODES: Final = 32
+"""Episodes that are remembered, so that thirty calls can be measured even if each was the last."""
+_SHORTEST: Final = 0.05
+"""Seconds that a rate is measured over at least."""
 _MINUTE: Final = 60.0
 _WINDOW_PAUSE: Final = 3.0
 """Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
@@ -116,14 +123,19 @@ class QuotaSearch:
     _k_now: float = field(default=_FIRST_K, init=False)
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
-    _last: Episode | None = field(default=None, init=False)
+    _known: bool = field(default=False, init=False)
     _confirmed: float | None = field(default=None, init=False)
-    _recoveries: deque[Point] = field(factory=lambda: deque[Point](maxlen=16), init=False)
+    _episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.learned_before is not None and self.learned_before.rate > 0:
             self.rate = self.learned_before.rate
             self._k = self._k_now = _RESTLESS_K
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes are remembered."""
+        return len(self._episodes)
 
     # -- the pace ----------------------------------------------------------------------------
 
@@ -196,8 +208,7 @@ class QuotaSearch:
         self._note(episode)
 
     def _note(self, episode: Episode) -> None:
-        self._last = episode
-        self._recoveries.append(episode.back)
+        self._episodes.append(episode)
 
     def _cut(self, now: float) -> None:
         assert self.rate is not None
@@ -209,51 +220,57 @@ class QuotaSearch:
     def _first(self, episode: Episode) -> float:
         first = self.log.first or episode.begun
         begin = self.log.point(max(first.at, episode.begun.at - _MINUTE))
-        end = episode.empty if episode.canaries else episode.back
-        return self._rate(begin, end)[1]
+        return self._rate(begin, episode.empty if episode.canaries else episode.back)[1]
 
     def _seen(self, episode: Episode, pace: float) -> float:
         """Return the rate that *episode* shows, with the bounds that its kind sets."""
         assert self.rate is not None
-        last = self._last
         look_back = _MINUTE if pace > 1.1 * self.rate else KEPT
-        accepted, bucket = self._rate(
-            self._from(last and last.empty, episode.empty, look_back), episode.empty
-        )
-        _, window = self._rate(
-            self._from(last and last.back, episode.back, look_back), episode.back
-        )
-        seen = raw = max(bucket, window)
+        empties = [each.empty for each in self._episodes]
+        backs = [each.back for each in self._episodes]
+        accepted, bucket = self._since(empties, episode.empty, look_back)
+        window = self._since(backs, episode.back, look_back)[1]
+        seen = max(bucket, window)
         if episode.is_window:
-            begin = next(
-                b for b in (*self._recoveries, episode.back) if b.at >= episode.back.at - look_back
-            )
-            _, window = self._rate(begin, episode.back)
+            # Several windows, since a recovery is known only to a pause; and what was accepted in
+            # the minute before, which saves servers whose hint is longer than needed.
+            begin = next(b for b in (*backs, episode.back) if b.at >= episode.back.at - look_back)
             minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
-            # The second saves servers whose hint is longer than needed.
-            seen = raw = max(window, min(minute, 0.99 * pace))
-        if episode.leak:
-            seen = max(seen, _FLOOR * pace)
-            if accepted < _ENOUGH:
-                span = max(
-                    episode.empty.at - self._from(last and last.empty, episode.empty, look_back).at,
-                    0.05,
-                )
-                seen = max(seen, (accepted + 2) / span)
+            seen = max(self._rate(begin, episode.back)[1], min(minute, 0.99 * pace))
+        else:
+            last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
+            few, _ = self._rate(last, episode.empty)
+            # One refusal after a few calls shows no less than two calls more would have.
+            seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
+        self.sure = accepted >= _ENOUGH
+        if not episode.is_window:
+            floor = _FLOOR if self._known else _FIRST_FLOOR
+            if seen < floor * pace:
+                seen, self.sure = floor * pace, False
         if not self.early:
             # A quota that was not used up measures what was sent, not what is allowed.
-            seen = max(seen, min(0.99 * pace, 1.01 * self.rate))
-        self.sure = accepted >= _ENOUGH and seen == raw
+            least = min(0.99 * pace, 1.01 * self.rate)
+            if seen < least:
+                seen, self.sure = least, False
+        self._known = self._known or self.sure
         return seen
 
-    def _from(self, last: Point | None, end: Point, look_back: float) -> Point:
-        if last is None or last.at < end.at - look_back:
-            return self.log.point(end.at - look_back)
-        return last
+    def _since(self, points: list[Point], end: Point, look_back: float) -> tuple[int, float]:
+        """Measure from the last of *points* from which on enough was accepted, to *end*."""
+        begin = self.log.point(end.at - look_back)
+        for point in reversed(points):
+            if point.at < begin.at:
+                break
+            if self.log.accepted(point, end) >= _ENOUGH:
+                return self._rate(point, end)
+        else:
+            if points:
+                begin = points[0]  # all that is known
+        return self._rate(begin, end)
 
     def _rate(self, begin: Point, end: Point) -> tuple[int, float]:
         accepted = self.log.accepted(begin, end)
-        return accepted, accepted / max(end.at - begin.at, 0.05)
+        return accepted, accepted / max(end.at - begin.at, _SHORTEST)
 
     # -- how long until the next probe -------------------------------------------------------
 
@@ -272,9 +289,9 @@ class QuotaSearch:
         assert self.rate is not None
         dear = _PER_PAUSE * episode.pause if confirmed else episode.pause / 2
         self._k_now = max(self._k, _FEW_CALLS / self.rate, dear)
-        if episode.is_window and self._recoveries:
+        if episode.is_window and self._episodes:
             # A window shows only at its end whether a pace was too high: half of it is the least.
-            window = episode.back.at - self._recoveries[-1].at
+            window = episode.back.at - self._episodes[-1].back.at
             self._k_now = max(self._k_now, min(_LONGEST_K, window / 2))
 
     # -- memory ------------------------------------------------------------------------------

@@ -295,11 +295,11 @@ class AdaptivePace:
 
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
-        calls, early = search.calls_since, search.early or search.calls_since < _SOON
+        calls, sure = search.calls_since, search.sure
+        early = episode.leak and (search.early or calls < _SOON)
         search.learn(episode, now)
         if before is not None and search.rate is not None:
-            early = early and episode.leak
-            kept = self.noise.on_leak(before, search.rate, calls, early=early)
+            kept = self.noise.on_leak(before, search.rate, calls, early=early, sure=sure)
             if kept is not None:
                 search.keep(kept, now)
         self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))

@@ -26,8 +26,11 @@ _FORGIVEN: Final = 2.0
 """Times that share that is forgiven, so that noise of up to 2 % is borne."""
 _BURST: Final = 4.0
 """Refusals that are forgiven at once: of 1 % noise, one stretch of 100 calls in 50 has more."""
-_EXPECTED: Final = 5.0
-"""Refusals expected below the rate after which it was no noise if there was none (0.7 % by chance)."""
+_EXPECTED: Final = 8.0
+"""Refusals expected below the rate, where a quota refuses next to nothing, before it is asked
+whether it was noise at all."""
+_FEW: Final = 0.3
+"""It was not if fewer than 0.3 of those were seen (1.4 % of all noises of 1 % have so few)."""
 _SPREAD: Final = 3.0
 """Times the share that may be refused below the rate, where a quota refuses nothing."""
 
@@ -57,7 +60,7 @@ class Noise:
     def _count_below(self) -> None:
         self._below += 1
         if self.share * self._below >= _EXPECTED:
-            if not self._seen:
+            if self._seen < _FEW * _EXPECTED:
                 self.share = 0.0  # it was a quota that moved
                 self._early = 0
             self._below = self._seen = 0
@@ -75,7 +78,9 @@ class Noise:
         self._forgiven -= 1
         return True
 
-    def on_leak(self, before: float, after: float, calls: int, *, early: bool) -> float | None:
+    def on_leak(
+        self, before: float, after: float, calls: int, *, early: bool, sure: bool
+    ) -> float | None:
         """Note a refusal that lowered the rate from *before* to *after*.
 
         Args:
@@ -83,11 +88,13 @@ class Noise:
             after: The rate after it.
             calls: Calls since the last one.
             early: Whether it came sooner than a quota's would, so soon after a measurement.
+            sure: Whether the rate before it was well measured: one that was guessed too high
+                falls by as much.
 
         Returns:
             The rate before the first of the refusals that prove to be noise, else ``None``.
         """
-        if not early or calls < _RUN:
+        if not early or calls < _RUN or not (self._early or sure):
             self._early = 0
             return None
         if not self._early:

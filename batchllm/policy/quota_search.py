@@ -124,12 +124,14 @@ class QuotaSearch:
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
     _known: bool = field(default=False, init=False)
+    _before: float = field(default=0.0, init=False)
+    _window: float = field(default=0.0, init=False)
     _confirmed: float | None = field(default=None, init=False)
     _episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.learned_before is not None and self.learned_before.rate > 0:
-            self.rate = self.learned_before.rate
+            self.rate = self._before = self.learned_before.rate
             self._k = self._k_now = _RESTLESS_K
 
     @property
@@ -179,13 +181,15 @@ class QuotaSearch:
         """Measure the rate again after *episode*, and start below it."""
         old, pace = self.rate, self.pace
         if old is None or pace is None:
-            self.rate = max(_SLOWEST, self._first(episode))
+            self.rate = self._before = max(_SLOWEST, self._first(episode))
             self.sure = False
             self._shorten(episode, confirmed=False)
         else:
-            seen = self._seen(episode, pace)
-            self.rate = max(_SLOWEST, min(pace, seen))
-            confirmed = abs(self.rate - old) < _MOVED * old
+            if not self.early:
+                self._before = old
+            self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace)))
+            # Of several cuts in a row only the last counts: the first ones are on the way.
+            confirmed = abs(self.rate - self._before) < _MOVED * self._before
             if confirmed:
                 self._lengthen()
             else:
@@ -248,8 +252,10 @@ class QuotaSearch:
             if seen < floor * pace:
                 seen, self.sure = floor * pace, False
         if not self.early:
-            # A quota that was not used up measures what was sent, not what is allowed.
-            least = min(0.99 * pace, 1.01 * self.rate)
+            # A quota that was not used up measures what was sent, not what is allowed. The last
+            # minute is exact for a window of up to a minute, and above the rate of a bucket.
+            minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
+            least = min(0.99 * pace, max(1.01 * self.rate, (seen + minute) / 2))
             if seen < least:
                 seen, self.sure = least, False
         self._known = self._known or self.sure
@@ -289,10 +295,14 @@ class QuotaSearch:
         assert self.rate is not None
         dear = _PER_PAUSE * episode.pause if confirmed else episode.pause / 2
         self._k_now = max(self._k, _FEW_CALLS / self.rate, dear)
-        if episode.is_window and self._episodes:
-            # A window shows only at its end whether a pace was too high: half of it is the least.
-            window = episode.back.at - self._episodes[-1].back.at
-            self._k_now = max(self._k_now, min(_LONGEST_K, window / 2))
+        # A window shows only at its end whether a pace was too high: half of it is the least. Its
+        # length is that of the longest pause, or the time between two recoveries.
+        if episode.is_window:
+            self._window = max(self._window, episode.pause)
+            if self._episodes:
+                between = episode.back.at - self._episodes[-1].back.at
+                self._k_now = max(self._k_now, min(_LONGEST_K, between / 2))
+        self._k_now = max(self._k_now, min(_LONGEST_K, self._window / 2))
 
     # -- memory ------------------------------------------------------------------------------
 

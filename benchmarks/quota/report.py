@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from benchmarks.quota.cases import ALWAYS
 from benchmarks.quota.runs import Row
 
 Cells = tuple[str, ...]
+_Place = tuple[str, str, str]
 
+_RIVALS: Final = ("aimd", "cubic")
+_COMPARED: Final = ("hour", "job", "shared", "shared job")
+_ORDER: Final = ("tuned", "untuned", "special")
+_RULES: Final = {"batchllm": "", "declared": ", the quota declared"}
 _HOUR: Final = ("0-5 min", "10-60 min", "worst", "refused", "after 5", "silence s")
 _JOB: Final = ("x ideal", "worst", "refused", "worst", "silence s")
-_COLD: Final = ("refused 1st min", "worst", "used")
+_COLD: Final = ("refused", "worst", "used")
 _DEAD: Final = ("last send s", "refused", "silence s")
 
 
@@ -70,38 +76,74 @@ def line(row: Row) -> str:
 
 def title(group: str, part: str) -> str:
     """Return the head of a part as text."""
-    cells = "".join(f"{cell:>11}"[-11:] for cell in (h[:10] for h in head(part)))
+    cells = "".join(f"{cell:>11}" for cell in head(part))
     return f"\n{group + ', ' + part:40} {'rule':9}{'hints':>5}{cells}"
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """Return all rows as tables, one per group and kind of run; a missed bound is starred."""
-    lines: list[str] = []
-    last: tuple[str, str] | None = None
+def markdown(rows: Sequence[Row]) -> str:
+    """Return all rows as tables: one per group and kind of run, the rivals beside ours."""
+    rivals: dict[tuple[_Place, str], Row] = {
+        (_place(row), row.spec.rule): row for row in rows if row.spec.rule in _RIVALS
+    }
+    tables: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        spec = row.spec
-        part = (spec.group, spec.case.part)
-        if part != last:
-            columns = ("server", "rule", "hints", *head(part[1]))
-            lines += ["", f"### {_TITLES[part[1]].format(group=part[0].capitalize())}", ""]
-            lines += [
-                "| " + " | ".join(columns) + " |",
-                "|---|---|---|" + "--:|" * len(head(part[1])),
-            ]
-            last = part
-        star = " \\*" if row.missed else ""
-        cells = (spec.name + star, spec.rule, spec.hints, *_figures(row))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines).strip() + "\n"
+        if row.spec.rule not in _RIVALS:
+            kind = (row.spec.group, row.spec.case.part, row.spec.rule)
+            tables.setdefault(kind, []).append(row)
+    # What knows nothing comes first; otherwise the order of the lists of servers stays.
+    kinds = sorted(tables, key=lambda kind: (_ORDER.index(kind[0]), kind[2]))
+    return "\n\n".join(_table(kind, tables[kind], rivals) for kind in kinds) + "\n"
+
+
+def _table(
+    kind: tuple[str, str, str], rows: Sequence[Row], rivals: Mapping[tuple[_Place, str], Row]
+) -> str:
+    group, part, rule = kind
+    beside = _RIVALS if rivals and rule == "batchllm" and part in _COMPARED else ()
+    columns = ("server", "hints", *head(part), *(rival.upper() for rival in beside), "bounds")
+    numbers = len(columns) - 3
+    lines = [
+        f"### {_TITLES[part].format(group=group.capitalize())}{_RULES[rule]}",
+        "",
+        _cells(columns),
+        _cells(["---", "---", *["--:"] * numbers, "---"]),
+    ]
+    for row in rows:
+        others = (_beside(rivals.get((_place(row), rival))) for rival in beside)
+        lines.append(_cells((row.spec.name, row.spec.hints, *_figures(row), *others, _bounds(row))))
+    return "\n".join(lines)
+
+
+def _cells(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _place(row: Row) -> _Place:
+    return row.spec.group, row.spec.name, row.spec.hints
+
+
+def _beside(rival: Row | None) -> str:
+    """Return a rival's use, or the time of its job, and what it had refused."""
+    if rival is None:
+        return "–"
+    job = "job" in rival.spec.case.part
+    first = f"{rival.mean('x ideal'):.2f}" if job else _share(rival.mean("used"))
+    return f"{first} / {_share(rival.mean('refused'))}"
+
+
+def _bounds(row: Row) -> str:
+    checks = row.spec.case.bounds(row.spec.rule, row.spec.hints)
+    text = ", ".join(check.text for check in checks if check not in ALWAYS)
+    return f"**missed:** {'; '.join(row.missed)}" if row.missed else text
 
 
 _TITLES: Final = {
-    "hour": "{group} servers, one hour",
+    "hour": "{group} servers, an hour of an endless backlog",
     "job": "Short jobs of 2,000 items at 50 a second",
     "shared": "Three clients on one quota of 600 a minute, one hour",
     "shared job": "Three clients on one quota of 600 a minute, 500 items",
     "dead": "A server that refuses everything from second 100 on",
-    "cold": "A cold start against 60 a minute",
+    "cold": "A cold start against 60 a minute: calls refused in the first minute",
 }
 
 

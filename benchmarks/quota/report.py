@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
+
+from attrs import asdict, fields
 
 from benchmarks.quota.cases import ALWAYS
-from benchmarks.quota.runs import Row
+from benchmarks.quota.runs import RIVALS, Row, Spec
 
 Cells = tuple[str, ...]
 _Place = tuple[str, str, str]
 
-_RIVALS: Final = ("aimd", "cubic")
 _COMPARED: Final = ("hour", "job", "shared", "shared job")
 _ORDER: Final = ("tuned", "untuned", "special")
 _RULES: Final = {"batchllm": "", "declared": ", the quota declared"}
@@ -82,12 +84,10 @@ def title(group: str, part: str) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return all rows as tables: one per group and kind of run, the rivals beside ours."""
-    rivals: dict[tuple[_Place, str], Row] = {
-        (_place(row), row.spec.rule): row for row in rows if row.spec.rule in _RIVALS
-    }
+    rivals = {_place(row.spec, row.spec.rule): row for row in rows if row.spec.rule in RIVALS}
     tables: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        if row.spec.rule not in _RIVALS:
+        if row.spec.rule not in RIVALS:
             kind = (row.spec.group, row.spec.case.part, row.spec.rule)
             tables.setdefault(kind, []).append(row)
     # What knows nothing comes first; otherwise the order of the lists of servers stays.
@@ -95,11 +95,9 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n\n".join(_table(kind, tables[kind], rivals) for kind in kinds) + "\n"
 
 
-def _table(
-    kind: tuple[str, str, str], rows: Sequence[Row], rivals: Mapping[tuple[_Place, str], Row]
-) -> str:
+def _table(kind: tuple[str, str, str], rows: Sequence[Row], rivals: Mapping[_Place, Row]) -> str:
     group, part, rule = kind
-    beside = _RIVALS if rivals and rule == "batchllm" and part in _COMPARED else ()
+    beside = RIVALS if rivals and rule == "batchllm" and part in _COMPARED else ()
     columns = ("server", "hints", *head(part), *(rival.upper() for rival in beside), "bounds")
     numbers = len(columns) - 3
     lines = [
@@ -109,7 +107,7 @@ def _table(
         _cells(["---", "---", *["--:"] * numbers, "---"]),
     ]
     for row in rows:
-        others = (_beside(rivals.get((_place(row), rival))) for rival in beside)
+        others = (_beside(rivals.get(_place(row.spec, rival))) for rival in beside)
         lines.append(_cells((row.spec.name, row.spec.hints, *_figures(row), *others, _bounds(row))))
     return "\n".join(lines)
 
@@ -118,8 +116,8 @@ def _cells(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _place(row: Row) -> _Place:
-    return row.spec.group, row.spec.name, row.spec.hints
+def _place(spec: Spec, rule: str) -> _Place:
+    return spec.group, spec.name, rule
 
 
 def _beside(rival: Row | None) -> str:
@@ -147,20 +145,26 @@ _TITLES: Final = {
 }
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the rows with all their figures, for comparison by a program."""
-    return [
-        {
-            "group": row.spec.group,
-            "part": row.spec.case.part,
-            "server": row.spec.name,
-            "rule": row.spec.rule,
-            "hints": row.spec.hints,
-            "seconds": row.spec.seconds,
-            "missed": list(row.missed),
-            "mean": {name: round(row.mean(name), 5) for name in row.runs[0]},
-            "least": {name: round(row.least(name), 5) for name in row.runs[0]},
-            "most": {name: round(row.most(name), 5) for name in row.runs[0]},
-        }
+def as_json(rows: Iterable[Row]) -> str:
+    """Return the rows with all their figures, one row a line."""
+    lines = [
+        json.dumps(
+            {
+                "part": row.spec.case.part,
+                **asdict(row.spec),
+                "missed": row.missed,
+                "runs": [{name: round(value, 5) for name, value in r.items()} for r in row.runs],
+            }
+        )
         for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def from_json(text: str) -> list[Row]:
+    """Read rows back, to put tables together from several runs of the benchmark."""
+    names = [each.name for each in fields(Spec)]
+    return [
+        Row(Spec(**{name: row[name] for name in names}), tuple(row["runs"]))
+        for row in map(json.loads, text.splitlines())
     ]

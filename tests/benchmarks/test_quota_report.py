@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.quota.__main__ import main
 from benchmarks.quota.cases import Check
-from benchmarks.quota.report import line, markdown
+from benchmarks.quota.report import as_json, line, markdown
 from benchmarks.quota.runs import GROUPS, Row, Spec, measure, plan
 
 COLD = ["--group", "special", "--servers", "60/min, bucket of 10", "--seeds", "1", "--hints", "no"]
@@ -60,9 +60,19 @@ def test_the_command_prints_writes_and_succeeds_if_every_bound_holds(
     assert text.startswith("before\n<!-- begin table -->\n\n### A cold start")
     assert text.endswith("<!-- end table -->\nafter\n")
     assert "what was there" not in text
-    (row,) = json.loads(figures.read_text(encoding="utf-8"))
-    assert row["server"] == "60/min, bucket of 10"
-    assert row["mean"]["refused first minute"] <= 30
+    row = json.loads(figures.read_text(encoding="utf-8"))
+    assert row["name"] == "60/min, bucket of 10"
+    assert row["runs"][0]["refused first minute"] <= 30
+
+
+def test_figures_that_were_written_can_be_loaded_into_one_page(tmp_path: Path) -> None:
+    """A long benchmark can be run in pieces; loading runs nothing and finds the same misses."""
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, used in zip(files, (0.99, 0.5), strict=True):
+        file.write_text(as_json([Row(BUCKET, ({**measure(BUCKET), "used": used},))]))
+    again = tmp_path / "c.json"
+    assert main(["--load", *map(str, files), "--json", str(again)]) == 1
+    assert again.read_text() == "".join(file.read_text() for file in files)
 
 
 def test_the_command_fails_if_it_finds_nothing_to_run() -> None:

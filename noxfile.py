@@ -89,10 +89,11 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure: ``nox -s bench -- overhead`` runs benchmarks/overhead.py, without a name all run."""
+    """Measure: ``nox -s bench -- overhead`` runs benchmarks.overhead, without a name all run."""
     _install(session, ".[json,uvloop]", "bench")
+    found = [*Path("benchmarks").glob("[!_]*.py"), *Path("benchmarks").glob("*/__main__.py")]
     everything = sorted(
-        path.stem for path in Path("benchmarks").glob("*.py") if not path.stem.startswith("_")
+        path.parent.name if path.stem == "__main__" else path.stem for path in found
     )
     for name in session.posargs or everything:
         session.run("python", "-m", f"benchmarks.{name}")

@@ -16,11 +16,11 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.quota.cases import Case
-from benchmarks.quota.report import as_json, line, markdown, title
+from benchmarks.quota.report import as_json, from_json, line, markdown, title
 from benchmarks.quota.runs import GROUPS, RULES, Group, Row, plan, run
 from benchmarks.quota.short import SHORT, accepted
 
@@ -39,7 +39,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="of an hour's run")
     parser.add_argument("--short", action="store_true", help="the rows of the tests, seed 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--json", type=Path, help="write all figures there, one row a line")
+    parser.add_argument("--load", type=Path, nargs="+", help="take rows written so; run nothing")
     parser.add_argument("--accept", type=Path, help="write the table of the tests there")
     parser.add_argument("--write", type=Path, help="replace the table of this page")
     return parser.parse_args(given)
@@ -49,19 +50,8 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run what was asked for."""
     asked = _arguments(given)
     begun = time.perf_counter()
-    groups: list[Group] = list(GROUPS) if asked.group == "all" else [asked.group]
-    hints = ["no", "yes"] if asked.hints == "both" else [asked.hints]
-
-    def chosen(case: Case) -> bool:
-        return asked.servers.lower() in case.name.lower()
-
-    if asked.short:
-        specs, seeds = iter(SHORT), range(1)
-    else:
-        specs = plan(groups, asked.rules, hints, minutes=asked.minutes, chosen=chosen)
-        seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
     rows: list[Row] = []
-    for row in run(specs, seeds, asked.jobs):
+    for row in _found(asked):
         part = (row.spec.group, row.spec.case.part)
         if not rows or part != (rows[-1].spec.group, rows[-1].spec.case.part):
             print(title(*part))
@@ -70,12 +60,28 @@ def main(given: Sequence[str] | None = None) -> int:
     missed = sum(bool(row.missed) for row in rows)
     print(f"\n{len(rows)} rows in {time.perf_counter() - begun:.0f} s, {missed} miss a bound")
     if asked.json:
-        asked.json.write_text(json.dumps(as_json(rows), indent=1) + "\n", encoding="utf-8")
+        asked.json.write_text(as_json(rows), encoding="utf-8")
     if asked.accept:
         asked.accept.write_text(json.dumps(accepted(rows), indent=1) + "\n", encoding="utf-8")
     if asked.write:
         _replace(asked.write, markdown(rows))
     return int(missed > 0 or not rows)
+
+
+def _found(asked: argparse.Namespace) -> Iterable[Row]:
+    if asked.load:
+        return [row for file in asked.load for row in from_json(file.read_text(encoding="utf-8"))]
+    if asked.short:
+        return run(SHORT, range(1), asked.jobs)
+
+    def chosen(case: Case) -> bool:
+        return asked.servers.lower() in case.name.lower()
+
+    groups: list[Group] = list(GROUPS) if asked.group == "all" else [asked.group]
+    hints = ["no", "yes"] if asked.hints == "both" else [asked.hints]
+    specs = plan(groups, asked.rules, hints, minutes=asked.minutes, chosen=chosen)
+    seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
+    return run(specs, seeds, asked.jobs)
 
 
 def _replace(page: Path, table: str) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from benchmarks.quota.runs import Row
+from attrs import asdict, fields
+
+from benchmarks.quota.cases import ALWAYS
+from benchmarks.quota.runs import RIVALS, Row, Spec
 
 Cells = tuple[str, ...]
+_Place = tuple[str, str, str]
 
+_COMPARED: Final = ("hour", "job", "shared", "shared job")
+_ORDER: Final = ("tuned", "untuned", "special")
+_RULES: Final = {"batchllm": "", "declared": ", the quota declared"}
 _HOUR: Final = ("0-5 min", "10-60 min", "worst", "refused", "after 5", "silence s")
 _JOB: Final = ("x ideal", "worst", "refused", "worst", "silence s")
-_COLD: Final = ("refused 1st min", "worst", "used")
+_COLD: Final = ("refused", "worst", "used")
 _DEAD: Final = ("last send s", "refused", "silence s")
 
 
@@ -70,55 +78,93 @@ def line(row: Row) -> str:
 
 def title(group: str, part: str) -> str:
     """Return the head of a part as text."""
-    cells = "".join(f"{cell:>11}"[-11:] for cell in (h[:10] for h in head(part)))
+    cells = "".join(f"{cell:>11}" for cell in head(part))
     return f"\n{group + ', ' + part:40} {'rule':9}{'hints':>5}{cells}"
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """Return all rows as tables, one per group and kind of run; a missed bound is starred."""
-    lines: list[str] = []
-    last: tuple[str, str] | None = None
+def markdown(rows: Sequence[Row]) -> str:
+    """Return all rows as tables: one per group and kind of run, the rivals beside ours."""
+    rivals = {_place(row.spec, row.spec.rule): row for row in rows if row.spec.rule in RIVALS}
+    tables: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        spec = row.spec
-        part = (spec.group, spec.case.part)
-        if part != last:
-            columns = ("server", "rule", "hints", *head(part[1]))
-            lines += ["", f"### {_TITLES[part[1]].format(group=part[0].capitalize())}", ""]
-            lines += [
-                "| " + " | ".join(columns) + " |",
-                "|---|---|---|" + "--:|" * len(head(part[1])),
-            ]
-            last = part
-        star = " \\*" if row.missed else ""
-        cells = (spec.name + star, spec.rule, spec.hints, *_figures(row))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines).strip() + "\n"
+        if row.spec.rule not in RIVALS:
+            kind = (row.spec.group, row.spec.case.part, row.spec.rule)
+            tables.setdefault(kind, []).append(row)
+    # What knows nothing comes first; otherwise the order of the lists of servers stays.
+    kinds = sorted(tables, key=lambda kind: (_ORDER.index(kind[0]), kind[2]))
+    return "\n\n".join(_table(kind, tables[kind], rivals) for kind in kinds) + "\n"
+
+
+def _table(kind: tuple[str, str, str], rows: Sequence[Row], rivals: Mapping[_Place, Row]) -> str:
+    group, part, rule = kind
+    beside = RIVALS if rivals and rule == "batchllm" and part in _COMPARED else ()
+    columns = ("server", "hints", *head(part), *(rival.upper() for rival in beside), "bounds")
+    numbers = len(columns) - 3
+    lines = [
+        f"### {_TITLES[part].format(group=group.capitalize())}{_RULES[rule]}",
+        "",
+        _cells(columns),
+        _cells(["---", "---", *["--:"] * numbers, "---"]),
+    ]
+    for row in rows:
+        others = (_beside(rivals.get(_place(row.spec, rival))) for rival in beside)
+        lines.append(_cells((row.spec.name, row.spec.hints, *_figures(row), *others, _bounds(row))))
+    return "\n".join(lines)
+
+
+def _cells(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _place(spec: Spec, rule: str) -> _Place:
+    return spec.group, spec.name, rule
+
+
+def _beside(rival: Row | None) -> str:
+    """Return a rival's use, or the time of its job, and what it had refused."""
+    if rival is None:
+        return "–"
+    job = "job" in rival.spec.case.part
+    first = f"{rival.mean('x ideal'):.2f}" if job else _share(rival.mean("used"))
+    return f"{first} / {_share(rival.mean('refused'))}"
+
+
+def _bounds(row: Row) -> str:
+    checks = row.spec.case.bounds(row.spec.rule, row.spec.hints)
+    text = ", ".join(check.text for check in checks if check not in ALWAYS)
+    return f"**missed:** {'; '.join(row.missed)}" if row.missed else text
 
 
 _TITLES: Final = {
-    "hour": "{group} servers, one hour",
+    "hour": "{group} servers, an hour of an endless backlog",
     "job": "Short jobs of 2,000 items at 50 a second",
     "shared": "Three clients on one quota of 600 a minute, one hour",
     "shared job": "Three clients on one quota of 600 a minute, 500 items",
     "dead": "A server that refuses everything from second 100 on",
-    "cold": "A cold start against 60 a minute",
+    "cold": "A cold start against 60 a minute: calls refused in the first minute",
 }
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the rows with all their figures, for comparison by a program."""
-    return [
-        {
-            "group": row.spec.group,
-            "part": row.spec.case.part,
-            "server": row.spec.name,
-            "rule": row.spec.rule,
-            "hints": row.spec.hints,
-            "seconds": row.spec.seconds,
-            "missed": list(row.missed),
-            "mean": {name: round(row.mean(name), 5) for name in row.runs[0]},
-            "least": {name: round(row.least(name), 5) for name in row.runs[0]},
-            "most": {name: round(row.most(name), 5) for name in row.runs[0]},
-        }
+def as_json(rows: Iterable[Row]) -> str:
+    """Return the rows with all their figures, one row a line."""
+    lines = [
+        json.dumps(
+            {
+                "part": row.spec.case.part,
+                **asdict(row.spec),
+                "missed": row.missed,
+                "runs": [{name: round(value, 5) for name, value in r.items()} for r in row.runs],
+            }
+        )
         for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def from_json(text: str) -> list[Row]:
+    """Read rows back, to put tables together from several runs of the benchmark."""
+    names = [each.name for each in fields(Spec)]
+    return [
+        Row(Spec(**{name: row[name] for name in names}), tuple(row["runs"]))
+        for row in map(json.loads, text.splitlines())
     ]

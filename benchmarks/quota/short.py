@@ -93,6 +93,8 @@ def worse(row: Row, expected: Expected) -> list[str]:
         was, now = expected[name][figure], row.mean(figure)
         if (now - was if better_below else was - now) > TOLERANCE:
             found.append(f"{figure} was {was:.3f} and is {now:.3f}")
-    if row.most("parked") > expected[name]["parked"]:
-        found.append("the scope is parked")
+    # A dead server has to be given up, and any other must not be.
+    parked, was_parked = row.most("parked"), expected[name]["parked"]
+    if parked < was_parked if row.spec.case.part == "dead" else parked > was_parked:
+        found.append(f"parked was {was_parked:.0f} and is {parked:.0f}")
     return found

@@ -16,6 +16,8 @@ Backend = Literal["asyncio", "trio"]
 
 _ANSWER: Final = 0.12
 """Seconds of mocklimit's mean answer, see ``mocklimit._endpoint``."""
+_BASE_PATHS: Final = {"anthropic": "", "gemini": "/v1beta"}
+"""What follows the server's address in a provider's ``base_url``; all others have ``/v1``."""
 _GATEWAY_ANSWER: Final = 0.1
 """Seconds of LiteLLM's answers without a delay, several at once on one core (measured)."""
 _STARTED_SLOWLY: Final = 20
@@ -85,9 +87,8 @@ def strategy_for(scenario: Scenario, url: str, key: str) -> LLMCallStrategy[Any]
         return EmbeddingStrategy(
             model, profile="openai-compatible", base_url=f"{url}/v1", api_key=key
         )
-    if provider in ("anthropic", "gemini"):
-        return llm(scenario.provider, base_url=url, api_key=key, headers=headers)
-    return llm(scenario.provider, base_url=f"{url}/v1", api_key=key)
+    base_url = f"{url}{_BASE_PATHS.get(provider, '/v1')}"
+    return llm(scenario.provider, base_url=base_url, api_key=key, headers=headers)
 
 
 def _mock(name: str, provider: str, limits: MockLimits, rate: float, **changes: Any) -> Scenario:
@@ -221,7 +222,7 @@ _LITELLM: Final = (
     ),
     _gateway(
         "gateway-tpm3000",
-        "anthropic:claude",
+        "openai-compatible:plain",
         "sk-tpm3000",
         130,
         ideal=130 * 30 / 3_000 * 60 + _GATEWAY_ANSWER,
@@ -280,6 +281,16 @@ _NGINX: Final = (
         ideal=120 / 8 * 1.0,
         says=_SAYS_WHY,
         backends=("trio",),
+    ),
+    # The same cap, which looks like a quota: the same number in flight is what gives it away.
+    Scenario(
+        name="nginx-cap-429",
+        server=Front("default?latency=1.0", too_many_calls=429),
+        provider=_CHAT,
+        items=160,
+        ideal=160 / 8 * 1.0,
+        says=_SAYS_WHY,
+        backends=("asyncio",),
     ),
 )
 

@@ -27,9 +27,15 @@ class Gateway:
 
 @frozen
 class Front:
-    """nginx by ``configs/nginx.conf``, before a simulator of *scenario*."""
+    """nginx by ``configs/nginx.conf``, before a simulator.
+
+    Attributes:
+        scenario: What the simulator is like.
+        too_many_calls: The status above 8 calls at once.
+    """
 
     scenario: str
+    too_many_calls: int = 503
 
 
 ServerKind: TypeAlias = MockLimits | Gateway | Front
@@ -55,12 +61,12 @@ def started(kind: ServerKind, folder: Path) -> Generator[Server]:
         case Gateway():
             with running(_gateway(folder), folder) as server:
                 yield server
-        case Front(scenario):
+        case Front():
             behind = folder / "behind"
             behind.mkdir()
             with (
-                running(_simulator(scenario), behind) as upstream,
-                running(_nginx(upstream, folder), folder) as server,
+                running(_simulator(kind.scenario), behind) as upstream,
+                running(_nginx(kind, upstream, folder), folder) as server,
             ):
                 yield server
 
@@ -95,7 +101,7 @@ def _gateway(folder: Path) -> Command:
     )
 
 
-def _nginx(upstream: Server, folder: Path) -> Command:
+def _nginx(front: Front, upstream: Server, folder: Path) -> Command:
     program = executable("nginx/usr/sbin/nginx", "nginx")
     text = (_CONFIGS / "nginx.conf").read_text()
     config = folder / "nginx.conf"
@@ -104,6 +110,7 @@ def _nginx(upstream: Server, folder: Path) -> Command:
         values = {
             "FOLDER": str(folder),
             "PORT": str(port),
+            "TOO_MANY_CALLS": str(front.too_many_calls),
             "UPSTREAM": upstream.url.rpartition(":")[2],
         }
         lines = [line for line in text.splitlines() if not line.startswith("#")]

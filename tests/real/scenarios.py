@@ -20,6 +20,10 @@ _BASE_PATHS: Final = {"anthropic": "", "gemini": "/v1beta"}
 """What follows the server's address in a provider's ``base_url``; all others have ``/v1``."""
 _GATEWAY_ANSWER: Final = 0.1
 """Seconds of LiteLLM's answers without a delay, several at once on one core (measured)."""
+_GATEWAY_WORK: Final = 0.05
+"""Seconds that LiteLLM works beside the delay of a slow answer (measured)."""
+_GATEWAY_ERROR: Final = 0.12
+"""Seconds that LiteLLM works for an error, one after the other (measured)."""
 _STARTED_SLOWLY: Final = 20
 """Refusals that any run may see: 2 × 5 calls of a cold start + 10."""
 _SAYS_WHY: Final = (r"Limited by|[Hh]eld back",)
@@ -69,7 +73,7 @@ class Scenario:
 
     @property
     def may_be_refused(self) -> int:
-        """Refusals, as the server counts them, beyond which the run is rude."""
+        """The most refusals, as the server counts them, that a run may see."""
         return _STARTED_SLOWLY + int(_OVERSHOOT * self.items)
 
     @property
@@ -81,7 +85,7 @@ class Scenario:
 def strategy_for(scenario: Scenario, url: str, key: str) -> LLMCallStrategy[Any]:
     """Return the strategy of *scenario* for the server at *url*."""
     provider, _, model = scenario.provider.partition(":")
-    # mocklimit and nginx tell keys apart by this header only, whatever a vendor's own is.
+    # mocklimit and nginx count by this header only, whatever a vendor's own is.
     headers = {"authorization": f"Bearer {key}"}
     if provider == "embed":
         return EmbeddingStrategy(
@@ -193,7 +197,7 @@ _LITELLM: Final = (
         "sk-par4",
         40,
         concurrency=10,
-        ideal=40 / 4 * 0.5 + _GATEWAY_ANSWER,
+        ideal=40 / 4 * (0.5 + _GATEWAY_WORK),
     ),
     _gateway(
         "gateway-rpm60",
@@ -245,8 +249,8 @@ _LITELLM: Final = (
         "gateway-always500",
         "openai-compatible:always500",
         "sk-free",
-        15,
-        ideal=3.0,
+        10,
+        ideal=3.0 + 30 * _GATEWAY_ERROR,
         bound=2.0,
         ends="server_error",
         attempts=3,
@@ -256,8 +260,6 @@ _LITELLM: Final = (
         "openai-compatible:ctxerr",
         "sk-free",
         15,
-        ideal=1.0,
-        bound=3.0,
         ends="too_large",
     ),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -60,6 +63,7 @@ def started(kind: ServerKind, folder: Path) -> Generator[Server]:
                 yield server
         case Gateway():
             with running(_gateway(folder), folder) as server:
+                _warm_up(server)
                 yield server
         case Front():
             behind = folder / "behind"
@@ -99,6 +103,19 @@ def _gateway(folder: Path) -> Command:
             "LITELLM_MODE": "PRODUCTION",
         },
     )
+
+
+def _warm_up(server: Server) -> None:
+    """Have LiteLLM import what it needs: its first answer and its first error take 3 s each."""
+    for model in ("plain", "always500"):
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello."}]}
+        request = urllib.request.Request(
+            f"{server.url}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"authorization": "Bearer sk-free", "content-type": "application/json"},
+        )
+        with suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=60).close()
 
 
 def _nginx(front: Front, upstream: Server, folder: Path) -> Command:

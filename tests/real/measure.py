@@ -94,7 +94,6 @@ async def _measure(scenario: Scenario, server: Server, backend: Backend) -> Meas
     config = ProcessorConfig(
         max_workers=scenario.concurrency,
         park_after=scenario.park_after,
-        timeout_per_item=None,
         progress_interval=max(10, scenario.items // 4),
     )
     prompts = [f"{n} ".ljust(scenario.prompt, "x") for n in range(scenario.items)]
@@ -105,6 +104,8 @@ async def _measure(scenario: Scenario, server: Server, backend: Backend) -> Meas
     with _log_lines(begun) as log:
         async with anyio.create_task_group() as group:
             group.start_soon(_watch, run, scenario, begun, timeline)
+            if scenario.down is not None:
+                group.start_soon(_take_down, server, *scenario.down)
             result = await run_batch(prompts, strategy, config=config, into=run)
             group.cancel_scope.cancel()
     took = time.perf_counter() - begun
@@ -187,6 +188,16 @@ def _log_lines(begun: float) -> Generator[list[str]]:
     finally:
         logger.setLevel(level)
         logger.removeHandler(handler)
+
+
+async def _take_down(server: Server, after: float, seconds: float) -> None:
+    """End *server* after some seconds, and start it again when it was gone for some more."""
+    await anyio.sleep(after)
+    await anyio.to_thread.run_sync(server.stop)
+    try:
+        await anyio.sleep(seconds)
+    finally:
+        server.start_again()
 
 
 async def _watch(run: BatchRun[Any], scenario: Scenario, begun: float, lines: list[str]) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import define, frozen
 
 __all__ = ["FOLDER_VARIABLE", "Command", "MissingServerError", "Server", "executable", "running"]
 
@@ -61,9 +61,9 @@ class Command:
     environment: Mapping[str, str] = {}
 
 
-@frozen
+@define(eq=False)
 class Server:
-    """A server that is ready.
+    """A server, from its start to its end.
 
     Attributes:
         url: Its address, without a path.
@@ -72,12 +72,24 @@ class Server:
 
     url: str
     record: Path
+    _command: Command
+    _process: subprocess.Popen[bytes]
+    _output: Path
 
     def statuses(self) -> Counter[int]:
         """Return how many requests the server answered with each status, by its own record."""
         text = self.record.read_text(errors="replace") if self.record.exists() else ""
         found = _RECORD.findall(text) or _ACCESS.findall(text)
         return Counter(map(int, found))
+
+    def stop(self) -> None:
+        """End the process; connections are refused from now on."""
+        _end(self._process)
+
+    def start_again(self) -> None:
+        """Listen at the same address again, after ``stop``."""
+        port = int(self.url.rpartition(":")[2])
+        self._process = _start(self._command, port, self._output)
 
 
 def executable(*places: str) -> Path:
@@ -117,10 +129,11 @@ def running(command: Command, folder: Path) -> Generator[Server]:
     """
     output = folder / "output.log"
     process, url = _started(command, output)
+    server = Server(url, command.record or output, command, process, output)
     try:
-        yield Server(url, command.record or output)
+        yield server
     finally:
-        _end(process)
+        server.stop()
 
 
 def _started(command: Command, output: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -142,7 +155,7 @@ def _started(command: Command, output: Path) -> tuple[subprocess.Popen[bytes], s
 def _start(command: Command, port: int, output: Path) -> subprocess.Popen[bytes]:
     # A server in an environment of its own must not import the packages of this one.
     environment = {**os.environ, "PYTHONPATH": "", "PYTHONUNBUFFERED": "1", **command.environment}
-    with output.open("wb") as file:
+    with output.open("ab") as file:
         return subprocess.Popen(
             list(map(str, command.arguments(port))),
             stdin=subprocess.DEVNULL,

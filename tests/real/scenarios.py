@@ -49,6 +49,7 @@ class Scenario:
         bound: Times *ideal* that the run may take.
         prompt: Characters of each prompt.
         park_after: Seconds without an accepted call after which the scope is parked.
+        down: The server is gone from this second on, for so many seconds.
         ends: How the run has to end: every item ``"answered"``, the scope ``"parked"`` with
             nothing failed, or every item failed with this error category.
         attempts: Requests that the server may see per item that fails.
@@ -66,6 +67,7 @@ class Scenario:
     bound: float = 1.3
     prompt: int = 20
     park_after: float = 900.0
+    down: tuple[float, float] | None = None
     ends: str = "answered"
     attempts: int = 1
     says: tuple[str, ...] = ()
@@ -272,6 +274,16 @@ _NGINX: Final = (
         provider=_CHAT,
         items=300,
         ideal=300 / 20 + 0.05,
+        says=_SAYS_WHY,
+    ),
+    # Nothing listens for 8 s: no item fails for that, and the run goes on soon after.
+    Scenario(
+        name="nginx-gone",
+        server=Front("default?latency=0.05"),
+        provider=_CHAT,
+        items=300,
+        ideal=300 / 20 + 0.05 + 8.0,
+        down=(5.0, 8.0),
         says=_SAYS_WHY,
     ),
     # Answers take a second, so 8 at once are 8 a second: the cap binds, and only its 503s show it.

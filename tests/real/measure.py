@@ -140,6 +140,9 @@ def complaints(measured: Measured) -> list[str]:
         )
     seen = "\n".join((*measured.log, measured.summary))
     wrong.extend(f"nothing says {what!r}" for what in scenario.says if not re.search(what, seen))
+    wrong.extend(
+        f"something says {what!r}" for what in scenario.never_says if re.search(what, seen)
+    )
     if measured.pauses and not any(" WARNING " in line for line in measured.log):
         wrong.append(f"{measured.pauses} pauses, and the log warned of none")
     return wrong

@@ -28,6 +28,8 @@ _STARTED_SLOWLY: Final = 20
 """Refusals that any run may see: 2 × 5 calls of a cold start + 10."""
 _SAYS_WHY: Final = (r"Limited by|[Hh]eld back",)
 """The summary names what held the run back."""
+_MISREAD: Final = (r"\d requests per minute",)
+"""A limit of seconds is adopted as one per minute."""
 _OVERSHOOT: Final = 0.1
 """Share of the items that may be refused beside that: every new scope is learned once."""
 
@@ -54,6 +56,7 @@ class Scenario:
             nothing failed, or every item failed with this error category.
         attempts: Requests that the server may see per item that fails.
         says: Patterns, each of which the log or the summary has to match.
+        never_says: Patterns that neither may match.
         backends: Event loops on which it is run.
     """
 
@@ -71,6 +74,7 @@ class Scenario:
     ends: str = "answered"
     attempts: int = 1
     says: tuple[str, ...] = ()
+    never_says: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = field(default=("asyncio", "trio"))
 
     @property
@@ -114,8 +118,16 @@ _CHAT: Final = "openai-compatible:m"
 _USUAL: Final = MockLimits()
 
 _MOCKLIMIT: Final = (
-    _mock("mock-openai", _CHAT, _USUAL, 20, items=400, concurrency=50),
-    _mock("mock-anthropic", "anthropic:m", _USUAL, 20, items=200, concurrency=50),
+    _mock("mock-openai", _CHAT, _USUAL, 20, items=400, concurrency=50, never_says=_MISREAD),
+    _mock(
+        "mock-anthropic",
+        "anthropic:m",
+        _USUAL,
+        20,
+        items=200,
+        concurrency=50,
+        never_says=_MISREAD,
+    ),
     _mock("mock-gemini", "gemini:m", _USUAL, 12, items=180, concurrency=50),
     _mock(
         "mock-30-per-2s",
@@ -256,6 +268,7 @@ _LITELLM: Final = (
         bound=2.0,
         ends="server_error",
         attempts=3,
+        never_says=("Rate limit detected",),
     ),
     _gateway(
         "gateway-ctxerr",
@@ -285,6 +298,7 @@ _NGINX: Final = (
         ideal=300 / 20 + 0.05 + 8.0,
         down=(5.0, 8.0),
         says=_SAYS_WHY,
+        never_says=("Rate limit detected: breaker",),
     ),
     # Answers take a second, so 8 at once are 8 a second: the cap binds, and only its 503s show it.
     Scenario(

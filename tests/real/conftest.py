@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from tests.real.measure import Measured
 from tests.real.process import FOLDER_VARIABLE, MissingServerError, Server
 from tests.real.servers import ServerKind, started
+from tests.real.table import HEADING, details_of, row_of
 
 # They take minutes and need servers that are not ours, so an ordinary run does not know them.
 collect_ignore_glob = [] if FOLDER_VARIABLE in os.environ else ["test_*.py"]
 
-_ROW = "row of the table"
+_ROW, _DETAILS = "row of the table", "what a user saw"
 
 
 @pytest.fixture(scope="session")
@@ -40,20 +42,27 @@ def server_of(
 
 
 @pytest.fixture
-def add_row(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Give a function that adds a line to the table at the end, from any test process."""
-    return lambda line: record_property(_ROW, line)
+def add_run(record_property: Callable[[str, object], None]) -> Callable[[Measured], None]:
+    """Give a function that adds a run to the table at the end, from any test process."""
+
+    def add(measured: Measured) -> None:
+        record_property(_ROW, row_of(measured))
+        record_property(_DETAILS, details_of(measured))
+
+    return add
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table of all runs."""
+    """Print what a user saw of each run, then the table of all."""
     reports = [
         report
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
     ]
-    rows = [text for report in reports for name, text in report.user_properties if name == _ROW]
-    if rows:
+    runs = [dict(report.user_properties) for report in reports]
+    runs = [run for run in runs if _ROW in run]
+    if runs:
         terminalreporter.section("runs against real servers")
-        for line in rows:
-            terminalreporter.write_line(line)
+        for run in runs:
+            terminalreporter.write_line(f"{run[_ROW]}\n{run[_DETAILS]}")
+        terminalreporter.write_line("\n".join(("", HEADING, *(run[_ROW] for run in runs))))

@@ -270,12 +270,13 @@ _LITELLM: Final = (
         attempts=3,
         never_says=("Rate limit detected",),
     ),
+    # The status is 400 and the code "400"; only words speak of the prompt's length.
     _gateway(
         "gateway-ctxerr",
         "openai-compatible:ctxerr",
         "sk-free",
         15,
-        ends="too_large",
+        ends="invalid_request",
     ),
 )
 

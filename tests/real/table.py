@@ -18,12 +18,13 @@ _LAST_LINES: Final = 4
 def row_of(measured: Measured) -> str:
     """Return one row of the table; a broken bound is marked at its end."""
     scenario, ideal = measured.scenario, measured.scenario.ideal
+    ideal_text = f"{ideal:.1f}" if ideal else "-"
     times = f"{measured.took / ideal:.2f}" if ideal else "-"
     share = measured.refused / max(1, measured.requests)
     refused = f"{measured.refused} ({share:.1%})"
     mark = "  BROKEN" if complaints(measured) else ""
     return (
-        f"{scenario.name:<22} {measured.backend:<8} {scenario.items:>5} {ideal or 0:>8.1f} "
+        f"{scenario.name:<22} {measured.backend:<8} {scenario.items:>5} {ideal_text:>8} "
         f"{measured.took:>8.1f} {times:>8} {refused:>14} {measured.lost:>5}  {measured.ended}{mark}"
     )
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.real.measure import complaints, measure
+from tests.real.measure import Measured, complaints, measure
 from tests.real.process import Server
 from tests.real.scenarios import SCENARIOS, Backend, Scenario
 from tests.real.servers import ServerKind
-from tests.real.table import HEADING, details_of, row_of
 
 _STARTING = 150
 """Seconds that a test may take beside its run: the start and the end of its server."""
@@ -35,9 +34,9 @@ def test_scenario_keeps_its_bounds(
     scenario: Scenario,
     backend: Backend,
     server_of: Callable[[ServerKind], Server],
-    add_row: Callable[[str], None],
+    add_run: Callable[[Measured], None],
 ) -> None:
     """In time, nothing lost, hardly refused by the server's own count, and said to the user."""
     measured = measure(scenario, server_of(scenario.server), backend)
-    add_row(f"{row_of(measured)}\n{details_of(measured)}")
-    assert not complaints(measured), f"\n{HEADING}\n{row_of(measured)}\n{details_of(measured)}"
+    add_run(measured)
+    assert not complaints(measured)

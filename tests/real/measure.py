@@ -159,6 +159,10 @@ def _wrong_ending(measured: Measured) -> Generator[str]:
                 yield f"ended as {measured.ended}, not as parked"
             if measured.failed:
                 yield f"items failed for a quota: {dict(measured.failed)}"
+        case "fail_fast":
+            most = 2 * scenario.concurrency
+            if measured.ended != "fail_fast" or measured.requests > most:
+                yield f"ended as {measured.ended} after {measured.requests} requests of {most}"
         case category:
             if measured.failed != {category: scenario.items}:
                 yield f"failed as {dict(measured.failed)}, all have to be {category}"

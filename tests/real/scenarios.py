@@ -53,7 +53,7 @@ class Scenario:
         park_after: Seconds without an accepted call after which the scope is parked.
         down: The server is gone from this second on, for so many seconds.
         ends: How the run has to end: every item ``"answered"``, the scope ``"parked"`` with
-            nothing failed, or every item failed with this error category.
+            nothing failed, by ``"fail_fast"``, or every item failed with this error category.
         attempts: Requests that the server may see per item that fails.
         says: Patterns, each of which the log or the summary has to match.
         never_says: Patterns that neither may match.
@@ -202,6 +202,8 @@ def _gateway(name: str, provider: str, key: str, items: int, **changes: Any) -> 
 _LITELLM: Final = (
     _gateway("gateway-plain", "openai-compatible:plain", "sk-free", 200),
     _gateway("gateway-master", "openai-compatible:plain", "sk-master", 20),
+    # The same answer would come to every item, so a few are enough to stop the run.
+    _gateway("gateway-wrong-key", "openai-compatible:plain", "sk-wrong", 100, ends="fail_fast"),
     _gateway("gateway-claude", "anthropic:claude", "sk-free", 60),
     _gateway("gateway-gemini", "gemini:gemini-2.5-flash", "sk-free", 60),
     _gateway("gateway-emb", "embed:emb", "sk-free", 60),

@@ -100,6 +100,17 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def real(session: nox.Session) -> None:
+    """Run against servers that others wrote, in real time: ``nox -s real -- -k mock-openai``."""
+    _install(session, ".[all]", "test")
+    servers = Path(session.virtualenv.location).parent / "real-servers"
+    session.run("python", "-m", "tests.real.install", str(servers))
+    session.run(
+        "pytest", "tests/real", *session.posargs, env={"BATCHLLM_REAL_SERVERS": str(servers)}
+    )
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Send the example prompts through a simulated provider on a local port."""
     session.install("-e", ".")

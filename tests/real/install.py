@@ -1,0 +1,89 @@
+"""Installs the servers into a folder: ``python -m tests.real.install FOLDER``.
+
+Each gets an environment of its own, since their dependencies are not ours. A server that cannot be
+had here is named with the reason, and its tests are skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+__all__ = ["install"]
+
+_PACKAGES: Final = {
+    "mocklimit": ("mocklimit==0.6.0",),
+    "litellm": ("litellm[proxy]==1.106.2",),
+}
+_NGINX: Final = Path("nginx", "usr", "sbin", "nginx")
+"""Where Debian's package has it, below the folder; a link there if one is installed already."""
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Install each server that is not there yet; return why the others could not be had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing: dict[str, str] = {}
+    for name, packages in _PACKAGES.items():
+        try:
+            _install_packages(folder / name, name, packages)
+        except (OSError, subprocess.CalledProcessError) as error:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            missing[name] = _reason(error)
+    try:
+        _install_nginx(folder)
+    except (OSError, subprocess.CalledProcessError) as error:
+        missing["nginx"] = _reason(error)
+    return missing
+
+
+def _install_packages(place: Path, program: str, packages: Sequence[str]) -> None:
+    scripts = place / "bin"
+    if (scripts / program).exists():
+        return
+    venv.create(place, with_pip=True, clear=True)
+    _run(scripts / "python", "-m", "pip", "install", "--quiet", *packages)
+
+
+def _install_nginx(folder: Path) -> None:
+    program = folder / _NGINX
+    if program.exists():
+        return
+    program.parent.mkdir(parents=True, exist_ok=True)
+    found = shutil.which("nginx")
+    if found:
+        program.symlink_to(found)
+        return
+    # Unpacked, not installed: that needs no rights and starts no service.
+    _run("apt-get", "download", "nginx", cwd=program.parent)
+    (package,) = program.parent.glob("nginx_*.deb")
+    _run("dpkg", "-x", package, folder / "nginx")
+
+
+def _run(*command: str | Path, cwd: Path | None = None) -> None:
+    subprocess.run(list(map(str, command)), check=True, cwd=cwd, capture_output=True, text=True)
+
+
+def _reason(error: OSError | subprocess.CalledProcessError) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = [line for line in (error.stderr or "").splitlines() if line.strip()]
+        return lines[-1] if lines else str(error)
+    return str(error)
+
+
+def main() -> int:
+    """Install into the folder that is named; return 0 even if some servers cannot be had."""
+    if len(sys.argv) != 2:
+        print("usage: python -m tests.real.install FOLDER", file=sys.stderr)
+        return 2
+    for name, reason in install(Path(sys.argv[1])).items():
+        print(f"{name} cannot be had here, so its tests are skipped: {reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

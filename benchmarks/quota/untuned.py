@@ -1,7 +1,7 @@
 """Servers that the rate limiter must never be tuned on: they show what the tuning is worth.
 
-Look at their rows when a rule stands, and do not change a constant because of them. Who has to,
-moves that server to `tuned` and adds another one here.
+Look at their rows when a rule stands, and do not change a constant because of them. If one has to
+change, move that server to `tuned` and add another one here.
 """
 
 from __future__ import annotations

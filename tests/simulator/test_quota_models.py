@@ -142,6 +142,14 @@ def test_a_leaky_queue_delays_up_to_its_longest_wait_and_lets_out_at_its_rate(
     assert all(b - a >= 0.5 - 1e-9 for a, b in itertools.pairwise(left))
 
 
+def test_a_leaky_queue_takes_a_burst_as_long_as_its_longest_wait() -> None:
+    """At 2 a second and 3 s at most, seven leave between 0 and 3 s, and the eighth is refused."""
+    server = LeakyQueue(2.0, 3.0)
+    verdicts = [server.arrive(0.0) for _ in range(8)]
+    assert [each.delay for each in verdicts[:7]] == [n / 2 for n in range(7)]
+    assert verdicts[7] == (False, 0.5, 0.0)
+
+
 def test_slots_delay_what_the_quota_accepts() -> None:
     """With two slots the third answer begins when the first ends; refusals stay refusals."""
     server = Slots(Limits(TokenBucket(3, 60.0, 3)), 2)

@@ -11,7 +11,7 @@ from batchllm.simulator.quota_models.verdict import QuotaServer, Verdict
 
 @define(eq=False)
 class LeakyQueue:
-    """Requests leave one after the other; who would have to wait too long is refused.
+    """Requests leave one after the other; one that would have to wait too long is refused.
 
     nginx's `limit_req` with a burst and without `nodelay` is such a queue.
 

@@ -99,6 +99,15 @@ def test_a_stopped_process_is_not_the_sources_fault() -> None:
         assert not machine.burst(("wait", SHORT), between=[("wait", LONG)])
 
 
+def test_stops_that_always_meet_the_source_are_not_its_fault() -> None:
+    """A source that takes nearly all of the time is met by nearly all stops of the process."""
+    machine = Machine()
+    for _ in range(50):
+        assert not machine.burst(("wait", LONG))
+        for _ in range(50):
+            assert not machine.burst(*[("compute", SHORT)] * 8)
+
+
 def test_a_quick_source_costs_two_looks_at_the_clock_in_a_burst() -> None:
     """Items that are read at once are not measured one by one, but for the first burst."""
     machine = Machine()

@@ -1,6 +1,8 @@
 """The checks of batchllm, each in an environment of its own: ``nox`` runs lint, types and tests."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,23 +25,48 @@ _installed = sorted(path.name for path in _pyenv.glob("3.*") if path.name[:4] in
 os.environ.setdefault("PYENV_VERSION", ":".join([*_installed, "system"]))
 
 
-@nox.session(python=sorted({*SUPPORTED, CURRENT}))
-def tests(session: nox.Session) -> None:
-    """Run the tests on every supported Python that is installed.
+def _runs(version: str) -> bool:
+    command = shutil.which(f"python{version}")
+    return command is not None and subprocess.run([command, "-c", ""], check=False).returncode == 0
 
-    The Python that runs nox has all the extras and measures the branch coverage; the others have
-    none, which shows that the library stands without them.
-    """
-    if session.python != CURRENT:
-        _install(session, ".", "test")
-        session.run("pytest", *session.posargs)
-        return
+
+OTHERS = [version for version in SUPPORTED if version != CURRENT]
+_minor = sys.version_info.minor
+FARTHEST = max(
+    filter(_runs, OTHERS), key=lambda version: abs(int(version[2:]) - _minor), default=OTHERS[0]
+)
+
+
+# One process for each core, at most 8, since each imports everything anew. Each begins with a
+# stretch of neighbours, which share imports and caches, and then takes from the others what is
+# left, since a test takes from a millisecond to some seconds.
+PARALLEL = ["--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal"]
+CORE = [f"tests/{name}" for name in ("api", "core", "engine", "gate", "policy", "testing")]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the whole suite once, on the Python that runs nox, with all extras."""
     _install(session, ".[all]", "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     whole_suite = not session.posargs
     session.run("coverage", "report", *(["--fail-under=95"] if whole_suite else []))
+
+
+@nox.session(python=OTHERS)
+def matrix(session: nox.Session) -> None:
+    """Run the tests on the other supported Pythons, without extras: the library stands alone."""
+    _install(session, ".", "test")
+    session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=FARTHEST)
+def core(session: nox.Session) -> None:
+    """Run the tests of the core on one more Python, without extras: the one least like this one."""
+    _install(session, ".", "test")
+    session.run("pytest", *PARALLEL, *(session.posargs or CORE))
 
 
 @nox.session

@@ -10,9 +10,14 @@ from batchllm.testing import virtual_time
 # Function-scoped fixtures are safe under @given here: the only one is the choice of the backend.
 settings.register_profile(
     "batchllm",
-    deadline=None,
+    deadline=None,  # a bound on real time
+    derandomize=True,  # the same examples everywhere, so that what passes once passes again
     max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+# To look for more: pytest --hypothesis-profile=search
+settings.register_profile(
+    "search", settings.get_profile("batchllm"), derandomize=False, max_examples=2_000
 )
 settings.load_profile("batchllm")
 

@@ -139,7 +139,8 @@ class DefaultErrorClassifier(ErrorClassifier):
         return None
 
     def _gravest(self, exceptions: tuple[BaseException, ...], seen: set[int]) -> ErrorInfo | None:
-        infos = [info for one in exceptions if (info := self._look(one, seen)) is not None]
+        few = exceptions[:_MOST_EXCEPTIONS]  # no more would be looked at
+        infos = [info for one in few if (info := self._look(one, seen)) is not None]
         return max(infos, key=_gravity, default=None)
 
     def _behind(self, exception: Exception, seen: set[int]) -> ErrorInfo | None:

@@ -15,6 +15,7 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import InputFormat, Line, LineReader
+from batchllm.engine import blocking_source
 
 __all__ = ["Input", "LineSource", "format_of", "open_input"]
 
@@ -118,10 +119,11 @@ class LineSource:
     _taken: int = field(default=0, init=False)
 
     def items(self) -> Any:
-        """The items, for a batch to read: an iterable, or an async one for a pipe."""
+        """The items, for a batch to read: a file in a thread, a pipe as it fills."""
         if self.limit == 0:
             return ()
-        return self._from_file() if self.input.regular else self._from_pipe()
+        # A disk may be slow too, and one behind a network stand still.
+        return blocking_source(self._from_file()) if self.input.regular else self._from_pipe()
 
     def line_of(self, index: int) -> Line:
         """The line of the item at *index*; forgets it."""

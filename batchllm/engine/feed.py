@@ -6,7 +6,6 @@ becomes of an item is not its business: it hands each on and forgets it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -100,10 +99,11 @@ class Feed:
 
     async def _run_once(self) -> bool:
         """Start as many items as calls are free, then let them run; whether more may come."""
-        before, now = time.perf_counter(), self.clock()
+        now = self.clock()
+        self.source.begin_burst()
         for _ in range(self._burst()):
             if self.closing or not self._has_room():
-                self.source.took(time.perf_counter() - before)
+                self.source.end_burst()
                 return True
             if self.source.may_wait:
                 value = await self._pull()
@@ -111,9 +111,10 @@ class Feed:
             else:
                 value = self._pull_now()
             if value is END:
+                self.source.end_burst()
                 return False
             self._take(value, now)
-        self.source.took(time.perf_counter() - before)
+        self.source.end_burst()
         await checkpoint()
         return True
 

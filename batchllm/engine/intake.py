@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
-import warnings
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,15 +15,17 @@ from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item, kind_of
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
+from batchllm.engine.source_watch import SEVERAL, SLOW_SECONDS, SourceWatch
 from batchllm.engine.work_queue import WorkQueue
 from batchllm.llm_strategies import ThreadRunner, run_in_thread
 
 __all__ = ["END", "BlockingSource", "Source", "blocking_source", "pull", "read_item"]
 
+logger = logging.getLogger("batchllm")
+
 END = object()
 """What a source gives when it has no further item."""
 
-_SLOW = 0.02
 _QUICK = 0.005
 _CLOSE_SECONDS = 5.0
 
@@ -139,16 +141,14 @@ class Source:
 
     Args:
         items: What the user gave.
-        clock: Seconds of real time, to notice a ``next()`` that blocks the event loop.
+        watch: Notices a ``next()`` that holds the event loop.
     """
 
     items: Any
-    clock: Callable[[], float] = time.perf_counter
+    watch: SourceWatch = field(factory=SourceWatch)
     _iterator: Any = field(default=None, init=False)
     _chunk: deque[Any] = field(factory=deque, init=False)
     _reader: _ThreadReader = field(init=False)
-    _warned: bool = field(default=False, init=False)
-    _suspect: bool = field(default=False, init=False)
     _size: int | None = field(default=None, init=False)
 
     @property
@@ -179,24 +179,30 @@ class Source:
 
     def next_now(self) -> Any:
         """The next item of a synchronous iterable, or ``END``."""
-        if not self._suspect:
+        if not self.watch.closely:
             return next(self._iterator, END)
-        before = self.clock()
+        before = self.watch.clocks.read()
         item = next(self._iterator, END)
-        if self.clock() - before > _SLOW and not self._warned:
-            self._warned = True
-            warnings.warn(
-                "reading the next item blocked the event loop for more than "
-                f"{_SLOW * 1000:.0f} ms; wrap the items in blocking_source(items)",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        self.watch.took(before, self.watch.clocks.read())
         return item
 
-    def took(self, seconds: float) -> None:
-        """A burst of items took *seconds*; a slow one has each further ``next()`` timed."""
-        if seconds > _SLOW and not self.may_wait:
-            self._suspect = True
+    def begin_burst(self) -> None:
+        """Note that items are read in a row from here on."""
+        self.watch.begin_burst()
+
+    def end_burst(self) -> None:
+        """Note that the row is over, and log advice if the source holds the loop as a habit.
+
+        Not where an item is read: there a log handler that raises would look like the source.
+        """
+        if not self.may_wait and self.watch.end_burst():
+            logger.warning(
+                "Reading the next item held the event loop for more than %.0f ms, %d times: no "
+                "call goes on meanwhile. Give the batch blocking_source(items), which reads them "
+                "in a thread",
+                SLOW_SECONDS * 1000,
+                SEVERAL,
+            )
 
     async def next(self, room: int) -> Any:
         """The next item of an asynchronous or blocking iterable, or ``END``."""

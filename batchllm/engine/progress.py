@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import ProcessorConfig, Tally
+from batchllm.engine.clocks import Clocks
 from batchllm.engine.guard import Ended, Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
 
@@ -28,9 +28,11 @@ class Progress:
 
     Args:
         config: Says how often to log, and what to call.
+        clocks: Notice a callback that holds the event loop.
     """
 
     config: ProcessorConfig
+    clocks: Clocks = field(factory=Clocks)
     warnings: list[str] = field(factory=list, init=False)
     _failures: int = field(default=0, init=False)
     _slow: bool = field(default=False, init=False)
@@ -60,22 +62,25 @@ class Progress:
         if callback is None:
             return
         limit = self.config.progress_callback_timeout
-        before = time.perf_counter()
+        before = self.clocks.read()
         # Without a limit there is no shelter either, since a shield has to end.
         ended: Ended[Any] = TimedOut(None)
         with anyio.CancelScope(shield=limit is not None):
             ended = await call_hook(
                 callback, completed, max(total, completed), item_id, seconds=limit
             )
-        took = time.perf_counter() - before
+        after = self.clocks.read()
         if isinstance(ended, Failed):
             self._note(f"progress_callback raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
             self._note(f"progress_callback took longer than {limit} s and was cancelled")
-        elif took > _SLOW and not self._slow and not inspect.iscoroutinefunction(callback):
+        elif after.held(before, _SLOW) and not self._slow:
+            if inspect.iscoroutinefunction(callback):
+                return
             self._slow = True
+            seconds = after.wall - before.wall
             self.warnings.append(
-                f"progress_callback blocked the event loop for {took:.2f} s; make it async or "
+                f"progress_callback blocked the event loop for {seconds:.2f} s; make it async or "
                 "let it only store what it gets"
             )
 

@@ -1,6 +1,7 @@
 """Virtual time on both backends: an hour's sleep takes no time and ends an hour later exactly."""
 
 import asyncio
+import math
 import selectors
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
@@ -60,6 +61,16 @@ class _VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._selector_of_time.now
+
+    @property
+    def _clock_resolution(self) -> float:
+        # asyncio runs timers that are due before now plus this. The system's nanosecond is lost in
+        # a float after some months, and a timer due right now would then never be run.
+        return max(1e-9, math.ulp(self.time()))
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, seconds: float) -> None:
+        pass  # asyncio gives the system's
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.patience import PATIENCE
+
 PROGRAM = [sys.executable, "-m", "batchllm.cli"]
 BACKENDS = ("asyncio", "uvloop", "trio")
-
-_PATIENCE = 30.0
 
 
 def write_prompts(path: Path, count: int) -> Path:
@@ -52,7 +52,7 @@ def program(arguments: Sequence[str | Path], **options: Any) -> Generator[subpro
 
 def finish(process: subprocess.Popen[bytes], data: bytes | None = None) -> tuple[int, str, str]:
     """Wait for the end: exit code, standard output, standard error."""
-    out, err = process.communicate(data, timeout=_PATIENCE)
+    out, err = process.communicate(data, timeout=PATIENCE)
     return process.returncode, (out or b"").decode(), err.decode()
 
 
@@ -83,7 +83,7 @@ def simulator(*arguments: str | Path) -> Generator[str]:
 
 def wait_for_rows(process: subprocess.Popen[bytes], path: Path, count: int) -> None:
     """Wait until *process* has written so many rows."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while not path.exists() or path.read_bytes().count(b"\n") < count:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()

@@ -2,15 +2,16 @@
 
 import asyncio
 import threading
-import time
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from batchllm.core import TransportError
 from batchllm.providers.bridge import AsyncioBridge, comes_from
+from tests.e2e.patience import PATIENCE, until
 
 pytestmark = pytest.mark.anyio
 
@@ -79,18 +80,29 @@ async def test_a_cancelled_call_has_ended_over_there() -> None:
     trace: list[str] = []
 
     async def hang() -> None:
+        trace.append("began")
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(3600)
         except asyncio.CancelledError:
             trace.append("cancelled")
             raise
         finally:
             trace.append("ended")
 
-    with anyio.move_on_after(0.05) as scope:
-        await AsyncioBridge().call(hang)
-    assert scope.cancelled_caught
-    assert trace == ["cancelled", "ended"]
+    async with anyio.create_task_group() as group:
+        group.start_soon(AsyncioBridge().call, hang)
+        await until(lambda: trace == ["began"])
+        group.cancel_scope.cancel()
+    assert trace == ["began", "cancelled", "ended"]
+
+
+async def call_in_a_scope(
+    bridge: AsyncioBridge, function: Any, *, task_status: TaskStatus[anyio.CancelScope]
+) -> None:
+    """Make a call that can be cancelled by itself."""
+    with anyio.CancelScope() as scope:
+        task_status.started(scope)
+        await bridge.call(function)
 
 
 async def test_a_call_that_is_cancelled_before_it_began_never_begins(on_asyncio: bool) -> None:
@@ -98,9 +110,11 @@ async def test_a_call_that_is_cancelled_before_it_began_never_begins(on_asyncio:
     if on_asyncio:
         pytest.skip("called directly")
     began: list[bool] = []
+    blocked, release = threading.Event(), threading.Event()
 
     async def block() -> None:
-        time.sleep(0.1)  # noqa: ASYNC251 - that is what is tested
+        blocked.set()
+        release.wait(PATIENCE)
 
     async def begin() -> None:
         await asyncio.sleep(0)
@@ -110,9 +124,12 @@ async def test_a_call_that_is_cancelled_before_it_began_never_begins(on_asyncio:
         await bridge.call(double, 1)
         async with anyio.create_task_group() as group:
             group.start_soon(bridge.call, block)
-            await anyio.sleep(0.01)
-            with anyio.move_on_after(0.01) as scope:
-                await bridge.call(begin)
+            await until(blocked.is_set)
+            scope = await group.start(call_in_a_scope, bridge, begin)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            release.set()
     assert scope.cancelled_caught
     assert not began
 
@@ -123,12 +140,12 @@ async def test_one_that_is_cancelled_hurts_no_other() -> None:
 
     async def impatient() -> None:
         with anyio.move_on_after(0.02):
-            await bridge.call(double, 1, delay=60)
+            await bridge.call(double, 1, delay=3600)
 
     async def patient() -> None:
         values.append(await bridge.call(double, 4, delay=0.1))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             group.start_soon(impatient)
             group.start_soon(patient)
@@ -165,20 +182,20 @@ async def test_the_caller_stays_responsive_while_the_other_loop_is_busy(on_async
     """A library that blocks its own loop does not block ours."""
     if on_asyncio:
         pytest.skip("there is one loop only")
-    bridge, release = AsyncioBridge(), threading.Event()
+    bridge, release, in_time = AsyncioBridge(), threading.Event(), list[bool]()
     bridge.hold()
     await bridge.call(double, 1)
 
     async def block() -> None:
-        release.wait(5)
+        in_time.append(release.wait(PATIENCE))
 
     async with anyio.create_task_group() as group:
         group.start_soon(bridge.call, block)
         await anyio.sleep(0.02)
         group.start_soon(bridge.call, double, 1)
-        with anyio.fail_after(1):
-            await anyio.sleep(0.02)
+        await anyio.sleep(0.02)
         release.set()
+    assert in_time == [True]
     await bridge.release()
 
 

@@ -1,8 +1,8 @@
 """Signals: the first lets calls finish, the second cancels them, and every row stays whole."""
 
+import re
 import signal
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -19,34 +19,42 @@ from tests.e2e.cli_kit import (
     wait_for_rows,
     write_prompts,
 )
+from tests.e2e.patience import PATIENCE
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_first_signal_drains(tmp_path: Path, backend: str) -> None:
     """Calls in flight finish, the others do not start, and the exit code says why."""
-    prompts, rows = write_prompts(tmp_path / "in.jsonl", 500), tmp_path / "out.jsonl"
-    command: list[str | Path] = ["run", prompts, "-o", rows, "-m", "sim:default?latency=0.2"]
+    prompts, rows = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    # No two end together, so that some are always in flight.
+    prompts.write_text("".join(f"[[latency:{0.2 + n % 4 / 20}]] {n}\n" for n in range(500)))
+    command: list[str | Path] = ["run", prompts, "-o", rows, "-m", "sim:instant"]
     with program([*command, "--concurrency", "4", "--backend", backend]) as process:
         wait_for_rows(process, rows, 4)
         process.send_signal(signal.SIGINT)
         code, _, err = finish(process)
     assert code == 130
-    assert "Ctrl-C: no further call starts, and the 4 calls in flight may finish" in err
+    said = re.search(
+        r"Ctrl-C: no further call starts, and the (\d) calls? in flight may finish", err
+    )
+    assert said is not None, err
+    in_flight = int(said[1])
+    assert 1 <= in_flight <= 4
     assert "Ctrl-C interrupted it" in err
     assert "lines that were not read have no row" in err
     assert "Traceback" not in err
     found = read_rows(rows)
     kinds = Counter(row["error_category"] for row in found)
     assert set(kinds) <= {None, "stopped"}
-    assert kinds[None] >= 8
+    assert kinds[None] >= 4 + in_flight
     assert len({row["id"] for row in found}) == len(found) < 500
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_second_signal_cancels(tmp_path: Path, backend: str) -> None:
-    """Calls that would take minutes end at once, and their rows say that they may be billed."""
+    """Calls that would take an hour end at once, and their rows say that they may be billed."""
     prompts = tmp_path / "in.txt"
-    prompts.write_text("quick\n" + "[[latency:300]] slow\n" * 20)
+    prompts.write_text("quick\n" + "[[latency:3600]] slow\n" * 20)
     rows = tmp_path / "out.jsonl"
     command: list[str | Path] = [
         "run",
@@ -62,10 +70,8 @@ def test_the_second_signal_cancels(tmp_path: Path, backend: str) -> None:
         wait_for_rows(process, rows, 1)
         process.send_signal(signal.SIGTERM)
         first = next_note(process)
-        before = time.monotonic()
         process.send_signal(signal.SIGINT)
         code, _, err = finish(process)
-    assert time.monotonic() - before < 5
     assert code == ExitCode.INTERRUPTED
     assert first.startswith("SIGTERM: no further call starts")
     assert "Ctrl-C: cancelling the calls in flight" in err
@@ -84,7 +90,7 @@ def test_a_pipe_that_stays_open_does_not_hold_the_program(tmp_path: Path) -> Non
         process.stdin.flush()
         wait_for_rows(process, rows, 1)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == ExitCode.INTERRUPTED
+        assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
     assert len(read_rows(rows)) == 1
 
 
@@ -97,7 +103,7 @@ def test_a_reader_that_leaves_ends_the_run(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr is not None
         err = process.stderr.read().decode()
-        assert process.wait(10) == ExitCode.STOPPED
+        assert process.wait(PATIENCE) == ExitCode.STOPPED
     assert "standard output cannot be written: Broken pipe" in err
     assert "Traceback" not in err
 

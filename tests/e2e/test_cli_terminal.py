@@ -27,7 +27,7 @@ def test_progress_is_live(tmp_path: Path) -> None:
     """The line has the count, a rate limit is told above it, and the summary replaces it."""
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
     with prompts.open("a") as file:
-        file.write('{"prompt": "[[fault:429=0.5*1]] slow down"}\n')
+        file.write('{"prompt": "[[fault:429=2*1]] slow down"}\n')
     command = [*PROGRAM, "run", str(prompts), "-o", str(rows), "-m", "sim:default?latency=0.2"]
     child, terminal = pty.fork()
     if child == 0:

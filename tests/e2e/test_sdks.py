@@ -21,6 +21,7 @@ from batchllm import (
     run_batch,
 )
 from batchllm.simulator import Simulator, SimulatorServer, serve
+from tests.e2e.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +49,7 @@ async def simulated() -> AsyncIterator[tuple[Simulator, SimulatorServer]]:
 
 async def run(strategy: LLMCallStrategy[Any], *prompts: Any) -> BatchResult[Any, Any]:
     """Run a batch; nothing here takes long."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         return await run_batch(list(prompts), strategy, config=CONFIG)
 
 

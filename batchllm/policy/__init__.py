@@ -1,23 +1,31 @@
 """Decisions as pure functions and values: the time and the randomness are arguments."""
 
-from batchllm.policy.backoff import RetryBudget, RetrySchedule
+from batchllm.policy.backoff import RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.concurrency_search import ConcurrencySearch
-from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
+from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
 from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.error_body import ErrorBody
 from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
-from batchllm.policy.gate_news import (
+from batchllm.policy.events import (
+    OUTAGE,
     BracketMoved,
     CooldownEnded,
+    EndpointDown,
     EpisodeStarted,
     GateEvent,
     GateSnapshot,
+    LimitAdopted,
+    LimitSource,
+    OutageEnded,
+    OutageStarted,
+    PauseLengthened,
     ScopeParked,
     Send,
 )
 from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.pace import FIRST_CALLS, GateMind
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
@@ -26,26 +34,36 @@ __all__ = [
     "EXHAUSTED_CODES",
     "FIRST_CALLS",
     "LONGEST",
+    "OUTAGE",
     "BracketMoved",
     "Cause",
     "ConcurrencySearch",
     "CooldownEnded",
     "CooldownPolicy",
+    "EndpointDown",
     "EpisodeStarted",
     "ErrorBody",
+    "FailureRow",
     "GateEvent",
     "GateMind",
     "GateSnapshot",
     "HedgeMind",
     "Learned",
     "Limit",
+    "LimitAdopted",
+    "LimitSource",
+    "OutageBreaker",
+    "OutageEnded",
+    "OutageStarted",
     "Parked",
-    "RetryBudget",
+    "PauseLengthened",
     "RetrySchedule",
     "ScopeParked",
     "Send",
     "Settlement",
+    "State",
     "TokenEstimator",
+    "Verdict",
     "can_never_pass",
     "parse_duration",
     "parse_moment",

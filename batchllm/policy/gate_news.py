@@ -1,13 +1,14 @@
-"""What a gate tells of itself: events, a snapshot, and the record of one call in flight."""
+"""The former name of ``events``, for the modules that still import it."""
 
-from __future__ import annotations
-
-from attrs import frozen
-
-from batchllm.core import CallCost
-from batchllm.policy.admission import Admitted
-from batchllm.policy.bucket import Limit
-from batchllm.policy.cooldown import Cause, State
+from batchllm.policy.events import (
+    BracketMoved,
+    CooldownEnded,
+    EpisodeStarted,
+    GateEvent,
+    GateSnapshot,
+    ScopeParked,
+    Send,
+)
 
 __all__ = [
     "BracketMoved",
@@ -18,85 +19,3 @@ __all__ = [
     "ScopeParked",
     "Send",
 ]
-
-
-@frozen(kw_only=True)
-class EpisodeStarted:
-    """The scope pauses until *until*; *hinted* when the server asked for that."""
-
-    at: float
-    cause: Cause
-    until: float
-    hinted: bool
-
-
-@frozen(kw_only=True)
-class CooldownEnded:
-    """The scope goes on after a pause of *length* seconds."""
-
-    at: float
-    cause: Cause
-    length: float
-
-
-@frozen(kw_only=True)
-class BracketMoved:
-    """The search knows more: it paces at *pace* calls a second, *lo* is proven, *hi* refused."""
-
-    at: float
-    pace: float
-    lo: float
-    hi: float
-
-
-@frozen(kw_only=True)
-class ScopeParked:
-    """Waiting does not help, or not before *until*."""
-
-    at: float
-    cause: Cause
-    until: float | None
-
-
-GateEvent = EpisodeStarted | CooldownEnded | BracketMoved | ScopeParked
-
-
-@frozen(kw_only=True)
-class GateSnapshot:
-    """Where a gate stands. Instants are of the caller's clock, paces in calls per second.
-
-    ``used`` is the share of each of ``limits`` that is taken now.
-    """
-
-    state: State
-    cause: Cause | None
-    until: float | None
-    in_flight: int
-    calls: int | None
-    pace: float | None
-    lo: float | None
-    hi: float | None
-    limits: tuple[Limit, ...]
-    used: tuple[float, ...]
-    episodes: int
-    consecutive: int
-    sends: int
-    throttled: int
-    overloaded: int
-    refused_share: float
-
-
-class Send:
-    """One call in flight, as its gate knows it."""
-
-    __slots__ = ("admitted", "canary", "cost", "ended", "mark", "sent_at")
-
-    def __init__(
-        self, sent_at: float, cost: CallCost, mark: int, canary: bool, admitted: Admitted | None
-    ) -> None:
-        self.sent_at = sent_at
-        self.cost = cost
-        self.mark = mark
-        self.canary = canary
-        self.admitted = admitted
-        self.ended = False

@@ -74,4 +74,4 @@ def _length(seconds: float) -> str:
     if seconds < _LONG:
         return f"{seconds:.1f} s"
     clock = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
-    return f"{seconds:,.0f} s (until {clock})"
+    return f"{seconds:.1f} s, until {clock}"

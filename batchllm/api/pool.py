@@ -63,7 +63,6 @@ class Pool(Generic[Out]):
 
     def __init__(self, options: RunOptions, max_waiting: int) -> None:
         self._runtime = Runtime.build(options, _awake)
-        self._runtime.calls.waiting.more_to_come = False
         self._most = options.config.max_workers + max_waiting
         self._inside: dict[int, anyio.CancelScope] = {}
         self._count = 0

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from batchllm.core import BatchResult, ProcessorConfig
+from batchllm.policy import OUTAGE
 
 __all__ = ["LimitWatch"]
 
@@ -41,6 +42,8 @@ class LimitWatch:
             return f"{most} calls in flight at most, and no quota; raise --concurrency"
         stats = ended.stats
         held = stats["held_back"]
+        if held.get(OUTAGE, 0.0) > _MOST * stats["duration"]:
+            return str(stats["limited_by"])
         if held.get("quota", 0.0) + held.get("cooldown", 0.0) <= _MOST * stats["duration"]:
             return None
         used = list(self._limits_in_use(ended))

@@ -2,6 +2,8 @@
 
 from batchllm.core.batch_result import BatchResult
 from batchllm.core.config import (
+    FASTEST_PER_MINUTE,
+    SLOWEST_PER_MINUTE,
     FailFast,
     HedgeConfig,
     JitterKind,
@@ -75,7 +77,9 @@ from batchllm.core.usage import TokenUsage, add_usage, normalize_usage
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
+    "FASTEST_PER_MINUTE",
     "SKIP",
+    "SLOWEST_PER_MINUTE",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",

@@ -6,13 +6,15 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from types import NoneType
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from attrs import Attribute, evolve, field, frozen
 
 from batchllm.core.errors import ConfigError
 
 __all__ = [
+    "FASTEST_PER_MINUTE",
+    "SLOWEST_PER_MINUTE",
     "FailFast",
     "HedgeConfig",
     "JitterKind",
@@ -32,11 +34,26 @@ def _fail(instance: Any, attribute: Attribute[Any], value: object, remedy: str) 
     raise ConfigError(msg)
 
 
+def _contradict(instance: Any, name: str, ceiling: str, why: str) -> NoReturn:
+    low, high = getattr(instance, name), getattr(instance, ceiling)
+    msg = (
+        f"{type(instance).__name__}.{name} is {low!r} and {ceiling} is {high!r}; give {ceiling} "
+        f"of at least {low:g}, or lower {name}, {why}"
+    )
+    raise ConfigError(msg)
+
+
 def _number(
-    *, above: float | None = None, least: float = -math.inf, none: str = "", whole: bool = False
+    *,
+    above: float | None = None,
+    least: float = -math.inf,
+    most: float = math.inf,
+    none: str = "",
+    whole: bool = False,
 ) -> _Check:
     kind = "a whole number" if whole else "a number"
     bound = f" of at least {least:g}" if above is None else f" above {above:g}"
+    bound += "" if most == math.inf else f" and at most {most:g}"
     remedy = f"{kind}{bound}" + (f", or None {none}" if none else "")
 
     def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -47,7 +64,7 @@ def _number(
         right_type = isinstance(value, int if whole else int | float)
         if isinstance(value, bool) or not right_type or not -math.inf < value < math.inf:
             _fail(instance, attribute, value, remedy)
-        if value < least or (above is not None and value <= above):
+        if not least <= value <= most or (above is not None and value <= above):
             _fail(instance, attribute, value, remedy)
 
     return check
@@ -84,9 +101,12 @@ class RetryConfig:
         jitter: ``False``; ``True`` or ``"equal"`` for a wait drawn from its upper half;
             ``"full"`` for one from all of it; ``"decorrelated"`` for one between
             ``initial_wait`` and three times the last.
-        max_rate_limit_retries: How often one item may meet a rate limit before it fails.
-        budget_ratio: Retries per first attempt that a batch may make in the long run; beyond
-            it failures wait for the endpoint to recover. ``None`` sets no budget.
+        max_rate_limit_retries: How often one item may meet a rate limit before it fails;
+            ``None`` is without a bound: a scope whose limit never ends is parked.
+
+    Raises:
+        ConfigError: A setting is no number in its range, or the first wait is longer than the
+            longest.
     """
 
     max_attempts: int = field(default=3, validator=_number(least=1, whole=True))
@@ -94,10 +114,13 @@ class RetryConfig:
     max_wait: float = field(default=60.0, validator=_number(least=0))
     exponential_base: float = field(default=2.0, validator=_number(least=1))
     jitter: bool | JitterKind = field(default=True, validator=_check_jitter)
-    max_rate_limit_retries: int = field(default=20, validator=_number(least=0, whole=True))
-    budget_ratio: float | None = field(
-        default=0.1, validator=_number(above=0, none="for no budget")
+    max_rate_limit_retries: int | None = field(
+        default=None, validator=_number(least=0, whole=True, none="for no bound")
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.initial_wait > self.max_wait:
+            _contradict(self, "initial_wait", "max_wait", "so that the first wait is no longer")
 
     def waits(self) -> tuple[float, ...]:
         """The waits between attempts in seconds, before jitter."""
@@ -125,6 +148,10 @@ class RateLimitConfig:
         slow_start_initial_delay: Seconds between the first of them.
         slow_start_final_delay: Seconds between the last of them.
         max_cooldown_seconds: The longest pause.
+
+    Raises:
+        ConfigError: A setting is no number in its range, the first pause is longer than the
+            longest, or the delays of the slow start grow instead of falling.
     """
 
     cooldown_seconds: float = field(default=300.0, validator=_number(least=0))
@@ -133,6 +160,14 @@ class RateLimitConfig:
     slow_start_initial_delay: float = field(default=2.0, validator=_number(least=0))
     slow_start_final_delay: float = field(default=0.1, validator=_number(least=0))
     max_cooldown_seconds: float = field(default=600.0, validator=_number(least=0))
+
+    def __attrs_post_init__(self) -> None:
+        if self.cooldown_seconds > self.max_cooldown_seconds:
+            why = "so that the first pause is no longer"
+            _contradict(self, "cooldown_seconds", "max_cooldown_seconds", why)
+        if self.slow_start_items and self.slow_start_final_delay > self.slow_start_initial_delay:
+            why = "so that the calls after a pause do not become slower"
+            _contradict(self, "slow_start_final_delay", "slow_start_initial_delay", why)
 
 
 def _categories(names: Iterable[str]) -> frozenset[str]:
@@ -179,6 +214,18 @@ class HedgeConfig:
 
 _OFF = "to switch it off"
 
+SLOWEST_PER_MINUTE: Final = 1 / (366 * 1440)
+"""One a year. Allowances by the month are the slowest that are sold; less than this is a slip."""
+FASTEST_PER_MINUTE: Final = 1e12
+"""More than any provider sells, and a million times what one process can send; ``None`` says that
+there is no limit."""
+
+
+def _per_minute(what: str) -> _Check:
+    return _number(
+        least=SLOWEST_PER_MINUTE, most=FASTEST_PER_MINUTE, none=f"for no such limit on {what}"
+    )
+
 
 @frozen
 class ProcessorConfig:
@@ -207,7 +254,11 @@ class ProcessorConfig:
             ``max_workers``.
         max_sleeping: Items that wait for a backoff or a cooldown, outside the window.
         reorder_window: Results that ``ordered=True`` may hold back.
-        park_after: A wait longer than this parks the scope.
+        park_after: When no call of a scope was accepted for so long, or its server asks for a
+            longer wait, the scope is parked; ``None`` never does.
+        outage_after: When an endpoint has given no answer for so long it is given up, and the run
+            stops if it has no other; 60 s are enough for one that never answered. ``None`` never
+            does.
         fail_fast: When to give up on the batch; ``None`` never does.
         hedge: When a slow call is made a second time; ``None`` never does.
         prepare_timeout: For each ``prepare()``.
@@ -224,9 +275,7 @@ class ProcessorConfig:
         default=None,
         validator=_one_of((RateLimitConfig, NoneType), "a RateLimitConfig, or None to adapt"),
     )
-    max_requests_per_minute: float | None = field(
-        default=None, validator=_number(above=0, none="for no such limit")
-    )
+    max_requests_per_minute: float | None = field(default=None, validator=_per_minute("requests"))
     progress_interval: int = field(default=10, validator=_number(least=1, whole=True))
     progress_callback: Callable[..., Any] | None = field(default=None, repr=False)
     progress_callback_timeout: float | None = field(
@@ -251,7 +300,7 @@ class ProcessorConfig:
         default=60.0, kw_only=True, validator=_number(least=0, none="to wait for every call")
     )
     max_tokens_per_minute: float | None = field(
-        default=None, kw_only=True, validator=_number(above=0, none="for no such limit")
+        default=None, kw_only=True, validator=_per_minute("tokens")
     )
     window: int | None = field(
         default=None, kw_only=True, validator=_number(least=1, whole=True, none="for the default")
@@ -259,7 +308,10 @@ class ProcessorConfig:
     max_sleeping: int = field(default=10_000, kw_only=True, validator=_number(least=1, whole=True))
     reorder_window: int = field(default=1_000, kw_only=True, validator=_number(least=1, whole=True))
     park_after: float | None = field(
-        default=120.0, kw_only=True, validator=_number(above=0, none="to sleep however long")
+        default=900.0, kw_only=True, validator=_number(above=0, none="to wait however long")
+    )
+    outage_after: float | None = field(
+        default=600.0, kw_only=True, validator=_number(above=0, none="to wait however long")
     )
     fail_fast: FailFast | None = field(
         factory=FailFast,

@@ -257,8 +257,11 @@ class ErrorInfo:
                 return Outcome.BAD_OUTPUT
             case category if category in _FATAL:
                 return Outcome.FATAL
+            case Category.CONNECTION | Category.SERVER_ERROR:
+                # "Do not repeat this" is an answer: the server lives and has judged the call.
+                return Outcome.TRANSIENT if self.is_retryable else Outcome.FATAL
             case _:
-                return Outcome.TRANSIENT
+                return Outcome.UNKNOWN
 
     @property
     def scope_hint(self) -> ServerHint | None:

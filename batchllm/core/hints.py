@@ -13,7 +13,11 @@ Dimension = Literal["requests", "tokens", "input_tokens", "output_tokens", "conc
 
 
 class Outcome(StrEnum):
-    """How a call ended, as far as pace and health of its quota scope are concerned."""
+    """How a call ended, as far as pace and health of its quota scope are concerned.
+
+    ``TRANSIENT`` is a failure of the connection or the server, ``UNKNOWN`` an error that says
+    nothing about either, such as an exception of the user's own code.
+    """
 
     OK = "ok"
     THROTTLED = "throttled"
@@ -23,6 +27,7 @@ class Outcome(StrEnum):
     BAD_OUTPUT = "bad_output"
     EXHAUSTED = "exhausted"
     FATAL = "fatal"
+    UNKNOWN = "unknown"
 
 
 @frozen(kw_only=True)

@@ -146,6 +146,7 @@ class EndCause(StrEnum):
     BATCH_TIMEOUT = "batch_timeout"
     FAIL_FAST = "fail_fast"
     PARKED = "parked"
+    ENDPOINT_DOWN = "endpoint_down"
     SOURCE_FAILED = "source_failed"
     PREPARE_FAILED = "prepare_failed"
     CALLER_CANCELLED = "caller_cancelled"

@@ -70,6 +70,10 @@ class CallGuard(Protocol):
         """Whether a call of *inner* would have to wait for its quota scope to open again."""
         return False
 
+    def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Return whether a call of *inner* would wait for an endpoint that does not answer."""
+        return False
+
 
 @final
 class RetryState:
@@ -168,3 +172,10 @@ class RetryState:
         composite is closed when all its parts are.
         """
         return self._guard is not None and self._guard.is_closed(inner)
+
+    def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Return whether a call of *inner* would wait for an endpoint that does not answer.
+
+        It is false at the moments when a call is needed to find out whether it answers again.
+        """
+        return self._guard is not None and self._guard.is_unanswered(inner)

@@ -28,10 +28,11 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.calls import Calls, CallSite
+from batchllm.engine.charges import Charge
 from batchllm.engine.failures import Failure
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
-from batchllm.policy import RetrySchedule
+from batchllm.policy import RetrySchedule, Verdict
 
 __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_step"]
 
@@ -39,10 +40,8 @@ logger = logging.getLogger("batchllm")
 
 # Their messages are whole sentences of ours.
 _SPEAK_FOR_THEMSELVES = (CallError, BatchError)
-# What a retry takes from its scope's budget (limits that pause the scope take nothing; nor does an
-# answer that was bad, since the endpoint that gave it is alive).
-_RETRY_PRICE = {Outcome.TRANSIENT: 1.0, Outcome.TIMEOUT: 2.0}
 _SHARED = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED})
+_NO_ANSWER = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
 
 
 @frozen
@@ -85,8 +84,8 @@ def next_step(
         schedule: Gives the backoff.
     """
     if info.outcome in _SHARED:
-        if refusals > retry.max_rate_limit_retries:
-            times = retry.max_rate_limit_retries
+        times = retry.max_rate_limit_retries
+        if times is not None and refusals > times:
             return GiveUp(f"it met a limit more often than max_rate_limit_retries ({times})")
         return WaitThen(0.0, counts=False)
     if not info.is_retryable:
@@ -121,9 +120,11 @@ class Attempts:
         state = RetryState(item.values, _guard=site)
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
         max_attempts = item.work.max_attempts or config.retry.max_attempts
-        attempt, refusals = 1, 0
+        refusals, charges = 0, item.charges
         while True:
+            attempt, item.begun = charges.count + 1, item.spent
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
+            attempt = charges.count + 1  # an outage may have given some back meanwhile
             item.cut_off = False  # what a composite cut off inside is over; the item is not
             if isinstance(ended, Reply):
                 item.end_attempt(attempt)
@@ -132,37 +133,57 @@ class Attempts:
                 return answer(item, ended)
             item.end_attempt(attempt if ended.made else item.attempts)
             refusals += ended.info.outcome in _SHARED
-            step = next_step(
+            step = _charge(item, ended) or next_step(
                 ended.info,
-                attempt=attempt,
+                attempt=charges.count,
                 refusals=refusals,
                 max_attempts=max_attempts,
                 retry=config.retry,
                 schedule=self.schedule,
             )
+            if charges.pending and self._would_fail(item, step, ended.info):
+                step = await self._await_verdict(item) or step
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
+                if charges.pending and self.calls.ending.stopping:
+                    return self._no_time(item, ended)
                 reason = step.reason or ended.fault
                 return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
             if self.before_retry is not None:
                 await self.before_retry(item, attempt, ended)
-            attempt += step.counts
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
-            # Paid for when it is made: a hundred items that are asleep are no reason to pause yet.
-            price = _RETRY_PRICE.get(ended.info.outcome)
-            if price is not None and item.gate is not None:
-                item.gate.count_retry(price)
+
+    def _would_fail(self, item: ItemRun, step: WaitThen | GiveUp, info: ErrorInfo) -> bool:
+        """Return whether *step* fails the item for lack of attempts or time."""
+        if self.calls.ending.stopping:
+            return False
+        if isinstance(step, GiveUp):
+            return info.is_retryable or info.is_timeout
+        return not self._may_go_on(item, step.seconds)
+
+    async def _await_verdict(self, item: ItemRun) -> WaitThen | None:
+        """Wait until it is known whether the item's failures are an outage's.
+
+        The first items that fail in an outage would be lost before there are enough failures to
+        know it for one.
+        """
+        calls, charges = self.calls, item.charges
+        before, last = charges.count, charges.pending[-1]
+        with self.asleep(), calls.waiting.until():
+            await last.gate.is_given_back(last.row, calls.callers)
+        item.settle()
+        return WaitThen(0.0, counts=False) if charges.count < before else None
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
-        """Whether there is time for another attempt after a wait of *seconds*."""
+        """Return whether there is time for another attempt after a wait of *seconds*."""
         return not self.calls.ending.stopping and item.left(self.calls.clock()) > seconds
 
     async def _back_off(self, item: ItemRun, seconds: float) -> bool:
-        """Sleep outside the window; whether the run goes on after it."""
+        """Sleep outside the window; return whether the run goes on after it."""
         if seconds > 0:
             calls = self.calls
             now = calls.clock()
@@ -170,7 +191,9 @@ class Attempts:
                 await anyio.sleep(seconds)
             slept = calls.clock() - now
             item.spend(slept)
+            item.charges.slept(slept)
             calls.waiting.seconds["backoff"] += slept
+        item.settle()
         return not self.calls.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
@@ -186,6 +209,20 @@ class Attempts:
             failure.info.error_category,
             f"no time for another attempt within {name} ({seconds:g} s)",
         )
+
+
+def _charge(item: ItemRun, ended: Failure) -> WaitThen | None:
+    """Count a failed attempt; return what to do next if it is known that an outage took it."""
+    outcome, unanswered = ended.info.outcome, item.unanswered
+    if outcome in _NO_ANSWER and ended.made and unanswered is not None:
+        gate, row = unanswered
+        item.charges.add_pending(Charge(gate, row, item.spent - item.begun))
+        item.settle()
+        if row.verdict is Verdict.GIVEN_BACK:
+            return WaitThen(0.0, counts=False)  # its gate makes it wait
+    elif outcome not in _SHARED:
+        item.charges.add()
+    return None
 
 
 def _in_short(step: WaitThen | GiveUp) -> str:

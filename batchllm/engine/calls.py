@@ -104,6 +104,12 @@ class CallSite:
             return self.calls.gate_of(inner.quota_scope).closed
         return bool(inner.parts) and all(self.is_closed(part) for part in inner.parts)
 
+    def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Return whether a call of *inner* would wait for an endpoint that does not answer."""
+        if inner.quota_scope is not None:
+            return self.calls.gate_of(inner.quota_scope).unanswered
+        return bool(inner.parts) and all(self.is_unanswered(part) for part in inner.parts)
+
 
 @define(eq=False)
 class Calls:
@@ -234,16 +240,18 @@ class Calls:
             return self.judge(site, error)
         if item.used and item.left(self.clock()) <= 0:
             return out_of_time(item, self.clock())
-        permit = gate.admit_nowait(cost, self.callers)
+        refusal = item.refusals.get(gate) if item.refusals else None
+        permit = gate.admit_nowait(cost, self.callers, item=item, refusal=refusal)
         if permit is None:
-            waited = await self.waiting.for_permit(gate, cost, item)
+            waited = await self.waiting.for_permit(gate, cost, item, refusal)
             if isinstance(waited, Failure):
                 return waited
             permit = waited
-        if attempt == 1:
-            gate.count_first(permit.at)
+        if gate not in item.called:
+            item.called = (*item.called, gate)
+        item.settle()  # while it waited its last failures may have turned out to be an outage's
         item.start_clock(permit.at)
-        item.gate, site.permit = gate, permit
+        item.unanswered, site.permit = None, permit
         try:
             value = await self._bounded(site, shape, state, prompt, attempt, timeout, permit.at)
         except BaseException:
@@ -256,13 +264,21 @@ class Calls:
         if isinstance(value, Reply):
             item.book(value.usage)
             permit.report(Outcome.OK, now, usage=value.usage)
+            if item.refusals:
+                item.refusals.pop(gate, None)
             if cost is not ONE_REQUEST:
                 self.estimates.learn(strategy.quota_scope, prompt, value.usage)
             return value
         failure = self.judge(site, value)
         usage = failed_usage(failure.error)
         item.book(usage)
-        permit.report(failure.info.outcome, now, hint=failure.info.scope_hint, usage=usage)
+        outcome, hint = failure.info.outcome, failure.info.scope_hint
+        row = permit.report(outcome, now, hint=hint, usage=usage)
+        item.unanswered = None if row is None else (gate, row)
+        if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
+            item.refused(gate, now, None if hint is None else hint.wait)
+        elif item.refusals:
+            item.refusals.pop(gate, None)
         return failure
 
     async def _bounded(

@@ -160,5 +160,8 @@ class Feed:
             work = InvalidItemError(
                 f"item {index}: its id {work.item_id!r} came before; ids must be unique"
             )
+        size = self.source.size
+        if size is not None:
+            self.callers.more_to_come = self.accepted < size
         self.window.taken += 1
         self.accept(work, index, now)

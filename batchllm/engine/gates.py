@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, assert_never
 
 from attrs import define, field
 
 from batchllm.core import ProcessingEvent, ProcessorConfig, QuotaScope
 from batchllm.engine.observing import Events
+from batchllm.engine.pause_log import log_event
 from batchllm.gate import Gate, cooldown_policy
 from batchllm.policy import (
+    CapLearned,
     CooldownEnded,
+    EndpointDown,
     EpisodeStarted,
     GateEvent,
+    LimitAdopted,
+    OutageEnded,
+    OutageStarted,
     PaceLearned,
+    PauseLengthened,
     RateLimiter,
     ScopeParked,
 )
 
 __all__ = ["Gates"]
-
-logger = logging.getLogger("batchllm")
 
 
 @define(eq=False)
@@ -76,7 +80,7 @@ class Gates:
             rng=self.rng,
             cold_start=not declared,
         )
-        return Gate(mind=mind, scope=scope, retry_ratio=config.retry.budget_ratio)
+        return Gate(mind=mind, scope=scope, outage_after=config.outage_after)
 
     @property
     def own(self) -> list[Gate]:
@@ -91,9 +95,9 @@ class Gates:
     def _distinct(self) -> list[Gate]:
         return list({id(gate): gate for gate in self.known.values()}.values())
 
-    def all_parked(self) -> bool:
-        """Whether no scope that the run has met can be called."""
-        return all(gate.mind.parked is not None for gate in self.known.values())
+    def all_gave_up(self) -> bool:
+        """Return whether no scope that the run has met can be called: parked, or down."""
+        return all(gate.gave_up for gate in self.known.values())
 
     def stats(self) -> dict[str, Any]:
         """What the gates know, per scope."""
@@ -108,26 +112,42 @@ class Gates:
         return held
 
     def _listen(self, gate: Gate, event: GateEvent) -> None:
-        data: dict[str, Any] = {"scope": str(gate.scope or "every scope")}
+        scope = str(gate.scope or "every scope")
+        log_event(scope, event)
         if isinstance(event, EpisodeStarted):
             self.episodes += 1
-            seconds = max(0.0, event.until - event.at)
-            logger.warning(
-                "Rate limit detected: %s; calls pause for %.1f s%s (%s)",
-                event.cause,
-                seconds,
-                " as the server asked" if event.hinted else "",
-                data["scope"],
-            )
-            data |= {"cause": event.cause, "seconds": seconds, "hinted": event.hinted}
-            self.events.emit(ProcessingEvent.RATE_LIMIT_HIT, data)
-            self.events.emit(ProcessingEvent.COOLDOWN_STARTED, data)
-        elif isinstance(event, CooldownEnded):
-            data |= {"cause": event.cause, "seconds": event.length}
-            self.events.emit(ProcessingEvent.COOLDOWN_ENDED, data)
-        elif isinstance(event, PaceLearned):
-            data |= {"pace": event.rate, "rate": event.rate}
-            self.events.emit(ProcessingEvent.QUOTA_LEARNED, data)
-        elif isinstance(event, ScopeParked):
-            self.events.emit(ProcessingEvent.SCOPE_PARKED, data | {"cause": event.cause})
+        for name, data in _as_processing_events(event):
+            self.events.emit(name, {"scope": scope, **data})
         self.on_change(gate, event)
+
+
+def _as_processing_events(event: GateEvent) -> Iterator[tuple[ProcessingEvent, dict[str, Any]]]:
+    """Translate what a gate reports into what observers get."""
+    match event:
+        case EpisodeStarted(at=at, cause=cause, until=until, hinted=hinted):
+            data = {"cause": cause, "seconds": max(0.0, until - at), "hinted": hinted}
+            yield ProcessingEvent.RATE_LIMIT_HIT, data
+            yield ProcessingEvent.COOLDOWN_STARTED, data
+        case PauseLengthened(at=at, cause=cause, until=until, hinted=hinted):
+            data = {"cause": cause, "seconds": max(0.0, until - at), "hinted": hinted}
+            yield ProcessingEvent.PAUSE_LENGTHENED, data
+        case CooldownEnded(cause=cause, length=length):
+            yield ProcessingEvent.COOLDOWN_ENDED, {"cause": cause, "seconds": length}
+        case PaceLearned(rate=rate):
+            yield ProcessingEvent.QUOTA_LEARNED, {"pace": rate, "rate": rate}
+        case CapLearned(calls=calls):
+            yield ProcessingEvent.QUOTA_LEARNED, {"calls": calls}
+        case LimitAdopted(limit=limit, source=source):
+            data = {"dimension": limit.dimension, "amount": limit.amount, "per": limit.per}
+            yield ProcessingEvent.LIMIT_ADOPTED, {**data, "source": source}
+        case OutageStarted(at=at, until=until, failures=failures):
+            data = {"failures": failures, "seconds": max(0.0, until - at)}
+            yield ProcessingEvent.OUTAGE_STARTED, data
+        case OutageEnded(length=length):
+            yield ProcessingEvent.OUTAGE_ENDED, {"seconds": length}
+        case EndpointDown(length=length, answered=answered):
+            yield ProcessingEvent.ENDPOINT_DOWN, {"seconds": length, "answered": answered}
+        case ScopeParked(cause=cause):
+            yield ProcessingEvent.SCOPE_PARKED, {"cause": cause}
+        case _:
+            assert_never(event)

@@ -8,7 +8,9 @@ from typing import Any
 from attrs import define, field
 
 from batchllm.core import LLMWorkItem, TokenUsage, add_usage
-from batchllm.gate import Gate
+from batchllm.engine.charges import Charges
+from batchllm.gate import Gate, Refusal
+from batchllm.policy import FailureRow
 
 __all__ = ["ItemRun"]
 
@@ -30,7 +32,11 @@ class ItemRun:
         cut_off: Whether a call of it was cancelled in flight, and so may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
-        gate: Of its last call.
+        charges: The attempts that it has used up.
+        begun: What its stopwatch showed when its attempt began.
+        unanswered: If its last call got no answer: the gate, and the failures in a row there.
+        called: The gates at which it has made calls.
+        refusals: The gates that refused its last call, with what they asked for.
     """
 
     work: LLMWorkItem[Any, Any, Any]
@@ -45,7 +51,11 @@ class ItemRun:
     notes: tuple[str, ...] = ()
     cut_off: bool = False
     last_failure: object = None
-    gate: Gate | None = None
+    charges: Charges = field(factory=Charges)
+    begun: float = 0.0
+    unanswered: tuple[Gate, FailureRow] | None = None
+    called: tuple[Gate, ...] = ()
+    refusals: dict[Gate, Refusal] | None = None
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0
@@ -57,6 +67,11 @@ class ItemRun:
     def used(self) -> bool:
         """Whether it may have run out of time by now: it has run before, or has a deadline."""
         return self._spent > 0.0 or self.deadline < math.inf
+
+    @property
+    def spent(self) -> float:
+        """What its stopwatch shows while no call runs."""
+        return self._spent
 
     def start_clock(self, now: float) -> None:
         """Let the stopwatch run; calls that overlap are counted once."""
@@ -89,6 +104,22 @@ class ItemRun:
         self._booked += seconds
         if self.spans:
             self.spans = (*self.spans[:-1], self.spans[-1] + seconds)
+
+    def settle(self) -> None:
+        """Give back the attempts, and their time, that turned out to be an outage's.
+
+        Its spans keep that time: they say where it went.
+        """
+        if self.charges.pending:
+            refund = self.charges.settle()
+            self._spent -= refund
+            self._booked -= refund
+            self.begun -= refund
+
+    def refused(self, gate: Gate, now: float, wait: float | None) -> None:
+        """Note that *gate* refused a call, and what the server asked this item to wait."""
+        refusal = Refusal(now, now + (wait or 0.0))
+        self.refusals = {**(self.refusals or {}), gate: refusal}
 
     def waited(self, admission: float, cooldown: float) -> None:
         """Note what the attempt under way has waited for its permit."""

@@ -13,7 +13,7 @@ from batchllm.engine.gates import Gates
 from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.gate import CallerLimits, Gate, per_minute
-from batchllm.policy import RateLimiter, Limit
+from batchllm.policy import Limit, RateLimiter
 
 __all__ = ["Resources"]
 

@@ -24,6 +24,7 @@ from batchllm.engine.calls import Calls
 from batchllm.engine.ending import Ending
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
+from batchllm.engine.limited import limited_by
 from batchllm.engine.observing import Events
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.progress import Progress
@@ -147,8 +148,11 @@ class Runtime:
         sends = sum(s.sends for s in scopes.values())
         refused = sum(s.throttled + s.overloaded for s in scopes.values())
         own = self.resources.callers.mind
+        held, duration = gates.held_back(), self.clock() - self.started
+        snapshots = [*scopes.values(), *([] if own is None else [own.snapshot(self.clock())])]
+        held["calls"] = held.get("calls", 0.0) + self.resources.callers.full_for
         return {
-            "duration": self.clock() - self.started,
+            "duration": duration,
             "in_flight": self.resources.callers.in_flight,
             "waiting": sum(self.calls.waiting.at.values()),
             "rate_limit_count": gates.episodes,
@@ -157,7 +161,8 @@ class Runtime:
             "calls_sent": sends,
             "refused_share": refused / sends if sends else 0.0,
             "waits": dict(self.calls.waiting.seconds),
-            "held_back": gates.held_back(),
+            "held_back": held,
+            "limited_by": limited_by(held, duration, snapshots, self.resources.callers.calls),
             "own_limits": None if own is None else own.snapshot(self.clock()),
             "scopes": scopes,
         }

@@ -39,7 +39,7 @@ from batchllm.engine.resources import Resources
 from batchllm.engine.runtime import RunOptions, Runtime
 from batchllm.engine.window import Window
 from batchllm.gate import Gate
-from batchllm.policy import GateEvent, ScopeParked
+from batchllm.policy import EndpointDown, GateEvent, ScopeParked
 
 __all__ = ["Scheduler"]
 
@@ -107,6 +107,7 @@ class Scheduler:
             BaseException: A cancellation from outside, or what ends the program.
         """
         ending = self.runtime.ending
+        self.runtime.resources.callers.more_to_come = True
         try:
             self._feed.open()
             async with anyio.create_task_group() as services:
@@ -151,7 +152,7 @@ class Scheduler:
         try:
             await self._feed.run()
         finally:
-            self.runtime.calls.waiting.more_to_come = False
+            self.runtime.resources.callers.more_to_come = False
             complaint = await self._feed.source.close()
             if complaint:
                 self.runtime.warnings.append(complaint)
@@ -186,12 +187,19 @@ class Scheduler:
 
     def _gate_changed(self, gate: Gate, event: GateEvent) -> None:
         self.window.wake()
-        if isinstance(event, ScopeParked) and self.runtime.resources.gates.all_parked():
+        if not isinstance(event, ScopeParked | EndpointDown):
+            return
+        if not self.runtime.resources.gates.all_gave_up():
+            return
+        if isinstance(event, EndpointDown):
+            end = Termination(EndCause.ENDPOINT_DOWN, _down_in_words(gate, event))
+        else:
             reason = (
                 f"the quota scope {gate.scope} is parked ({event.cause}); run the rest again "
                 "when its quota is back"
             )
-            self.stop(DRAIN, Termination(EndCause.PARKED, reason))
+            end = Termination(EndCause.PARKED, reason)
+        self.stop(DRAIN, end)
 
     # One item, and what becomes of its result.
 
@@ -323,6 +331,17 @@ class Scheduler:
         }
         self.runtime.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
         self.runtime.events.close()
+
+
+def _down_in_words(gate: Gate, event: EndpointDown) -> str:
+    what = "gave no answer" if event.answered else "never gave an answer"
+    remedy = (
+        "run the rest again when it can be reached, or raise outage_after to wait longer"
+        if event.answered
+        else "check its address and that it can be reached from here, then run the rest again"
+    )
+    scope = gate.scope or "every scope"
+    return f"the endpoint of {scope} {what} for {event.length:.0f} s; {remedy}"
 
 
 def _why(error: BaseException) -> Termination:

@@ -13,7 +13,7 @@ from batchllm.core import CallCost, CallTooLargeError, ScopeParkedError
 from batchllm.engine.ending import Ending
 from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
 from batchllm.engine.item import ItemRun
-from batchllm.gate import CallerLimits, Gate, Permit
+from batchllm.gate import CallerLimits, Gate, Permit, Refusal
 
 __all__ = ["Waiting"]
 
@@ -30,7 +30,6 @@ class Waiting:
     Attributes:
         on_closed: Called when an item begins to wait at a gate that is closed, since it leaves
             the window.
-        more_to_come: Whether the source may have further items.
         seconds: What items have waited so far, by cause.
         at: How many items wait at which gate.
     """
@@ -39,7 +38,6 @@ class Waiting:
     callers: CallerLimits
     clock: Callable[[], float]
     on_closed: Callable[[], None] = lambda: None
-    more_to_come: bool = True
     seconds: dict[str, float] = field(
         factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
         init=False,
@@ -50,7 +48,7 @@ class Waiting:
     @property
     def idle(self) -> bool:
         """Whether no fresh call waits for its turn, now or in the source."""
-        return not self.more_to_come and not any(self.at.values())
+        return not self.callers.more_to_come and not any(self.at.values())
 
     @property
     def cooling(self) -> int:
@@ -74,17 +72,35 @@ class Waiting:
             finally:
                 self._scopes.discard(scope)
 
-    async def for_permit(self, gate: Gate, cost: CallCost, item: ItemRun) -> Permit | Failure:
-        """Wait until *gate* lets a call of *item* start, or say why it will not start."""
+    async def for_permit(
+        self, gate: Gate, cost: CallCost, item: ItemRun, refusal: Refusal | None = None
+    ) -> Permit | Failure:
+        """Wait until *gate* lets a call of *item* start, or say why it will not start.
+
+        Args:
+            gate: Where.
+            cost: What the call takes.
+            item: Whose call it is.
+            refusal: Of its last call at *gate*.
+        """
         self.at[gate] = self.at.get(gate, 0) + 1
         if gate.closed:
             self.on_closed()
         permit: Permit | None = None
         try:
             with self.until(item.deadline):
-                permit = await gate.admit(cost, self.callers, priority=item.work.priority)
+                permit = await gate.admit(
+                    cost,
+                    self.callers,
+                    priority=item.work.priority,
+                    item=item,
+                    untried=gate not in item.called,
+                    refusal=refusal,
+                )
         except (ScopeParkedError, CallTooLargeError) as error:
-            return no_permit(error)
+            # An endpoint that is given up may have stopped the run: then the rest is stopped.
+            down = gate.mind.parked is None and isinstance(error, ScopeParkedError)
+            return stopped(self.ending) if down and self.ending.stopping else no_permit(error)
         finally:
             self.at[gate] -= 1
         if self.ending.stopping:

@@ -32,12 +32,17 @@ class CallerLimits:
         calls: The cap.
         mind: Declared limits that hold over all scopes together; ``None`` where there are none.
         in_flight: Calls that hold a permit.
+        more_to_come: Whether there are items that did not come to any gate yet.
+        full_for: Seconds during which the cap was reached and there were more to come.
         on_free: Called when a call is free that no gate has a waiter for.
     """
 
     calls: int
     mind: RateLimiter | None = None
     in_flight: int = field(default=0, init=False)
+    more_to_come: bool = field(default=False, init=False)
+    full_for: float = field(default=0.0, init=False)
+    _full_since: float = field(default=0.0, init=False)
     on_free: Callable[[], None] | None = field(default=None, init=False)
     _waiting: dict[Advances, None] = field(factory=dict, init=False)
 
@@ -55,6 +60,8 @@ class CallerLimits:
     def take(self, now: float, cost: CallCost) -> Taken | None:
         """Count a call that starts now."""
         self.in_flight += 1
+        if self.in_flight == self.calls:
+            self._full_since = now
         return None if self.mind is None else (self.mind, self.mind.on_send(now, cost))
 
     def end(self, now: float, taken: Taken | None, usage: TokenUsage | None) -> None:
@@ -69,14 +76,14 @@ class CallerLimits:
                 input_tokens=tokens.get("input_tokens"),
                 output_tokens=tokens.get("output_tokens"),
             )
-        self._free()
+        self._free(now)
 
     def undo(self, now: float, taken: Taken | None) -> None:
         """Forget a call that never left."""
         if taken is not None:
             mind, send = taken
             mind.on_release(now, send)
-        self._free()
+        self._free(now)
 
     def resize(self, calls: int) -> None:
         """Change the cap; calls in flight are not touched."""
@@ -89,7 +96,9 @@ class CallerLimits:
         """Remember that *gate* has someone waiting for room among these calls."""
         self._waiting[gate] = None
 
-    def _free(self) -> None:
+    def _free(self, now: float) -> None:
+        if self.in_flight == self.calls and self.more_to_come:
+            self.full_for += now - self._full_since
         self.in_flight -= 1
         if self._waiting:
             self._wake()

@@ -1,14 +1,17 @@
 """The line of calls that wait at one gate, in lanes: one for each run or pool that shares it.
 
 Lanes take turns, so that a run with a thousand waiters does not hold up another with one; within
-a lane those with the higher priority go first, then those who came first. A call that does not
-fit may be passed by smaller ones, so that the room is used, but by 200 at most.
+a lane those with the higher priority go first, then those that were refused before, then those
+who came first. A call that does not fit may be passed by smaller ones, so that the room is used,
+but by 200 at most. A call whose server asked it to wait stands aside until that time is over, and
+nobody waits for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -16,8 +19,8 @@ from attrs import define, field
 
 from batchllm.core import CallCost
 from batchllm.gate.callers import Advances, CallerLimits
-from batchllm.gate.lane import Lane, Waiter
-from batchllm.policy import RateLimiter, Limit
+from batchllm.gate.lane import Lane, Place, Waiter
+from batchllm.policy import Limit, RateLimiter
 
 __all__ = ["Line", "oversize"]
 
@@ -39,36 +42,81 @@ class Line(Generic[P]):
 
     mind: RateLimiter
     gate: Advances
+    untried: int = field(default=0, init=False)
     _lanes: dict[CallerLimits | None, Lane[P]] = field(factory=dict, init=False)
+    _aside: list[tuple[float, int, Waiter[P]]] = field(factory=list, init=False)
+    _serial: int = field(default=0, init=False)
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return sum(map(len, self._lanes.values())) + len(self._aside)
 
     def __bool__(self) -> bool:
-        return bool(self._lanes)
+        return bool(self._lanes or self._aside)
 
     def __iter__(self) -> Iterator[Waiter[P]]:
         for lane in self._lanes.values():
             yield from lane
+        for _, _, waiter in self._aside:
+            yield waiter
 
-    def join(self, waiter: Waiter[P]) -> None:
+    def has_ready(self, now: float) -> bool:
+        """Return whether a waiter is held back by its scope, and not by a hint of its own."""
+        return bool(self._lanes) or (bool(self._aside) and self._aside[0][0] <= now)
+
+    def first_untried(self) -> Waiter[P] | None:
+        """The first whose item was never called, else the first of all; ``None`` without any."""
+        first: Waiter[P] | None = None
+        for _, lane in self._in_turn():
+            for waiter in lane:
+                if waiter.untried:
+                    return waiter
+                first = first or waiter
+                if not self.untried:
+                    return first
+        return first
+
+    def join(self, waiter: Waiter[P], now: float) -> None:
         """Take a place."""
+        self.untried += waiter.untried
+        if waiter.not_before > now:
+            self._serial += 1  # waiters cannot be compared
+            waiter.place = Place.ASIDE
+            heappush(self._aside, (waiter.not_before, self._serial, waiter))
+        else:
+            self._join_lane(waiter)
+
+    def _join_lane(self, waiter: Waiter[P]) -> None:
+        waiter.place = Place.LANE
         lane = self._lanes.get(waiter.callers)
         if lane is None:
             lane = self._lanes[waiter.callers] = Lane()
         lane.join(waiter)
 
     def leave(self, waiter: Waiter[P]) -> None:
-        """Give the place up, where it still is there."""
+        """Give the place up, if it still is there."""
+        place, waiter.place = waiter.place, Place.NOWHERE
+        if place is Place.NOWHERE:
+            return
+        self.untried -= waiter.untried
+        if place is Place.ASIDE:
+            self._aside = [entry for entry in self._aside if entry[2] is not waiter]
+            heapify(self._aside)
+            return
         lane = self._lanes.get(waiter.callers)
         if lane is not None:
             lane.leave(waiter)
             if not lane:
                 del self._lanes[waiter.callers]
 
+    def call_up(self, now: float) -> float:
+        """Let those go to their lanes whose own time has come; return when the next one's does."""
+        while self._aside and self._aside[0][0] <= now:
+            self._join_lane(heappop(self._aside)[2])
+        return self._aside[0][0] if self._aside else math.inf
+
     def choose(self, now: float) -> tuple[Waiter[P] | None, float]:
-        """Who is to be decided on now; else ``None``, and when somebody may start."""
-        earliest = math.inf
+        """Return the waiter to be decided on now; else ``None``, and when one may start."""
+        earliest = self.call_up(now)
         stuck: list[Waiter[P]] = []
         for callers, lane in self._in_turn():
             if callers is not None and callers.full:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from attrs import define
+from attrs import define, field
 
 from batchllm.core import Outcome, ServerHint, TokenUsage
 from batchllm.gate.callers import CallerLimits, Taken
-from batchllm.policy import RateLimiter, Send
+from batchllm.policy import FailureRow, RateLimiter, Send
 
 __all__ = ["Permit"]
 
@@ -23,6 +23,17 @@ class Admits(Protocol):
     def advance(self, now: float | None = None) -> None:
         """Hand out what may start now."""
 
+    def judge_health(
+        self,
+        outcome: Outcome | None,
+        now: float,
+        item: object,
+        canary: int,
+        callers: CallerLimits | None,
+    ) -> FailureRow | None:
+        """Learn from a call whether the endpoint answers; ``None`` for one that was cut off."""
+        ...
+
 
 @define(eq=False)
 class Permit:
@@ -32,6 +43,7 @@ class Permit:
         at: When it was granted.
         admission_wait: Seconds waited for room or pace.
         cooldown_wait: Seconds waited because the scope was cooling.
+        canary: The number of the canary that it is, if its endpoint did not answer; else 0.
     """
 
     _gate: Admits
@@ -41,7 +53,9 @@ class Permit:
     at: float
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
+    canary: int = 0
     _hint: ServerHint | None = None
+    _item: object = field(default=None, kw_only=True)
 
     def observe(self, hint: ServerHint) -> None:
         """Remember what a successful reply told about limits, for the report to come."""
@@ -54,8 +68,13 @@ class Permit:
         *,
         hint: ServerHint | None = None,
         usage: TokenUsage | None = None,
-    ) -> None:
-        """End the call at *now*: settle what it took, learn from it, let the next one start."""
+    ) -> FailureRow | None:
+        """End the call at *now*: settle what it took, learn from it, let the next one start.
+
+        Returns:
+            For a failure of the connection or the server the row of failures that it belongs to,
+            which says whether it counts for the item or is an outage's; else ``None``.
+        """
         gate = self._gate
         tokens = usage or {}
         gate.mind.on_result(
@@ -66,15 +85,22 @@ class Permit:
             tokens.get("input_tokens"),
             tokens.get("output_tokens"),
         )
+        # Before anyone is let in: the caller's room may go to the next waiter at once.
+        row = gate.judge_health(
+            outcome, now, self if self._item is None else self._item, self.canary, self._callers
+        )
         if self._callers is not None:
             self._callers.end(now, self._taken, usage)
         gate.advance(now)
+        return row
 
     def abandon(self) -> None:
         """End a call that was cancelled and may have reached the server."""
         gate = self._gate
         now = gate.clock()
         gate.mind.on_cancel(now, self._send)
+        if self.canary:
+            gate.judge_health(None, now, self._item, self.canary, self._callers)
         if self._callers is not None:
             self._callers.end(now, self._taken, None)
         gate.advance(now)
@@ -84,6 +110,8 @@ class Permit:
         gate = self._gate
         now = gate.clock()
         gate.mind.on_release(now, self._send)
+        if self.canary:
+            gate.judge_health(None, now, self._item, self.canary, self._callers)
         if self._callers is not None:
             self._callers.undo(now, self._taken)
         gate.advance(now)

@@ -1,13 +1,22 @@
-"""From the user's settings to what the minds of gates are made of."""
+"""From the user's settings to the parts of gates, checked by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, cast, get_args
 
-from batchllm.core import RateLimitConfig
-from batchllm.policy import CooldownPolicy, Limit
+from batchllm.core import (
+    FASTEST_PER_MINUTE,
+    SLOWEST_PER_MINUTE,
+    ConfigError,
+    QuotaScope,
+    RateLimitConfig,
+    kind_of,
+)
+from batchllm.policy import CooldownPolicy, Learned, Limit, Settlement
 
-__all__ = ["cooldown_policy", "per_minute"]
+__all__ = ["check_gate", "cooldown_policy", "per_minute"]
 
 _SHORTEST = 1e-3
 
@@ -39,3 +48,76 @@ def _limit(dimension: str, amount: float) -> Limit:
     if amount >= 1:
         return Limit(dimension, int(amount))  # type: ignore[arg-type]
     return Limit(dimension, 1, per=60.0 / amount)  # type: ignore[arg-type]
+
+
+_PER_MINUTE: Final = (
+    f"a number from {SLOWEST_PER_MINUTE:.2g} (one a year) to {FASTEST_PER_MINUTE:g}, or None for "
+    "no such limit"
+)
+_SETTLEMENTS: Final = get_args(Settlement)
+_KINDS: Final[dict[str, tuple[type, str]]] = {
+    "rate_limit": (RateLimitConfig, "a RateLimitConfig, or None to adapt"),
+    "learned": (Learned, "what snapshot or learned() of an earlier gate gave, or None"),
+    "scope": (QuotaScope, "a QuotaScope, or None for every scope"),
+}
+
+
+def check_gate(
+    *,
+    limits: object,
+    calls: object,
+    settlement: object,
+    learn_calls: object,
+    seed: object,
+    **others: object,
+) -> tuple[Limit, ...]:
+    """Check the arguments of a ``Gate``, and return its *limits* as a tuple.
+
+    Raises:
+        ConfigError: One has a value that cannot work; it is named, with what to give.
+    """
+    for name in ("requests_per_minute", "tokens_per_minute"):
+        _check_number(name, others[name], SLOWEST_PER_MINUTE, FASTEST_PER_MINUTE, _PER_MINUTE)
+    for name in ("park_after", "outage_after"):
+        remedy = "a number of seconds above 0, or None to wait however long"
+        _check_number(name, others[name], math.ulp(0.0), math.inf, remedy)
+    for name, (kind, remedy) in _KINDS.items():
+        if others[name] is not None and not isinstance(others[name], kind):
+            raise _wrong(name, others[name], remedy)
+    if calls is not None and not (_is_whole(calls) and cast("int", calls) >= 1):
+        raise _wrong("calls", calls, "a whole number of at least 1, or None for no cap")
+    if settlement not in _SETTLEMENTS:
+        raise _wrong("settlement", settlement, " or ".join(map(repr, _SETTLEMENTS)))
+    if not isinstance(learn_calls, bool):
+        raise _wrong("learn_calls", learn_calls, "True or False")
+    if seed is not None and not _is_whole(seed):
+        raise _wrong("seed", seed, "a whole number or None")
+    return _check_limits(limits)
+
+
+def _check_number(name: str, value: Any, least: float, most: float, remedy: str) -> None:
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not -math.inf < value < math.inf or not least <= value <= most:
+        raise _wrong(name, value, remedy)
+
+
+def _check_limits(limits: object) -> tuple[Limit, ...]:
+    remedy = 'a list of limits, such as [Limit("requests", 10_000, per=86_400)]'
+    if isinstance(limits, str | bytes | Limit | type) or not isinstance(limits, Iterable):
+        raise _wrong("limits", limits, remedy)
+    given = tuple(limits)
+    for index, limit in enumerate(given):
+        if not isinstance(limit, Limit):
+            raise _wrong(f"limits[{index}]", limit, 'a Limit, such as Limit("requests", 600)')
+    return given
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wrong(name: str, value: object, remedy: str) -> ConfigError:
+    shown = repr(value) if isinstance(value, int | float | str) else kind_of(value)
+    return ConfigError(f"Gate({name}=…) is {shown}; give {remedy}")

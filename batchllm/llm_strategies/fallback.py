@@ -72,7 +72,7 @@ class Fallback(Composite[T], Generic[T]):
     does not where the current one will do when it is asked again: after a rate limit (to spread
     load, use ``Balance``) and after an answer that is not valid (``ModelEscalation`` goes on
     then). Nor does it where the item itself is at fault: a bad request, a filtered answer, an
-    item that is out of time. Each attempt begins with the first.
+    item that is out of time. Each attempt begins with the first whose endpoint answers.
 
     Example::
 
@@ -104,7 +104,8 @@ class Fallback(Composite[T], Generic[T]):
         """
         memory = RetryState() if state is None else state
         failures: list[tuple[Exception, ErrorInfo]] = []
-        for part in self.parts:
+        answering = [part for part in self.parts if not memory.is_unanswered(part)]
+        for part in answering or self.parts:
             try:
                 return await memory.call(part, prompt, attempt, timeout)
             except Exception as error:

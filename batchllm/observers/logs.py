@@ -16,7 +16,11 @@ _LEVELS: Final[Mapping[ProcessingEvent, int]] = {
     ProcessingEvent.QUOTA_LEARNED: logging.DEBUG,
     ProcessingEvent.ITEM_FAILED: logging.WARNING,
     ProcessingEvent.RATE_LIMIT_HIT: logging.WARNING,
+    ProcessingEvent.PAUSE_LENGTHENED: logging.WARNING,
     ProcessingEvent.SCOPE_PARKED: logging.WARNING,
+    ProcessingEvent.OUTAGE_STARTED: logging.WARNING,
+    ProcessingEvent.OUTAGE_ENDED: logging.WARNING,
+    ProcessingEvent.ENDPOINT_DOWN: logging.WARNING,
 }
 
 

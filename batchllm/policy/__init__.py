@@ -1,20 +1,25 @@
 """Decisions as pure functions and values: the time and the randomness are arguments."""
 
-from batchllm.policy.backoff import RetryBudget, RetrySchedule
+from batchllm.policy.backoff import RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.cold_start import FIRST_CALLS
 from batchllm.policy.concurrency_search import ConcurrencySearch
-from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
+from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
 from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.error_body import ErrorBody
 from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
 from batchllm.policy.events import (
+    OUTAGE,
     CapLearned,
     CooldownEnded,
+    EndpointDown,
     EpisodeStarted,
     GateEvent,
     GateSnapshot,
     LimitAdopted,
+    LimitSource,
+    OutageEnded,
+    OutageStarted,
     PaceLearned,
     PauseLengthened,
     ScopeParked,
@@ -22,6 +27,7 @@ from batchllm.policy.events import (
 )
 from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.rate_limiter import RateLimiter
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
@@ -30,29 +36,37 @@ __all__ = [
     "EXHAUSTED_CODES",
     "FIRST_CALLS",
     "LONGEST",
+    "OUTAGE",
     "CapLearned",
     "Cause",
     "ConcurrencySearch",
     "CooldownEnded",
     "CooldownPolicy",
+    "EndpointDown",
     "EpisodeStarted",
     "ErrorBody",
+    "FailureRow",
     "GateEvent",
     "GateSnapshot",
     "HedgeMind",
     "Learned",
     "Limit",
     "LimitAdopted",
+    "LimitSource",
+    "OutageBreaker",
+    "OutageEnded",
+    "OutageStarted",
     "PaceLearned",
     "Parked",
     "PauseLengthened",
     "RateLimiter",
-    "RetryBudget",
     "RetrySchedule",
     "ScopeParked",
     "Send",
     "Settlement",
+    "State",
     "TokenEstimator",
+    "Verdict",
     "can_never_pass",
     "parse_duration",
     "parse_moment",

@@ -285,9 +285,7 @@ class AdaptivePace:
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         first = not self.search.episodes
         self._diagnosis = None
-        if self._explained:
-            self.search.skip(episode)
-        elif self.cap.on_episode(diagnosis.beside(), first=first, spent=not leak):
+        if self._explained or self.cap.on_episode(diagnosis.beside(), first=first, spent=not leak):
             self.search.skip(episode)
         elif not overloaded:
             self._learn(now, episode)

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf, isfinite
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn, get_args
 
 from attrs import Attribute, define, field, frozen
 
-from batchllm.core import CallCost
+from batchllm.core import CallCost, ConfigError
 
 __all__ = ["Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
 
@@ -37,16 +37,40 @@ _REQUEST_TOLERANCE: Final = 0.02
 _TOKEN_TOLERANCE: Final = 2.0
 
 
-def _positive(instance: object, attribute: Attribute[Any], value: float | None) -> None:
-    if value is not None and not (isfinite(value) and value > 0):
-        msg = f"Limit.{attribute.name} must be a positive number, not {value!r}."
-        raise ValueError(msg)
+_LONGEST: Final = 400 * 86_400.0
+"""Seconds. Allowances are by the month or the year at the longest; more is a slip of the pen."""
 
 
-def _not_negative(instance: object, attribute: Attribute[Any], value: float) -> None:
-    if not (isfinite(value) and value >= 0):
-        msg = f"Limit.{attribute.name} must be zero or more seconds, not {value!r}."
-        raise ValueError(msg)
+def _fail(attribute: Attribute[Any], value: object, remedy: str) -> NoReturn:
+    msg = f"Limit.{attribute.name} is {value!r}; give {remedy}"
+    raise ConfigError(msg)
+
+
+def _is_number(value: object) -> bool:
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    return right and isfinite(value)  # type: ignore[arg-type]
+
+
+def _known(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if value not in get_args(LimitDimension):
+        _fail(attribute, value, ", ".join(map(repr, get_args(LimitDimension))))
+
+
+def _whole(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        _fail(attribute, value, "a whole number of at least 1; for less, make per longer")
+
+
+def _seconds(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    if value is None and attribute.name == "window":
+        return
+    if not (_is_number(value) and 0 < value <= _LONGEST):
+        _fail(attribute, value, f"seconds above 0, at most {_LONGEST:g} (400 days)")
+
+
+def _not_negative(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    if not (_is_number(value) and 0 <= value <= _LONGEST):
+        _fail(attribute, value, f"seconds from 0 to {_LONGEST:g}")
 
 
 @frozen
@@ -60,12 +84,15 @@ class Limit:
         window: Seconds over which the server enforces it, where that is less than *per*
             (10 for the requests of Azure). The amount is shared out in proportion.
         jitter: Seconds by which the way to the server may vary.
+
+    Raises:
+        ConfigError: One has a value that cannot work; it is named, with what to give.
     """
 
-    dimension: LimitDimension
-    amount: int = field(validator=_positive)
-    per: float = field(default=60.0, kw_only=True, validator=_positive)
-    window: float | None = field(default=None, kw_only=True, validator=_positive)
+    dimension: LimitDimension = field(validator=_known)
+    amount: int = field(validator=_whole)
+    per: float = field(default=60.0, kw_only=True, validator=_seconds)
+    window: float | None = field(default=None, kw_only=True, validator=_seconds)
     jitter: float = field(default=0.5, kw_only=True, validator=_not_negative)
 
     @property

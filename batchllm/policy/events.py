@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal, TypeAlias
+
 from attrs import frozen
 
 from batchllm.core import CallCost
@@ -10,17 +12,28 @@ from batchllm.policy.bucket import Limit
 from batchllm.policy.cooldown import Cause, State
 
 __all__ = [
+    "OUTAGE",
     "CapLearned",
     "CooldownEnded",
+    "EndpointDown",
     "EpisodeStarted",
     "GateEvent",
     "GateSnapshot",
     "LimitAdopted",
+    "LimitSource",
+    "OutageEnded",
+    "OutageStarted",
     "PaceLearned",
     "PauseLengthened",
     "ScopeParked",
     "Send",
 ]
+
+OUTAGE: Final = "outage"
+"""The cause of a pause that is not a limit's: the endpoint does not answer."""
+
+LimitSource: TypeAlias = Literal["header", "error body", "learned"]
+"""Where a limit that was not declared is known from."""
 
 
 @frozen(kw_only=True)
@@ -35,10 +48,13 @@ class EpisodeStarted:
 
 @frozen(kw_only=True)
 class PauseLengthened:
-    """A pause goes on until *until*, since the call that tested the scope was refused again."""
+    """A pause goes on until *until*, since the call that tested the scope failed again.
+
+    *cause* is a ``Cause`` or ``OUTAGE``.
+    """
 
     at: float
-    cause: Cause
+    cause: str
     until: float
     hinted: bool
 
@@ -70,11 +86,38 @@ class CapLearned:
 
 @frozen(kw_only=True)
 class LimitAdopted:
-    """A limit that *source* ("header", "error body") reported is kept from now on."""
+    """From now on *limit* is in force, which was not declared but is known from *source*."""
 
     at: float
     limit: Limit
-    source: str
+    source: LimitSource
+
+
+@frozen(kw_only=True)
+class OutageStarted:
+    """The last *failures* items, since *since*, got no answer; a canary goes at *until*."""
+
+    at: float
+    since: float
+    failures: int
+    until: float
+
+
+@frozen(kw_only=True)
+class OutageEnded:
+    """The endpoint answers again, *length* seconds after the first failure."""
+
+    at: float
+    length: float
+
+
+@frozen(kw_only=True)
+class EndpointDown:
+    """The endpoint is given up after *length* seconds; *answered* says if it ever answered."""
+
+    at: float
+    length: float
+    answered: bool
 
 
 @frozen(kw_only=True)
@@ -86,13 +129,16 @@ class ScopeParked:
     until: float | None
 
 
-GateEvent = (
+GateEvent: TypeAlias = (
     EpisodeStarted
     | PauseLengthened
     | CooldownEnded
     | PaceLearned
     | CapLearned
     | LimitAdopted
+    | OutageStarted
+    | OutageEnded
+    | EndpointDown
     | ScopeParked
 )
 
@@ -101,12 +147,13 @@ GateEvent = (
 class GateSnapshot:
     """The state of a gate. Instants are of the caller's clock, paces in calls per second.
 
-    ``used`` is the share of each of ``limits`` that is taken now; ``rate`` is what the server was
+    ``cause`` is a ``Cause``, or ``OUTAGE`` while the endpoint does not answer. ``used`` is the
+    share of each of ``limits`` that is taken now; ``rate`` is what the server was
     measured to accept, ``pace`` what is sent now, ``cap`` the learned number of calls in flight.
     """
 
     state: State
-    cause: Cause | None
+    cause: str | None
     until: float | None
     in_flight: int
     calls: int | None

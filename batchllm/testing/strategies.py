@@ -88,7 +88,7 @@ def rate_limit_configs() -> st.SearchStrategy[RateLimitConfig]:
         RateLimitConfig,
         cooldown_seconds=st.sampled_from([0.0, 0.5, 30.0]),
         slow_start_items=st.integers(0, 5),
-        slow_start_initial_delay=st.sampled_from([0.0, 0.5]),
+        slow_start_initial_delay=st.sampled_from([0.1, 0.5]),
         slow_start_final_delay=st.sampled_from([0.0, 0.1]),
     )
 

@@ -80,8 +80,8 @@ class TestOurOwn:
             (MalformedResponseError("cut", status=200), Category.SERVER_ERROR, True, "transient"),
             (ProviderError("?", status=200), Category.SERVER_ERROR, True, Outcome.TRANSIENT),
             (ScopeParkedError("parked"), Category.PARKED, False, Outcome.EXHAUSTED),
-            (ItemStopped("stopped"), Category.STOPPED, False, Outcome.TRANSIENT),
-            (InvalidItemError("bad"), Category.INVALID_ITEM, False, Outcome.TRANSIENT),
+            (ItemStopped("stopped"), Category.STOPPED, False, Outcome.UNKNOWN),
+            (InvalidItemError("bad"), Category.INVALID_ITEM, False, Outcome.UNKNOWN),
             (ConfigError("bad"), Category.PROGRAM_ERROR, False, Outcome.FATAL),
         ],
     )

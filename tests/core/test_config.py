@@ -16,7 +16,8 @@ def test_defaults_are_the_contract() -> None:
         config = ProcessorConfig()
     assert (config.max_workers, config.timeout_per_item, config.window_size) == (5, 120.0, 10)
     assert (config.retry.max_attempts, config.retry.waits()) == (3, (1.0, 2.0))
-    assert config.park_after == 120.0
+    assert (config.park_after, config.outage_after) == (900.0, 600.0)
+    assert config.retry.max_rate_limit_retries is None
     assert RateLimitConfig() == RateLimitConfig(300.0, 1.5, 50, 2.0, 0.1, 600.0)
     assert ProcessorConfig(window=3).window_size == 3
 
@@ -61,7 +62,11 @@ def test_changes_are_checked_as_new_settings_are() -> None:
         (RetryConfig, "max_attempts", [0, 1.5]),
         (RetryConfig, "exponential_base", [0.9]),
         (RetryConfig, "jitter", ["half", 1, 0, None, []]),
-        (RetryConfig, "budget_ratio", [0]),
+        (RetryConfig, "max_rate_limit_retries", [-1, 1.5]),
+        (ProcessorConfig, "park_after", [0, -1, math.nan, math.inf]),
+        (ProcessorConfig, "outage_after", [0, -1, math.nan, math.inf, "x"]),
+        (ProcessorConfig, "max_requests_per_minute", [0, -1, math.inf, math.nan, 1e308, 1e-9]),
+        (ProcessorConfig, "max_tokens_per_minute", [0, math.inf, math.nan, 1e308, 1e-9]),
         (RateLimitConfig, "backoff_multiplier", [0.5]),
         (FailFast, "after", [0]),
     ],
@@ -95,7 +100,38 @@ def test_waits_are_bounded_and_never_shrink(
     attempts: int, initial: float, longest: float, base: float
 ) -> None:
     """Whatever the settings, no wait overflows, is not a number, or is above the longest."""
+    initial, longest = sorted((initial, longest))
     waits = RetryConfig(attempts, initial, longest, base).waits()
     assert len(waits) == min(attempts - 1, 1000)
     assert all(0 <= wait <= longest for wait in waits)
     assert list(waits) == sorted(waits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (RetryConfig, {"initial_wait": 9.0, "max_wait": 3.0}, "initial_wait is 9.0 and max_wait"),
+        (
+            RateLimitConfig,
+            {"cooldown_seconds": 700.0},
+            r"cooldown_seconds is 700.0 and max_cooldown_seconds is 600.0; give .* at least 700",
+        ),
+        (
+            RateLimitConfig,
+            {"slow_start_initial_delay": 0.1, "slow_start_final_delay": 2.0},
+            "slow_start_final_delay is 2.0 and slow_start_initial_delay is 0.1",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    kind: Any, values: dict[str, float], message: str
+) -> None:
+    """Both settings are named, and both ways out."""
+    with pytest.raises(ConfigError, match=f"{kind.__name__}.{message}"):
+        kind(**values)
+
+
+@pytest.mark.parametrize("amount", [1 / 43_200, 0.5, 1, 1e12])
+def test_a_quota_from_one_a_month_to_a_million_million_a_minute_is_accepted(amount: float) -> None:
+    """Allowances by the month are sold; none is larger than the largest."""
+    assert ProcessorConfig(max_requests_per_minute=amount).max_requests_per_minute == amount

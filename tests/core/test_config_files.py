@@ -29,17 +29,19 @@ retries = st.builds(
     RetryConfig,
     max_attempts=st.integers(1, 5),
     initial_wait=st.floats(0, 1),
-    max_wait=st.floats(0, 1),
+    max_wait=st.floats(1, 2),
     jitter=st.sampled_from([True, False, "equal", "full", "decorrelated"]),
-    budget_ratio=maybe,
+    max_rate_limit_retries=st.none() | st.integers(0, 100),
 )
 configs = st.builds(
     ProcessorConfig,
     max_workers=counts,
     timeout_per_item=st.none() | st.floats(60, 1e6),
     retry=retries,
-    rate_limit=st.none() | st.builds(RateLimitConfig, cooldown_seconds=positive),
+    rate_limit=st.none()
+    | st.builds(RateLimitConfig, cooldown_seconds=st.floats(0.001, 600) | st.integers(1, 600)),
     max_requests_per_minute=maybe,
+    outage_after=maybe,
     dry_run=st.booleans(),
     park_after=maybe,
     window=st.none() | counts,

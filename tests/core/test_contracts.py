@@ -134,7 +134,8 @@ def test_models_are_known_by_their_methods() -> None:
         (Category.PROGRAM_ERROR, Outcome.FATAL),
         (Category.CONNECTION, Outcome.TRANSIENT),
         (Category.SERVER_ERROR, Outcome.TRANSIENT),
-        ("my own word", Outcome.TRANSIENT),
+        (Category.UNKNOWN, Outcome.UNKNOWN),
+        ("my own word", Outcome.UNKNOWN),
     ],
 )
 def test_what_the_gate_learns_of_a_failure(category: str, outcome: Outcome) -> None:
@@ -144,6 +145,7 @@ def test_what_the_gate_learns_of_a_failure(category: str, outcome: Outcome) -> N
     )
     assert plain.outcome is outcome
     assert attrs.evolve(plain, is_timeout=True).outcome is Outcome.TIMEOUT
+    assert attrs.evolve(plain, is_retryable=False).outcome is not Outcome.TRANSIENT
     assert attrs.evolve(plain, is_timeout=True, is_rate_limit=True).outcome is Outcome.THROTTLED
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 CONFIG = ProcessorConfig(
     max_workers=5,
     timeout_per_item=10,
-    retry=RetryConfig(initial_wait=0.01, jitter=False, budget_ratio=None),
+    retry=RetryConfig(initial_wait=0.01, jitter=False),
 )
 
 

@@ -38,7 +38,7 @@ async def test_an_open_gate_lets_everybody_through_at_once() -> None:
         assert permit is not None
         permit.report(Outcome.OK, anyio.current_time())
     assert idle(gate)
-    assert gate.held_back() == {"calls": 0.0, "quota": 0.0, "cooldown": 0.0}
+    assert gate.held_back() == {"calls": 0.0, "quota": 0.0, "cooldown": 0.0, "outage": 0.0}
 
 
 async def test_first_come_first_served() -> None:
@@ -397,20 +397,6 @@ async def test_what_a_good_reply_told_of_limits_is_learned() -> None:
     permit.observe(ServerHint(limits=(LimitHint(dimension="requests", amount=30, per=60.0),)))
     permit.report(Outcome.OK, anyio.current_time())
     assert [limit.amount for limit in gate.snapshot().limits] == [30]
-
-
-async def test_an_empty_retry_budget_pauses_the_scope() -> None:
-    """Retries beyond the budget let everybody wait for one call that tries."""
-    gate = open_gate(retry_ratio=0.1)
-    gate.count_first(anyio.current_time())
-    while not gate.closed:
-        gate.count_retry(2.0)
-    assert gate.snapshot().cause == "breaker"
-    unbounded = open_gate(retry_ratio=None)
-    unbounded.count_first(anyio.current_time())
-    for _ in range(1_000):
-        unbounded.count_retry(2.0)
-    assert not unbounded.closed
 
 
 def test_a_gate_is_shown_with_its_scope() -> None:

@@ -22,14 +22,8 @@ class Person:
 GOOD = '{"name": "Ann", "age": 41, "city": "Lima"}'
 BAD_AGE = '{"name": "Ann", "age": "old", "city": "Lima"}'
 
-PATIENT = Config(
-    retry=RetryConfig(max_attempts=5, initial_wait=0.1, jitter=False, budget_ratio=None)
-)
-TIRELESS = Config(
-    retry=RetryConfig(
-        max_attempts=20, initial_wait=0.1, max_wait=1.0, jitter=False, budget_ratio=None
-    )
-)
+PATIENT = Config(retry=RetryConfig(max_attempts=5, initial_wait=0.1, jitter=False))
+TIRELESS = Config(retry=RetryConfig(max_attempts=20, initial_wait=0.1, max_wait=1.0, jitter=False))
 
 
 def scripted(name: str, *script: Any, **options: Any) -> ScriptedStrategy:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 BaseModel: Any = pytest.importorskip("pydantic").BaseModel
 
-QUICK = ProcessorConfig(retry=RetryConfig(initial_wait=0.1, jitter=False, budget_ratio=None))
+QUICK = ProcessorConfig(retry=RetryConfig(initial_wait=0.1, jitter=False))
 
 
 class Summary(BaseModel):

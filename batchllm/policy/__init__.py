@@ -4,9 +4,6 @@ from batchllm.policy.backoff import RetryBudget, RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked
-from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
-from batchllm.policy.error_body import ErrorBody
-from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
 from batchllm.policy.gate_news import (
     BracketMoved,
     CooldownEnded,
@@ -17,7 +14,17 @@ from batchllm.policy.gate_news import (
     Send,
 )
 from batchllm.policy.hedge import HedgeMind
-from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.hints import (
+    EXHAUSTED_CODES,
+    LONGEST,
+    ErrorBody,
+    can_never_pass,
+    is_own_address,
+    parse_duration,
+    parse_moment,
+    read_error,
+    read_headers,
+)
 from batchllm.policy.pace import FIRST_CALLS, GateMind
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
@@ -47,6 +54,7 @@ __all__ = [
     "Settlement",
     "TokenEstimator",
     "can_never_pass",
+    "is_own_address",
     "parse_duration",
     "parse_moment",
     "prompt_bytes",

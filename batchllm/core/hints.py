@@ -41,9 +41,9 @@ class LimitHint:
         name: The name that the server gives it, if headers did; two limits on one dimension,
             of an account and of a project, have different names.
         source: ``"headers"`` or ``"body"``.
-        stated: Whether the server itself gave *per*; else it is only what is usual under this
-            name.
+        assumed: Whether *per* is only what is usual under this name, and was not said.
         resolution: Seconds to which *reset* was cut off.
+        margin: Units that were taken off *remaining* because the server rounds it.
     """
 
     dimension: Dimension
@@ -53,8 +53,9 @@ class LimitHint:
     reset: float | None = None
     name: str = field(default="", eq=False)
     source: Literal["headers", "body"] = field(default="body", eq=False)
-    stated: bool = field(default=False, eq=False)
+    assumed: bool = field(default=False, eq=False)
     resolution: float = field(default=0.001, eq=False)
+    margin: int = field(default=0, eq=False)
 
 
 @frozen(kw_only=True)

@@ -28,6 +28,7 @@ __all__ = ["ReplyClock", "read_headers"]
 _MINUTE: Final = 60.0
 _DAY: Final = 86_400.0
 _MOST: Final = 10**15
+_MOST_DIGITS: Final = 15
 _MOST_VALUES: Final = 8
 """Values of one header that are read; who sends it more often says nothing."""
 # A comma also stands after the weekday of an HTTP date, which is followed by the day.
@@ -167,8 +168,10 @@ def _limit(
     per = place.per
     if place.infers and amount is not None and reset is not None:
         per = _period(amount, remaining, reset, text)
+    # What is no multiple of the rounding was not rounded: some who use these names do not.
+    margin = place.margin if remaining is not None and remaining % 1_000 == 0 else 0
     if remaining is not None:
-        remaining = max(0, remaining - place.margin)
+        remaining = max(0, remaining - margin)
         if amount is not None:
             remaining = min(remaining, amount)
     return LimitHint(
@@ -179,8 +182,9 @@ def _limit(
         reset=reset,
         name=name,
         source="headers",
-        stated=place.stated,
+        assumed=not place.stated,
         resolution=_resolution(text),
+        margin=margin,
     )
 
 
@@ -188,6 +192,8 @@ def _count(text: str | None) -> int | None:
     """Read a number of units; of several the least, which is the safe one."""
     if text is None:
         return None
+    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:  # nearly always
+        return int(text)
     # "100, 100;w=60" is how drafts of a standard write a limit and its window.
     numbers = [parse_number(value.partition(";")[0]) for value in _values(text)]
     least = None if None in numbers else min((n for n in numbers if n is not None), default=None)
@@ -195,6 +201,8 @@ def _count(text: str | None) -> int | None:
 
 
 def _reset(text: str, clock: ReplyClock) -> float | None:
+    if "," not in text:
+        return positive(_one_reset(text, clock))
     resets = (positive(_one_reset(value, clock)) for value in _values(text))
     return max((reset for reset in resets if reset is not None), default=None)
 

@@ -52,7 +52,8 @@ def read_error(
     )
     # A daily quota comes with a delay of seconds that would only meet the next refusal.
     exhausted = details.exhausted or message.exhausted
-    wait = reported.wait or details.wait or (None if details.exhausted else message.wait)
+    written = details.wait or (None if details.exhausted else message.wait)
+    wait = _most_exact(reported.wait, written)
     if wait is None and not exhausted and status in _BUSY:
         wait = _longest_reset(limits)
     hint = ServerHint(wait=wait, limits=limits, exhausted=exhausted, retry=reported.retry)
@@ -60,6 +61,13 @@ def read_error(
         # LiteLLM asks for a minute, and has a place again as soon as one call ends.
         return ServerHint(limits=limits, exhausted=exhausted, retry=reported.retry)
     return hint
+
+
+def _most_exact(header: float | None, written: float | None) -> float | None:
+    """Prefer the header, unless it is only what the body says, rounded up to whole seconds."""
+    if header is None or written is None:
+        return header or written
+    return written if header - 1 < written <= header else header
 
 
 def _fitting(limits: tuple[LimitHint, ...], error: ErrorBody) -> tuple[LimitHint, ...]:

@@ -74,9 +74,7 @@ def read_message(message: str, clock: Clock) -> BodyHint:
     if azure:
         dimension: Dimension = "tokens" if "token" in message.lower() else "requests"
         per = float(azure[2])
-        limit = LimitHint(
-            dimension=dimension, amount=int(azure[1]), per=per, remaining=0, stated=True
-        )
+        limit = LimitHint(dimension=dimension, amount=int(azure[1]), per=per, remaining=0)
         return BodyHint(wait, (limit,), exhausted=per >= _PERIODS["day"])
     return BodyHint(wait, _counted(message))
 
@@ -109,6 +107,8 @@ _AZURE: Final = re.compile(r"Rate limit of ([0-9]{1,15}) per ([0-9]{1,9})s excee
 _TYPED: Final = re.compile(
     r"Limit type: ([a-z_]{1,40})\. Current limit: ([0-9]{1,15})(?:, Remaining: ([0-9]{1,15}))?"
 )
+# LiteLLM for a model: "Model rate limit exceeded. RPM limit=60, current usage=61".
+_USAGE: Final = re.compile(r"\b([RT]P[MD]) limit=([0-9]{1,15}), current usage=")
 _RESETS: Final = re.compile(
     r"resets at:? ([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2})", re.IGNORECASE
 )
@@ -168,13 +168,17 @@ def _parallel(message: str) -> LimitHint | None:
     else:
         found = _PARALLEL_AMOUNT.search(message)
         amount = int(found[1] or found[2]) if found else 0
-    return LimitHint(dimension="concurrency", amount=amount or None, remaining=0, stated=True)
+    return LimitHint(dimension="concurrency", amount=amount or None, remaining=0)
 
 
 def _counted(message: str) -> tuple[LimitHint, ...]:
     typed = _TYPED.search(message)
     if typed:
         return _typed(typed)
+    usage = _USAGE.search(message)
+    if usage and int(usage[2]):
+        dimension, per = _LETTERS[usage[1][0]], _LAST_LETTER[usage[1][-1]]
+        return (LimitHint(dimension=dimension, amount=int(usage[2]), per=per, remaining=0),)
     counts, named = _COUNTS.search(message), _NAMED.search(message)
     if not counts or not named or not int(counts[1]):
         return ()
@@ -186,9 +190,7 @@ def _counted(message: str) -> tuple[LimitHint, ...]:
         per = _PERIODS[named[3].lower()]
     amount = int(counts[1])
     remaining = max(0, amount - int(counts[2])) if counts[2] else None
-    return (
-        LimitHint(dimension=dimension, amount=amount, per=per, remaining=remaining, stated=True),
-    )
+    return (LimitHint(dimension=dimension, amount=amount, per=per, remaining=remaining),)
 
 
 def _typed(typed: re.Match[str]) -> tuple[LimitHint, ...]:
@@ -223,6 +225,4 @@ def _violation(violation: object) -> LimitHint | None:
         dimension = "input_tokens" if "input" in name else dimension
     digits = value if isinstance(value, str) else ""
     amount = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 15 else None
-    return LimitHint(
-        dimension=dimension, amount=amount or None, per=per, remaining=0, stated=per is not None
-    )
+    return LimitHint(dimension=dimension, amount=amount or None, per=per, remaining=0)

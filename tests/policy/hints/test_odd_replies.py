@@ -81,6 +81,12 @@ class TestWaits:
         assert wait_of({}, words + "2025-08-21 12:40:42 UTC") == 42.0
         assert wait_of({}, words + "2025-08-21 12:39:00 UTC") is None
 
+    def test_a_header_in_whole_seconds_gives_way_to_the_exact_words_beside_it(self) -> None:
+        """One that says something else does not."""
+        body = {"error": {"details": [{"@type": "x.RetryInfo", "retryDelay": "4.34s"}]}}
+        assert wait_of({"retry-after": "5"}, body) == 4.34
+        assert wait_of({"retry-after": "9"}, body) == 9.0
+
     @pytest.mark.parametrize("body", [b"\x1f\x8b\x00junk", b"\xff\xfe", "\ud800", [[]], "{" * 999])
     def test_a_body_that_cannot_be_read_leaves_the_headers(self, body: object) -> None:
         """Whatever is packed or cut, the header stands."""
@@ -144,7 +150,7 @@ class TestLimits:
         assert hint is not None
         (limit,) = hint.limits
         assert (limit.name, limit.amount, limit.remaining) == ("api_key requests", 30, 29)
-        assert not limit.stated
+        assert limit.assumed
 
     def test_a_period_counts_as_stated_only_if_the_name_gives_it(self) -> None:
         """The minute is the habit of providers, not of gateways."""
@@ -152,7 +158,7 @@ class TestLimits:
         named = read_headers({"x-ratelimit-limit-requests-day": "9"})
         assert usual is not None
         assert named is not None
-        assert [(one.per, one.stated) for one in (*usual.limits, *named.limits)] == [
+        assert [(one.per, not one.assumed) for one in (*usual.limits, *named.limits)] == [
             (60.0, False),
             (86_400.0, True),
         ]
@@ -170,6 +176,20 @@ class TestLimits:
         words = "on tokens per min (TPM): Limit 100, Used 100, Requested 1."
         error = {"error": {"message": words, "type": "requests"}}
         assert read_error(429, {}, error).limits == ()
+
+    def test_reads_the_limit_of_a_model_behind_a_gateway(self) -> None:
+        """The letters name unit and period."""
+        words = "Model rate limit exceeded. RPM limit=60, current usage=61"
+        limit = LimitHint(dimension="requests", amount=60, per=60.0, remaining=0)
+        assert read_error(429, {}, {"error": {"message": words}}).limits == (limit,)
+
+    def test_what_is_no_multiple_of_a_thousand_was_not_rounded(self) -> None:
+        """A server that only borrows Anthropic's names keeps its last thousand."""
+        name = "anthropic-ratelimit-input-tokens-"
+        for written, left in (("1982", 1982), ("3000", 2000)):
+            hint = read_headers({f"{name}limit": "4000", f"{name}remaining": written})
+            assert hint is not None
+            assert hint.limits[0].remaining == left
 
     def test_the_least_of_a_doubled_number_counts(self) -> None:
         """And a window written behind it, as a draft of a standard has it, is passed over."""

@@ -1,4 +1,4 @@
-"""What a server tells about its limits, and how a call ended for the limiter."""
+"""What a server reports about its limits, and how a call ended for the limiter."""
 
 from __future__ import annotations
 
@@ -32,14 +32,23 @@ class Outcome(StrEnum):
 
 @frozen(kw_only=True)
 class LimitHint:
-    """One limit, as a header or an error body told it.
+    """One limit, as a header or an error body reported it.
+
+    Where it was read does not count when two hints are compared.
 
     Attributes:
         dimension: What is limited.
-        amount: The limit itself per *per* seconds, where it was told.
-        per: Seconds to which *amount* refers, where it was told.
+        amount: The limit itself per *per* seconds, if it was reported; for ``"concurrency"`` the
+            calls that may be in flight at once.
+        per: Seconds to which *amount* refers, if they are known or usual.
         remaining: What is left of it.
         reset: Seconds from the reply until it is whole again.
+        name: The name that the server gives it, if headers did; two limits on one dimension,
+            of an account and of a project, have different names.
+        source: ``"headers"`` or ``"body"``.
+        assumed: Whether *per* is only what is usual under this name, and was not said.
+        resolution: Seconds to which *reset* was cut off.
+        margin: Units that were taken off *remaining* because the server rounds it.
     """
 
     dimension: Dimension
@@ -47,14 +56,19 @@ class LimitHint:
     per: float | None = None
     remaining: int | None = None
     reset: float | None = None
+    name: str = field(default="", eq=False)
+    source: Literal["headers", "body"] = field(default="body", eq=False)
+    assumed: bool = field(default=False, eq=False)
+    resolution: float = field(default=0.001, eq=False)
+    margin: int = field(default=0, eq=False)
 
 
 @frozen(kw_only=True)
 class ServerHint:
-    """What one reply told about waiting and limits.
+    """What one reply reported about waiting and limits.
 
     Attributes:
-        wait: Seconds to wait before the next call of this scope, where the server said so.
+        wait: Seconds to wait before the next call of this scope, if the server said so.
         limits: The limits that the reply named.
         exhausted: Whether the quota will not come back by waiting a little (an empty
             account, a daily quota).
@@ -65,6 +79,16 @@ class ServerHint:
     limits: tuple[LimitHint, ...] = ()
     exhausted: bool = False
     retry: bool | None = None
+
+    @property
+    def names_parallel_cap(self) -> bool:
+        """Whether a refusal came for too many calls at once, and for nothing else.
+
+        Such a refusal says nothing about pace: the scope need not pause, only the calls in
+        flight have to become fewer.
+        """
+        spent = [one.dimension for one in self.limits if one.remaining == 0]
+        return bool(spent) and all(dimension == "concurrency" for dimension in spent)
 
 
 @frozen(cache_hash=True)

@@ -26,6 +26,7 @@ from batchllm.policy import (
     PauseLengthened,
     RateLimiter,
     ScopeParked,
+    is_own_address,
 )
 
 __all__ = ["Gates"]
@@ -79,6 +80,7 @@ class Gates:
             park_after=math.inf if config.park_after is None else config.park_after,
             rng=self.rng,
             cold_start=not declared,
+            own_address=is_own_address(scope.base_url),
         )
         return Gate(mind=mind, scope=scope, outage_after=config.outage_after)
 

@@ -55,8 +55,7 @@ def log_event(scope: str, event: GateEvent) -> None:
             logger.warning(text, what, length, scope)
         case LimitAdopted(limit=limit, source=source):
             text = "Limit adopted: %s, from %s, for %s"
-            origin = "what was learned" if source == "learned" else f"the server's {source}"
-            logger.info(text, limit_in_words(limit), origin, scope)
+            logger.info(text, limit_in_words(limit), source, scope)
         case ScopeParked(cause=cause):
             logger.warning("Scope parked: %s; no call of it is made any more (%s)", cause, scope)
         case _:

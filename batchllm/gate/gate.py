@@ -46,6 +46,7 @@ from batchllm.policy import (
     ScopeParked,
     Settlement,
     State,
+    is_own_address,
 )
 
 __all__ = ["Gate"]
@@ -126,6 +127,7 @@ class Gate:
             learned=learned,
             adapt=ConcurrencySearch() if learn_calls else None,
             rng=random.Random(seed),
+            own_address=scope is not None and is_own_address(scope.base_url),
         )
         self._breaker = OutageBreaker(math.inf if outage_after is None else outage_after)
         self._health = Health(self._breaker)

@@ -5,9 +5,6 @@ from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.cold_start import FIRST_CALLS
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
-from batchllm.policy.durations import LONGEST, parse_duration, parse_moment
-from batchllm.policy.error_body import ErrorBody
-from batchllm.policy.error_hints import EXHAUSTED_CODES, can_never_pass
 from batchllm.policy.events import (
     OUTAGE,
     CapLearned,
@@ -17,7 +14,6 @@ from batchllm.policy.events import (
     GateEvent,
     GateSnapshot,
     LimitAdopted,
-    LimitSource,
     OutageEnded,
     OutageStarted,
     PaceLearned,
@@ -26,7 +22,17 @@ from batchllm.policy.events import (
     Send,
 )
 from batchllm.policy.hedge import HedgeMind
-from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.hints import (
+    EXHAUSTED_CODES,
+    LONGEST,
+    ErrorBody,
+    can_never_pass,
+    is_own_address,
+    parse_duration,
+    parse_moment,
+    read_error,
+    read_headers,
+)
 from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.rate_limiter import RateLimiter
@@ -52,7 +58,6 @@ __all__ = [
     "Learned",
     "Limit",
     "LimitAdopted",
-    "LimitSource",
     "OutageBreaker",
     "OutageEnded",
     "OutageStarted",
@@ -68,6 +73,7 @@ __all__ = [
     "TokenEstimator",
     "Verdict",
     "can_never_pass",
+    "is_own_address",
     "parse_duration",
     "parse_moment",
     "prompt_bytes",

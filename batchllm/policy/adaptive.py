@@ -69,6 +69,7 @@ class AdaptivePace:
     _flying: set[Send] = field(factory=set[Send], init=False)
     _cut_mark: int = field(default=0, init=False)
     _accepted_at: float = field(default=-inf, init=False)
+    _capped_until: float = field(default=-inf, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.cooldown = Cooldown(self.rng)
@@ -86,6 +87,7 @@ class AdaptivePace:
             and self.search.rate is None
             and self._cold_start is None
             and self.cap.held is None
+            and self._capped_until == -inf
         )
 
     def next_time(self, now: float, in_flight: int) -> float:
@@ -97,11 +99,11 @@ class AdaptivePace:
                 return cooldown.next_time(now, self._times.patience)
         if in_flight >= self.cap.limit:
             return inf
-        at = now
+        at = max(now, self._capped_until)
         if self.cap.held is not None:
             at = max(at, self.log.last_at + self.cap.gap(self._times.patience))
         elif self.search.rate is not None:
-            at = self.search.next_time(now)
+            at = max(at, self.search.next_time(now))
         if self._cold_start is not None:
             at = max(at, self._cold_start.next_time(now, in_flight))
         return at
@@ -169,6 +171,16 @@ class AdaptivePace:
             diagnosis.add(now, send, wait)
             self.cooldown.judge(now, cause, self.log.last_at + self._times.patience)
             self._judge_if_clear(now, diagnosis)
+
+    def on_capped(self, now: float, send: Send) -> None:
+        """Note that *send* met a cap on parallel calls that the server named.
+
+        It says nothing about pace. The next call waits a moment, since a server often counts a
+        call for a while after it was answered.
+        """
+        self._times.add(now - send.sent_at)
+        self.on_lost(now, send, left=False)
+        self._capped_until = now + self._times.patience
 
     def on_lost(self, now: float, send: Send, *, left: bool) -> None:
         """Note that *send* ended without an answer; *left* says whether it was sent at all."""

@@ -23,7 +23,7 @@ from attrs import Attribute, define, field, frozen
 
 from batchllm.core import CallCost, ConfigError
 
-__all__ = ["Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
+__all__ = ["PACED_UP_TO", "Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
 
 LimitDimension = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 Settlement = Literal["refund", "keep", "input_only"]
@@ -31,7 +31,7 @@ Settlement = Literal["refund", "keep", "input_only"]
 _SECOND: Final = 1_000_000_000
 _SLACK: Final = 1_000
 """Nanoseconds by which floats may round an instant down; inside the tolerance of every claim."""
-_PACED_UP_TO: Final = 3600.0
+PACED_UP_TO: Final = 3600.0
 """Seconds; a longer window (a day) is a stock to draw from, not a pace to keep."""
 _REQUEST_TOLERANCE: Final = 0.02
 _TOKEN_TOLERANCE: Final = 2.0
@@ -148,7 +148,7 @@ class Bucket:
         self.limit = limit
         self.settlement = settlement
         self._units = units
-        self.paced = window <= _PACED_UP_TO
+        self.paced = window <= PACED_UP_TO
         self._span = round((window + limit.jitter + slack) * _SECOND)
         self._granularity = round(window * _SECOND / 4096)
         self._tolerance = round(tolerance * _SECOND)

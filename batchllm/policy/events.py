@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
@@ -20,7 +20,6 @@ __all__ = [
     "GateEvent",
     "GateSnapshot",
     "LimitAdopted",
-    "LimitSource",
     "OutageEnded",
     "OutageStarted",
     "PaceLearned",
@@ -31,9 +30,6 @@ __all__ = [
 
 OUTAGE: Final = "outage"
 """The cause of a pause that is not a limit's: the endpoint does not answer."""
-
-LimitSource: TypeAlias = Literal["header", "error body", "learned"]
-"""Where a limit that was not declared is known from."""
 
 
 @frozen(kw_only=True)
@@ -86,11 +82,11 @@ class CapLearned:
 
 @frozen(kw_only=True)
 class LimitAdopted:
-    """From now on *limit* is in force, which was not declared but is known from *source*."""
+    """From now on *limit* is in force, which was not declared; *source* says how it is known."""
 
     at: float
     limit: Limit
-    source: LimitSource
+    source: str
 
 
 @frozen(kw_only=True)

@@ -39,6 +39,7 @@ from batchllm.policy.events import (
     EpisodeStarted,
     GateEvent,
     GateSnapshot,
+    LimitAdopted,
     ScopeParked,
     Send,
 )
@@ -50,7 +51,7 @@ __all__ = ["RateLimiter"]
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
-_ANSWERED: Final = frozenset({Outcome.OK, Outcome.BAD_OUTPUT, Outcome.FATAL})
+_REFUSED: Final = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED, Outcome.EXHAUSTED})
 
 
 class RateLimiter:
@@ -68,6 +69,8 @@ class RateLimiter:
         cold_start: Whether an unknown quota is met with few calls in flight at first.
         adapt: Learns how many calls in flight serve best, within ``calls``; for servers that
             queue instead of refusing.
+        own_address: Whether the scope is at a provider's own address, where a reported limit that
+            names no period is one of a minute.
     """
 
     __slots__ = (
@@ -100,10 +103,11 @@ class RateLimiter:
         settlement: Settlement = "refund",
         cold_start: bool = True,
         adapt: ConcurrencySearch | None = None,
+        own_address: bool = False,
     ) -> None:
         self._adapt = adapt
         known = learned if learned is not None and learned.age <= _MEMORY else None
-        self._admission = Admission(limits, settlement=settlement)
+        self._admission = Admission(limits, settlement=settlement, own_address=own_address)
         self._events: list[GateEvent] = []
         self._fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
         cold = cold_start and not self._admission.limits_requests
@@ -178,14 +182,14 @@ class RateLimiter:
         send = self._last = Send(now, cost, mark, self.in_flight, self._last)
         self.in_flight += 1
         self.sends += 1
+        # Booked even if nothing is limited: what a reply says is left counts from its own call.
+        send.admitted = self._admission.take(now, cost)
         if self.free:
             self._adaptive.on_send(now, send)
             return send
         if self._fixed is not None:
             self._resume_fixed(now, self._fixed)
         self._adaptive.on_send(now, send)
-        if not self._admission.empty:
-            send.admitted = self._admission.take(now, cost)
         self._refresh()
         return send
 
@@ -204,6 +208,10 @@ class RateLimiter:
             self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
         adopted = hint is not None and self._observe(now, send, hint)
         outcome = Outcome(outcome) if outcome.__class__ is not Outcome else outcome
+        if outcome in _REFUSED:
+            self._admission.on_refused(now, send.sent_at)
+        else:
+            self._admission.on_accepted(now, send.sent_at, send.admitted)
         if outcome is Outcome.OK and self.free:
             self._adaptive.on_accepted(now, send)
             if self._adapt is not None:
@@ -292,6 +300,8 @@ class RateLimiter:
         self._cap = inf if self._calls is None else self._calls
         if self._adapt is not None:
             self._cap = min(self._cap, self._adapt.limit)
+        if self._admission.parallel_cap is not None:
+            self._cap = min(self._cap, self._admission.parallel_cap)
 
     def _end(self, send: Send) -> None:
         if send.ended:
@@ -306,6 +316,9 @@ class RateLimiter:
         adopted = [
             self._admission.observe(limit, now, send.sent_at, admitted) for limit in hint.limits
         ]
+        for limit, source in self._admission.drain_adopted():
+            self._events.append(LimitAdopted(at=now, limit=limit, source=source))
+        self._recap()
         self._refresh()
         return any(adopted)
 
@@ -318,7 +331,11 @@ class RateLimiter:
             self._park(now, Cause.EXHAUSTED, None if wait is None else now + wait)
         elif outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             cause = Cause.THROTTLED if outcome is Outcome.THROTTLED else Cause.OVERLOADED
-            self._refused(now, send, wait, cause, adopted)
+            if hint is not None and hint.names_parallel_cap:
+                self.throttled += 1
+                self._adaptive.on_capped(now, send)
+            else:
+                self._refused(now, send, wait, cause, adopted)
         else:
             if outcome is Outcome.OK and self._adapt is not None:
                 self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)

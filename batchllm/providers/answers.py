@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ def make_response(
         metadata={name: value for name, value in found.items() if value is not None},
         raw=raw,
         usage=counts,  # an empty one says "unknown", where zeros would say "none"
-        hint=read_headers(headers),
+        hint=read_headers(headers, now_wall=time.time()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -76,7 +77,7 @@ def _response(
         metadata=_metadata(reply, choice, finish, headers),
         raw=reply,
         usage=counts,  # an empty one says "unknown", where zeros would say "none"
-        hint=read_headers(headers),
+        hint=read_headers(headers, now_wall=time.time()),
     )
 
 

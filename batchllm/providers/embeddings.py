@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -127,7 +128,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         body = _encode({"model": self.model, "input": texts, **self._settings})
         http = await self._client.post_json(_PATH, body)
         reply = self._read(http)
-        hint = read_headers(http.headers)
+        hint = read_headers(http.headers, now_wall=time.time())
         if state is not None and hint is not None:
             state.observe(hint)
         usage = normalize_usage(reply.usage) if isinstance(reply.usage, dict) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -47,7 +48,8 @@ def error_reply(
         body: Bytes or parsed JSON.
     """
     told = ErrorBody.read(body)
-    hint = read_error(status if status != 200 else told.status, headers, told)
+    refused = status if status != 200 else told.status
+    hint = read_error(refused, headers, told, now_wall=time.time())
     if status == 200 and told.status is not None:
         status = told.status
     request_id = request_id_of(headers)

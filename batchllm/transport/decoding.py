@@ -7,7 +7,7 @@ from typing import Final
 
 from batchllm.core import MalformedResponseError
 
-__all__ = ["GzipDecoder"]
+__all__ = ["GzipDecoder", "unpacked_or_raw"]
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -53,3 +53,18 @@ class GzipDecoder:
     def complete(self) -> bool:
         """Whether the bytes so far are whole; an empty body is."""
         return self._member.eof or not self._begun
+
+
+def unpacked_or_raw(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return *body* without its *encoding*, or as it is if that is not what it has.
+
+    Args:
+        encoding: The value of Content-Encoding; all but gzip are left as they are.
+        max_bytes: The most that it may unpack to.
+    """
+    if encoding not in ("gzip", "x-gzip"):
+        return body
+    try:
+        return GzipDecoder(max_bytes).feed(body)
+    except MalformedResponseError:
+        return body

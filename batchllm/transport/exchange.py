@@ -11,7 +11,7 @@ import anyio
 from attrs import frozen
 
 from batchllm.core import MalformedResponseError, TransportError
-from batchllm.transport.decoding import GzipDecoder
+from batchllm.transport.decoding import GzipDecoder, unpacked_or_raw
 from batchllm.transport.failures import raise_failure
 from batchllm.transport.redact import Redactor
 
@@ -19,6 +19,7 @@ __all__ = ["CLOSE_SECONDS", "HttpReply", "HttpStream", "Wire"]
 
 CLOSE_SECONDS: Final = 5.0
 _MOST_PIECES_LEFT: Final = 1_000
+_REFUSED: Final = 400
 
 
 @frozen
@@ -79,6 +80,7 @@ class HttpStream:
         self._received = 0
         self._ended = False
         self._gzip: GzipDecoder | None = None
+        self._packed = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -121,12 +123,35 @@ class HttpStream:
         await pieces.aclose()
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """Return the whole body; that of a refusal as it came if it is cut or cannot be unpacked.
+
+        Raises:
+            TransportError: No complete body arrived.
+            MalformedResponseError: It is too large or wrongly compressed.
+        """
+        if self.status >= _REFUSED:
+            return await self._read_refusal()
         pieces = [piece async for piece in self]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def _read_refusal(self) -> bytes:
+        # The status and the headers have said what happened: a 401 with a body that nobody can
+        # read is a 401, not a transport error that is worth another attempt.
+        self._packed = True
+        pieces: list[bytes] = []
+        with suppress(TransportError, MalformedResponseError):
+            async for piece in self:
+                pieces.append(piece)  # noqa: PERF401 - what came before an error counts
+        return unpacked_or_raw(b"".join(pieces), self._encoding, self._wire.max_body)
+
+    @property
+    def _encoding(self) -> str:
+        return self.headers.get("content-encoding", "identity").strip().lower()
+
     def __aiter__(self) -> HttpStream:
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        encoding = self._encoding
+        if self._packed:
+            return self
         if encoding in ("gzip", "x-gzip"):
             self._gzip = GzipDecoder(self._wire.max_body)
         elif encoding not in ("identity", ""):

@@ -488,3 +488,32 @@ async def test_our_connections_open_late_and_close_with_the_last_holder(
     await client.post_json("/", b"")
     assert [own.closed for own in opened] == [True, False]
     assert opened[0].settings["trust_env"] is False
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+async def test_a_refusal_outranks_a_body_that_cannot_be_unpacked(encoding: str) -> None:
+    """The status has said what happened; the bytes come as they are."""
+    client = HttpClient(
+        Transport(Pieces(b'{"error": 1}'), status=401, content_encoding=encoding), base_url=URL
+    )
+
+    reply = await client.post_json("/x", b"{}")
+
+    assert (reply.status, reply.body) == (401, b'{"error": 1}')
+
+
+async def test_a_refusal_that_is_packed_is_unpacked() -> None:
+    """What can be read is read."""
+    packed = gzip.compress(b"no")
+    client = HttpClient(
+        Transport(Pieces(packed), status=429, content_encoding="gzip"), base_url=URL
+    )
+
+    assert (await client.post_json("/x", b"{}")).body == b"no"
+
+
+async def test_a_refusal_that_is_cut_off_stays_a_refusal() -> None:
+    """What came before the end is its body."""
+    client = HttpClient(Transport(Pieces(b"too ma"), status=429, content_length="99"), base_url=URL)
+
+    assert (await client.post_json("/x", b"{}")).body == b"too ma"

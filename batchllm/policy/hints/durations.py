@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-__all__ = ["LONGEST", "parse_duration", "parse_moment", "parse_number"]
+__all__ = ["LONGEST", "parse_duration", "parse_epoch", "parse_moment", "parse_number"]
 
 LONGEST: Final = 31 * 86_400.0
 """Seconds to which a longer duration is cut; by then a scope is parked in any case."""
@@ -25,6 +25,9 @@ _UNITS: Final = {
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _MOST_CHARACTERS: Final = 64
+_EPOCH_SECONDS: Final = 1e9
+"""No server asks for a wait of 30 years: from here on a number is a moment, in seconds."""
+_EPOCH_MILLISECONDS: Final = 1e11
 
 
 def parse_number(text: str) -> float | None:
@@ -68,3 +71,11 @@ def parse_moment(text: str) -> float | None:
         return moment.timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def parse_epoch(text: str) -> float | None:
+    """Read a moment written as a number, of seconds or milliseconds since 1970, in seconds."""
+    number = parse_number(text)
+    if number is None or number < _EPOCH_SECONDS:
+        return None
+    return number / 1000 if number >= _EPOCH_MILLISECONDS else number

@@ -1,0 +1,7 @@
+"""Limits as servers report them: claims that replies confirm or overrule."""
+
+from batchllm.policy.reported.accepted import Accepted
+from batchllm.policy.reported.limit import ReportedLimit
+from batchllm.policy.reported.period import Kind
+
+__all__ = ["Accepted", "Kind", "ReportedLimit"]

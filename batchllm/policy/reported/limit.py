@@ -1,0 +1,314 @@
+"""One limit as a server reports it, reply by reply: how much is left now, and when more is.
+
+A reply says *amount*, *remaining* and *reset*, not what kind of limit that is. Three kinds are told
+apart by which of them foretells the next reply:
+
+* steady: a bucket that refills all the time. Its reset is the time until it is full, so its period
+  is ``reset * amount / (amount - remaining)``, the same in every reply.
+* window: all comes back at one instant, which every reply of the window names.
+* sliding: what was sent comes back one period later; the reset names the oldest call only.
+
+Until the next reply confirms one of them, *remaining* and *reset* alone steer: no more is sent than
+remains until the reset. The numbers are claims: calls that are accepted although nothing should be
+left overrule them, and one call is tried early while nothing has confirmed them. The page
+``docs/design/reported-limits.md`` has the reasons.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from batchllm.core import Dimension, LimitHint
+from batchllm.policy.reported.period import CLOCKS, Kind, PeriodEvidence
+from batchllm.policy.reported.reading import COARSE, Reading
+
+__all__ = ["ReportedLimit"]
+
+_JITTER: Final = 0.1
+"""Seconds by which calls may overtake each other on the way, and come late for a window."""
+_FADE: Final = 0.9
+"""What an older comparison counts beside the one after it: about ten of them are remembered."""
+_FIRST_TRY: Final = 1.0
+"""Seconds after which a claim that nothing confirms is tried by one call; doubles if refused."""
+_PROOFS: Final = 3
+"""Accepted calls that prove that something was left, and replies that prove another limit."""
+_FRONT: Final = 0.9
+"""Share of a window in which its room is used, so that late calls still fall into it."""
+
+
+class ReportedLimit:
+    """Follows one limit of a server. Live state for one clock; ``now`` is an argument.
+
+    Args:
+        dimension: What is limited.
+        steady: Whether the provider documents that it refills all the time; else unknown.
+
+    Attributes:
+        amount: The limit itself, ``None`` if no reply named it.
+    """
+
+    __slots__ = (
+        "_end", "_evidence", "_force", "_last", "_last_end", "_late", "_left", "_left_at",
+        "_left_order", "_odd", "_proofs", "_refused", "_scale_sums", "_slot", "_tried_at", "_tries",
+        "amount", "dimension",
+    )  # fmt: skip
+
+    def __init__(self, dimension: Dimension, *, steady: bool = False) -> None:
+        self.dimension = dimension
+        self.amount: int | None = None
+        self._evidence = PeriodEvidence(steady=steady)
+        self._last: Reading | None = None
+        self._left: float | None = None  # what may be sent after `_left_order`, seen at `_left_at`
+        self._left_at = 0.0
+        self._left_order = 0
+        self._end: float | None = None  # when all of it is back
+        self._last_end: float | None = None  # the same, as a reply named it
+        self._late = 0.0
+        self._slot = 0.0
+        self._scale_sums = (0.0, 0.0)  # units that the server took, and that were booked; fading
+        self._refused = 0
+        self._odd = 0
+        self._force = True
+        self._proofs = 0
+        self._tries = 0
+        self._tried_at: float | None = None
+
+    # -- asking ------------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> Kind:
+        """How the limit comes back, as the last replies showed."""
+        return self._evidence.kind
+
+    @property
+    def period(self) -> float | None:
+        """Seconds in which the whole amount comes back, ``None`` until replies have shown it."""
+        return self._evidence.period
+
+    @property
+    def sure(self) -> bool:
+        """Whether replies agree on kind and period."""
+        return bool(self.amount) and self._evidence.sure
+
+    @property
+    def binds(self) -> bool:
+        """Whether what was reported holds calls back at all."""
+        return self._left is not None and (self._force or self.kind is not Kind.UNKNOWN)
+
+    def used(self, now: float, sent: int) -> float:
+        """Return the share of the amount that is taken at *now*."""
+        if not self.amount or self._left is None:
+            return 0.0
+        return min(1.0, max(0.0, 1 - self._room(now, sent) / self.amount))
+
+    def next_time(self, now: float, units: int, sent: int) -> float:
+        """Return the earliest instant from *now* on when *units* more may be sent.
+
+        Args:
+            now: Seconds on any monotonic clock.
+            units: What the call takes, in our own estimate.
+            sent: All units that were booked so far, in the same estimate.
+        """
+        if not units or not self.binds:
+            return now
+        need = units * self._scale
+        if self.amount is not None:
+            need = min(need, float(self.amount))  # a call that is larger is the server's to refuse
+        room = self._room(now, sent)
+        steady = self._steady_rate
+        if steady is not None:
+            return now if room >= need else now + (need - room) / steady
+        if room >= need:
+            return max(now, self._slot)
+        if self._end is None:
+            return now
+        end = max(now, self._end)
+        if self._may_try:
+            return min(end, max(now, self._left_at + _FIRST_TRY * 2.0**self._tries))
+        return end
+
+    @property
+    def _steady_rate(self) -> float | None:
+        """The units that come back in a second, if they do so all the time."""
+        if self.kind is not Kind.STEADY or not self.amount:
+            return None
+        period = self.period
+        return None if period is None else self.amount / period
+
+    @property
+    def _scale(self) -> float:
+        """How many units the server takes for each one that was booked."""
+        took, booked = self._scale_sums
+        return 1.0 if self.dimension == "requests" or booked <= 0 else took / booked
+
+    @property
+    def _may_try(self) -> bool:
+        return self.kind is Kind.UNKNOWN and self.amount is not None and self._tried_at is None
+
+    def _room(self, now: float, sent: int) -> float:
+        """Return what may still be sent at *now*, below 0 if too much was."""
+        left = self._left
+        if left is None:
+            return inf
+        steady = self._steady_rate
+        if steady is None:
+            left = self._roll(now, sent, left)
+        elif self.amount is not None and self._last is not None:
+            refilled = max(0.0, now - self._last.sent_at) * steady
+            left = min(float(self.amount), left + refilled)
+        return left - (sent - self._left_order) * self._scale
+
+    def _roll(self, now: float, sent: int, left: float) -> float:
+        """Go on to the window that *now* lies in, and return what it began with."""
+        end = self._end
+        if end is None or now < end:
+            return left
+        length = self._evidence.period or self._evidence.longest
+        self._left_order, self._left_at = sent, end
+        self._tried_at = None
+        if self.amount is None or length <= 0:
+            self._end = None
+            self._left = inf  # how much is back is not known, so nothing holds back
+            return inf
+        self._end = end + length * (1 + (now - end) // length)
+        self._left = self.amount - self._late
+        self._late = 0.0
+        return self._left
+
+    # -- sending -----------------------------------------------------------------------------
+
+    def on_take(self, now: float, units: int, sent: int) -> None:
+        """Note that *units* are sent at *now*, *sent* of them in all with these."""
+        if self._left is None or not units:
+            return
+        room = self._room(now, sent)
+        if room < 0 and self._may_try:
+            self._tried_at = now
+        if self._end is None or self._steady_rate is not None:
+            return
+        if now >= self._end - _JITTER:
+            self._late += units * self._scale
+        if self.kind is Kind.WINDOW and self.dimension == "requests":
+            self._space(now, units, room, self._end)
+
+    def _space(self, now: float, units: int, room: float, end: float) -> None:
+        # Evenly over what is left of the window, and never more than twice as fast as it allows
+        # on average: no herd when it begins, and nothing left when it ends.
+        period = self.period
+        if not period or not self.amount:
+            return
+        fair = period / self.amount
+        left = max(0.0, end - now - (1 - _FRONT) * period)
+        step = min(_FRONT * fair, max(fair / 2, left / max(1.0, room)))
+        self._slot = max(self._slot, now - CLOCKS) + step * units
+
+    # -- learning ----------------------------------------------------------------------------
+
+    def observe(self, hint: LimitHint, now: float, sent_at: float, order: int) -> None:
+        """Learn what the reply to a call reported.
+
+        Args:
+            hint: What it said of this limit; what makes no sense has no effect.
+            now: When it came.
+            sent_at: When its call was sent.
+            order: All units booked up to and with that call.
+        """
+        reading = Reading.of(hint, now, sent_at, order)
+        last = self._last
+        if reading is None or (reading.reset is None and self.period is None):
+            return
+        if last is not None and (sent_at, order) <= (last.sent_at, last.order):
+            # Calls of one instant overtake each other: what is left after them is the least.
+            if sent_at >= last.sent_at - _JITTER and self._left_at == last.at:
+                self._left = min(self._left or 0.0, reading.remaining)
+            return
+        if self._is_odd(reading):
+            return
+        sent = max(0, order - (last.order if last is not None else 0)) * self._scale
+        self._evidence.add(last, reading, sent, self._refused)
+        if last is not None:
+            self._learn_scale(last, reading)
+        self._follow_end(reading)
+        self._last = reading
+        self._left, self._left_at, self._left_order = reading.remaining, now, order
+        self._proofs = 0
+
+    def on_accepted(self, now: float, sent_at: float) -> None:
+        """Note that a call was accepted, which may prove that more was left than was reported."""
+        last = self._last
+        tried = self._tried_at is not None and sent_at >= self._tried_at
+        if tried:
+            self._tried_at = None
+        if last is None or last.remaining >= 1 or self._left is None or sent_at <= last.sent_at:
+            return
+        if not tried and sent_at < last.sent_at + _JITTER:
+            return
+        if self._room(now, self._left_order) >= 1:
+            return  # something came back meanwhile, as the limit says
+        self._proofs += 1
+        if tried or self._proofs >= _PROOFS:
+            self._overrule()
+
+    def on_refused(self, now: float, sent_at: float) -> None:
+        """Note that a call was refused: a claim that was tried stands for longer."""
+        self._refused += 1
+        if self._tried_at is not None and sent_at >= self._tried_at:
+            self._tries += 1
+            self._tried_at = None
+
+    def _overrule(self) -> None:
+        self._force = False
+        self._evidence = PeriodEvidence()
+        self._last = self._left = self._end = self._last_end = None
+        self._proofs = 0
+        self._tried_at = None
+
+    def _is_odd(self, reading: Reading) -> bool:
+        """Return whether *reading* names another limit than before; the third in a row counts."""
+        known, amount = self.amount, reading.amount
+        if amount is None or known is None or not self.sure or known / 2 < amount < 2 * known:
+            self._odd = 0
+            self.amount = amount or known
+            return False
+        self._odd += 1
+        if self._odd < _PROOFS:
+            return True
+        self._overrule()
+        self._odd, self._force, self.amount = 0, True, amount
+        return False
+
+    def _follow_end(self, reading: Reading) -> None:
+        """Keep the end of the window, and measure the time from one end to the next."""
+        if reading.reset is None:
+            return
+        end = reading.latest + (reading.resolution if reading.resolution >= COARSE else 0.0)
+        margin = CLOCKS + 2 * reading.resolution
+        known = self._last_end
+        if known is None or self.kind is Kind.SLIDING:
+            self._last_end = end
+        elif reading.earliest <= known + margin:
+            # The same window; the reply that came fastest names its end best.
+            early = self.kind is not Kind.WINDOW and end < known - margin
+            self._last_end = end if early else min(known, end)
+        else:
+            self._evidence.add_window(end - known)
+            self._last_end = end
+        self._end = self._last_end
+
+    def _learn_scale(self, last: Reading, reading: Reading) -> None:
+        """Compare what the server took with what was booked, so that estimates may be wrong."""
+        booked = reading.order - last.order
+        if self.dimension == "requests" or booked <= 0:
+            return
+        took = last.remaining - reading.remaining
+        steady = self._steady_rate
+        if steady is not None:
+            if reading.used < 1:
+                return
+            took += (reading.sent_at - last.sent_at) * steady
+        elif reading.earliest > last.latest + CLOCKS + 2 * reading.resolution:
+            return  # another window
+        if took > 0:
+            before, of = self._scale_sums
+            self._scale_sums = (_FADE * before + took, _FADE * of + booked)

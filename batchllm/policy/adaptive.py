@@ -259,14 +259,19 @@ class AdaptivePace:
             cooldown.episodes += 1
             self._finish(now, diagnosis, self.log.now(now), leak=True)
             return
-        pace = self.search.pace
-        if self._lone and pace is not None and cooldown.cause is Cause.THROTTLED:
-            own = max(diagnosis.at + self._times.patience / 2, self.search.next_time(now))
-        else:
-            own = diagnosis.at + cooldown.own_pause(pace)
-        until = max(diagnosis.hinted_until, own)
+        hinted = diagnosis.hinted_until > -inf
+        until = diagnosis.hinted_until if hinted else self._own_until(diagnosis)
+        if self._lone:
+            until = max(until, self.search.next_time(now))
         cooldown.close(until)
-        self._report_started(now, until, hinted=diagnosis.hinted_until >= own)
+        self._report_started(now, until, hinted=hinted)
+
+    def _own_until(self, diagnosis: Diagnosis) -> float:
+        """Return when a pause ends that the server said nothing about."""
+        pace = self.search.pace
+        if self._lone and pace is not None and self.cooldown.cause is Cause.THROTTLED:
+            return diagnosis.at + self._times.patience / 2
+        return diagnosis.at + self.cooldown.own_pause(pace)
 
     def _report_started(self, now: float, until: float, *, hinted: bool) -> None:
         cause = self.cooldown.cause or Cause.THROTTLED

@@ -87,7 +87,7 @@ OK = (Outcome.OK, None)
 
 async def test_a_callers_limit_holds_over_all_its_scopes() -> None:
     """60 a minute over three gates: no window of a minute holds more, and all are used."""
-    mind = RateLimiter(limits=[Limit("requests", 60, jitter=0.0)], rng=Random(1), ramp=None)
+    mind = RateLimiter(limits=[Limit("requests", 60, jitter=0.0)], rng=Random(1), cold_start=False)
     limits = CallerLimits(1_000, mind)
     worlds = [Callers(open_gate(), limits) for _ in range(3)]
     async with anyio.create_task_group() as group:
@@ -101,7 +101,7 @@ async def test_a_callers_limit_holds_over_all_its_scopes() -> None:
 
 async def test_tokens_given_back_at_one_gate_let_a_call_start_at_another() -> None:
     """A refund is news for every gate of the caller."""
-    mind = RateLimiter(limits=[Limit("tokens", 1_000)], rng=Random(1), ramp=None)
+    mind = RateLimiter(limits=[Limit("tokens", 1_000)], rng=Random(1), cold_start=False)
     limits = CallerLimits(10, mind)
     first, second = open_gate(), open_gate()
     permit = await first.admit(CallCost(1, 1_000), limits)
@@ -137,7 +137,7 @@ async def test_two_runs_that_share_a_gate_stay_within_its_limits() -> None:
 
 async def test_undone_calls_free_the_cap_and_the_limit() -> None:
     """A permit of which nothing was sent leaves no trace."""
-    mind = RateLimiter(limits=[Limit("requests", 1, per=60.0)], rng=Random(1), ramp=None)
+    mind = RateLimiter(limits=[Limit("requests", 1, per=60.0)], rng=Random(1), cold_start=False)
     limits = CallerLimits(1, mind)
     gate = open_gate()
     for _ in range(20):

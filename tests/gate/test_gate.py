@@ -160,7 +160,7 @@ async def test_a_run_at_its_own_cap_does_not_hold_up_another() -> None:
 
 async def test_only_one_waiter_is_woken_by_news() -> None:
     """A refusal re-plans the line without waking it; the pause ends for one waiter first."""
-    gate = Gate(seed=1)
+    gate = Gate(calls=8, seed=1)
     callers = Callers(gate, CallerLimits(500), verdict=_refused_before(0.5))
     async with anyio.create_task_group() as group:
         for name in range(300):

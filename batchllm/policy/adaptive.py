@@ -310,7 +310,7 @@ class AdaptivePace:
 
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
-        calls, sure = search.calls_since, search.sure
+        calls, sure = search.calls_since, search.sure and search.confirmed
         early = episode.leak and (search.early or calls < _SOON)
         search.learn(episode, now)
         if before is not None and search.rate is not None:

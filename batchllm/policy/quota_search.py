@@ -26,17 +26,20 @@ _FIRST_K: Final = 5.0
 _LONGEST_K: Final = 120.0
 """Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
 2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""
-_RESTLESS_K: Final = 30.0
+_RESTLESS_K: Final = 20.0
 """The longest k right after the quota moved: what moved once moves again."""
 _SETTLED_K: Final = 15.0
+_ROW: Final = 10.0
+"""Seconds (or 2k, up to which the pace was at most 2 % above the rate) without a refusal that end
+a row of cuts: while a sliding window still counts what was sent too fast, it refuses sooner."""
 _MOVED: Final = 0.10
 """Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
 _PER_PAUSE: Final = 8.0
 """k is at least so many pauses, so that a probe that costs a pause loses at most 1/16."""
 _FEW_CALLS: Final = 8
 _MANY_CALLS: Final = 400
-"""Calls that the longest k may span whatever the seconds: at 30 a minute 240 s are 120 calls,
-of which two refused are 1.7 %."""
+"""Calls that the longest k spans at least; it is stretched for slow paces: at 30 a minute 240 s
+are 120 calls, of which two refused are 1.7 %."""
 _FLOOR: Final = 0.85
 """A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
 that did halve is found within five."""
@@ -100,6 +103,15 @@ class Episode:
         return not self.leak and self.pause > _WINDOW_PAUSE
 
 
+@frozen
+class _Stretch:
+    """The rate and the pace of probing before a row of cuts."""
+
+    rate: float
+    k: float
+    longest: float
+
+
 @define(eq=False)
 class QuotaSearch:
     """Finds the pace of one undeclared limit on calls. Live state, for one clock.
@@ -110,12 +122,14 @@ class QuotaSearch:
     Attributes:
         rate: Calls per second that the server was measured to accept; ``None`` while unknown.
         sure: Whether the last measurement was of enough calls, and taken as it was.
+        confirmed: Whether it gave the rate that was known before.
     """
 
     log: SendLog
     learned_before: Learned | None = None
     rate: float | None = field(default=None, init=False)
     sure: bool = field(default=False, init=False)
+    confirmed: bool = field(default=False, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)
@@ -124,15 +138,16 @@ class QuotaSearch:
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
     _known: bool = field(default=False, init=False)
-    _before: float = field(default=0.0, init=False)
+    _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
     _window: float = field(default=0.0, init=False)
-    _confirmed: float | None = field(default=None, init=False)
+    _learned_at: float | None = field(default=None, init=False)
     _episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.learned_before is not None and self.learned_before.rate > 0:
-            self.rate = self._before = self.learned_before.rate
+            self.rate = self.learned_before.rate
             self._k = self._k_now = _RESTLESS_K
+            self._before = _Stretch(self.rate, self._k, self._longest)
 
     @property
     def episodes(self) -> int:
@@ -181,24 +196,19 @@ class QuotaSearch:
         """Measure the rate again after *episode*, and start below it."""
         old, pace = self.rate, self.pace
         if old is None or pace is None:
-            self.rate = self._before = max(_SLOWEST, self._first(episode))
-            self.sure = False
-            self._shorten(episode, confirmed=False)
+            self.rate = max(_SLOWEST, self._first(episode))
+            self._before = _Stretch(self.rate, self._k, self._longest)
+            self.sure = self.confirmed = False
         else:
-            if not self.early:
-                self._before = old
+            if self._paced > min(2 * self._k_now, _ROW):
+                self._before = _Stretch(old, self._k, self._longest)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace)))
             # Of several cuts in a row only the last counts: the first ones are on the way.
-            confirmed = abs(self.rate - self._before) < _MOVED * self._before
-            if confirmed:
-                self._lengthen()
-            else:
-                self._k = min(_RESTLESS_K, max(self._least_k(), self._k / 4))
-                if self._settled:
-                    self._longest = _RESTLESS_K
-            self._shorten(episode, confirmed=confirmed)
+            self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
+            self._set_k()
+        self._spread_probes(episode)
         self._note(episode)
-        self._confirmed = now
+        self._learned_at = now
         self._cut(now)
 
     def keep(self, rate: float, now: float) -> None:
@@ -280,20 +290,25 @@ class QuotaSearch:
 
     # -- how long until the next probe -------------------------------------------------------
 
-    def _lengthen(self) -> None:
+    def _set_k(self) -> None:
+        """Probe ever more rarely while the rate stays, and more often once it has moved."""
         assert self.rate is not None
-        longest = max(self._longest, _MANY_CALLS / self.rate)
-        self._k = min(2 * self._k, longest)
-        self._settled = self._settled or self._k >= _RESTLESS_K
-        self._longest = min(_LONGEST_K, 1.05 * self._longest)
+        k, longest = self._before.k, self._before.longest
+        if self.confirmed:
+            # Slow paces need more seconds for the calls that make a refusal rare.
+            stretch = max(1.0, _MANY_CALLS / (self.rate * _LONGEST_K))
+            self._k = min(2 * k, longest * stretch)
+            self._settled = self._settled or self._k >= _RESTLESS_K
+            self._longest = min(_LONGEST_K, 1.05 * longest)
+        else:
+            least = _SETTLED_K if self._settled else _FIRST_K
+            self._k = min(_RESTLESS_K, max(least, k / 4))
+            self._longest = _RESTLESS_K if self._settled else longest
 
-    def _least_k(self) -> float:
-        return _SETTLED_K if self._settled else _FIRST_K
-
-    def _shorten(self, episode: Episode, *, confirmed: bool) -> None:
+    def _spread_probes(self, episode: Episode) -> None:
         """Set the seconds from this cut back to the rate."""
         assert self.rate is not None
-        dear = _PER_PAUSE * episode.pause if confirmed else episode.pause / 2
+        dear = _PER_PAUSE * episode.pause if self.confirmed else episode.pause / 2
         self._k_now = max(self._k, _FEW_CALLS / self.rate, dear)
         # A window shows only at its end whether a pace was too high: half of it is the least. Its
         # length is that of the longest pause, or the time between two recoveries.
@@ -308,6 +323,6 @@ class QuotaSearch:
 
     def learned(self, now: float) -> Learned | None:
         """Return what to hand to the next run; ``None`` while nothing was found."""
-        if self.rate is None or self._confirmed is None:
+        if self.rate is None or self._learned_at is None:
             return None
-        return Learned(rate=self.rate, age=now - self._confirmed)
+        return Learned(rate=self.rate, age=now - self._learned_at)

@@ -127,7 +127,7 @@ class AdaptivePace:
         elif self.search.rate is not None and self.cap.held is None:
             self.search.on_send(now)
             if self.noise.share:
-                self.noise.on_send(below=self.search.below)
+                self.noise.on_send(below=self.search.early)
 
     def on_accepted(self, now: float, send: Send) -> None:
         """Note that the server took *send*, whatever came of it."""
@@ -203,7 +203,7 @@ class AdaptivePace:
             return False
         if held is not None:
             self.events.append(CapLearned(at=now, calls=None))
-        return not self.noise.forgives(below=self.search.below)
+        return not self.noise.forgives(below=self.search.early)
 
     # -- an episode --------------------------------------------------------------------------
 
@@ -310,9 +310,9 @@ class AdaptivePace:
 
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
-        calls, sure = search.calls_since, search.sure and search.confirmed
+        calls, sure = search.calls_since, search.sure
         early = episode.leak and (search.early or calls < _SOON)
-        search.learn(episode, now)
+        search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
             kept = self.noise.on_leak(before, search.rate, calls, early=early, sure=sure)
             if kept is not None:

@@ -169,11 +169,6 @@ class QuotaSearch:
         """Whether a refusal now comes before the pace is back at the rate."""
         return self._paced < self._k_now
 
-    @property
-    def below(self) -> bool:
-        """Whether the pace is clearly below the rate, so that a quota refuses nothing."""
-        return self.rate is not None and self._paced < self._k_now / 2
-
     def next_time(self, now: float) -> float:
         """Return the earliest instant for the next start at the present pace."""
         return now if self._at <= now else self._at
@@ -192,8 +187,15 @@ class QuotaSearch:
 
     # -- measuring ---------------------------------------------------------------------------
 
-    def learn(self, episode: Episode, now: float) -> None:
-        """Measure the rate again after *episode*, and start below it."""
+    def learn(self, episode: Episode, now: float, *, forgiving: bool = False) -> None:
+        """Measure the rate again after *episode*, and start below it.
+
+        Args:
+            episode: What happened.
+            now: When it ended.
+            forgiving: Whether refusals were forgiven before this one, so that the quota was used
+                up when it came.
+        """
         old, pace = self.rate, self.pace
         if old is None or pace is None:
             self.rate = max(_SLOWEST, self._first(episode))
@@ -202,7 +204,7 @@ class QuotaSearch:
         else:
             if self._paced > min(2 * self._k_now, _ROW):
                 self._before = _Stretch(old, self._k, self._longest)
-            self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace)))
+            self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             # Of several cuts in a row only the last counts: the first ones are on the way.
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
             self._set_k()
@@ -236,7 +238,7 @@ class QuotaSearch:
         begin = self.log.point(max(first.at, episode.begun.at - _MINUTE))
         return self._rate(begin, episode.empty if episode.canaries else episode.back)[1]
 
-    def _seen(self, episode: Episode, pace: float) -> float:
+    def _seen(self, episode: Episode, pace: float, *, forgiving: bool) -> float:
         """Return the rate that *episode* shows, with the bounds that its kind sets."""
         assert self.rate is not None
         look_back = _MINUTE if pace > 1.1 * self.rate else KEPT
@@ -261,7 +263,7 @@ class QuotaSearch:
             floor = _FLOOR if self._known else _FIRST_FLOOR
             if seen < floor * pace:
                 seen, self.sure = floor * pace, False
-        if not self.early:
+        if not self.early and (not forgiving or look_back == _MINUTE):
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.
             minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]

@@ -50,7 +50,6 @@ __all__ = ["RateLimiter"]
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
-_ANSWERED: Final = frozenset({Outcome.OK, Outcome.BAD_OUTPUT, Outcome.FATAL})
 
 
 class RateLimiter:
@@ -243,7 +242,10 @@ class RateLimiter:
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""
-        self._cooldown.reopen(now)
+        if self._fixed is not None:
+            self._fixed.reopen(now)
+        else:
+            self._adaptive.reopen(now)
         self._refresh()
 
     # -- reading -----------------------------------------------------------------------------
@@ -292,6 +294,7 @@ class RateLimiter:
         self._cap = inf if self._calls is None else self._calls
         if self._adapt is not None:
             self._cap = min(self._cap, self._adapt.limit)
+        self._adaptive.calls = self._cap
 
     def _end(self, send: Send) -> None:
         if send.ended:

@@ -306,9 +306,8 @@ class AdaptivePace:
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         first = not self.search.episodes
         self._diagnosis = None
-        if self._explained:
-            self.search.skip(episode)
-        elif self.cap.on_episode(diagnosis.beside(), first=first, spent=not leak):
+        beside = diagnosis.beside()
+        if self._explained or self.cap.on_episode(beside, first=first, spent=not leak):
             self.search.skip(episode)
         elif not overloaded:
             self._learn(now, episode)

@@ -116,7 +116,10 @@ class AdaptivePace:
         if state is State.JUDGING and now >= self.cooldown.until:
             self._judge(now)
         elif state is State.CANARY and self.cooldown.next_time(now, self._times.patience) <= now:
-            self._recover(now, self._canary)  # it drew no refusal in time
+            canary = self._canary
+            self._recover(now, canary)  # it drew no refusal in time
+            if canary is not None:
+                self._cut_mark = canary.mark  # one that comes late all the same counts
 
     # -- calls -------------------------------------------------------------------------------
 

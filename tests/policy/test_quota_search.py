@@ -180,6 +180,10 @@ def test_a_leak_lowers_the_pace_by_15_percent_at_most_once_a_rate_is_known_well(
     known.paced(40)
     known.learn()
     assert known.search.sure
+    for number in range(80):
+        known.paced(1)
+        if number % 2:
+            known.search.log.on_lost(known.search.log.count - 1)
     pace = known.search.pace or 0.0
     known.learn()
     assert known.search.rate == pytest.approx(0.85 * pace, rel=0.01)

@@ -48,12 +48,16 @@ class AdaptivePace:
         park_after: Seconds without any accepted call after which the scope is parked.
         learned: What an earlier run found out.
         cold: Whether to start with few calls in flight if nothing is known.
+
+    Attributes:
+        calls: The cap on calls in flight that others keep; beyond it a cold start opens nothing.
     """
 
     rng: Random
     park_after: float
     learned_before: Learned | None = None
     cold: bool = True
+    calls: float = field(default=inf, init=False)
     events: list[GateEvent] = field(factory=list[GateEvent], init=False)
     log: SendLog = field(factory=SendLog, init=False)
     cap: CapSearch = field(factory=CapSearch, init=False)
@@ -114,7 +118,10 @@ class AdaptivePace:
         if state is State.JUDGING and now >= self.cooldown.until:
             self._judge(now)
         elif state is State.CANARY and self.cooldown.next_time(now, self._times.patience) <= now:
-            self._recover(now, self._canary)  # it drew no refusal in time
+            canary = self._canary
+            self._recover(now, canary)  # it drew no refusal in time
+            if canary is not None:
+                self._cut_mark = canary.mark  # one that comes late all the same counts
 
     # -- calls -------------------------------------------------------------------------------
 
@@ -128,6 +135,8 @@ class AdaptivePace:
             self.search.on_send(now)
             if self.noise.share:
                 self.noise.on_send(below=self.search.early)
+            return
+        self.search.delay(now)
 
     def on_accepted(self, now: float, send: Send) -> None:
         """Note that the server took *send*, whatever came of it."""
@@ -135,12 +144,14 @@ class AdaptivePace:
         self._accepted_at = now
         if self.cap.held is not None:
             self._answered_under_cap(now)
-        if self._cold_start is not None and not self._cold_start.on_answer(
-            now - send.sent_at, self.cap.limit
-        ):
-            self._cold_start = None
+        if self._cold_start is not None:
+            most = min(self.calls, self.cap.limit)
+            if not self._cold_start.on_answer(now - send.sent_at, most):
+                self._cold_start = None
         if self._diagnosis is not None:
             self._accepted_in_episode(now, send, self._diagnosis)
+        elif send is self._canary:
+            self._recover(now, send)
         elif self.cooldown.overloads:
             self.cooldown.forgive()
 
@@ -160,6 +171,10 @@ class AdaptivePace:
         self._flying.discard(send)
         self._times.add(now - send.sent_at)
         self.log.on_lost(send.mark)
+        if self._diagnosis is None and send is self._canary:
+            # The first call after the scope was reopened: it pauses as after any refused canary.
+            self._diagnosis, self._explained = Diagnosis(now, set()), False
+            self.cooldown.cause = cause
         diagnosis = self._diagnosis
         if diagnosis is not None:
             self._explained |= explained
@@ -193,6 +208,15 @@ class AdaptivePace:
         if send is self._canary:
             self._canary = None
             self.cooldown.on_canary_lost(now)
+
+    def reopen(self, now: float) -> None:
+        """Leave the parked state; what the server did before it is no part of any measurement."""
+        if self.cooldown.parked is not None:
+            self._diagnosis = self._canary = None
+            self._cut_mark = self.log.count
+            self.log.restart()
+            self.search.idle(now)
+            self.cooldown.reopen(now)
 
     def _means_something(self, now: float, send: Send) -> bool:
         """Return whether a refusal in an open scope begins an episode."""
@@ -302,7 +326,8 @@ class AdaptivePace:
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         first = not self.search.episodes
         self._diagnosis = None
-        if self._explained or self.cap.on_episode(diagnosis.beside(), first=first, spent=not leak):
+        beside = diagnosis.beside()
+        if self._explained or self.cap.on_episode(beside, first=first, spent=not leak):
             self.search.skip(episode)
         elif not overloaded:
             self._learn(now, episode)

@@ -26,7 +26,8 @@ _LONGEST: Final = 20.0
 _SPREAD: Final = 0.2
 """The share by which a pause of our own is varied at random, so that clients part."""
 _OVERLOAD_FIRST: Final = 0.5
-_OVERLOAD_LONGEST: Final = 60.0
+_OVERLOAD_LONGEST: Final = 24.0
+"""Seconds, as for any pause that is not asked for by a server."""
 
 
 class State(StrEnum):
@@ -100,9 +101,9 @@ class Parked:
     until: float | None = None
 
 
-def overload_pause(refusals: int, rng: Random) -> float:
+def overload_pause(refusals: int, rng: Random, longest: float = _OVERLOAD_LONGEST) -> float:
     """Return the seconds to wait after *refusals* by an overloaded server: full jitter."""
-    return rng.uniform(0, min(_OVERLOAD_LONGEST, _OVERLOAD_FIRST * 2.0 ** min(refusals, 64)))
+    return rng.uniform(0, min(longest, _OVERLOAD_FIRST * 2.0 ** min(refusals, 64)))
 
 
 @define(eq=False)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from math import inf
 from random import Random
+from typing import Final
 
 from attrs import define, field
 
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State, overload_pause
 
 __all__ = ["FixedCooldown"]
+
+_OVERLOAD_LONGEST: Final = 60.0
+"""Seconds that no pause after an overload exceeds: as long as it has always been here."""
 
 
 @define(eq=False)
@@ -90,7 +94,9 @@ class FixedCooldown:
         if wait is None:
             overloaded = cause is Cause.OVERLOADED
             pause = (
-                overload_pause(in_a_row, self.rng) if overloaded else self.policy.pause(in_a_row)
+                overload_pause(in_a_row, self.rng, _OVERLOAD_LONGEST)
+                if overloaded
+                else self.policy.pause(in_a_row)
             )
         else:
             pause = wait

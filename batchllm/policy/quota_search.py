@@ -57,6 +57,11 @@ _WINDOW_PAUSE: Final = 3.0
 """Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
+_IDLE: Final = 1.0
+"""Seconds behind the pace from which on items were missing, and not merely a loop late."""
+_FEW_ACCEPTED: Final = 3
+"""Accepted calls below which a first episode shows only that somebody had used the quota up before:
+a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
 
@@ -132,6 +137,7 @@ class QuotaSearch:
     confirmed: bool = field(default=False, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
+    _busy_since: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)
     _k: float = field(default=_FIRST_K, init=False)
     _k_now: float = field(default=_FIRST_K, init=False)
@@ -177,6 +183,8 @@ class QuotaSearch:
         """Note a start. Time counts as paced only while calls are sent."""
         pace = self.pace
         if pace is not None:
+            if now > self._at + _IDLE:
+                self._busy_since = now
             self._at = max(self._at, now - _SLACK) + 1 / pace
             self._paced += 1 / pace
             self.calls_since += 1
@@ -184,6 +192,10 @@ class QuotaSearch:
     def delay(self, until: float) -> None:
         """Keep the next start from coming before *until*."""
         self._at = max(self._at, until)
+
+    def idle(self, now: float) -> None:
+        """Note that nothing was asked for until *now*."""
+        self._busy_since = now
 
     # -- measuring ---------------------------------------------------------------------------
 
@@ -198,7 +210,11 @@ class QuotaSearch:
         """
         old, pace = self.rate, self.pace
         if old is None or pace is None:
-            self.rate = max(_SLOWEST, self._first(episode))
+            accepted, rate = self._first(episode)
+            if not accepted or (accepted < _FEW_ACCEPTED and not self._episodes):
+                self._note(episode)
+                return
+            self.rate = max(_SLOWEST, rate)
             self._before = _Stretch(self.rate, self._k, self._longest)
             self.sure = self.confirmed = False
         else:
@@ -233,10 +249,11 @@ class QuotaSearch:
         # A bucket that stands at nothing gets a token of air, else the next call meets it empty.
         self._at = now + min(2 / self.rate, 1 / _SLOWEST)
 
-    def _first(self, episode: Episode) -> float:
-        first = self.log.first or episode.begun
+    def _first(self, episode: Episode) -> tuple[int, float]:
+        """Measure from the first send, or from where the quota came back before."""
+        first = self._episodes[-1].back if self._episodes else self.log.first or episode.begun
         begin = self.log.point(max(first.at, episode.begun.at - _MINUTE))
-        return self._rate(begin, episode.empty if episode.canaries else episode.back)[1]
+        return self._rate(begin, episode.empty if episode.canaries else episode.back)
 
     def _seen(self, episode: Episode, pace: float, *, forgiving: bool) -> float:
         """Return the rate that *episode* shows, with the bounds that its kind sets."""
@@ -247,19 +264,23 @@ class QuotaSearch:
         accepted, bucket = self._since(empties, episode.empty, look_back)
         window = self._since(backs, episode.back, look_back)[1]
         seen = max(bucket, window)
+        proven = False
         if episode.is_window:
             # Several windows, since a recovery is known only to a pause; and what was accepted in
             # the minute before, which saves servers whose hint is longer than needed.
             begin = next(b for b in (*backs, episode.back) if b.at >= episode.back.at - look_back)
             minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
             seen = max(self._rate(begin, episode.back)[1], min(minute, 0.99 * pace))
+            since = begin.at if begin != episode.back else episode.begun.at - _MINUTE
+            proven = self._busy_since <= since
         else:
             last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
             few, _ = self._rate(last, episode.empty)
             # One refusal after a few calls shows no less than two calls more would have.
             seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
         self.sure = accepted >= _ENOUGH
-        if not episode.is_window:
+        # Neither a chance second refusal nor a stretch without items may bring the pace down.
+        if not proven:
             floor = _FLOOR if self._known else _FIRST_FLOOR
             if seen < floor * pace:
                 seen, self.sure = floor * pace, False

@@ -251,7 +251,10 @@ class RateLimiter:
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""
-        self._cooldown.reopen(now)
+        if self._fixed is not None:
+            self._fixed.reopen(now)
+        else:
+            self._adaptive.reopen(now)
         self._refresh()
 
     # -- reading -----------------------------------------------------------------------------
@@ -302,6 +305,7 @@ class RateLimiter:
             self._cap = min(self._cap, self._adapt.limit)
         if self._admission.parallel_cap is not None:
             self._cap = min(self._cap, self._admission.parallel_cap)
+        self._adaptive.calls = self._cap
 
     def _end(self, send: Send) -> None:
         if send.ended:

@@ -1,0 +1,127 @@
+"""A cap on calls in flight is found where refusals coincide at one number, tested and kept."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from batchllm.policy.cap_search import CapSearch
+
+
+def coincide(cap: CapSearch, beside: int, times: int = 10) -> int:
+    """Refuse beside so many calls until they are held; returns how often that took."""
+    for number in range(1, times + 1):
+        if cap.on_episode(beside, first=False, spent=False):
+            return number
+    return 0
+
+
+def answers(cap: CapSearch, count: int) -> None:
+    for _ in range(count):
+        assert not cap.on_answer()
+
+
+def believed(beside: int = 24) -> CapSearch:
+    cap = CapSearch()
+    coincide(cap, beside)
+    answers(cap, 20)
+    assert cap.believed == beside
+    return cap
+
+
+def test_three_refusals_at_one_number_are_tested() -> None:
+    """The same within one or 5 %; below three calls any slow pace looks like a cap."""
+    assert coincide(CapSearch(), 24) == 3
+    assert coincide(CapSearch(), 3) == 3
+    assert coincide(CapSearch(), 2) == 0
+    for beside, near, far in ((10, 11, 12), (100, 105, 106)):
+        for other, held in ((near, True), (far, False)):
+            cap = CapSearch()
+            cap.on_episode(beside, first=False, spent=False)
+            cap.on_episode(other, first=False, spent=False)
+            assert cap.on_episode(beside, first=False, spent=False) == held
+
+
+def test_only_three_of_the_last_four_count() -> None:
+    """Among more episodes a quota, too, would refuse at like numbers now and then."""
+    for between, held in ((1, True), (2, False)):
+        cap = CapSearch()
+        for beside in (24, 24, *(100 * (1 + each) for each in range(between))):
+            assert not cap.on_episode(beside, first=False, spent=False)
+        assert cap.on_episode(24, first=False, spent=False) == held
+
+
+def test_a_spent_quota_at_the_very_start_suggests_up_to_32_calls() -> None:
+    """A cap of 24 with a hint of a minute is so found in one pause instead of three."""
+    assert CapSearch().on_episode(32, first=True, spent=True)
+    assert not CapSearch().on_episode(33, first=True, spent=True)
+    assert not CapSearch().on_episode(32, first=True, spent=False)
+    assert not CapSearch().on_episode(32, first=False, spent=True)
+
+
+def test_twenty_answers_make_it_believed() -> None:
+    """Until then its sends are spread, eight over the time to a refusal."""
+    cap = CapSearch()
+    assert (cap.limit, cap.gap(0.8), cap.on_answer()) == (inf, 0.0, False)
+    coincide(cap, 24)
+    assert (cap.limit, cap.believed) == (24, None)
+    assert cap.gap(0.8) == pytest.approx(0.1)
+    answers(cap, 19)
+    assert cap.believed is None
+    answers(cap, 1)
+    assert cap.believed == 24
+    assert cap.gap(0.8) == 0.0
+
+
+def test_a_refused_test_ends_it_and_asks_for_more_coincidences() -> None:
+    """Six, then eighteen, then sixty-six."""
+    cap = CapSearch()
+    for needed in (3, 6, 18, 66, 66):
+        assert coincide(cap, 24, 100) == needed
+        assert not cap.on_refused()
+        assert (cap.held, cap.limit) == (None, inf)
+        assert not cap.on_refused()
+
+
+def test_one_call_more_is_tried_after_twenty_answers_and_ever_more_rarely() -> None:
+    """A refusal of it binds only its call; the rest doubles up to a thousand answers."""
+    cap = believed()
+    for rest in (20, 40, 80, 160, 320, 640, 1000, 1000):
+        left = rest - 20 if rest == 20 else rest
+        answers(cap, left - 1 if left else 0)
+        if left:
+            assert cap.limit == 24
+        else:
+            answers(cap, 0)
+        answers(cap, 1)
+        assert cap.limit == 25
+        assert cap.on_refused(), "the cap stands"
+        assert cap.limit == 24
+        assert cap.believed == 24
+
+
+def test_a_try_forgives_as_many_refusals_as_it_may_cause_and_no_more() -> None:
+    """Step and two: requests overtake each other on their way."""
+    cap = believed()
+    answers(cap, 1)
+    assert cap.limit == 25
+    assert [cap.on_refused() for _ in range(4)] == [True, True, True, False]
+    late = believed()
+    answers(late, 1)
+    assert late.on_refused()
+    answers(late, 20)
+    assert not late.on_refused(), "what was tried has long been answered"
+
+
+def test_more_than_it_takes_away_shows_that_there_is_no_cap() -> None:
+    """One, two and four calls more are taken one after the other: it was a quota."""
+    cap = believed()
+    for held, more in ((24, 1), (25, 2), (27, 4)):
+        assert cap.held == held
+        while cap.limit == held:
+            answers(cap, 1)
+        assert cap.limit == held + more
+        answers(cap, 19)
+        assert cap.on_answer() == (more == 4)
+    assert cap.held is None

@@ -1,0 +1,59 @@
+"""The right number of calls in flight is found for servers that queue."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchllm.policy import ConcurrencySearch
+
+
+def throughput(slots: int, seed: int, seconds: float = 300.0) -> tuple[float, int]:
+    """Serve calls in *slots* places; returns the share of the places used and the limit."""
+    rng, search = Random(seed), ConcurrencySearch()
+    now, done, queue = 0.0, 0, list[float]()
+    serving: list[tuple[float, float]] = []
+    while now < seconds:
+        while len(queue) + len(serving) < search.limit:
+            queue.append(now)
+        while queue and len(serving) < slots:
+            serving.append((now + rng.uniform(0.5, 1.5), queue.pop(0)))
+        serving.sort()
+        now, sent_at = serving.pop(0)
+        done += 1
+        search.on_ok(now, sent_at, len(queue) + len(serving) + 1)
+    return done / (slots * seconds), search.limit
+
+
+@pytest.mark.parametrize("slots", [4, 16, 64])
+def test_a_server_that_queues_is_kept_full_and_not_flooded(slots: int) -> None:
+    """The limit ends above the server's places and within a few times as many."""
+    used, limit = throughput(slots, seed=1)
+    assert used > 0.85
+    assert slots <= limit <= 8 * slots
+
+
+def test_a_cap_on_concurrency_cuts_once_per_round_and_an_idle_client_does_not_grow() -> None:
+    """Refusals of calls from before the cut belong to that cut."""
+    search = ConcurrencySearch(start=100)
+    for _ in range(50):
+        search.on_refused(10.0, 9.0)
+    assert search.limit == 80
+    search.on_ok(11.0, 9.0, 80)
+    for _ in range(1000):
+        search.on_ok(12.0, 11.0, 3)
+    assert search.limit == 80
+
+
+@given(st.integers(1, 5), st.integers(0, 100))
+def test_the_limit_is_never_below_one_nor_above_the_longest(start: int, refusals: int) -> None:
+    """However often it is cut, one call may go."""
+    search = ConcurrencySearch(start=start, longest=5)
+    for at in range(refusals):
+        search.on_refused(float(at), float(at))
+    for at in range(300):
+        search.on_ok(1000.0 + at, 1000.0 + at, 5)
+    assert 1 <= search.limit <= 5

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
-from functools import partial
+from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, TypeAlias, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 __all__ = ["TokenUsage", "add_usage", "normalize_usage"]
 
@@ -99,20 +98,22 @@ def normalize_usage(usage: object) -> TokenUsage | None:
 
 _KEYS = frozenset(TokenUsage.__annotations__)
 
-# The same table by the providers' names, each with the count that it is and its rank among those
-# that stand for it: a usage has a handful of fields and there are thirty names for them, so its
-# fields are looked up among the names, not the names among its fields (2 µs, not 25).
-_Place: TypeAlias = tuple[str, int]
-_PLACES: dict[str, _Place] = {}
-_NESTED: dict[str, dict[str, _Place]] = {}
+# The same table by the providers' names: a usage has a handful of fields and there are thirty
+# names for them, so its fields are looked up among the names, not the names among its fields
+# (3 µs, not 25). Where two fields are the same count, the name of the lower rank has it.
+_KEY_OF: dict[str, str] = {}
+_NESTED: dict[str, dict[str, str]] = {}
+_RANKS: dict[str, int] = {}
 for _key, _names in _NAMES.items():
-    for _rank, _name in enumerate(_names):
+    for _name in _names:
+        _RANKS[_name] = len(_RANKS)
         _outer, _, _inner = _name.partition(".")
         if _inner:
-            _NESTED.setdefault(_outer, {})[_inner] = (_key, _rank)
-        else:
-            _PLACES[_outer] = (_key, _rank)
-_FIELDS = frozenset({*_PLACES, *_NESTED, "tool_use_prompt_token_count"})
+            _NESTED.setdefault(_outer, {})[_inner] = _name
+        _KEY_OF[_name] = _key
+_FIELDS = frozenset(
+    {_name.partition(".")[0] for _name in _KEY_OF} | {"tool_use_prompt_token_count"}
+)
 
 
 def _is_settled(usage: dict[Any, Any]) -> bool:
@@ -121,12 +122,12 @@ def _is_settled(usage: dict[Any, Any]) -> bool:
 
 def _fields_of(usage: object) -> Mapping[str, object]:
     """The fields of a usage by name; of an object only those that we know."""
-    if isinstance(usage, Mapping):
+    if type(usage) is dict or isinstance(usage, Mapping):
         return cast("Mapping[str, object]", usage)
-    return {name: getattr(usage, name, None) for name in _known_fields(usage)}
+    return {name: getattr(usage, name, None) for name in sorted(_known_fields(usage))}
 
 
-def _known_fields(usage: object) -> Set[str]:
+def _known_fields(usage: object) -> frozenset[str]:
     """The names that we know and that *usage* has.
 
     Asked for one by one, those that it has not cost a Pydantic model a microsecond each; so its
@@ -147,31 +148,33 @@ def _known_fields(usage: object) -> Set[str]:
 
 def _read(fields: Mapping[str, object]) -> dict[str, int]:
     found: dict[str, int] = {}
-    ranks: dict[str, int] = {}
+    names: dict[str, str] = {}
     for name, value in fields.items():
-        place = _PLACES.get(name)
-        if place is not None:
-            _note(found, ranks, place, value)
+        key = _KEY_OF.get(name)
+        if key is not None:
+            if type(value) is int and value >= 0 and key not in found:  # nearly always
+                found[key], names[key] = value, name
+            else:
+                _note(found, names, name, value)
         elif value is not None and name in _NESTED:
-            _read_nested(found, ranks, _NESTED[name], value)
-    return {key: found[key] for key in _NAMES if key in found}
+            for inner, path in _NESTED[name].items():
+                _note(found, names, path, _get(value, inner))
+    return found
 
 
-def _read_nested(
-    found: dict[str, int], ranks: dict[str, int], places: dict[str, _Place], details: Any
-) -> None:
-    by_name = details.get if isinstance(details, Mapping) else partial(getattr, details)
-    for name, place in places.items():
-        _note(found, ranks, place, by_name(name, None))
+def _get(details: Any, name: str) -> object:
+    if type(details) is dict or isinstance(details, Mapping):
+        return cast("Mapping[str, object]", details).get(name)
+    return getattr(details, name, None)
 
 
-def _note(found: dict[str, int], ranks: dict[str, int], place: _Place, value: object) -> None:
-    """Keep *value* if it is a count, and no name of a better rank has given one."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < inf:
+def _note(found: dict[str, int], names: dict[str, str], name: str, value: object) -> None:
+    """Keep *value* if it is a count, and no name of a lower rank has given it."""
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return
-    key, rank = place
-    if rank <= ranks.get(key, rank):
-        found[key], ranks[key] = int(value), rank
+    key = _KEY_OF[name]
+    if 0 <= value < inf and (key not in found or _RANKS[name] < _RANKS[names[key]]):
+        found[key], names[key] = int(value), name
 
 
 def _settle_provider_quirks(look: Callable[[str], object], found: dict[str, int]) -> None:

@@ -288,7 +288,9 @@ class Calls:
         site.deadline = now + bound
         site.stalled_after = None
         failure: BaseException | None = None
-        scope = site.scope = anyio.CancelScope(deadline=site.deadline)
+        # Not anyio.CancelScope(...): what that makes is initialised a second time on its way out
+        # of __new__, which on Trio is a second scope.
+        scope = site.scope = anyio.move_on_at(site.deadline)
         try:
             with scope:
                 try:

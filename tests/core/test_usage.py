@@ -195,7 +195,7 @@ def test_counts_are_found_wherever_an_object_keeps_them() -> None:
         model_config = pydantic.ConfigDict(extra="allow")
         prompt_tokens: int
 
-    read = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 13}
+    read: Any = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 13}
     assert normalize_usage(Slotted()) == read
     assert normalize_usage(Answering()) == {**read, "output_tokens": 5, "total_tokens": 10}
     model = Model(prompt_tokens=5, completion_tokens=7, prompt_cache_hit_tokens=3)
@@ -208,8 +208,7 @@ def test_the_order_of_fields_decides_nothing(names: list[str]) -> None:
     """Of two names for the same count the one that stands first in our table is taken."""
     counts = {"input_tokens": 1, "prompt_tokens": 2, "request_tokens": 3, "completion_tokens": 4}
     read = normalize_usage({name: counts[name] for name in names})
-    assert read is not None
-    assert list(read.items()) == [("input_tokens", 1), ("output_tokens", 4), ("total_tokens", 5)]
+    assert read == {"input_tokens": 1, "output_tokens": 4, "total_tokens": 5}
 
 
 def test_a_settled_usage_is_not_copied() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import anyio
 
 from batchllm import Gate, LLMCallStrategy, run_batch, stream_batch
-from benchmarks._report import interleaved, machine, table
+from benchmarks._report import LOOPS, interleaved, machine, table
 
 _CALLS = 100
 _GOAL = 2.5
@@ -160,11 +160,6 @@ WAYS: dict[str, Way] = {
     "run_batch, shared gate": shared,
     "aiometer": aiometer_way,
     "async-batch-llm": async_batch_llm_way,
-}
-LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
-    "asyncio": ("asyncio", {}),
-    "uvloop": ("asyncio", {"use_uvloop": True}),
-    "trio": ("trio", {}),
 }
 _ONLY_ON = {"async-batch-llm": ("asyncio", "uvloop")}
 _NEEDS = {"aiometer": "aiometer", "async-batch-llm": "async_batch_llm"}

@@ -159,6 +159,7 @@ class Calls:
             return stopped(self.ending)
         try:
             if not self.lifecycle.is_ready(strategy):
+                self.waiting.on_wait()
                 if not await self.lifecycle.prepare(strategy, self.ending, item.deadline):
                     return out_of_time(item, self.clock())
                 self._meet(strategy)

@@ -8,11 +8,16 @@ JSON and read the same JSON; streams are read event by event.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -20,7 +25,7 @@ import anyio
 import anyio.lowlevel
 from attrs import frozen
 
-from batchllm import Gate, llm, open_pool, run_batch
+from batchllm import ConfigError, Gate, llm, open_pool, run_batch
 
 __all__ = ["OURS", "PEERS", "Ask", "Load", "Way", "parsers"]
 
@@ -78,9 +83,13 @@ def own_transport() -> Any:
 
 def parsers() -> tuple[str, ...]:
     """The parsers of our own transport that can be measured here."""
-    if own_transport() is None:
-        return ("httpx",)
-    return ("h11", "httptools") if importlib.util.find_spec("httptools") else ("h11",)
+    transport = own_transport()
+    found: list[str] = []
+    for name in ("h11", "plain", "httptools"):
+        with suppress(ConfigError, TypeError):  # not installed, or not known
+            transport(parser=name)
+            found.append(name)
+    return tuple(found) or ("httpx",)
 
 
 @asynccontextmanager
@@ -285,7 +294,7 @@ async def by_hand(load: Load) -> AsyncGenerator[Ask]:
             exchange = idle.pop()
         else:
             _, exchange = await loop.create_connection(
-                lambda: _Exchange(idle), parts.hostname, parts.port, ssl=load.context
+                lambda: _Exchange(idle), parts.hostname or "", parts.port or 0, ssl=load.context
             )
         exchange.done = loop.create_future()
         exchange.transport.write(b"%b%d\r\n\r\n%b" % (head, len(body), body))

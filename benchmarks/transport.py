@@ -38,6 +38,7 @@ _GOALS = {
     "h11": {"asyncio": 2.0, "uvloop": 1.7, "trio": 1.8},
     "httptools": {"asyncio": 1.6, "uvloop": 1.3, "trio": 1.5},
 }
+_GOALS["plain"] = _GOALS["h11"]  # it stands in for h11 where nothing else is installed
 _FLAT = 1.2
 _SLOW = ("httpx", "httpx2", "openai")
 """Peers that cost ten times as much: fewer requests, one round, and few in flight."""
@@ -249,7 +250,12 @@ def main() -> int:
                         grown.setdefault((line, what), {})[load.in_flight] = took
     missed += flatness(grown)
     print()
-    print("\n".join(("missed:", *missed)) if missed else "every goal is met")
+    if missed:
+        print("\n".join(("missed:", *missed)))
+    elif any(line.goal is not None for line in all_lines):
+        print("every goal is met")
+    else:
+        print("the connections are httpx's, for which there is no goal")
     return int(bool(missed))
 
 

@@ -28,6 +28,7 @@ from batchllm import llm, run_batch
 from benchmarks._report import LOOPS, machine, table
 
 _TICK = 0.01
+_HEAD = ("loop", "s", "ms CPU", "lost", "requests", "opened", "late, ms: median", "99 %", "most")
 
 
 @frozen(kw_only=True)
@@ -131,7 +132,6 @@ def main() -> int:
     print(
         f"{machine()}, load {os.getloadavg()[0]:.1f}; {count:,} requests, {in_flight:,} in flight"
     )
-    rows: list[tuple[object, ...]] = []
     missed = False
     for loop in asked.loops:
         if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
@@ -146,9 +146,7 @@ def main() -> int:
         late = [one.lags[int(share * (len(one.lags) - 1))] for share in (0.5, 0.99, 1.0)]
         shown = [f"{each:.0f}" for each in late]
         row = (loop, one.seconds, one.cpu, count - one.answered, one.requests, opened, *shown)
-        rows.append((*row, "<- missed" if off else ""))
-    head = ("loop", "s", "ms CPU", "lost", "requests", "opened", "late: median", "99 %", "most")
-    print(table((*head, ""), rows))
+        print(table((*_HEAD, ""), [(*row, "<- missed" if off else "")]), flush=True)
     return int(missed)
 
 

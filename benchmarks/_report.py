@@ -6,8 +6,16 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
+from typing import Any
 
-__all__ = ["interleaved", "machine", "table"]
+__all__ = ["LOOPS", "interleaved", "machine", "table"]
+
+LOOPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+"""The event loops by name: AnyIO's backend and its options."""
 
 
 def interleaved(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:

@@ -200,7 +200,7 @@ class HedgeConfig:
 
     Args:
         delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that
-            one call in a hundred exceeds.
+            one call in a hundred exceeds, or twice what one in twenty exceeds if that is less.
         min_delay: Seconds below which a learned delay does not go.
         max_share: Second copies per call.
         min_samples: Answers that have to be known before the first second copy.

@@ -38,8 +38,11 @@ class Reply(NamedTuple):
             parts: tuple[Any, ...] = value
             if len(parts) == 2:
                 return cls(parts[0], normalize_usage(parts[1]), None)
-            if len(parts) == 3 and (parts[2] is None or isinstance(parts[2], Mapping)):
-                return cls(parts[0], normalize_usage(parts[1]), parts[2])
+            if len(parts) == 3:
+                metadata = parts[2]
+                # Most are a dict, and an ABC takes a microsecond to look.
+                if metadata is None or type(metadata) is dict or isinstance(metadata, Mapping):
+                    return cls(parts[0], normalize_usage(parts[1]), metadata)
         msg = (
             f"execute() returned {type(value).__name__} where (output, usage) or (output, usage, "
             "metadata) is expected; usage may be None when it is unknown, metadata is a mapping"

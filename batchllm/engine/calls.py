@@ -165,6 +165,7 @@ class Calls:
             return stopped(self.ending)
         try:
             if not self.lifecycle.is_ready(strategy):
+                self.waiting.on_wait()
                 if not await self.lifecycle.prepare(strategy, self.ending, item.deadline):
                     return out_of_time(item, self.clock())
                 self._meet(strategy)
@@ -304,7 +305,9 @@ class Calls:
         site.deadline = now + bound
         site.stalled_after = None
         failure: BaseException | None = None
-        scope = site.scope = anyio.CancelScope(deadline=site.deadline)
+        # Not anyio.CancelScope(...): what that makes is initialised a second time on its way out
+        # of __new__, which on Trio is a second scope.
+        scope = site.scope = anyio.move_on_at(site.deadline)
         try:
             with scope:
                 try:

@@ -100,8 +100,10 @@ class Feed:
     async def _run_once(self) -> bool:
         """Start as many items as calls are free, then let them run; whether more may come."""
         now = self.clock()
+        in_flight = self.callers.in_flight
+        burst = self._burst()
         self.source.begin_burst()
-        for _ in range(self._burst()):
+        for _ in range(burst):
             if self.closing or not self._has_room():
                 self.source.end_burst()
                 return True
@@ -115,8 +117,23 @@ class Feed:
                 return False
             self._take(value, now)
         self.source.end_burst()
-        await checkpoint()
+        if self._takes_all(in_flight, burst):
+            # Nothing can be started before a call ends, so there is no need to look again once
+            # these have started: in a steady state that is a turn of the event loop per item.
+            await self.window.news()
+        else:
+            await checkpoint()
         return True
+
+    def _takes_all(self, in_flight: int, burst: int) -> bool:
+        """Return whether *burst* items beside calls *in_flight* leave no call free.
+
+        Only if something is in flight, so that its end is sure to wake the feed; one of the new
+        items that waits for anything else before it calls wakes it, too.
+        """
+        if self.reads_ahead or self.source.may_wait or not in_flight:
+            return False
+        return in_flight + burst >= self.callers.calls
 
     def _burst(self) -> int:
         """How many items to start in one go: they take the free calls without having to wait."""

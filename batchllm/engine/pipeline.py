@@ -55,6 +55,7 @@ class Pipeline:
     post_processor: Callable[[Result], Any] | None = None
     events: Events = field(factory=Events)
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
+    _known: object = field(factory=object, init=False)
 
     def __attrs_post_init__(self) -> None:
         for middleware in self.middlewares:
@@ -74,8 +75,11 @@ class Pipeline:
             if early is not None:
                 return early
         strategy = item.work.strategy or self.strategy
-        if not isinstance(strategy, LLMCallStrategy):
+        # What the first item had is what nearly every item has; an ABC takes a microsecond to look.
+        is_known = strategy is self._known or isinstance(strategy, LLMCallStrategy)
+        if strategy is None or not is_known:
             return self._no_strategy(item, strategy)
+        self._known = strategy
         if self.events.active:
             self.events.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.work.item_id})
         if self.attempts.calls.config.dry_run:

@@ -79,7 +79,7 @@ class Scheduler:
         self.window = Window(config.window_size, config.max_sleeping)
         self.runtime = Runtime.build(self.options, self.window.asleep, resources=self.resources)
         self.window.cooling = lambda: self.runtime.calls.waiting.cooling
-        self.runtime.calls.waiting.on_closed = self.window.wake
+        self.runtime.calls.waiting.on_wait = self.window.wake
         self.runtime.resources.callers.on_free = self.window.wake
         self.runtime.ending.on_change = self._react
         self.runtime.resources.gates.on_change = self._gate_changed

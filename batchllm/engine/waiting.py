@@ -28,8 +28,8 @@ class Waiting:
         clock: Seconds on the event loop's clock.
 
     Attributes:
-        on_closed: Called when an item begins to wait at a gate that is closed, since it leaves
-            the window.
+        on_wait: Called when an item begins to wait for something else than a free call, so that
+            the feed looks whether another may start in its place.
         seconds: What items have waited so far, by cause.
         at: How many items wait at which gate.
     """
@@ -37,7 +37,7 @@ class Waiting:
     ending: Ending
     callers: CallerLimits
     clock: Callable[[], float]
-    on_closed: Callable[[], None] = lambda: None
+    on_wait: Callable[[], None] = lambda: None
     seconds: dict[str, float] = field(
         factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
         init=False,
@@ -84,8 +84,7 @@ class Waiting:
             refusal: Of its last call at *gate*.
         """
         self.at[gate] = self.at.get(gate, 0) + 1
-        if gate.closed:
-            self.on_closed()
+        self.on_wait()
         permit: Permit | None = None
         try:
             with self.until(item.deadline):

@@ -165,6 +165,52 @@ def as_object(value: Any) -> Any:
     return value
 
 
+class Slotted:
+    """Keeps its counts in slots, and sums them up in a property."""
+
+    __slots__ = ("input_tokens", "output_tokens")
+
+    def __init__(self) -> None:
+        self.input_tokens, self.output_tokens = 5, 7
+
+    @property
+    def total_tokens(self) -> int:
+        return 13
+
+
+class Answering:
+    """Answers for names that stand nowhere."""
+
+    def __getattr__(self, name: str) -> int:
+        if name in ("prompt_tokens", "completion_tokens"):
+            return 5
+        raise AttributeError(name)
+
+
+def test_counts_are_found_wherever_an_object_keeps_them() -> None:
+    """In slots, in properties, behind ``__getattr__`` and among a model's extra fields."""
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+        model_config = pydantic.ConfigDict(extra="allow")
+        prompt_tokens: int
+
+    read: Any = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 13}
+    assert normalize_usage(Slotted()) == read
+    assert normalize_usage(Answering()) == {**read, "output_tokens": 5, "total_tokens": 10}
+    model = Model(prompt_tokens=5, completion_tokens=7, prompt_cache_hit_tokens=3)
+    expected = {**read, "total_tokens": 12, "cached_input_tokens": 3}
+    assert normalize_usage(model) == expected
+
+
+@given(st.permutations(["prompt_tokens", "input_tokens", "request_tokens", "completion_tokens"]))
+def test_the_order_of_fields_decides_nothing(names: list[str]) -> None:
+    """Of two names for the same count the one that stands first in our table is taken."""
+    counts = {"input_tokens": 1, "prompt_tokens": 2, "request_tokens": 3, "completion_tokens": 4}
+    read = normalize_usage({name: counts[name] for name in names})
+    assert read == {"input_tokens": 1, "output_tokens": 4, "total_tokens": 5}
+
+
 def test_a_settled_usage_is_not_copied() -> None:
     """The fast way: what has our keys and a total is taken as it is."""
     usage: TokenUsage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}

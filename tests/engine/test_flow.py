@@ -22,6 +22,8 @@ from batchllm.core import (
     RetryConfig,
     ServerHint,
 )
+from batchllm.gate import Gate
+from batchllm.policy import Limit
 from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
@@ -166,3 +168,40 @@ async def test_rude_neighbour() -> None:
         number = int(r.item_id[1:])
         assert (r.submission_index, r.context) == (number, number)
         assert r.output == (f"p{number}" if number % 3 == 2 else None)
+
+
+class _Scoped(LLMCallStrategy[str]):
+    """Takes *seconds* for each call, in a scope of its own."""
+
+    def __init__(self, seconds: float) -> None:
+        self.quota_scope = QuotaScope(str(id(self)))
+        self._seconds = seconds
+        self.started: list[float] = []
+
+    async def execute(self, prompt: Any, attempt: int, timeout: float) -> tuple[str, None]:
+        self.started.append(anyio.current_time())
+        await anyio.sleep(self._seconds)
+        return "", None
+
+
+class _Preparing(_Scoped):
+    async def prepare(self) -> None:
+        await anyio.sleep(50.0)
+
+
+@pytest.mark.parametrize("held", ["at its gate", "by its preparation"])
+async def test_an_item_that_waits_before_its_call_leaves_it_to_the_next(held: str) -> None:
+    """The last free call is not kept for an item that cannot make it yet."""
+    long, quick = _Scoped(100.0), _Scoped(1.0)
+    slow = _Scoped(1.0) if held == "at its gate" else _Preparing(1.0)
+    first = slow if held == "at its gate" else quick
+    gate = Gate(scope=slow.quota_scope, limits=[Limit("requests", 1, per=50.0)])
+    begun = anyio.current_time()
+    items = [
+        LLMWorkItem(str(number), strategy, "p")
+        for number, strategy in enumerate([long, first, slow, quick])
+    ]
+    result = await run_batch(items, concurrency=2, gate=gate)
+    assert result.succeeded == 4
+    assert quick.started[-1] - begun < 5.0
+    assert slow.started[-1] - begun >= 50.0

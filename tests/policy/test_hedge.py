@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +30,20 @@ def test_the_learned_delay_is_what_one_call_in_a_hundred_exceeds() -> None:
     for _ in range(100):
         quick.on_ok(0.1)
     assert quick.slow() == 2.0
+
+
+@given(st.floats(0.01, 0.04), st.floats(10.0, 600.0), st.integers(0, 2**32))
+def test_stalls_do_not_set_the_delay_by_which_they_are_found(
+    share: float, stall: float, seed: int
+) -> None:
+    """Up to one call in twenty may stall, for however long: the delay is that of the others."""
+    mind, rng = HedgeMind(samples=200, least=0.0), Random(seed)
+    for number in range(1_000):
+        stalls = number % 100 < 100 * share - 1e-9
+        mind.on_ok(stall if stalls else rng.uniform(0.5, 1.5))
+    slow = mind.slow()
+    assert slow is not None
+    assert 1.0 <= slow <= 3.0
 
 
 @given(st.lists(st.booleans(), max_size=400), st.floats(0.01, 0.5))

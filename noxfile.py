@@ -111,6 +111,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Change each number of the pure policy and list those that no test holds."""
+    _install(session, ".", "test")
+    session.run("python", "tests/mutants.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the pages into site/."""
     _install(session, ".", "docs")

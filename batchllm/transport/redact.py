@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from batchllm.transport.secret import MASK, Secret
 
-__all__ = ["Redactor", "redact"]
+__all__ = ["Cleaner", "Redactor", "printable", "redact"]
 
 # Shorter ones ("none", "ollama") are placeholders, and would take plain words out of messages.
 _SHORTEST_SECRET: Final = 8
@@ -69,6 +69,37 @@ class Redactor:
             if cleaned == text:
                 return text
             text = cleaned
+
+
+def printable(text: str) -> str:
+    """Return *text* with a space for each character that would steer a terminal or forge a line.
+
+    Those are the control and format characters, among them escape sequences, line ends and marks
+    that turn the direction of writing round.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+@frozen
+class Cleaner:
+    """Makes what a server says fit for an error, a log or a terminal.
+
+    Args:
+        secrets: See ``Redactor``.
+    """
+
+    _redactor: Redactor = field(converter=Redactor, alias="secrets", repr=False)
+
+    def __call__(self, text: str) -> str:
+        """Return *text* without keys and without control characters."""
+        # Twice, since a control character may stand within a key, or take the place of one.
+        return self._redactor(printable(self._redactor(text)))
+
+    def shows_key(self, text: str) -> bool:
+        """Return whether *text* has a key in it."""
+        return self._redactor(text) != text
 
 
 redact = Redactor()

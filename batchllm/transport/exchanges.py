@@ -26,6 +26,10 @@ _JOINED: Final = 65_536
 some 5 µs, a second system call and packet more."""
 
 
+_KEEP_ALIVE_MARGIN: Final = 1.0
+"""Seconds before the end of a server's own ``Keep-Alive: timeout`` when its connection is left."""
+
+
 class RawReply(NamedTuple):
     """A whole reply as the wire has it: its body may still be compressed."""
 
@@ -215,6 +219,8 @@ async def _finish(pool: OriginPool, connection: Connection) -> None:
     if reader.surplus:
         event = Event.SURPLUS
     elif reader.reusable:
+        if not connection.state.served:
+            _note_keep_alive(connection)
         connection.state.on(Event.END)
         if pool.give_back(connection):
             return
@@ -222,6 +228,16 @@ async def _finish(pool: OriginPool, connection: Connection) -> None:
     else:
         event = Event.LAST
     await pool.discard(connection, event)
+
+
+def _note_keep_alive(connection: Connection) -> None:
+    """Keep the connection for no longer than the server said that it does."""
+    said = next((value for name, value in connection.reader.headers if name == "keep-alive"), "")
+    for part in said.split(","):
+        name, _, seconds = part.strip().partition("=")
+        if name.lower() == "timeout" and len(seconds) < 9 and seconds.isdecimal():
+            most = max(0.0, float(seconds) - _KEEP_ALIVE_MARGIN)
+            connection.keep_alive = min(connection.keep_alive, most)
 
 
 def _event_of(error: BaseException) -> Event:

@@ -21,6 +21,8 @@ MAX_HEAD: Final = 65_536
 """Bytes that the head of a reply may have, interim replies included. Providers send 1 to 4 kB;
 gateways with large policies and cookies have been seen at 16 kB."""
 
+_START: Final = b"HTTP/"
+
 _WITH_BODY: Final = h11.Request(
     method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]
 )
@@ -112,6 +114,9 @@ class H11Reader:
         """Take what arrived and return whether the reply is whole."""
         assert self._parser is not None
         if not self.status:
+            if not self._seen and not _START.startswith(data[:5]):
+                # Said at once: h11 would wait for an empty line, which may never come.
+                raise GarbageError(f"it begins {data[:20]!r}")
             self._seen += len(data)
             if self._seen - len(data) > MAX_HEAD:
                 raise GarbageError(f"the head of the reply is longer than {MAX_HEAD:,} bytes")

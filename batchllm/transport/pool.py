@@ -40,8 +40,6 @@ _HANDSHAKES: Final = 64
 event loop for 64 ms."""
 _ADDRESSES_LAST: Final = 30.0
 """Seconds for which a name is not looked up again; each look-up takes a thread."""
-_KEEP_ALIVE_MARGIN: Final = 1.0
-"""Seconds before the end of a server's own ``Keep-Alive: timeout`` when its connection is left."""
 
 Connect = Callable[[], Awaitable[ByteStream]]
 """Opens a stream to the server, in place of a socket."""
@@ -124,7 +122,8 @@ class OriginPool:
                 try:
                     return await self._open()
                 except TooManyFilesError:
-                    if not self._all:
+                    if not self._all and not self._opening:
+                        self._wake(everyone=True)
                         raise
             # One that opens or works will be free sooner or later; that wakes the first here.
             await self._wait()
@@ -133,11 +132,11 @@ class OriginPool:
         now = anyio.current_time()
         while self._idle:
             oldest = self._idle[0]
-            if now - oldest.idle_since > oldest.keep_alive:
+            if now - oldest.idle_since >= oldest.keep_alive:
                 await self.discard(self._idle.popleft(), Event.EXPIRED)
                 continue
             connection = self._idle.pop()
-            if now - connection.idle_since > connection.keep_alive:
+            if now - connection.idle_since >= connection.keep_alive:
                 await self.discard(connection, Event.EXPIRED)
                 continue
             arrived = connection.channel.arrived()
@@ -152,9 +151,15 @@ class OriginPool:
         try:
             with anyio.move_on_after(CONNECT_SECONDS):
                 channel = await self._connect()
-        finally:
+        except TooManyFilesError:
+            self._opening -= 1  # and wakes none: the next would fail as well, and wake this one
+            raise
+        except BaseException:
             self._opening -= 1
             self._wake()
+            raise
+        self._opening -= 1
+        self._wake()
         if channel is None:
             raise CannotConnectError(f"there was no connection within {CONNECT_SECONDS:g} s")
         settings = self.settings
@@ -229,9 +234,11 @@ class OriginPool:
                 self._waiting.remove(turn)
             raise
 
-    def _wake(self) -> None:
-        if self._waiting:
+    def _wake(self, *, everyone: bool = False) -> None:
+        while self._waiting:
             self._waiting.popleft().set()
+            if not everyone:
+                break
 
     async def close(self) -> None:
         """Close every connection; those under way end when their requests do."""

@@ -160,6 +160,7 @@ class Runtime:
             "held_back": gates.held_back(),
             "own_limits": None if own is None else own.snapshot(self.clock()),
             "scopes": scopes,
+            "connections": self.resources.lifecycle.connections(),
         }
 
     async def close(self) -> None:

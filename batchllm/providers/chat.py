@@ -21,6 +21,7 @@ from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
 from batchllm.transport import (
+    ConnectionStats,
     HeaderValues,
     Http,
     HttpStream,
@@ -112,6 +113,10 @@ class ChatModel(HeldToSchema):
     async def cleanup(self) -> None:
         """Close the connections, unless someone else still holds them open."""
         await self._client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._client.statistics()
 
     async def generate(
         self,

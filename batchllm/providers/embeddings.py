@@ -24,7 +24,7 @@ from batchllm.providers.endpoints import open_client
 from batchllm.providers.failures import error_reply, request_id_of
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
-from batchllm.transport import HeaderValues, Http, HttpReply, Secret, mask_headers
+from batchllm.transport import ConnectionStats, HeaderValues, Http, HttpReply, Secret, mask_headers
 
 __all__ = ["EmbeddingStrategy", "Vector", "as_texts"]
 
@@ -115,6 +115,10 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
     async def cleanup(self) -> None:
         """Close the connections, unless another run still holds them open."""
         await self._client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._client.statistics()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None

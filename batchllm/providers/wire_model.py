@@ -23,6 +23,7 @@ from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.transport import (
+    ConnectionStats,
     HeaderValues,
     Http,
     HttpClient,
@@ -148,6 +149,10 @@ class WireModel(HeldToSchema, ABC):
     async def cleanup(self) -> None:
         """Close the connections, unless someone else still holds them open."""
         await self._client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._client.statistics()
 
     async def generate(
         self,

@@ -147,18 +147,16 @@ class HttpClient:
         if self._is_ours_to_close:
             await self._given.aclose()
 
-    def statistics(self) -> ConnectionStats | None:
-        """Return what became of the running loop's connections; ``None`` if they are not ours."""
-        return None if self._own is None else self._own.statistics()
+    def statistics(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the running loop's connections, if they are ours.
+
+        The key stands for the transport, so that one that several share is counted once.
+        """
+        return {} if self._own is None else {id(self._own): self._own.statistics()}
 
     @property
     def _holders(self) -> int:
         return self._leases.holders
-
-    @property
-    def connections(self) -> object:
-        """What the connections belong to, so that one that is shared is counted once."""
-        return self._given
 
     async def post_json(
         self, path: str, body: bytes, *, headers: HeaderValues | None = None

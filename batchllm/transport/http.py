@@ -13,6 +13,7 @@ from batchllm.transport.exchanges import RawReply, ReplyStream, exchange, open_s
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.loops import LoopTable
 from batchllm.transport.parsing import H11Reader, ReplyReader
+from batchllm.transport.plain_reader import PlainReader
 from batchllm.transport.pool import Connect, Origin, Pool, PoolSettings
 from batchllm.transport.statistics import ConnectionStats
 
@@ -23,8 +24,8 @@ MAX_BODY: Final = 64 * 1024 * 1024
 _KEEP_ALIVE: Final = 30.0
 """Seconds: half of what most proxies and load balancers keep an idle connection (60 s)."""
 
-ParserName = Literal["auto", "h11", "httptools"]
-"""Which parser reads replies."""
+ParserName = Literal["auto", "plain", "h11", "httptools"]
+"""Which parser reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
 
 
 class HttpTransport:
@@ -44,7 +45,7 @@ class HttpTransport:
         replay: Whether a request goes out a second time if a connection that had answered before
             turns out to be closed before the first byte of the reply.
         keep_alive: Seconds that an idle connection is kept.
-        parser: ``"auto"`` takes httptools if it is installed, else h11.
+        parser: ``"auto"`` takes httptools if it is installed, else ``"plain"``.
         connect: Opens the streams to the server, in place of sockets, such as the pipes of a
             simulator.
 
@@ -167,7 +168,7 @@ def _reader_of(parser: ParserName) -> Callable[[], ReplyReader]:
     if parser == "httptools" and not is_installed():
         msg = "parser is 'httptools', which is not installed; pip install batchllm[httptools]"
         raise ConfigError(msg)
-    if parser not in ("auto", "httptools"):
-        msg = f"parser is {parser!r}; give 'auto', 'h11' or 'httptools'"
+    if parser not in ("auto", "plain", "httptools"):
+        msg = f"parser is {parser!r}; give 'auto', 'plain', 'h11' or 'httptools'"
         raise ConfigError(msg)
-    return HttptoolsReader if is_installed() else H11Reader
+    return HttptoolsReader if parser != "plain" and is_installed() else PlainReader

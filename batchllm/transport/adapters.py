@@ -7,12 +7,13 @@ what to raise.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
 
+from batchllm.core import ConfigError
 from batchllm.transport.exchanges import ReplyStream
 from batchllm.transport.pool import Origin
 from batchllm.transport.wire_errors import (
@@ -22,7 +23,10 @@ from batchllm.transport.wire_errors import (
     WireError,
 )
 
-__all__ = ["library_of", "respond"]
+__all__ = ["LibraryName", "client_over", "library_of", "respond"]
+
+LibraryName = Literal["httpx2", "httpx"]
+"""Whose classes a client is of: openai, anthropic and google-genai take httpx2's."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -39,6 +43,46 @@ def library_of(thing: object) -> Any:
         if root in ("httpx", "httpx2"):
             return importlib.import_module(root)
     return importlib.import_module("httpx")
+
+
+def client_over(transport: Any, library: LibraryName, settings: Mapping[str, Any]) -> Any:
+    """Return an ``AsyncClient`` of *library* that sends through *transport*.
+
+    Args:
+        transport: Stays open when the client is closed.
+        library: Whose class it is.
+        settings: For the client. Redirects are not followed and the environment is not read,
+            unless they say so.
+
+    Raises:
+        ConfigError: The library is not installed.
+    """
+    try:
+        package: Any = importlib.import_module(library)
+    except ImportError:
+        package = None
+    if package is None:
+        msg = f"{library} is not installed; pip install {library}, or give the other library"
+        raise ConfigError(msg)
+    usual = {"follow_redirects": False, "trust_env": False, "timeout": None}
+    return package.AsyncClient(transport=_lent_class(package)(transport), **{**usual, **settings})
+
+
+@lru_cache(maxsize=2)
+def _lent_class(library: Any) -> type[Any]:
+    """Make the class of a transport that a client may use and not close."""
+
+    class Lent(library.AsyncBaseTransport):  # type: ignore[misc]
+        def __init__(self, transport: Any) -> None:
+            self._transport = transport
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await self._transport.handle_async_request(request)
+
+        async def aclose(self) -> None:
+            """Leave it open for whoever opened it."""
+
+    return Lent
 
 
 async def respond(open_stream: OpenStream, request: Any) -> Any:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from batchllm.core import ConfigError
-from batchllm.transport.adapters import respond
+from batchllm.transport.adapters import LibraryName, client_over, respond
 from batchllm.transport.exchanges import RawReply, ReplyStream, exchange, open_stream
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.loops import LoopTable
@@ -156,6 +156,27 @@ class HttpTransport:
         """Send a request and return the reply once its head is there; see :meth:`exchange`."""
         pool = self._pools.of_this_loop().of(origin)
         return await open_stream(pool, head, body, method, max_body, may_replay=self._replay)
+
+    def client(self, library: LibraryName = "httpx2", **settings: Any) -> Any:
+        """Return an HTTP client over these connections, for the client of an SDK.
+
+        Example::
+
+            async with (
+                HttpTransport() as http,
+                openai.AsyncOpenAI(http_client=http.client()) as client,
+            ):
+                await run_batch(prompts, OpenAIStrategy(client, "gpt-5-mini"))
+
+        Args:
+            library: ``"httpx2"`` or ``"httpx"``: whose ``AsyncClient`` it is.
+            settings: For that class, such as ``timeout=60``; by default there is no timeout, since
+                a batch bounds each call.
+
+        Raises:
+            ConfigError: The library is not installed.
+        """
+        return client_over(self, library, settings)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of httpx's or httpx2's and return a response of the same library."""

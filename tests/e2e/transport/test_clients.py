@@ -180,9 +180,8 @@ async def test_a_proxy_is_used_when_it_is_given() -> None:
         async with rude(refuse) as server:
             address = server.url.replace("http://", "http://user:secret-of-proxy@")
             client = HttpClient(address, base_url="https://api.test/v1")
-            with pytest.raises(
-                TransportError, match=r"the proxy on the way to api\.test"
-            ) as caught:
+            words = r"the proxy on the way to api\.test"
+            with pytest.raises(TransportError, match=words) as caught:
                 await client.post_json("/chat", b"{}")
             assert not caught.value.sent
             assert "secret-of-proxy" not in str(caught.value)

@@ -73,7 +73,7 @@ async def test_a_name_that_does_not_exist_is_named() -> None:
     """The error says which name, and that nothing was sent."""
     async with HttpTransport() as http:
         client = HttpClient(http, base_url="http://no-such-host.invalid")
-        with pytest.raises(TransportError, match="no-such-host.*cannot be looked up") as caught:
+        with pytest.raises(TransportError, match=r"no-such-host.*cannot be looked up") as caught:
             await client.post_json("/", b"{}")
     assert not caught.value.sent
 

@@ -117,7 +117,9 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
 
     def connection_stats(self) -> Mapping[int, ConnectionStats]:
         """Return what became of the model's connections on the running loop, by transport."""
-        stats = getattr(self.model, "connection_stats", None)
+        stats: Callable[[], Mapping[int, ConnectionStats]] | None = getattr(
+            self.model, "connection_stats", None
+        )
         return stats() if callable(stats) else {}
 
     async def execute(

@@ -44,9 +44,10 @@ def checks(rows: Sequence[Row], log: Sequence[Row], items: int | None = None) ->
     """Compare the client's rows with the server's log.
 
     A call that was cancelled may have reached the server or not, and a request that the server
-    dropped before the first byte of a reply may have been sent again on another connection, which
-    a row does not count as a call. There is no other slack. Tokens of replies that were broken on purpose are billed, but no client can know of them; they are
-    left out on both sides.
+    dropped before the first byte of a reply may have been sent again on another connection,
+    which a row does not count as a call. There is no other slack. Tokens of replies that were
+    broken on purpose are billed, but no client can know of them; they are left out on both
+    sides.
     """
     sent = [row for row in rows if row["error_category"] != "invalid_item"]
     ids = Counter(str(row["id"]) for row in sent)

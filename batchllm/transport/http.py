@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -68,6 +69,13 @@ class HttpTransport:
                 "an ssl.SSLContext that trusts the right authority"
             )
             raise ConfigError(msg)
+        self._given: dict[str, Any] = {
+            "verify": verify,
+            "replay": replay,
+            "keep_alive": keep_alive,
+            "parser": parser,
+            "connect": connect,
+        }
         self._replay = replay
         settings = PoolSettings(
             make_reader=_reader_of(parser),
@@ -76,6 +84,10 @@ class HttpTransport:
             connect=connect,
         )
         self._pools: LoopTable[Pool] = LoopTable(lambda: Pool(settings))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy has the settings, and connections of its own.
+        return partial(HttpTransport, **self._given), ()
 
     def __repr__(self) -> str:
         return f"HttpTransport({len(self._pools)} event loops)"

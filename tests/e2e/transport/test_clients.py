@@ -1,7 +1,9 @@
 """Our transport under other people's clients, and other people's clients under our strategies."""
 
+import copy
 import gzip
 import importlib
+import pickle
 import warnings
 from typing import Any
 
@@ -209,3 +211,11 @@ async def test_many_requests_at_the_start_are_no_storm() -> None:
             assert len(server.requests) == 400
             assert most <= 100
             assert http.statistics().opened < 400
+
+
+def test_a_transport_can_be_copied() -> None:
+    """A copy, or one that went to another process, has the settings and its own connections."""
+    first = HttpTransport(replay=False, keep_alive=7.0, parser="h11")
+    for other in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert other._given == first._given
+        assert other._pools is not first._pools

@@ -144,7 +144,7 @@ class GeminiCachedModel:
                 await self.delete_cache()
             elif self.cache_name is not None:
                 _log.info("the Gemini cache %s stays, and ends by itself", self.cache_name)
-            self._keeper.rest()
+            await self._keeper.rest()
         await self._inner.cleanup()
 
     def connection_stats(self) -> Mapping[int, ConnectionStats]:

@@ -10,14 +10,19 @@ socket would each get half of the other's answers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from threading import Lock
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-__all__ = ["LoopTable", "PerLoop", "loop_of_now"]
+__all__ = ["LoopTable", "OneMaker", "PerLoop", "loop_of_now"]
+
+_LOOK_AGAIN: Final = 0.05
+"""Seconds until a loop looks again whether another one is done; what it does takes a second."""
 
 
 class PerLoop(Protocol):
@@ -127,6 +132,37 @@ class LoopTable(Generic[T]):
         self._lock = Lock()
         self._pid = os.getpid()
         self.abandon()
+
+
+class OneMaker:
+    """Lets one event loop at a time do something, and the others wait without blocking.
+
+    A loop that ends in the middle loses its turn.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # invariant: guards _loop, and is held for no await
+        self._loop: Any = None
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None, None]:
+        """Run the block while no other loop does."""
+        loop = loop_of_now()
+        while not self._claim(loop):  # noqa: ASYNC110 - an event belongs to one loop
+            await anyio.sleep(_LOOK_AGAIN)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._loop is loop:
+                    self._loop = None
+
+    def _claim(self, loop: Any) -> bool:
+        with self._lock:
+            if self._loop is not None and not _has_ended(self._loop):
+                return False
+            self._loop = loop
+            return True
 
 
 def loop_of_now() -> Any:

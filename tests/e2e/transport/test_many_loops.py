@@ -178,3 +178,42 @@ def test_a_loop_that_ends_in_mid_call(url: str) -> None:
 def test_a_fork_with_requests_on_both_sides(url: str, backend: str) -> None:
     """Parent and child each get the answers to their own questions."""
     run_strictly(_FORK, url, backend)
+
+
+_CACHES = """
+from batchllm import ResponseCache, from_callable, GeminiCachedStrategy
+from batchllm.providers import EmbeddingStrategy, GeminiClient
+from batchllm.simulator import Simulator, serve
+
+async def main():
+    async with serve(Simulator("instant?profile=gemini")) as server:
+        client = GeminiClient("k", base_url=f"{server.url}/v1beta")
+        cached = GeminiCachedStrategy("gemini-x", client, cached_content="context " * 2000)
+        plain = from_callable(lambda prompt: prompt)
+        kept = ResponseCache(plain)
+        embedded = EmbeddingStrategy("m", base_url=f"{server.url}/v1", api_key="k")
+        done = []
+        def work(kind):
+            try:
+                for strategy in (cached, kept, plain, embedded):
+                    run = lambda: run_batch([f"{i}" for i in range(8)], strategy, config=CONFIG)
+                    result = anyio.run(run, backend=kind)
+                    assert result.succeeded == 8, result.summary()
+                done.append(kind)
+            except BaseException as error:
+                done.append(error)
+        async with anyio.create_task_group() as group:
+            for kind in ["asyncio", "trio"] * 3:
+                group.start_soon(anyio.to_thread.run_sync, work, kind)
+        assert sorted(map(str, done)) == ["asyncio"] * 3 + ["trio"] * 3, done
+        caches = [one async for one in await client.aio.caches.list()]
+        assert len(caches) == 1, caches
+        await client.http.aclose()
+
+anyio.run(main)
+"""
+
+
+def test_caches_embeddings_and_functions_on_many_loops(url: str) -> None:
+    """What a strategy keeps beside its connections is fit for several loops, too."""
+    run_strictly(_CACHES, url)

@@ -80,7 +80,7 @@ def _lent_class(library: Any) -> type[Any]:
             return await self._transport.handle_async_request(request)
 
         async def aclose(self) -> None:
-            """Leave it open for whoever opened it."""
+            """Leave it open: its opener closes it."""
 
     return Lent
 

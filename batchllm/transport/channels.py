@@ -26,7 +26,7 @@ _READ: Final = 65_536
 _READS_IN_A_ROW: Final = 16
 """Reads of what OpenSSL has decrypted already, before other tasks get a turn (1 MB)."""
 _CLOSE_SECONDS: Final = 5.0
-"""A stream that is not a socket may have to say goodbye; nobody waits longer for it."""
+"""A stream that is not a socket may have to say goodbye; a close waits no longer for that."""
 
 
 class Channel(Protocol):
@@ -49,7 +49,7 @@ class Channel(Protocol):
         ...
 
     def arrived(self) -> bytes | None:
-        """Return what came while nobody was reading: ``None`` for nothing, ``b""`` for the end."""
+        """Return what came since the last read: ``None`` for nothing, ``b""`` for the end."""
         ...
 
     async def close(self) -> None:
@@ -125,7 +125,7 @@ class SocketChannel:
                 await anyio.wait_writable(self._socket)
 
     def arrived(self) -> bytes | None:
-        """Return what came while nobody was reading: ``None`` for nothing, ``b""`` for the end."""
+        """Return what came since the last read: ``None`` for nothing, ``b""`` for the end."""
         try:
             # The plain method, which looks at the encrypted bytes where there is TLS.
             first = socket.socket.recv(self._socket, 1, socket.MSG_PEEK)

@@ -2,7 +2,7 @@
 
 Nothing from below survives in the result: no frame, whose locals hold requests and keys, no
 request that an exception of httpx carries, and of the cause no more than its type and its words,
-redacted. So functions here return errors, and whoever raises them is above the border.
+redacted. So functions here return errors, and their callers above the border raise them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OF_SOCKETS: Final = (
 
 @frozen
 class Border:
-    """Between an exchange and whoever asked for it.
+    """Between an exchange and its caller.
 
     Attributes:
         host: Named in messages.

@@ -1,4 +1,4 @@
-"""Requests through somebody else's transport or client: httpx's, httpx2's, or anything alike."""
+"""Requests through a transport or client that is not ours: httpx's, httpx2's, or anything alike."""
 
 from __future__ import annotations
 

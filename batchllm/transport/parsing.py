@@ -36,7 +36,7 @@ class ReplyReader(Protocol):
     Attributes:
         status: Of the reply; 0 until its head is whole.
         headers: Names in lower case, in the order in which they came.
-        pieces: Of the body; whoever takes them empties the list.
+        pieces: Of the body; the caller that takes them empties the list.
         reusable: Once the reply is whole, whether the connection may serve another request.
         surplus: Whether bytes came after the end of the reply.
     """

@@ -52,7 +52,7 @@ async def test_a_closed_value_is_made_anew() -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_loops_that_have_ended_are_dropped_at_the_next_lease(backend: str) -> None:
-    """Nobody released it, and its loop is gone: it is closed without the loop."""
+    """It was never released, and its loop is gone: it is closed without the loop."""
     table = LoopTable(Value)
 
     async def use() -> Value:
@@ -104,7 +104,7 @@ async def test_a_forked_child_starts_empty(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_one_loop_makes_while_the_others_wait() -> None:
-    """The turn goes on when the block is left, also by an error, and to nobody before."""
+    """The turn goes on when the block is left, also by an error, and not before."""
     maker = OneMaker()
     maker._loop = elsewhere = asyncio.new_event_loop()
     start = anyio.current_time()

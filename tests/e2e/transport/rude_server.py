@@ -1,4 +1,4 @@
-"""A server on real sockets that misbehaves as it is told to, request by request."""
+"""A server on real sockets that misbehaves by a script, request by request."""
 
 import socket
 import ssl

@@ -39,8 +39,8 @@ def check(error: BaseException) -> str:
 
 
 def error_body() -> bytes:
-    told = {"message": ECHO, "code": f"bad_{KEY}", "type": f"auth {TEAM}\x1b[0m"}
-    return json.dumps({"error": told}).encode()
+    fault = {"message": ECHO, "code": f"bad_{KEY}", "type": f"auth {TEAM}\x1b[0m"}
+    return json.dumps({"error": fault}).encode()
 
 
 IDS = f"x-request-id: req {KEY} {TEAM}".encode() + b" \x1b[31m"

@@ -189,6 +189,6 @@ async def test_ipv6_and_names(authority: Any) -> None:
         except OSError:
             pytest.skip("there is no IPv6 here")
         async with rude(polite) as server, HttpTransport() as http:
-            # "localhost" may be ::1 first, where nobody listens.
+            # "localhost" may be ::1 first, which does not listen.
             client = HttpClient(http, base_url=f"http://localhost:{server.port}")
             assert (await client.post_json("/", b"{}")).status == 200

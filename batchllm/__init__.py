@@ -191,6 +191,7 @@ from batchllm.structured import (
     partial_fields,
     problems_of,
 )
+from batchllm.transport import HttpTransport
 
 __all__ = [
     "CANCEL",
@@ -242,6 +243,7 @@ __all__ = [
     "GeminiResponse",
     "GeminiStrategy",
     "HedgeConfig",
+    "HttpTransport",
     "InvalidItemError",
     "ItemLike",
     "ItemStopped",

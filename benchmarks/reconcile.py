@@ -22,6 +22,10 @@ from urllib.request import urlopen
 Row = Mapping[str, Any]
 
 
+_DROPPED = "disconnect"
+"""The simulator's fault that ends a connection in place of a reply."""
+
+
 class Check(NamedTuple):
     """One line of the table; *slack* is by how much the server may have counted more."""
 
@@ -39,9 +43,11 @@ class Check(NamedTuple):
 def checks(rows: Sequence[Row], log: Sequence[Row], items: int | None = None) -> Iterator[Check]:
     """Compare the client's rows with the server's log.
 
-    A call that was cancelled may have reached the server or not, so it is the only slack. Tokens
-    of replies that were broken on purpose are billed, but no client can know of them; they are
-    left out on both sides.
+    A call that was cancelled may have reached the server or not, and a request that the server
+    dropped before the first byte of a reply may have been sent again on another connection,
+    which a row does not count as a call. There is no other slack. Tokens of replies that were
+    broken on purpose are billed, but no client can know of them; they are left out on both
+    sides.
     """
     sent = [row for row in rows if row["error_category"] != "invalid_item"]
     ids = Counter(str(row["id"]) for row in sent)
@@ -51,7 +57,8 @@ def checks(rows: Sequence[Row], log: Sequence[Row], items: int | None = None) ->
     if items is not None:
         yield Check("rows", len(rows), items)
     yield Check("ids, each once", len(ids), len(sent))
-    yield Check("calls", sum(row["calls"] for row in rows), len(requests), cancelled)
+    replayed = sum(entry["fault"] == _DROPPED for entry in requests)
+    yield Check("calls", sum(row["calls"] for row in rows), len(requests), cancelled + replayed)
     yield Check("answers", sum(row["success"] for row in rows), len(answered), cancelled)
     for kind in ("input_tokens", "output_tokens"):
         billed = [entry[kind] for entry in answered]
@@ -67,12 +74,13 @@ def _used(rows: Iterable[Row], kind: str) -> int:
 def _disagreements(sent: Sequence[Row], requests: Sequence[Row]) -> int:
     """Prompts that the server saw another number of times than the client says it sent them.
 
-    Only where the rows still have them as texts, and no call was cancelled.
+    Only where the rows still have them as texts, and no call was cancelled, or dropped before the
+    first byte.
     """
     if not all(isinstance(row.get("prompt"), str) for row in sent):
         return 0
     calls, seen = Counter[str](), Counter(entry["prompt_digest"] for entry in requests)
-    unsure: set[str] = set()
+    unsure = {entry["prompt_digest"] for entry in requests if entry["fault"] == _DROPPED}
     for row in sent:
         digest = blake2b(row["prompt"].encode(), digest_size=8).hexdigest()
         calls[digest] += row["calls"]
@@ -85,7 +93,7 @@ def table(found: Sequence[Check]) -> str:
     """The checks in columns."""
     lines = [f"{'':30}{'client':>12}{'server':>12}"]
     for check in found:
-        slack = f"  (± {check.slack:,} of cancelled calls)" if check.slack else ""
+        slack = f"  (± {check.slack:,} cancelled or dropped)" if check.slack else ""
         verdict = "ok" if check.holds else "DIFFERENT"
         lines.append(f"{check.what:30}{check.client:>12,}{check.server:>12,}  {verdict}{slack}")
     return "\n".join(lines)

@@ -7,10 +7,11 @@ strategy each leave nothing behind. Parts of a composite come before it and go a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import (
     EndCause,
@@ -23,6 +24,7 @@ from batchllm.core import (
 from batchllm.engine.ending import Ending
 from batchllm.engine.guard import Failed, Ok, TimedOut, in_words, only_error
 from batchllm.engine.hooks import HookTable, call_hook
+from batchllm.transport import ConnectionStats
 
 __all__ = ["Lifecycle"]
 
@@ -51,11 +53,19 @@ class Lifecycle:
     _prepare_timeout: float | None
     _cleanup_timeout: float
     _known: dict[int, _Prepared] = field(factory=dict, init=False)
+    _connections: dict[int, ConnectionStats] = field(factory=dict, init=False)
 
     @property
     def holds_any(self) -> bool:
         """Whether there is anything to clean up."""
         return bool(self._known)
+
+    def connections(self) -> dict[str, Any]:
+        """Return the connections of all strategies, in numbers, those cleaned up included."""
+        found = dict(self._connections)
+        for entry in self._known.values():
+            found.update(_connections_of(entry.strategy))
+        return ConnectionStats.sum_of(found.values()).as_dict()
 
     def is_ready(self, strategy: LLMCallStrategy[Any]) -> bool:
         """Whether *strategy* can be called at once."""
@@ -141,6 +151,9 @@ class Lifecycle:
         while self._known:
             _, entry = self._known.popitem()
             if entry.begun:
+                # Taken before they are closed, since a loop's numbers end with its connections.
+                last = _connections_of(entry.strategy).items()
+                self._connections.update((key, evolve(stats, open=0)) for key, stats in last)
                 warnings.extend(await self._clean_up(entry.strategy))
         return warnings
 
@@ -170,6 +183,12 @@ class Lifecycle:
                 raise
             said.append(f"broke a rule: {error}")
         return [f"{type(strategy).__name__}.cleanup() {words}" for words in said]
+
+
+def _connections_of(strategy: LLMCallStrategy[Any]) -> Mapping[int, ConnectionStats]:
+    stats = getattr(strategy, "connection_stats", None)
+    found = stats() if callable(stats) else {}
+    return found if isinstance(found, Mapping) else {}  # a mock has any method there is
 
 
 def _refuse_circles(strategy: LLMCallStrategy[Any]) -> None:

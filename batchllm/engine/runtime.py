@@ -165,6 +165,7 @@ class Runtime:
             "limited_by": limited_by(held, duration, snapshots, self.resources.callers.calls),
             "own_limits": None if own is None else own.snapshot(self.clock()),
             "scopes": scopes,
+            "connections": self.resources.lifecycle.connections(),
         }
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
+from batchllm.transport import loop_of_now
 
 __all__ = ["ResponseCache"]
 
@@ -75,7 +76,8 @@ class ResponseCache(Composite[T], Generic[T]):
         self.parts = (as_strategy(inner),)
         self.store: MutableMapping[str, Reply] = _Recent(10_000) if store is None else store
         self.hits = self.misses = 0
-        self._flights: dict[str, _Flight] = {}
+        # By event loop, too: a caller can wait for a call of its own loop only.
+        self._flights: dict[tuple[Any, str], _Flight] = {}
         self._strategy: bytes | None = None
 
     @property
@@ -100,7 +102,7 @@ class ResponseCache(Composite[T], Generic[T]):
             kept = self.store.get(key)
             if kept is not None:
                 return self._hit(kept)
-            flight = self._flights.get(key)
+            flight = self._flights.get((loop_of_now(), key))
             if flight is None:
                 return await self._lead(key, inner, prompt, attempt, timeout, memory)
             with anyio.move_on_after(timeout):
@@ -121,7 +123,8 @@ class ResponseCache(Composite[T], Generic[T]):
         timeout: float,
         memory: RetryState,
     ) -> Reply:
-        flight = self._flights[key] = _Flight()
+        here = (loop_of_now(), key)
+        flight = self._flights[here] = _Flight()
         try:
             flight.reply = await self._ask(key, inner, prompt, attempt, timeout, memory)
         except Exception as error:
@@ -129,7 +132,7 @@ class ResponseCache(Composite[T], Generic[T]):
                 flight.error, flight.traceback = error, error.__traceback__
             raise
         finally:
-            del self._flights[key]
+            del self._flights[here]
             flight.landed.set()
         return flight.reply
 

@@ -9,8 +9,10 @@ from typing import Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
+from attrs import define
 
 from batchllm.core import LLMCallStrategy, RetryState, StrategyError, TokenUsage, normalize_usage
+from batchllm.transport import LoopTable
 
 __all__ = ["CallableStrategy", "ThreadRunner", "from_callable", "run_in_thread"]
 
@@ -33,6 +35,19 @@ class ThreadRunner(Protocol):
 async def run_in_thread(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
     """Call *function* in a worker thread; a cancelled call leaves the thread to end by itself."""
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
+
+
+@define(eq=False)
+class _Threads:
+    """The threads of one event loop."""
+
+    limiter: anyio.CapacityLimiter
+
+    async def close(self) -> None:
+        """Let go; threads end by themselves."""
+
+    def abandon(self) -> None:
+        """Let go; threads end by themselves."""
 
 
 class CallableStrategy(LLMCallStrategy[Any]):
@@ -62,14 +77,14 @@ class CallableStrategy(LLMCallStrategy[Any]):
         self._run_sync = run_sync
         self._is_async = _is_async(function)
         self._wanted = _wanted_parameters(function)
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._limits = LoopTable(lambda: _Threads(anyio.CapacityLimiter(threads)))
 
     def __repr__(self) -> str:
         return f"from_callable({_name(self.function)})"
 
     async def prepare(self) -> None:
-        """Start with a fresh count of threads; a limiter belongs to one event loop."""
-        self._limiter = None
+        """Start with a fresh count of threads on this event loop."""
+        await self._limits.close()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -84,9 +99,8 @@ class CallableStrategy(LLMCallStrategy[Any]):
         if self._is_async:
             result = await call()
         else:
-            if self._limiter is None:
-                self._limiter = anyio.CapacityLimiter(self.threads)
-            result = await self._run_sync(call, limiter=self._limiter)
+            limiter = self._limits.of_this_loop().limiter
+            result = await self._run_sync(call, limiter=limiter)
             if inspect.isawaitable(result):  # a lambda round an async function
                 result = await result
         return _read_result(result)

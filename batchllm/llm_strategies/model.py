@@ -19,6 +19,7 @@ from batchllm.core import (
     kind_of,
 )
 from batchllm.providers import attach_usage
+from batchllm.transport import ConnectionStats
 
 __all__ = ["ModelStrategy"]
 
@@ -113,6 +114,13 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     async def cleanup(self) -> None:
         """Clean the model up, where it is managed."""
         await _call_if_there(self.model, "cleanup")
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the model's connections on the running loop, by transport."""
+        stats: Callable[[], Mapping[int, ConnectionStats]] | None = getattr(
+            self.model, "connection_stats", None
+        )
+        return stats() if callable(stats) else {}
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None

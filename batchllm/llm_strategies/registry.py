@@ -27,7 +27,7 @@ from batchllm.providers import (
     ResponsesModel,
 )
 from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
-from batchllm.transport import AsyncClient, AsyncTransport, Secret
+from batchllm.transport import HeaderValues, Http, Secret, is_our_own, mask_headers
 
 __all__ = ["ModelRequest", "llm", "provider_variables", "providers"]
 
@@ -48,8 +48,8 @@ class ModelRequest:
     extra: Mapping[str, Any]
     base_url: str | None
     api_key: Secret | None = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    http: AsyncTransport | AsyncClient | None
+    headers: HeaderValues = field(repr=False)
+    http: Http | None
     stream: bool
 
 
@@ -63,9 +63,9 @@ def llm(
     output: None = None,
     base_url: str | None = None,
     api_key: str | Secret | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: HeaderValues | None = None,
     extra: Mapping[str, Any] | None = None,
-    http: AsyncTransport | AsyncClient | None = None,
+    http: Http | None = None,
     stream: bool = False,
     **parameters: Any,
 ) -> ModelStrategy[str]: ...
@@ -81,9 +81,9 @@ def llm(
     output: type[T],
     base_url: str | None = None,
     api_key: str | Secret | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: HeaderValues | None = None,
     extra: Mapping[str, Any] | None = None,
-    http: AsyncTransport | AsyncClient | None = None,
+    http: Http | None = None,
     stream: bool = False,
     **parameters: Any,
 ) -> OutputStrategy[T]: ...
@@ -98,9 +98,9 @@ def llm(
     output: Any = None,
     base_url: str | None = None,
     api_key: str | Secret | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: HeaderValues | None = None,
     extra: Mapping[str, Any] | None = None,
-    http: AsyncTransport | AsyncClient | None = None,
+    http: Http | None = None,
     stream: bool = False,
     **parameters: Any,
 ) -> ModelStrategy[Any]:
@@ -123,7 +123,8 @@ def llm(
         api_key: By default ``<PROVIDER>_API_KEY`` from the environment.
         headers: Sent with every request.
         extra: Put into every request unchecked.
-        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
+            address, in place of connections of its own.
         stream: Whether to ask for answers chunk by chunk, so that ``stall_timeout`` notices a
             stall.
         parameters: More of the provider's parameters, such as ``seed=7`` or ``stop=["END"]``;
@@ -137,6 +138,9 @@ def llm(
         >>> llm("sim:default")
         ModelStrategy(ChatModel('default', sim, 'http://simulator/v1'))
     """
+    # Masked before anything can fail: a traceback shows what local variables hold.
+    api_key = None if api_key is None else Secret(api_key)
+    headers = mask_headers(headers)
     provider, colon, model = name.partition(":")
     builder = _BUILDERS.get(provider)
     if builder is None or not model:
@@ -149,8 +153,8 @@ def llm(
         parameters={key: value for key, value in given.items() if value is not None},
         extra=extra or {},
         base_url=base_url,
-        api_key=None if api_key is None else Secret(api_key),
-        headers=headers or {},
+        api_key=api_key,
+        headers=headers,
         http=http,
         stream=stream,
     )
@@ -251,7 +255,7 @@ def _connection(request: ModelRequest, endpoint: Endpoint) -> tuple[str, Secret 
         )
         raise ConfigError(msg)
     key = request.api_key or _key_from_environment(provider)
-    if key is None and endpoint.needs_key and request.http is None:
+    if key is None and endpoint.needs_key and is_our_own(request.http):
         msg = f"{provider} needs a key: set {_variable(provider, 'API_KEY')}, or give api_key"
         raise ConfigError(msg)
     proxy = proxy_for(address, os.environ) if request.http is None else None
@@ -289,7 +293,7 @@ def _as_strategy(
     profile: ChatProfile,
     address: str,
     key: Secret | None,
-    http: AsyncTransport | AsyncClient | None,
+    http: Http | None,
     proxy: str | None,
 ) -> ModelStrategy[str]:
     model = ChatModel(

@@ -10,6 +10,7 @@ from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseErro
 from batchllm.policy import read_headers
 from batchllm.providers.failures import request_id_of
 from batchllm.providers.finish import Finish
+from batchllm.transport import printable
 
 __all__ = ["check_answered", "joined", "make_response", "malformed", "mapping_of", "mappings_of"]
 
@@ -67,7 +68,7 @@ def check_answered(
     metadata: Mapping[str, Any] = response.metadata or _EMPTY
     finish = metadata.get("finish_reason")
     if refusal and not response.text:
-        raise _empty(f"the model refused: {refusal[:200]}", response)
+        raise _empty(f"the model refused: {printable(refusal[:200])}", response)
     if finish == "filtered":
         raise _empty(f"a content filter of {provider} stopped the answer{detail}", response)
     if response.text or metadata.get("tool_calls"):

@@ -15,6 +15,7 @@ from batchllm.providers.answers import (
     mappings_of,
 )
 from batchllm.providers.finish import normalize_finish
+from batchllm.transport import printable
 
 __all__ = ["read_message"]
 
@@ -50,6 +51,6 @@ def read_message(reply: Mapping[str, Any], headers: Mapping[str, str]) -> LLMRes
         },
     )
     explanation = details.get("explanation")
-    detail = f": {str(explanation)[:200]}" if explanation else ""
+    detail = f": {printable(str(explanation)[:200])}" if explanation else ""
     check_answered(response, "anthropic", detail=detail)
     return response

@@ -20,7 +20,15 @@ from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
-from batchllm.transport import AsyncClient, AsyncTransport, HttpStream, Secret, SseDecoder
+from batchllm.transport import (
+    ConnectionStats,
+    HeaderValues,
+    Http,
+    HttpStream,
+    Secret,
+    SseDecoder,
+    mask_headers,
+)
 
 __all__ = ["ChatModel"]
 
@@ -40,7 +48,8 @@ class ChatModel(HeldToSchema):
         base_url: Its address, where it is not the profile's.
         api_key: Sent as the profile says. It never shows in messages or records.
         headers: Sent with every request.
-        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
+            address, in place of connections of its own.
         parameters: For every request, such as ``{"temperature": 0.2, "max_tokens": 500}``.
         extra: Put into every request unchecked.
         schema: A JSON schema that answers have to follow. An answer that is no JSON is then a
@@ -61,8 +70,8 @@ class ChatModel(HeldToSchema):
         profile: ChatProfile | str = "openai",
         base_url: str | None = None,
         api_key: str | Secret | None = None,
-        headers: Mapping[str, str] | None = None,
-        http: AsyncTransport | AsyncClient | None = None,
+        headers: HeaderValues | None = None,
+        http: Http | None = None,
         parameters: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         schema: Mapping[str, Any] | None = None,
@@ -71,6 +80,9 @@ class ChatModel(HeldToSchema):
         verify: bool | str | ssl.SSLContext = True,
         proxy: str | None = None,
     ) -> None:
+        # Masked before anything can fail: a traceback shows what local variables hold.
+        api_key = None if api_key is None else Secret(api_key)
+        headers = mask_headers(headers)
         self.model = model
         self.error_classifier = OpenAIErrorClassifier()
         self.profile = PROFILES[profile] if isinstance(profile, str) else profile
@@ -88,11 +100,13 @@ class ChatModel(HeldToSchema):
         self._settings = self._read_parameters(parameters or {})
         self._extra = dict(extra or {})
         self._schema_name = schema_name
-        account = Secret(api_key).fingerprint() if api_key is not None else ""
+        account = api_key.fingerprint() if api_key is not None else ""
         self.quota_scope = QuotaScope(self.profile.provider, self._client.base_url, account, model)
 
     def __repr__(self) -> str:
-        return f"ChatModel({self.model!r}, {self.profile.provider}, {self._client.base_url!r})"
+        # Also of one that is half made: tracebacks with locals show that.
+        address = self._client.base_url if hasattr(self, "_client") else "…"
+        return f"ChatModel({self.model!r}, {self.profile.provider}, {address!r})"
 
     async def prepare(self) -> None:
         """Keep connections open until the matching ``cleanup``."""
@@ -101,6 +115,10 @@ class ChatModel(HeldToSchema):
     async def cleanup(self) -> None:
         """Close the connections, unless someone else still holds them open."""
         await self._client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._client.statistics()
 
     async def generate(
         self,

@@ -11,6 +11,7 @@ from batchllm.policy import read_headers
 from batchllm.providers.chat_reply import ChatReply, Choice, Message, read_usage
 from batchllm.providers.failures import request_id_of
 from batchllm.providers.finish import Finish, normalize_finish
+from batchllm.transport import printable
 
 __all__ = ["read_answer"]
 
@@ -50,7 +51,7 @@ def _check_answered(response: LLMResponse, message: Message, finish: Finish, pro
     if finish == "filtered":
         raise _empty(f"a content filter of {provider} stopped the answer", response)
     if message.refusal and not response.text:
-        raise _empty(f"the model refused: {str(message.refusal)[:200]}", response)
+        raise _empty(f"the model refused: {printable(str(message.refusal)[:200])}", response)
     if response.text or message.tool_calls or message.function_call:
         return
     if finish == "length":

@@ -58,6 +58,7 @@ class ChatReply(msgspec.Struct, gc=False):
     x_groq: Any = None
 
 
+_MOST: Final = 10**15
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
@@ -96,35 +97,37 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     if not isinstance(usage, dict):
         return normalize_usage(usage)  # an object, where someone else's client read the reply
     counts = cast("Mapping[str, Any]", usage)
-    prompt = _details(counts, "prompt_tokens_details")
-    completion = _details(counts, "completion_tokens_details")
-    found: dict[str, int | None] = {
-        "input_tokens": _count(counts.get("prompt_tokens")),
-        "output_tokens": _count(counts.get("completion_tokens")),
-        "total_tokens": _count(counts.get("total_tokens")),
-        "cached_input_tokens": _first(
-            prompt.get("cached_tokens"),
-            counts.get("prompt_cache_hit_tokens"),
-            counts.get("num_cached_tokens"),
-        ),
-        "cache_write_tokens": _count(prompt.get("cache_write_tokens")),
-        "reasoning_tokens": _count(completion.get("reasoning_tokens")),
-    }
-    if found["input_tokens"] is None and found["output_tokens"] is None:
+    found: dict[str, int] = {}
+    _take(found, "input_tokens", counts, "prompt_tokens")
+    _take(found, "output_tokens", counts, "completion_tokens")
+    if not found:
         return None
-    if found["total_tokens"] is None:
-        found["total_tokens"] = (found["input_tokens"] or 0) + (found["output_tokens"] or 0)
-    known = {name: count for name, count in found.items() if count is not None}
-    return cast("TokenUsage", known)
+    if not _take(found, "total_tokens", counts, "total_tokens"):
+        found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
+    prompt = counts.get("prompt_tokens_details")
+    in_prompt = isinstance(prompt, dict) and _take(
+        found, "cached_input_tokens", prompt, "cached_tokens"
+    )
+    if not in_prompt and not _take(found, "cached_input_tokens", counts, "prompt_cache_hit_tokens"):
+        _take(found, "cached_input_tokens", counts, "num_cached_tokens")
+    if isinstance(prompt, dict):
+        _take(found, "cache_write_tokens", prompt, "cache_write_tokens")
+    completion = counts.get("completion_tokens_details")
+    if isinstance(completion, dict):
+        _take(found, "reasoning_tokens", completion, "reasoning_tokens")
+    return cast("TokenUsage", found)
 
 
-def _details(counts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    details = counts.get(name)
-    return cast("Mapping[str, Any]", details) if isinstance(details, dict) else {}
-
-
-def _first(*values: object) -> int | None:
-    return next((count for count in map(_count, values) if count is not None), None)
+def _take(found: dict[str, int], key: str, counts: Mapping[str, Any], name: str) -> bool:
+    """Put the count of *name* under *key* if it is one; this runs six times an answer."""
+    value = counts.get(name)
+    if value is None:
+        return False
+    count = value if type(value) is int and 0 <= value < _MOST else _count(value)
+    if count is None:
+        return False
+    found[key] = count
+    return True
 
 
 def _count(value: object) -> int | None:
@@ -132,4 +135,4 @@ def _count(value: object) -> int | None:
         return int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if 0 <= value < 1e15 else None
+    return int(value) if 0 <= value < _MOST else None

@@ -25,7 +25,7 @@ from batchllm.providers.endpoints import open_client
 from batchllm.providers.failures import error_reply, request_id_of
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
-from batchllm.transport import AsyncClient, AsyncTransport, HttpReply, Secret
+from batchllm.transport import ConnectionStats, HeaderValues, Http, HttpReply, Secret, mask_headers
 
 __all__ = ["EmbeddingStrategy", "Vector", "as_texts"]
 
@@ -59,7 +59,8 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         base_url: Its address, where it is not the profile's.
         api_key: Sent as the profile says.
         headers: Sent with every request.
-        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
+            address, in place of connections of its own.
         parameters: For every request, such as ``{"dimensions": 256}``.
         extra: Put into every request unchecked.
         proxy: The address of a proxy.
@@ -76,13 +77,16 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         profile: ChatProfile | str = "openai",
         base_url: str | None = None,
         api_key: str | Secret | None = None,
-        headers: Mapping[str, str] | None = None,
-        http: AsyncTransport | AsyncClient | None = None,
+        headers: HeaderValues | None = None,
+        http: Http | None = None,
         parameters: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         proxy: str | None = None,
         error_classifier: ErrorClassifier | None = None,
     ) -> None:
+        # Masked before anything can fail: a traceback shows what local variables hold.
+        api_key = None if api_key is None else Secret(api_key)
+        headers = mask_headers(headers)
         self.model = model
         self.profile = PROFILES[profile] if isinstance(profile, str) else profile
         self.error_classifier = error_classifier or OpenAIErrorClassifier()
@@ -99,7 +103,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         if self.profile.packed_vectors:
             # A quarter of the bytes that decimal digits take, and faster to read.
             self._settings.setdefault("encoding_format", "base64")
-        account = Secret(api_key).fingerprint() if api_key is not None else ""
+        account = api_key.fingerprint() if api_key is not None else ""
         self.quota_scope = QuotaScope(self.profile.provider, self._client.base_url, account, model)
 
     def __repr__(self) -> str:
@@ -112,6 +116,10 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
     async def cleanup(self) -> None:
         """Close the connections, unless another run still holds them open."""
         await self._client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._client.statistics()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None

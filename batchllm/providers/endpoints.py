@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 
 from attrs import frozen
 
 from batchllm.core import ConfigError
-from batchllm.transport import AsyncClient, AsyncTransport, HttpClient, Secret
+from batchllm.transport import HeaderValues, Http, HttpClient, Secret, is_our_own, mask_headers
 
 __all__ = ["Endpoint", "open_client"]
 
@@ -36,8 +35,8 @@ def open_client(
     *,
     base_url: str | None = None,
     api_key: str | Secret | None = None,
-    headers: Mapping[str, str] | None = None,
-    http: AsyncTransport | AsyncClient | None = None,
+    headers: HeaderValues | None = None,
+    http: Http | None = None,
     verify: bool | str | ssl.SSLContext = True,
     proxy: str | None = None,
 ) -> HttpClient:
@@ -46,19 +45,24 @@ def open_client(
     Raises:
         ConfigError: There is no address, or no key where one is needed.
     """
+    key, api_key = None if api_key is None else Secret(api_key), None
+    fields, headers = mask_headers(headers), None
     address = base_url or endpoint.base_url
     if not address:
         msg = f"{endpoint.provider} has no address of its own; give base_url"
         raise ConfigError(msg)
     # Behind a transport of the caller's own, the key may be a matter of that transport.
-    if api_key is None and endpoint.needs_key and http is None:
+    if key is None and endpoint.needs_key and is_our_own(http):
         msg = f"{endpoint.provider} needs a key; give api_key"
         raise ConfigError(msg)
-    fields = {name.lower(): value for name, value in (headers or {}).items()}
-    secrets: list[Secret] = []
-    if api_key is not None:
-        secrets.append(Secret(api_key))
-        fields.setdefault(endpoint.auth_header, endpoint.auth_prefix + secrets[0].reveal())
+    fields = {name.lower(): value for name, value in fields.items()}
+    if key is not None:
+        fields.setdefault(endpoint.auth_header, key.after(endpoint.auth_prefix))
     return HttpClient(
-        http, base_url=address, headers=fields, secrets=secrets, verify=verify, proxy=proxy
+        http,
+        base_url=address,
+        headers=fields,
+        secrets=[] if key is None else [key],
+        verify=verify,
+        proxy=proxy,
     )

@@ -66,10 +66,19 @@ def error_reply(
     elif status in _ADVICE:
         msg += f"; {_ADVICE[status]}"
     if request_id:
-        msg += f" (request id {client.redact(request_id)})"
+        msg += f" (request id {client.redact(request_id)[:_MOST_SHOWN]})"
     return ProviderError(
-        msg, status=status, code=told.code, kind=told.kind, hint=hint, request_id=request_id
+        msg,
+        status=status,
+        code=_cleaned(told.code, client),
+        kind=_cleaned(told.kind, client),
+        hint=hint,
+        request_id=_cleaned(request_id, client),
     )
+
+
+def _cleaned(text: str | None, client: HttpClient) -> str | None:
+    return None if text is None else client.redact(text)[:_MOST_SHOWN]
 
 
 def _shown(message: str) -> str:

@@ -14,7 +14,7 @@ from batchllm.providers.gemini_prompt import as_contents, as_instruction
 from batchllm.providers.gemini_reply import read_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.wire_model import Progress
-from batchllm.transport import Secret
+from batchllm.transport import ConnectionStats, Secret
 
 __all__ = ["GeminiModel", "quota_scope_of", "second_instruction"]
 
@@ -77,6 +77,10 @@ class GeminiModel(HeldToSchema):
         """Close the connections of a ``GeminiClient``, unless someone else holds them open."""
         if isinstance(self.client, GeminiClient):
             await self.client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self.client.http.statistics() if isinstance(self.client, GeminiClient) else {}
 
     async def generate(
         self,

@@ -12,6 +12,7 @@ from batchllm.providers.gemini import GeminiModel, second_instruction
 from batchllm.providers.gemini_keeper import CacheKeeper, fingerprint
 from batchllm.providers.gemini_prompt import as_contents, as_instruction
 from batchllm.providers.wire_model import Progress
+from batchllm.transport import ConnectionStats
 
 __all__ = ["GeminiCachedModel"]
 
@@ -143,8 +144,12 @@ class GeminiCachedModel:
                 await self.delete_cache()
             elif self.cache_name is not None:
                 _log.info("the Gemini cache %s stays, and ends by itself", self.cache_name)
-            self._keeper.rest()
+            await self._keeper.rest()
         await self._inner.cleanup()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._inner.connection_stats()
 
     async def delete_cache(self) -> None:
         """Delete the cache now. However many call this, one request goes out.

@@ -22,13 +22,14 @@ from batchllm.providers.gemini_resources import CachedContent, CachePager, read_
 from batchllm.providers.gemini_stream import GeminiStream
 from batchllm.providers.wire_model import JsonObject, Progress, decode_object, encode
 from batchllm.transport import (
-    AsyncClient,
-    AsyncTransport,
+    HeaderValues,
+    Http,
     HttpClient,
     HttpReply,
     HttpStream,
     Secret,
     SseDecoder,
+    mask_headers,
 )
 
 __all__ = ["GEMINI", "GeminiClient"]
@@ -47,7 +48,8 @@ class GeminiClient:
     Args:
         api_key: ``None`` where *http* adds it. It never shows in messages or records.
         base_url: The address, with the version of the API.
-        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
+            address, in place of connections of its own.
         headers: Sent with every request.
         verify: See ``HttpClient``.
         proxy: See ``HttpClient``.
@@ -61,11 +63,14 @@ class GeminiClient:
         api_key: str | Secret | None = None,
         *,
         base_url: str | None = None,
-        http: AsyncTransport | AsyncClient | None = None,
-        headers: Mapping[str, str] | None = None,
+        http: Http | None = None,
+        headers: HeaderValues | None = None,
         verify: bool | str | ssl.SSLContext = True,
         proxy: str | None = None,
     ) -> None:
+        # Masked before anything can fail: a traceback shows what local variables hold.
+        api_key = None if api_key is None else Secret(api_key)
+        headers = mask_headers(headers)
         self.http = open_client(
             GEMINI,
             base_url=base_url,
@@ -75,7 +80,7 @@ class GeminiClient:
             verify=verify,
             proxy=proxy,
         )
-        self.account = "" if api_key is None else Secret(api_key).fingerprint()
+        self.account = "" if api_key is None else api_key.fingerprint()
         self.aio = _Doors(_Models(self.http), _Caches(self.http))
 
     def __repr__(self) -> str:

@@ -18,6 +18,7 @@ from batchllm.providers.gemini import quota_scope_of
 from batchllm.providers.gemini_client import GeminiClient
 from batchllm.providers.gemini_reply import look, read_usage
 from batchllm.providers.parameters import check_names
+from batchllm.transport import ConnectionStats
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
@@ -65,6 +66,10 @@ class GeminiEmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         """Close the connections, unless someone else still holds them open."""
         if isinstance(self.client, GeminiClient):
             await self.client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self.client.http.statistics() if isinstance(self.client, GeminiClient) else {}
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None

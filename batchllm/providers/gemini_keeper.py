@@ -4,6 +4,10 @@ Whatever the number of callers, one of them at a time does what is to be done, a
 wait for it and share its outcome. When the cache ends is reckoned on the event loop's own clock
 from the answer to the last request that made or renewed it; a server's clock is only ever
 compared with itself.
+
+Several event loops may share a keeper. The name of the cache is one for all, since a cache is
+paid for; times and waiting callers belong to a loop. While one loop makes a cache, the others
+wait for it.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from typing import Any, Final
 import anyio
 import msgspec
 from attrs import define, field
+
+from batchllm.transport import LoopTable, OneMaker
 
 __all__ = ["CacheKeeper", "fingerprint", "status_of"]
 
@@ -40,6 +46,23 @@ def fingerprint(model: str, cached: Mapping[str, Any], tags: Mapping[str, str]) 
     told = [model.removeprefix("models/"), cached, sorted(tags.items())]
     digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
     return f"batchllm-{digest[:40]}"
+
+
+@define(eq=False)
+class _OnLoop:
+    """What belongs to one event loop: its clock's times, and the callers that wait there."""
+
+    ends: float = -math.inf
+    renew_at: float = -math.inf
+    lock: anyio.Lock = field(factory=anyio.Lock)
+    failures: int = 0
+    failure: Exception | None = None
+
+    async def close(self) -> None:
+        """Let go; nothing is open."""
+
+    def abandon(self) -> None:
+        """Let go; nothing is open."""
 
 
 @define(eq=False, kw_only=True)
@@ -65,11 +88,8 @@ class CacheKeeper:
     buffer: float
     renews: bool
     name: str | None = field(default=None, init=False)
-    _ends: float = field(default=-math.inf, init=False)
-    _renew_at: float = field(default=-math.inf, init=False)
-    _lock: anyio.Lock = field(factory=anyio.Lock, init=False)
-    _failures: int = field(default=0, init=False)
-    _failure: Exception | None = field(default=None, init=False)
+    _loops: LoopTable[_OnLoop] = field(factory=lambda: LoopTable(_OnLoop), init=False)
+    _maker: OneMaker = field(factory=lambda: OneMaker(), init=False)
 
     async def ensure(self) -> str:
         """The name of a cache that is alive, found, made or renewed where that is needed.
@@ -108,7 +128,7 @@ class CacheKeeper:
 
     async def delete(self) -> None:
         """End the cache, with one request however many ask for it; a failure is logged."""
-        async with self._lock:
+        async with self._loops.of_this_loop().lock:
             name = self.name
             self._forget()
             if name is None:
@@ -125,38 +145,46 @@ class CacheKeeper:
             else:
                 _log.info("deleted the Gemini cache %s", name)
 
-    def rest(self) -> None:
+    async def rest(self) -> None:
         """Keep the name only: the next user may come on another event loop, with its own clock."""
-        self._ends = self._renew_at = -math.inf
-        self._lock = anyio.Lock()
+        await self._loops.close()
 
     def _forget(self) -> None:
         self.name = None
-        self._ends = self._renew_at = -math.inf
+        here = self._loops.of_this_loop()
+        here.ends = here.renew_at = -math.inf
 
     def _due(self) -> bool:
-        if self.name is None or self._ends == -math.inf:
+        here = self._loops.of_this_loop()
+        if self.name is None or here.ends == -math.inf:
             return True
-        return self.renews and anyio.current_time() >= self._renew_at
+        return self.renews and anyio.current_time() >= here.renew_at
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[None, None]:
-        seen = self._failures
-        async with self._lock:
-            if self._failures != seen:
-                msg = f"the context cache of {self.model} could not be made ready: {self._failure}"
-                raise RuntimeError(msg) from self._failure
+        here = self._loops.of_this_loop()
+        seen = here.failures
+        async with here.lock:
+            if here.failures != seen:
+                msg = f"the context cache of {self.model} could not be made ready: {here.failure}"
+                raise RuntimeError(msg) from here.failure
             try:
                 yield
             except Exception as error:
-                self._failures += 1
-                self._failure = error
+                here.failures += 1
+                here.failure = error
                 raise
-            self._failure = None
+            here.failure = None
 
     async def _refresh(self) -> None:
-        if self.name is not None and await self._renew(self.name, until=self._ends):
-            return
+        async with self._maker.alone():
+            await self._find_or_make()
+
+    async def _find_or_make(self) -> None:
+        if self.name is not None:
+            ends = self._loops.of_this_loop().ends
+            if await self._renew(self.name, until=ends):
+                return
         self._forget()
         found = await self._find()
         if found is not None and await self._renew(found):
@@ -180,7 +208,7 @@ class CacheKeeper:
             if now >= until:
                 raise
             # It still serves: no call has to fail for this, and the next try is not the next call.
-            self._renew_at = min(now + self.buffer / 4, until)
+            self._loops.of_this_loop().renew_at = min(now + self.buffer / 4, until)
             _log.warning("could not renew the Gemini cache %s (%s); trying again", name, error)
             return True
         self._take(cache, start)
@@ -189,8 +217,9 @@ class CacheKeeper:
     def _take(self, cache: Any, start: float) -> None:
         lifetime = _lifetime(cache) or self.ttl
         self.name = str(cache.name)
-        self._ends = start + lifetime
-        self._renew_at = self._ends - min(self.buffer, lifetime / 2)
+        here = self._loops.of_this_loop()
+        here.ends = start + lifetime
+        here.renew_at = here.ends - min(self.buffer, lifetime / 2)
 
     async def _find(self) -> str | None:
         """The name of a cache with the same model, contents and tags: the one that ends last."""

@@ -23,12 +23,14 @@ from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.transport import (
-    AsyncClient,
-    AsyncTransport,
+    ConnectionStats,
+    HeaderValues,
+    Http,
     HttpClient,
     HttpStream,
     Secret,
     SseDecoder,
+    mask_headers,
 )
 
 __all__ = ["JsonObject", "Progress", "StreamReader", "WireModel", "decode_object", "encode"]
@@ -77,7 +79,8 @@ class WireModel(HeldToSchema, ABC):
         base_url: The server's address, where it is not the provider's.
         api_key: The key; it never shows in messages or records.
         headers: Sent with every request.
-        http: An httpx transport or ``AsyncClient`` to use instead of our own connections.
+        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
+            address, in place of connections of its own.
         parameters: For every request, such as ``{"temperature": 0.2, "max_tokens": 500}``.
         extra: Put into every request unchecked.
         schema: A JSON schema that answers have to follow. An answer that is no JSON is then a
@@ -104,8 +107,8 @@ class WireModel(HeldToSchema, ABC):
         *,
         base_url: str | None = None,
         api_key: str | Secret | None = None,
-        headers: Mapping[str, str] | None = None,
-        http: AsyncTransport | AsyncClient | None = None,
+        headers: HeaderValues | None = None,
+        http: Http | None = None,
         parameters: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
         schema: Mapping[str, Any] | None = None,
@@ -114,6 +117,9 @@ class WireModel(HeldToSchema, ABC):
         verify: bool | str | ssl.SSLContext = True,
         proxy: str | None = None,
     ) -> None:
+        # Masked before anything can fail: a traceback shows what local variables hold.
+        api_key = None if api_key is None else Secret(api_key)
+        headers = mask_headers(headers)
         self.model = model
         self.stream = stream
         self.schema = schema
@@ -122,19 +128,21 @@ class WireModel(HeldToSchema, ABC):
             self.endpoint,
             base_url=base_url,
             api_key=api_key,
-            headers={**self._own_headers, **(headers or {})},
+            headers={**self._own_headers, **headers},
             http=http,
             verify=verify,
             proxy=proxy,
         )
         self._settings = self._read_parameters(parameters or {})
         self._extra = dict(extra or {})
-        account = Secret(api_key).fingerprint() if api_key is not None else ""
+        account = api_key.fingerprint() if api_key is not None else ""
         provider = self.endpoint.provider
         self.quota_scope = QuotaScope(provider, self._client.base_url, account, model)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.model!r}, {self._client.base_url!r})"
+        # Also of one that is half made: tracebacks with locals show that.
+        address = self._client.base_url if hasattr(self, "_client") else "…"
+        return f"{type(self).__name__}({self.model!r}, {address!r})"
 
     async def prepare(self) -> None:
         """Keep connections open until the matching ``cleanup``."""
@@ -143,6 +151,10 @@ class WireModel(HeldToSchema, ABC):
     async def cleanup(self) -> None:
         """Close the connections, unless someone else still holds them open."""
         await self._client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._client.statistics()
 
     async def generate(
         self,

@@ -1,136 +1,166 @@
 """The one HTTP seam: every provider's requests go through ``HttpClient``.
 
-It hands prepared requests to anything that speaks httpx's transport interface. Redirects are not
-followed, the environment is not read, nothing is retried, and no timeout is set beside the one
-for connecting: whoever calls bounds the call with a deadline.
+By default they go over our own connections (``HttpTransport``), else through whatever speaks
+httpx's transport interface. Redirects are not followed, the environment is not read, nothing is
+retried, and no timeout is set beside the one for connecting: callers bound a call with a deadline.
+
+This file is the border: below it requests have keys in them, above it nothing has. So what is
+awaited here returns errors, and only the methods that callers see raise them.
 """
 
 from __future__ import annotations
 
-import importlib
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
 
 from batchllm.core import ConfigError, StrategyError
-from batchllm.transport.exchange import CLOSE_SECONDS, HttpReply, HttpStream, Wire
-from batchllm.transport.redact import Redactor
+from batchllm.transport.adapters import library_of
+from batchllm.transport.exchanges import RawReply, ReplyStream
+from batchllm.transport.failures import Border
+from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
+from batchllm.transport.head import HeaderValues, RequestHead, mask_headers, secrets_of
+from batchllm.transport.http import MAX_BODY, HttpTransport
+from batchllm.transport.pool import Origin
+from batchllm.transport.proxied import ProxiedTransport
+from batchllm.transport.redact import Cleaner
+from batchllm.transport.reply import (
+    HttpReply,
+    HttpStream,
+    OwnSource,
+    join_headers,
+    unpack,
+)
 from batchllm.transport.secret import Secret
+from batchllm.transport.statistics import ConnectionStats
 
-__all__ = ["AsyncClient", "AsyncTransport", "HttpClient"]
+__all__ = ["Http", "HttpClient", "is_our_own"]
+
+Http: TypeAlias = "HttpTransport | AsyncTransport | AsyncClient | httpx.Proxy | str"
+"""What ``http=`` takes: a transport or client of ours, httpx's or httpx2's, or a proxy."""
 
 _CONNECT_SECONDS: Final = 30.0
-_MAX_BODY: Final = 64 * 1024 * 1024
 _USER_AGENT: Final = "batchllm"
+_PORTS: Final = {"http": 80, "https": 443}
 # Addresses end up in logs, so a key has no place in them.
 _NAMES_OF_KEYS: Final = frozenset(
     {"key", "api_key", "api-key", "apikey", "access_token", "token", "sig"}
 )
 
 
-@runtime_checkable
-class AsyncTransport(Protocol):
-    """httpx's transport interface: its own transports, ``MockTransport``, a user's."""
-
-    async def handle_async_request(self, request: Any) -> Any:
-        """Send *request* and return the response, its body still to be read."""
-        ...
-
-
-@runtime_checkable
-class AsyncClient(Protocol):
-    """The part of ``httpx.AsyncClient`` that is used where a user brings a client."""
-
-    @property
-    def build_request(self) -> Callable[..., Any]:
-        """Makes a request with the client's own headers in it."""
-        ...
-
-    @property
-    def send(self) -> Callable[..., Awaitable[Any]]:
-        """Sends a request."""
-        ...
-
-
 class HttpClient:
     """Posts to one provider. It opens at the first request, and again after ``aclose``.
 
+    It may be used by any number of threads and event loops at once: connections belong to the
+    loop that opened them.
+
     Args:
-        transport: Anything with httpx's ``handle_async_request``, or an ``httpx.AsyncClient``
-            (httpx2's equivalents, too). It stays yours to close. ``None`` opens connections of
-            our own.
+        transport: An ``HttpTransport``, anything else with httpx's ``handle_async_request``, or
+            an ``httpx.AsyncClient`` (httpx2's equivalents, too). It stays yours to close. The
+            address of a proxy, or an ``httpx.Proxy``, is used for connections of our own.
+            ``None`` opens connections of our own.
         base_url: The provider's address; a request's path is put behind it, before its query,
             such as Azure's ``?api-version=…``.
         headers: Sent with every request.
-        secrets: Keys that messages must not show.
+        secrets: Keys that messages must not show, beside those in *headers*.
         verify: ``True`` checks certificates against the well-known authorities, a path or an
             ``ssl.SSLContext`` against others.
         proxy: The address of a proxy for our own connections.
         max_body: The most bytes that a reply may have, unpacked.
 
     Raises:
-        ConfigError: *base_url* is no address of a server, or *verify* no file of certificates.
-        StrategyError: *transport* is none.
+        ConfigError: *base_url* is not the address of a server, or *verify* no file of
+            certificates.
+        StrategyError: *transport* is not a valid transport.
     """
 
     def __init__(
         self,
-        transport: AsyncTransport | AsyncClient | None = None,
+        transport: Http | None = None,
         *,
         base_url: str,
-        headers: Mapping[str, str] | None = None,
+        headers: HeaderValues | None = None,
         secrets: Iterable[Secret] = (),
         verify: bool | str | ssl.SSLContext = True,
-        proxy: str | None = None,
-        max_body: int = _MAX_BODY,
+        proxy: Any = None,
+        max_body: int = MAX_BODY,
     ) -> None:
-        if transport is not None and not isinstance(transport, (AsyncTransport, AsyncClient)):
-            msg = (
-                f"http is a {type(transport).__name__}; give an object with "
-                "handle_async_request(request), such as an httpx transport, or an "
-                "httpx.AsyncClient"
-            )
-            raise StrategyError(msg)
+        headers = mask_headers(headers)
+        if isinstance(transport, (str, httpx.Proxy)):
+            transport, proxy = None, transport
+        url = _read_base_url(base_url)
         root, _, self._query = base_url.partition("?")
         self.base_url = root.rstrip("/")
-        self._given = transport
-        self._opened: httpx.AsyncHTTPTransport | None = None
-        self._holders = 0
-        self._verify = _read_certificates(verify) if isinstance(verify, str) else verify
-        self._proxy = proxy
-        self._urls: dict[str, Any] = {}
-        self.host = _read_base_url(base_url).netloc.decode("ascii")
-        self.redact = Redactor(tuple(secrets))
-        self._headers = _as_header_list(self.host, headers or {})
-        self._library: Any = httpx if transport is None else _library_of(transport)
-        self._wire = Wire(self.host, self._library, self.redact, max_body)
+        self.host = url.netloc.decode("ascii")
+        self._origin = Origin(url.scheme, url.host, url.port or _PORTS[url.scheme])
+        self._path = url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
+        known = (*secrets, *secrets_of(headers), *_secrets_of_proxy(proxy))
+        self.redact = Cleaner(known)
+        self._border = Border(self.host, self.redact, max_body)
+        self._head = RequestHead(self.host, {**_usual_headers(), **_by_low_name(headers)})
+        self._own: HttpTransport | None = None
+        self._given: Any = None
+        self._is_client = False
+        if transport is None:
+            self._given = _own_transport(verify, proxy)
+        elif isinstance(transport, (HttpTransport, AsyncTransport)):
+            self._given = transport
+        elif isinstance(transport, AsyncClient):
+            self._given, self._is_client = transport, True
+        else:
+            raise StrategyError(_not_a_transport(transport))
+        if isinstance(self._given, HttpTransport):
+            self._own = self._given
+        self._is_ours_to_close = transport is None
+        self._library: Any = library_of(self._given)
+        self._one_loop = OneLoop(self._given)
+        self._leases: HttpTransport | ProxiedTransport | Held = (
+            self._given if isinstance(self._given, (HttpTransport, ProxiedTransport)) else Held()
+        )
 
     def __repr__(self) -> str:
-        return f"HttpClient({self.base_url!r})"
+        address = getattr(self, "base_url", "…")  # it may be half made in a traceback
+        return f"HttpClient({address!r})"
 
     def hold(self) -> None:
-        """Stay open until each holder has called :meth:`release`."""
-        self._holders += 1
+        """Stay open on the running event loop until each holder has called :meth:`release`.
+
+        Raises:
+            StrategyError: The client or transport that was given serves another loop.
+        """
+        self._one_loop.check()
+        self._leases.hold()
 
     async def release(self) -> None:
-        """Undo one :meth:`hold`; the last one closes the connections."""
-        self._holders = max(0, self._holders - 1)
-        if not self._holders:
-            await self.aclose()
+        """Undo one :meth:`hold`; the last one closes the running loop's connections."""
+        await self._leases.release()
 
     async def aclose(self) -> None:
-        """Close the connections that were opened here. May be called again at any time."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await opened.aclose()
+        """Close the running loop's connections, if they were opened here.
+
+        May be called again at any time.
+        """
+        if self._is_ours_to_close:
+            await self._given.aclose()
+
+    def statistics(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the running loop's connections, if they are ours.
+
+        The key stands for the transport, so that one that several share is counted once.
+        """
+        return {} if self._own is None else {id(self._own): self._own.statistics()}
+
+    @property
+    def _holders(self) -> int:
+        return self._leases.holders
 
     async def post_json(
-        self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None
+        self, path: str, body: bytes, *, headers: HeaderValues | None = None
     ) -> HttpReply:
         """Post *body*, which is JSON, and read the whole reply, whatever its status.
 
@@ -142,8 +172,13 @@ class HttpClient:
         Raises:
             TransportError: No complete reply arrived.
             MalformedResponseError: The reply is too large or wrongly compressed.
+            StrategyError: The client that was given belongs to another event loop.
         """
-        return await self.request_json("POST", path, body, headers=headers)
+        headers = headers and mask_headers(headers)
+        ended = await self._ask("POST", path, body, headers)
+        if isinstance(ended, HttpReply):
+            return ended
+        raise ended
 
     async def request_json(
         self,
@@ -151,20 +186,21 @@ class HttpClient:
         path: str,
         body: bytes = b"",
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: HeaderValues | None = None,
     ) -> HttpReply:
         """Like :meth:`post_json`, with another *method* such as ``"GET"`` or ``"PATCH"``."""
-        start = anyio.current_time()
-        async with self.stream(path, body, headers=headers, method=method) as reply:
-            content = await reply.read()
-        return HttpReply(reply.status, reply.headers, content, anyio.current_time() - start)
+        headers = headers and mask_headers(headers)
+        ended = await self._ask(method, path, body, headers)
+        if isinstance(ended, HttpReply):
+            return ended
+        raise ended
 
     def stream(
         self,
         path: str,
         body: bytes,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: HeaderValues | None = None,
         method: str = "POST",
     ) -> HttpStream:
         """Post *body* and read the reply piece by piece: ``async with`` and ``async for``.
@@ -172,67 +208,95 @@ class HttpClient:
         Leaving the block early discards the connection. The arguments and errors are those of
         :meth:`post_json`.
         """
-        return HttpStream(self._wire, partial(self._send, method, path, body, headers))
+        headers = headers and mask_headers(headers)
+        if self._own is not None:
+            send = partial(self._open_stream, self._own, method, path, body, headers)
+            return HttpStream(self._border, OwnSource(self._border, send))
+        foreign = partial(self._send, method, path, body, headers)
+        return HttpStream(self._border, ForeignSource(self._border, self._library, foreign))
 
-    async def _send(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None
-    ) -> Any:
+    async def _ask(
+        self, method: str, path: str, body: bytes, headers: HeaderValues | None
+    ) -> HttpReply | Exception:
+        """Return the whole reply, or what to raise."""
+        start = anyio.current_time()
+        try:
+            if self._own is None:
+                async with self.stream(path, body, headers=headers, method=method) as stream:
+                    content = await stream.read()
+                elapsed = anyio.current_time() - start
+                return HttpReply(stream.status, stream.headers, content, elapsed)
+            head = self._head.write(method, self._target(path), len(body), headers)
+            raw = await self._own.exchange(
+                self._origin, head, body, method=method, max_body=self._border.max_body
+            )
+            return self._reply_of(raw, anyio.current_time() - start)
+        except Exception as error:
+            return self._border.failure(error)
+
+    def _reply_of(self, raw: RawReply, elapsed: float) -> HttpReply:
+        headers = self.redact.headers(join_headers(raw.headers))
+        body = raw.body
+        encoding = headers.get("content-encoding")
+        if encoding is not None and body:
+            body = unpack(body, encoding, raw.status, self._border)
+        return HttpReply(raw.status, headers, self.redact.body(body), elapsed)
+
+    async def _open_stream(
+        self,
+        own: HttpTransport,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: HeaderValues | None,
+    ) -> ReplyStream:
+        head = self._head.write(method, self._target(path), len(body), headers)
+        return await own.open_stream(
+            self._origin, head, body, method=method, max_body=self._border.max_body
+        )
+
+    async def _send(self, method: str, path: str, body: bytes, headers: HeaderValues | None) -> Any:
+        """Send by the transport or client that was given, in its own library's terms."""
+        self._one_loop.check()
         given = self._given
-        if given is not None and not isinstance(given, AsyncTransport):
-            extra = dict(self._headers_of_ours(headers))
+        address = self._address(path)
+        extra = RequestHead(self.host, headers or {}).fields()[1:]
+        fields = [*self._head.fields(), *extra]
+        if self._is_client:
+            named = {name.decode(): value.decode() for name, value in fields if name != b"host"}
             request = given.build_request(
-                method, self._target(path), content=body, headers=extra, timeout=None
+                method, address, content=body, headers=named, timeout=None
             )
             return await given.send(request, stream=True, follow_redirects=False)
-        url = self._urls.get(path)
-        if url is None:
-            url = self._library.URL(self._target(path))
-            if method == "POST":  # the paths of resources and pages are too many to be kept
-                self._urls[path] = url
-        fields = [*self._headers, (b"content-length", str(len(body)).encode())]
-        if headers:
-            fields += _encode(headers)
+        fields.append((b"content-length", b"%d" % len(body)))
         request = self._library.Request(
             method,
-            url,
+            self._library.URL(address),
             headers=fields,
             stream=self._library.ByteStream(body),
             extensions={"timeout": {"connect": _CONNECT_SECONDS}},
         )
-        transport = given if given is not None else self._open()
-        return await transport.handle_async_request(request)
+        return await given.handle_async_request(request)
 
     def _target(self, path: str) -> str:
         mark = "&" if "?" in path else "?"
+        return f"{self._path}{path}{mark}{self._query}" if self._query else self._path + path
+
+    def _address(self, path: str) -> str:
+        mark = "&" if "?" in path else "?"
         return f"{self.base_url}{path}{mark}{self._query}" if self._query else self.base_url + path
 
-    def _headers_of_ours(self, headers: Mapping[str, str] | None) -> Iterable[tuple[str, str]]:
-        for name, value in self._headers:
-            if name != b"host":
-                yield name.decode(), value.decode()
-        yield from (headers or {}).items()
 
-    def _open(self) -> httpx.AsyncHTTPTransport:
-        if self._opened is None:
-            self._opened = httpx.AsyncHTTPTransport(
-                verify=self._verify,
-                trust_env=False,
-                proxy=self._proxy,
-                retries=0,
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0
-                ),
-            )
-        return self._opened
+def is_our_own(http: Http | None) -> bool:
+    """Return whether requests through *http* get no key from anybody but us."""
+    return http is None or isinstance(http, (str, httpx.Proxy, HttpTransport))
 
 
-def _library_of(transport: object) -> Any:
-    # A request has to be of the library that the transport is made for, httpx or httpx2.
-    for cls in type(transport).__mro__:
-        root = cls.__module__.partition(".")[0]
-        if root in ("httpx", "httpx2"):
-            return importlib.import_module(root)
-    return httpx
+def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:
+    trusted = _read_certificates(verify) if isinstance(verify, str) else verify
+    if proxy is None:
+        return HttpTransport(verify=trusted)
+    return ProxiedTransport(proxy, trusted)
 
 
 def _read_base_url(text: str) -> httpx.URL:
@@ -256,6 +320,7 @@ def _read_base_url(text: str) -> httpx.URL:
     return url
 
 
+@lru_cache(maxsize=8)
 def _read_certificates(path: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=path)
@@ -264,23 +329,30 @@ def _read_certificates(path: str) -> ssl.SSLContext:
         raise ConfigError(msg) from error
 
 
-def _as_header_list(host: str, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    ours = {
-        "host": host,
+def _not_a_transport(given: object) -> str:
+    return (
+        f"http is a {type(given).__name__}; give an object with handle_async_request(request), "
+        "such as an HttpTransport or an httpx transport, an httpx.AsyncClient, or the address of "
+        "a proxy"
+    )
+
+
+def _secrets_of_proxy(proxy: Any) -> list[Secret]:
+    if isinstance(proxy, str):
+        password = urlsplit(proxy).password
+        return [Secret(password)] if password else []
+    auth = getattr(proxy, "raw_auth", None)
+    return [Secret(part.decode("latin-1")) for part in auth] if auth else []
+
+
+def _usual_headers() -> dict[str, str]:
+    return {
         "accept": "application/json, text/event-stream",
         "accept-encoding": "gzip",
         "content-type": "application/json",
         "user-agent": _USER_AGENT,
     }
-    ours.update((name.lower(), value) for name, value in headers.items())
-    return _encode(ours)
 
 
-def _encode(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    fields: list[tuple[bytes, bytes]] = []
-    for name, value in headers.items():
-        if not value.isascii() or not name.isascii() or not value.isprintable():
-            msg = f"the header {name!r} has characters that HTTP does not allow; check its value"
-            raise ConfigError(msg)
-        fields.append((name.lower().encode(), value.encode()))
-    return fields
+def _by_low_name(headers: Mapping[str, Secret]) -> dict[str, Secret]:
+    return {name.lower(): value for name, value in headers.items()}

@@ -24,6 +24,10 @@ class Secret:
         """The key itself, for the one header that carries it."""
         return self._value
 
+    def after(self, prefix: str) -> Secret:
+        """Return *prefix* and the key as one secret, as a header has them."""
+        return Secret(prefix + self._value)
+
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that tell accounts apart and do not lead back to the key."""
         digest = hmac.new(b"batchllm account", self._value.encode(), hashlib.sha256)

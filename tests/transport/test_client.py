@@ -2,7 +2,7 @@
 
 import gzip
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,27 @@ from batchllm.core import (
     ConfigError,
     MalformedResponseError,
     ProcessorConfig,
+    RecordedError,
     RetryConfig,
     StrategyError,
     TransportError,
 )
 from batchllm.llm_strategies import llm
-from batchllm.transport import HttpClient, Secret
+from batchllm.simulator import Simulator, open_pipes
+from batchllm.transport import ConnectionStats, HttpClient, HttpTransport, Secret
 
 pytestmark = pytest.mark.anyio
 
 URL = "http://api.test/v1"
+
+
+def check_reduced(error: BaseException, raised: Exception) -> None:
+    """Check that of the cause nothing is left but its type and its words."""
+    cause = error.__cause__
+    assert isinstance(cause, RecordedError)
+    assert (cause.type_name, cause.message) == (type(raised).__name__, str(raised))
+    assert (cause.__cause__, cause.__context__, cause.__traceback__) == (None, None, None)
+    assert error.__context__ is None
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -192,7 +203,7 @@ async def test_failures_are_mapped_once(raised: Exception, sent: bool, words: st
     with pytest.raises(TransportError, match=words) as caught:
         await client.post_json("/", b"")
     assert caught.value.sent is sent
-    assert caught.value.__cause__ is raised
+    check_reduced(caught.value, raised)
 
 
 async def test_a_failure_amid_the_body_is_mapped() -> None:
@@ -212,7 +223,7 @@ async def test_any_exception_of_a_transport_is_a_failed_connection(amid: bool) -
     with pytest.raises(TransportError, match=r"raised ZeroDivisionError: division") as caught:
         await client.post_json("/", b"")
     assert caught.value.sent
-    assert caught.value.__cause__ is raised
+    check_reduced(caught.value, raised)
 
 
 async def test_errors_of_ours_pass() -> None:
@@ -269,8 +280,7 @@ async def test_no_request_with_a_key_is_left_in_an_error() -> None:
         client = HttpClient(Transport(raised), base_url=URL, secrets=[Secret(KEY)])
         with pytest.raises(TransportError) as caught:
             await client.post_json("/", b"")
-        assert caught.value.__cause__ is raised
-        assert KEY not in str(lost.request.headers.raw)
+        check_reduced(caught.value, raised)
         assert KEY not in repr(client)
 
 
@@ -453,41 +463,34 @@ def test_other_certificates_can_be_trusted(tmp_path: Path) -> None:
     HttpClient(base_url=URL, verify=certifi.where())
 
 
-async def test_our_connections_open_late_and_close_with_the_last_holder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_our_connections_open_late_and_close_with_the_last_holder() -> None:
     """Nothing is open before the first request, and two runs may share one client."""
-    opened: list[Any] = []
-    make: Callable[..., Any] = httpx.AsyncHTTPTransport
+    simulator = Simulator("instant")
+    async with open_pipes(simulator) as connect:
+        http = HttpTransport(connect=connect)
+        client = HttpClient(http, base_url="http://simulator/v1")
+        client.hold()
+        client.hold()
+        assert (counts(client).opened, counts(client).open) == (0, 0)
+        await client.post_json("/chat/completions", BODY)
+        await client.post_json("/chat/completions", BODY)
+        await client.release()
+        assert (counts(client).opened, counts(client).reused, counts(client).open) == (1, 1, 1)
+        await client.release()
+        await client.release()
+        await client.aclose()
+        assert counts(client).open == 0
+        reply = await client.post_json("/chat/completions", BODY)
+        assert (reply.status, counts(client).opened, counts(client).open) == (200, 1, 1)
+        await http.aclose()
 
-    class Own(httpx.AsyncBaseTransport):
-        def __init__(self, **settings: Any) -> None:
-            make(**settings)  # the settings are such as httpx takes
-            self.settings, self.closed = settings, False
-            opened.append(self)
 
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, content=b"ok")
+BODY = b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}'
 
-        async def aclose(self) -> None:
-            self.closed = True
 
-    monkeypatch.setattr(httpx, "AsyncHTTPTransport", Own)
-    client = HttpClient(base_url=URL)
-    client.hold()
-    client.hold()
-    assert not opened
-    await client.post_json("/", b"")
-    await client.post_json("/", b"")
-    await client.release()
-    assert [own.closed for own in opened] == [False]
-    await client.release()
-    await client.release()
-    await client.aclose()
-    assert [own.closed for own in opened] == [True]
-    await client.post_json("/", b"")
-    assert [own.closed for own in opened] == [True, False]
-    assert opened[0].settings["trust_env"] is False
+def counts(client: HttpClient) -> ConnectionStats:
+    (found,) = client.statistics().values()
+    return found
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])

@@ -1,0 +1,248 @@
+"""One request and its reply on a pooled connection: sent, read, and given back or closed.
+
+Every step asks the state machine in ``connection.py`` what it permits.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from attrs import define, field
+
+from batchllm.transport.connection import Event, Verdict
+from batchllm.transport.parsing import Headers
+from batchllm.transport.pool import Connection, OriginPool
+from batchllm.transport.wire_errors import (
+    ClosedByServerError,
+    ConnectionLostError,
+    GarbageError,
+    ReplyTooLargeError,
+)
+
+__all__ = ["RawReply", "ReplyStream", "exchange", "open_stream"]
+
+_JOINED: Final = 65_536
+"""Bytes of a body up to which it is copied behind its head for one send; a copy of so much takes
+some 5 µs, a second system call and packet more."""
+
+
+_KEEP_ALIVE_MARGIN: Final = 1.0
+"""Seconds before the end of a server's own ``Keep-Alive: timeout`` when its connection is left."""
+
+
+class RawReply(NamedTuple):
+    """A whole reply as the wire has it: its body may still be compressed."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+async def exchange(
+    pool: OriginPool, head: bytes, body: bytes, method: str, max_body: int, *, may_replay: bool
+) -> RawReply:
+    """Send a request and read the whole reply.
+
+    Args:
+        pool: The server's connections.
+        head: Of the request, with the empty line at its end; sent as it is.
+        body: Of the request.
+        method: Of the request, since a reply to ``HEAD`` has no body.
+        max_body: The most bytes that the body may have.
+        may_replay: Whether a request may go out again if a connection that had answered before
+            ends before the first byte of the reply.
+
+    Raises:
+        WireError: There is no whole reply.
+    """
+    connection = await _reach_head(pool, head, body, method, may_replay=may_replay)
+    try:
+        _check_declared(connection, max_body)
+        pieces = _take_pieces(connection, max_body)
+        while not connection.whole:
+            await _read_on(connection)
+            pieces += _take_pieces(connection, max_body)
+    except BaseException as error:
+        await pool.discard(connection, _event_of(error))
+        raise
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    reply = RawReply(connection.reader.status, connection.reader.headers, content)
+    # The reply is whole and paid for: nothing below may lose it.
+    await _finish(pool, connection)
+    return reply
+
+
+async def open_stream(
+    pool: OriginPool, head: bytes, body: bytes, method: str, max_body: int, *, may_replay: bool
+) -> ReplyStream:
+    """Send a request and return its reply once the head is there; see :func:`exchange`."""
+    connection = await _reach_head(pool, head, body, method, may_replay=may_replay)
+    return ReplyStream(pool, connection, max_body)
+
+
+@define(eq=False)
+class ReplyStream:
+    """A reply whose body is read piece by piece. Close it, wherever reading ended.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Names in lower case.
+    """
+
+    _pool: OriginPool
+    _connection: Connection
+    _max_body: int
+    status: int = field(init=False)
+    headers: Headers = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.status = self._connection.reader.status
+        self.headers = self._connection.reader.headers
+
+    async def receive(self) -> bytes:
+        """Return the next piece of the body; ``b""`` at its end.
+
+        Raises:
+            WireError: The body is cut off, too large, or not HTTP.
+        """
+        connection = self._connection
+        try:
+            while not connection.reader.pieces:
+                if connection.whole:
+                    return b""
+                await _read_on(connection)
+            pieces = _take_pieces(connection, self._max_body)
+        except BaseException as error:
+            await self._pool.discard(connection, _event_of(error))
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def close(self) -> None:
+        """Give the connection back if the reply was read to its end, and else discard it."""
+        if self._connection.whole and not self._connection.reader.pieces:
+            await _finish(self._pool, self._connection)
+        else:
+            await self._pool.discard(self._connection, Event.LEFT)
+
+
+async def _reach_head(
+    pool: OriginPool, head: bytes, body: bytes, method: str, *, may_replay: bool
+) -> Connection:
+    """Send the request until the head of a reply is there."""
+    while True:
+        connection = await pool.take()
+        failure: Exception | None = None
+        try:
+            verdict = await _send_and_read_head(connection, head, body, method)
+        except (ConnectionLostError, GarbageError) as error:
+            failure = error
+            verdict = connection.state.on(_event_of(error))
+        except BaseException:
+            await pool.discard(connection, Event.LEFT)
+            raise
+        if verdict is Verdict.GO_ON:
+            return connection
+        await pool.discard(connection, Event.LEFT)
+        if verdict is Verdict.REPLAY and may_replay:
+            may_replay = False
+            pool.counts.replayed += 1
+            continue
+        raise failure or ConnectionLostError("the server had given up waiting for a request (408)")
+
+
+async def _send_and_read_head(
+    connection: Connection, head: bytes, body: bytes, method: str
+) -> Verdict:
+    state, reader = connection.state, connection.reader
+    state.on(Event.REQUEST)
+    reader.begin(method)
+    connection.whole, connection.received = False, 0
+    broken: ConnectionLostError | None = None
+    try:
+        if len(body) <= _JOINED:
+            await connection.channel.send(head + body)
+        else:
+            await connection.channel.send(head)
+            await connection.channel.send(body)
+        state.on(Event.SENT)
+    except ConnectionLostError as error:
+        # A server that refuses a long request early closes while we still send; its reply
+        # may be there to read.
+        broken = error
+    while True:
+        try:
+            await _read_on(connection)
+        except ConnectionLostError as error:
+            raise (broken or error) from None
+        if reader.status:
+            break
+        state.on(Event.BYTES)
+    verdict = state.on(Event.HEAD)
+    if broken is not None:
+        reader.reusable = False
+    if reader.status == 408 and state.served and ("connection", "close") in reader.headers:
+        # Not an answer to this request: the server closed the idle connection with these words,
+        # and they crossed our request on their way.
+        return state.on(Event.STALE)
+    return verdict
+
+
+async def _read_on(connection: Connection) -> None:
+    """Read once and pass it to the parser."""
+    data = await connection.channel.receive()
+    if data:
+        connection.whole = connection.reader.feed(data)
+        return
+    connection.reader.feed_eof()
+    connection.whole = True
+
+
+def _check_declared(connection: Connection, max_body: int) -> None:
+    headers = connection.reader.headers
+    declared = next((value for name, value in headers if name == "content-length"), "")
+    if len(declared) < 20 and declared.isdecimal() and int(declared) > max_body:
+        raise ReplyTooLargeError
+
+
+def _take_pieces(connection: Connection, max_body: int) -> list[bytes]:
+    """Take what has been read of the body."""
+    reader = connection.reader
+    pieces, reader.pieces = reader.pieces, []
+    connection.received += sum(map(len, pieces))
+    if connection.received > max_body:
+        raise ReplyTooLargeError
+    return pieces
+
+
+async def _finish(pool: OriginPool, connection: Connection) -> None:
+    reader = connection.reader
+    if reader.surplus:
+        event = Event.SURPLUS
+    elif reader.reusable:
+        if not connection.state.served:
+            _note_keep_alive(connection)
+        connection.state.on(Event.END)
+        if pool.give_back(connection):
+            return
+        event = Event.LEFT
+    else:
+        event = Event.LAST
+    await pool.discard(connection, event)
+
+
+def _note_keep_alive(connection: Connection) -> None:
+    """Keep the connection for no longer than the server said that it does."""
+    said = next((value for name, value in connection.reader.headers if name == "keep-alive"), "")
+    for part in said.split(","):
+        name, _, seconds = part.strip().partition("=")
+        if name.lower() == "timeout" and len(seconds) < 9 and seconds.isdecimal():
+            most = max(0.0, float(seconds) - _KEEP_ALIVE_MARGIN)
+            connection.keep_alive = min(connection.keep_alive, most)
+
+
+def _event_of(error: BaseException) -> Event:
+    if isinstance(error, ClosedByServerError):
+        return Event.EOF
+    if isinstance(error, ConnectionLostError):
+        return Event.LOST
+    return Event.GARBAGE if isinstance(error, GarbageError) else Event.LEFT

@@ -1,0 +1,181 @@
+"""Requests through a transport or client that is not ours: httpx's, httpx2's, or anything alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol, runtime_checkable
+
+import anyio
+
+from batchllm.core import StrategyError
+from batchllm.transport.adapters import library_of
+from batchllm.transport.failures import Border
+from batchllm.transport.loops import LoopTable, loop_of_now
+
+__all__ = ["AsyncClient", "AsyncTransport", "ForeignSource", "Held", "OneLoop"]
+
+_CLOSE_SECONDS: Final = 5.0
+_MOST_PIECES_LEFT: Final = 1_000
+
+
+@runtime_checkable
+class AsyncTransport(Protocol):
+    """httpx's transport interface: its own transports, ``MockTransport``, a user's."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send *request* and return the response, its body still to be read."""
+        ...
+
+
+@runtime_checkable
+class AsyncClient(Protocol):
+    """The part of ``httpx.AsyncClient`` that is used if a user brings a client."""
+
+    @property
+    def build_request(self) -> Callable[..., Any]:
+        """Makes a request with the client's own headers in it."""
+        ...
+
+    @property
+    def send(self) -> Callable[..., Awaitable[Any]]:
+        """Sends a request."""
+        ...
+
+
+class ForeignSource:
+    """A reply by way of a transport or client that is not ours.
+
+    Args:
+        border: Makes the errors.
+        library: httpx or httpx2.
+        send: Sends the request and returns the library's response, unread.
+    """
+
+    def __init__(self, border: Border, library: Any, send: Callable[[], Awaitable[Any]]) -> None:
+        self._border = border
+        self._library = library
+        self._send = send
+        self._response: Any = None
+        self._pieces: Any = None
+        self._ended = False
+
+    async def open(self) -> tuple[int, dict[str, str]]:
+        """Send the request and return status and headers of the reply."""
+        response = self._response = await self._send()
+        self._pieces = response.stream.__aiter__()
+        return response.status_code, _join(response.headers)
+
+    async def receive(self) -> bytes:
+        """Return the next piece of the body, as it comes; ``b""`` at its end."""
+        while True:
+            try:
+                piece = await self._pieces.__anext__()
+            except StopAsyncIteration:
+                self._ended = True
+                return b""
+            if piece:
+                return bytes(piece)
+
+    async def close(self) -> None:
+        """Close the response, within a few seconds, also in a cancelled task."""
+        response, self._response = self._response, None
+        if response is None:
+            return
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            if isinstance(self._pieces, AsyncGenerator):
+                await self._unwind(self._pieces)
+            await response.aclose()
+
+    def failure(self, error: Exception) -> Exception:
+        """Return the error to raise for *error*."""
+        return self._border.failure(error, self._library)
+
+    async def _unwind(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        """End a generator that was left half way, and those that it reads from in turn.
+
+        Closing one leaves the inner ones to the garbage collector, about which Trio warns; a
+        cancellation reaches the innermost and ends them all.
+        """
+        if not self._ended:
+            with anyio.CancelScope() as scope:
+                scope.cancel("the reply was left before its end")
+                with suppress(Exception):
+                    for _ in range(_MOST_PIECES_LEFT):
+                        if await anext(pieces, None) is None:
+                            break
+        await pieces.aclose()
+
+
+class Held:
+    """Counts who holds a transport whose connections are not ours to close."""
+
+    def __init__(self) -> None:
+        self._table: LoopTable[_NoConnections] = LoopTable(_NoConnections)
+
+    @property
+    def holders(self) -> int:
+        """How many hold it on the running event loop."""
+        return self._table.leases
+
+    def hold(self) -> None:
+        """Count one more."""
+        self._table.hold()
+
+    async def release(self) -> None:
+        """Count one less."""
+        await self._table.release()
+
+
+class _NoConnections:
+    async def close(self) -> None:
+        """Leave them open."""
+
+    def abandon(self) -> None:
+        """Leave them open."""
+
+
+class OneLoop:
+    """Refuses a client whose connections belong to the event loop that used it first.
+
+    httpx ties the connections of an ``AsyncClient`` or ``AsyncHTTPTransport`` to that loop: on a
+    second one its requests fail, hang, or break the pool for both.
+    """
+
+    def __init__(self, given: object) -> None:
+        library = library_of(given)
+        bound = (library.AsyncClient, library.AsyncHTTPTransport)
+        self._name = (
+            f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
+            if isinstance(given, bound)
+            else ""
+        )
+        self._loop: Any = None
+
+    def check(self) -> None:
+        """Pass on the first loop that this is called on.
+
+        Raises:
+            StrategyError: Another loop has used the client before.
+        """
+        if not self._name:
+            return
+        loop = loop_of_now()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            msg = (
+                f"http is an {self._name}, whose connections belong to the event loop that used "
+                "it first, and this is another one; make one strategy with a client of its own "
+                "for each loop, or give http=batchllm.transport.HttpTransport(), which serves any "
+                "number of loops and threads"
+            )
+            raise StrategyError(msg)
+
+
+def _join(headers: Any) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers.multi_items():
+        key = name.lower()
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found

@@ -1,0 +1,77 @@
+"""Requests through a proxy, by httpx's own transport: one for each event loop."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import anyio
+import httpx
+from attrs import define
+
+from batchllm.transport.loops import LoopTable
+
+__all__ = ["ProxiedTransport"]
+
+_KEEP_ALIVE: Final = 30.0
+_CLOSE_SECONDS: Final = 5.0
+
+
+@define(eq=False)
+class _OnThisLoop:
+    transport: Any
+
+    async def close(self) -> None:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(Exception):
+            await self.transport.aclose()
+
+    def abandon(self) -> None:
+        """Leave it to the garbage collector: httpx cannot close without its event loop."""
+
+
+class ProxiedTransport:
+    """httpx's transport through a proxy, on any number of event loops.
+
+    Args:
+        proxy: Its address, or an ``httpx.Proxy``.
+        verify: ``True``, or the context for TLS.
+    """
+
+    def __init__(self, proxy: Any, verify: bool | ssl.SSLContext) -> None:
+        def make() -> _OnThisLoop:
+            limits = httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=None,
+                keepalive_expiry=_KEEP_ALIVE,
+            )
+            return _OnThisLoop(
+                httpx.AsyncHTTPTransport(
+                    verify=verify, trust_env=False, proxy=proxy, retries=0, limits=limits
+                )
+            )
+
+        self._make: Callable[[], _OnThisLoop] = make
+        self._table: LoopTable[_OnThisLoop] = LoopTable(make)
+
+    def hold(self) -> None:
+        """Keep the running loop's connections until each holder calls :meth:`release`."""
+        self._table.hold()
+
+    async def release(self) -> None:
+        """Undo one :meth:`hold`; the last one closes the running loop's connections."""
+        await self._table.release()
+
+    @property
+    def holders(self) -> int:
+        """How many hold it on the running event loop."""
+        return self._table.leases
+
+    async def aclose(self) -> None:
+        """Close the running loop's connections."""
+        await self._table.close()
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send *request* through the proxy."""
+        return await self._table.of_this_loop().transport.handle_async_request(request)

@@ -34,6 +34,9 @@ __all__ = ["AdaptivePace"]
 
 _PROMPT: Final = 3.0
 """Seconds within which a bucket at its bottom takes calls again, and a window seldom does."""
+_AGAIN: Final = 4
+"""Calls in flight with which a scope goes on after a pause if it knows no pace: a canary has shown
+that one is taken, so four cannot be called a herd."""
 _SOON: Final = 150
 """Calls after a cut within which a refusal comes too early for a quota: 1 % noise refuses once
 in 100, a quota once in 2k seconds, which are at least 400 calls once it is settled."""
@@ -277,14 +280,20 @@ class AdaptivePace:
         diagnosis, cooldown = self._diagnosis, self.cooldown
         assert diagnosis is not None
         meaning = diagnosis.meaning(self.log.count)
-        self._lone = meaning is Meaning.LONE
+        binding = diagnosis.binding_until(self.log.count)
+        self._lone = meaning is not Meaning.SPENT
+        if meaning is Meaning.LEAK and binding > now:
+            self._report_started(now, binding, hinted=True)
+            cooldown.close(binding)
+            return
         if meaning is Meaning.LEAK:
             self._report_started(now, now, hinted=False)
             cooldown.episodes += 1
             self._finish(now, diagnosis, self.log.now(now), leak=True)
             return
         hinted = diagnosis.hinted_until > -inf
-        until = diagnosis.hinted_until if hinted else self._own_until(diagnosis)
+        own = self._own_until(diagnosis)
+        until = diagnosis.hinted_until if hinted else own
         if self._lone:
             until = max(until, self.search.next_time(now))
         cooldown.close(until)
@@ -322,6 +331,7 @@ class AdaptivePace:
             back=back,
             leak=leak,
             canaries=self.cooldown.canaries_refused,
+            hinted=diagnosis.hinted_until > -inf,
         )
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         first = not self.search.episodes
@@ -350,7 +360,7 @@ class AdaptivePace:
         self._cut_mark = self.log.count
         # Without a pace nothing would hold the line: few calls first, as at the start.
         known = self.search.rate is not None or self.cap.held is not None
-        self._cold_start = None if known else ColdStart()
+        self._cold_start = None if known else ColdStart(_AGAIN)
         if cooldown.cause is not None:
             length = now - cooldown.begun
             self.events.append(CooldownEnded(at=now, cause=cooldown.cause, length=length))

@@ -70,6 +70,7 @@ class Diagnosis:
     pending: set[Send]
     hinted_until: float = field(default=-inf, init=False)
     refused: list[tuple[int, Send]] = field(factory=list, init=False)
+    _hints: dict[int, float] = field(factory=dict[int, float], init=False)
 
     @property
     def first(self) -> Send:
@@ -93,6 +94,7 @@ class Diagnosis:
         self.pending.discard(send)
         if hint is not None:
             self.hinted_until = max(self.hinted_until, now + hint)
+            self._hints[send.mark] = now + hint
 
     def meaning(self, sent: int) -> Meaning:
         """Judge, after *sent* calls in all; what drew no refusal counts as accepted.
@@ -106,6 +108,19 @@ class Diagnosis:
         if refused == 1 and accepted <= 0:
             return Meaning.LONE
         return Meaning.SPENT if refused > accepted else Meaning.LEAK
+
+    def binding_until(self, sent: int) -> float:
+        """Return until when refusals bind the scope that no accepted call came after.
+
+        A hint is a floor: only a call that was sent later and accepted shows that it is over.
+        """
+        until, last = -inf, sent - 1
+        for mark, _ in reversed(self.refused):
+            if mark != last:
+                break
+            until = max(until, self._hints.get(mark, -inf))
+            last -= 1
+        return until
 
     def beside(self) -> int:
         """Return how many calls the server had taken when it refused, by the clearest of them."""

@@ -89,6 +89,7 @@ class Episode:
         back: The first one that was accepted afterwards.
         leak: Whether the server refused single calls only, and never all of them.
         canaries: How many canaries were refused.
+        hinted: Whether the server said how long to wait.
     """
 
     begun: Point
@@ -96,6 +97,7 @@ class Episode:
     back: Point
     leak: bool
     canaries: int = 0
+    hinted: bool = False
 
     @property
     def pause(self) -> float:
@@ -266,13 +268,13 @@ class QuotaSearch:
         seen = max(bucket, window)
         proven = False
         if episode.is_window:
-            # Several windows, since a recovery is known only to a pause; and what was accepted in
-            # the minute before, which saves servers whose hint is longer than needed.
+            # Several windows, since a recovery is known only to a pause.
             begin = next(b for b in (*backs, episode.back) if b.at >= episode.back.at - look_back)
-            minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
-            seen = max(self._rate(begin, episode.back)[1], min(minute, 0.99 * pace))
-            since = begin.at if begin != episode.back else episode.begun.at - _MINUTE
-            proven = self._busy_since <= since
+            seen = self._rate(begin, episode.back)[1]
+            if episode.hinted:
+                # A hint may be longer than needed: then the minute before shows more.
+                minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
+                seen = max(seen, min(minute, 0.99 * pace))
         else:
             last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
             few, _ = self._rate(last, episode.empty)

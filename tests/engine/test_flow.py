@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_sleepers_do_not_delay_the_rest_when_each_first_attempt_fails() -> None:
     """First attempts that fail are no dead endpoint while another item is answered now and then."""
-    failing = [i for i in range(100) if i % 10]
+    failing = [i for i in range(100) if i % 5]
     script = {f"p{i}": [Raise(ConnectionError, after=0.05), Answer(after=0.05)] for i in failing}
     strategy = ScriptedStrategy(script)
     retry = RetryConfig(initial_wait=60.0, jitter=False)
@@ -114,7 +114,7 @@ async def test_concurrency_is_exact() -> None:
     strategy = ScriptedStrategy(Answer(after=1.0))
     result = await run_batch([f"p{i}" for i in range(35)], strategy, concurrency=7)
     assert strategy.most_in_flight == 7
-    assert result.wall_time == 6.0  # five rounds, and one more since a cold start begins small
+    assert result.wall_time == 5.0  # five rounds: a cold start begins with eight calls
 
 
 async def test_ordered_holds_back_a_bounded_number() -> None:

@@ -68,7 +68,6 @@ def test_nothing_is_paced_before_the_first_refusal() -> None:
     search = driver.search
     assert (search.pace, search.rate, search.next_time(7.0)) == (None, None, 7.0)
     assert search.learned(7.0) is None
-    assert not search.below
 
 
 def test_the_first_rate_is_what_was_accepted_until_the_server_recovered() -> None:
@@ -127,17 +126,16 @@ def test_the_curve_starts_two_percent_below_and_is_flat_near_the_rate() -> None:
         assert shares[number] == pytest.approx(share * base, rel=0.005)
 
 
-def test_below_and_early_are_before_half_of_k_and_before_k() -> None:
+def test_early_is_before_k() -> None:
     """k is five seconds after a first measurement."""
     driver = paced_at(10.0)
     search = driver.search
     flags = []
     for _ in range(60):
         driver.paced(1)
-        flags.append((search.below, search.early))
-    assert flags[20] == (True, True)
-    assert flags[30] == (False, True)
-    assert flags[52] == (False, False)
+        flags.append(search.early)
+    assert flags[30]
+    assert not flags[52]
 
 
 def test_after_a_cut_two_slots_pass() -> None:
@@ -245,7 +243,7 @@ def test_an_idle_stretch_lowers_the_pace_no_more_than_a_leak() -> None:
 
 
 def test_what_was_learned_is_handed_on_as_an_age() -> None:
-    """The next run starts at that rate, and probes it only after half a minute."""
+    """The next run starts at that rate, and probes it only after twenty seconds."""
     driver = paced_at(10.0)
     learned = driver.search.learned(driver.now + 100.0)
     assert learned is not None
@@ -253,7 +251,7 @@ def test_what_was_learned_is_handed_on_as_an_age() -> None:
     again = QuotaSearch(SendLog(), learned)
     assert again.rate == learned.rate
     assert again.pace == pytest.approx(0.98 * learned.rate)
-    assert again._k_now == 30.0
+    assert again._k_now == 20.0
     assert again.learned(5.0) is None, "as yet nothing confirmed it"
     assert QuotaSearch(SendLog(), Learned(rate=0.0)).pace is None
 

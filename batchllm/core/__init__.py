@@ -71,6 +71,7 @@ from batchllm.core.results import (
     WorkItemResult,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
+from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage
 from batchllm.core.wording import a_or_an, kind_of
 
@@ -139,6 +140,8 @@ __all__ = [
     "add_usage",
     "as_work_item",
     "check_prompt",
+    "check_sendable",
+    "check_texts",
     "config_from_dict",
     "config_from_json",
     "config_from_toml",

@@ -24,6 +24,7 @@ from batchllm.core import (
     ProcessingEvent,
     Reply,
     WorkItemResult,
+    check_texts,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
 from batchllm.engine.failures import Failure
@@ -216,6 +217,10 @@ def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
             f"item {name!r}: before_process returned an item with the id {value.item_id!r}; "
             "results are matched by id, so keep it"
         )
+    try:
+        check_texts(value.prompt, f"item {name!r}: the prompt that before_process gave it")
+    except InvalidItemError as error:
+        return error
     item.work = value
     return None
 

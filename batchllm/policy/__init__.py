@@ -18,6 +18,15 @@ from batchllm.policy.gate_news import (
 )
 from batchllm.policy.hedge import HedgeMind
 from batchllm.policy.hints import read_error, read_headers
+from batchllm.policy.json_reading import (
+    JsonError,
+    decode_text,
+    mend,
+    mended_text,
+    python_json,
+    read_as,
+    read_json,
+)
 from batchllm.policy.pace import FIRST_CALLS, GateMind
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
@@ -37,6 +46,7 @@ __all__ = [
     "GateMind",
     "GateSnapshot",
     "HedgeMind",
+    "JsonError",
     "Learned",
     "Limit",
     "Parked",
@@ -47,10 +57,16 @@ __all__ = [
     "Settlement",
     "TokenEstimator",
     "can_never_pass",
+    "decode_text",
+    "mend",
+    "mended_text",
     "parse_duration",
     "parse_moment",
     "prompt_bytes",
+    "python_json",
+    "read_as",
     "read_error",
     "read_headers",
+    "read_json",
     "strict_input_bound",
 ]

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchllm.classifiers import GeminiErrorClassifier
-from batchllm.core import CallCost, ConfigError, ErrorClassifier, LLMResponse, QuotaScope
+from batchllm.core import (
+    CallCost,
+    ConfigError,
+    ErrorClassifier,
+    LLMResponse,
+    QuotaScope,
+    check_sendable,
+)
 from batchllm.policy import prompt_bytes
 from batchllm.providers.gemini_client import GEMINI, GeminiClient
 from batchllm.providers.gemini_config import read_parameters
@@ -109,6 +116,7 @@ class GeminiModel(HeldToSchema):
         settings = self._merge(temperature, config)
         system, contents = as_contents(prompt)
         self._add_instruction(settings, system, system_instruction)
+        check_sendable({"contents": contents, **settings})
         models = self.client.aio.models
         if self.stream:
             reply = await models.stream_content(

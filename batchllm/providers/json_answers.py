@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
 
-import msgspec
-
 from batchllm.core import LLMResponse
+from batchllm.policy import JsonError, read_json
 from batchllm.structured import OutputSchema
 
 __all__ = ["HeldToSchema", "check_json"]
@@ -51,8 +50,8 @@ def check_json(response: LLMResponse) -> None:
         ValueError: It is not. The error carries the ``response`` and the tokens that it cost.
     """
     try:
-        msgspec.json.decode(response.text)
-    except msgspec.DecodeError as error:
+        read_json(response.text)
+    except JsonError as error:
         cut = (response.metadata or {}).get("finish_reason") == "length"
         why = "the limit on tokens cut it off; raise max_tokens" if cut else str(error)
         msg = f"the answer is no JSON although a schema was given: {why}"

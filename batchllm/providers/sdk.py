@@ -14,7 +14,14 @@ import msgspec
 from attrs import frozen
 
 from batchllm.classifiers import AnthropicErrorClassifier, OpenAIErrorClassifier
-from batchllm.core import CallCost, ErrorClassifier, LLMResponse, QuotaScope, StrategyError
+from batchllm.core import (
+    CallCost,
+    ErrorClassifier,
+    LLMResponse,
+    QuotaScope,
+    StrategyError,
+    check_sendable,
+)
 from batchllm.policy import prompt_bytes
 from batchllm.providers.answers import malformed
 from batchllm.providers.anthropic_answer import read_message
@@ -87,6 +94,7 @@ class ClientModel(HeldToSchema, ABC):
             request["temperature"] = temperature
         request.update(config or {})
         self._complete(request, prompt, system_instruction)
+        check_sendable(request)
         reply, headers = await self._create(**request)
         response = self._read(reply, headers)
         self._check(response)

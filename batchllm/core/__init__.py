@@ -69,6 +69,7 @@ from batchllm.core.results import (
     Termination,
     Timing,
     WorkItemResult,
+    with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
@@ -152,4 +153,5 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "with_notes",
 ]

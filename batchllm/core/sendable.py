@@ -58,7 +58,7 @@ def _problem(value: object, path: str, numbers: bool) -> str | None:
             return None
         return f"{path} is {value!r}, and JSON has no such number; leave it out or give another"
     if isinstance(value, Mapping):
-        for key, part in cast("Mapping[Any, Any]", value).items():
+        for key, part in value.items():
             problem = _half_in(key, f"a key of {path}") if isinstance(key, str) else None
             problem = problem or _problem(part, f"{path}.{key}", numbers)
             if problem is not None:

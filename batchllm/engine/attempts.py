@@ -26,6 +26,7 @@ from batchllm.core import (
     RetryState,
     TokenUsage,
     WorkItemResult,
+    with_notes,
 )
 from batchllm.engine.calls import Calls, CallSite
 from batchllm.engine.failures import Failure
@@ -215,7 +216,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
     """The result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
-        metadata = {**(metadata or {}), "notes": item.notes}
+        metadata = with_notes(metadata, item.notes)
     return WorkItemResult(
         item.work.item_id,
         True,

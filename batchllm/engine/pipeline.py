@@ -25,6 +25,7 @@ from batchllm.core import (
     Reply,
     WorkItemResult,
     check_texts,
+    with_notes,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
 from batchllm.engine.failures import Failure
@@ -149,7 +150,7 @@ class Pipeline:
         if self.post_processor is not None:
             _note(item, "post_processor", await self._hook(self.post_processor, result))
         if len(item.notes) > noted:
-            result = evolve(result, metadata={**(result.metadata or {}), "notes": item.notes})
+            result = evolve(result, metadata=with_notes(result.metadata, item.notes))
         return result
 
     async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:

@@ -15,7 +15,7 @@ from batchllm.structured import (
     OutputValidationError,
     feedback_prompt,
     output_schema,
-    parse,
+    parse_noted,
 )
 
 __all__ = ["OutputStrategy", "is_plain_text", "name_of", "schema_text", "with_output"]
@@ -157,4 +157,4 @@ def _asked_for(model: LLMModel, output: Any) -> tuple[LLMModel, str | None]:
 
 
 def _read(response: LLMResponse, *, output: Any) -> Any:
-    return parse(response.text, output)
+    return parse_noted(response.text, output)

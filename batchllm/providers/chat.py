@@ -242,5 +242,5 @@ class ChatModel(HeldToSchema):
         raise error
 
 
-def _as_text(value: object) -> str:
+def _as_text(value: Mapping[str, Any]) -> str:
     return encode(value).decode()

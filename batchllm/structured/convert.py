@@ -12,6 +12,7 @@ import attrs
 import msgspec
 from attrs import define, field
 
+from batchllm.structured.models import read_model
 from batchllm.structured.problems import MISSING, Problem
 from batchllm.structured.shapes import (
     ARRAYS,
@@ -25,7 +26,7 @@ from batchllm.structured.shapes import (
     union_members,
 )
 
-__all__ = ["Reading", "pydantic_problems", "read_value"]
+__all__ = ["Reading", "read_value"]
 
 _JSON_NAMES: dict[type, str] = {
     dict: "object",
@@ -76,7 +77,7 @@ class _Reader:
         if members is not None:
             return self._union(value, kind, members, path)
         if is_pydantic_model(bare):
-            return _read_pydantic(value, bare, path)
+            return self._model(value, bare, path)
         record = self._record(bare)
         if record is not None:
             return self._fields(value, record, path)
@@ -86,6 +87,12 @@ class _Reader:
         if parts and origin in MAPPINGS:
             return self._mapping(value, kind, path)
         return _read_leaf(value, kind, path)
+
+    def _model(self, value: Any, kind: Any, path: str) -> Reading:
+        if _has_non_finite(value):
+            return _read_leaf(value, Any, path)
+        output, problems = read_model(value, kind, path)
+        return Reading(output, problems)
 
     def _record(self, kind: Any) -> Record | None:
         if kind not in self.records:
@@ -273,21 +280,3 @@ def _refused(
             continue  # it looks at other fields, so the record as a whole is refused
         except _WRONG_VALUE as error:
             yield Problem(f"{path}.{key}" if path else key, _message(error), value[key])
-
-
-def _read_pydantic(value: Any, kind: Any, path: str) -> Reading:
-    if _has_non_finite(value):
-        return _read_leaf(value, Any, path)
-    try:
-        return Reading(kind.model_validate_json(json.dumps(value)))
-    except ValueError as error:
-        return Reading(problems=list(pydantic_problems(error, path)))
-
-
-def pydantic_problems(error: Any, path: str) -> Iterator[Problem]:
-    for entry in error.errors(include_url=False, include_context=False):
-        where = path
-        for step in entry["loc"]:
-            where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
-        given = MISSING if entry["type"] == "missing" else entry["input"]
-        yield Problem(where, str(entry["msg"]), given)

@@ -21,6 +21,7 @@ from batchllm.policy.hints import read_error, read_headers
 from batchllm.policy.json_reading import (
     JsonError,
     decode_text,
+    is_replaced,
     mend,
     mended_text,
     python_json,
@@ -58,6 +59,7 @@ __all__ = [
     "TokenEstimator",
     "can_never_pass",
     "decode_text",
+    "is_replaced",
     "mend",
     "mended_text",
     "parse_duration",

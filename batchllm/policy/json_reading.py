@@ -14,7 +14,16 @@ from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
-__all__ = ["JsonError", "decode_text", "mend", "mended_text", "python_json", "read_as", "read_json"]
+__all__ = [
+    "JsonError",
+    "decode_text",
+    "is_replaced",
+    "mend",
+    "mended_text",
+    "python_json",
+    "read_as",
+    "read_json",
+]
 
 T = TypeVar("T")
 
@@ -105,7 +114,7 @@ def mend(value: T) -> tuple[T, list[str]]:
             loop and not by recursion, so that any depth that was read can be mended.
 
     Returns:
-        The value, and the paths of the texts that were changed, such as ``lines[0].street``.
+        The value, and the paths of the texts that lost a half, such as ``lines[0].street``.
     """
     holder: list[Any] = [value]
     changed: list[str] = []
@@ -117,8 +126,8 @@ def mend(value: T) -> tuple[T, list[str]]:
         for step, inner in steps:
             if isinstance(inner, str):
                 text = mended_text(inner)
-                if text is not inner:
-                    part[step] = text
+                part[step] = text
+                if is_replaced(inner, text):
                     changed.append("" if in_holder else _below(path, step))
             elif isinstance(inner, dict | list):
                 waiting.append(("" if in_holder else _below(path, step), inner))
@@ -141,9 +150,14 @@ def _mend_keys(part: dict[str, Any], path: str, changed: list[str]) -> None:
     part.clear()
     for key, inner in members:
         name = mended_text(key)
-        if name is not key:
+        if is_replaced(key, name):
             changed.append(_below(path, key))
         part[name] = inner
+
+
+def is_replaced(text: str, mended: str) -> bool:
+    """Return whether a half was lost, and not only joined to the other one."""
+    return mended is not text and mended.count("\ufffd") > text.count("\ufffd")
 
 
 def mended_text(text: str) -> str:

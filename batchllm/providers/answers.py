@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
-from batchllm.policy import mend, mended_text, read_headers
+from batchllm.policy import is_replaced, mend, mended_text, read_headers
 from batchllm.providers.failures import request_id_of
 from batchllm.providers.finish import Finish
 
@@ -61,7 +61,7 @@ def make_response(
 def without_halves(text: str, metadata: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Mend an answer and what was said beside it; a note in the metadata says so."""
     whole, (said, _) = mended_text(text), mend(metadata)
-    if whole is not text:
+    if is_replaced(text, whole):
         said["notes"] = ("half a surrogate pair in the answer became U+FFFD",)
     return whole, said
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from batchllm.classifiers import GeminiErrorClassifier
 from batchllm.core import (
@@ -21,6 +21,7 @@ from batchllm.providers.gemini_prompt import as_contents, as_instruction
 from batchllm.providers.gemini_reply import read_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.wire_model import Progress
+from batchllm.structured import SchemaRules
 from batchllm.transport import Secret
 
 __all__ = ["GeminiModel", "quota_scope_of", "second_instruction"]
@@ -46,6 +47,8 @@ class GeminiModel(HeldToSchema):
     Raises:
         ConfigError: *client* is none, cannot stream though it should, or a parameter is unknown.
     """
+
+    schema_rules: ClassVar[SchemaRules | None] = "gemini"
 
     def __init__(
         self,

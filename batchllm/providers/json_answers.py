@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from batchllm.core import LLMResponse
 from batchllm.policy import JsonError, read_json
-from batchllm.structured import OutputSchema
+from batchllm.structured import OutputSchema, SchemaRules
 
 __all__ = ["HeldToSchema", "check_json"]
 
@@ -18,8 +18,11 @@ class HeldToSchema:
 
     Attributes:
         schema: The schema that answers have to follow, if any.
+        schema_rules: Whose rules a schema has to keep to be accepted; ``None`` if the server
+            takes what it does not know, or has a flag for schemas without a strict form.
     """
 
+    schema_rules: ClassVar[SchemaRules | None] = None
     schema: Mapping[str, Any] | None = None
     _schema_name: str = "answer"
     _schema_is_strict: bool = True

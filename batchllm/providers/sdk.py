@@ -31,6 +31,7 @@ from batchllm.providers.chat_prompt import as_messages
 from batchllm.providers.chat_reply import ChatReply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.profiles import PROFILES
+from batchllm.structured import SchemaRules
 from batchllm.transport import Secret
 
 __all__ = ["AnthropicClientModel", "OpenAIClientModel", "client_scope"]
@@ -166,6 +167,7 @@ class AnthropicClientModel(ClientModel):
     """
 
     provider: ClassVar[str] = "anthropic"
+    schema_rules: ClassVar[SchemaRules | None] = "anthropic"
     error_classifier: ErrorClassifier = AnthropicErrorClassifier()
     _method: ClassVar[str] = "messages.create"
 

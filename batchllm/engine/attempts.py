@@ -74,6 +74,7 @@ def next_step(
     max_attempts: int,
     retry: RetryConfig,
     schedule: RetrySchedule,
+    previous: float | None = None,
 ) -> WaitThen | GiveUp:
     """What to do after a failed call.
 
@@ -84,6 +85,7 @@ def next_step(
         max_attempts: Attempts that the item has.
         retry: The retry settings.
         schedule: Gives the backoff.
+        previous: The item's last backoff; decorrelated jitter grows from it.
     """
     if info.outcome in _SHARED:
         if refusals > retry.max_rate_limit_retries:
@@ -96,7 +98,9 @@ def next_step(
         return GiveUp(f"after {attempt} attempts" if max_attempts > 1 else None)
     if info.error_category == Category.BAD_OUTPUT:
         return WaitThen(info.suggested_wait or 0.0, counts=True)
-    return WaitThen(schedule.wait(attempt, floor=info.suggested_wait), counts=True)
+    return WaitThen(
+        schedule.wait(attempt, floor=info.suggested_wait, previous=previous), counts=True
+    )
 
 
 @define(eq=False)
@@ -122,7 +126,7 @@ class Attempts:
         state = RetryState(item.values, _guard=site)
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
         max_attempts = item.work.max_attempts or config.retry.max_attempts
-        attempt, refusals = 1, 0
+        attempt, refusals, previous = 1, 0, None
         while True:
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
             item.cut_off = False  # what a composite cut off inside is over; the item is not
@@ -140,7 +144,9 @@ class Attempts:
                 max_attempts=max_attempts,
                 retry=config.retry,
                 schedule=self.schedule,
+                previous=previous,
             )
+            previous = step.seconds or previous if isinstance(step, WaitThen) else previous
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):

@@ -42,15 +42,13 @@ class ValidationFeedback(Composite[T], Generic[T]):
         self.parts = (as_strategy(inner),)
         self.output = output
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call, with feedback where the item's last answer was not valid.
 
         Raises:
             Exception: What the call raised, or the error of the validation.
         """
-        memory, (inner,) = RetryState() if state is None else state, self.parts
+        (inner,) = self.parts
         refused: Exception | None = self.recall(memory)
         asked = prompt if refused is None else feedback_prompt(prompt, refused)
         try:

@@ -57,16 +57,14 @@ class PartialRecovery(Composite[T], Generic[T]):
         self.parts = (as_strategy(inner),)
         self.output = output
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Ask for what the item does not have yet.
 
         Raises:
             OutputValidationError: It is still not complete; ``valid`` has what is right so far.
             Exception: What the call raised.
         """
-        memory, (inner,) = RetryState() if state is None else state, self.parts
+        (inner,) = self.parts
         got: _Partial | None = self.recall(memory)
         asked = prompt if got is None else _prompt_for_the_rest(prompt, got)
         reply = await memory.call(inner, asked, attempt, timeout)

@@ -241,6 +241,6 @@ def with_notes(
     metadata: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> Mapping[str, Any] | None:
     """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
-    there = tuple((metadata or {}).get("notes") or ())
+    there: tuple[str, ...] = tuple((metadata or {}).get("notes") or ())
     added = tuple(note for note in notes if note not in there)
     return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

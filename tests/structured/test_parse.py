@@ -417,3 +417,30 @@ def test_readings_in_several_threads_do_not_meet() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(read(0) == one for one in pool.map(read, range(8)))
+
+
+@attrs.frozen
+class Front:
+    a: int = 0
+
+
+@attrs.frozen
+class Back:
+    b: int = 0
+
+
+@attrs.frozen
+class FrontOrNumber:
+    part: Front | int
+
+
+@attrs.frozen
+class BackOrNumber:
+    part: Back | int
+
+
+def test_unknown_keys_count_at_any_depth() -> None:
+    """Two records that differ only within a part are distinguished by what the part does not know."""
+    kind: Any = FrontOrNumber | BackOrNumber
+    assert parse('{"part": {"b": 1}}', kind) == BackOrNumber(Back(1))
+    assert parse('{"part": {"a": 1}}', kind) == FrontOrNumber(Front(1))

@@ -43,7 +43,7 @@ def read_json(data: bytes | str, *, keep_halves: bool = False) -> Any:
             a pair may come in two chunks of a stream, and are whole once these are joined.
 
     Raises:
-        JsonError: It is none.
+        JsonError: It is not JSON.
     """
     return read_as(data, _ANYTHING, keep_halves=keep_halves)
 
@@ -86,7 +86,7 @@ def python_json(
         pairs: Makes a value of the members of each object; see ``json.loads``.
 
     Raises:
-        JsonError: It is none, or is nested too deeply.
+        JsonError: It is not JSON, or is nested too deeply.
     """
     text = data if isinstance(data, str) else decode_text(data)
     try:

@@ -309,7 +309,7 @@ def _union_hook(kind: Any, members: tuple[Any, ...], converter: Converter) -> _H
             try:
                 return read_leaf(value, kind)
             except (Refused, TypeError):
-                pass  # it fits none, or msgspec cannot tell the members apart
+                pass  # it fits none, or msgspec cannot distinguish the members
         memory = _MEMORY.get()
         tried = [_tried(memory, value, member, converter) for member in others]
         fits = [(len(refused.problems) if refused else 0, more) for _, refused, more in tried]

@@ -143,7 +143,7 @@ def with_types(schema: Any) -> Any:
     """*schema* with a ``type`` beside every ``enum``, which a ``const`` becomes, too.
 
     OpenAI refuses an enumeration without a type, and Gemini does not know ``const``. Keywords
-    are looked for where schemas stand, so that a property called ``enum`` is none.
+    are looked for where schemas stand, so that a property called ``enum`` is not one.
     """
     if not isinstance(schema, dict):
         return schema

@@ -83,7 +83,7 @@ def server(wire: str, *texts: str, stream: bool) -> Server:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("wire", WIRES)
 async def test_half_a_pair_is_an_answer(wire: str, stream: bool) -> None:
-    """What is half becomes U+FFFD and is noted; NaN in a field that nobody reads is nothing."""
+    """What is half becomes U+FFFD and is noted; NaN in a field that is not used does no harm."""
     there = server(wire, "half \ud83d", " pair", stream=stream)
     response = await model(wire, there, stream=stream).generate("x")
     assert response.text == "half \ufffd pair"

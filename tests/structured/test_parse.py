@@ -440,7 +440,7 @@ class BackOrNumber:
 
 
 def test_unknown_keys_count_at_any_depth() -> None:
-    """Two records that differ only within a part are distinguished by what the part does not know."""
+    """Records that differ only within a part are distinguished by what the part does not know."""
     kind: Any = FrontOrNumber | BackOrNumber
     assert parse('{"part": {"b": 1}}', kind) == BackOrNumber(Back(1))
     assert parse('{"part": {"a": 1}}', kind) == FrontOrNumber(Front(1))

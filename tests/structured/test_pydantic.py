@@ -57,7 +57,7 @@ def test_pydantic_models_validate_themselves() -> None:
 
 
 def test_two_models_of_one_name_stay_apart() -> None:
-    """The second one gets a number, also where it refers to itself or is used twice."""
+    """The second one gets a number, also if it refers to itself or is used twice."""
 
     class Same(pydantic.BaseModel):
         part: str

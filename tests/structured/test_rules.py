@@ -210,7 +210,7 @@ def test_there_are_fifty_types_and_more() -> None:
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("kind", TYPES, ids=str)
 def test_strict_schemas_pass_every_providers_rules(kind: Any, provider: SchemaRules) -> None:
-    """There is a strict form, and nobody refuses it."""
+    """There is a strict form, and no provider refuses it."""
     schema = output_schema(kind)
     assert schema.strict
     assert strict_problems(schema.schema, provider) == []

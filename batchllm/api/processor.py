@@ -27,6 +27,7 @@ from batchllm.core import (
     Tally,
     Termination,
     WorkItemResult,
+    check_texts,
     kind_of,
 )
 from batchllm.engine import CANCEL, DRAIN, Resources, Scheduler, Stop, WorkQueue
@@ -142,6 +143,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             msg = f"add_work() was given {kind_of(item)}; give an LLMWorkItem"
             raise InvalidItemError(msg)
         work: LLMWorkItem[Any, Any, Any] = item
+        check_texts(work.prompt, f"item {work.item_id!r}: its prompt")
         strategy = work.strategy
         if strategy is None and self._options.strategy is None:
             msg = f"item {work.item_id!r} has no strategy; give it one, or the processor"

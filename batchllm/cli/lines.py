@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, cast
 
@@ -63,7 +64,7 @@ class LineReader:
         if self.format == "text":
             return self._with_prompt(number, {"prompt": text})
         try:
-            row: Any = json.loads(text, parse_constant=_refuse_constant)
+            row: Any = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         except json.JSONDecodeError as error:
             problem = f"not JSON: {error.msg} at column {error.colno}"
             return _unreadable(number, raw, problem)
@@ -110,6 +111,16 @@ def _stand_in(number: int) -> str:
 def _refuse_constant(name: str) -> NoReturn:
     msg = f"{name} is no number in JSON"
     raise ValueError(msg)
+
+
+def _finite(digits: str) -> float:
+    # The row is written again with its answer, and infinity is no JSON.
+    number = float(digits)
+    if math.isinf(number):
+        shown = digits if len(digits) <= 40 else f"{digits[:40]}…"
+        msg = f"{shown} is larger than any number that a double can hold; give it as a text"
+        raise ValueError(msg)
+    return number
 
 
 def _kind_of(value: object) -> str:

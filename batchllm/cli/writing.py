@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import sys
@@ -157,6 +158,22 @@ def _waits(file: BinaryIO) -> bool:
 
 def _encode(row: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        # An output with NaN or infinity is paid for, and JSON has no such number: null stands
+        # for it, as JavaScript and Pydantic write it.
+        text = json.dumps(_without_infinity(row), ensure_ascii=False)
+    try:
+        return text.encode() + b"\n"
     except UnicodeEncodeError:  # half of a pair of surrogates has no bytes of its own
-        return json.dumps(row).encode() + b"\n"
+        return json.dumps(json.loads(text)).encode() + b"\n"
+
+
+def _without_infinity(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_infinity(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(part) for part in value]
+    return value

@@ -71,8 +71,10 @@ from batchllm.core.results import (
     Termination,
     Timing,
     WorkItemResult,
+    with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
+from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage
 from batchllm.core.wording import a_or_an, kind_of
 
@@ -143,6 +145,8 @@ __all__ = [
     "add_usage",
     "as_work_item",
     "check_prompt",
+    "check_sendable",
+    "check_texts",
     "config_from_dict",
     "config_from_json",
     "config_from_toml",
@@ -153,4 +157,5 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "with_notes",
 ]

@@ -10,6 +10,7 @@ import attrs
 from attrs import define, field, setters
 
 from batchllm.core.errors import InvalidItemError
+from batchllm.core.sendable import check_texts
 from batchllm.core.wording import kind_of
 
 if TYPE_CHECKING:
@@ -106,11 +107,13 @@ def as_work_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any]:
         index: The item's position, from 0, which names it where it has no id.
 
     Raises:
-        InvalidItemError: It has none of these shapes.
+        InvalidItemError: It has none of these shapes, or a text in it cannot be encoded.
     """
     if type(value) is str:
+        check_texts(value, f"item {index}: its prompt")
         return LLMWorkItem(str(index), None, value)
     if isinstance(value, LLMWorkItem):
+        check_texts(value.prompt, f"item {value.item_id!r}: its prompt")
         return value
     if isinstance(value, tuple):
         parts: tuple[Any, ...] = value
@@ -133,11 +136,13 @@ def check_prompt(value: Any, what: str = "the prompt") -> Any:
         what: How the message calls it.
 
     Raises:
-        InvalidItemError: It is none of these.
+        InvalidItemError: It is none of these, or a text in it cannot be encoded.
     """
     if isinstance(value, str):
+        check_texts(value, what)
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(p, Mapping) for p in value):
+        check_texts(value, what)
         return value
     msg = (
         f"{what} is {kind_of(value)}; give a text, a list of chat "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ __all__ = [
     "Termination",
     "Timing",
     "WorkItemResult",
+    "with_notes",
 ]
 
 Out = TypeVar("Out")
@@ -235,3 +236,12 @@ class Tally:
             TokenUsage() if usage is None else TokenUsage(**usage),
             self.cost,
         )
+
+
+def with_notes(
+    metadata: Mapping[str, Any] | None, notes: Sequence[str]
+) -> Mapping[str, Any] | None:
+    """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
+    there: tuple[str, ...] = tuple((metadata or {}).get("notes") or ())
+    added = tuple(note for note in notes if note not in there)
+    return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

@@ -26,6 +26,7 @@ from batchllm.core import (
     RetryState,
     TokenUsage,
     WorkItemResult,
+    with_notes,
 )
 from batchllm.engine.calls import Calls, CallSite
 from batchllm.engine.charges import Charge
@@ -72,6 +73,7 @@ def next_step(
     max_attempts: int,
     retry: RetryConfig,
     schedule: RetrySchedule,
+    previous: float | None = None,
 ) -> WaitThen | GiveUp:
     """What to do after a failed call.
 
@@ -82,6 +84,7 @@ def next_step(
         max_attempts: Attempts that the item has.
         retry: The retry settings.
         schedule: Gives the backoff.
+        previous: The item's last backoff; decorrelated jitter grows from it.
     """
     if info.outcome in _SHARED:
         times = retry.max_rate_limit_retries
@@ -94,7 +97,9 @@ def next_step(
         return GiveUp(f"after {attempt} attempts" if max_attempts > 1 else None)
     if info.error_category == Category.BAD_OUTPUT:
         return WaitThen(info.suggested_wait or 0.0, counts=True)
-    return WaitThen(schedule.wait(attempt, floor=info.suggested_wait), counts=True)
+    return WaitThen(
+        schedule.wait(attempt, floor=info.suggested_wait, previous=previous), counts=True
+    )
 
 
 @define(eq=False)
@@ -121,6 +126,7 @@ class Attempts:
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
         max_attempts = item.work.max_attempts or config.retry.max_attempts
         refusals, charges = 0, item.charges
+        previous: float | None = None
         while True:
             attempt, item.begun = charges.count + 1, item.spent
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
@@ -140,9 +146,11 @@ class Attempts:
                 max_attempts=max_attempts,
                 retry=config.retry,
                 schedule=self.schedule,
+                previous=previous,
             )
             if charges.pending and self._would_fail(item, step, ended.info):
                 step = await self._await_verdict(item) or step
+            previous = step.seconds or previous if isinstance(step, WaitThen) else previous
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
@@ -252,7 +260,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
     """The result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
-        metadata = {**(metadata or {}), "notes": item.notes}
+        metadata = with_notes(metadata, item.notes)
     return WorkItemResult(
         item.work.item_id,
         True,

@@ -16,6 +16,7 @@ from attrs import define, field
 from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item, kind_of
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
 from batchllm.engine.source_watch import SEVERAL, SLOW_SECONDS, SourceWatch
+from batchllm.engine.tables import rows_as_items
 from batchllm.engine.work_queue import WorkQueue
 from batchllm.llm_strategies import ThreadRunner, run_in_thread
 
@@ -44,7 +45,7 @@ class BlockingSource:
                 "blocks nothing; give it to the batch as it is"
             )
             raise InvalidItemError(msg)
-        _check_iterable(self.items, "items of blocking_source()")
+        _check_iterable(rows_as_items(self.items), "items of blocking_source()")
 
 
 def blocking_source(
@@ -164,13 +165,14 @@ class Source:
         """
         self._size = _size_of(self.items)
         if isinstance(self.items, BlockingSource):
-            self._iterator = iter(self.items.items)
+            self._iterator = iter(rows_as_items(self.items.items))
             self._reader = _ThreadReader(self.items.run_sync)
         elif isinstance(self.items, AsyncIterable):
             self._iterator = aiter(self.items)
         else:
-            _check_iterable(self.items, "items")
-            self._iterator = iter(self.items)
+            items = rows_as_items(self.items)
+            _check_iterable(items, "items")
+            self._iterator = iter(items)
 
     @property
     def may_wait(self) -> bool:

@@ -24,6 +24,8 @@ from batchllm.core import (
     ProcessingEvent,
     Reply,
     WorkItemResult,
+    check_texts,
+    with_notes,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
 from batchllm.engine.failures import Failure
@@ -152,7 +154,7 @@ class Pipeline:
         if self.post_processor is not None:
             _note(item, "post_processor", await self._hook(self.post_processor, result))
         if len(item.notes) > noted:
-            result = evolve(result, metadata={**(result.metadata or {}), "notes": item.notes})
+            result = evolve(result, metadata=with_notes(result.metadata, item.notes))
         return result
 
     async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
@@ -220,6 +222,10 @@ def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
             f"item {name!r}: before_process returned an item with the id {value.item_id!r}; "
             "results are matched by id, so keep it"
         )
+    try:
+        check_texts(value.prompt, f"item {name!r}: the prompt that before_process gave it")
+    except InvalidItemError as error:
+        return error
     item.work = value
     return None
 

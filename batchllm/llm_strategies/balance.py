@@ -59,15 +59,12 @@ class Balance(Composite[T], Generic[T]):
         self._busy = [0] * len(self.parts)
         self._turn = 0
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call the strategy that is due.
 
         Raises:
             Exception: What it raised; what the last one raised where several are of no use.
         """
-        memory = RetryState() if state is None else state
         tried: set[int] = set()
         while True:
             due = self._choose(memory, tried)

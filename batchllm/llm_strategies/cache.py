@@ -85,15 +85,13 @@ class ResponseCache(Composite[T], Generic[T]):
         """That of the inner strategy, for those who fail with another's call."""
         return getattr(self.parts[0], "error_classifier", None)
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Give the answer that is kept or under way, else call.
 
         Raises:
             Exception: What the call raised.
         """
-        memory, (inner,) = RetryState() if state is None else state, self.parts
+        (inner,) = self.parts
         key = self._key_of(prompt)
         if key is None:
             self.misses += 1

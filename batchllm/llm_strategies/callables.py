@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
@@ -15,6 +16,8 @@ from batchllm.core import LLMCallStrategy, RetryState, StrategyError, TokenUsage
 from batchllm.transport import LoopTable
 
 __all__ = ["CallableStrategy", "ThreadRunner", "from_callable", "run_in_thread"]
+
+logger = logging.getLogger("batchllm")
 
 _SHAPES: Final = (
     "fn(prompt), with parameters named attempt, timeout and state where it wants them; any "
@@ -78,6 +81,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         self._is_async = _is_async(function)
         self._wanted = _wanted_parameters(function)
         self._limits = LoopTable(lambda: _Threads(anyio.CapacityLimiter(threads)))
+        self._gave_nothing = False
 
     def __repr__(self) -> str:
         return f"from_callable({_name(self.function)})"
@@ -103,6 +107,13 @@ class CallableStrategy(LLMCallStrategy[Any]):
             result = await self._run_sync(call, limiter=limiter)
             if inspect.isawaitable(result):  # a lambda round an async function
                 result = await result
+        if result is None and not self._gave_nothing:
+            self._gave_nothing = True
+            logger.warning(
+                "%s returned None, and None is the output; if that is not meant, it may lack a "
+                "return (said once)",
+                _name(self.function),
+            )
         return _read_result(result)
 
     def identity(self) -> Mapping[str, Any]:

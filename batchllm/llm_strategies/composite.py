@@ -12,13 +12,14 @@ from batchllm.core import (
     Category,
     ErrorInfo,
     LLMCallStrategy,
+    Reply,
     RetryState,
     StrategyError,
     TokenUsage,
 )
 from batchllm.llm_strategies.accept import as_strategy
 
-__all__ = ["Composite", "parts_of"]
+__all__ = ["Composite", "Ladder", "parts_of"]
 
 T = TypeVar("T", default=Any)
 
@@ -33,6 +34,27 @@ class Composite(LLMCallStrategy[T], Generic[T]):
     """
 
     quota_scope = None
+
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        """Have the parts make one attempt, as the class says.
+
+        Raises:
+            Exception: What a part raised, or what the class makes of it.
+        """
+        # Without a state, as in a unit test, nothing is remembered and parts are called directly.
+        return await self.run(prompt, attempt, timeout, RetryState() if state is None else state)
+
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
+        """Make one attempt; parts are called by ``memory.call``. Each class has its own way.
+
+        Raises:
+            StrategyError: The class overrides neither this nor ``execute``.
+        """
+        name = type(self).__name__
+        msg = f"{name} has no way to make an attempt; write async def run(…) in it"
+        raise StrategyError(msg)
 
     def recall(self, state: RetryState, default: Any = None) -> Any:
         """What this instance has kept for the item."""
@@ -72,6 +94,38 @@ class Composite(LLMCallStrategy[T], Generic[T]):
     @property
     def _key(self) -> str:
         return f"{type(self).__name__} {id(self):x}"
+
+
+class Ladder(Composite[T], Generic[T]):
+    """A composite with levels: each answer that is not valid moves its item one level up.
+
+    Network errors, rate limits and timeouts say nothing about the answer, so the item stays where
+    it is. The last level keeps the item.
+    """
+
+    @property
+    def top(self) -> int:
+        """The last level, counted from 0; by default each part is one."""
+        return len(self.parts) - 1
+
+    def at(self, level: int, prompt: Any) -> tuple[LLMCallStrategy[Any], Any]:
+        """Return the part that is called at *level*, and the prompt that it gets."""
+        return self.parts[level], prompt
+
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
+        """Call at the level that the item has got to.
+
+        Raises:
+            Exception: What the call raised.
+        """
+        level = self.recall(memory, 0)
+        part, asked = self.at(level, prompt)
+        try:
+            return await memory.call(part, asked, attempt, timeout)
+        except Exception as error:
+            if self.is_bad_output(error, part, memory):
+                self.keep(memory, min(level + 1, self.top))
+            raise
 
 
 def parts_of(owner: str, given: Sequence[Any]) -> tuple[LLMCallStrategy[Any], ...]:

@@ -93,16 +93,13 @@ class Fallback(Composite[T], Generic[T]):
         """Reads a ``FallbackError``."""
         return _MostHopeful()
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call one after the other until one answers.
 
         Raises:
             FallbackError: All of several failed.
             Exception: What the only one raised, or an error that no other could get over.
         """
-        memory = RetryState() if state is None else state
         failures: list[tuple[Exception, ErrorInfo]] = []
         answering = [part for part in self.parts if not memory.is_unanswered(part)]
         for part in answering or self.parts:

@@ -7,11 +7,11 @@ from typing import Any, Generic, cast, get_origin, overload
 
 from typing_extensions import TypeVar
 
-from batchllm.core import Reply, RetryState
+from batchllm.core import Reply, RetryState, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.output import name_of
-from batchllm.structured import feedback_prompt, parse
+from batchllm.structured import Parsed, feedback_prompt, parse_noted
 
 __all__ = ["ValidationFeedback"]
 
@@ -42,33 +42,31 @@ class ValidationFeedback(Composite[T], Generic[T]):
         self.parts = (as_strategy(inner),)
         self.output = output
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call, with feedback where the item's last answer was not valid.
 
         Raises:
             Exception: What the call raised, or the error of the validation.
         """
-        memory, (inner,) = RetryState() if state is None else state, self.parts
+        (inner,) = self.parts
         refused: Exception | None = self.recall(memory)
         asked = prompt if refused is None else feedback_prompt(prompt, refused)
         try:
             reply = await memory.call(inner, asked, attempt, timeout)
-            output = self._read(reply.output)
+            parsed = self._read(reply.output)
         except Exception as error:
             if self.is_bad_output(error, inner, memory):
                 self.keep(memory, error)
             raise
-        return Reply(output, reply.usage, reply.metadata)
+        return Reply(parsed.output, reply.usage, with_notes(reply.metadata, parsed.notes))
 
     def identity(self) -> Mapping[str, Any]:
         """The identity of the strategy with the output's type."""
         return {**super().identity(), "output": name_of(self.output)}
 
-    def _read(self, answer: Any) -> T:
+    def _read(self, answer: Any) -> Parsed[T]:
         if self.output is None:
-            return cast("T", answer)
+            return Parsed(cast("T", answer))
         if isinstance(self.output, type) or get_origin(self.output) is not None:
-            return cast("T", parse(answer, self.output))
-        return cast("T", self.output(answer))
+            return cast("Parsed[T]", parse_noted(answer, self.output))
+        return Parsed(cast("T", self.output(answer)))

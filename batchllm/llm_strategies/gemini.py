@@ -18,7 +18,7 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.providers import GeminiCachedModel, GeminiModel
-from batchllm.structured import output_schema, parse
+from batchllm.structured import Parsed, output_schema, parse_noted
 
 __all__ = ["GeminiCachedStrategy", "GeminiResponse", "GeminiStrategy"]
 
@@ -122,14 +122,15 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
                 error.output_for_result = blocked  # type: ignore[attr-defined]
             raise
 
-    def _parse(self, response: LLMResponse, usage: TokenUsage | None) -> T:
-        output = super()._parse(response, usage)
+    def _parse(self, response: LLMResponse, usage: TokenUsage | None) -> Parsed[T]:
+        parsed = super()._parse(response, usage)
         if self.include_metadata:
-            return cast("T", _with_metadata(output, response))
-        return output
+            return Parsed(cast("T", _with_metadata(parsed.output, response)), parsed.notes)
+        return parsed
 
     def _read_output(self, response: LLMResponse) -> Any:
-        return response.text if self.output_type is str else parse(response.text, self.output_type)
+        text = response.text
+        return text if self.output_type is str else parse_noted(text, self.output_type)
 
 
 class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):

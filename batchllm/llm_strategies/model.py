@@ -17,8 +17,10 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
     kind_of,
+    with_notes,
 )
 from batchllm.providers import attach_usage
+from batchllm.structured import Parsed
 from batchllm.transport import ConnectionStats
 
 __all__ = ["ModelStrategy"]
@@ -143,11 +145,13 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         if state is not None and response.hint is not None:
             state.observe(response.hint)
         usage = response.token_usage or None
-        return self._parse(response, usage), usage, response.metadata
+        parsed = self._parse(response, usage)
+        return parsed.output, usage, with_notes(response.metadata, parsed.notes)
 
-    def _parse(self, response: LLMResponse, usage: TokenUsage | None) -> T:
+    def _parse(self, response: LLMResponse, usage: TokenUsage | None) -> Parsed[T]:
         try:
-            return cast("T", self.response_parser(response))
+            parsed: Any = self.response_parser(response)
+            return parsed if isinstance(parsed, Parsed) else Parsed(cast("T", parsed))
         except Exception as error:
             attach_usage(error, usage)
             raise

@@ -13,9 +13,11 @@ from batchllm.llm_strategies.prompts import with_text
 from batchllm.structured import (
     OutputSchema,
     OutputValidationError,
+    SchemaRules,
     feedback_prompt,
     output_schema,
-    parse,
+    parse_noted,
+    strict_problems,
 )
 
 __all__ = ["OutputStrategy", "is_plain_text", "name_of", "schema_text", "with_output"]
@@ -153,8 +155,19 @@ def _asked_for(model: LLMModel, output: Any) -> tuple[LLMModel, str | None]:
     """The model held to the type's schema, or the text that asks it to follow it."""
     schema = output_schema(output)
     hold: Callable[[OutputSchema], LLMModel] | None = getattr(model, "with_output", None)
-    return (model, schema_text(schema.schema)) if hold is None else (hold(schema), None)
+    if hold is None or _refuses(model, schema):
+        return model, schema_text(schema.schema)
+    return hold(schema), None
+
+
+def _refuses(model: LLMModel, schema: OutputSchema) -> bool:
+    """Return whether the model's provider would answer 400 to each request with *schema*."""
+    rules: SchemaRules | None = getattr(model, "schema_rules", None)
+    # Gemini takes open schemas in its own way; Anthropic has no mode that is not strict.
+    if rules is None or not (schema.strict or rules == "anthropic"):
+        return False
+    return bool(strict_problems(schema.schema, rules))
 
 
 def _read(response: LLMResponse, *, output: Any) -> Any:
-    return parse(response.text, output)
+    return parse_noted(response.text, output)

@@ -7,9 +7,9 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from batchllm.core import ConfigError, Reply, RetryState
+from batchllm.core import ConfigError, LLMCallStrategy
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
-from batchllm.llm_strategies.composite import Composite
+from batchllm.llm_strategies.composite import Ladder
 from batchllm.llm_strategies.prompts import with_text
 
 __all__ = ["ProgressivePrompting"]
@@ -17,7 +17,7 @@ __all__ = ["ProgressivePrompting"]
 T = TypeVar("T", default=Any)
 
 
-class ProgressivePrompting(Composite[T], Generic[T]):
+class ProgressivePrompting(Ladder[T], Generic[T]):
     """Asks by the prompt as it is; each answer that is not valid adds one more text to it.
 
     Most items do well with a short prompt, and only the others pay for a long one. Network
@@ -42,24 +42,15 @@ class ProgressivePrompting(Composite[T], Generic[T]):
         self.parts = (as_strategy(inner),)
         self.additions = tuple(additions)
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
-        """Call with the additions that the item has got to.
+    @property
+    def top(self) -> int:
+        """The number of additions: the last level has them all."""
+        return len(self.additions)
 
-        Raises:
-            Exception: What the call raised.
-        """
-        memory = RetryState() if state is None else state
-        level, (inner,) = self.recall(memory, 0), self.parts
+    def at(self, level: int, prompt: Any) -> tuple[LLMCallStrategy[Any], Any]:
+        """The one part, with as many additions as the level says."""
         said = "\n\n".join(self.additions[:level])
-        asked = with_text(prompt, said) if said else prompt
-        try:
-            return await memory.call(inner, asked, attempt, timeout)
-        except Exception as error:
-            if self.is_bad_output(error, inner, memory):
-                self.keep(memory, level + 1)
-            raise
+        return self.parts[0], with_text(prompt, said) if said else prompt
 
     def identity(self) -> Mapping[str, Any]:
         """The identity of the strategy with the additions."""

@@ -10,16 +10,18 @@ from typing import Any, Generic
 from attrs import frozen
 from typing_extensions import TypeVar
 
-from batchllm.core import Reply, RetryState
+from batchllm.core import Reply, RetryState, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.output import name_of
 from batchllm.llm_strategies.prompts import with_text
 from batchllm.structured import (
     OutputValidationError,
+    Parsed,
     feedback_prompt,
     merge_fields,
     parse,
+    parse_noted,
 )
 
 __all__ = ["PartialRecovery"]
@@ -55,31 +57,29 @@ class PartialRecovery(Composite[T], Generic[T]):
         self.parts = (as_strategy(inner),)
         self.output = output
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Ask for what the item does not have yet.
 
         Raises:
             OutputValidationError: It is still not complete; ``valid`` has what is right so far.
             Exception: What the call raised.
         """
-        memory, (inner,) = RetryState() if state is None else state, self.parts
+        (inner,) = self.parts
         got: _Partial | None = self.recall(memory)
         asked = prompt if got is None else _prompt_for_the_rest(prompt, got)
         reply = await memory.call(inner, asked, attempt, timeout)
         try:
-            output = self._read(reply.output, {} if got is None else got.known)
+            parsed = self._read(reply.output, {} if got is None else got.known)
         except OutputValidationError as error:
             self.keep(memory, _Partial(error.valid, error))
             raise
-        return Reply(output, reply.usage, reply.metadata)
+        return Reply(parsed.output, reply.usage, with_notes(reply.metadata, parsed.notes))
 
     def identity(self) -> Mapping[str, Any]:
         """The identity of the strategy with the output's type."""
         return {**super().identity(), "output": name_of(self.output)}
 
-    def _read(self, answer: Any, known: Mapping[str, Any]) -> T:
+    def _read(self, answer: Any, known: Mapping[str, Any]) -> Parsed[T]:
         if not isinstance(answer, str):
             msg = (
                 f"PartialRecovery reads the model's text, and its inner strategy gave a "
@@ -87,7 +87,7 @@ class PartialRecovery(Composite[T], Generic[T]):
             )
             raise TypeError(msg)
         text = answer if not known else _merged(answer, known)
-        return parse(text, self.output)
+        return parse_noted(text, self.output)
 
 
 def _merged(answer: str, known: Mapping[str, Any]) -> str:

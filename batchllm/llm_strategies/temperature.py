@@ -11,16 +11,16 @@ from attrs import evolve
 from attrs.exceptions import FrozenInstanceError
 from typing_extensions import TypeVar
 
-from batchllm.core import ConfigError, LLMCallStrategy, Reply, RetryState, StrategyError
+from batchllm.core import ConfigError, LLMCallStrategy, StrategyError
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
-from batchllm.llm_strategies.composite import Composite
+from batchllm.llm_strategies.composite import Ladder
 
 __all__ = ["ProgressiveTemperature"]
 
 T = TypeVar("T", default=Any)
 
 
-class ProgressiveTemperature(Composite[T], Generic[T]):
+class ProgressiveTemperature(Ladder[T], Generic[T]):
     """Asks at the first temperature; each answer that is not valid moves its item to the next.
 
     A model that is sure of a wrong answer repeats it at temperature 0. Network errors, rate
@@ -46,23 +46,6 @@ class ProgressiveTemperature(Composite[T], Generic[T]):
         self.temperatures = _checked(tuple(temperatures))
         strategy = as_strategy(inner)
         self.parts = tuple(_at(strategy, temperature) for temperature in self.temperatures)
-
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
-        """Call at the temperature that the item has got to.
-
-        Raises:
-            Exception: What the call raised.
-        """
-        memory = RetryState() if state is None else state
-        level = self.recall(memory, 0)
-        try:
-            return await memory.call(self.parts[level], prompt, attempt, timeout)
-        except Exception as error:
-            if self.is_bad_output(error, self.parts[level], memory):
-                self.keep(memory, min(level + 1, len(self.parts) - 1))
-            raise
 
     def identity(self) -> Mapping[str, Any]:
         """The identity of the strategy with the temperatures."""

@@ -63,10 +63,7 @@ class _SchemaInPrompt(Composite[str]):
         self.parts = (inner,)
         self.told = told
 
-    async def execute(
-        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
-    ) -> Reply:
-        memory = RetryState() if state is None else state
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         return await memory.call(self.parts[0], with_text(prompt, self.told), attempt, timeout)
 
     def identity(self) -> Mapping[str, Any]:

@@ -33,6 +33,16 @@ from batchllm.policy.hints import (
     read_error,
     read_headers,
 )
+from batchllm.policy.json_reading import (
+    JsonError,
+    decode_text,
+    is_replaced,
+    mend,
+    mended_text,
+    python_json,
+    read_as,
+    read_json,
+)
 from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.rate_limiter import RateLimiter
@@ -55,6 +65,7 @@ __all__ = [
     "GateEvent",
     "GateSnapshot",
     "HedgeMind",
+    "JsonError",
     "Learned",
     "Limit",
     "LimitAdopted",
@@ -73,11 +84,18 @@ __all__ = [
     "TokenEstimator",
     "Verdict",
     "can_never_pass",
+    "decode_text",
     "is_own_address",
+    "is_replaced",
+    "mend",
+    "mended_text",
     "parse_duration",
     "parse_moment",
     "prompt_bytes",
+    "python_json",
+    "read_as",
     "read_error",
     "read_headers",
+    "read_json",
     "strict_input_bound",
 ]

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
-from batchllm.policy import read_headers
+from batchllm.policy import is_replaced, mend, mended_text, read_headers
 from batchllm.providers.failures import request_id_of
 from batchllm.providers.finish import Finish
 from batchllm.transport import printable
 
-__all__ = ["check_answered", "joined", "make_response", "malformed", "mapping_of", "mappings_of"]
+__all__ = [
+    "check_answered",
+    "joined",
+    "make_response",
+    "malformed",
+    "mapping_of",
+    "mappings_of",
+    "without_halves",
+]
 
 _EMPTY: Final[Mapping[str, Any]] = {}
 
@@ -38,17 +46,26 @@ def make_response(
     """
     counts: TokenUsage = {} if usage is None else usage
     found = {"finish_reason": finish, "request_id": request_id_of(headers), **metadata}
+    whole, said = without_halves(text, {k: v for k, v in found.items() if v is not None})
     return LLMResponse(
-        text,
+        whole,
         input_tokens=counts.get("input_tokens", 0),
         output_tokens=counts.get("output_tokens", 0),
         total_tokens=counts.get("total_tokens", 0),
         cached_input_tokens=counts.get("cached_input_tokens", 0),
-        metadata={name: value for name, value in found.items() if value is not None},
+        metadata=said,
         raw=raw,
         usage=counts,  # an empty one says "unknown", where zeros would say "none"
         hint=read_headers(headers, now_wall=time.time()),
     )
+
+
+def without_halves(text: str, metadata: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Mend an answer and what was said beside it; a note in the metadata says so."""
+    whole, (said, _) = mended_text(text), mend(metadata)
+    if is_replaced(text, whole):
+        said["notes"] = ("half a surrogate pair in the answer became U+FFFD",)
+    return whole, said
 
 
 def check_answered(

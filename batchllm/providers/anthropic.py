@@ -12,6 +12,7 @@ from batchllm.providers.anthropic_prompt import as_system_and_messages
 from batchllm.providers.anthropic_stream import AnthropicStream
 from batchllm.providers.endpoints import Endpoint
 from batchllm.providers.wire_model import JsonObject, WireModel
+from batchllm.structured import SchemaRules
 
 __all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "CacheLifetime"]
 
@@ -65,6 +66,7 @@ class AnthropicModel(WireModel):
         auth_header="x-api-key",
         auth_prefix="",
     )
+    schema_rules: ClassVar[SchemaRules | None] = "anthropic"
     error_classifier: ErrorClassifier = AnthropicErrorClassifier()
     _path: ClassVar[str] = "/v1/messages"
     _known: ClassVar[Collection[str]] = _PARAMETERS

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from batchllm.core import TokenUsage, normalize_usage
+from batchllm.policy import JsonError, read_json
 from batchllm.providers.answers import malformed, mapping_of
 from batchllm.providers.wire_model import JsonObject, decode_object
 from batchllm.transport import HttpClient
@@ -114,6 +113,6 @@ def _index(event: Mapping[str, Any]) -> int:
 
 def _parsed(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:  # cut off by max_tokens; the stop reason says so
+        return read_json(text, keep_halves=True)
+    except JsonError:  # cut off by max_tokens; the stop reason says so
         return text

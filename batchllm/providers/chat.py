@@ -6,8 +6,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-import msgspec
-
 from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import CallCost, LLMResponse, QuotaScope, TokenUsage
 from batchllm.policy import prompt_bytes
@@ -20,6 +18,7 @@ from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
+from batchllm.providers.request_body import encode
 from batchllm.transport import (
     ConnectionStats,
     HeaderValues,
@@ -33,7 +32,6 @@ from batchllm.transport import (
 __all__ = ["ChatModel"]
 
 _PATH: Final = "/chat/completions"
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class ChatModel(HeldToSchema):
@@ -151,7 +149,7 @@ class ChatModel(HeldToSchema):
             ConfigError: A parameter in *config* is unknown.
             ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
         """
-        body = _encode(self._request(prompt, temperature, system_instruction, config))
+        body = encode(self._request(prompt, temperature, system_instruction, config))
         if self.stream:
             reply, headers = await self._call_streamed(body, progress)
         else:
@@ -262,5 +260,5 @@ class ChatModel(HeldToSchema):
         raise error
 
 
-def _as_text(value: object) -> str:
-    return _encode(value).decode()
+def _as_text(value: Mapping[str, Any]) -> str:
+    return encode(value).decode()

@@ -8,6 +8,7 @@ from typing import Any
 
 from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
 from batchllm.policy import read_headers
+from batchllm.providers.answers import without_halves
 from batchllm.providers.chat_reply import ChatReply, Choice, Message, read_usage
 from batchllm.providers.failures import request_id_of
 from batchllm.providers.finish import Finish, normalize_finish
@@ -69,13 +70,14 @@ def _response(
     headers: Mapping[str, str],
 ) -> LLMResponse:
     counts: TokenUsage = {} if usage is None else usage
+    whole, said = without_halves(text, _metadata(reply, choice, finish, headers))
     return LLMResponse(
-        text,
+        whole,
         input_tokens=counts.get("input_tokens", 0),
         output_tokens=counts.get("output_tokens", 0),
         total_tokens=counts.get("total_tokens", 0),
         cached_input_tokens=counts.get("cached_input_tokens", 0),
-        metadata=_metadata(reply, choice, finish, headers),
+        metadata=said,
         raw=reply,
         usage=counts,  # an empty one says "unknown", where zeros would say "none"
         hint=read_headers(headers, now_wall=time.time()),

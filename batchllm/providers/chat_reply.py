@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage
+from batchllm.policy import JsonError, read_as
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
@@ -59,7 +60,6 @@ class ChatReply(msgspec.Struct, gc=False):
 
 
 _MOST: Final = 10**15
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
 
@@ -74,8 +74,8 @@ def decode_reply(body: bytes, client: HttpClient) -> ChatReply:
         MalformedResponseError: It is cut off, or is no JSON object of this kind.
     """
     try:
-        return _DECODER.decode(body.removeprefix(_BYTE_ORDER_MARK))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return read_as(body, _DECODER, keep_halves=True)
+    except JsonError as error:
         shown = client.redact(body[:80].decode("utf-8", "replace").strip())
         msg = (
             f"{client.host} answered with {len(body):,} bytes that are no chat completion "

@@ -20,11 +20,12 @@ from batchllm.core import (
     TokenUsage,
     normalize_usage,
 )
-from batchllm.policy import read_headers
+from batchllm.policy import JsonError, read_as, read_headers
 from batchllm.providers.endpoints import open_client
 from batchllm.providers.failures import error_reply, request_id_of
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
+from batchllm.providers.request_body import encode
 from batchllm.transport import ConnectionStats, HeaderValues, Http, HttpReply, Secret, mask_headers
 
 __all__ = ["EmbeddingStrategy", "Vector", "as_texts"]
@@ -32,7 +33,6 @@ __all__ = ["EmbeddingStrategy", "Vector", "as_texts"]
 Vector = list[float]
 _PATH: Final = "/embeddings"
 _KNOWN: Final = frozenset({"dimensions", "user", "input_type", "truncate", "output_dtype"})
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -133,7 +133,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
             ValueError: The item is neither a text nor a list of texts.
         """
         texts = as_texts(prompt)
-        body = _encode({"model": self.model, "input": texts, **self._settings})
+        body = encode({"model": self.model, "input": texts, **self._settings})
         http = await self._client.post_json(_PATH, body)
         reply = self._read(http)
         hint = read_headers(http.headers, now_wall=time.time())
@@ -165,8 +165,8 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         if not 200 <= http.status < 300:
             raise self._error(http, http.body)
         try:
-            reply = _DECODER.decode(http.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reply = read_as(http.body, _DECODER)
+        except JsonError as error:
             msg = f"{self._client.host} answered with no list of embeddings ({error})"
             raise MalformedResponseError(msg, status=200) from error
         if reply.error:

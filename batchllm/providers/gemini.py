@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from batchllm.classifiers import GeminiErrorClassifier
-from batchllm.core import CallCost, ConfigError, ErrorClassifier, LLMResponse, QuotaScope
+from batchllm.core import (
+    CallCost,
+    ConfigError,
+    ErrorClassifier,
+    LLMResponse,
+    QuotaScope,
+    check_sendable,
+)
 from batchllm.policy import prompt_bytes
 from batchllm.providers.gemini_client import GEMINI, GeminiClient
 from batchllm.providers.gemini_config import read_parameters
@@ -14,6 +21,7 @@ from batchllm.providers.gemini_prompt import as_contents, as_instruction
 from batchllm.providers.gemini_reply import read_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.wire_model import Progress
+from batchllm.structured import SchemaRules
 from batchllm.transport import ConnectionStats, Secret
 
 __all__ = ["GeminiModel", "quota_scope_of", "second_instruction"]
@@ -39,6 +47,8 @@ class GeminiModel(HeldToSchema):
     Raises:
         ConfigError: *client* is none, cannot stream though it should, or a parameter is unknown.
     """
+
+    schema_rules: ClassVar[SchemaRules | None] = "gemini"
 
     def __init__(
         self,
@@ -113,6 +123,7 @@ class GeminiModel(HeldToSchema):
         settings = self._merge(temperature, config)
         system, contents = as_contents(prompt)
         self._add_instruction(settings, system, system_instruction)
+        check_sendable({"contents": contents, **settings})
         models = self.client.aio.models
         if self.stream:
             reply = await models.stream_content(

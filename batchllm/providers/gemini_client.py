@@ -20,7 +20,8 @@ from batchllm.providers.gemini_config import as_cache_request, as_request
 from batchllm.providers.gemini_prompt import as_contents, camel_case
 from batchllm.providers.gemini_resources import CachedContent, CachePager, read_cache
 from batchllm.providers.gemini_stream import GeminiStream
-from batchllm.providers.wire_model import JsonObject, Progress, decode_object, encode
+from batchllm.providers.request_body import encode
+from batchllm.providers.wire_model import JsonObject, Progress, decode_object
 from batchllm.transport import (
     HeaderValues,
     Http,

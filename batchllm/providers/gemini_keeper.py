@@ -26,6 +26,7 @@ import anyio
 import msgspec
 from attrs import define, field
 
+from batchllm.core import check_sendable
 from batchllm.transport import LoopTable, OneMaker
 
 __all__ = ["CacheKeeper", "fingerprint", "status_of"]
@@ -43,6 +44,7 @@ def fingerprint(model: str, cached: Mapping[str, Any], tags: Mapping[str, str]) 
         cached: What is in it, as the wire has it.
         tags: The user's own marks; caches with different ones are different.
     """
+    check_sendable({"cached_content": cached, "cache_tags": tags})
     told = [model.removeprefix("models/"), cached, sorted(tags.items())]
     digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
     return f"batchllm-{digest[:40]}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, Self
-
-import msgspec
+from typing import Any, ClassVar, Self
 
 from batchllm.core import LLMResponse
-from batchllm.structured import OutputSchema
+from batchllm.policy import JsonError, read_json
+from batchllm.structured import OutputSchema, SchemaRules
 
 __all__ = ["HeldToSchema", "check_json"]
 
@@ -19,8 +18,11 @@ class HeldToSchema:
 
     Attributes:
         schema: The schema that answers have to follow, if any.
+        schema_rules: Whose rules a schema has to keep to be accepted; ``None`` if the server
+            takes what it does not know, or has a flag for schemas without a strict form.
     """
 
+    schema_rules: ClassVar[SchemaRules | None] = None
     schema: Mapping[str, Any] | None = None
     _schema_name: str = "answer"
     _schema_is_strict: bool = True
@@ -51,8 +53,8 @@ def check_json(response: LLMResponse) -> None:
         ValueError: It is not. The error carries the ``response`` and the tokens that it cost.
     """
     try:
-        msgspec.json.decode(response.text)
-    except msgspec.DecodeError as error:
+        read_json(response.text)
+    except JsonError as error:
         cut = (response.metadata or {}).get("finish_reason") == "length"
         why = "the limit on tokens cut it off; raise max_tokens" if cut else str(error)
         msg = f"the answer is no JSON although a schema was given: {why}"

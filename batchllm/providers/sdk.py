@@ -14,7 +14,14 @@ import msgspec
 from attrs import frozen
 
 from batchllm.classifiers import AnthropicErrorClassifier, OpenAIErrorClassifier
-from batchllm.core import CallCost, ErrorClassifier, LLMResponse, QuotaScope, StrategyError
+from batchllm.core import (
+    CallCost,
+    ErrorClassifier,
+    LLMResponse,
+    QuotaScope,
+    StrategyError,
+    check_sendable,
+)
 from batchllm.policy import prompt_bytes
 from batchllm.providers.answers import malformed
 from batchllm.providers.anthropic_answer import read_message
@@ -24,6 +31,7 @@ from batchllm.providers.chat_prompt import as_messages
 from batchllm.providers.chat_reply import ChatReply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.profiles import PROFILES
+from batchllm.structured import SchemaRules
 from batchllm.transport import Secret
 
 __all__ = ["AnthropicClientModel", "OpenAIClientModel", "client_scope"]
@@ -87,6 +95,7 @@ class ClientModel(HeldToSchema, ABC):
             request["temperature"] = temperature
         request.update(config or {})
         self._complete(request, prompt, system_instruction)
+        check_sendable(request)
         reply, headers = await self._create(**request)
         response = self._read(reply, headers)
         self._check(response)
@@ -158,6 +167,7 @@ class AnthropicClientModel(ClientModel):
     """
 
     provider: ClassVar[str] = "anthropic"
+    schema_rules: ClassVar[SchemaRules | None] = "anthropic"
     error_classifier: ErrorClassifier = AnthropicErrorClassifier()
     _method: ClassVar[str] = "messages.create"
 

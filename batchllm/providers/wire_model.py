@@ -5,9 +5,7 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ClassVar, Final, NoReturn, Protocol, cast
-
-import msgspec
+from typing import Any, ClassVar, NoReturn, Protocol, cast
 
 from batchllm.core import (
     CallCost,
@@ -17,11 +15,12 @@ from batchllm.core import (
     QuotaScope,
     TokenUsage,
 )
-from batchllm.policy import prompt_bytes
+from batchllm.policy import JsonError, prompt_bytes, read_json
 from batchllm.providers.endpoints import Endpoint, open_client
 from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
+from batchllm.providers.request_body import encode
 from batchllm.transport import (
     ConnectionStats,
     HeaderValues,
@@ -37,9 +36,6 @@ __all__ = ["JsonObject", "Progress", "StreamReader", "WireModel", "decode_object
 
 JsonObject = dict[str, Any]
 Progress = Callable[[], None]
-
-encode: Final = msgspec.json.Encoder().encode
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class StreamReader(Protocol):
@@ -303,8 +299,8 @@ def decode_object(body: bytes, client: HttpClient) -> JsonObject:
         MalformedResponseError: It is cut off, or is no JSON object.
     """
     try:
-        reply = msgspec.json.decode(body.removeprefix(_BYTE_ORDER_MARK))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reply = read_json(body, keep_halves=True)
+    except JsonError as error:
         raise _no_object(body, client, str(error)) from error
     if not isinstance(reply, dict):
         raise _no_object(body, client, f"it is a {type(reply).__name__}")

@@ -1,17 +1,36 @@
-"""From JSON values to an output type, with every problem found and not only the first."""
+"""From JSON values to an output type: cattrs reads, with every problem found and its path.
+
+What is ours here, since no setting of cattrs does it: a union takes the member with the fewest
+problems (and tries each member once per value, or recursive unions would take 2 ** depth steps),
+null stands for a default, and a class that refuses its values is asked field by field which.
+Leaves go to msgspec, whose messages a model understands.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, cast, get_args, get_origin
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Final, cast, get_args, get_origin, is_typeddict
 
 import attrs
-import msgspec
 from attrs import define, field
+from cattrs import ClassValidationError, Converter
+from cattrs.gen import make_dict_structure_fn, override
 
+from batchllm.structured.leaves import (
+    WRONG_VALUE,
+    Refused,
+    below,
+    check_constraints,
+    check_finite,
+    read_leaf,
+    refusal,
+    wrong_kind,
+)
+from batchllm.structured.models import read_model
 from batchllm.structured.problems import MISSING, Problem
 from batchllm.structured.shapes import (
     ARRAYS,
@@ -25,269 +44,303 @@ from batchllm.structured.shapes import (
     union_members,
 )
 
-__all__ = ["Reading", "pydantic_problems", "read_value"]
-
-_JSON_NAMES: dict[type, str] = {
-    dict: "object",
-    list: "array",
-    str: "str",
-    bool: "bool",
-    int: "int",
-    float: "float",
-    type(None): "null",
-}
+__all__ = ["Reading", "read_value"]
 
 
 @define(eq=False)
 class Reading:
-    """What came of reading one value.
+    """The outcome of reading one value.
 
     Attributes:
-        output: The value as its type has it; ``MISSING`` where there are problems.
+        output: The value as its type has it; ``MISSING`` if there are problems.
         problems: What is wrong, in the order of the fields.
-        unknown: Keys that the type does not have; they are ignored, and tell unions apart.
     """
 
     output: Any = MISSING
     problems: list[Problem] = field(factory=list[Problem])
-    unknown: int = 0
 
-    def take(self, other: Reading) -> Any:
-        """Add the findings of a part and give its output."""
-        self.problems += other.problems
-        self.unknown += other.unknown
-        return other.output
+
+@define(eq=False)
+class _Memory:
+    """What one reading remembers.
+
+    Attributes:
+        unknown: Keys that no type had; they are ignored, and distinguish members of unions.
+        tried: What became of each value as a member of a union, and its unknown keys.
+    """
+
+    unknown: int = 0
+    tried: dict[tuple[int, int], tuple[Any, Refused | None, int]] = field(factory=dict)
+
+
+_MEMORY: Final[ContextVar[_Memory]] = ContextVar("batchllm.structured.reading")
 
 
 def read_value(value: Any, kind: Any) -> Reading:
     """Read *value*, as ``json.loads`` gives it, as a *kind*."""
-    return _Reader().read(value, kind, "")
-
-
-@define(eq=False)
-class _Reader:
-    records: dict[Any, Record | None] = field(factory=dict[Any, "Record | None"])
-    # Members of unions of recursive types would else be tried twice at each level: 2 ** depth.
-    tried: dict[tuple[int, str, int], Reading] = field(factory=dict[tuple[int, str, int], Reading])
-
-    def read(self, value: Any, kind: Any, path: str) -> Reading:
-        bare = stripped(kind)
-        members = union_members(bare)
-        if members is not None:
-            return self._union(value, kind, members, path)
-        if is_pydantic_model(bare):
-            return _read_pydantic(value, bare, path)
-        record = self._record(bare)
-        if record is not None:
-            return self._fields(value, record, path)
-        origin, parts = get_origin(bare), get_args(bare)
-        if parts and origin in ARRAYS:
-            return self._array(value, kind, path)
-        if parts and origin in MAPPINGS:
-            return self._mapping(value, kind, path)
-        return _read_leaf(value, kind, path)
-
-    def _record(self, kind: Any) -> Record | None:
-        if kind not in self.records:
-            self.records[kind] = record_of(kind)
-        return self.records[kind]
-
-    def _fields(self, value: Any, record: Record, path: str) -> Reading:
-        if not isinstance(value, dict):
-            return _wrong_kind(value, "object", path)
-        values = cast("dict[str, Any]", value)
-        reading, found = Reading(), dict[str, Any]()
-        for part in record.fields:
-            given = values.get(part.key, MISSING)
-            if given is None and not part.required and not accepts_null(part.type):
-                continue  # strict schemas say null where a field may be left out
-            where = f"{path}.{part.key}" if path else part.key
-            if given is not MISSING:
-                found[part.key] = reading.take(self.read(given, part.type, where))
-            elif part.required:
-                reading.problems.append(Problem(where, "is missing, and is required"))
-        reading.unknown += len(values.keys() - {part.key for part in record.fields})
-        if not reading.problems:
-            _build(reading, record, found, value, path)
-        return reading
-
-    def _array(self, value: Any, kind: Any, path: str) -> Reading:
-        bare = stripped(kind)
-        origin, parts = get_origin(bare), get_args(bare)
-        if not isinstance(value, list):
-            return _wrong_kind(value, "array", path)
-        values: list[Any] = value
-        whole = _read_at_once(values, kind, path)
-        if whole is not None:
-            return whole
-        fixed = origin is tuple and parts[-1] is not ...
-        if fixed and len(values) != len(parts):
-            text = f"Expected {len(parts)} elements, got {len(values)}"
-            return Reading(problems=[Problem(path, text, value)])
-        kinds = parts if fixed else (parts[0],) * len(values)
-        reading = Reading()
-        elements = [
-            reading.take(self.read(element, element_kind, f"{path}[{index}]"))
-            for index, (element, element_kind) in enumerate(zip(values, kinds, strict=True))
-        ]
-        _check_constraints(reading, value, kind, list, path)
-        return _made(reading, ARRAYS[origin], elements, value, path)
-
-    def _mapping(self, value: Any, kind: Any, path: str) -> Reading:
-        if not isinstance(value, dict):
-            return _wrong_kind(value, "object", path)
-        key_kind, value_kind = get_args(stripped(kind))
-        reading, found = Reading(), dict[Any, Any]()
-        for key, part in cast("dict[str, Any]", value).items():
-            where = f"{path}[{json.dumps(key)}]"
-            read_key = reading.take(
-                _read_leaf({key: None}, types.GenericAlias(dict, (key_kind, None)), where)
-            )
-            read_part = reading.take(self.read(part, value_kind, where))
-            if read_key is not MISSING:
-                found[next(iter(read_key))] = read_part
-        _check_constraints(reading, value, kind, dict, path)
-        return _made(reading, dict, found, value, path)
-
-    def _union(self, value: Any, kind: Any, members: tuple[Any, ...], path: str) -> Reading:
-        if value is None and accepts_null(kind):
-            return Reading(None)
-        whole = _read_at_once(value, kind, path)
-        if whole is not None:
-            return whole
-        best: Reading | None = None
-        for member in members:
-            if member is type(None):
-                continue
-            reading = self._tried(value, member, path)
-            if best is None or _fit(reading) < _fit(best):
-                best = reading
-        return best or _wrong_kind(value, "null", path)
-
-    def _tried(self, value: Any, kind: Any, path: str) -> Reading:
-        key = (id(value), path, id(kind))
-        if key not in self.tried:
-            self.tried[key] = self.read(value, kind, path)
-        return self.tried[key]
-
-
-def _fit(reading: Reading) -> tuple[int, int]:
-    return len(reading.problems), reading.unknown
-
-
-def _wrong_kind(value: Any, expected: str, path: str) -> Reading:
-    got = _JSON_NAMES.get(type(value), type(value).__name__)
-    return Reading(problems=[Problem(path, f"Expected `{expected}`, got `{got}`", value)])
-
-
-def _read_at_once(value: Any, kind: Any, path: str) -> Reading | None:
-    """The quick way, where msgspec knows the whole type and finds nothing wrong."""
-    if not is_leaf(kind):
-        return None
+    converter = _converter_of(kind if _is_hashable(kind) else None)
+    token = _MEMORY.set(_Memory())
     try:
-        reading = _read_leaf(value, kind, path)
+        return Reading(_read(value, kind, converter))
+    except Refused as refused:
+        return Reading(problems=list(refused.problems))
+    finally:
+        _MEMORY.reset(token)
+
+
+@lru_cache(maxsize=128)
+def _converter_of(kind: Any) -> Converter:
+    """Make the converter of one output type: cattrs compiles its classes once."""
+    converter = Converter(use_alias=True)
+    converter.register_structure_hook_factory(lambda _: True, _hook_of)
+    for plain in (str, bytes, int, float, bool):  # these have hooks that go before any factory
+        converter.register_structure_hook(plain, read_leaf)
+    return converter
+
+
+_Hook = Callable[[Any, Any], Any]
+
+
+def _read(value: Any, kind: Any, converter: Converter) -> Any:
+    # cattrs keeps hooks by type, and an annotation may hold what has no hash, such as a list.
+    hook = converter.structure if _is_hashable(kind) else _hook_of(kind, converter)
+    return hook(value, kind)
+
+
+def _is_hashable(kind: Any) -> bool:
+    try:
+        hash(kind)
     except TypeError:
-        return None  # a union that msgspec cannot tell apart
-    return None if reading.problems else reading
+        return False
+    return True
 
 
-def _read_leaf(value: Any, kind: Any, path: str) -> Reading:
-    try:
-        output: Any = msgspec.convert(value, kind, str_keys=True)
-    except msgspec.ValidationError as error:
-        if isinstance(value, float) and value.is_integer():
-            return _read_leaf(int(value), kind, path)  # JSON has one kind of number
-        text, _, inner = str(error).partition(" - at `$")
-        return Reading(problems=[Problem(path + inner.rstrip("`"), text, value)])
-    if _has_non_finite(value):
-        text = "NaN and Infinity are not numbers of JSON; give a finite number or null"
-        return Reading(problems=[Problem(path, text, value)])
-    return Reading(output)
+def _hook_of(kind: Any, converter: Converter) -> _Hook:
+    bare = stripped(kind)
+    members = union_members(bare)
+    if members is not None:
+        return _union_hook(kind, members, converter)
+    if is_pydantic_model(bare):
+        return lambda value, _: _read_model(value, bare)
+    record = record_of(bare)
+    if record is not None:
+        return _record_hook(bare, record, converter)
+    origin, parts = get_origin(bare), get_args(bare)
+    if parts and origin in ARRAYS:
+        return _array_hook(kind, origin, parts, converter)
+    if parts and origin in MAPPINGS:
+        return _mapping_hook(kind, parts, converter)
+    return lambda value, _: read_leaf(value, kind)
 
 
-def _has_non_finite(value: Any) -> bool:
-    waiting: list[Any] = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, float):
-            if not math.isfinite(part):
-                return True
-        elif isinstance(part, dict):
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
-    return False
+def _record_hook(kind: Any, record: Record, converter: Converter) -> _Hook:
+    if is_typeddict(record.kind):
+        structure = _typed_dict_hook(record, converter)
+    else:
+        structure = _class_hook(kind, record, converter)
+    fields = {part.key: part for part in record.fields}
+    keys = {part.name: part.key for part in record.fields}
+
+    def read(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise wrong_kind(value, "object")
+        values = cast("dict[str, Any]", value)
+        _MEMORY.get().unknown += len(values.keys() - fields.keys())
+        given = {
+            key: values[key]
+            for key, part in fields.items()
+            # Strict schemas say null where a field may be left out.
+            if key in values
+            and (values[key] is not None or part.required or accepts_null(part.type))
+        }
+        try:
+            return structure(given, kind)
+        except ClassValidationError as error:
+            problems = list(_class_problems(error, keys, given))
+            if not any(p.path for p in problems) and attrs.has(record.kind):
+                problems = list(_blamed(record, converter, given)) or problems
+            raise Refused(*problems) from error
+
+    return read
 
 
-def _check_constraints(
-    reading: Reading, value: Any, kind: Any, container: type[Any], path: str
-) -> None:
-    """Hold a container of records to the length that ``Annotated[…, Meta(…)]`` asks for."""
-    if get_origin(kind) is Annotated:
-        constraints = (container, *kind.__metadata__)
-        reading.take(_read_leaf(value, Annotated[constraints], path))
+def _class_hook(kind: Any, record: Record, converter: Converter) -> _Hook:
+    open_parameters: tuple[Any, ...] = getattr(kind, "__parameters__", ())
+    if open_parameters:  # cattrs refuses a generic class whose arguments are not given
+        kind = kind[(Any,) * len(open_parameters)]
+    # It passes whatever stands in an attribute without a type, NaN included.
+    bare = attrs.fields(record.kind) if attrs.has(record.kind) else ()
+    untyped = {attribute.name for attribute in bare if attribute.type is None}
+    overrides: dict[str, Any] = {
+        part.name: override(struct_hook=_hook_of(part.type, converter))
+        for part in record.fields
+        if part.name in untyped or not _is_hashable(part.type)
+    }
+    return make_dict_structure_fn(
+        kind, converter, _cattrs_use_alias=True, _cattrs_use_linecache=False, **overrides
+    )
 
 
-def _build(reading: Reading, record: Record, found: Any, value: Any, path: str) -> None:
-    _made(reading, lambda parts: record.kind(**parts), found, value, path)
-    if reading.problems and attrs.has(record.kind):
-        reading.problems = list(_refused(record.kind, found, value, path)) or reading.problems
+def _typed_dict_hook(record: Record, converter: Converter) -> _Hook:
+    # Not by cattrs: it takes NotRequired in an annotation that is written as text for required.
+    def read(given: Any, _: Any) -> Any:
+        parts = [
+            (part.key, given.get(part.key, MISSING), part.type)
+            for part in record.fields
+            if part.key in given or part.required
+        ]
+        made = _each(parts, converter)
+        return {key: value for (key, _, _), value in zip(parts, made, strict=True)}
+
+    return read
 
 
-_WRONG_VALUE = (ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
+def _each(parts: Iterable[tuple[str, Any, Any]], converter: Converter) -> list[Any]:
+    """Read parts, each with the step to it and its type, and gather all their problems."""
+    made, problems = list[Any](), list[Problem]()
+    for step, value, kind in parts:
+        try:
+            if value is MISSING:
+                problems.append(Problem(step, _REQUIRED))
+            else:
+                made.append(_read(value, kind, converter))
+        except Refused as refused:
+            problems += below(step, refused, value)
+    if problems:
+        raise Refused(*problems)
+    return made
 
 
-def _made(
-    reading: Reading, make: Callable[[Any], Any], parts: Any, value: Any, path: str
-) -> Reading:
-    """Call a constructor, whose validators and converters may refuse what has the right type."""
-    if reading.problems:
-        return reading
-    try:
-        reading.output = make(parts)
-    except _WRONG_VALUE as error:
-        reading.problems.append(Problem(path, _message(error), value))
-    return reading
+_REQUIRED: Final = "is missing, and is required"
 
 
-def _message(error: Exception) -> str:
-    # Some validators of attrs put the attribute and more behind their message.
-    text = error.args[0] if len(error.args) > 1 else error
-    return str(text) or type(error).__name__
-
-
-def _refused(
-    kind: Any, found: Mapping[str, Any], value: Mapping[str, Any], path: str
+def _class_problems(
+    error: ClassValidationError, keys: Mapping[str, str], given: Any
 ) -> Iterator[Problem]:
-    """The fields that a class refuses by themselves: its errors do not say which they are."""
-    attributes = cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(kind))
+    noted, others = error.group_exceptions()
+    for part, note in noted:
+        key = keys[note.name]
+        if isinstance(part, KeyError) and key not in given:
+            yield Problem(key, _REQUIRED)
+        else:
+            yield from below(key, part, given.get(key))
+    for part in others:
+        yield refusal(part, "", given)
+
+
+def _blamed(record: Record, converter: Converter, given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Give the fields that a class refuses by themselves: its error does not say which it is."""
+    types_of = {part.key: part.type for part in record.fields}
+    attributes = cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(record.kind))
     for attribute in attributes:
         key, convert = attribute.alias or attribute.name, attribute.converter
-        if key not in found or isinstance(convert, attrs.Converter):
+        if key not in given or isinstance(convert, attrs.Converter):
             continue
+        part = _read(given[key], types_of[key], converter)
         try:
-            part = found[key] if convert is None else convert(found[key])
+            part = part if convert is None else convert(part)
             if attribute.validator is not None:
                 attribute.validator(None, attribute, part)
         except AttributeError:
             continue  # it looks at other fields, so the record as a whole is refused
-        except _WRONG_VALUE as error:
-            yield Problem(f"{path}.{key}" if path else key, _message(error), value[key])
+        except WRONG_VALUE as error:
+            yield refusal(error, key, given[key])
 
 
-def _read_pydantic(value: Any, kind: Any, path: str) -> Reading:
-    if _has_non_finite(value):
-        return _read_leaf(value, Any, path)
-    try:
-        return Reading(kind.model_validate_json(json.dumps(value)))
-    except ValueError as error:
-        return Reading(problems=list(pydantic_problems(error, path)))
+def _array_hook(kind: Any, origin: Any, parts: tuple[Any, ...], converter: Converter) -> _Hook:
+    fixed = origin is tuple and parts[-1] is not ...
+    whole = is_leaf(kind)
+
+    def read(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise wrong_kind(value, "array")
+        elements: list[Any] = value
+        if whole:
+            try:
+                return read_leaf(elements, kind)
+            except (Refused, TypeError):
+                pass  # msgspec stops at the first problem, and refuses some unions
+        if fixed and len(elements) != len(parts):
+            text = f"Expected {len(parts)} elements, got {len(elements)}"
+            raise Refused(Problem("", text, elements))
+        kinds = parts if fixed else (parts[0],) * len(elements)
+        steps = (f"[{index}]" for index in range(len(elements)))
+        made = _each(zip(steps, elements, kinds, strict=True), converter)
+        check_constraints(value, kind, list)
+        try:
+            return ARRAYS[origin](made)
+        except TypeError as error:  # a set of what cannot be hashed
+            raise Refused(refusal(error, "", value)) from error
+
+    return read
 
 
-def pydantic_problems(error: Any, path: str) -> Iterator[Problem]:
-    for entry in error.errors(include_url=False, include_context=False):
-        where = path
-        for step in entry["loc"]:
-            where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
-        given = MISSING if entry["type"] == "missing" else entry["input"]
-        yield Problem(where, str(entry["msg"]), given)
+def _mapping_hook(kind: Any, parts: tuple[Any, ...], converter: Converter) -> _Hook:
+    # Not by cattrs: keys of JSON are texts, so a key that is a number needs msgspec's str_keys.
+    keys: Any = types.GenericAlias(dict, (parts[0], None))
+
+    def read(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise wrong_kind(value, "object")
+        made, problems = dict[Any, Any](), list[Problem]()
+        for key, part in cast("dict[str, Any]", value).items():
+            step = f"[{json.dumps(key)}]"
+            try:
+                (read_key,) = read_leaf({key: None}, keys)
+                made[read_key] = _read(part, parts[1], converter)
+            except Refused as refused:
+                problems += below(step, refused, part)
+        if problems:
+            raise Refused(*problems)
+        check_constraints(value, kind, dict)
+        return made
+
+    return read
+
+
+def _union_hook(kind: Any, members: tuple[Any, ...], converter: Converter) -> _Hook:
+    null, whole = accepts_null(kind), is_leaf(kind)
+    others = [member for member in members if member is not type(None)]
+
+    def read(value: Any, _: Any) -> Any:
+        if value is None and null:
+            return None
+        if whole:
+            try:
+                return read_leaf(value, kind)
+            except (Refused, TypeError):
+                pass  # it fits none, or msgspec cannot distinguish the members
+        memory = _MEMORY.get()
+        tried = [_tried(memory, value, member, converter) for member in others]
+        fits = [(len(refused.problems) if refused else 0, more) for _, refused, more in tried]
+        output, refused, unknown = tried[fits.index(min(fits))]
+        memory.unknown += unknown
+        if refused is not None:
+            raise Refused(*refused.problems)
+        return output
+
+    return read
+
+
+def _tried(
+    memory: _Memory, value: Any, kind: Any, converter: Converter
+) -> tuple[Any, Refused | None, int]:
+    key = (id(value), id(kind))
+    if key not in memory.tried:
+        before, memory.unknown = memory.unknown, 0
+        output, why = MISSING, None
+        try:
+            output = _read(value, kind, converter)
+        except Refused as refused:
+            why = refused
+        memory.tried[key] = (output, why, memory.unknown)
+        memory.unknown = before
+    return memory.tried[key]
+
+
+def _read_model(value: Any, kind: Any) -> Any:
+    check_finite(value)
+    output, problems = read_model(value, kind, "")
+    if problems:
+        raise Refused(*problems)
+    return output

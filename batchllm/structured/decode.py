@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from batchllm.policy import JsonError, mend, mended_text, python_json
 from batchllm.structured.problems import Problem
 
 __all__ = ["Decoded", "bracketed", "decode", "decode_cut_short", "fenced"]
@@ -23,6 +23,7 @@ _SPARE_COMMA = re.compile(r",\s*+[}\]]")
 _STRING_OR_SPARE_COMMA = re.compile(rf"({_STRING})|,(?=\s*+[}}\]])", re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _CLOSING = {"{": "}", "[": "]"}
+_TWICE = "is given twice, with different values"
 _PIECES = 64
 _DEEPEST = 10_000
 _EFFORT = 100_000
@@ -30,10 +31,17 @@ _EFFORT = 100_000
 
 @frozen
 class Decoded:
-    """A piece of JSON: its value, and the keys that it gives twice with different values."""
+    """A piece of JSON.
+
+    Attributes:
+        value: As ``json.loads`` gives it, without lone surrogates.
+        problems: Keys that it gives twice with different values.
+        mended: The paths of texts in which a lone surrogate became U+FFFD.
+    """
 
     value: Any
     problems: tuple[Problem, ...] = field(default=())
+    mended: tuple[str, ...] = field(default=())
 
 
 def decode(text: str) -> Decoded | None:
@@ -52,17 +60,19 @@ def _loads(text: str) -> Decoded | None:
         found = dict(items)
         if len(found) < len(items):
             twice.extend(
-                Problem(key, "is given twice, with different values", value)
+                Problem(mended_text(key), _TWICE, mend(value)[0])
                 for key, value in items
                 if value != found[key]
             )
         return found
 
     try:
-        value = json.loads(text, object_pairs_hook=pairs)
-    except (ValueError, RecursionError):
+        # msgspec would keep the last of two equal keys in silence, so Python's json reads answers.
+        value = python_json(text, pairs=pairs)
+    except JsonError:
         return None
-    return Decoded(value, tuple(twice))
+    value, changed = mend(value)
+    return Decoded(value, tuple(twice), tuple(changed))
 
 
 def fenced(text: str) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Any, cast
 import cattrs
 import msgspec
 
-from batchllm.structured.convert import pydantic_problems
+from batchllm.policy import mended_text
+from batchllm.structured.models import model_problems
 from batchllm.structured.problems import MISSING, OutputValidationError, Problem
 
 __all__ = ["feedback_prompt", "feedback_text", "problems_of"]
@@ -52,7 +53,8 @@ def feedback_text(error: BaseException) -> str:
     if len(problems) > _PROBLEMS_SHOWN:
         lines.append(f"- and {len(problems) - _PROBLEMS_SHOWN} more of the same kind")
     lines += ["", "Answer again with the complete, corrected JSON and nothing else."]
-    return "\n".join(lines)
+    # A quoted value may hold half a surrogate pair, and a prompt must not.
+    return mended_text("\n".join(lines))
 
 
 def problems_of(error: BaseException) -> list[Problem]:
@@ -65,7 +67,7 @@ def problems_of(error: BaseException) -> list[Problem]:
         text, _, path = str(error).partition(" - at `$")
         return [Problem(path.rstrip("`").lstrip("."), text)]
     if callable(getattr(error, "errors", None)) and hasattr(error, "error_count"):
-        return list(pydantic_problems(error, ""))
+        return list(model_problems(error, ""))
     return [Problem("", str(error) or type(error).__name__)]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from batchllm.structured.convert import Reading, read_value
 from batchllm.structured.decode import Decoded, bracketed, decode, decode_cut_short, fenced
@@ -14,11 +14,24 @@ from batchllm.structured.problems import OutputValidationError, Problem
 from batchllm.structured.repair import repaired
 from batchllm.structured.schema import VALUE_KEY, is_object
 
-__all__ = ["parse"]
+__all__ = ["Parsed", "parse", "parse_noted"]
 
 T = TypeVar("T")
 
 _SHOWN = 5
+
+
+@frozen
+class Parsed(Generic[T]):
+    """An output, with what was changed in the answer to get it.
+
+    Attributes:
+        output: The value of the output type.
+        notes: Sentences for the result's metadata; none if nothing was changed.
+    """
+
+    output: T
+    notes: tuple[str, ...] = ()
 
 
 @frozen
@@ -36,6 +49,16 @@ class _Answer:
     @property
     def problems(self) -> list[Problem]:
         return [*self.decoded.problems, *self.reading.problems]
+
+
+def parse_noted(text: str, kind: type[T]) -> Parsed[T]:
+    """Do as :func:`parse`, and say what was changed in the answer."""
+    answer = _parse(text, kind, repair=False)
+    notes = tuple(
+        f"half a surrogate pair in {path or 'the answer'} became U+FFFD"
+        for path in answer.decoded.mended
+    )
+    return Parsed(cast("T", answer.reading.output), notes)
 
 
 def parse(text: str, kind: type[T], *, repair: bool = False) -> T:
@@ -58,13 +81,17 @@ def parse(text: str, kind: type[T], *, repair: bool = False) -> T:
         ImportError: *repair* is asked for, and json-repair is not installed.
         TypeError: *kind* is a type that JSON cannot fill.
     """
+    return cast("T", _parse(text, kind, repair=repair).reading.output)
+
+
+def _parse(text: str, kind: Any, *, repair: bool) -> _Answer:
     try:
-        return cast("T", _parse(text, kind, repair=repair))
+        return _find(text, kind, repair=repair)
     except RecursionError:
         raise _failure(text, None, [Problem("", "The JSON is nested too deeply")], {}) from None
 
 
-def _parse(text: str, kind: Any, *, repair: bool) -> Any:
+def _find(text: str, kind: Any, *, repair: bool) -> _Answer:
     answer = _best(_answers(text, kind))
     if answer is None or answer.is_other:
         rest = decode_cut_short(text)
@@ -80,7 +107,7 @@ def _parse(text: str, kind: Any, *, repair: bool) -> Any:
     if problems:
         value = answer.decoded.value
         raise _failure(text, value, problems, valid_fields(value, kind, problems))
-    return answer.reading.output
+    return answer
 
 
 def _answers(text: str, kind: Any) -> Iterator[Iterable[_Answer]]:
@@ -108,7 +135,7 @@ def _rank(answer: _Answer) -> tuple[bool, int]:
 def _read(decoded: Decoded, kind: Any) -> _Answer:
     value = decoded.value
     if isinstance(value, dict) and value.keys() == {VALUE_KEY} and not is_object(kind):
-        decoded = Decoded(cast("dict[str, Any]", value)[VALUE_KEY], decoded.problems)
+        decoded = evolve(decoded, value=cast("dict[str, Any]", value)[VALUE_KEY])
     is_other = is_object(kind) and not isinstance(decoded.value, dict)
     return _Answer(decoded, read_value(decoded.value, kind), is_other)
 

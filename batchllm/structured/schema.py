@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import msgspec
 from attrs import define, field, frozen
@@ -22,7 +22,7 @@ from batchllm.structured.shapes import (
     stripped,
     union_members,
 )
-from batchllm.structured.strict import NotStrictError, strict_form
+from batchllm.structured.strict import NotStrictError, strict_form, with_types
 
 __all__ = ["VALUE_KEY", "OutputSchema", "is_object", "json_schema", "output_schema"]
 
@@ -84,7 +84,7 @@ def json_schema(kind: Any, *, strict: bool = False) -> dict[str, Any]:
     """
     builder = _Builder()
     schema = builder.build(kind)
-    definitions = builder.definitions
+    schema, definitions = with_types(schema), with_types({"$defs": builder.definitions})["$defs"]
     reference = schema.get("$ref", "")
     if len(schema) == 1 and reference.startswith(_REF):
         name = reference.removeprefix(_REF)
@@ -99,7 +99,9 @@ def json_schema(kind: Any, *, strict: bool = False) -> dict[str, Any]:
 def is_object(kind: Any) -> bool:
     """Whether every value of *kind* is a JSON object with named fields."""
     bare = stripped(kind)
-    return is_pydantic_model(bare) or record_of(bare) is not None
+    if is_pydantic_model(bare):
+        return not getattr(bare, "__pydantic_root_model__", False)
+    return record_of(bare) is not None
 
 
 def schema_name(kind: Any) -> str:
@@ -120,6 +122,7 @@ def _narrowed(schema: dict[str, Any], only: Collection[str]) -> dict[str, Any]:
 class _Builder:
     definitions: dict[str, Any] = field(factory=dict[str, Any])
     names: dict[Any, str] = field(factory=dict[Any, str])
+    models: dict[Any, dict[str, Any]] = field(factory=dict[Any, dict[str, Any]])
 
     def build(self, kind: Any) -> dict[str, Any]:
         schema = self._bare(kind)
@@ -132,7 +135,9 @@ class _Builder:
     def _bare(self, kind: Any) -> dict[str, Any]:
         bare = stripped(kind)
         if is_pydantic_model(bare):
-            return self._pydantic(bare)
+            if bare not in self.models:
+                self.models[bare] = self._pydantic(bare)
+            return self.models[bare]
         record = record_of(bare)
         if record is not None:
             return {"$ref": _REF + self._record(bare, record)}
@@ -168,9 +173,9 @@ class _Builder:
         self.definitions[name] = schema
         return name
 
-    def _free_name(self, name: str) -> str:
+    def _free_name(self, name: str, others: Collection[str] = ()) -> str:
         number, free = 1, name
-        while free in self.definitions:
+        while free in self.definitions or free in others:
             number += 1
             free = f"{name[:60]}_{number}"
         return free
@@ -205,23 +210,41 @@ class _Builder:
 
     def _leaf(self, kind: Any) -> dict[str, Any]:
         (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF + "{name}")
-        self._define(components)
-        return schema
+        return self._adopted(schema, components)
 
     def _pydantic(self, kind: Any) -> dict[str, Any]:
         schema: dict[str, Any] = kind.model_json_schema(ref_template=_REF + "{model}")
-        self._define(schema.pop("$defs", {}))
+        definitions = schema.pop("$defs", {})
         if "properties" not in schema:
-            return schema  # a recursive or root model: its definition is among the others
+            # A recursive or root model: its definition is among the others.
+            return self._adopted(schema, definitions)
         name = schema_name(kind)
-        self._define({name: schema})
-        return {"$ref": _REF + name}
+        return self._adopted({"$ref": _REF + name}, {**definitions, name: schema})
 
-    def _define(self, definitions: Mapping[str, Any]) -> None:
-        for name, schema in definitions.items():
-            if self.definitions.setdefault(name, schema) != schema:
-                msg = f"two different types are called {name}; rename one of them"
-                raise TypeError(msg)
+    def _adopted(self, schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+        """Take over definitions that a library made; those whose name is taken get another."""
+        renamed = {
+            _REF + name: _REF + self._free_name(name, definitions)
+            for name, part in definitions.items()
+            if self.definitions.get(name, part) != part
+        }
+        for name, part in definitions.items():
+            new = renamed.get(_REF + name, _REF + name).removeprefix(_REF)
+            self.definitions[new] = _with_references(part, renamed)
+        return cast("dict[str, Any]", _with_references(schema, renamed))
+
+
+def _with_references(schema: Any, renamed: Mapping[str, str]) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: renamed.get(part, part)
+            if key == "$ref" and isinstance(part, str)
+            else _with_references(part, renamed)
+            for key, part in cast("dict[str, Any]", schema).items()
+        }
+    if isinstance(schema, list):
+        return [_with_references(part, renamed) for part in schema]
+    return schema
 
 
 def _meta(kind: Any, name: str) -> Any:

@@ -62,6 +62,7 @@ class RecordField:
     """One field of a record.
 
     Attributes:
+        name: Its name in the class.
         key: Its name in JSON, and in the record's constructor.
         type: Its type, with ``Annotated`` kept.
         required: Whether it has no default.
@@ -69,6 +70,7 @@ class RecordField:
         description: What it means, from ``metadata={"description": …}``.
     """
 
+    name: str
     key: str
     type: Any
     required: bool
@@ -111,6 +113,7 @@ def _attrs_fields(kind: Any, origin: type[Any]) -> Iterable[RecordField]:
                 attribute.default, cast("type", attrs.Factory)
             )
             yield RecordField(
+                name=attribute.name,
                 key=attribute.alias or attribute.name,
                 type=hints.get(attribute.name, Any),
                 required=attribute.default is attrs.NOTHING,
@@ -125,6 +128,7 @@ def _dataclass_fields(kind: Any, origin: type[Any]) -> Iterable[RecordField]:
         if part.init:
             plain = part.default is not dataclasses.MISSING
             yield RecordField(
+                name=part.name,
                 key=part.name,
                 type=hints[part.name],
                 required=not plain and part.default_factory is dataclasses.MISSING,
@@ -139,9 +143,11 @@ def _typed_dict_fields(kind: Any, origin: Any) -> Iterable[RecordField]:
         # Annotations written as text hide Required and NotRequired from Python's own sets.
         marks = get_origin(hint)
         if marks in (Required, NotRequired):
-            yield RecordField(key=name, type=get_args(hint)[0], required=marks is Required)
+            yield RecordField(
+                name=name, key=name, type=get_args(hint)[0], required=marks is Required
+            )
         else:
-            yield RecordField(key=name, type=hint, required=name in required)
+            yield RecordField(name=name, key=name, type=hint, required=name in required)
 
 
 def _hints(kind: Any, origin: type[Any]) -> dict[str, Any]:

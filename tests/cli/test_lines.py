@@ -64,6 +64,9 @@ def test_a_template_makes_the_prompt() -> None:
     [
         (b"not json", "not JSON: Expecting value at column 1"),
         (b'{"prompt": NaN}', "NaN is no number"),
+        (b'{"prompt": "p", "score": 1e999}', "1e999 is larger than any number"),
+        (b'{"prompt": "p", "n": {"x": [-1e400]}}', "-1e400 is larger than any number"),
+        (b'{"prompt": "p", "n": 9' + b"9" * 99 + b"e999}", "9999… is larger"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[1]", "a JSON list"),
         (b'"text"', "a JSON text"),

@@ -10,7 +10,7 @@ import pytest
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import Line
-from batchllm.cli.writing import RowWriter, open_output, output_row
+from batchllm.cli.writing import RowWriter, _encode, open_output, output_row
 from batchllm.core import TokenUsage, WorkItemResult
 
 pytestmark = pytest.mark.anyio
@@ -160,3 +160,16 @@ def test_a_pipe_may_have_to_wait(tmp_path: Path) -> None:
     with closing(open_output(str(fifo), overwrite=True)) as pipe:
         assert pipe.waits
     os.close(reader)
+
+
+def test_an_output_with_infinity_is_still_a_row_of_json() -> None:
+    """It is paid for, so it is written, with null for what JSON has no number for."""
+    row = {"id": "a", "output": {"x": [float("inf"), 1.5, (float("nan"),)], "half": "\ud83d"}}
+    line = _encode(row)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    read = json.loads(line, parse_constant=refuse)
+    assert read == {"id": "a", "output": {"x": [None, 1.5, [None]], "half": "\ud83d"}}
+    assert _encode({"output": float("-inf")}) == b'{"output": null}\n'

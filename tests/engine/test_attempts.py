@@ -279,3 +279,15 @@ async def test_a_broken_classifier_is_named_in_the_error() -> None:
     assert result.error_category == Category.PROGRAM_ERROR
     assert "ValueError: odd – Broken.classify() raised LookupError" in str(result.error)
     assert "private" not in str(result.error)
+
+
+async def test_decorrelated_jitter_grows_from_the_items_last_wait() -> None:
+    """Each wait may be three times the last one, so that twelve attempts do back off."""
+    retry = RetryConfig(max_attempts=12, jitter="decorrelated", initial_wait=1.0, max_wait=60.0)
+    config = ProcessorConfig(retry=retry, seed=3, timeout_per_item=10_000)
+    strategy = ScriptedStrategy([Raise(ConnectionError("down"))] * 12)
+    (result,) = (await run_batch(["x"], strategy, config=config)).results
+    waits = result.timing.backoff
+    assert result.attempts == 12
+    # Without the last wait each of the eleven is at most 3 s.
+    assert waits > 11 * 3

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from batchllm.api import run_batch
 from batchllm.core import RetryState, StrategyError
 from batchllm.llm_strategies import CallableStrategy, from_callable
 
@@ -149,3 +150,18 @@ def test_a_function_is_known_by_its_name() -> None:
     assert repr(from_callable(plain)) == "from_callable(plain)"
     assert from_callable(partial(everything, tone="x")).identity()["function"] == "everything"
     assert from_callable(Caller()).identity()["function"] == "Caller"
+
+
+async def test_a_function_that_returns_nothing_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """None is an output like any other, and most often a forgotten return."""
+
+    async def forgets(prompt: str) -> None:
+        prompt.upper()
+
+    result = await run_batch(["a", "b", "c"], from_callable(forgets))
+    assert result.outputs == [None, None, None]
+    (record,) = caplog.records
+    assert "forgets returned None" in record.getMessage()
+    assert "return" in record.getMessage()

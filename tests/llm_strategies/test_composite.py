@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from batchllm.core import LLMCallStrategy, QuotaScope, RetryState
+from batchllm.api import run_batch
+from batchllm.core import LLMCallStrategy, QuotaScope, Reply, RetryState, StrategyError
 from batchllm.llm_strategies import (
     Balance,
+    Composite,
     Fallback,
     ModelEscalation,
     PartialRecovery,
@@ -15,7 +17,7 @@ from batchllm.llm_strategies import (
     ResponseCache,
     ValidationFeedback,
 )
-from batchllm.testing import Raise
+from batchllm.testing import Answer, Raise, ScriptedStrategy
 from tests.llm_strategies.world import BAD_AGE, GOOD, PATIENT, Person, refused, run, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +117,33 @@ def test_they_show_and_name_their_parts() -> None:
         "Balance",
     ]
     assert strategy.parts[0].identity().keys() == {"class", "parts"}
+
+
+class Own(Composite[str]):
+    """A composite of a user's, which may write ``run``, ``execute``, or forget both."""
+
+    def __init__(self, inner: Any) -> None:
+        self.parts = (inner,)
+
+
+class Runs(Own):
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
+        return await memory.call(self.parts[0], f"{prompt}!", attempt, timeout)
+
+
+class Executes(Own):
+    async def execute(
+        self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
+    ) -> Reply:
+        memory = RetryState() if state is None else state
+        return await memory.call(self.parts[0], f"{prompt}!", attempt, timeout)
+
+
+async def test_a_composite_of_ones_own() -> None:
+    """Within a batch, by hand without a state, and one that has no way to make an attempt."""
+    for kind in (Runs, Executes):
+        own = kind(ScriptedStrategy({"a!": Answer("yes")}))
+        assert (await run_batch(["a"], own)).outputs == ["yes"]
+        assert (await own.execute("a", 1, 9.0)).output == "yes"
+    with pytest.raises(StrategyError, match="Own has no way to make an attempt"):
+        await Own(ScriptedStrategy([Answer("no")])).execute("a", 1, 9.0)

@@ -242,3 +242,32 @@ def test_a_type_that_json_cannot_express_is_told_at_once() -> None:
     """The error comes where the strategy is made."""
     with pytest.raises(TypeError):
         llm("sim:default", output=Callable)  # type: ignore[call-overload]
+
+
+@frozen
+class Chain:
+    """A type that contains itself."""
+
+    label: str
+    next: "Chain | None" = None
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind", "natively"),
+    [
+        ("openai", Chain, True),
+        ("anthropic", Person, True),
+        ("anthropic", Chain, False),
+        ("anthropic", Loose, False),
+        ("gemini", Person, True),
+        ("gemini", Chain, False),
+        ("gemini", Loose, True),
+    ],
+)
+def test_a_schema_that_a_provider_would_refuse_stands_in_the_prompt(
+    provider: str, kind: Any, natively: bool
+) -> None:
+    """Else each of its items would cost a request that is answered with 400."""
+    strategy: Any = llm(f"{provider}:m", output=kind, api_key="k")
+    assert (strategy.model.schema is not None) == natively
+    assert (strategy._told is None) == natively

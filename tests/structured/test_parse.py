@@ -1,6 +1,8 @@
 import datetime as dt
+import enum
 import json
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
 
 import attrs
 import msgspec
@@ -369,3 +371,74 @@ def test_any_text_is_a_value_or_a_refusal(text: str, kind: Any) -> None:
         return
     assert refused.problems
     assert refused.text == text
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Flavour(enum.StrEnum):
+    SOUR = "sour"
+
+
+def test_fields_may_be_called_anything() -> None:
+    """Also like what cattrs calls its own arguments; one without a type takes any JSON."""
+    fields = {
+        "converter": attrs.field(type=Level),
+        "cl": attrs.field(type=Flavour),
+        "untyped": attrs.field(default=None),
+    }
+    odd = attrs.make_class("Odd", fields)
+    text = '{"converter": 1, "cl": "sour", "untyped": [1]}'
+    assert parse(text, odd) == odd(Level.LOW, Flavour.SOUR, [1])
+    (problem,) = problems('{"converter": 1, "cl": "sour", "untyped": NaN}', odd)
+    assert problem.path == "untyped"
+
+
+def test_a_type_that_cannot_be_hashed_is_read_all_the_same() -> None:
+    """Its converter is made for one reading."""
+    kind: Any = Annotated[list[Cat], {"a": []}]
+    holder: Any = attrs.make_class("Holder", {"cats": attrs.field(type=kind)})
+    cats = '[{"kind": "cat", "lives": 1}]'
+    assert parse(cats, kind) == [Cat("cat", 1)]
+    assert parse(f'{{"cats": {cats}}}', holder) == holder([Cat("cat", 1)])
+    assert parse(f'{{"a": {cats}}}', dict[str, kind]) == {"a": [Cat("cat", 1)]}
+    assert problems('{"cats": [{"kind": "cat"}]}', holder)[0].path == "cats[0].lives"
+
+
+def test_readings_in_several_threads_do_not_meet() -> None:
+    """What one reading remembers of a union is not seen by another."""
+    text = json.dumps([{"x": 1, "tags": []}, {"street": "a", "number": 1}] * 200)
+
+    def read(_: int) -> Any:
+        return parse(text, list[Address | Point])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(read(0) == one for one in pool.map(read, range(8)))
+
+
+@attrs.frozen
+class Front:
+    a: int = 0
+
+
+@attrs.frozen
+class Back:
+    b: int = 0
+
+
+@attrs.frozen
+class FrontOrNumber:
+    part: Front | int
+
+
+@attrs.frozen
+class BackOrNumber:
+    part: Back | int
+
+
+def test_unknown_keys_count_at_any_depth() -> None:
+    """Records that differ only within a part are distinguished by what the part does not know."""
+    kind: Any = FrontOrNumber | BackOrNumber
+    assert parse('{"part": {"b": 1}}', kind) == BackOrNumber(Back(1))
+    assert parse('{"part": {"a": 1}}', kind) == FrontOrNumber(Front(1))

@@ -56,12 +56,20 @@ def test_pydantic_models_validate_themselves() -> None:
     ]
 
 
-def test_two_other_types_of_one_name_are_refused() -> None:
-    """Definitions that come from elsewhere are never mixed up."""
+def test_two_models_of_one_name_stay_apart() -> None:
+    """The second one gets a number, also if it refers to itself or is used twice."""
+
+    class Same(pydantic.BaseModel):
+        part: str
+        more: list["Same"] = pydantic.Field(default_factory=list)
+
     one = pydantic.create_model("Same", part=(int, ...))
-    other = pydantic.create_model("Same", part=(str, ...))
-    with pytest.raises(TypeError, match="two different types are called Same"):
-        json_schema(tuple[one, other])
+    schema = json_schema(tuple[one, Same, Same, one])
+    assert schema["$defs"].keys() == {"Same", "Same_2"}
+    places = [item["$ref"].removeprefix("#/$defs/") for item in schema["prefixItems"]]
+    assert places == ["Same", "Same_2", "Same_2", "Same"]
+    definition = schema["$defs"]["Same_2"]
+    assert definition["properties"]["more"]["items"] == {"$ref": "#/$defs/Same_2"}
 
 
 def test_pydantic_models_bring_their_own_schema() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from attrs import field, frozen
+
+from batchllm.policy.json_reading import JsonError, decode_text, mended_text, read_json
 
 __all__ = ["ErrorBody"]
 
@@ -38,13 +39,13 @@ class ErrorBody:
         """Read parsed JSON, its text or bytes, or any text; what is none of these is empty."""
         body = _parsed(body)
         if isinstance(body, str):
-            return cls(message=body[:_MOST_MESSAGE])
+            return cls(message=_cut(body))
         if not isinstance(body, dict):
             return cls()
         outer = cast("dict[str, Any]", body)
         inner = _innermost(outer)
         if isinstance(inner, str):
-            return cls(message=inner[:_MOST_MESSAGE])
+            return cls(message=_cut(inner))
         details = _details(inner)
         code, status = _code(inner)
         return cls(
@@ -58,11 +59,11 @@ class ErrorBody:
 
 def _parsed(body: object) -> object:
     if isinstance(body, bytes | bytearray):
-        body = bytes(body[:_MOST_TEXT]).decode("utf-8", "replace")
+        body = decode_text(bytes(body[:_MOST_TEXT]))
     if isinstance(body, str) and body[:64].lstrip()[:1] in ("{", "["):
         try:
-            body = json.loads(body[:_MOST_TEXT])
-        except (ValueError, RecursionError):
+            body = read_json(body[:_MOST_TEXT])
+        except JsonError:
             return body
     if isinstance(body, list) and body:
         # Gemini without SSE sends a list whose one element is the error.
@@ -87,8 +88,13 @@ def _message(inner: dict[str, Any]) -> str:
     for name in ("message", "detail", "Message", "error_description"):
         value = inner.get(name)
         if isinstance(value, str) and value:
-            return (value + _upstream(inner))[:_MOST_MESSAGE]
-    return _upstream(inner)[:_MOST_MESSAGE]
+            return _cut(value + _upstream(inner))
+    return _cut(_upstream(inner))
+
+
+def _cut(text: str) -> str:
+    # The body may be parsed already, by an SDK that leaves halves of pairs in its texts.
+    return mended_text(text[:_MOST_MESSAGE])
 
 
 def _upstream(inner: dict[str, Any]) -> str:
@@ -110,7 +116,7 @@ def _code(inner: dict[str, Any]) -> tuple[str | None, int | None]:
 
 
 def _text(value: object) -> str | None:
-    return value[:_MOST_MESSAGE] if isinstance(value, str) and value else None
+    return _cut(value) if isinstance(value, str) and value else None
 
 
 def _details(inner: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -222,9 +222,15 @@ there is no limit."""
 
 
 def _per_minute(what: str) -> _Check:
-    return _number(
-        least=SLOWEST_PER_MINUTE, most=FASTEST_PER_MINUTE, none=f"for no such limit on {what}"
-    )
+    none = f"for no such limit on {what}"
+    positive = _number(above=0, none=none)
+    sensible = _number(least=SLOWEST_PER_MINUTE, most=FASTEST_PER_MINUTE, none=none)
+
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        positive(instance, attribute, value)  # its words suit the mistake that is made most
+        sensible(instance, attribute, value)
+
+    return check
 
 
 @frozen

@@ -218,7 +218,6 @@ class AdaptivePace:
             self._diagnosis = self._canary = None
             self._cut_mark = self.log.count
             self.log.restart()
-            self.search.idle(now)
             self.cooldown.reopen(now)
 
     def _means_something(self, now: float, send: Send) -> bool:

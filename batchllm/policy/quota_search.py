@@ -57,8 +57,6 @@ _WINDOW_PAUSE: Final = 3.0
 """Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
-_IDLE: Final = 1.0
-"""Seconds behind the pace from which on items were missing, and not merely a loop late."""
 _FEW_ACCEPTED: Final = 3
 """Accepted calls below which a first episode shows only that somebody had used the quota up before:
 a rate of none or two in the time to its return would take an hour to grow back."""
@@ -139,7 +137,6 @@ class QuotaSearch:
     confirmed: bool = field(default=False, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
-    _busy_since: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)
     _k: float = field(default=_FIRST_K, init=False)
     _k_now: float = field(default=_FIRST_K, init=False)
@@ -185,8 +182,6 @@ class QuotaSearch:
         """Note a start. Time counts as paced only while calls are sent."""
         pace = self.pace
         if pace is not None:
-            if now > self._at + _IDLE:
-                self._busy_since = now
             self._at = max(self._at, now - _SLACK) + 1 / pace
             self._paced += 1 / pace
             self.calls_since += 1
@@ -194,10 +189,6 @@ class QuotaSearch:
     def delay(self, until: float) -> None:
         """Keep the next start from coming before *until*."""
         self._at = max(self._at, until)
-
-    def idle(self, now: float) -> None:
-        """Note that nothing was asked for until *now*."""
-        self._busy_since = now
 
     # -- measuring ---------------------------------------------------------------------------
 
@@ -266,7 +257,6 @@ class QuotaSearch:
         accepted, bucket = self._since(empties, episode.empty, look_back)
         window = self._since(backs, episode.back, look_back)[1]
         seen = max(bucket, window)
-        proven = False
         if episode.is_window:
             # Several windows, since a recovery is known only to a pause.
             begin = next(b for b in (*backs, episode.back) if b.at >= episode.back.at - look_back)
@@ -282,10 +272,9 @@ class QuotaSearch:
             seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
         self.sure = accepted >= _ENOUGH
         # Neither a chance second refusal nor a stretch without items may bring the pace down.
-        if not proven:
-            floor = _FLOOR if self._known else _FIRST_FLOOR
-            if seen < floor * pace:
-                seen, self.sure = floor * pace, False
+        floor = _FLOOR if self._known else _FIRST_FLOOR
+        if seen < floor * pace:
+            seen, self.sure = floor * pace, False
         if not self.early and (not forgiving or look_back == _MINUTE):
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.

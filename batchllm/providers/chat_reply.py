@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage
+from batchllm.providers.errors_inside import error_within
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
@@ -40,6 +41,7 @@ class Choice(msgspec.Struct, gc=False):
     delta: Message | None = None
     finish_reason: Any = None
     index: Any = 0
+    error: Any = None
     content_filter_results: Any = None
 
 
@@ -56,8 +58,29 @@ class ChatReply(msgspec.Struct, gc=False):
     prompt_filter_results: Any = None
     provider: Any = None
     x_groq: Any = None
+    # Of an error that has nothing round it:
+    object: Any = None
+    message: Any = None
+    code: Any = None
+    type: Any = None
+    status: Any = None
+    detail: Any = None
+
+    @property
+    def error_body(self) -> Any:
+        """The error in the reply, as the body of an error reply; ``None`` if there is none."""
+        if self.error:
+            return {"error": self.error}
+        for choice in self.choices or ():
+            if choice.error:
+                return {"error": choice.error}
+        if self.choices or self.prompt_filter_results:
+            return None
+        fields = {name: getattr(self, name) for name in _OF_AN_ERROR}
+        return error_within(fields, answered=False)
 
 
+_OF_AN_ERROR: Final = ("object", "message", "code", "type", "status", "detail")
 _MOST: Final = 10**15
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)

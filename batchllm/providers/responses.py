@@ -16,6 +16,7 @@ from batchllm.providers.answers import (
     mappings_of,
 )
 from batchllm.providers.endpoints import Endpoint
+from batchllm.providers.errors_inside import error_within
 from batchllm.providers.finish import Finish, normalize_finish
 from batchllm.providers.responses_prompt import as_input
 from batchllm.providers.responses_stream import ResponsesStream
@@ -82,11 +83,10 @@ class ResponsesModel(WireModel):
     def _reader(self) -> ResponsesStream:
         return ResponsesStream(self._client)
 
-    def _error_in(self, reply: JsonObject) -> JsonObject | None:
-        error = reply.get("error")
-        if not error and reply.get("status") == "failed":
-            error = {"code": "server_error", "message": "the response failed"}
-        return {"error": error} if error else None
+    def _error_in(self, reply: JsonObject) -> object:
+        if not reply.get("error") and reply.get("status") == "failed":
+            return {"error": {"code": "server_error", "message": "the response failed"}}
+        return error_within(reply, answered=reply.get("output") is not None)
 
     def _usage(self, reply: JsonObject) -> TokenUsage | None:
         usage = reply.get("usage")

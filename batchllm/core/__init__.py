@@ -73,7 +73,7 @@ from batchllm.core.results import (
     WorkItemResult,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
-from batchllm.core.usage import TokenUsage, add_usage, normalize_usage
+from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
@@ -153,4 +153,5 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "read_count",
 ]

@@ -79,7 +79,7 @@ class ChatStream:
         self._texts.append(piece.text)
         if isinstance(piece.refusal, str):
             self._refusals.append(piece.refusal)
-        thought = piece.reasoning_content or piece.reasoning
+        thought = piece.reasoning_content or piece.reasoning or piece.thoughts
         if isinstance(thought, str):
             self._thoughts.append(thought)
         calls: list[Any] = piece.tool_calls if isinstance(piece.tool_calls, list) else []

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
 from batchllm.providers.answers import (
+    as_parts,
     check_answered,
     joined,
     make_response,
@@ -102,7 +103,7 @@ class ResponsesModel(WireModel):
             part
             for item in items
             if item.get("type") == "message"
-            for part in mappings_of(item.get("content"))
+            for part in as_parts(item.get("content"), "output_text")
         ]
         tools = [item for item in items if str(item.get("type")).endswith("function_call")]
         refusal = joined(contents, "refusal", "refusal")

@@ -31,7 +31,6 @@ __all__ = ["DefaultErrorClassifier", "classify"]
 _MOST_EXCEPTIONS: Final = 64
 
 _OWN: Final = (
-    (EmptyResponseError, Category.FILTERED),
     (ScopeParkedError, Category.PARKED),
     (CallTooLargeError, Category.TOO_LARGE),
     (ItemStopped, Category.STOPPED),
@@ -39,6 +38,7 @@ _OWN: Final = (
     (StallError, Category.TIMEOUT),
     (TransportError, Category.CONNECTION),
 )
+_EMPTY: Final = {"empty": Category.BAD_OUTPUT, "truncated": Category.TRUNCATED}
 _SILENT: Final = (BatchFailures, SaturatedError)
 
 # A cause that was chained implicitly is only what happened to be handled: it counts where it is
@@ -99,6 +99,8 @@ class DefaultErrorClassifier(ErrorClassifier):
         match exception:
             case FrameworkTimeoutError():
                 return error_info(Category.TIMEOUT, retryable=not exception.final)
+            case EmptyResponseError():
+                return error_info(_EMPTY.get(exception.reason, Category.FILTERED))
             case ProviderError():
                 evidence = Evidence.of(exception)
                 return self._told(evidence) or error_info(Category.SERVER_ERROR, hint=evidence.hint)

@@ -75,7 +75,7 @@ from batchllm.core.results import (
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
-from batchllm.core.usage import TokenUsage, add_usage, normalize_usage
+from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
@@ -157,5 +157,6 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "read_count",
     "with_notes",
 ]

@@ -192,6 +192,7 @@ class Category(StrEnum):
     SERVER_ERROR = "server_error"
     BAD_OUTPUT = "bad_output"
     FILTERED = "filtered"
+    TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     INVALID_REQUEST = "invalid_request"
     AUTHENTICATION = "authentication"
@@ -253,7 +254,7 @@ class ErrorInfo:
                 return Outcome.OVERLOADED
             case Category.INSUFFICIENT_QUOTA | Category.PARKED:
                 return Outcome.EXHAUSTED
-            case Category.BAD_OUTPUT | Category.FILTERED:
+            case Category.BAD_OUTPUT | Category.FILTERED | Category.TRUNCATED:
                 return Outcome.BAD_OUTPUT
             case category if category in _FATAL:
                 return Outcome.FATAL

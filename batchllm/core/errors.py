@@ -21,7 +21,7 @@ Found in ``WorkItemResult.exception`` (an item failed, the batch goes on)::
     ├── TransportError                       no complete answer arrived
     │   └── StallError                       a stream began and then paused for too long
     ├── FrameworkTimeoutError  (TimeoutError) an attempt or the item ran out of time
-    ├── EmptyResponseError     (ValueError)  a safety filter or a refusal left no answer
+    ├── EmptyResponseError     (ValueError)  no text: a filter, a limit on tokens, or nothing
     ├── ScopeParkedError                     the quota will not be back soon
     ├── CallTooLargeError                    it needs more than a limit ever lets through
     └── ItemStopped                          the batch ended before the item was done
@@ -32,7 +32,7 @@ Found in ``WorkItemResult.exception`` (an item failed, the batch goes on)::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from batchllm.core.hints import ServerHint
@@ -202,11 +202,20 @@ class EmptyResponseError(CallError, ValueError):
 
     Attributes:
         response: The reply as far as there was one.
+        reason: ``"filtered"`` by a filter, or refused; ``"truncated"`` before any text by the
+            limit on tokens; ``"empty"`` for no reason, so that another attempt may help.
     """
 
-    def __init__(self, message: str, *, response: Any = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        response: Any = None,
+        reason: Literal["filtered", "truncated", "empty"] = "filtered",
+    ) -> None:
         super().__init__(message)
         self.response = response
+        self.reason = reason
 
 
 class ScopeParkedError(CallError):

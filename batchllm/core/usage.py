@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, TypedDict, cast
 
-__all__ = ["TokenUsage", "add_usage", "normalize_usage"]
+__all__ = ["TokenUsage", "add_usage", "normalize_usage", "read_count"]
 
 
 class TokenUsage(TypedDict, total=False):
@@ -96,6 +96,15 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     return cast("TokenUsage", found)
 
 
+def read_count(value: object) -> int | None:
+    """Return *value* as a count, also if it is a text or a float; ``None`` if it is none."""
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < inf else None
+
+
 _KEYS = frozenset(TokenUsage.__annotations__)
 
 # The same table by the providers' names: a usage has a handful of fields and there are thirty
@@ -170,11 +179,10 @@ def _get(details: Any, name: str) -> object:
 
 def _note(found: dict[str, int], names: dict[str, str], name: str, value: object) -> None:
     """Keep *value* if it is a count, and no name of a lower rank has given it."""
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
-        return
+    count = None if value is None else read_count(value)
     key = _KEY_OF[name]
-    if 0 <= value < inf and (key not in found or _RANKS[name] < _RANKS[names[key]]):
-        found[key], names[key] = int(value), name
+    if count is not None and (key not in found or _RANKS[name] < _RANKS[names[key]]):
+        found[key], names[key] = count, name
 
 
 def _settle_provider_quirks(look: Callable[[str], object], found: dict[str, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
 from batchllm.policy import is_replaced, mend, mended_text, read_headers
@@ -13,6 +13,7 @@ from batchllm.providers.finish import Finish
 from batchllm.transport import printable
 
 __all__ = [
+    "as_parts",
     "check_answered",
     "joined",
     "make_response",
@@ -92,12 +93,16 @@ def check_answered(
         return
     if finish == "length":
         msg = "the limit on tokens was used up before any text; raise max_tokens"
-        raise _empty(msg, response)
-    raise _empty(f"{provider} gave an empty answer{detail}", response)
+        raise _empty(msg, response, "truncated")
+    raise _empty(f"{provider} gave an empty answer{detail}", response, "empty")
 
 
-def _empty(message: str, response: LLMResponse) -> EmptyResponseError:
-    error = EmptyResponseError(message, response=response)
+def _empty(
+    message: str,
+    response: LLMResponse,
+    reason: Literal["filtered", "truncated", "empty"] = "filtered",
+) -> EmptyResponseError:
+    error = EmptyResponseError(message, response=response, reason=reason)
     error.usage = response.usage or None
     return error
 
@@ -119,6 +124,16 @@ def mapping_of(value: object) -> Mapping[str, Any]:
 def mappings_of(value: object) -> list[Mapping[str, Any]]:
     """The JSON objects in *value* where it is a list, else none."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def as_parts(value: object, kind: str) -> list[Mapping[str, Any]]:
+    """*value* as a list of parts; a text among them, or in place of it, is a part of *kind*."""
+    parts: list[Any] = (
+        [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    )
+    return mappings_of(
+        [{"type": kind, "text": one} if isinstance(one, str) else one for one in parts]
+    )
 
 
 def joined(parts: list[Mapping[str, Any]], kind: str, key: str) -> str:

@@ -11,6 +11,7 @@ from batchllm.providers.anthropic_answer import read_message
 from batchllm.providers.anthropic_prompt import as_system_and_messages
 from batchllm.providers.anthropic_stream import AnthropicStream
 from batchllm.providers.endpoints import Endpoint
+from batchllm.providers.errors_inside import error_within
 from batchllm.providers.wire_model import JsonObject, WireModel
 from batchllm.structured import SchemaRules
 
@@ -106,8 +107,8 @@ class AnthropicModel(WireModel):
     def _reader(self) -> AnthropicStream:
         return AnthropicStream(self._client)
 
-    def _error_in(self, reply: JsonObject) -> JsonObject | None:
-        return reply if reply.get("type") == "error" or reply.get("error") else None
+    def _error_in(self, reply: JsonObject) -> object:
+        return error_within(reply, answered=reply.get("content") is not None)
 
     def _usage(self, reply: JsonObject) -> TokenUsage | None:
         usage = reply.get("usage")

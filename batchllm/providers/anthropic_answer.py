@@ -7,12 +7,12 @@ from typing import Any
 
 from batchllm.core import LLMResponse, normalize_usage
 from batchllm.providers.answers import (
+    as_parts,
     check_answered,
     joined,
     make_response,
     malformed,
     mapping_of,
-    mappings_of,
 )
 from batchllm.providers.finish import normalize_finish
 from batchllm.transport import printable
@@ -28,10 +28,10 @@ def read_message(reply: Mapping[str, Any], headers: Mapping[str, str]) -> LLMRes
         EmptyResponseError: A filter or a refusal left no answer, or the text is empty.
     """
     usage, reason = normalize_usage(reply.get("usage")), reply.get("stop_reason")
-    if not isinstance(reply.get("content"), list):
+    if not isinstance(reply.get("content"), (list, str)):
         msg = "anthropic answered with a message that has no content"
         raise malformed(msg, usage, headers)
-    blocks = mappings_of(reply["content"])
+    blocks = as_parts(reply["content"], "text")
     details = mapping_of(reply.get("stop_details"))
     response = make_response(
         joined(blocks, "text", "text"),

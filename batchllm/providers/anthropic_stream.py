@@ -8,6 +8,8 @@ from typing import Any, Final
 from batchllm.core import TokenUsage, normalize_usage
 from batchllm.policy import JsonError, read_json
 from batchllm.providers.answers import malformed, mapping_of
+from batchllm.providers.errors_inside import error_within
+from batchllm.providers.streamed import DONE
 from batchllm.providers.wire_model import JsonObject, decode_object
 from batchllm.transport import HttpClient
 
@@ -36,7 +38,8 @@ class AnthropicStream:
         self._blocks: dict[int, JsonObject] = {}
         self._pieces: dict[int, dict[str, list[str]]] = {}
         self._events = 0
-        self.error: JsonObject | None = None
+        self._has_ended = False
+        self.error: object = None
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -49,7 +52,7 @@ class AnthropicStream:
         Raises:
             MalformedResponseError: It is no event.
         """
-        if not data.strip():
+        if not data.strip() or data.strip() == DONE:
             return
         event = decode_object(data.encode("utf-8", "replace"), self._client)
         self._events += 1
@@ -65,15 +68,19 @@ class AnthropicStream:
             case "message_delta":
                 self._message.update(mapping_of(event.get("delta")))
                 self._count(event.get("usage"))
+            case "message_stop":
+                self._has_ended = True
             case "error":
                 self.error = event
             case _:
-                if event.get("error"):
-                    self.error = event
+                self.error = error_within(event, answered=False)
 
     def _count(self, usage: object) -> None:
-        """Later counts are totals that replace earlier ones."""
-        self._usage.update({k: v for k, v in mapping_of(usage).items() if v is not None})
+        """Later counts are totals that replace earlier ones; zeros are none, beside real ones."""
+        counts = mapping_of(usage).items()
+        self._usage.update(
+            {k: v for k, v in counts if v or (v is not None and k not in self._usage)}
+        )
 
     def _grow(self, index: int, delta: Mapping[str, Any]) -> None:
         source, target = _GROWS.get(str(delta.get("type")), ("", ""))
@@ -87,7 +94,7 @@ class AnthropicStream:
         Raises:
             MalformedResponseError: The stream ended before the answer did.
         """
-        if self._message.get("stop_reason") is None:
+        if self._message.get("stop_reason") is None and not self._has_ended:
             got = f"after {self._events} events" if self._events else "before it began"
             msg = (
                 f"the stream of {self._client.host} ended {got}, with no stop reason; its text "

@@ -19,13 +19,12 @@ from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
 from batchllm.providers.request_body import encode
+from batchllm.providers.streamed import is_events, read_events, read_stream
 from batchllm.transport import (
     ConnectionStats,
     HeaderValues,
     Http,
-    HttpStream,
     Secret,
-    SseDecoder,
     mask_headers,
 )
 
@@ -227,29 +226,30 @@ class ChatModel(HeldToSchema):
         if progress is not None:
             progress()
         async with self._client.stream(_PATH, body) as stream:
-            kind = stream.headers.get("content-type", "")
-            if stream.status == 200 and "event-stream" in kind:
-                return await self._collect(stream, progress), stream.headers
-            content = await stream.read()
+            if not 200 <= stream.status < 300:
+                self._fail(stream.status, stream.headers, await stream.read(), None)
+            answer = ChatStream(self._client)
+            content = await read_stream(stream, self._client, answer, progress)
+            if content is None:
+                return self._end(answer, stream.headers), stream.headers
             return self._read(stream.status, stream.headers, content), stream.headers
 
-    async def _collect(self, stream: HttpStream, progress: Callable[[], None] | None) -> ChatReply:
-        events, answer = SseDecoder(), ChatStream(self._client)
-        async for piece in stream:
-            for event in events.feed(piece):
-                if progress is not None:
-                    progress()
-                answer.add(event.data)
-                if answer.error:
-                    self._fail(200, stream.headers, {"error": answer.error}, answer.usage)
+    def _end(self, answer: ChatStream, headers: Mapping[str, str]) -> ChatReply:
+        if answer.error:
+            self._fail(200, headers, answer.error, answer.usage)
         return answer.reply()
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> ChatReply:
         if not 200 <= status < 300:
             self._fail(status, headers, body, None)
+        if is_events(body):
+            answer = ChatStream(self._client)
+            read_events(body, answer)
+            return self._end(answer, headers)
         reply = decode_reply(body, self._client)
-        if reply.error:
-            self._fail(200, headers, {"error": reply.error}, read_usage(reply))
+        error = reply.error_body
+        if error:
+            self._fail(200, headers, error, read_usage(reply))
         return reply
 
     def _fail(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
 from batchllm.policy import read_headers
@@ -57,8 +57,8 @@ def _check_answered(response: LLMResponse, message: Message, finish: Finish, pro
         return
     if finish == "length":
         msg = "the limit on tokens was used up before any text; raise max_tokens"
-        raise _empty(msg, response)
-    raise _empty(f"{provider} gave an empty answer", response)
+        raise _empty(msg, response, "truncated")
+    raise _empty(f"{provider} gave an empty answer", response, "empty")
 
 
 def _response(
@@ -103,7 +103,7 @@ def _metadata(
             "tool_calls": message.tool_calls,
             "function_call": message.function_call,
             "refusal": message.refusal,
-            "reasoning": message.reasoning_content or message.reasoning,
+            "reasoning": message.reasoning_content or message.reasoning or message.thoughts or None,
         }
         if _filtered(choice.content_filter_results):
             found["content_filter_results"] = choice.content_filter_results
@@ -124,8 +124,12 @@ def _filtered(results: Any) -> bool:
     return any(_filtered(one) for one in inner)
 
 
-def _empty(message: str, response: LLMResponse) -> EmptyResponseError:
-    error = EmptyResponseError(message, response=response)
+def _empty(
+    message: str,
+    response: LLMResponse,
+    reason: Literal["filtered", "truncated", "empty"] = "filtered",
+) -> EmptyResponseError:
+    error = EmptyResponseError(message, response=response, reason=reason)
     error.usage = response.usage or None
     return error
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 import msgspec
 
-from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage
+from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage, read_count
 from batchllm.policy import JsonError, read_as
+from batchllm.providers.errors_inside import error_within
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
@@ -26,12 +27,37 @@ class Message(msgspec.Struct, gc=False):
 
     @property
     def text(self) -> str:
-        """The text; of content in parts, the text parts."""
+        """The text; of content in parts, what is no reasoning."""
         if isinstance(self.content, str):
             return self.content
-        parts: list[Any] = self.content if isinstance(self.content, list) else []
-        texts = (part.get("text") for part in parts if isinstance(part, dict))
-        return "".join(text for text in texts if isinstance(text, str))
+        return "".join(_texts(self.content, thought=False))
+
+    @property
+    def thoughts(self) -> str:
+        """The reasoning among the parts of the content."""
+        return "" if isinstance(self.content, str) else "".join(_texts(self.content, thought=True))
+
+
+def _texts(parts: Any, *, thought: bool) -> Iterator[str]:
+    """Give the texts of *parts*; a list of bare strings is the text of some servers."""
+    if not isinstance(parts, list):
+        return
+    if all(isinstance(part, str) for part in parts):
+        yield from () if thought else parts
+        return
+    for part in parts:
+        if isinstance(part, dict) and _is_thought(part) is thought:
+            text = part.get("text")
+            if isinstance(text, str):
+                yield text
+            elif thought:  # Mistral nests them
+                inner = part.get("thinking") or part.get("reasoning") or part.get("summary")
+                yield from [inner] if isinstance(inner, str) else _texts(inner, thought=False)
+
+
+def _is_thought(part: Mapping[str, Any]) -> bool:
+    kind = str(part.get("type")).lower()
+    return any(word in kind for word in ("reason", "think", "thought"))
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -41,6 +67,7 @@ class Choice(msgspec.Struct, gc=False):
     delta: Message | None = None
     finish_reason: Any = None
     index: Any = 0
+    error: Any = None
     content_filter_results: Any = None
 
 
@@ -57,8 +84,29 @@ class ChatReply(msgspec.Struct, gc=False):
     prompt_filter_results: Any = None
     provider: Any = None
     x_groq: Any = None
+    # Of an error that has nothing round it:
+    object: Any = None
+    message: Any = None
+    code: Any = None
+    type: Any = None
+    status: Any = None
+    detail: Any = None
+
+    @property
+    def error_body(self) -> Any:
+        """The error in the reply, as the body of an error reply; ``None`` if there is none."""
+        if self.error:
+            return {"error": self.error}
+        for choice in self.choices or ():
+            if choice.error:
+                return {"error": choice.error}
+        if self.choices or self.prompt_filter_results:
+            return None
+        fields = {name: getattr(self, name) for name in _OF_AN_ERROR}
+        return error_within(fields, answered=False)
 
 
+_OF_AN_ERROR: Final = ("object", "message", "code", "type", "status", "detail")
 _MOST: Final = 10**15
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
@@ -100,9 +148,9 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     found: dict[str, int] = {}
     _take(found, "input_tokens", counts, "prompt_tokens")
     _take(found, "output_tokens", counts, "completion_tokens")
-    if not found:
-        return None
     if not _take(found, "total_tokens", counts, "total_tokens"):
+        if not found:
+            return None
         found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
     prompt = counts.get("prompt_tokens_details")
     in_prompt = isinstance(prompt, dict) and _take(
@@ -123,16 +171,8 @@ def _take(found: dict[str, int], key: str, counts: Mapping[str, Any], name: str)
     value = counts.get(name)
     if value is None:
         return False
-    count = value if type(value) is int and 0 <= value < _MOST else _count(value)
+    count = value if type(value) is int and 0 <= value < _MOST else read_count(value)
     if count is None:
         return False
     found[key] = count
     return True
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value < _MOST else None

@@ -6,6 +6,8 @@ from typing import Any
 
 from batchllm.core import MalformedResponseError, TokenUsage
 from batchllm.providers.chat_reply import ChatReply, Choice, Message, decode_chunk, read_usage
+from batchllm.providers.streamed import DONE
+from batchllm.providers.tool_calls import ToolCalls
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatStream"]
@@ -14,7 +16,7 @@ __all__ = ["ChatStream"]
 class ChatStream:
     """Collects chunks, and gives the reply that the server would have sent without a stream.
 
-    An answer is whole when its finish reason has arrived; some servers leave ``[DONE]`` out.
+    An answer is whole when its finish reason or ``[DONE]`` has arrived: servers leave out either.
 
     Args:
         client: Named in messages, which do not show its keys.
@@ -26,16 +28,12 @@ class ChatStream:
         self._texts: list[str] = []
         self._refusals: list[str] = []
         self._thoughts: list[str] = []
-        self._tools: dict[int, dict[str, Any]] = {}
+        self._tools = ToolCalls()
         self._finish: object = None
         self._filters: object = None
         self._chunks = 0
         self.done = False
-
-    @property
-    def error(self) -> object:
-        """The error that the stream carried, if it did."""
-        return self._reply.error
+        self.error: object = None
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -50,12 +48,13 @@ class ChatStream:
         """
         if self.done or not data.strip():
             return
-        if data.strip() == "[DONE]":
+        if data.strip() == DONE:
             self.done = True
             return
         chunk = decode_chunk(data, self._client)
         self._chunks += 1
         self._keep_facts(chunk)
+        self.error = chunk.error_body
         for choice in chunk.choices or ():
             if choice.index in (0, None):
                 self._add_choice(choice)
@@ -66,10 +65,10 @@ class ChatStream:
             value = getattr(chunk, name)
             if value:
                 setattr(reply, name, value)
-        if read_usage(chunk) is not None:
+        usage = read_usage(chunk)
+        # Some servers send zeros behind the real counts.
+        if usage is not None and (any(usage.values()) or read_usage(reply) is None):
             reply.usage, reply.x_groq = chunk.usage, chunk.x_groq
-        if chunk.error is not None:
-            reply.error = chunk.error
 
     def _add_choice(self, choice: Choice) -> None:
         self._finish = choice.finish_reason or self._finish
@@ -80,23 +79,13 @@ class ChatStream:
         self._texts.append(piece.text)
         if isinstance(piece.refusal, str):
             self._refusals.append(piece.refusal)
-        thought = piece.reasoning_content or piece.reasoning
+        thought = piece.reasoning_content or piece.reasoning or piece.thoughts
         if isinstance(thought, str):
             self._thoughts.append(thought)
         calls: list[Any] = piece.tool_calls if isinstance(piece.tool_calls, list) else []
         for call in calls:
             if isinstance(call, dict):
-                self._add_tool_call(call)
-
-    def _add_tool_call(self, piece: dict[str, Any]) -> None:
-        position = piece.get("index")
-        index = position if isinstance(position, int) else len(self._tools)
-        call = self._tools.setdefault(index, {"function": {"name": "", "arguments": ""}})
-        call.update({key: piece[key] for key in ("id", "type") if piece.get(key)})
-        function: Any = piece.get("function")
-        for key, value in function.items() if isinstance(function, dict) else ():
-            if isinstance(value, str):
-                call["function"][key] = call["function"].get(key, "") + value
+                self._tools.add(call)
 
     def reply(self) -> ChatReply:
         """The whole reply.
@@ -104,7 +93,7 @@ class ChatStream:
         Raises:
             MalformedResponseError: The stream ended before the answer did.
         """
-        if self._finish is None:
+        if self._finish is None and not (self.done and self._chunks):
             got = f"after {self._chunks} chunks" if self._chunks else "before it began"
             msg = (
                 f"the stream of {self._client.host} ended {got}, with no finish reason; its text "
@@ -116,7 +105,7 @@ class ChatStream:
         message = Message(
             content="".join(self._texts),
             refusal="".join(self._refusals) or None,
-            tool_calls=[self._tools[index] for index in sorted(self._tools)] or None,
+            tool_calls=self._tools.whole(),
             reasoning_content="".join(self._thoughts) or None,
         )
         self._reply.choices = [

@@ -22,6 +22,7 @@ from batchllm.core import (
 )
 from batchllm.policy import JsonError, read_as, read_headers
 from batchllm.providers.endpoints import open_client
+from batchllm.providers.errors_inside import error_within
 from batchllm.providers.failures import error_reply, request_id_of
 from batchllm.providers.parameters import check_names
 from batchllm.providers.profiles import PROFILES, ChatProfile
@@ -45,6 +46,13 @@ class _Reply(msgspec.Struct, gc=False):
     usage: Any = None
     error: Any = None
     model: Any = None
+    # Of an error that has nothing round it:
+    object: Any = None
+    message: Any = None
+    code: Any = None
+    type: Any = None
+    status: Any = None
+    detail: Any = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Reply, strict=False)
@@ -169,8 +177,9 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         except JsonError as error:
             msg = f"{self._client.host} answered with no list of embeddings ({error})"
             raise MalformedResponseError(msg, status=200) from error
-        if reply.error:
-            raise self._error(http, {"error": reply.error})
+        refusal = error_within(msgspec.structs.asdict(reply), answered=bool(reply.data))
+        if refusal:
+            raise self._error(http, refusal)
         return reply
 
     def _error(self, http: HttpReply, body: object) -> Exception:

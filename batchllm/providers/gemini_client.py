@@ -15,21 +15,22 @@ from attrs import frozen
 
 from batchllm.core import ProviderError, TokenUsage
 from batchllm.providers.endpoints import Endpoint, open_client
+from batchllm.providers.errors_inside import error_within
 from batchllm.providers.failures import error_reply
 from batchllm.providers.gemini_config import as_cache_request, as_request
 from batchllm.providers.gemini_prompt import as_contents, camel_case
+from batchllm.providers.gemini_reply import read_usage
 from batchllm.providers.gemini_resources import CachedContent, CachePager, read_cache
 from batchllm.providers.gemini_stream import GeminiStream
 from batchllm.providers.request_body import encode
+from batchllm.providers.streamed import is_events, read_events, read_stream
 from batchllm.providers.wire_model import JsonObject, Progress, decode_object
 from batchllm.transport import (
     HeaderValues,
     Http,
     HttpClient,
     HttpReply,
-    HttpStream,
     Secret,
-    SseDecoder,
     mask_headers,
 )
 
@@ -135,10 +136,12 @@ class _Models:
             progress()
         path = f"/{_model_path(model)}:streamGenerateContent?alt=sse"
         async with self._http.stream(path, _encoded(contents, config)) as stream:
-            kind = stream.headers.get("content-type", "")
-            if stream.status == 200 and "event-stream" in kind:
-                return await _collect(self._http, stream, progress)
-            content = await stream.read()
+            if not 200 <= stream.status < 300:
+                _fail(self._http, stream.status, stream.headers, await stream.read(), None)
+            answer = GeminiStream(self._http)
+            content = await read_stream(stream, self._http, answer, progress)
+        if content is None:
+            return _end(self._http, answer, stream.headers)
         return _read(self._http, HttpReply(stream.status, stream.headers, content))
 
     async def embed_content(
@@ -216,24 +219,24 @@ def _encoded(contents: Any, config: Mapping[str, Any] | None) -> bytes:
     return encode({**as_request(contents, config), **extra})
 
 
-async def _collect(http: HttpClient, stream: HttpStream, progress: Progress | None) -> JsonObject:
-    events, answer = SseDecoder(), GeminiStream(http)
-    async for piece in stream:
-        for event in events.feed(piece):
-            if progress is not None:
-                progress()
-            answer.add(event.data)
-            if answer.error is not None:
-                _fail(http, 200, stream.headers, answer.error, answer.usage)
+def _end(http: HttpClient, answer: GeminiStream, headers: Mapping[str, str]) -> JsonObject:
+    if answer.error:
+        _fail(http, 200, headers, answer.error, answer.usage)
     return answer.reply()
 
 
 def _read(http: HttpClient, reply: HttpReply) -> JsonObject:
     if not 200 <= reply.status < 300:
         _fail(http, reply.status, reply.headers, reply.body, None)
+    if is_events(reply.body):
+        answer = GeminiStream(http)
+        read_events(reply.body, answer)
+        return _end(http, answer, reply.headers)
     body = decode_object(reply.body, http)
-    if body.get("error"):
-        _fail(http, 200, reply.headers, body, None)
+    # Replies of other resources, such as caches, have no candidates and no loose error either.
+    error = error_within(body, answered="type" not in body and "code" not in body)
+    if error:
+        _fail(http, 200, reply.headers, error, read_usage(body))
     return body
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, cast
 
-from batchllm.core import LLMResponse, TokenUsage
+from batchllm.core import LLMResponse, TokenUsage, read_count
 from batchllm.providers.answers import check_answered, make_response, malformed
 from batchllm.providers.finish import Finish, normalize_finish
 from batchllm.providers.gemini_prompt import camel_case, camel_name
@@ -107,7 +107,9 @@ def read_reply(reply: object, headers: Mapping[str, str]) -> LLMResponse:
 def read_usage(reply: object) -> TokenUsage | None:
     """The token counts; ``None`` where there are none."""
     told = look(reply, "usage_metadata")
-    counts = {name: count for name in _COUNTS if isinstance(count := look(told, name), int)}
+    counts = {
+        name: count for name in _COUNTS if (count := read_count(look(told, name))) is not None
+    }
     if not counts:
         return None
     # Counts of zero are left out. Thoughts are counted beside the candidates, and what tools

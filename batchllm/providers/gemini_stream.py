@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from batchllm.core import TokenUsage
 from batchllm.providers.answers import malformed, mapping_of, mappings_of
+from batchllm.providers.errors_inside import error_within
 from batchllm.providers.gemini_reply import read_usage
+from batchllm.providers.streamed import DONE
 from batchllm.providers.wire_model import JsonObject, decode_object
 from batchllm.transport import HttpClient
 
 __all__ = ["GeminiStream"]
+
+
+_OF_AN_ANSWER: Final = frozenset({"candidates", "promptFeedback", "usageMetadata"})
 
 
 class GeminiStream:
@@ -29,7 +34,8 @@ class GeminiStream:
         self._candidate: JsonObject = {}
         self._parts: list[dict[str, Any]] = []
         self._chunks = 0
-        self.error: JsonObject | None = None
+        self._is_done = False
+        self.error: object = None
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -44,12 +50,21 @@ class GeminiStream:
         """
         if not data.strip():
             return
+        if data.strip() == DONE:  # by gateways in front of it
+            self._is_done = True
+            return
         chunk = decode_object(data.encode("utf-8", "replace"), self._client)
         self._chunks += 1
-        if chunk.get("error"):
-            self.error = chunk
+        self.error = error_within(chunk, answered=not chunk.keys().isdisjoint(_OF_AN_ANSWER))
+        if self.error:
             return
         candidates = mappings_of(chunk.pop("candidates", None))
+        counts = mapping_of(chunk.pop("usageMetadata", None))
+        if counts:
+            # Some gateways send zeros behind the real counts.
+            known = mapping_of(self._reply.get("usageMetadata"))
+            real = {name: value for name, value in counts.items() if value or name not in known}
+            self._reply["usageMetadata"] = {**known, **real}
         self._reply.update(chunk)
         for candidate in candidates:
             if candidate.get("index") in (0, None):
@@ -74,7 +89,7 @@ class GeminiStream:
         blocked = mapping_of(self._reply.get("promptFeedback")).get("blockReason")
         if blocked and not self._candidate:
             return self._reply
-        if self._candidate.get("finishReason") is None:
+        if not self._candidate.get("finishReason") and not (self._is_done and self._candidate):
             got = f"after {self._chunks} chunks" if self._chunks else "before it began"
             msg = (
                 f"the stream of {self._client.host} ended {got}, with no finish reason; its text "

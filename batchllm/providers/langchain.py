@@ -15,7 +15,7 @@ from batchllm.core import (
     add_usage,
     normalize_usage,
 )
-from batchllm.providers.answers import check_answered, make_response, mapping_of, mappings_of
+from batchllm.providers.answers import as_parts, check_answered, joined, make_response, mapping_of
 from batchllm.providers.billing import attach_usage
 from batchllm.providers.bridge import AsyncioBridge, bridge_for, comes_from
 from batchllm.providers.finish import normalize_finish
@@ -141,12 +141,9 @@ def _read_message(message: Any, usage: TokenUsage | None) -> LLMResponse:
 
 
 def _text_of(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    blocks = content if isinstance(content, list) else []
-    texts = [one for one in blocks if isinstance(one, str)]
-    texts += [str(block["text"]) for block in mappings_of(content) if block.get("type") == "text"]
-    return "".join(texts)
+    return (
+        content if isinstance(content, str) else joined(as_parts(content, "text"), "text", "text")
+    )
 
 
 def _usage_counter() -> Any:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
 from batchllm.providers.answers import (
+    as_parts,
     check_answered,
     joined,
     make_response,
@@ -16,6 +17,7 @@ from batchllm.providers.answers import (
     mappings_of,
 )
 from batchllm.providers.endpoints import Endpoint
+from batchllm.providers.errors_inside import error_within
 from batchllm.providers.finish import Finish, normalize_finish
 from batchllm.providers.responses_prompt import as_input
 from batchllm.providers.responses_stream import ResponsesStream
@@ -82,11 +84,10 @@ class ResponsesModel(WireModel):
     def _reader(self) -> ResponsesStream:
         return ResponsesStream(self._client)
 
-    def _error_in(self, reply: JsonObject) -> JsonObject | None:
-        error = reply.get("error")
-        if not error and reply.get("status") == "failed":
-            error = {"code": "server_error", "message": "the response failed"}
-        return {"error": error} if error else None
+    def _error_in(self, reply: JsonObject) -> object:
+        if not reply.get("error") and reply.get("status") == "failed":
+            return {"error": {"code": "server_error", "message": "the response failed"}}
+        return error_within(reply, answered=reply.get("output") is not None)
 
     def _usage(self, reply: JsonObject) -> TokenUsage | None:
         usage = reply.get("usage")
@@ -102,7 +103,7 @@ class ResponsesModel(WireModel):
             part
             for item in items
             if item.get("type") == "message"
-            for part in mappings_of(item.get("content"))
+            for part in as_parts(item.get("content"), "output_text")
         ]
         tools = [item for item in items if str(item.get("type")).endswith("function_call")]
         refusal = joined(contents, "refusal", "refusal")

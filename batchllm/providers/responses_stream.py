@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from batchllm.core import TokenUsage, normalize_usage
 from batchllm.providers.answers import malformed, mapping_of
+from batchllm.providers.errors_inside import error_within
+from batchllm.providers.streamed import DONE
 from batchllm.providers.wire_model import JsonObject, decode_object
 from batchllm.transport import HttpClient
 
@@ -26,7 +28,7 @@ class ResponsesStream:
         self._response: JsonObject | None = None
         self._items: list[Any] = []
         self._events = 0
-        self.error: JsonObject | None = None
+        self.error: object = None
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -40,17 +42,19 @@ class ResponsesStream:
         Raises:
             MalformedResponseError: It is no event.
         """
-        if self._response is not None or not data.strip() or data.strip() == "[DONE]":
+        if self._response is not None or not data.strip() or data.strip() == DONE:
             return
         event = decode_object(data.encode("utf-8", "replace"), self._client)
         self._events += 1
         kind = event.get("type")
-        if kind == "error" or (kind is None and event.get("error")):
+        if kind == "error":
             self.error = {"error": event.get("error") or event}
         elif kind == "response.output_item.done":
             self._items.append(event.get("item"))
         elif kind in _TERMINAL:
             self._end(dict(mapping_of(event.get("response"))))
+        elif not str(kind).startswith("response."):
+            self.error = error_within(event, answered=False)
 
     def _end(self, response: JsonObject) -> None:
         # Some compatible servers leave out of the last event what the others have told already.

@@ -21,14 +21,13 @@ from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
 from batchllm.providers.request_body import encode
+from batchllm.providers.streamed import EventReader, is_events, read_events, read_stream
 from batchllm.transport import (
     ConnectionStats,
     HeaderValues,
     Http,
     HttpClient,
-    HttpStream,
     Secret,
-    SseDecoder,
     mask_headers,
 )
 
@@ -38,21 +37,12 @@ JsonObject = dict[str, Any]
 Progress = Callable[[], None]
 
 
-class StreamReader(Protocol):
+class StreamReader(EventReader, Protocol):
     """Puts a streamed answer together."""
-
-    @property
-    def error(self) -> JsonObject | None:
-        """The error that the stream carried, as the body of an error reply."""
-        ...
 
     @property
     def usage(self) -> TokenUsage | None:
         """The token counts, as far as they have arrived."""
-        ...
-
-    def add(self, data: str) -> None:
-        """Take the data of one event."""
         ...
 
     def reply(self) -> JsonObject:
@@ -230,7 +220,7 @@ class WireModel(HeldToSchema, ABC):
         """What puts a streamed answer together."""
 
     @abstractmethod
-    def _error_in(self, reply: JsonObject) -> JsonObject | None:
+    def _error_in(self, reply: JsonObject) -> object:
         """The error in a reply with status 200, as the body of an error reply."""
 
     @abstractmethod
@@ -254,26 +244,26 @@ class WireModel(HeldToSchema, ABC):
         if progress is not None:
             progress()
         async with self._client.stream(self._path, body) as stream:
-            kind = stream.headers.get("content-type", "")
-            if stream.status == 200 and "event-stream" in kind:
-                return await self._collect(stream, progress), stream.headers
-            content = await stream.read()
+            if not 200 <= stream.status < 300:
+                self._fail(stream.status, stream.headers, await stream.read(), None)
+            answer = self._reader()
+            content = await read_stream(stream, self._client, answer, progress)
+            if content is None:
+                return self._end(answer, stream.headers), stream.headers
             return self._read(stream.status, stream.headers, content), stream.headers
 
-    async def _collect(self, stream: HttpStream, progress: Progress | None) -> JsonObject:
-        events, answer = SseDecoder(), self._reader()
-        async for piece in stream:
-            for event in events.feed(piece):
-                if progress is not None:
-                    progress()
-                answer.add(event.data)
-                if answer.error is not None:
-                    self._fail(200, stream.headers, answer.error, answer.usage)
+    def _end(self, answer: StreamReader, headers: Mapping[str, str]) -> JsonObject:
+        if answer.error:
+            self._fail(200, headers, answer.error, answer.usage)
         return answer.reply()
 
     def _read(self, status: int, headers: Mapping[str, str], body: bytes) -> JsonObject:
         if not 200 <= status < 300:
             self._fail(status, headers, body, None)
+        if is_events(body):
+            answer = self._reader()
+            read_events(body, answer)
+            return self._end(answer, headers)
         reply = decode_object(body, self._client)
         error = self._error_in(reply)
         if error is not None:
@@ -302,6 +292,8 @@ def decode_object(body: bytes, client: HttpClient) -> JsonObject:
         reply = read_json(body, keep_halves=True)
     except JsonError as error:
         raise _no_object(body, client, str(error)) from error
+    if isinstance(reply, list) and reply and isinstance(reply[0], dict) and reply[0].get("error"):
+        return cast("JsonObject", reply[0])  # as Gemini sends an error without events
     if not isinstance(reply, dict):
         raise _no_object(body, client, f"it is a {type(reply).__name__}")
     return cast("JsonObject", reply)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 import anyio
 
 from batchllm.core import ConfigError
-from batchllm.transport.exchanges import ReplyStream
+from batchllm.transport.decoding import readable
+from batchllm.transport.exchanges import MAX_BODY, REFUSED, ReplyStream
 from batchllm.transport.pool import Origin
 from batchllm.transport.wire_errors import (
     CannotConnectError,
@@ -28,6 +30,7 @@ __all__ = ["LibraryName", "client_over", "library_of", "respond"]
 LibraryName = Literal["httpx2", "httpx"]
 """Whose classes a client is of: openai, anthropic and google-genai take httpx2's."""
 
+_OF_THE_BODY: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _PORTS: Final = {"http": 80, "https": 443}
 
 OpenStream = Callable[..., Awaitable[ReplyStream]]
@@ -107,7 +110,24 @@ async def respond(open_stream: OpenStream, request: Any) -> Any:
         raise library.ReadTimeout(msg, request=request)
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers]
     content = _stream_class(library)(stream, library, request, timeouts.get("read"))
+    if stream.status >= REFUSED:
+        return await _refusal(library, stream, content, request)
     return library.Response(stream.status, headers=fields, stream=content, request=request)
+
+
+async def _refusal(library: Any, stream: ReplyStream, content: Any, request: Any) -> Any:
+    """Return a refusal read to its end, so that no damage to its body can hide its status."""
+    pieces: list[bytes] = []
+    try:
+        with suppress(library.TransportError):
+            async for piece in content:
+                pieces.append(piece)  # noqa: PERF401 - what came before an error is kept
+    finally:
+        await content.aclose()
+    encoding = next((value for name, value in stream.headers if name == "content-encoding"), "")
+    body = readable(b"".join(pieces), encoding, MAX_BODY)
+    fields = [pair for pair in stream.headers if pair[0] not in _OF_THE_BODY]
+    return library.Response(stream.status, headers=fields, content=body, request=request)
 
 
 def _head_of(request: Any, length: int) -> bytes:

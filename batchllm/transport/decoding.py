@@ -11,7 +11,15 @@ from typing import Final, Protocol
 
 from batchllm.core import MalformedResponseError
 
-__all__ = ["Decoder", "DeflateDecoder", "GzipDecoder", "Plain", "Sniffing", "decoder_of"]
+__all__ = [
+    "Decoder",
+    "DeflateDecoder",
+    "GzipDecoder",
+    "Plain",
+    "Sniffing",
+    "decoder_of",
+    "readable",
+]
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -54,6 +62,16 @@ def decoder_of(encoding: str, max_bytes: int) -> Decoder | None:
     if foreign is not None or len(found) > 1:
         raise LookupError(foreign or encoding)
     return Sniffing(found[0], max_bytes) if found else None
+
+
+def readable(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return a refusal's *body* unpacked, or as it came if it cannot be unpacked whole."""
+    try:
+        decoder = decoder_of(encoding, max_bytes)
+        unpacked = body if decoder is None else decoder.feed(body)
+    except (LookupError, MalformedResponseError):
+        return body
+    return unpacked if decoder is None or decoder.complete else body
 
 
 class GzipDecoder:

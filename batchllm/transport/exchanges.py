@@ -17,9 +17,16 @@ from batchllm.transport.wire_errors import (
     ConnectionLostError,
     GarbageError,
     ReplyTooLargeError,
+    WireError,
 )
 
-__all__ = ["RawReply", "ReplyStream", "exchange", "open_stream"]
+__all__ = ["MAX_BODY", "REFUSED", "RawReply", "ReplyStream", "exchange", "open_stream"]
+
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of a reply: 8,000 vectors of 3,072 numbers, spelled as decimals, are 40 MB of them."""
+
+REFUSED: Final = 400
+"""The lowest status that says what happened by itself, whatever becomes of the body behind it."""
 
 _JOINED: Final = 65_536
 """Bytes of a body up to which it is copied behind its head for one send; a copy of so much takes
@@ -52,24 +59,34 @@ async def exchange(
         may_replay: Whether a request may go out again if a connection that had answered before
             ends before the first byte of the reply.
 
+    Returns:
+        The reply. One that refuses is one even if its body breaks off; it has what came of it.
+
     Raises:
         WireError: There is no whole reply.
     """
     connection = await _reach_head(pool, head, body, method, may_replay=may_replay)
+    pieces: list[bytes] = []
     try:
         _check_declared(connection, max_body)
-        pieces = _take_pieces(connection, max_body)
+        pieces += _take_pieces(connection, max_body)
         while not connection.whole:
             await _read_on(connection)
             pieces += _take_pieces(connection, max_body)
     except BaseException as error:
         await pool.discard(connection, _event_of(error))
-        raise
-    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    reply = RawReply(connection.reader.status, connection.reader.headers, content)
+        if connection.reader.status < REFUSED or not isinstance(error, WireError):
+            raise
+        return _reply(connection, pieces)
+    reply = _reply(connection, pieces)
     # The reply is whole and paid for: nothing below may lose it.
     await _finish(pool, connection)
     return reply
+
+
+def _reply(connection: Connection, pieces: list[bytes]) -> RawReply:
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return RawReply(connection.reader.status, connection.reader.headers, content)
 
 
 async def open_stream(
@@ -174,6 +191,10 @@ async def _send_and_read_head(
             await _read_on(connection)
         except ConnectionLostError as error:
             raise (broken or error) from None
+        except GarbageError:
+            if reader.status < REFUSED:
+                raise
+            reader.reusable, connection.whole = False, True
         if reader.status:
             break
         state.on(Event.BYTES)

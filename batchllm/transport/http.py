@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self
 
 from batchllm.core import ConfigError
 from batchllm.transport.adapters import LibraryName, client_over, respond
-from batchllm.transport.exchanges import RawReply, ReplyStream, exchange, open_stream
+from batchllm.transport.exchanges import MAX_BODY, RawReply, ReplyStream, exchange, open_stream
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.loops import LoopTable
 from batchllm.transport.parsing import H11Reader, ReplyReader
@@ -20,8 +20,6 @@ from batchllm.transport.statistics import ConnectionStats
 
 __all__ = ["MAX_BODY", "HttpTransport", "ParserName"]
 
-MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of a reply: 8,000 vectors of 3,072 numbers, spelled as decimals, are 40 MB of them."""
 _KEEP_ALIVE: Final = 30.0
 """Seconds: half of what most proxies and load balancers keep an idle connection (60 s)."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from attrs import frozen
 
-from batchllm.transport.decoding import Decoder, decoder_of
-from batchllm.transport.exchanges import ReplyStream
+from batchllm.transport.decoding import Decoder, decoder_of, readable
+from batchllm.transport.exchanges import REFUSED, ReplyStream
 from batchllm.transport.failures import Border
 from batchllm.transport.parsing import Headers
 
@@ -58,7 +59,7 @@ class HttpStream:
     """A request on its way and its reply: an async context manager that yields itself.
 
     Inside the block it is an async iterable of the body's bytes. Leaving the block before the
-    end discards the connection.
+    end discards the connection. The body of a refusal comes as one piece.
 
     Attributes:
         status: The HTTP status, inside the block.
@@ -115,7 +116,7 @@ class HttpStream:
             self.status, headers = await self._source.open()
             self.headers = self._border.clean.headers(headers)
             encoding = self.headers.get("content-encoding", _IDENTITY)
-            if encoding != _IDENTITY:
+            if encoding != _IDENTITY and self.status < REFUSED:
                 self._decoder = decoder_of(encoding, self._border.max_body)
         except LookupError as error:
             encoding = str(error.args[0])
@@ -126,6 +127,8 @@ class HttpStream:
         return None
 
     async def _receive(self) -> bytes | Exception:
+        if self.status >= REFUSED:
+            return await self._receive_refusal()
         try:
             while True:
                 piece = await self._source.receive()
@@ -140,6 +143,21 @@ class HttpStream:
                     return self._border.clean.body(piece)
         except Exception as error:
             return self._source.failure(error)
+
+    async def _receive_refusal(self) -> bytes:
+        """Return what comes of the body, as one piece; the status has said all that has to be."""
+        pieces: list[bytes] = []
+        with suppress(Exception):  # a body that breaks off is no reason to lose the status
+            while piece := await self._source.receive():
+                self._received += len(piece)
+                if self._received > self._border.max_body:
+                    break
+                pieces.append(piece)
+        body = b"".join(pieces)
+        encoding = self.headers.get("content-encoding", _IDENTITY)
+        if body and encoding != _IDENTITY:
+            body = unpack(body, encoding, self.status, self._border)
+        return self._border.clean.body(body)
 
     def _end(self) -> bytes | Exception:
         """Return ``b""`` if the body is whole, else what to raise."""
@@ -215,10 +233,14 @@ def join_headers(headers: Headers) -> dict[str, str]:
 def unpack(body: bytes, encoding: str, status: int, border: Border) -> bytes:
     """Return a whole *body* without its content encoding.
 
+    The body of a refusal that cannot be unpacked is returned as it came.
+
     Raises:
         MalformedResponseError: It is damaged, too large, or compressed in an unknown way.
         TransportError: It is cut off.
     """
+    if status >= REFUSED:
+        return readable(body, encoding, border.max_body)
     try:
         decoder = decoder_of(encoding, border.max_body)
     except LookupError as error:

@@ -66,6 +66,17 @@ class SseDecoder:
             self._pieces.append(rest)
         return events
 
+    def end(self) -> list[SseEvent]:
+        """Return what the end of the stream cut off, which is whole if only its empty line lacks.
+
+        Servers leave that line out behind their last event. What is returned may as well be half
+        an event.
+        """
+        line = b"".join(self._pieces)
+        self._pieces.clear()
+        found = [self._read_line(line) if line else None, self._end_event()]
+        return [event for event in found if event is not None]
+
     def _count(self, size: int) -> None:
         self._size += size
         if self._size > self._max_event_bytes:
@@ -78,6 +89,9 @@ class SseDecoder:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
             return self._end_event()
+        if line.startswith(b"{"):
+            # No field of an event: an error that a gateway wrote amid the stream as it is.
+            return SseEvent(line.decode("utf-8", "replace"))
         name, _, value = line.decode("utf-8", "replace").partition(":")
         value = value.removeprefix(" ")
         if name == "data":

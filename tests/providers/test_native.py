@@ -110,7 +110,7 @@ MEANINGS = {
     "content-filter": Category.FILTERED,
     "context-length": Category.TOO_LARGE,
     "disconnect-body=9": Category.CONNECTION,
-    "empty": Category.FILTERED,
+    "empty": Category.BAD_OUTPUT,
     "empty-body": Category.SERVER_ERROR,
     "error-200": Category.SERVER_ERROR,
     "malformed-body": Category.SERVER_ERROR,

@@ -106,6 +106,31 @@ async def test_the_interface_of_httpx_is_kept(library: Any) -> None:
                 await client.get(server.url)
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+async def test_other_clients_see_a_refusal_whatever_its_body(library: Any) -> None:
+    """A body that is cut off, or packed in another way than it says, hides no status."""
+    pytest.importorskip(library)
+    refusals = (
+        reply(b"no", b"content-encoding: gzip", status=b"429 No"),
+        reply(gzip.compress(b"no"), b"content-encoding: gzip", status=b"429 No"),
+        reply(b"nothing", status=b"429 No").replace(b"nothing", b"no"),
+    )
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(refusals[0])
+        await talk.request()
+        await talk.send(refusals[1])
+        await talk.request()
+        await talk.send(refusals[2])
+
+    with anyio.fail_after(20):
+        async with rude(script) as server, HttpTransport() as http, http.client(library) as client:
+            for _ in refusals:
+                response = await client.post(server.url, json={})
+                assert (response.status_code, response.content) == (429, b"no")
+
+
 def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
 

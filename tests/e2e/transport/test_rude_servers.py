@@ -539,3 +539,47 @@ async def test_no_descriptor_left(parser: ParserName, monkeypatch: pytest.Monkey
             await one.ask()
         assert not caught.value.sent
         monkeypatch.undo()
+
+
+REFUSAL = b"429 Too Many Requests"
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 429 No\r\ncontent-length: 99\r\n\r\ntoo ma", b"too ma"),
+        (b"HTTP/1.1 429 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntoo\r\n", b"too"),
+        (b"HTTP/1.1 429 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntoo\r\nzz\r\n", None),
+        (reply(b"x", b"content-encoding: br", status=REFUSAL), b"x"),
+        (reply(b"\x1f\x8bx", b"content-encoding: gzip", status=REFUSAL), b"\x1f\x8bx"),
+        (reply(gzip.compress(b"no")[:-4], b"content-encoding: gzip", status=REFUSAL), None),
+        (reply(gzip.compress(b"no"), b"content-encoding: gzip", status=REFUSAL), b"no"),
+    ],
+)
+async def test_a_refusal_outranks_its_body(
+    parser: ParserName, answer: bytes, body: bytes | None
+) -> None:
+    """Whatever is wrong with the body of a refusal, the status is what callers see."""
+
+    async def script(talk: Talk) -> None:
+        await talk.request()
+        await talk.send(answer)
+
+    async with asking(parser, script, script, polite) as asker:
+        whole = await asker.ask()
+        async with asker.client.stream("/v1/x", b"{}") as stream:
+            streamed = (stream.status, b"".join([piece async for piece in stream]))
+        assert whole.status == 429
+        assert streamed == (429, whole.body)
+        assert body is None or whole.body == body
+        assert (await asker.ask()).status == 200
+
+
+async def test_a_refusal_with_an_endless_body_stays_one(parser: ParserName) -> None:
+    """No more of it is read than any reply may have."""
+    answer = reply(b"x" * 300_000, status=REFUSAL)
+    async with asking(parser, once(answer), once(answer), max_body=1_000) as asker:
+        assert (await asker.ask()).status == 429
+        async with asker.client.stream("/v1/x", b"{}") as stream:
+            await stream.read()
+        assert stream.status == 429

@@ -75,7 +75,7 @@ class AdaptivePace:
     _canary: Send | None = field(default=None, init=False)
     _flying: set[Send] = field(factory=set[Send], init=False)
     _cut_mark: int = field(default=0, init=False)
-    _accepted_at: float = field(default=-inf, init=False)
+    _refused_since: float | None = field(default=None, init=False)
     _capped_until: float = field(default=-inf, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -141,11 +141,12 @@ class AdaptivePace:
             return
         self.search.delay(now)
 
-    def on_accepted(self, now: float, send: Send) -> None:
-        """Note that the server took *send*, whatever came of it."""
+    def on_accepted(self, now: float, send: Send, *, proven: bool = True) -> None:
+        """Note that the server did not refuse *send*; *proven* if it has answered it."""
         self._flying.discard(send)
-        self._accepted_at = now
-        if self.cap.held is not None:
+        if proven:
+            self._refused_since = None
+        if proven and self.cap.held is not None:
             self._answered_under_cap(now)
         if self._cold_start is not None:
             most = min(self.calls, self.cap.limit)
@@ -184,6 +185,8 @@ class AdaptivePace:
             self._refused_in_episode(now, send, wait, diagnosis)
         elif self._means_something(now, send):
             self._explained = explained
+            if self._refused_since is None:
+                self._refused_since = now
             pending = {each for each in self._flying if each.mark > send.mark}
             self._diagnosis = diagnosis = Diagnosis(now, pending)
             diagnosis.add(now, send, wait)
@@ -215,7 +218,7 @@ class AdaptivePace:
     def reopen(self, now: float) -> None:
         """Leave the parked state; what the server did before it is no part of any measurement."""
         if self.cooldown.parked is not None:
-            self._diagnosis = self._canary = None
+            self._diagnosis = self._canary = self._refused_since = None
             self._cut_mark = self.log.count
             self.log.restart()
             self.cooldown.reopen(now)
@@ -259,7 +262,7 @@ class AdaptivePace:
     def _canary_refused(self, now: float, diagnosis: Diagnosis, *, hinted: bool) -> None:
         self._canary = None
         cooldown = self.cooldown
-        if now - max(self._accepted_at, cooldown.begun) >= self.park_after:
+        if self._refused_since is not None and now - self._refused_since >= self.park_after:
             cooldown.park(Cause.NOTHING_ACCEPTED, None)
             return
         cooldown.refused_again(now, diagnosis.hinted_until)

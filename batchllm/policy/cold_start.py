@@ -19,9 +19,6 @@ _DOUBLE_LATER: Final = 1.0
 _ANSWERS: Final = 50
 """Answers one after the other that may stand for a doubling: what answers within microseconds is
 a local function or a cache, and no provider that could refuse."""
-_CONNECTS: Final = 4
-"""Times the time to connect within which the window doubles at the earliest, so that no more
-handshakes are under way than the server has answered a few round trips before."""
 _ENOUGH: Final = 100_000
 
 
@@ -29,20 +26,20 @@ class ColdStart:
     """A window of calls in flight that opens by time, place by place.
 
     It opens whether or not calls have been answered, since answers may take minutes, and only
-    while it is what holds calls back. Refusals stop it: the quota is known from then on.
+    while it is what holds calls back. A refusal ends it: what is known then decides how the scope
+    goes on. How many handshakes are under way at once is bounded by the connections, not here.
 
     Args:
         window: Calls in flight at first.
     """
 
-    __slots__ = ("_blocked_at", "_connect", "_quickest", "_since", "window")
+    __slots__ = ("_blocked_at", "_quickest", "_since", "window")
 
     def __init__(self, window: int = FIRST_CALLS) -> None:
         self.window = window
         self._since: float | None = None
         self._blocked_at = -inf
         self._quickest = inf
-        self._connect = 0.0
 
     def next_time(self, now: float, in_flight: int) -> float:
         """Return the instant from which one more call may start beside *in_flight*."""
@@ -66,18 +63,8 @@ class ColdStart:
         self._quickest = min(self._quickest, took)
         return self.window < min(cap, _ENOUGH)
 
-    def on_connected(self, seconds: float) -> None:
-        """Note that a connection took so long to open."""
-        self._connect = max(self._connect, seconds)
-
-    def hold(self, seconds: float) -> None:
-        """Stand still for *seconds*, during which a refusal was judged."""
-        if self._since is not None:
-            self._since += seconds
-
     def _step(self) -> float:
         """Return the seconds from one place to the next: a doubling is n of them."""
         window = self.window
         double = _DOUBLE if window < _SLOWER_FROM else _DOUBLE_LATER
-        double = max(min(double, _ANSWERS * self._quickest), _CONNECTS * self._connect)
-        return double * log2((window + 1) / window)
+        return min(double, _ANSWERS * self._quickest) * log2((window + 1) / window)

@@ -52,6 +52,8 @@ _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
 _REFUSED: Final = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED, Outcome.EXHAUSTED})
+_UNANSWERED: Final = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.UNKNOWN})
+"""Ends that say nothing of a quota: not refused, but no proof that a call was accepted either."""
 
 
 class RateLimiter:
@@ -210,7 +212,7 @@ class RateLimiter:
         outcome = Outcome(outcome) if outcome.__class__ is not Outcome else outcome
         if outcome in _REFUSED:
             self._admission.on_refused(now, send.sent_at)
-        else:
+        elif outcome not in _UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
         if outcome is Outcome.OK and self.free:
             self._adaptive.on_accepted(now, send)
@@ -346,7 +348,7 @@ class RateLimiter:
                 self._recap()
             if outcome is Outcome.OK and self._fixed is not None:
                 self._fixed.on_ok(send.sent_at)
-            self._adaptive.on_accepted(now, send)
+            self._adaptive.on_accepted(now, send, proven=outcome not in _UNANSWERED)
 
     def _refused(
         self, now: float, send: Send, wait: float | None, cause: Cause, adopted: bool

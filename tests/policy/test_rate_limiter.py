@@ -518,3 +518,19 @@ def test_the_fixed_policy_starts_slowly_and_learns_no_pace() -> None:
     assert starts == [300.1, 302.1, 303.15, 303.25, 303.25]
     assert limiter.snapshot(now).pace is None
     assert limiter.free
+
+
+def test_failed_connections_are_no_proof_that_a_scope_is_served() -> None:
+    """A quota that accepts nothing parks its scope, also if each fourth call cannot connect."""
+    limiter = make()
+    now = 0.0
+    for number in range(5_000):
+        now = max(now, limiter.next_time(now, ONE))
+        if limiter.parked is not None:
+            break
+        outcome = "transient" if number % 4 == 3 else "throttled"
+        limiter.on_result(now + 0.1, limiter.on_send(now, ONE), outcome)
+        now += 0.1
+    assert limiter.parked is not None
+    assert limiter.parked.cause is Cause.NOTHING_ACCEPTED
+    assert now < 1_000.0

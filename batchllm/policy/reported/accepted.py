@@ -14,16 +14,19 @@ _LAST: Final = 64
 _SPANS: Final = (1, 2, 4, 9)
 """Windows over which a claim is checked; the longest shows an excess of a ninth."""
 _SLACK: Final = 2
+_CLAIMS: Final = 32
+"""Claims whose verdict is remembered: as many as limits of one scope are followed."""
 
 
 class Accepted:
     """Counts accepted calls by the second in which they were sent. Cheap to add to."""
 
-    __slots__ = ("_by_second", "_last")
+    __slots__ = ("_by_second", "_last", "_verdicts")
 
     def __init__(self) -> None:
         self._by_second: dict[int, int] = {}
         self._last: deque[tuple[float, float]] = deque(maxlen=_LAST)
+        self._verdicts: dict[tuple[int, float], tuple[int, bool]] = {}
 
     def add(self, sent_at: float, now: float) -> None:
         """Note a call that was sent at *sent_at* and answered at *now*."""
@@ -42,8 +45,20 @@ class Accepted:
         """Return whether more was accepted than *amount* per *per* seconds allows.
 
         A bucket may have been full before, and a window may lie anywhere: in k periods k + 1
-        amounts may be accepted.
+        amounts may be accepted. A claim that each reply repeats is looked at once a second, since
+        that takes a pass over ten minutes.
         """
+        claim, second = (amount, per), int(now)
+        known = self._verdicts.get(claim)
+        if known is not None and known[0] == second:
+            return known[1]
+        if len(self._verdicts) >= _CLAIMS:
+            self._verdicts.clear()
+        verdict = self._is_contradicted(amount, per, now)
+        self._verdicts[claim] = second, verdict
+        return verdict
+
+    def _is_contradicted(self, amount: int, per: float, now: float) -> bool:
         for windows in _SPANS:
             span = windows * per
             if windows > 1 and span > _SECONDS:

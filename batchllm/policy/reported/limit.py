@@ -50,13 +50,14 @@ class ReportedLimit:
 
     __slots__ = (
         "_end", "_evidence", "_force", "_last", "_last_end", "_late", "_left", "_left_at",
-        "_left_order", "_odd", "_proofs", "_refused", "_scale_sums", "_slot", "_tried_at", "_tries",
-        "amount", "dimension",
+        "_left_order", "_odd", "_proofs", "_refused", "_scale_sums", "_slot", "_steady",
+        "_tried_at", "_tries", "amount", "dimension",
     )  # fmt: skip
 
     def __init__(self, dimension: Dimension, *, steady: bool = False) -> None:
         self.dimension = dimension
         self.amount: int | None = None
+        self._steady = steady
         self._evidence = PeriodEvidence(steady=steady)
         self._last: Reading | None = None
         self._left: float | None = None  # what may be sent after `_left_order`, seen at `_left_at`
@@ -259,7 +260,7 @@ class ReportedLimit:
 
     def _overrule(self) -> None:
         self._force = False
-        self._evidence = PeriodEvidence()
+        self._evidence = PeriodEvidence(steady=self._steady)
         self._last = self._left = self._end = self._last_end = None
         self._proofs = 0
         self._tried_at = None

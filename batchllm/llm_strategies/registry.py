@@ -255,6 +255,8 @@ def _connection(request: ModelRequest, endpoint: Endpoint) -> tuple[str, Secret 
         )
         raise ConfigError(msg)
     key = request.api_key or _key_from_environment(provider)
+    if key is not None:  # one that was given is read from its usual variable in another process
+        key = Secret(key, partial(_read_key, provider))
     if key is None and endpoint.needs_key and is_our_own(request.http):
         msg = f"{provider} needs a key: set {_variable(provider, 'API_KEY')}, or give api_key"
         raise ConfigError(msg)
@@ -275,6 +277,22 @@ def _key_from_environment(provider: str) -> Secret | None:
     if value is None and provider == "gemini":
         value = os.environ.get("GOOGLE_API_KEY")  # as Google's own tools call it
     return Secret(value) if value else None
+
+
+def _read_key(provider: str) -> Secret:
+    """Read the key of a strategy that comes from another process.
+
+    Raises:
+        ConfigError: This process's environment does not have it.
+    """
+    key = _key_from_environment(provider)
+    if key is None:
+        msg = (
+            f"the strategy that was unpickled left its key behind; set "
+            f"{_variable(provider, 'API_KEY')} in this process, too"
+        )
+        raise ConfigError(msg)
+    return Secret(key, partial(_read_key, provider))
 
 
 def _build_simulated(request: ModelRequest) -> ModelStrategy[str]:

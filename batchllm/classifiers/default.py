@@ -91,6 +91,8 @@ class DefaultErrorClassifier(ErrorClassifier):
             return self._gravest(exception.exceptions, seen)
         if not isinstance(exception, Exception):
             return error_info(category or Category.UNKNOWN, retryable=False)
+        if _wants_asyncio(exception):
+            return error_info(Category.PROGRAM_ERROR)
         evidence = Evidence.of(exception)
         told = self._told(evidence)
         if told is not None:
@@ -174,6 +176,22 @@ def error_info(
         suggested_wait=None if hint is None else hint.wait,
         hint=None if hint == _SILENCE else hint,
     )
+
+
+_ASYNCIO: Final = (
+    "this needs asyncio and was called on another event loop; call it by AsyncioBridge "
+    "(batchllm.AsyncioBridge), or run the batch on asyncio"
+)
+
+
+def _wants_asyncio(exception: BaseException) -> bool:
+    """Return whether asyncio was missing, which no further attempt brings; a note says so."""
+    words = ("no running event loop", "no current event loop")
+    if not isinstance(exception, RuntimeError) or not any(w in words_of(exception) for w in words):
+        return False
+    if _ASYNCIO not in getattr(exception, "__notes__", ()):
+        exception.add_note(_ASYNCIO)
+    return True
 
 
 _SILENCE: Final = ServerHint()

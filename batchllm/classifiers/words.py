@@ -16,8 +16,6 @@ _START: Final = 300
 _STATUS: Final = re.compile(
     r"\W{0,3}(?:(?:http|status|error|code)\W{1,3}){0,4}429\b", re.IGNORECASE
 )
-    r"\W{0,3}(?:(?:http|status|error|code)\W{1,3}){0,4}429\b", re.IGNORECASE
-)
 _EMPTY: Final = re.compile(r"\binsufficient_quota\b", re.IGNORECASE)
 _PHRASES: Final = tuple(
     re.compile(rf"\b{words}\b", re.IGNORECASE)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 
 from attrs import evolve, field, frozen
 
-from batchllm.core import ConfigError, LLMModel
+from batchllm.core import ConfigError, LLMModel, kind_of
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.output import OutputStrategy, with_output
 from batchllm.llm_strategies.proxies import proxy_for
@@ -158,6 +158,9 @@ def llm(
         http=http,
         stream=stream,
     )
+    if isinstance(output, (list, tuple, dict, set)):
+        msg = f"output is {output!r:.80}, {kind_of(output)}; give a type, such as list[str]"
+        raise ConfigError(msg)
     strategy = builder(request)
     return strategy if output is None else with_output(strategy, output)
 

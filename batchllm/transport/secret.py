@@ -7,6 +7,8 @@ import hmac
 from collections.abc import Callable
 from typing import Any, final
 
+from batchllm.core import ConfigError, kind_of
+
 __all__ = ["MASK", "Secret"]
 
 MASK = "***"
@@ -32,6 +34,9 @@ class Secret:
             self._value, self._prefix = value._value, value._prefix
             self._again = again or value._again
         else:
+            if not isinstance(value, str):
+                msg = f"a key, or the value of a header, is {kind_of(value)}; give it as a text"
+                raise ConfigError(msg)
             self._value, self._prefix, self._again = value.strip(), "", again
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from batchllm.classifiers.answers import wrong_field
 from batchllm.classifiers.evidence import Evidence, words_of
 from batchllm.classifiers.tables import COMMON, RETRYABLE, STATUS_OF, Tables, by_status, by_type
+from batchllm.classifiers.words import by_words
 from batchllm.core import (
     BatchError,
     BatchFailures,
@@ -63,7 +65,8 @@ class DefaultErrorClassifier(ErrorClassifier):
     decides before the status, and words only where no code does. A group of one is its member;
     of several the least retryable one decides: what cannot pass before a rate limit, a rate
     limit before the rest. An exception that says nothing gives way to its ``__cause__``, and
-    to its ``__context__`` where that is news from the provider or the network.
+    to its ``__context__`` where that is news from the provider or the network; last of all its
+    type's name and the start of its message are looked at for a rate limit.
     """
 
     tables: ClassVar[Tables] = COMMON
@@ -88,12 +91,19 @@ class DefaultErrorClassifier(ErrorClassifier):
             return self._gravest(exception.exceptions, seen)
         if not isinstance(exception, Exception):
             return error_info(category or Category.UNKNOWN, retryable=False)
-        told = self._told(Evidence.of(exception))
+        if _wants_asyncio(exception):
+            return error_info(Category.PROGRAM_ERROR)
+        evidence = Evidence.of(exception)
+        told = self._told(evidence)
         if told is not None:
             return told
         if category is not None:
             return error_info(category)
-        return self._behind(exception, seen)
+        behind = self._behind(exception, seen)
+        if behind is not None or evidence.status is not None or evidence.codes:
+            return behind
+        category = by_words(exception, evidence.message)
+        return None if category is None else error_info(category, hint=evidence.hint)
 
     def _own(self, exception: BaseException) -> ErrorInfo | None:
         match exception:
@@ -168,6 +178,22 @@ def error_info(
     )
 
 
+_ASYNCIO: Final = (
+    "this needs asyncio and was called on another event loop; call it by AsyncioBridge "
+    "(batchllm.AsyncioBridge), or run the batch on asyncio"
+)
+
+
+def _wants_asyncio(exception: BaseException) -> bool:
+    """Return whether asyncio was missing, which no further attempt brings; a note says so."""
+    words = ("no running event loop", "no current event loop")
+    if not isinstance(exception, RuntimeError) or not any(w in words_of(exception) for w in words):
+        return False
+    if _ASYNCIO not in getattr(exception, "__notes__", ()):
+        exception.add_note(_ASYNCIO)
+    return True
+
+
 _SILENCE: Final = ServerHint()
 _NEVER: Final = frozenset({400, 401, 403, 404, 422})
 
@@ -215,9 +241,12 @@ def _ask(classifier: ErrorClassifier, exception: Exception) -> ErrorInfo | None:
     except Exception as error:  # a user's code; the note tells of it
         fault = f"raised {type(error).__name__}: {words_of(error)}"
     else:
-        if info is None or isinstance(info, ErrorInfo):
+        if info is None:
+            return None
+        wrong = wrong_field(info) if isinstance(info, ErrorInfo) else type(info).__name__
+        if isinstance(info, ErrorInfo) and wrong is None:
             return info
-        fault = f"returned {type(info).__name__}"
+        fault = f"returned {wrong}"
     exception.add_note(
         f"{type(classifier).__name__}.classify() {fault}; "
         "make it return an ErrorInfo, or None for no opinion"

@@ -221,6 +221,9 @@ _TYPES: Final[Mapping[Category, Mapping[str, str]]] = {
         "openai": "APIResponseValidationError",
         "anthropic": "APIResponseValidationError",
     },
+    Category.TOO_LARGE: {
+        "pydantic_ai": "UsageLimitExceeded",  # the caller's own limit, not the provider's
+    },
     Category.INVALID_REQUEST: {
         "httpx": "UnsupportedProtocol LocalProtocolError InvalidURL TooManyRedirects",
         "httpx2": "UnsupportedProtocol LocalProtocolError InvalidURL TooManyRedirects",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Final
 
 from batchllm.classifiers.evidence import peek
@@ -16,8 +17,8 @@ _MOST_EXCEPTIONS: Final = 64
 def failed_usage(exception: BaseException) -> TokenUsage | None:
     """The tokens that *exception* says were billed, ``None`` where nobody says.
 
-    They are looked for on the exception, then on what it was raised from, and of a group they
-    are added up over its members.
+    They are looked for on the exception and on its ``result``, as a value or behind a method,
+    then on what it was raised from, and of a group they are added up over its members.
     """
     return _look(exception, set())
 
@@ -26,10 +27,11 @@ def _look(exception: BaseException | None, seen: set[int]) -> TokenUsage | None:
     if exception is None or id(exception) in seen or len(seen) >= _MOST_EXCEPTIONS:
         return None
     seen.add(id(exception))
-    for name in _NAMES:
-        usage = _read(peek(exception, name))
-        if usage is not None:
-            return usage
+    for owner in (exception, peek(exception, "result")):
+        for name in _NAMES:
+            usage = _read(peek(owner, name))
+            if usage is not None:
+                return usage
     if isinstance(exception, BaseExceptionGroup):
         total: TokenUsage | None = None
         for member in exception.exceptions:
@@ -44,6 +46,9 @@ def _look(exception: BaseException | None, seen: set[int]) -> TokenUsage | None:
 
 def _read(usage: object) -> TokenUsage | None:
     try:
-        return normalize_usage(usage)
+        found = normalize_usage(usage)
+        if found is None and inspect.ismethod(usage) and not inspect.iscoroutinefunction(usage):
+            return normalize_usage(usage())  # as agents' results have it
+        return found
     except Exception:  # what a stranger calls usage may raise anything when it is read
         return None

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from batchllm.core.config import ProcessorConfig
 from batchllm.core.config_data import config_from_dict, config_to_dict
 from batchllm.core.errors import ConfigError
+from batchllm.core.wording import kind_of
 
 __all__ = [
     "config_from_json",
@@ -72,6 +73,9 @@ def load_config(path: str | Path) -> ProcessorConfig:
         OSError: The file cannot be read.
         ConfigError: The file's name ends otherwise, or a setting is wrong.
     """
+    if not isinstance(path, str | Path):
+        msg = f"path is {kind_of(path)}; give the name of a file, or ProcessorConfig(**settings)"
+        raise ConfigError(msg)
     read = config_from_toml if _kind_of(path) == "toml" else config_from_json
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -64,7 +64,24 @@ __all__ = [
 ]
 
 
-class BatchError(Exception):
+def _made_again(
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    """Make an exception without its ``__init__``, whose arguments ``args`` does not have."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class _Portable(Exception):
+    """Survives ``pickle`` and ``copy``, whatever arguments its ``__init__`` takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), self.args, dict(self.__dict__))
+
+
+class BatchError(_Portable):
     """Base of what batchllm raises to its caller.
 
     Attributes:
@@ -119,7 +136,7 @@ class BatchFailures(BatchError):
         self.failures = tuple(failures)
 
 
-class CallError(Exception):
+class CallError(_Portable):
     """Base of the errors that fail an attempt or an item.
 
     Attributes:
@@ -230,7 +247,7 @@ class ItemStopped(CallError):
     """The batch ended before this item was done."""
 
 
-class TokenTrackingError(Exception):
+class TokenTrackingError(_Portable):
     """Carries token counts for an error that cannot carry them itself.
 
     Attributes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field, fields, frozen
 
 from batchllm.core.contracts import Category
+from batchllm.core.errors import RecordedError
 from batchllm.core.usage import TokenUsage, add_usage
 
 __all__ = [
@@ -120,6 +122,16 @@ class WorkItemResult(Generic[Out, Ctx]):
     submission_index: int = -1
     replayed: bool = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: getattr(self, name) for name in _NAMES}
+        if not _is_portable(self.exception):
+            state["exception"] = recorded(self.exception)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
     @property
     def timing(self) -> Timing:
         """Where the time went, call by call and in sum."""
@@ -135,6 +147,30 @@ class WorkItemResult(Generic[Out, Ctx]):
     def not_run(self) -> bool:
         """Whether the batch ended before the item had its turn, or its scope was parked."""
         return self.error_category in _NOT_RUN
+
+
+_NAMES = tuple(one.name for one in fields(WorkItemResult))
+
+
+def _is_portable(error: BaseException | None) -> bool:
+    """Return whether *error* can leave the process; those of SDKs and others' code often cannot."""
+    if error is None:
+        return True
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # what others' exceptions hold may raise anything
+        return False
+
+
+def recorded(error: BaseException | None) -> RecordedError | None:
+    """Return what stands for *error* where it cannot go itself."""
+    if error is None:
+        return None
+    try:
+        text = str(error)
+    except Exception:  # as may their __str__
+        text = ""
+    return RecordedError(type(error).__qualname__, text)
 
 
 class EndCause(StrEnum):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final, cast
+from uuid import UUID
 
+import msgspec
 from attrs import evolve
 from cattrs import BaseValidationError, Converter, transform_error
 
@@ -18,6 +22,8 @@ from batchllm.core.wording import kind_of
 __all__ = ["read_batch", "write_batch"]
 
 _VERSION = 1
+_LEAVES: Final = (datetime, date, time, timedelta, Decimal, UUID, bytes, bytearray)
+"""Types of outputs that become texts in JSON, in the form in which they are read as outputs."""
 
 
 def write_batch(batch: BatchData[Any, Any]) -> str:
@@ -86,7 +92,15 @@ def _converter() -> Converter:
     converter.register_structure_hook_func(
         lambda kind: kind == BaseException | None, lambda value, _: _read_exception(value)
     )
+    for leaf in _LEAVES:
+        converter.register_unstructure_hook(leaf, msgspec.to_builtins)
+        converter.register_structure_hook(leaf, msgspec.convert)
+    converter.register_unstructure_hook_func(_is_set, list)
     return converter
+
+
+def _is_set(kind: Any) -> bool:
+    return kind in (set, frozenset)
 
 
 def _is_exception(kind: Any) -> bool:
@@ -149,12 +163,11 @@ def _checked(value: Any, where: str) -> Any:
             return value
         msg = f"{where} is {value!r}, which JSON cannot carry; replace it before the result"
         raise ValueError(msg)
+    if isinstance(value, _LEAVES):
+        return msgspec.to_builtins(value)
     if isinstance(value, Mapping):
-        return {
-            _checked_key(key, where): _checked(part, f"{where}[{key!r}]")
-            for key, part in value.items()
-        }
-    if isinstance(value, list | tuple):
+        return _checked_mapping(value, where)
+    if isinstance(value, list | tuple | set | frozenset):
         return [_checked(part, f"{where}[{index}]") for index, part in enumerate(value)]
     if hasattr(value, "model_dump"):
         return _checked(value.model_dump(mode="json"), where)
@@ -165,8 +178,20 @@ def _checked(value: Any, where: str) -> Any:
     raise ValueError(msg)
 
 
+def _checked_mapping(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    found = {
+        _checked_key(key, where): _checked(part, f"{where}[{key!r}]") for key, part in value.items()
+    }
+    if len(found) < len(value):
+        msg = f"{where} has two keys that are the same text in JSON; give them other names"
+        raise ValueError(msg)
+    return found
+
+
 def _checked_key(key: object, where: str) -> str:
     if isinstance(key, str):
         return key
-    msg = f"{where} has the key {key!r}, {kind_of(key)}; JSON carries only keys of text"
+    if isinstance(key, int | date | time | UUID) and not isinstance(key, bool):
+        return str(msgspec.to_builtins(key))
+    msg = f"{where} has the key {key!r}, {kind_of(key)}, which JSON cannot carry as a key"
     raise ValueError(msg)

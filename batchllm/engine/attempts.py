@@ -31,6 +31,7 @@ from batchllm.core import (
 from batchllm.engine.calls import Calls, CallSite
 from batchllm.engine.charges import Charge
 from batchllm.engine.failures import Failure
+from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
 from batchllm.policy import RetrySchedule, Verdict
@@ -286,6 +287,8 @@ def failed_result(
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
     of an answer, or what a provider told about an answer that it withheld.
     """
+    if error is not None:
+        drop_locals(error)
     text = None if error is None else in_words(error)
     if isinstance(error, _SPEAK_FOR_THEMSELVES):
         text = str(error) or text

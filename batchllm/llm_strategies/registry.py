@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 
 from attrs import evolve, field, frozen
 
-from batchllm.core import ConfigError, LLMModel
+from batchllm.core import ConfigError, LLMModel, kind_of
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.output import OutputStrategy, with_output
 from batchllm.llm_strategies.proxies import proxy_for
@@ -158,6 +158,9 @@ def llm(
         http=http,
         stream=stream,
     )
+    if isinstance(output, (list, tuple, dict, set)):
+        msg = f"output is {output!r:.80}, {kind_of(output)}; give a type, such as list[str]"
+        raise ConfigError(msg)
     strategy = builder(request)
     return strategy if output is None else with_output(strategy, output)
 
@@ -255,6 +258,8 @@ def _connection(request: ModelRequest, endpoint: Endpoint) -> tuple[str, Secret 
         )
         raise ConfigError(msg)
     key = request.api_key or _key_from_environment(provider)
+    if key is not None:  # one that was given is read from its usual variable in another process
+        key = Secret(key, partial(_read_key, provider))
     if key is None and endpoint.needs_key and is_our_own(request.http):
         msg = f"{provider} needs a key: set {_variable(provider, 'API_KEY')}, or give api_key"
         raise ConfigError(msg)
@@ -275,6 +280,22 @@ def _key_from_environment(provider: str) -> Secret | None:
     if value is None and provider == "gemini":
         value = os.environ.get("GOOGLE_API_KEY")  # as Google's own tools call it
     return Secret(value) if value else None
+
+
+def _read_key(provider: str) -> Secret:
+    """Read the key of a strategy that comes from another process.
+
+    Raises:
+        ConfigError: This process's environment does not have it.
+    """
+    key = _key_from_environment(provider)
+    if key is None:
+        msg = (
+            f"the strategy that was unpickled left its key behind; set "
+            f"{_variable(provider, 'API_KEY')} in this process, too"
+        )
+        raise ConfigError(msg)
+    return Secret(key, partial(_read_key, provider))
 
 
 def _build_simulated(request: ModelRequest) -> ModelStrategy[str]:

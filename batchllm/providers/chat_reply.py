@@ -9,7 +9,7 @@ import msgspec
 
 from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage, read_count
 from batchllm.policy import JsonError, read_as
-from batchllm.providers.errors_inside import error_within
+from batchllm.providers.errors_inside import error_within, is_error
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
@@ -95,10 +95,10 @@ class ChatReply(msgspec.Struct, gc=False):
     @property
     def error_body(self) -> Any:
         """The error in the reply, as the body of an error reply; ``None`` if there is none."""
-        if self.error:
+        if is_error(self.error):
             return {"error": self.error}
         for choice in self.choices or ():
-            if choice.error:
+            if is_error(choice.error):
                 return {"error": choice.error}
         if self.choices or self.prompt_filter_results:
             return None

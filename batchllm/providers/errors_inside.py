@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-__all__ = ["error_within"]
+__all__ = ["error_within", "is_error"]
 
 
 def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
@@ -16,11 +16,11 @@ def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
         answered: Whether it has what an answer has, so that loose fields such as ``message``
             and ``code`` are none of an error.
     """
-    if reply.get("error"):
+    if is_error(reply.get("error")):
         return reply
     for choice in _list(reply.get("choices")):
         # OpenRouter puts the failure of the provider behind it into the choice.
-        if isinstance(choice, dict) and cast("dict[str, Any]", choice).get("error"):
+        if isinstance(choice, dict) and is_error(cast("dict[str, Any]", choice).get("error")):
             return {"error": cast("dict[str, Any]", choice)["error"]}
     if answered:
         return None
@@ -29,6 +29,11 @@ def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
     named = reply.get("object") == "error" or (isinstance(kind, str) and "error" in kind.lower())
     coded = isinstance(message, str) and (reply.get("code") or reply.get("status")) is not None
     return reply if named or coded or isinstance(reply.get("detail"), str) else None
+
+
+def is_error(value: object) -> bool:
+    """Return whether *value*, of a field ``error``, is one; a mock's attribute is none."""
+    return bool(value) and isinstance(value, dict | str | list | int)
 
 
 def _list(value: object) -> list[Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 from batchllm.core import ProviderError
 from batchllm.policy import ErrorBody, read_error
-from batchllm.transport import HttpClient
 
-__all__ = ["error_reply", "request_id_of"]
+__all__ = ["Peer", "error_reply", "request_id_of"]
 
 _IDS: Final = (
     "x-request-id",
@@ -29,13 +28,27 @@ _ADVICE: Final = {
 _MOST_SHOWN: Final = 500
 
 
+class Peer(Protocol):
+    """Who answered: an ``HttpClient``, or what stands for another library's client."""
+
+    @property
+    def host(self) -> str:
+        """Named in messages."""
+        ...
+
+    @property
+    def redact(self) -> Any:
+        """Takes keys out of a text."""
+        ...
+
+
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """The provider's id of a request, from its reply's headers."""
     return next((headers[name] for name in _IDS if name in headers), None)
 
 
 def error_reply(
-    provider: str, client: HttpClient, status: int, headers: Mapping[str, str], body: object
+    provider: str, client: Peer, status: int, headers: Mapping[str, str], body: object
 ) -> ProviderError:
     """The error for a reply that is one.
 
@@ -77,8 +90,8 @@ def error_reply(
     )
 
 
-def _cleaned(text: str | None, client: HttpClient) -> str | None:
-    return None if text is None else client.redact(text)[:_MOST_SHOWN]
+def _cleaned(text: str | None, client: Peer) -> str | None:
+    return None if text is None else str(client.redact(text))[:_MOST_SHOWN]
 
 
 def _shown(message: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, NoReturn, cast
 
 import msgspec
 from attrs import frozen
@@ -20,6 +20,7 @@ from batchllm.core import (
     LLMResponse,
     QuotaScope,
     StrategyError,
+    TokenUsage,
     check_sendable,
 )
 from batchllm.policy import prompt_bytes
@@ -28,17 +29,20 @@ from batchllm.providers.anthropic_answer import read_message
 from batchllm.providers.anthropic_prompt import as_system_and_messages
 from batchllm.providers.chat_answer import read_answer
 from batchllm.providers.chat_prompt import as_messages
-from batchllm.providers.chat_reply import ChatReply
+from batchllm.providers.chat_reply import ChatReply, read_usage
+from batchllm.providers.errors_inside import error_within
+from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.profiles import PROFILES
 from batchllm.structured import SchemaRules
-from batchllm.transport import Secret
+from batchllm.transport import Cleaner, Secret
 
 __all__ = ["AnthropicClientModel", "OpenAIClientModel", "client_scope"]
 
 _REPLY_FIELDS: Final = tuple(ChatReply.__struct_fields__)
 _MESSAGE_FIELDS: Final = (
     *("id", "model", "content", "usage", "stop_reason", "stop_sequence", "stop_details"),
+    *("type", "error", "message", "code", "status"),
 )
 _BLOCK_FIELDS: Final = ("type", "text", "thinking", "id", "name", "input")
 
@@ -118,6 +122,15 @@ class ClientModel(HeldToSchema, ABC):
             "schema": self.schema,
         }
 
+    def _fail(self, headers: Mapping[str, str], body: object, usage: TokenUsage | None) -> NoReturn:
+        """Raise the error that came in a reply with status 200, and that the client let pass."""
+        key = getattr(self.client, "api_key", None)
+        keys = [Secret(key)] if isinstance(key, str) and key else []
+        peer = _Peer(type(self.client).__name__, Cleaner(keys))
+        error = error_reply(self.quota_scope.provider, peer, 200, headers, body)
+        error.usage = usage
+        raise error
+
     @abstractmethod
     def _complete(self, request: dict[str, Any], prompt: Any, system: str | None) -> None:
         """Put prompt, system instruction and schema into *request*."""
@@ -157,6 +170,8 @@ class OpenAIClientModel(ClientModel):
         except msgspec.ValidationError as error:
             msg = f"the client gave a {type(reply).__name__} that is no chat completion ({error})"
             raise malformed(msg, None, headers) from error
+        if read.error_body:
+            self._fail(headers, read.error_body, read_usage(read))
         return read_answer(read, headers, self.quota_scope.provider)
 
 
@@ -181,6 +196,9 @@ class AnthropicClientModel(ClientModel):
 
     def _read(self, reply: Any, headers: Mapping[str, str]) -> LLMResponse:
         message = _fields(reply, _MESSAGE_FIELDS)
+        error = error_within(message, answered=message.get("content") is not None)
+        if error:
+            self._fail(headers, error, None)
         blocks = message.get("content")
         if isinstance(blocks, list):
             message["content"] = [{"type": "text", **_fields(b, _BLOCK_FIELDS)} for b in blocks]
@@ -194,6 +212,14 @@ def client_scope(client: object, model: str, provider: str) -> QuotaScope:
     account = Secret(key).fingerprint() if isinstance(key, str) and key else ""
     at = (known.provider for known in PROFILES.values() if known.base_url == address != "")
     return QuotaScope(next(at, provider), address, account, model)
+
+
+@frozen
+class _Peer:
+    """Stands for the client in messages."""
+
+    host: str
+    redact: Cleaner
 
 
 @frozen

@@ -24,7 +24,7 @@ from batchllm.transport.adapters import library_of
 from batchllm.transport.exchanges import RawReply, ReplyStream
 from batchllm.transport.failures import Border
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
-from batchllm.transport.head import HeaderValues, RequestHead, mask_headers, secrets_of
+from batchllm.transport.head import HeaderValues, RequestHead, is_public, mask_headers, secrets_of
 from batchllm.transport.http import MAX_BODY, HttpTransport
 from batchllm.transport.pool import Origin
 from batchllm.transport.proxied import ProxiedTransport
@@ -93,6 +93,16 @@ class HttpClient:
         headers = mask_headers(headers)
         if isinstance(transport, (str, httpx.Proxy)):
             transport, proxy = None, transport
+        self._made_of: dict[str, Any] = {
+            "transport": transport,
+            "base_url": base_url,
+            "headers": headers,
+            "secrets": tuple(secrets),
+            "verify": verify,
+            "proxy": proxy,
+            "max_body": max_body,
+        }
+        secrets = self._made_of["secrets"]
         url = _read_base_url(base_url)
         root, _, self._query = base_url.partition("?")
         self.base_url = root.rstrip("/")
@@ -126,6 +136,20 @@ class HttpClient:
     def __repr__(self) -> str:
         address = getattr(self, "base_url", "…")  # it may be half made in a traceback
         return f"HttpClient({address!r})"
+
+    def __deepcopy__(self, memo: object) -> HttpClient:
+        # It serves any number of users at once, each of whom holds and releases it.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_of = dict(self._made_of)
+        made_of["headers"] = {
+            name: _for_another_process(name, value) for name, value in made_of["headers"].items()
+        }
+        if _secrets_of_proxy(made_of["proxy"]):
+            msg = f"{self!r} cannot be pickled, since its proxy has a password; make it again there"
+            raise TypeError(msg)
+        return partial(HttpClient, **made_of), ()
 
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.
@@ -343,6 +367,23 @@ def _secrets_of_proxy(proxy: Any) -> list[Secret]:
         return [Secret(password)] if password else []
     auth = getattr(proxy, "raw_auth", None)
     return [Secret(part.decode("latin-1")) for part in auth] if auth else []
+
+
+def _for_another_process(name: str, value: Secret) -> str | Secret:
+    """Return what a pickle may have of a header's value.
+
+    Raises:
+        TypeError: It is a key of which nobody knows where it came from.
+    """
+    if is_public(name):
+        return value.reveal()
+    if value.can_be_read_again:
+        return value
+    msg = (
+        f"a client whose header {name!r} was given cannot be pickled, since a pickle must not "
+        "have a key; name the model by llm(), which reads its key from the environment again"
+    )
+    raise TypeError(msg)
 
 
 def _usual_headers() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from batchllm.core import ConfigError
 from batchllm.transport.secret import Secret
 
-__all__ = ["HeaderValues", "RequestHead", "mask_headers", "secrets_of"]
+__all__ = ["HeaderValues", "RequestHead", "is_public", "mask_headers", "secrets_of"]
 
 HeaderValues = Mapping[str, "str | Secret"]
 
@@ -34,12 +34,15 @@ def mask_headers(headers: Mapping[str, Any] | None) -> dict[str, Secret]:
     return {name: Secret(value) for name, value in (headers or {}).items()}
 
 
+def is_public(name: str) -> bool:
+    """Return whether a header of this name never carries a key."""
+    return name.lower() in _PUBLIC
+
+
 def secrets_of(headers: HeaderValues) -> list[Secret]:
     """Return the values that messages must not show, those of headers known to be public apart."""
     return [
-        _without_scheme(Secret(given))
-        for name, given in headers.items()
-        if name.lower() not in _PUBLIC
+        _without_scheme(Secret(given)) for name, given in headers.items() if not is_public(name)
     ]
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import NoReturn, final
+from collections.abc import Callable
+from typing import Any, final
+
+from batchllm.core import ConfigError, kind_of
 
 __all__ = ["MASK", "Secret"]
 
@@ -13,12 +16,33 @@ MASK = "***"
 
 @final
 class Secret:
-    """Holds a key; shown anywhere, it reads ``***``. Only :meth:`reveal` gives it away."""
+    """Holds a key; shown anywhere, it reads ``***``. Only :meth:`reveal` gives it away.
 
-    __slots__ = ("_value",)
+    Args:
+        value: The key.
+        again: Reads the key anew in another process, which a pickle of it goes to: the key is
+            never in one. Without it a key cannot be pickled.
+    """
 
-    def __init__(self, value: str | Secret) -> None:
-        self._value = value.reveal() if isinstance(value, Secret) else value.strip()
+    __slots__ = ("_again", "_prefix", "_value")
+    _again: Callable[[], Secret] | None
+    _prefix: str
+    _value: str
+
+    def __init__(self, value: str | Secret, again: Callable[[], Secret] | None = None) -> None:
+        if isinstance(value, Secret):
+            self._value, self._prefix = value._value, value._prefix
+            self._again = again or value._again
+        else:
+            if not isinstance(value, str):
+                msg = f"a key, or the value of a header, is {kind_of(value)}; give it as a text"
+                raise ConfigError(msg)
+            self._value, self._prefix, self._again = value.strip(), "", again
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether it can be pickled."""
+        return self._again is not None
 
     def reveal(self) -> str:
         """The key itself, for the one header that carries it."""
@@ -26,7 +50,9 @@ class Secret:
 
     def after(self, prefix: str) -> Secret:
         """Return *prefix* and the key as one secret, as a header has them."""
-        return Secret(prefix + self._value)
+        other = Secret(prefix + self._value, self._again)
+        other._prefix = prefix + self._prefix
+        return other
 
     def fingerprint(self) -> str:
         """Eight hexadecimal digits that tell accounts apart and do not lead back to the key."""
@@ -50,6 +76,14 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self.fingerprint())
 
-    def __reduce__(self) -> NoReturn:
-        msg = "a key cannot be pickled; give it again where it is needed, e.g. by the environment"
-        raise TypeError(msg)
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._again is None:
+            msg = (
+                "a key cannot be pickled; give it again where it is needed, e.g. by the environment"
+            )
+            raise TypeError(msg)
+        return _read_again, (self._again, self._prefix)
+
+
+def _read_again(again: Callable[[], Secret], prefix: str) -> Secret:
+    return again().after(prefix) if prefix else again()

@@ -634,7 +634,34 @@ class TestClassify:
         assert classify(ValueError("no"), None, Fixed(None)).error_category == Category.BAD_OUTPUT
 
     @pytest.mark.parametrize(
-        ("answer", "told"), [(KeyError("oops"), "raised KeyError: 'oops'"), (True, "returned bool")]
+        ("answer", "told"),
+        [
+            (KeyError("oops"), "raised KeyError: 'oops'"),
+            (True, "returned bool"),
+            *[
+                (
+                    ErrorInfo(True, False, False, "mine", wait),
+                    f"returned an ErrorInfo with suggested_wait={wait!r}; give seconds or None",
+                )
+                for wait in ("20", float("nan"), -1, float("inf"), True)
+            ],
+            (
+                ErrorInfo(None, False, False, "mine"),
+                "returned an ErrorInfo with is_retryable=None; give True or False",
+            ),
+            (
+                ErrorInfo(True, False, False, None),
+                "returned an ErrorInfo with error_category=None; give a Category or a word",
+            ),
+            (
+                ErrorInfo(True, False, False, "mine", hint=3),
+                "returned an ErrorInfo with hint=3; give a ServerHint or None",
+            ),
+            (
+                ErrorInfo(True, False, False, "mine", hint=ServerHint(wait=-1)),
+                "returned an ErrorInfo whose hint has wait=-1; give seconds or None",
+            ),
+        ],
     )
     def test_a_broken_one_is_an_error_of_the_program(self, answer: Any, told: str) -> None:
         """The item fails with a note that names the classifier, instead of being guessed at."""

@@ -1,8 +1,10 @@
 import dataclasses
 import datetime as dt
+import decimal
 import enum
 import json
 import math
+import uuid
 from typing import Any
 
 import attrs
@@ -133,6 +135,47 @@ def test_pydantic_outputs_are_read_as_their_model() -> None:
     assert BatchResult.from_json(text, output_type=model).outputs == [output]
 
 
+@attrs.frozen
+class Event:
+    """What a structured output can hold, and JSON has no type for."""
+
+    day: dt.date
+    at: dt.datetime
+    hour: dt.time
+    took: dt.timedelta
+    price: decimal.Decimal
+    id: uuid.UUID
+    picture: bytes
+    tags: frozenset[str]
+    towns: dict[int, Town]
+    days: dict[dt.date, int]
+
+
+EVENT = Event(
+    dt.date(2024, 5, 6),
+    dt.datetime(2024, 5, 6, 7, 8, tzinfo=dt.UTC),
+    dt.time(7, 8),
+    dt.timedelta(hours=1.5),
+    decimal.Decimal("1.50"),
+    uuid.UUID(int=7),
+    b"\x00png",
+    frozenset({"a"}),
+    {7: Town("Ulm")},
+    {dt.date(2024, 5, 6): 1},
+)
+
+
+def test_whatever_an_output_can_be_is_written() -> None:
+    """Dates, decimals, ids, bytes, sets and their like go out as texts and lists, and come back."""
+    text = batch(WorkItemResult("a", True, EVENT)).to_json()
+    assert BatchResult.from_json(text, output_type=Event).outputs == [EVENT]
+    plain = json.loads(text)["results"][0]["output"]
+    assert (plain["day"], plain["price"], plain["tags"]) == ("2024-05-06", "1.50", ["a"])
+    bare: Any = {"day": EVENT.day, 7: [EVENT.id], "s": {1}}
+    (result,) = json.loads(batch(WorkItemResult("a", True, bare)).to_json())["results"]
+    assert result["output"] == {"day": "2024-05-06", "7": [str(EVENT.id)], "s": [1]}
+
+
 def circular() -> list[Any]:
     value: list[Any] = []
     value.append(value)
@@ -142,12 +185,13 @@ def circular() -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        (b"x", "its output is a bytes, which JSON cannot carry"),
+        (1j, "its output is a complex, which JSON cannot carry"),
         ({"a": [object()]}, r"its output\['a'\]\[0\] is an object"),
-        ({1: "a"}, "its output has the key 1, an int"),
+        ({True: "a"}, "its output has the key True, a bool"),
+        ({1: "a", "1": "b"}, "its output has two keys that are the same text"),
         ([1.0, math.nan], r"its output\[1\] is nan"),
         (math.inf, "its output is inf"),
-        ({1, 2}, "its output is a set"),
+        ({1j}, r"its output\[0\] is a complex"),
         (circular(), "its output is nested too deeply, or contains itself"),
     ],
 )

@@ -12,6 +12,7 @@ from batchllm.core import (
     CallCost,
     EmptyResponseError,
     MalformedResponseError,
+    ProviderError,
     QuotaScope,
     RetryState,
     StrategyError,
@@ -299,3 +300,37 @@ def test_what_is_no_client_is_refused() -> None:
         OpenAIStrategy({}, "m")
     with pytest.raises(StrategyError, match=r"no messages\.create\(\)"):
         AnthropicStrategy(Thing(messages=Thing()), "m")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Thing(choices=None, error={"message": "slow sk-secret", "code": 429}),
+        {"object": "error", "message": "slow", "type": "RateLimitError", "code": 429},
+        {"choices": [{"finish_reason": "error", "error": {"message": "slow", "code": 429}}]},
+    ],
+)
+async def test_an_error_that_the_client_lets_pass_keeps_its_status(reply: Any) -> None:
+    """OpenRouter and its like answer 200, and the client takes that for an answer."""
+    strategy = OpenAIStrategy(OpenAIClient(reply), "m")
+    with pytest.raises(ProviderError, match="slow") as caught:
+        await ask(strategy)
+    assert caught.value.status == 429
+    assert "sk-secret" not in str(caught.value)
+
+
+async def test_anthropics_client_lets_errors_pass_too() -> None:
+    """Whatever gateway is behind it."""
+    reply = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow"}}
+    with pytest.raises(ProviderError, match="slow") as caught:
+        await ask(AnthropicStrategy(AnthropicClient(reply), "m"))
+    info = AnthropicErrorClassifier().classify(caught.value)
+    assert info.is_rate_limit
+
+
+async def test_a_mock_of_a_reply_has_no_error() -> None:
+    """It has every attribute, and none of them is JSON."""
+    reply = MagicMock()
+    reply.choices = [Thing(message=Thing(content="hi"), finish_reason="stop")]
+    reply.usage = None
+    assert (await ask(OpenAIStrategy(OpenAIClient(reply), "m")))[0] == "hi"

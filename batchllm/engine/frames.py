@@ -1,0 +1,75 @@
+"""Tracebacks of finished items: where an error came from, without what the frames held.
+
+The frames of an exception hold prompts, requests and clients, a hundred kilobytes an item; a
+result that is kept has room for none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Final
+
+__all__ = ["drop_locals"]
+
+_OURS: Final = str(Path(__file__).resolve().parents[1])
+_MOST_FRAMES: Final = 16
+"""Frames that are kept, the ones nearest to the error: 64 bytes each."""
+_MOST_EXCEPTIONS: Final = 64
+
+
+def drop_locals(error: BaseException) -> None:
+    """Replace the frames of *error*, and of what it came from, by ones that hold nothing.
+
+    Those of this package are left out: they are the same for every error. The others are not
+    cleared in place, since one of them may be a task's that still runs.
+    """
+    for each in _with_causes(error):
+        each.__traceback__ = _bare(each.__traceback__)
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    seen: dict[int, BaseException] = {}
+    waiting: list[BaseException | None] = [error]
+    while waiting and len(seen) < _MOST_EXCEPTIONS:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen[id(each)] = each
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+
+
+def _bare(trace: TracebackType | None) -> TracebackType | None:
+    places: list[tuple[CodeType, str, int]] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not code.co_filename.startswith(_OURS):
+            module = str(trace.tb_frame.f_globals.get("__name__", ""))
+            places.append((code, module, trace.tb_lineno))
+        trace = trace.tb_next
+    bare: TracebackType | None = None
+    for code, module, line in reversed(places[-_MOST_FRAMES:]):
+        name = getattr(code, "co_qualname", code.co_name)
+        frame = _empty_frame(code.co_filename, code.co_name, name, module)
+        bare = TracebackType(bare, frame, -1, line)
+    return bare
+
+
+@lru_cache(maxsize=1024)
+def _empty_frame(file: str, name: str, qualname: str, module: str) -> FrameType:
+    """Return a finished frame that stands for a function, and has no local variables."""
+    code = compile("raise KeyError", file, "exec").replace(co_name=name, co_qualname=qualname)
+    names = {"__name__": module, "__file__": file, "__builtins__": {"KeyError": KeyError}}
+    trace: TracebackType | None = None
+    try:
+        exec(code, names)
+    except KeyError as error:
+        trace = error.__traceback__
+    assert trace is not None
+    assert trace.tb_next is not None
+    return trace.tb_next.tb_frame

@@ -1,0 +1,118 @@
+"""What an exception of a finished item keeps: places, and nothing of what the frames held."""
+
+import gc
+import traceback
+import weakref
+from typing import Any
+
+import anyio
+import pytest
+
+from batchllm.api import run_batch
+from batchllm.core import ProcessorConfig, RetryConfig
+from batchllm.engine.frames import drop_locals
+
+pytestmark = pytest.mark.anyio
+
+
+class Big:
+    """Something large that a frame holds."""
+
+
+def fail(depth: int, held: object) -> None:
+    if depth:
+        fail(depth - 1, held)
+    msg = "no"
+    raise LookupError(msg)
+
+
+def caught(depth: int = 0, held: object = None) -> Exception:
+    try:
+        try:
+            fail(depth, held)
+        except LookupError as error:
+            msg = "behind"
+            raise ExceptionGroup(msg, [ValueError("inner")]) from error
+    except ExceptionGroup as error:
+        return error
+
+
+def places(error: BaseException) -> list[Any]:
+    found = traceback.extract_tb(error.__traceback__)
+    return [(one.filename, one.lineno, one.name) for one in found]
+
+
+def test_places_stay_and_locals_go() -> None:
+    """File, line and function of the error and of its cause can still be read."""
+    held = Big()
+    watch = weakref.ref(held)
+    error = caught(2, held)
+    before = [
+        (one.filename, one.lineno, one.name) for one in traceback.extract_tb(error.__traceback__)
+    ]
+    drop_locals(error)
+    del held
+    gc.collect()
+    assert watch() is None
+    after = [
+        (one.filename, one.lineno, one.name) for one in traceback.extract_tb(error.__traceback__)
+    ]
+    assert after == before
+    assert "raise LookupError(msg)" in "".join(traceback.format_exception(error))
+
+
+def test_a_deep_recursion_keeps_its_end() -> None:
+    """The frames nearest to the error are kept."""
+    error = caught(200).__cause__
+    assert error is not None
+    drop_locals(error)
+    names = [one.name for one in traceback.extract_tb(error.__traceback__)]
+    assert names == ["fail"] * 16
+
+
+def test_a_cycle_of_causes_has_an_end() -> None:
+    """Exceptions may come from each other."""
+    first, second = ValueError("a"), ValueError("b")
+    first.__cause__, second.__context__ = second, first
+    drop_locals(first)
+
+
+async def test_a_task_that_still_runs_is_left_alone() -> None:
+    """An exception that went through a coroutine which is suspended does not end it."""
+    seen: list[Exception] = []
+
+    async def worker(turns: list[str]) -> None:
+        try:
+            fail(0, None)
+        except LookupError as error:
+            seen.append(error)
+        await anyio.sleep(1)
+        turns.append("went on")
+
+    turns: list[str] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker, turns)
+        await anyio.sleep(0.5)
+        drop_locals(seen[0])
+    assert turns == ["went on"]
+
+
+@pytest.mark.parametrize("raised", [LookupError, OSError])
+async def test_a_failed_result_does_not_keep_its_prompt(raised: type[Exception]) -> None:
+    """Neither what the strategy held nor what the engine did."""
+    watched: list[weakref.ref[Big]] = []
+
+    async def ask(prompt: Any) -> str:
+        held = Big()
+        watched.append(weakref.ref(held))
+        msg = "no"
+        raise raised(msg)
+
+    config = ProcessorConfig(retry=RetryConfig(max_attempts=1))
+    batch = await run_batch([("a", "x")], ask, config=config)
+    gc.collect()
+    assert [watch() for watch in watched] == [None]
+    (result,) = batch.results
+    assert result.exception is not None
+    names = [one.name for one in traceback.extract_tb(result.exception.__traceback__)]
+    assert names[-1] == "ask"

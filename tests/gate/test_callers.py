@@ -10,7 +10,7 @@ import pytest
 
 from batchllm.core import CallCost, Outcome
 from batchllm.gate import CallerLimits, Gate
-from batchllm.policy import RateLimiter, Limit
+from batchllm.policy import Limit, RateLimiter
 from tests.gate.kit import ONE, Callers, idle, most_within, turns
 
 pytestmark = pytest.mark.anyio

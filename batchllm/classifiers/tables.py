@@ -168,6 +168,7 @@ _STATUSES: Final[Mapping[int, Category]] = {
     451: Category.PERMISSION,
     498: Category.OVERLOADED,
     499: Category.SERVER_ERROR,
+    503: Category.OVERLOADED,  # also what nginx says above its limits unless configured otherwise
     529: Category.OVERLOADED,
 }
 

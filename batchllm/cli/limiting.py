@@ -44,6 +44,8 @@ class LimitWatch:
         held = stats["held_back"]
         if held.get(OUTAGE, 0.0) > _MOST * stats["duration"]:
             return str(stats["limited_by"])
+        if any(scope.cap is not None for scope in stats["scopes"].values()):
+            return str(stats["limited_by"]) if stats["limited_by"] else None
         if held.get("quota", 0.0) + held.get("cooldown", 0.0) <= _MOST * stats["duration"]:
             return None
         used = list(self._limits_in_use(ended))

@@ -34,7 +34,7 @@ from batchllm.engine.failures import Failure
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
-from batchllm.policy import RetrySchedule, Verdict
+from batchllm.policy import RetrySchedule, Verdict, overload_pause
 
 __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_step"]
 
@@ -44,6 +44,9 @@ logger = logging.getLogger("batchllm")
 _SPEAK_FOR_THEMSELVES = (CallError, BatchError)
 _SHARED = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED})
 _NO_ANSWER = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
+_MOST_OVERLOADS = 50
+"""Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
+minutes after which an endpoint that does not answer is given up."""
 
 
 @frozen
@@ -71,6 +74,7 @@ def next_step(
     *,
     attempt: int,
     refusals: int,
+    overloads: int = 0,
     max_attempts: int,
     retry: RetryConfig,
     schedule: RetrySchedule,
@@ -82,6 +86,7 @@ def next_step(
         info: What its error means.
         attempt: The number of the attempt that failed, from 1.
         refusals: How often the item has met a limit of its scope, this time included.
+        overloads: How many calls in a row the server refused to it for being overloaded.
         max_attempts: Attempts that the item has.
         retry: The retry settings.
         schedule: Gives the backoff.
@@ -91,6 +96,11 @@ def next_step(
         times = retry.max_rate_limit_retries
         if times is not None and refusals > times:
             return GiveUp(f"it met a limit more often than max_rate_limit_retries ({times})")
+        if info.outcome is Outcome.OVERLOADED and info.suggested_wait is None:
+            # The scope may not pause for it, since the server takes other calls meanwhile.
+            if overloads > _MOST_OVERLOADS:
+                return GiveUp(f"the server was overloaded at each of its {overloads} calls")
+            return WaitThen(overload_pause(overloads, schedule.rng), counts=False)
         return WaitThen(0.0, counts=False)
     if not info.is_retryable:
         return GiveUp()
@@ -126,7 +136,7 @@ class Attempts:
         state = RetryState(item.values, _guard=site)
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
         max_attempts = item.work.max_attempts or config.retry.max_attempts
-        refusals, charges = 0, item.charges
+        refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
         while True:
             attempt, item.begun = charges.count + 1, item.spent
@@ -140,10 +150,12 @@ class Attempts:
                 return answer(item, ended)
             item.end_attempt(attempt if ended.made else item.attempts)
             refusals += ended.info.outcome in _SHARED
+            overloads = overloads + 1 if ended.info.outcome is Outcome.OVERLOADED else 0
             step = _charge(item, ended) or next_step(
                 ended.info,
                 attempt=charges.count,
                 refusals=refusals,
+                overloads=overloads,
                 max_attempts=max_attempts,
                 retry=config.retry,
                 schedule=self.schedule,

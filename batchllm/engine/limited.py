@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from batchllm.engine.pause_log import limit_in_words
 from batchllm.policy import OUTAGE, GateSnapshot
@@ -14,7 +14,7 @@ _MOST = 0.5
 
 
 def limited_by(
-    held: Mapping[str, float], duration: float, scopes: Iterable[GateSnapshot], calls: int
+    held: Mapping[str, float], duration: float, scopes: Sequence[GateSnapshot], calls: int
 ) -> str | None:
     """Return what held a run back for most of its time; ``None`` if nothing did.
 
@@ -25,24 +25,28 @@ def limited_by(
         calls: Its cap on calls in flight.
     """
     cause = max(held, key=lambda name: held[name], default="calls")
-    if not held or held[cause] <= _MOST * duration or duration <= 0:
+    # Where no cause alone took most of the time, those of the provider may have together.
+    together = sum(held.get(name, 0.0) for name in ("quota", "cooldown", "calls"))
+    if not held or max(held[cause], together) <= _MOST * duration or duration <= 0:
         return None
     if cause == OUTAGE:
         return f"an endpoint that did not answer, for {held[cause]:,.0f} s"
+    caps = [scope.cap for scope in scopes if scope.cap is not None]
+    if caps and cause != "cooldown":
+        return f"the provider's cap, found to be {sum(caps):,} calls at a time"
     if cause == "calls":
         return f"{calls:,} calls in flight at most; raise concurrency if the server allows more"
     if cause == "cooldown":
         return f"pauses after rate limits, for {held[cause]:,.0f} s"
-    known = list(scopes)
     used = [
         limit_in_words(limit)
-        for scope in known
+        for scope in scopes
         for limit, share in zip(scope.limits, scope.used, strict=True)
         if share > _MOST
     ]
     if used:
         return f"the quota of {', '.join(dict.fromkeys(used))}"
-    pace = sum(scope.pace for scope in known if scope.pace is not None)
+    pace = sum(scope.pace for scope in scopes if scope.pace is not None)
     if pace:
         return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
     return "a quota of the run's own"

@@ -4,7 +4,7 @@ from batchllm.policy.backoff import RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.cold_start import FIRST_CALLS
 from batchllm.policy.concurrency_search import ConcurrencySearch
-from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
+from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State, overload_pause
 from batchllm.policy.events import (
     OUTAGE,
     CapLearned,
@@ -89,6 +89,7 @@ __all__ = [
     "is_replaced",
     "mend",
     "mended_text",
+    "overload_pause",
     "parse_duration",
     "parse_moment",
     "prompt_bytes",

@@ -27,6 +27,7 @@ from batchllm.policy.events import (
     Send,
 )
 from batchllm.policy.noise import Noise
+from batchllm.policy.overload import OverloadLeaks
 from batchllm.policy.quota_search import Episode, Learned, QuotaSearch
 from batchllm.policy.send_log import Point, SendLog
 
@@ -65,6 +66,7 @@ class AdaptivePace:
     log: SendLog = field(factory=SendLog, init=False)
     cap: CapSearch = field(factory=CapSearch, init=False)
     noise: Noise = field(factory=Noise, init=False)
+    _overload: OverloadLeaks = field(factory=OverloadLeaks, init=False)
     cooldown: Cooldown = field(init=False)
     search: QuotaSearch = field(init=False)
     _times: RefusalTimes = field(factory=RefusalTimes, init=False)
@@ -146,6 +148,7 @@ class AdaptivePace:
         self._flying.discard(send)
         if proven:
             self._refused_since = None
+            self._overload.on_accepted()
         if proven and self.cap.held is not None:
             self._answered_under_cap(now)
         if self._cold_start is not None:
@@ -183,7 +186,7 @@ class AdaptivePace:
         if diagnosis is not None:
             self._explained |= explained
             self._refused_in_episode(now, send, wait, diagnosis)
-        elif self._means_something(now, send):
+        elif self._means_something(now, send, cause):
             self._explained = explained
             if self._refused_since is None:
                 self._refused_since = now
@@ -223,10 +226,12 @@ class AdaptivePace:
             self.log.restart()
             self.cooldown.reopen(now)
 
-    def _means_something(self, now: float, send: Send) -> bool:
+    def _means_something(self, now: float, send: Send, cause: Cause) -> bool:
         """Return whether a refusal in an open scope begins an episode."""
         if self.cooldown.state is not State.OPEN or send.mark < self._cut_mark:
             return False  # parked; or a late refusal, of a call from before the last episode
+        if cause is Cause.OVERLOADED and not self.cap.trying and self._overload.forgives():
+            return False
         held = self.cap.held
         if self.cap.on_refused():
             return False
@@ -336,10 +341,14 @@ class AdaptivePace:
             hinted=diagnosis.hinted_until > -inf,
         )
         overloaded = self.cooldown.cause is Cause.OVERLOADED
+        if overloaded:
+            self._overload.on_judged(leak=leak)
         first = not self.search.episodes
         self._diagnosis = None
         beside = diagnosis.beside()
-        if self._explained or self.cap.on_episode(beside, first=first, spent=not leak):
+        # A lone call that was refused twice was no leak: a cap is full until an answer comes.
+        spent = not leak or self.cooldown.canaries_refused > 0
+        if self._explained or self.cap.on_episode(beside, first=first, spent=spent):
             self.search.skip(episode)
         elif not overloaded:
             self._learn(now, episode)

@@ -60,6 +60,11 @@ class CapSearch:
         return self.held if self._believed else None
 
     @property
+    def trying(self) -> bool:
+        """Whether more calls are tried than are held."""
+        return self._trying
+
+    @property
     def _beyond(self) -> int:
         return _STEPS[self._tries] if self._trying else 0
 

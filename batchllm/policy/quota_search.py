@@ -23,6 +23,9 @@ _DENT: Final = 0.02
 """Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
 seconds deep full again; 1 % costs more episodes, 4 % more use (each measured)."""
 _FIRST_K: Final = 5.0
+_GUESSED_K: Final = 1.0
+"""The first k where most of what was measured is a pause that was long enough at once: the quota was
+back some time before, so that the rate is too low by any factor. It doubles in 5 s so, not in 23."""
 _LONGEST_K: Final = 120.0
 """Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
 2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""
@@ -210,6 +213,9 @@ class QuotaSearch:
             self.rate = max(_SLOWEST, rate)
             self._before = _Stretch(self.rate, self._k, self._longest)
             self.sure = self.confirmed = False
+            mostly_pause = episode.pause > accepted / rate / 2
+            if mostly_pause and not (episode.canaries or episode.is_window):
+                self._k = _GUESSED_K
         else:
             if self._paced > min(2 * self._k_now, _ROW):
                 self._before = _Stretch(old, self._k, self._longest)

@@ -141,7 +141,7 @@ class TestStatus:
             (498, Category.OVERLOADED, True),
             (500, Category.SERVER_ERROR, True),
             (502, Category.SERVER_ERROR, True),
-            (503, Category.SERVER_ERROR, True),
+            (503, Category.OVERLOADED, True),
             (504, Category.SERVER_ERROR, True),
             (520, Category.SERVER_ERROR, True),
             (529, Category.OVERLOADED, True),
@@ -224,7 +224,7 @@ class TestStatus:
                 asked.append("content")
                 return b""
 
-        assert category(SDKError(response=Unread())) == Category.SERVER_ERROR
+        assert category(SDKError(response=Unread())) == Category.OVERLOADED
         assert not asked
 
     def test_a_wait_as_an_attribute_counts(self) -> None:
@@ -310,7 +310,8 @@ class TestCodes:
             (404, "The model `x` does not exist.", Category.MODEL_NOT_FOUND),
             (404, "model 'x' not found", Category.MODEL_NOT_FOUND),
             (503, "server busy, please try again.", Category.OVERLOADED),
-            (503, "Service Unavailable", Category.SERVER_ERROR),
+            (503, "Service Unavailable", Category.OVERLOADED),
+            (502, "Bad Gateway", Category.SERVER_ERROR),
         ],
     )
     def test_words_decide_where_there_is_no_code(

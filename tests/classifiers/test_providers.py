@@ -185,11 +185,11 @@ def test_a_daily_quota_parks_the_scope() -> None:
     assert info.hint.exhausted
 
 
-def test_the_default_leaves_open_what_only_a_provider_means() -> None:
-    """UNAVAILABLE is Google's word for overload; elsewhere a 503 is just an error."""
+def test_unavailable_is_an_overload_whoever_says_it() -> None:
+    """It is Google's word for overload, and elsewhere as much as a bare 503."""
     error = ProviderError("no", status=503, code="UNAVAILABLE")
 
-    assert DefaultErrorClassifier().classify(error).outcome == Outcome.TRANSIENT
+    assert DefaultErrorClassifier().classify(error).outcome == Outcome.OVERLOADED
     assert GeminiErrorClassifier().classify(error).outcome == Outcome.OVERLOADED
 
 

@@ -7,6 +7,7 @@ result that is kept has room for none of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -26,8 +27,9 @@ def drop_locals(error: BaseException) -> None:
     Those of this package are left out: they are the same for every error. The others are not
     cleared in place, since one of them may be a task's that still runs.
     """
-    for each in _with_causes(error):
-        each.__traceback__ = _bare(each.__traceback__)
+    with suppress(Exception):  # others' exceptions may raise anything, wherever one looks
+        for each in _with_causes(error):
+            each.__traceback__ = _bare(each.__traceback__)
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

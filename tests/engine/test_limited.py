@@ -31,7 +31,7 @@ def test_a_cap_that_was_found_is_named_and_not_the_runs_own() -> None:
 
 
 def test_a_reported_limit_below_the_pace_is_named_though_it_is_unused_at_the_end() -> None:
-    limit = Limit(20, 1.0)
+    limit = Limit("requests", 20, per=1.0)
     named = limited_by({"quota": 9.0}, 10.0, [scope(limits=(limit,), used=(0.1,), pace=30.0)], 20)
     assert named is not None
     assert "20 requests" in named

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchllm.engine.pause_log import limit_in_words
-from batchllm.policy import OUTAGE, GateSnapshot
+from batchllm.policy import OUTAGE, GateSnapshot, Limit
 
 __all__ = ["limited_by"]
 
@@ -42,7 +42,7 @@ def limited_by(
         limit_in_words(limit)
         for scope in scopes
         for limit, share in zip(scope.limits, scope.used, strict=True)
-        if share > _MOST
+        if share > _MOST or _is_below_the_pace(limit, scope.pace)
     ]
     if used:
         return f"the quota of {', '.join(dict.fromkeys(used))}"
@@ -50,3 +50,8 @@ def limited_by(
     if pace:
         return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
     return "a quota of the run's own"
+
+
+def _is_below_the_pace(limit: Limit, pace: float | None) -> bool:
+    """Return whether *limit* is what binds: a short one may look unused when the run ends."""
+    return pace is not None and limit.dimension == "requests" and limit.amount <= pace * limit.per

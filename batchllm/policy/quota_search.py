@@ -24,8 +24,8 @@ _DENT: Final = 0.02
 seconds deep full again; 1 % costs more episodes, 4 % more use (each measured)."""
 _FIRST_K: Final = 5.0
 _GUESSED_K: Final = 1.0
-"""The first k where most of what was measured is a pause that was long enough at once: the quota was
-back some time before, so that the rate is too low by any factor. It doubles in 5 s so, not in 23."""
+"""The first k where most of what was measured is a pause that was long enough at once: the quota
+was back some time before, so that the rate is too low by any factor. It doubles in 5 s, not 23."""
 _LONGEST_K: Final = 120.0
 """Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
 2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""

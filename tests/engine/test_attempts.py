@@ -30,11 +30,14 @@ pytestmark = pytest.mark.anyio
 RETRY = RetryConfig(max_attempts=3, jitter=False, max_rate_limit_retries=2)
 
 
-def step(info: ErrorInfo, *, attempt: int = 1, refusals: int = 0) -> WaitThen | GiveUp:
+def step(
+    info: ErrorInfo, *, attempt: int = 1, refusals: int = 0, overloads: int = 0
+) -> WaitThen | GiveUp:
     return next_step(
         info,
         attempt=attempt,
         refusals=refusals,
+        overloads=overloads,
         max_attempts=3,
         retry=RETRY,
         schedule=RetrySchedule(RETRY, random.Random(0)),
@@ -72,6 +75,23 @@ def info(category: Category, **more: Any) -> ErrorInfo:
 def test_next_step(meaning: ErrorInfo, attempt: int, expected: WaitThen | GiveUp) -> None:
     """Retryable ones back off, bad answers are asked again at once, limits do not count."""
     assert step(meaning, attempt=attempt) == expected
+
+
+def test_next_step_after_an_overload_without_a_hint() -> None:
+    """It waits a moment of its own, which grows and costs no attempt, and not for ever."""
+    overloaded = info(Category.OVERLOADED)
+    for overloads in range(1, 51):
+        then = step(overloaded, attempt=3, overloads=overloads)
+        assert isinstance(then, WaitThen)
+        assert not then.counts
+        assert 0 < then.seconds <= min(24.0, 0.5 * 2.0**overloads)
+    assert isinstance(step(overloaded, overloads=51), GiveUp)
+
+
+def test_next_step_after_an_overload_with_a_hint() -> None:
+    """Its gate makes it wait as long as the server asked for."""
+    hinted = info(Category.OVERLOADED, suggested_wait=3.0)
+    assert step(hinted, overloads=51) == WaitThen(0.0, counts=False)
 
 
 def test_next_step_after_too_many_refusals() -> None:

@@ -1,0 +1,62 @@
+"""What the first refusals of a run show of a burst, and of a cap on calls at a time."""
+
+from __future__ import annotations
+
+from random import Random
+
+from batchllm.core import CallCost, Outcome
+from batchllm.policy import RateLimiter
+from batchllm.policy.events import Send
+
+ONE = CallCost()
+
+
+def limiter() -> RateLimiter:
+    return RateLimiter(rng=Random(1), cold_start=False)
+
+
+def accept(one: RateLimiter, sends: list[Send], now: float) -> None:
+    for send in sends:
+        one.on_result(now, send, Outcome.OK)
+
+
+def next_canary(one: RateLimiter, now: float) -> tuple[Send, float]:
+    now = max(now, one.next_time(now, ONE))
+    return one.on_send(now, ONE), now
+
+
+def test_a_rate_that_is_mostly_a_pause_is_doubled_within_six_seconds() -> None:
+    """A burst of eleven and a second's pause show eleven a second of any server."""
+    one = limiter()
+    sends = [one.on_send(0.0, ONE) for _ in range(11)]
+    refused = one.on_send(0.01, ONE)
+    one.on_result(0.05, refused, Outcome.THROTTLED)
+    accept(one, sends, 0.06)
+    canary, now = next_canary(one, 0.06)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    guessed, until = one.snapshot(now).rate, now + 6.0
+    assert guessed is not None
+    assert 5 < guessed < 20
+    while now < until:
+        now = max(now + 0.001, one.next_time(now, ONE))
+        one.on_result(now, one.on_send(now, ONE), Outcome.OK)
+    assert (one.snapshot(now).pace or 0.0) > 2 * guessed
+
+
+def test_a_lone_call_that_is_refused_twice_beside_eight_shows_a_cap() -> None:
+    """A bucket would have taken it the second time; a cap is full until an answer comes."""
+    for outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
+        one = limiter()
+        sends = [one.on_send(0.0, ONE) for _ in range(8)]
+        one.on_result(0.05, one.on_send(0.01, ONE), outcome)
+        canary, now = next_canary(one, 0.05)
+        one.on_result(now + 0.05, canary, outcome)
+        accept(one, sends, now + 1.0)
+        canary, now = next_canary(one, now + 1.0)
+        one.on_result(now + 0.05, canary, Outcome.OK)
+        started = 0
+        while (at := one.next_time(now, ONE)) < now + 5 and started < 30:
+            now, started = max(now, at), started + 1
+            one.on_send(now, ONE)
+        assert started == 8
+        assert one.snapshot(now).rate is None

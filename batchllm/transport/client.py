@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from batchllm.transport.exchanges import RawReply, ReplyStream
 from batchllm.transport.failures import Border
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
 from batchllm.transport.head import HeaderValues, RequestHead, mask_headers, secrets_of
-from batchllm.transport.http import MAX_BODY, HttpTransport
+from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
 from batchllm.transport.pool import Origin
 from batchllm.transport.proxied import ProxiedTransport
 from batchllm.transport.redact import Cleaner
@@ -293,10 +293,9 @@ def is_our_own(http: Http | None) -> bool:
 
 
 def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:
-    trusted = _read_certificates(verify) if isinstance(verify, str) else verify
     if proxy is None:
-        return HttpTransport(verify=trusted)
-    return ProxiedTransport(proxy, trusted)
+        return HttpTransport(verify=verify)
+    return ProxiedTransport(proxy, context_of(verify) or True)
 
 
 def _read_base_url(text: str) -> httpx.URL:
@@ -318,15 +317,6 @@ def _read_base_url(text: str) -> httpx.URL:
         )
         raise ConfigError(msg)
     return url
-
-
-@lru_cache(maxsize=8)
-def _read_certificates(path: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:
-        msg = f"verify is {path!r}, which cannot be read ({error}); give a file of certificates"
-        raise ConfigError(msg) from error
 
 
 def _not_a_transport(given: object) -> str:

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import anyio
 import httpx
@@ -328,11 +328,23 @@ def _not_a_transport(given: object) -> str:
 
 
 def _secrets_of_proxy(proxy: Any) -> list[Secret]:
+    """Return what must not show: percent-encoded as in the address, decoded, and both parts as one.
+
+    The last is what ``Proxy-Authorization`` has in base64, in which a ``Secret`` is masked, too.
+    """
     if isinstance(proxy, str):
-        password = urlsplit(proxy).password
-        return [Secret(password)] if password else []
-    auth = getattr(proxy, "raw_auth", None)
-    return [Secret(part.decode("latin-1")) for part in auth] if auth else []
+        # Not by urlsplit, which finds no password in an address without a scheme.
+        given, _, _ = (proxy.partition("//")[2] or proxy).rpartition("@")
+        user, _, password = given.partition(":")
+    else:
+        auth = getattr(proxy, "raw_auth", None) or (b"", b"")
+        user, password = (part.decode("utf-8", "replace") for part in auth)
+        given = f"{user}:{password}"
+    spellings = [user, password, given]
+    if isinstance(proxy, str):
+        name, word = unquote(user), unquote(password)
+        spellings += [name, word, f"{name}:{word}"]
+    return [Secret(text) for text in dict.fromkeys(spellings) if text.strip(":")]
 
 
 def _usual_headers() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The HTTP seam against transports that answer from a script."""
 
+import base64
 import gzip
 import math
 import re
@@ -494,6 +495,30 @@ def test_verification_stays_on_through_a_proxy_too(proxy: str | None) -> None:
     """A key goes to no server whose name is not proved."""
     with pytest.raises(ConfigError, match="verify is False"):
         HttpClient(proxy, base_url=URL, verify=False)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:p%40ss-w%C3%B6rd-1@proxy.test:3128",
+        "user:p%40ss-w%C3%B6rd-1@proxy.test:3128",
+        httpx.Proxy("http://user:p%40ss-w%C3%B6rd-1@proxy.test:3128"),
+        httpx.Proxy("http://proxy.test:3128", auth=("user", "p@ss-wörd-1")),
+    ],
+)
+def test_the_password_of_a_proxy_shows_in_no_spelling(proxy: Any) -> None:
+    """Encoded, decoded, and as the header has it, whatever form it was given in."""
+    client = HttpClient(proxy, base_url=URL)
+    header = base64.b64encode("user:p@ss-wörd-1".encode()).decode()
+    for spelling in ("p%40ss-w%C3%B6rd-1", "p@ss-wörd-1", header):
+        assert client.redact(f"refused: {spelling}.") in ("refused: ***.", "refused: ***=.")
+
+
+def test_a_short_password_of_a_proxy_is_masked_beside_its_user() -> None:
+    """By itself it would take plain words out of messages."""
+    client = HttpClient("http://someone:word@proxy.test", base_url=URL)
+    header = base64.b64encode(b"someone:word").decode()
+    assert client.redact(f"someone:word {header} word") == "*** *** word"
 
 
 async def test_our_connections_open_late_and_close_with_the_last_holder() -> None:

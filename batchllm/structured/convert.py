@@ -12,7 +12,7 @@ import json
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, cast, get_args, get_origin, is_typeddict
 
 import attrs
@@ -103,8 +103,32 @@ _Hook = Callable[[Any, Any], Any]
 
 def _read(value: Any, kind: Any, converter: Converter) -> Any:
     # cattrs keeps hooks by type, and an annotation may hold what has no hash, such as a list.
-    hook = converter.structure if _is_hashable(kind) else _hook_of(kind, converter)
+    if not _is_hashable(kind):
+        hook = _hook_of(kind, converter)
+    elif _has_order(kind):
+        hook = _hook_by_order(kind, repr(kind), converter)
+    else:
+        hook = converter.structure
     return hook(value, kind)
+
+
+def _read_as(kind: Any, converter: Converter, value: Any, _: Any) -> Any:
+    return _read(value, kind, converter)
+
+
+@lru_cache(maxsize=1024)
+def _has_order(kind: Any) -> bool:
+    """Return whether the order of the members of a union counts in *kind*."""
+    members = union_members(kind)
+    if members is not None and len(set(members) - {type(None)}) > 1:
+        return True
+    return any(_is_hashable(part) and _has_order(part) for part in get_args(kind))
+
+
+@lru_cache(maxsize=1024)
+def _hook_by_order(kind: Any, spelling: str, converter: Converter) -> _Hook:
+    """Return the hook of *kind*, which cattrs would mix up: ``A | B == B | A``."""
+    return _hook_of(kind, converter)
 
 
 def _is_hashable(kind: Any) -> bool:
@@ -176,6 +200,11 @@ def _class_hook(kind: Any, record: Record, converter: Converter) -> _Hook:
         for part in record.fields
         if part.name in untyped or not _is_hashable(part.type)
     }
+    for part in record.fields:
+        if part.name not in overrides and _has_order(part.type):
+            # Looked up when a value comes, since a class may have itself as a member.
+            hook = partial(_read_as, part.type, converter)
+            overrides[part.name] = override(struct_hook=hook)
     return make_dict_structure_fn(
         kind, converter, _cattrs_use_alias=True, _cattrs_use_linecache=False, **overrides
     )

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import anyio
 import httpx
@@ -25,7 +25,7 @@ from batchllm.transport.exchanges import RawReply, ReplyStream
 from batchllm.transport.failures import Border
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
 from batchllm.transport.head import HeaderValues, RequestHead, is_public, mask_headers, secrets_of
-from batchllm.transport.http import MAX_BODY, HttpTransport
+from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
 from batchllm.transport.pool import Origin
 from batchllm.transport.proxied import ProxiedTransport
 from batchllm.transport.redact import Cleaner
@@ -317,10 +317,9 @@ def is_our_own(http: Http | None) -> bool:
 
 
 def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:
-    trusted = _read_certificates(verify) if isinstance(verify, str) else verify
     if proxy is None:
-        return HttpTransport(verify=trusted)
-    return ProxiedTransport(proxy, trusted)
+        return HttpTransport(verify=verify)
+    return ProxiedTransport(proxy, context_of(verify) or True)
 
 
 def _read_base_url(text: str) -> httpx.URL:
@@ -344,15 +343,6 @@ def _read_base_url(text: str) -> httpx.URL:
     return url
 
 
-@lru_cache(maxsize=8)
-def _read_certificates(path: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=path)
-    except OSError as error:
-        msg = f"verify is {path!r}, which cannot be read ({error}); give a file of certificates"
-        raise ConfigError(msg) from error
-
-
 def _not_a_transport(given: object) -> str:
     return (
         f"http is a {type(given).__name__}; give an object with handle_async_request(request), "
@@ -362,11 +352,23 @@ def _not_a_transport(given: object) -> str:
 
 
 def _secrets_of_proxy(proxy: Any) -> list[Secret]:
+    """Return what must not show: percent-encoded as in the address, decoded, and both parts as one.
+
+    The last is what ``Proxy-Authorization`` has in base64, in which a ``Secret`` is masked, too.
+    """
     if isinstance(proxy, str):
-        password = urlsplit(proxy).password
-        return [Secret(password)] if password else []
-    auth = getattr(proxy, "raw_auth", None)
-    return [Secret(part.decode("latin-1")) for part in auth] if auth else []
+        # Not by urlsplit, which finds no password in an address without a scheme.
+        given, _, _ = (proxy.partition("//")[2] or proxy).rpartition("@")
+        user, _, password = given.partition(":")
+    else:
+        auth = getattr(proxy, "raw_auth", None) or (b"", b"")
+        user, password = (part.decode("utf-8", "replace") for part in auth)
+        given = f"{user}:{password}"
+    spellings = [user, password, given]
+    if isinstance(proxy, str):
+        name, word = unquote(user), unquote(password)
+        spellings += [name, word, f"{name}:{word}"]
+    return [Secret(text) for text in dict.fromkeys(spellings) if text.strip(":")]
 
 
 def _for_another_process(name: str, value: Secret) -> str | Secret:

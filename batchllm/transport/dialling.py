@@ -140,8 +140,10 @@ async def encrypt(connected: socket.socket, context: ssl.SSLContext, host: str) 
         encrypted = context.wrap_socket(
             connected, server_hostname=host, do_handshake_on_connect=False
         )
-    except (OSError, ValueError) as error:
+    except BaseException as error:
         connected.close()
+        if not isinstance(error, (OSError, ValueError)):
+            raise
         reason = words_of(error)
     else:
         try:

@@ -101,6 +101,8 @@ async def open_stream(
 class ReplyStream:
     """A reply whose body is read piece by piece. Close it, wherever reading ended.
 
+    Closing it again does nothing: its connection may have gone to another request meanwhile.
+
     Attributes:
         status: The HTTP status.
         headers: Names in lower case.
@@ -111,6 +113,7 @@ class ReplyStream:
     _max_body: int
     status: int = field(init=False)
     headers: Headers = field(init=False)
+    _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.status = self._connection.reader.status
@@ -120,8 +123,10 @@ class ReplyStream:
         """Return the next piece of the body; ``b""`` at its end.
 
         Raises:
-            WireError: The body is cut off, too large, or not HTTP.
+            WireError: The body is cut off, too large, or not HTTP; or the stream was closed.
         """
+        if self._closed:
+            raise ConnectionLostError("the reply was closed before it was read on")
         connection = self._connection
         try:
             while not connection.reader.pieces:
@@ -136,6 +141,9 @@ class ReplyStream:
 
     async def close(self) -> None:
         """Give the connection back if the reply was read to its end, and else discard it."""
+        if self._closed:
+            return
+        self._closed = True
         if self._connection.whole and not self._connection.reader.pieces:
             await _finish(self._pool, self._connection)
         else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 from batchllm.core import ConfigError
 from batchllm.transport.adapters import LibraryName, client_over, respond
@@ -18,7 +18,7 @@ from batchllm.transport.plain_reader import PlainReader
 from batchllm.transport.pool import Connect, Origin, Pool, PoolSettings
 from batchllm.transport.statistics import ConnectionStats
 
-__all__ = ["MAX_BODY", "HttpTransport", "ParserName"]
+__all__ = ["MAX_BODY", "HttpTransport", "ParserName", "context_of"]
 
 _KEEP_ALIVE: Final = 30.0
 """Seconds: half of what most proxies and load balancers keep an idle connection (60 s)."""
@@ -39,34 +39,31 @@ class HttpTransport:
             await run_batch(prompts, llm("openai:gpt-5-mini", http=http))
 
     Args:
-        verify: ``True`` checks certificates against the well-known authorities, an
-            ``ssl.SSLContext`` against its own.
+        verify: ``True`` checks certificates against the well-known authorities, the path of a
+            file of certificates against those, an ``ssl.SSLContext`` against its own.
         replay: Whether a request goes out a second time if a connection that had answered before
             turns out to be closed before the first byte of the reply.
-        keep_alive: Seconds that an idle connection is kept.
+        keep_alive: Seconds that an idle connection is kept; 0 gives each request its own.
         parser: ``"auto"`` takes httptools if it is installed, else ``"plain"``.
         connect: Opens the streams to the server, in place of sockets, such as the pipes of a
             simulator.
 
     Raises:
-        ConfigError: *parser* is not installed, or *verify* is ``False``.
+        ConfigError: An argument is wrong: *parser* is not installed, say, or *verify* is ``False``.
     """
 
     def __init__(
         self,
         *,
-        verify: bool | ssl.SSLContext = True,
+        verify: bool | str | ssl.SSLContext = True,
         replay: bool = True,
         keep_alive: float = _KEEP_ALIVE,
         parser: ParserName = "auto",
         connect: Connect | None = None,
     ) -> None:
-        if verify is False:
-            msg = (
-                "verify is False, which would send keys to any server that claims the name; give "
-                "an ssl.SSLContext that trusts the right authority"
-            )
-            raise ConfigError(msg)
+        context = context_of(verify)
+        _check_keep_alive(keep_alive)
+        _check_connect(connect)
         self._given: dict[str, Any] = {
             "verify": verify,
             "replay": replay,
@@ -78,13 +75,27 @@ class HttpTransport:
         settings = PoolSettings(
             make_reader=_reader_of(parser),
             keep_alive=keep_alive,
-            context=None if verify is True else verify,
+            context=context,
             connect=connect,
         )
         self._pools: LoopTable[Pool] = LoopTable(lambda: Pool(settings))
 
+    # A copy has the settings, and connections of its own.
+
+    def __copy__(self) -> HttpTransport:
+        return HttpTransport(**self._given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HttpTransport:
+        # Not of the context for TLS, which cannot be copied, and which any number may share.
+        return HttpTransport(**self._given)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy has the settings, and connections of its own.
+        if isinstance(self._given["verify"], ssl.SSLContext):
+            msg = (
+                "an HttpTransport whose verify is an ssl.SSLContext cannot be pickled; give verify "
+                "as the path of a file of certificates, or make the transport where it is needed"
+            )
+            raise TypeError(msg)
         return partial(HttpTransport, **self._given), ()
 
     def __repr__(self) -> str:
@@ -191,6 +202,57 @@ class HttpTransport:
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request of httpx's or httpx2's and return a response of the same library."""
         return await respond(self.open_stream, request)
+
+
+def context_of(verify: bool | str | ssl.SSLContext) -> ssl.SSLContext | None:
+    """Return the context for TLS that *verify* stands for; ``None`` for the usual one.
+
+    Raises:
+        ConfigError: It is ``False``, or no file of certificates.
+    """
+    if verify is True or isinstance(verify, ssl.SSLContext):
+        return None if verify is True else verify
+    if isinstance(verify, str):
+        return _read_certificates(verify)
+    remedy = "give True, the path of a file of certificates, or an ssl.SSLContext"
+    if verify is False:
+        msg = (
+            "verify is False, which would send keys to any server that claims the name; for an "
+            f"authority of your own, {remedy}"
+        )
+        raise ConfigError(msg)
+    msg = f"verify is {verify!r}; {remedy}"
+    raise ConfigError(msg)
+
+
+@lru_cache(maxsize=8)
+def _read_certificates(path: str) -> ssl.SSLContext:
+    try:
+        if not path:  # which ssl takes for the authorities of the system
+            raise FileNotFoundError("it is empty")
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as error:
+        msg = f"verify is {path!r}, which cannot be read ({error}); give a file of certificates"
+        raise ConfigError(msg) from error
+
+
+def _check_keep_alive(given: object) -> None:
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not (is_number and cast("float", given) >= 0):  # which nan is not, either
+        msg = (
+            f"keep_alive is {given!r}; give a number of seconds, such as {_KEEP_ALIVE:g}, or 0 for "
+            "a connection per request"
+        )
+        raise ConfigError(msg)
+
+
+def _check_connect(given: object) -> None:
+    if given is not None and not callable(given):
+        msg = (
+            f"connect is {given!r}; give an async function without arguments that returns a stream "
+            "to the server, or None for sockets"
+        )
+        raise ConfigError(msg)
 
 
 def _reader_of(parser: ParserName) -> Callable[[], ReplyReader]:

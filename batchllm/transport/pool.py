@@ -125,6 +125,9 @@ class OriginPool:
                     if not self._all and not self._opening:
                         self._wake(everyone=True)
                         raise
+                    # One may have been given back meanwhile, and woke none, for none waited.
+                    if self._idle:
+                        continue
             # One that opens or works will be free sooner or later; that wakes the first here.
             await self._wait()
 

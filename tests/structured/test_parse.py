@@ -442,3 +442,32 @@ def test_unknown_keys_count_at_any_depth() -> None:
     kind: Any = FrontOrNumber | BackOrNumber
     assert parse('{"part": {"b": 1}}', kind) == BackOrNumber(Back(1))
     assert parse('{"part": {"a": 1}}', kind) == FrontOrNumber(Front(1))
+
+
+@attrs.define
+class Left:
+    x: int
+
+
+@attrs.define
+class Right:
+    x: int
+
+
+@attrs.define
+class BothWays:
+    one: Left | Right
+    other: Right | Left
+    several: list[Right | Left]
+
+
+def test_the_first_member_of_a_union_goes_first_whatever_was_read_before() -> None:
+    """Unions in two orders are equal to Python, and still each takes its own first member."""
+    text = '{"x": 1}'
+    for _ in range(2):
+        assert parse(text, Left | Right) == Left(1)
+        assert parse(text, Right | Left) == Right(1)
+        assert parse(f"[{text}]", list[Left | Right]) == [Left(1)]
+        assert parse(f"[{text}]", list[Right | Left]) == [Right(1)]
+    both = parse(f'{{"one": {text}, "other": {text}, "several": [{text}]}}', BothWays)
+    assert both == BothWays(Left(1), Right(1), [Right(1)])

@@ -1,8 +1,12 @@
 """The HTTP seam against transports that answer from a script."""
 
+import base64
 import gzip
+import math
+import re
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -454,13 +458,67 @@ def test_what_is_no_transport_is_refused() -> None:
         HttpClient(wrong, base_url=URL)
 
 
-def test_other_certificates_can_be_trusted(tmp_path: Path) -> None:
-    """A path given as verify is read as the certificates to trust, and a wrong one is told."""
+@pytest.mark.parametrize("make", [HttpTransport, partial(HttpClient, base_url=URL)])
+def test_other_certificates_can_be_trusted(tmp_path: Path, make: Callable[..., Any]) -> None:
+    """A path given as verify is read as the certificates to trust, and a wrong one is reported."""
+    (tmp_path / "empty.pem").write_text("")
     for name, words in (("none.pem", "No such file"), ("empty.pem", "cannot be read")):
-        (tmp_path / "empty.pem").write_text("")
         with pytest.raises(ConfigError, match=words):
-            HttpClient(base_url=URL, verify=str(tmp_path / name))
-    HttpClient(base_url=URL, verify=certifi.where())
+            make(verify=str(tmp_path / name))
+    make(verify=certifi.where())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("keep_alive", "30"),
+        ("keep_alive", -1),
+        ("keep_alive", math.nan),
+        ("keep_alive", True),
+        ("keep_alive", None),
+        ("connect", 3),
+        ("verify", None),
+        ("verify", 1),
+        ("verify", ""),
+        ("verify", "a\0b"),
+    ],
+)
+def test_a_wrong_setting_of_a_transport_is_refused_at_once(name: str, value: Any) -> None:
+    """The error names the argument, its value and what to give."""
+    settings: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError, match=rf"(?s){name} is {re.escape(repr(value))}.*; give "):
+        HttpTransport(**settings)
+
+
+@pytest.mark.parametrize("proxy", [None, "http://proxy.test:3128"])
+def test_verification_stays_on_through_a_proxy_too(proxy: str | None) -> None:
+    """A key goes to no server whose name is not proved."""
+    with pytest.raises(ConfigError, match="verify is False"):
+        HttpClient(proxy, base_url=URL, verify=False)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:p%40ss-w%C3%B6rd-1@proxy.test:3128",
+        "user:p%40ss-w%C3%B6rd-1@proxy.test:3128",
+        httpx.Proxy("http://user:p%40ss-w%C3%B6rd-1@proxy.test:3128"),
+        httpx.Proxy("http://proxy.test:3128", auth=("user", "p@ss-wörd-1")),
+    ],
+)
+def test_the_password_of_a_proxy_shows_in_no_spelling(proxy: Any) -> None:
+    """Encoded, decoded, and as the header has it, whatever form it was given in."""
+    client = HttpClient(proxy, base_url=URL)
+    header = base64.b64encode("user:p@ss-wörd-1".encode()).decode()
+    for spelling in ("p%40ss-w%C3%B6rd-1", "p@ss-wörd-1", header):
+        assert client.redact(f"refused: {spelling}.") in ("refused: ***.", "refused: ***=.")
+
+
+def test_a_short_password_of_a_proxy_is_masked_beside_its_user() -> None:
+    """By itself it would take plain words out of messages."""
+    client = HttpClient("http://someone:word@proxy.test", base_url=URL)
+    header = base64.b64encode(b"someone:word").decode()
+    assert client.redact(f"someone:word {header} word") == "*** *** word"
 
 
 async def test_our_connections_open_late_and_close_with_the_last_holder() -> None:

@@ -4,6 +4,7 @@ import copy
 import gzip
 import importlib
 import pickle
+import ssl
 import warnings
 from typing import Any
 
@@ -244,3 +245,14 @@ def test_a_transport_can_be_copied() -> None:
     for other in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
         assert other._given == first._given
         assert other._pools is not first._pools
+
+
+def test_a_context_for_tls_is_shared_by_copies_and_not_pickled() -> None:
+    """A copy trusts the same authorities; a pickle would lose them, and says what to give."""
+    context = ssl.create_default_context()
+    first = HttpTransport(verify=context)
+    for other in (copy.copy(first), copy.deepcopy(first)):
+        assert other._given == first._given
+        assert other._pools is not first._pools
+    with pytest.raises(TypeError, match=r"cannot be pickled; give verify as the path of a file"):
+        pickle.dumps(first)

@@ -60,10 +60,15 @@ assert descriptors() <= before, (before, descriptors())
 
 _ENDS_IN_MID_CALL = """
 import asyncio
+
+async def until_connected():
+    while STRATEGY.model._client._given.statistics().open == 0:
+        await asyncio.sleep(0.005)
+
 for _ in range(3):
     loop = asyncio.new_event_loop()
     task = loop.create_task(STRATEGY.execute("[slow]", 1, 10.0))
-    loop.run_until_complete(asyncio.sleep(0.1))
+    loop.run_until_complete(until_connected())
     task._log_destroy_pending = False
     loop._ready.clear()
     loop._selector.unregister(loop._ssock); loop._ssock.close(); loop._csock.close()

@@ -1,5 +1,6 @@
 """TLS: who is trusted, and what an error says."""
 
+import socket
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from batchllm.core import ConfigError, TransportError
 from batchllm.transport import HttpClient, HttpTransport
-from batchllm.transport.dialling import usual_context
+from batchllm.transport.dialling import encrypt, usual_context
 from tests.e2e.transport.rude_server import BODY, RudeServer, Talk, polite, rude
 
 trustme = pytest.importorskip("trustme")
@@ -59,6 +60,8 @@ async def test_a_private_authority_is_trusted_when_it_is_given(
             assert (http.statistics().opened, http.statistics().reused) == (1, 2)
             path = tmp_path / "ca.pem"
             authority.cert_pem.write_to_path(str(path))
+            async with HttpTransport(verify=str(path)) as by_path:
+                assert await ask(server, by_path) == BODY
             client = HttpClient(base_url=server.url, verify=str(path))
             assert (await client.post_json("/", b"{}")).status == 200
             await client.aclose()
@@ -178,6 +181,20 @@ def test_verification_cannot_be_switched_off() -> None:
     """A key goes to no server whose name is not proved."""
     with pytest.raises(ConfigError, match="verify is False"):
         HttpTransport(verify=False)
+
+
+async def test_a_socket_whose_encryption_fails_is_closed() -> None:
+    """Whatever goes wrong, no descriptor is left open."""
+
+    class Broken(ssl.SSLContext):
+        def wrap_socket(self, *args: Any, **settings: Any) -> Any:
+            raise KeyboardInterrupt
+
+    one, other = socket.socketpair()
+    with other:
+        with pytest.raises(KeyboardInterrupt):
+            await encrypt(one, Broken(ssl.PROTOCOL_TLS_CLIENT), "localhost")
+        assert one.fileno() == -1
 
 
 async def test_ipv6_and_names(authority: Any) -> None:

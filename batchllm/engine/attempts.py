@@ -140,6 +140,7 @@ class Attempts:
         previous: float | None = None
         while True:
             attempt, item.begun = charges.count + 1, item.spent
+            item.unanswered = None  # of the attempt before: a composite may fail without a call
             ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
             attempt = charges.count + 1  # an outage may have given some back meanwhile
             item.cut_off = False  # what a composite cut off inside is over; the item is not

@@ -338,6 +338,8 @@ class Calls:
         attempt: int,
         timeout: float,
     ) -> CallEnded:
+        # It may wait for anything before it calls, such as another item's call for the same answer.
+        self.waiting.on_wait()
         now = self.clock()
         seconds = min(timeout, site.item.left(now), self.batch_deadline - now)
 

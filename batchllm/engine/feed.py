@@ -128,8 +128,9 @@ class Feed:
     def _takes_all(self, in_flight: int, burst: int) -> bool:
         """Return whether *burst* items beside calls *in_flight* leave no call free.
 
-        Only if something is in flight, so that its end is sure to wake the feed; one of the new
-        items that waits for anything else before it calls wakes it, too.
+        Only if something is in flight, so that its end is sure to wake the feed. A new item that
+        may wait before it calls wakes it, too: one that waits for a permit or a ``prepare``, and
+        each composite as it begins.
         """
         if self.reads_ahead or self.source.may_wait or not in_flight:
             return False

@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from attrs import frozen
 
-from batchllm.core import ProgramError
+from batchllm.core import ConfigError, ProgramError
 
 __all__ = [
     "Ended",
@@ -125,7 +125,8 @@ async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]
 def only_error(raised: BaseException) -> BaseException:
     """The one real error of *raised*, a group or not; *raised* itself where there are several.
 
-    Of several that are all ``ProgramError`` the first stands for all, with notes of the others.
+    Of several that are all errors of the program or its settings, which each item meets anew, the
+    first stands for all, with notes of the others that say something else.
     """
     leaves: list[BaseException] = []
 
@@ -142,10 +143,10 @@ def only_error(raised: BaseException) -> BaseException:
     first, *others = leaves
     if not others:
         return first
-    if not all(isinstance(leaf, ProgramError) for leaf in leaves):
+    if not all(isinstance(leaf, ProgramError | ConfigError) for leaf in leaves):
         return raised
     for other in others:
-        if other is not first:
+        if str(other) != str(first):
             first.add_note(f"and another: {other}")
     return first
 

@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from functools import partial
+from threading import get_ident
 from typing import Final
 
 import anyio
@@ -21,6 +22,7 @@ from attrs import evolve
 from batchllm.core import (
     CallCost,
     CallTooLargeError,
+    ConfigError,
     Outcome,
     QuotaScope,
     RateLimitConfig,
@@ -139,6 +141,7 @@ class Gate:
         self._held: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
         self._held_by: str | None = None
         self._held_since = 0.0
+        self._thread: int | None = None
 
     def __repr__(self) -> str:
         mind = self.mind
@@ -239,7 +242,14 @@ class Gate:
             callers: The caller's own limits; the call counts against them, too.
             item: Whose call it is; by default each call stands for itself.
             refusal: Of the item's last call at this gate.
+
+        Raises:
+            ConfigError: Calls of another event loop are in flight or wait here.
         """
+        # Event loops that run at once are in threads of their own, and to ask for the thread takes
+        # a thirtieth of the time that it takes to ask for the loop.
+        if (thread := get_ident()) != self._thread:
+            self._move_to(thread)
         if callers is not None and callers.full:
             return None
         now = self.clock()
@@ -279,6 +289,7 @@ class Gate:
         Raises:
             ScopeParkedError: The scope is parked, or its endpoint is down, now or while waiting.
             CallTooLargeError: *cost* is more than a limit can ever give.
+            ConfigError: Calls of another event loop are in flight or wait here.
         """
         self._refuse_hopeless(cost, callers)
         permit = self.admit_nowait(cost, callers, item=item, refusal=refusal)
@@ -299,6 +310,21 @@ class Gate:
             msg = f"the quota scope {self.scope} was closed while a call was waiting for it"
             raise ScopeParkedError(msg)
         return waiter.permit
+
+    def _move_to(self, thread: int) -> None:
+        """Serve the event loop of *thread* from now on.
+
+        A permit that ends on one loop cannot wake a call that waits on another.
+        """
+        if self._busy():
+            what = "every scope" if self.scope is None else str(self.scope)
+            msg = (
+                f"the Gate of {what} is used by two event loops at once; give each loop (each "
+                "thread, each run_batch_sync) a Gate of its own, with its share of the limits, or "
+                "run the batches in one loop"
+            )
+            raise ConfigError(msg)
+        self._thread = thread
 
     async def _wait(self, waiter: Waiter[Permit]) -> None:
         self.advance()

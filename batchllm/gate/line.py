@@ -45,10 +45,12 @@ class Line(Generic[P]):
     untried: int = field(default=0, init=False)
     _lanes: dict[CallerLimits | None, Lane[P]] = field(factory=dict, init=False)
     _aside: list[tuple[float, int, Waiter[P]]] = field(factory=list, init=False)
+    _gone: int = field(default=0, init=False)
+    """Entries of ``_aside`` whose waiters have left; the first is never one of them."""
     _serial: int = field(default=0, init=False)
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values())) + len(self._aside)
+        return sum(map(len, self._lanes.values())) + len(self._aside) - self._gone
 
     def __bool__(self) -> bool:
         return bool(self._lanes or self._aside)
@@ -57,7 +59,8 @@ class Line(Generic[P]):
         for lane in self._lanes.values():
             yield from lane
         for _, _, waiter in self._aside:
-            yield waiter
+            if waiter.place is Place.ASIDE:
+                yield waiter
 
     def has_ready(self, now: float) -> bool:
         """Return whether a waiter is held back by its scope, and not by a hint of its own."""
@@ -99,8 +102,8 @@ class Line(Generic[P]):
             return
         self.untried -= waiter.untried
         if place is Place.ASIDE:
-            self._aside = [entry for entry in self._aside if entry[2] is not waiter]
-            heapify(self._aside)
+            self._gone += 1
+            self._clear_aside()
             return
         lane = self._lanes.get(waiter.callers)
         if lane is not None:
@@ -112,7 +115,22 @@ class Line(Generic[P]):
         """Let those go to their lanes whose own time has come; return when the next one's does."""
         while self._aside and self._aside[0][0] <= now:
             self._join_lane(heappop(self._aside)[2])
+            self._clear_aside()
         return self._aside[0][0] if self._aside else math.inf
+
+    def _clear_aside(self) -> None:
+        """Forget those who left: in front at once, the others as soon as they are the most.
+
+        To look for each as it leaves would take time with the number of those that stand there.
+        """
+        aside = self._aside
+        if self._gone * 2 > len(aside):
+            self._aside = [entry for entry in aside if entry[2].place is Place.ASIDE]
+            heapify(self._aside)
+            self._gone = 0
+        while self._gone and self._aside[0][2].place is not Place.ASIDE:
+            heappop(self._aside)
+            self._gone -= 1
 
     def choose(self, now: float) -> tuple[Waiter[P] | None, float]:
         """Return the waiter to be decided on now; else ``None``, and when one may start."""

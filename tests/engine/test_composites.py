@@ -20,6 +20,7 @@ from batchllm.core import (
     RetryState,
 )
 from batchllm.gate import Gate
+from batchllm.llm_strategies import ResponseCache
 from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy, virtual_run
 
 pytestmark = pytest.mark.anyio
@@ -214,3 +215,46 @@ async def test_made_by_hand() -> None:
     leaf = ScriptedStrategy(Answer("ok"))
     reply = await RetryState().call(leaf, "p", 1, 5.0)
     assert (reply.output, reply.usage, reply.metadata) == ("ok", None, None)
+
+
+async def test_failures_of_its_own_use_up_the_attempts_of_a_composite() -> None:
+    """A call that was lost in an outage excuses its own attempt, not those that follow it."""
+    dead = Raise(ConnectionError("dead"), after=1.0)
+    leaf = ScriptedStrategy([*[dead] * 31, Answer("back", after=1.0)], per_call=True)
+    tried: dict[str, int] = {}
+
+    async def body(state: RetryState, prompt: Any, attempt: int, timeout: float) -> Any:
+        tried[prompt] = tried.get(prompt, 0) + 1
+        if tried[prompt] == 1:
+            return await state.call(leaf, prompt, attempt, timeout)
+        if tried[prompt] > 100:
+            msg = "it is tried again without end"
+            raise ProgramError(msg)
+        msg = "the composite's own"
+        raise ConnectionError(msg)
+
+    config = ProcessorConfig(max_workers=30, retry=RetryConfig(max_attempts=3))
+    items = [f"p{number}" for number in range(200)]
+    result = await run_batch(items, Composite(body, leaf), config=config)
+    assert result.failed >= 20
+    assert result.failed + result.succeeded == 200
+    assert max(tried.values()) <= 4  # three that count, and one that the outage took
+
+
+async def test_items_start_while_composites_wait_for_each_other() -> None:
+    """Those that wait for the answer to the same prompt hold no call, and hold up no other item."""
+    starts: dict[str, float] = {}
+    begun = anyio.current_time()
+
+    class Leaf(LLMCallStrategy[Any]):
+        async def execute(self, prompt: Any, attempt: int, timeout: float) -> tuple[Any, Any]:
+            starts[prompt] = anyio.current_time() - begun
+            await anyio.sleep(3.0 if prompt == "p" else 0.05)
+            return prompt, {}
+
+    items = iter([*["p"] * 9, "q", "r", "s", "t"])
+    config = ProcessorConfig(max_workers=5)
+    result = await run_batch(items, ResponseCache(Leaf()), config=config)
+    assert result.succeeded == 13
+    assert starts["q"] == 0.0
+    assert starts["t"] < 1.0

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from batchllm.core import ProgramError
+from batchllm.core import ConfigError, ProgramError
 from batchllm.engine import (
     Failed,
     Ok,
@@ -213,3 +213,11 @@ def test_in_words() -> None:
     assert in_words(ValueError("no")) == "ValueError: no"
     assert in_words(ValueError()) == "ValueError"
     assert in_words(Mute()) == "Mute: (its message cannot be read: LookupError)"
+
+
+def test_one_setting_that_every_item_meets_is_one_error() -> None:
+    """What says the same is not said again."""
+    first = ConfigError("the gate")
+    raised = ExceptionGroup("outer", [first, ConfigError("the gate"), ConfigError("the gate")])
+    assert only_error(raised) is first
+    assert not hasattr(first, "__notes__")

@@ -56,6 +56,14 @@ class Asker:
         return self.http.statistics()
 
     @property
+    def heard(self) -> bool:
+        """Return whether something has arrived on each idle connection; nothing is read of it."""
+        pool = self.http._pools.peek()
+        assert pool is not None
+        idle = [one for each in pool._origins.values() for one in each._idle]
+        return all(one.channel.arrived() is not None for one in idle)
+
+    @property
     def states(self) -> list[State]:
         """Where the connections stand."""
         pool = self.http._pools.peek()
@@ -218,7 +226,7 @@ async def test_a_connection_that_was_closed_while_idle_is_not_used(
 
     async with asking(parser, script, polite) as one:
         await one.ask()
-        await anyio.sleep(0.05)
+        await until(lambda: one.heard)
         assert (await one.ask()).body == BODY
         assert (one.stats.opened, one.stats.replayed) == (2, 0)
         assert one.stats.discarded == {"closed by the server": 1}
@@ -300,7 +308,7 @@ async def test_surplus_bytes_discard_the_connection(parser: ParserName, later: b
         for number in range(10):
             body = b"%d" % number
             assert (await one.ask(body)).body == body
-            await anyio.sleep(0.005)
+            await until(lambda: one.heard)
         assert one.stats.discarded["surplus bytes"] >= 9
         assert one.stats.reused == 0
 
@@ -324,7 +332,8 @@ async def test_a_late_408_is_no_answer(parser: ParserName) -> None:
     for script, replayed in ((idle, 0), (crossing, 1)):
         async with asking(parser, script, polite) as one:
             await one.ask()
-            await anyio.sleep(0.05)
+            if script is idle:
+                await until(lambda: one.heard)
             assert (await one.ask()).status == 200
             assert one.stats.replayed == replayed
 

@@ -267,7 +267,9 @@ class AdaptivePace:
     def _canary_refused(self, now: float, diagnosis: Diagnosis, *, hinted: bool) -> None:
         self._canary = None
         cooldown = self.cooldown
-        if self._refused_since is not None and now - self._refused_since >= self.park_after:
+        if self._refused_since is None:  # calls from before the pause were still answered
+            self._refused_since = now
+        if now - self._refused_since >= self.park_after:
             cooldown.park(Cause.NOTHING_ACCEPTED, None)
             return
         cooldown.refused_again(now, diagnosis.hinted_until)

@@ -93,15 +93,15 @@ async def test_a_parked_scope_is_passed_over_at_once() -> None:
 
 async def test_when_all_fail_the_item_has_all_their_errors() -> None:
     """They come as a group in order, and the item is tried again as long as one has hope."""
-    first, second = scripted("a", refused(401)), scripted("b", refused(503))
+    first, second = scripted("a", refused(401)), scripted("b", refused(502))
     batch = await run(Fallback([first, second]))
     (result,) = batch.results
     assert isinstance(result.exception, FallbackError)
-    assert [getattr(e, "status", 0) for e in result.exception.exceptions] == [401, 503]
+    assert [getattr(e, "status", 0) for e in result.exception.exceptions] == [401, 502]
     assert result.attempts == 5
     assert result.error is not None
     assert "status 401" in result.error
-    assert "status 503" in result.error
+    assert "status 502" in result.error
 
 
 async def test_who_answers_badly_is_asked_again() -> None:

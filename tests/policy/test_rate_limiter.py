@@ -525,9 +525,10 @@ def test_failed_connections_are_no_proof_that_a_scope_is_served() -> None:
     limiter = make()
     now = 0.0
     for number in range(5_000):
-        now = max(now, limiter.next_time(now, ONE))
+        at = limiter.next_time(now, ONE)
         if limiter.parked is not None:
             break
+        now = max(now, at)
         outcome = "transient" if number % 4 == 3 else "throttled"
         limiter.on_result(now + 0.1, limiter.on_send(now, ONE), outcome)
         now += 0.1

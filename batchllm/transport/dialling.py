@@ -140,11 +140,12 @@ async def encrypt(connected: socket.socket, context: ssl.SSLContext, host: str) 
         encrypted = context.wrap_socket(
             connected, server_hostname=host, do_handshake_on_connect=False
         )
-    except BaseException as error:
+    except (OSError, ValueError) as error:
         connected.close()
-        if not isinstance(error, (OSError, ValueError)):
-            raise
         reason = words_of(error)
+    except BaseException:
+        connected.close()
+        raise
     else:
         try:
             await _shake_hands(encrypted)

@@ -73,11 +73,14 @@ async def exchange(
         while not connection.whole:
             await _read_on(connection)
             pieces += _take_pieces(connection, max_body)
-    except BaseException as error:
+    except WireError as error:
         await pool.discard(connection, _event_of(error))
-        if connection.reader.status < REFUSED or not isinstance(error, WireError):
+        if connection.reader.status < REFUSED:
             raise
         return _reply(connection, pieces)
+    except BaseException as error:
+        await pool.discard(connection, _event_of(error))
+        raise
     reply = _reply(connection, pieces)
     # The reply is whole and paid for: nothing below may lose it.
     await _finish(pool, connection)

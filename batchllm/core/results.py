@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from attrs import define, field, fields, frozen
 
@@ -278,6 +278,6 @@ def with_notes(
     metadata: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> Mapping[str, Any] | None:
     """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
-    there: tuple[str, ...] = tuple((metadata or {}).get("notes") or ())
+    there = cast("tuple[str, ...]", tuple((metadata or {}).get("notes") or ()))
     added = tuple(note for note in notes if note not in there)
     return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

@@ -55,7 +55,7 @@ class Permit:
     cooldown_wait: float = 0.0
     canary: int = 0
     _hint: ServerHint | None = None
-    _item: object = field(default=None, kw_only=True)
+    _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
         """Remember what a successful reply told about limits, for the report to come."""

@@ -64,7 +64,7 @@ def _whole(instance: object, attribute: Attribute[Any], value: object) -> None:
 def _seconds(instance: object, attribute: Attribute[Any], value: Any) -> None:
     if value is None and attribute.name == "window":
         return
-    if not (_is_number(value) and 0 < value <= _LONGEST):
+    if value is None or not (_is_number(value) and 0 < value <= _LONGEST):
         _fail(attribute, value, f"seconds above 0, at most {_LONGEST:g} (400 days)")
 
 

@@ -209,18 +209,18 @@ class RateLimiter:
         if send.admitted is not None:
             self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
         adopted = hint is not None and self._observe(now, send, hint)
-        outcome = Outcome(outcome) if outcome.__class__ is not Outcome else outcome
-        if outcome in _REFUSED:
+        ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
+        if ended in _REFUSED:
             self._admission.on_refused(now, send.sent_at)
-        elif outcome not in _UNANSWERED:
+        elif ended not in _UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
-        if outcome is Outcome.OK and self.free:
+        if ended is Outcome.OK and self.free:
             self._adaptive.on_accepted(now, send)
             if self._adapt is not None:
                 self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
                 self._recap()
             return
-        self._account(now, send, outcome, hint, adopted)
+        self._account(now, send, ended, hint, adopted)
         self._refresh()
 
     def on_cancel(self, now: float, send: Send) -> None:

@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
-from urllib.request import urlopen
 
 import anyio
 from attrs import frozen
 
 from batchllm import llm, run_batch
 from benchmarks._report import LOOPS, machine, table
+from benchmarks._served import served
 
 _TICK = 0.01
 _HEAD = ("loop", "s", "ms CPU", "lost", "requests", "opened", "late, ms: median", "99 %", "most")
@@ -54,24 +50,6 @@ class Run:
     lags: list[float]
 
 
-@contextmanager
-def served(latency: float) -> Generator[str]:
-    """Run a simulated provider in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "batchllm.cli", "serve-sim", f"default?latency={latency}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().decode().strip()
-        finally:
-            process.terminate()
-
-
-def _stats(url: str) -> dict[str, Any]:
-    with urlopen(f"{url}/__sim/stats", timeout=60) as reply:
-        found: dict[str, Any] = json.loads(reply.read())
-    return found
-
-
 async def _watch(lags: list[float]) -> None:
     while True:
         begun = time.perf_counter()
@@ -83,14 +61,14 @@ async def _run(url: str, count: int, in_flight: int) -> Run:
     lags: list[float] = []
     strategy = llm("openai-compatible:m", base_url=f"{url}/v1", api_key="k")
     items = ((f"i{number}", f"prompt {number}") for number in range(count))
-    before = (await anyio.to_thread.run_sync(_stats, url))["requests"]
+    before = (await anyio.to_thread.run_sync(stats_of, url))["requests"]
     begun, used = time.perf_counter(), time.process_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_watch, lags)
         result = await run_batch(items, strategy, concurrency=in_flight)
         seconds, cpu = time.perf_counter() - begun, time.process_time() - used
         tasks.cancel_scope.cancel("the batch has ended")
-    seen = await anyio.to_thread.run_sync(_stats, url)
+    seen = await anyio.to_thread.run_sync(stats_of, url)
     return Run(
         seconds=seconds,
         cpu=cpu / count * 1e3,
@@ -137,7 +115,7 @@ def main() -> int:
         if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
             continue
         backend, options = LOOPS[loop]
-        with served(asked.latency) as url:
+        with served(f"default?latency={asked.latency}") as url:
             one = anyio.run(_run, url, count, in_flight, backend=backend, backend_options=options)
         opened = "not counted" if one.connections is None else one.connections
         off = one.answered != count or one.calls != one.requests

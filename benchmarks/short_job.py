@@ -8,20 +8,16 @@ Told nothing, the goal is 1.15 × ideal with less than 3 % refused; told the quo
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
-from urllib.request import urlopen
 
 import anyio
 from attrs import frozen
 
 from batchllm import Gate, ProcessorConfig, llm, open_pool, run_batch
 from benchmarks._report import machine
+from benchmarks._served import served, stats_of
 
 _PER_SECOND = 50
 _CALLS = 200
@@ -35,24 +31,6 @@ class Row:
     sent: int
     refused: int
     lost: int
-
-
-@contextmanager
-def served(scenario: str, seed: int) -> Generator[str]:
-    """A simulated provider in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "batchllm.cli", "serve-sim", scenario, "--seed", str(seed)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().decode().strip()
-        finally:
-            process.terminate()
-
-
-def _stats(url: str) -> dict[str, Any]:
-    with urlopen(f"{url}/__sim/stats", timeout=30) as reply:
-        found: dict[str, Any] = json.loads(reply.read())
-    return found
 
 
 def _model(url: str) -> Any:
@@ -106,11 +84,13 @@ async def _shared(url: str, count: int, told: bool, seed: int) -> int:
 def measure(way: Any, count: int, seed: int, *, hints: bool, told: bool, backend: str) -> Row:
     """Do the job once."""
     flags = f"hints={str(hints).lower()}&headers={str(hints).lower()}"
-    with served(f"quota?rps={_PER_SECOND}&burst={_PER_SECOND}&latency=0.05&{flags}", seed) as url:
+    with served(
+        f"quota?rps={_PER_SECOND}&burst={_PER_SECOND}&latency=0.05&{flags}", "--seed", str(seed)
+    ) as url:
         begun = time.perf_counter()
         done = anyio.run(way, url, count, told, seed, backend=backend)
         seconds = time.perf_counter() - begun
-        stats = _stats(url)
+        stats = stats_of(url)
     return Row(seconds, stats["requests"], stats["outcomes"].get("refused", 0), count - done)
 
 

@@ -50,7 +50,7 @@ class AdaptivePace:
     Args:
         rng: Where the spread of pauses comes from.
         park_after: Seconds without any accepted call after which the scope is parked.
-        learned: What an earlier run found out.
+        learned_before: What an earlier run found out.
         cold: Whether to start with few calls in flight if nothing is known.
 
     Attributes:

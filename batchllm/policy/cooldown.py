@@ -14,7 +14,7 @@ from typing import Final
 
 from attrs import Attribute, define, field, frozen
 
-__all__ = ["Cause", "Cooldown", "CooldownPolicy", "Parked", "State"]
+__all__ = ["Cause", "Cooldown", "CooldownPolicy", "Parked", "Pauses", "State"]
 
 _FIRST: Final = 1.0
 _CALLS: Final = 4
@@ -107,7 +107,28 @@ def overload_pause(refusals: int, rng: Random, longest: float = _OVERLOAD_LONGES
 
 
 @define(eq=False)
-class Cooldown:
+class Pauses:
+    """The state that the pauses of every policy have. Live state."""
+
+    state: State = field(default=State.OPEN, init=False)
+    cause: Cause | None = field(default=None, init=False)
+    until: float = field(default=-inf, init=False)
+    parked: Parked | None = field(default=None, init=False)
+    episodes: int = field(default=0, init=False)
+    begun: float = field(default=-inf, init=False)
+
+    def park(self, cause: Cause, until: float | None) -> bool:
+        """Wait no longer, since the quota will not come back soon; returns whether that is new."""
+        if self.parked is not None:
+            return False
+        self.parked = Parked(cause, until)
+        self.state = State.PARKED
+        self.cause = cause
+        return True
+
+
+@define(eq=False)
+class Cooldown(Pauses):
     """The pauses of one scope that adapts. Live state; owned by the limiter, not by a call.
 
     Args:
@@ -115,12 +136,6 @@ class Cooldown:
     """
 
     rng: Random
-    state: State = field(default=State.OPEN, init=False)
-    cause: Cause | None = field(default=None, init=False)
-    until: float = field(default=-inf, init=False)
-    parked: Parked | None = field(default=None, init=False)
-    episodes: int = field(default=0, init=False)
-    begun: float = field(default=-inf, init=False)
     canaries_refused: int = field(default=0, init=False)
     overloads: int = field(default=0, init=False)
     _own: float = field(default=_FIRST, init=False)
@@ -212,15 +227,6 @@ class Cooldown:
     def forgive(self) -> None:
         """Note a success: the next overload is the first one again."""
         self.overloads = 0
-
-    def park(self, cause: Cause, until: float | None) -> bool:
-        """Wait no longer, since the quota will not come back soon; returns whether that is new."""
-        if self.parked is not None:
-            return False
-        self.parked = Parked(cause, until)
-        self.state = State.PARKED
-        self.cause = cause
-        return True
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""

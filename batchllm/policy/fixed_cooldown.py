@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import define, field
 
-from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State, overload_pause
+from batchllm.policy.cooldown import Cause, CooldownPolicy, Pauses, State, overload_pause
 
 __all__ = ["FixedCooldown"]
 
@@ -17,7 +17,7 @@ _OVERLOAD_LONGEST: Final = 60.0
 
 
 @define(eq=False)
-class FixedCooldown:
+class FixedCooldown(Pauses):
     """The pauses of one scope by the user's own policy. Live state.
 
     Args:
@@ -27,12 +27,6 @@ class FixedCooldown:
 
     policy: CooldownPolicy
     rng: Random
-    state: State = field(default=State.OPEN, init=False)
-    cause: Cause | None = field(default=None, init=False)
-    until: float = field(default=-inf, init=False)
-    parked: Parked | None = field(default=None, init=False)
-    episodes: int = field(default=0, init=False)
-    begun: float = field(default=-inf, init=False)
     _in_a_row: dict[Cause, int] = field(factory=dict[Cause, int], init=False)
     _next_start: float = field(default=-inf, init=False)
     _started: int = field(init=False)
@@ -106,15 +100,6 @@ class FixedCooldown:
             self.begun = now
             self.episodes += 1
         return new
-
-    def park(self, cause: Cause, until: float | None) -> bool:
-        """Wait no longer, since the quota will not come back soon; returns whether that is new."""
-        if self.parked is not None:
-            return False
-        self.parked = Parked(cause, until)
-        self.state = State.PARKED
-        self.cause = cause
-        return True
 
     def reopen(self, now: float) -> None:
         """Leave the parked state, with a slow start."""

@@ -125,7 +125,8 @@ class QuotaSearch:
     """Finds the pace of one undeclared limit on calls. Live state, for one clock.
 
     Args:
-        learned: Where an earlier run stood.
+        log: What the scope sent, and what was refused of it.
+        learned_before: Where an earlier run stood.
 
     Attributes:
         rate: Calls per second that the server was measured to accept; ``None`` while unknown.
@@ -208,7 +209,7 @@ class QuotaSearch:
         if old is None or pace is None:
             accepted, rate = self._first(episode)
             if not accepted or (accepted < _FEW_ACCEPTED and not self._episodes):
-                self._note(episode)
+                self._episodes.append(episode)
                 return
             self.rate = max(_SLOWEST, rate)
             self._before = _Stretch(self.rate, self._k, self._longest)
@@ -224,7 +225,7 @@ class QuotaSearch:
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
             self._set_k()
         self._spread_probes(episode)
-        self._note(episode)
+        self._episodes.append(episode)
         self._learned_at = now
         self._cut(now)
 
@@ -236,9 +237,6 @@ class QuotaSearch:
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
-        self._note(episode)
-
-    def _note(self, episode: Episode) -> None:
         self._episodes.append(episode)
 
     def _cut(self, now: float) -> None:
@@ -269,8 +267,7 @@ class QuotaSearch:
             seen = self._rate(begin, episode.back)[1]
             if episode.hinted:
                 # A hint may be longer than needed: then the minute before shows more.
-                minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
-                seen = max(seen, min(minute, 0.99 * pace))
+                seen = max(seen, min(self._minute_before(episode), 0.99 * pace))
         else:
             last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
             few, _ = self._rate(last, episode.empty)
@@ -284,12 +281,16 @@ class QuotaSearch:
         if not self.early and (not forgiving or look_back == _MINUTE):
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.
-            minute = self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
-            least = min(0.99 * pace, max(1.01 * self.rate, (seen + minute) / 2))
+            least = min(
+                0.99 * pace, max(1.01 * self.rate, (seen + self._minute_before(episode)) / 2)
+            )
             if seen < least:
                 seen, self.sure = least, False
         self._known = self._known or self.sure
         return seen
+
+    def _minute_before(self, episode: Episode) -> float:
+        return self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
 
     def _since(self, points: list[Point], end: Point, look_back: float) -> tuple[int, float]:
         """Measure from the last of *points* from which on enough was accepted, to *end*."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from batchllm.transport.parsing import MAX_HEAD, H11Reader, Headers
+from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader
 from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
 
 httptools: Any
@@ -22,7 +22,7 @@ def is_installed() -> bool:
     return httptools is not None
 
 
-class HttptoolsReader:
+class HttptoolsReader(H11Fallback):
     """Reads replies with httptools; what that refuses in a head goes to h11 from its first byte.
 
     httptools is stricter than servers are, for example where a reply is chunked and names a
@@ -30,22 +30,14 @@ class HttptoolsReader:
     bytes; all three are settled here.
     """
 
-    __slots__ = (
-        *("_h11", "_head", "_interim", "_method", "_name", "_parser", "_whole"),
-        *("headers", "pieces", "reusable", "status", "surplus"),
-    )
+    __slots__ = ("_head", "_interim", "_method", "_name", "_parser", "_whole")
 
     def __init__(self) -> None:
-        self._h11: H11Reader | None = None
+        super().__init__()
         self._parser: Any = None
         self._method = ""
         self._head: list[bytes] = []
         self._interim = self._whole = False
-        self.status = 0
-        self.headers: Headers = []
-        self.pieces: list[bytes] = []
-        self.reusable = False
-        self.surplus = False
 
     def begin(self, method: str) -> None:
         """Prepare for the reply to a request with *method*."""
@@ -147,16 +139,3 @@ class HttptoolsReader:
         self._h11 = H11Reader()
         self._h11.begin(self._method)
         return self._feed_h11(seen)
-
-    def _feed_h11(self, data: bytes) -> bool:
-        assert self._h11 is not None
-        whole = self._h11.feed(data)
-        self._take_from_h11()
-        return whole
-
-    def _take_from_h11(self) -> None:
-        other = self._h11
-        assert other is not None
-        self.status, self.headers = other.status, other.headers
-        self.pieces, other.pieces = [*self.pieces, *other.pieces], []
-        self.reusable, self.surplus = other.reusable, other.surplus

@@ -13,7 +13,7 @@ import h11
 
 from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
 
-__all__ = ["MAX_HEAD", "H11Reader", "Headers", "ReplyReader"]
+__all__ = ["MAX_HEAD", "H11Fallback", "H11Reader", "Headers", "ReplyReader"]
 
 Headers = list[tuple[str, str]]
 
@@ -160,3 +160,30 @@ class H11Reader:
             elif isinstance(event, (h11.ConnectionClosed, type(h11.PAUSED))):
                 # A 101 pauses the parser; no upgrade was asked for.
                 raise GarbageError("the server changed the protocol, which was not asked for")
+
+
+class H11Fallback:
+    """What readers share that hand a reply over to h11 from its first byte."""
+
+    __slots__ = ("_h11", "headers", "pieces", "reusable", "status", "surplus")
+
+    def __init__(self) -> None:
+        self._h11: H11Reader | None = None
+        self.status = 0
+        self.headers: Headers = []
+        self.pieces: list[bytes] = []
+        self.reusable = False
+        self.surplus = False
+
+    def _feed_h11(self, data: bytes) -> bool:
+        assert self._h11 is not None
+        whole = self._h11.feed(data)
+        self._take_from_h11()
+        return whole
+
+    def _take_from_h11(self) -> None:
+        other = self._h11
+        assert other is not None
+        self.status, self.headers = other.status, other.headers
+        self.pieces, other.pieces = [*self.pieces, *other.pieces], []
+        self.reusable, self.surplus = other.reusable, other.surplus

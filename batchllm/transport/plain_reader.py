@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from batchllm.transport.parsing import MAX_HEAD, H11Reader, Headers
+from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader, Headers
 from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
 
 __all__ = ["PlainReader"]
@@ -27,26 +27,18 @@ _MOST_LINE: Final = 4_096
 """Bytes of a line that gives a chunk's size, or of all trailers; usual are 3."""
 
 
-class PlainReader:
+class PlainReader(H11Fallback):
     """Reads replies; see the module."""
 
-    __slots__ = (
-        *("_buffer", "_chunks", "_h11", "_left", "_method", "_whole"),
-        *("headers", "pieces", "reusable", "status", "surplus"),
-    )
+    __slots__ = ("_buffer", "_chunks", "_left", "_method", "_whole")
 
     def __init__(self) -> None:
-        self._h11: H11Reader | None = None
+        super().__init__()
         self._chunks = False
         self._left = 0
         self._buffer = b""
         self._whole = False
         self._method = ""
-        self.status = 0
-        self.headers: Headers = []
-        self.pieces: list[bytes] = []
-        self.reusable = False
-        self.surplus = False
 
     def begin(self, method: str) -> None:
         """Prepare for the reply to a request with *method*."""
@@ -172,19 +164,6 @@ class PlainReader:
         if rest:
             self.surplus, self.reusable = True, False
         return True
-
-    def _feed_h11(self, data: bytes) -> bool:
-        assert self._h11 is not None
-        whole = self._h11.feed(data)
-        self._take_from_h11()
-        return whole
-
-    def _take_from_h11(self) -> None:
-        other = self._h11
-        assert other is not None
-        self.status, self.headers = other.status, other.headers
-        self.pieces, other.pieces = [*self.pieces, *other.pieces], []
-        self.reusable, self.surplus = other.reusable, other.surplus
 
 
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})

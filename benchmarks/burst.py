@@ -21,7 +21,7 @@ from attrs import frozen
 
 from batchllm import llm, run_batch
 from benchmarks._report import LOOPS, machine, table
-from benchmarks._served import served
+from benchmarks._served import served, stats_of
 
 _TICK = 0.01
 _HEAD = ("loop", "s", "ms CPU", "lost", "requests", "opened", "late, ms: median", "99 %", "most")

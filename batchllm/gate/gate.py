@@ -27,6 +27,7 @@ from batchllm.core import (
     QuotaScope,
     RateLimitConfig,
     ScopeParkedError,
+    explain_arguments,
 )
 from batchllm.gate.callers import CallerLimits
 from batchllm.gate.health import Health
@@ -56,6 +57,7 @@ __all__ = ["Gate"]
 _CAUSES: Final = ("calls", "quota", "cooldown", OUTAGE)
 
 
+@explain_arguments()
 class Gate:
     """Paces the calls of one quota scope.
 

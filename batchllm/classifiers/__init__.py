@@ -6,10 +6,12 @@ provider's codes and differs only where providers use the same words for differe
 classifier given to the run is asked before either.
 """
 
-from batchllm.classifiers.anthropic import AnthropicErrorClassifier
+from batchllm.classifiers.by_provider import (
+    AnthropicErrorClassifier,
+    GeminiErrorClassifier,
+    OpenAIErrorClassifier,
+)
 from batchllm.classifiers.default import DefaultErrorClassifier, classify
-from batchllm.classifiers.gemini import GeminiErrorClassifier
-from batchllm.classifiers.openai import OpenAIErrorClassifier
 from batchllm.classifiers.usage import failed_usage
 
 __all__ = [

@@ -47,7 +47,6 @@ from batchllm.core.errors import (
     TransportError,
     UnknownArgumentError,
 )
-from batchllm.core.events import ProcessingEvent
 from batchllm.core.hints import (
     CallCost,
     Dimension,
@@ -56,7 +55,13 @@ from batchllm.core.hints import (
     QuotaScope,
     ServerHint,
 )
-from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
+from batchllm.core.hooks import (
+    SKIP,
+    BaseMiddleware,
+    BaseObserver,
+    Middleware,
+    ProcessingEvent,
+)
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
 from batchllm.core.results import (
     AttemptTiming,

@@ -157,7 +157,7 @@ class Permit:
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
-    _hint: ServerHint | None = None
+    _hint: ServerHint | None = field(default=None, init=False)
     _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:

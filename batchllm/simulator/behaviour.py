@@ -10,14 +10,13 @@ from attrs import define, evolve, field, frozen
 
 from batchllm.simulator.admission import ServiceQueue
 from batchllm.simulator.answers import compose, request_rng
-from batchllm.simulator.context_caches import ContextCaches, missing_cache
+from batchllm.simulator.caches import ContextCaches, PromptCache, missing_cache
 from batchllm.simulator.faults import (
     SHAPE_FAULTS,
     STATUS_FAULTS,
     Fault,
     settings_in_prompt,
 )
-from batchllm.simulator.prompt_cache import PromptCache
 from batchllm.simulator.quotas import Charge, Quotas, Refusal
 from batchllm.simulator.scenarios import Scenario
 from batchllm.simulator.wires import Answer, Call, LimitState, Problem

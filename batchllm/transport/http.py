@@ -160,7 +160,7 @@ class HttpTransport:
             max_body: The most bytes that the body of the reply may have, as it comes.
 
         Raises:
-            WireError: There is no whole reply.
+            ExchangeError: There is no whole reply.
         """
         pool = self._pools.of_this_loop().of(origin)
         return await exchange(pool, head, body, method, max_body, may_replay=self._replay)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import h11
 
-from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
+from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 
 __all__ = ["MAX_HEAD", "H11Fallback", "H11Reader", "Headers", "ReplyReader"]
 

@@ -27,9 +27,9 @@ from batchllm.transport.dialling import (
     resolve,
     usual_context,
 )
+from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
 from batchllm.transport.parsing import ReplyReader
 from batchllm.transport.statistics import ConnectionCounts
-from batchllm.transport.wire_errors import CannotConnectError, TooManyFilesError
 
 __all__ = ["Connect", "Connection", "Origin", "OriginPool", "Pool", "PoolSettings"]
 

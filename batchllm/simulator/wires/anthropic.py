@@ -16,6 +16,7 @@ from batchllm.simulator.wires.exchange import (
     WireRequest,
 )
 from batchllm.simulator.wires.parsing import (
+    SHORTEST_PREFIX,
     count_tokens,
     digest_of,
     dump,
@@ -26,7 +27,6 @@ from batchllm.simulator.wires.parsing import (
     required_text,
     text_of,
 )
-from batchllm.simulator.wires.prompt_prefix import SHORTEST_PREFIX
 from batchllm.simulator.wires.rate_headers import rate_headers
 from batchllm.simulator.wires.sse import EVENT_STREAM
 

@@ -8,7 +8,7 @@ import pytest
 
 from batchllm.core import TransportError
 from batchllm.transport import HttpClient, HttpTransport, dialling
-from batchllm.transport.wire_errors import CannotConnectError
+from batchllm.transport.exchange_errors import CannotConnectError
 from tests.e2e.patience import until
 from tests.e2e.transport.rude_server import Talk, polite, rude
 

@@ -1,10 +1,10 @@
-"""Gemini's context caches as a server keeps them, with counts of what was done to them."""
+"""What a provider remembers of prompts: context caches made on demand, and prefixes seen before."""
 
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from batchllm.simulator.wires import Call, Problem, cache_resource
+from batchllm.simulator.wires import Answer, Call, Prefix, Problem, cache_resource
 
 _DEFAULT_LIFETIME = 3600.0
 
@@ -135,3 +135,18 @@ def _expiry(call: Call, now: float, *, default: float) -> float:
     if "ttl" in call.details:
         return float(now + call.details["ttl"])
     return float(call.details.get("expires", default))
+
+
+@define(eq=False)
+class PromptCache:
+    """Prefixes by digest with the time at which each is forgotten."""
+
+    _until: dict[str, float] = field(init=False, factory=dict)
+
+    def apply(self, answer: Answer, prefix: Prefix, now: float) -> Answer:
+        """The answer with the prefix counted as read, or as written where that is told apart."""
+        known = self._until.get(prefix.digest, now) > now
+        self._until[prefix.digest] = now + prefix.lifetime
+        if known:
+            return evolve(answer, cached_tokens=prefix.tokens)
+        return evolve(answer, cache_write_tokens=prefix.tokens) if prefix.explicit else answer

@@ -89,7 +89,7 @@ class Pool(Generic[Out]):
             priority: Among the calls that wait, those with a higher number go first.
 
         Raises:
-            InvalidItemError: The prompt is none.
+            InvalidItemError: The prompt is not a text, messages or parts.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
             Exception: The error of the last attempt.
@@ -116,7 +116,7 @@ class Pool(Generic[Out]):
             priority: Among the calls that wait, those with a higher number go first.
 
         Raises:
-            InvalidItemError: The prompt is none.
+            InvalidItemError: The prompt is not a text, messages or parts.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
         """
@@ -204,7 +204,7 @@ class Pool(Generic[Out]):
             await self._empty.wait()
 
     async def _close(self) -> None:
-        """End what is left, sheltered, and clean up once nothing is called any more."""
+        """End what is left, shielded, and clean up once nothing is called any more."""
         runtime = self._runtime
         ending = runtime.ending
         ending.request(CANCEL, Termination(EndCause.STOPPED, "the pool's owner was cancelled"))
@@ -255,7 +255,7 @@ async def open_pool(
         gate: A gate of your own, or several, to share limits with other pools and runs.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
     """
     if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:

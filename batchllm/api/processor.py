@@ -111,7 +111,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         gate: A gate of your own, or several.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
     """
 
@@ -164,7 +164,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
 
     @property
     def result(self) -> BatchResult[Out, Ctx]:
-        """What is finished of the batch that is running, or ran last."""
+        """Return the finished part of the batch that is running, or ran last."""
         return BatchResult([]) if self._scheduler is None else self._scheduler.result()
 
     async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:
@@ -174,8 +174,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         by the run itself, in a hook such as the post-processor.
 
         Raises:
-            InvalidItemError: The item is none, its id is there already, it has no strategy, or
-                ``max_queue_size`` items wait already.
+            InvalidItemError: The item is no ``LLMWorkItem``, its id is there already, it has no
+                strategy, or ``max_queue_size`` items wait already.
             ClosedError: The processor has been cleaned up.
         """
         self._check_open()

@@ -52,7 +52,7 @@ __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 Out = TypeVar("Out", default=Any)
 
 Items: TypeAlias = Iterable[ItemLike] | AsyncIterable[ItemLike] | BlockingSource
-"""What every face of a batch accepts: any iterable or async iterable of items."""
+"""The items of a batch: any iterable or async iterable of them."""
 
 
 @final
@@ -90,7 +90,7 @@ class BatchRun(Generic[Out]):
 
     @property
     def result(self) -> BatchResult[Out, Any]:
-        """What is finished so far, with its sums.
+        """Return the finished part of the batch, with its sums.
 
         Of a stream, ``results`` are those that have not been read, unless the configuration says
         ``keep_results``; the sums count everything.
@@ -183,7 +183,7 @@ async def run_batch(
         One result per item, whatever became of it.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
         BatchError: The source or a strategy's ``prepare`` failed; ``partial`` has what was
             finished.

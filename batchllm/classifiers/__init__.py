@@ -1,4 +1,4 @@
-"""What exceptions mean: whether to try again, whether the whole scope has to wait, and how long.
+"""The meaning of exceptions: whether to try again, whether the scope has to wait, and how long.
 
 A classifier knows nothing of strategies. A strategy names the one that fits its provider by an
 attribute ``error_classifier``; without one ``DefaultErrorClassifier`` serves, which knows every

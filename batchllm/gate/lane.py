@@ -116,7 +116,7 @@ class _Peers:
                 return False
             del self.others[waiter]
             return True
-        # Whoever was refused at the same instant stands beside it.
+        # Those that were refused at the same instant stand beside it.
         place = bisect_left(self.refused, _refused_at(waiter), key=_refused_at)
         while place < len(self.refused):
             if self.refused[place] is waiter:

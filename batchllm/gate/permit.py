@@ -17,7 +17,7 @@ from batchllm.policy import FailureRow, RateLimiter, Send
 __all__ = ["Advances", "CallerLimits", "Permit"]
 
 CallersSend: TypeAlias = tuple[RateLimiter, Send]
-"""What a call took, and from which limiter: limits may be changed while it is in flight."""
+"""A call and the limiter that counts it: limits may be changed while it is in flight."""
 
 
 class Advances(Protocol):
@@ -33,7 +33,7 @@ class CallerLimits:
 
     Attributes:
         calls: The cap.
-        limiter: Declared limits that hold over all scopes together; ``None`` where there are none.
+        limiter: Declared limits that hold over all scopes together; ``None`` if there are none.
         in_flight: Calls that hold a permit.
         more_to_come: Whether there are items that did not come to any gate yet.
         full_for: Seconds during which the cap was reached and there were more to come.
@@ -51,11 +51,11 @@ class CallerLimits:
 
     @property
     def full(self) -> bool:
-        """Whether the cap is reached."""
+        """Return whether the cap is reached."""
         return self.in_flight >= self.calls
 
     def next_time(self, now: float, cost: CallCost) -> float:
-        """When a call may start as far as the caller is concerned; infinity while it is full."""
+        """Return when a call may start by the caller's own limits; infinity while it is full."""
         if self.full:
             return math.inf
         return now if self.limiter is None else self.limiter.next_time(now, cost)
@@ -68,7 +68,7 @@ class CallerLimits:
         return None if self.limiter is None else (self.limiter, self.limiter.on_send(now, cost))
 
     def end(self, now: float, taken: CallersSend | None, usage: TokenUsage | None) -> None:
-        """Count a call that ended, with the tokens it took where they are known."""
+        """Count a call that ended, with the tokens it took if they are known."""
         if taken is not None:
             limiter, send = taken
             tokens = usage or {}
@@ -96,7 +96,7 @@ class CallerLimits:
             self.on_free()
 
     def waits_at(self, gate: Advances) -> None:
-        """Remember that *gate* has someone waiting for room among these calls."""
+        """Remember that *gate* has a call waiting for room among these calls."""
         self._waiting[gate] = None
 
     def _free(self, now: float) -> None:
@@ -161,7 +161,7 @@ class Permit:
     _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
-        """Remember what a successful reply told about limits, for the report to come."""
+        """Remember what a successful reply reported about limits, for the report to come."""
         self._hint = hint
 
     def report(
@@ -188,7 +188,7 @@ class Permit:
             tokens.get("input_tokens"),
             tokens.get("output_tokens"),
         )
-        # Before anyone is let in: the caller's room may go to the next waiter at once.
+        # Before another is let in: the caller's room may go to the next waiter at once.
         row = gate.judge_health(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )

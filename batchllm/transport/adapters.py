@@ -28,7 +28,7 @@ from batchllm.transport.pool import Origin
 __all__ = ["LibraryName", "client_over", "library_of", "respond"]
 
 LibraryName = Literal["httpx2", "httpx"]
-"""Whose classes a client is of: openai, anthropic and google-genai take httpx2's."""
+"""The library whose classes a client has: openai, anthropic and google-genai take httpx2's."""
 
 _OF_THE_BODY: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _PORTS: Final = {"http": 80, "https": 443}

@@ -19,7 +19,7 @@ _NAMES_OF_KEYS: Final = frozenset(
 
 
 class Address:
-    """What a base URL says, read once.
+    """The parts of a base URL, read once.
 
     Args:
         base_url: A request's path is put behind its path, before its query.

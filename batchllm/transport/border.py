@@ -1,4 +1,4 @@
-"""Maps what goes wrong below this folder to ``TransportError``, once and for every provider.
+"""Map what goes wrong below this folder to ``TransportError``, once and for every provider.
 
 Nothing from below survives in the result: no frame, whose locals hold requests and keys, no
 request that an exception of httpx carries, and of the cause no more than its type and its words,

@@ -47,7 +47,7 @@ from batchllm.transport.statistics import ConnectionStats
 __all__ = ["Http", "HttpClient", "is_our_own"]
 
 Http: TypeAlias = "HttpTransport | AsyncTransport | AsyncClient | httpx.Proxy | str"
-"""What ``http=`` takes: a transport or client of ours, httpx's or httpx2's, or a proxy."""
+"""The values of ``http=``: a transport or client of ours, httpx's or httpx2's, or a proxy."""
 
 _CONNECT_SECONDS: Final = 30.0
 _USER_AGENT: Final = "batchllm"
@@ -300,7 +300,7 @@ class HttpClient:
 
 
 def is_our_own(http: Http | None) -> bool:
-    """Return whether requests through *http* get no key from anybody but us."""
+    """Return whether requests through *http* get their key from us alone."""
     return http is None or isinstance(http, (str, httpx.Proxy, HttpTransport))
 
 

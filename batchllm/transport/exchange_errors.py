@@ -1,4 +1,4 @@
-"""What goes wrong on a connection, below the border of this folder.
+"""The errors of one exchange on a connection, below the border of this folder.
 
 None of these leaves it: callers get a ``TransportError``, an SDK's client gets the exception of
 its own HTTP library (``failures.py`` and ``adapters.py``). They hold words, never a request.
@@ -46,7 +46,7 @@ class ClosedByServerError(ConnectionLostError):
 
 
 class GarbageError(ExchangeError):
-    """What arrived is not HTTP/1.1."""
+    """The bytes that arrived are not HTTP/1.1."""
 
 
 class ReplyTooLargeError(ExchangeError):

@@ -115,7 +115,7 @@ class Held:
 
     @property
     def holders(self) -> int:
-        """How many hold it on the running event loop."""
+        """Return how many hold it on the running event loop."""
         return self._table.leases
 
     def hold(self) -> None:

@@ -47,7 +47,7 @@ def secrets_of(headers: HeaderValues) -> list[Secret]:
 
 
 def _without_scheme(value: Secret) -> Secret:
-    """What follows a scheme such as ``Bearer``."""
+    """Return what follows a scheme such as ``Bearer``."""
     scheme, _, rest = value.reveal().partition(" ")
     return Secret(rest) if rest and scheme.isalpha() else value
 

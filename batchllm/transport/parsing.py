@@ -163,7 +163,7 @@ class H11Reader:
 
 
 class H11Fallback:
-    """What readers share that hand a reply over to h11 from its first byte."""
+    """The common part of readers that pass a reply on to h11 from its first byte."""
 
     __slots__ = ("_h11", "headers", "pieces", "reusable", "status", "surplus")
 

@@ -67,7 +67,7 @@ class ProxiedTransport:
 
     @property
     def holders(self) -> int:
-        """How many hold it on the running event loop."""
+        """Return how many hold it on the running event loop."""
         return self._table.leases
 
     async def aclose(self) -> None:

@@ -120,7 +120,7 @@ def test_any_bytes_are_read_or_refused(kind: type[Any], data: bytes, size: int) 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_reader_serves_one_reply_after_the_other(kind: type[Any]) -> None:
-    """What one reply left does not show in the next."""
+    """Nothing of one reply shows in the next."""
     reader = kind()
     for number in range(3):
         body = b"%d" % number

@@ -64,7 +64,7 @@ class AnthropicWire:
     name = "anthropic"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return request.method == "POST" and request.path.endswith("/messages")
 
     def parse(self, request: WireRequest) -> Call:
@@ -184,7 +184,7 @@ def _schema_and_tool(body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None,
 
 
 def _marked_prefix(body: Mapping[str, Any], contents: list[Any]) -> Prefix | None:
-    """What lies before the last `cache_control` mark, if that is long enough to be kept."""
+    """Return what lies before the last `cache_control` mark, if it is long enough to be kept."""
     blocks: list[Any] = [*(body.get("tools") or ())]
     for content in contents:
         blocks += content if isinstance(content, list) else [content]

@@ -40,7 +40,7 @@ class ChatWire:
     name = "chat"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return request.method == "POST" and request.path.endswith("/chat/completions")
 
     def parse(self, request: WireRequest) -> Call:

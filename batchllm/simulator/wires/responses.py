@@ -39,7 +39,7 @@ class ResponsesWire:
     name = "responses"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return request.method == "POST" and request.path.endswith("/responses")
 
     def parse(self, request: WireRequest) -> Call:

@@ -1,21 +1,28 @@
 """Providers' wire formats over the one HTTP seam."""
 
+from batchllm.providers.adapters import (
+    AnthropicClientModel,
+    AsyncioBridge,
+    LangChainStrategy,
+    OpenAIClientModel,
+    PydanticAIStrategy,
+)
 from batchllm.providers.anthropic import AnthropicModel, CacheLifetime
-from batchllm.providers.billing import attach_usage
-from batchllm.providers.bridge import AsyncioBridge
-from batchllm.providers.chat import ChatModel
-from batchllm.providers.embeddings import EmbeddingStrategy
-from batchllm.providers.endpoints import Endpoint
-from batchllm.providers.finish import Finish, normalize_finish
-from batchllm.providers.gemini import GeminiModel
-from batchllm.providers.gemini_cache import GeminiCachedModel
-from batchllm.providers.gemini_client import GEMINI, GeminiClient
-from batchllm.providers.gemini_embeddings import GeminiEmbeddingStrategy
-from batchllm.providers.langchain import LangChainStrategy
-from batchllm.providers.profiles import PROFILES, ChatProfile
-from batchllm.providers.pydantic_ai import PydanticAIStrategy
-from batchllm.providers.responses import ResponsesModel
-from batchllm.providers.sdk import AnthropicClientModel, OpenAIClientModel
+from batchllm.providers.gemini import (
+    GEMINI,
+    GeminiCachedModel,
+    GeminiClient,
+    GeminiEmbeddingStrategy,
+    GeminiModel,
+)
+from batchllm.providers.openai import (
+    PROFILES,
+    ChatModel,
+    ChatProfile,
+    EmbeddingStrategy,
+    ResponsesModel,
+)
+from batchllm.providers.wire import Endpoint, Finish, attach_usage, normalize_finish
 
 __all__ = [
     "GEMINI",

@@ -1,0 +1,20 @@
+"""Clients, agents and chains of other packages, none of which is imported unless it is used."""
+
+from batchllm.providers.adapters.bridge import AsyncioBridge, comes_from
+from batchllm.providers.adapters.clients import (
+    AnthropicClientModel,
+    OpenAIClientModel,
+    client_scope,
+)
+from batchllm.providers.adapters.langchain import LangChainStrategy
+from batchllm.providers.adapters.pydantic_ai import PydanticAIStrategy
+
+__all__ = [
+    "AnthropicClientModel",
+    "AsyncioBridge",
+    "LangChainStrategy",
+    "OpenAIClientModel",
+    "PydanticAIStrategy",
+    "client_scope",
+    "comes_from",
+]

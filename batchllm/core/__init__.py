@@ -1,6 +1,7 @@
 """Values and contracts that every layer shares: no I/O, no event loop."""
 
 from batchllm.core.batch_result import BatchResult
+from batchllm.core.checks import Check, number, one_of, refuse, switch
 from batchllm.core.config import (
     FASTEST_PER_MINUTE,
     SLOWEST_PER_MINUTE,
@@ -93,6 +94,7 @@ __all__ = [
     "CallGuard",
     "CallTooLargeError",
     "Category",
+    "Check",
     "ClosedError",
     "ConfigError",
     "Dimension",
@@ -157,6 +159,10 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "number",
+    "one_of",
     "read_count",
+    "refuse",
+    "switch",
     "with_notes",
 ]

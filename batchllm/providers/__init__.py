@@ -22,7 +22,15 @@ from batchllm.providers.openai import (
     EmbeddingStrategy,
     ResponsesModel,
 )
-from batchllm.providers.wire import Endpoint, Finish, attach_usage, normalize_finish
+from batchllm.providers.wire import (
+    ConnectionOptions,
+    Endpoint,
+    Finish,
+    WireModel,
+    WireOptions,
+    attach_usage,
+    normalize_finish,
+)
 
 __all__ = [
     "GEMINI",
@@ -33,6 +41,7 @@ __all__ = [
     "CacheLifetime",
     "ChatModel",
     "ChatProfile",
+    "ConnectionOptions",
     "EmbeddingStrategy",
     "Endpoint",
     "Finish",
@@ -44,6 +53,8 @@ __all__ = [
     "OpenAIClientModel",
     "PydanticAIStrategy",
     "ResponsesModel",
+    "WireModel",
+    "WireOptions",
     "attach_usage",
     "normalize_finish",
 ]

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Unpack
 
 from batchllm.classifiers import AnthropicErrorClassifier
-from batchllm.core import ConfigError, ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
+from batchllm.core import ConfigError, ErrorClassifier, LLMResponse
 from batchllm.providers.anthropic.answer import read_message
 from batchllm.providers.anthropic.prompt import as_system_and_messages
 from batchllm.providers.anthropic.stream import AnthropicStream
-from batchllm.providers.wire import Endpoint, JsonObject, WireModel, error_within
+from batchllm.providers.wire import (
+    Endpoint,
+    JsonModel,
+    JsonObject,
+    WireOptions,
+    error_within,
+    mask_options,
+)
 from batchllm.structured import SchemaRules
 
 __all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "CacheLifetime"]
@@ -43,42 +50,49 @@ _PARAMETERS: Final = frozenset(
 )
 
 
-class AnthropicModel(WireModel):
+class AnthropicModel(JsonModel):
     """One model behind Anthropic's Messages API.
 
     Args:
         model: The provider's name of it.
-        cache_system: Whether to mark the system prompt for Anthropic's prompt cache: ``True``
-            or ``"5m"`` keeps it for five minutes after each use, ``"1h"`` for an hour. Writing
-            costs more than plain input, reading a tenth of it; a prompt that is too short for
-            the model is not cached, without an error.
-        settings: Those of ``WireModel``. An answer has at most 4,096 tokens unless
-            ``parameters`` have ``max_tokens``.
+        cache_system: Marks the system prompt for Anthropic's prompt cache: ``True`` or ``"5m"``
+            keeps it for five minutes after each use, ``"1h"`` for an hour. Writing costs more
+            than plain input, reading a tenth of it; a prompt that is too short for the model is
+            not cached, without an error.
+        options: See ``WireOptions`` and ``ConnectionOptions``. An answer has at most 4,096
+            tokens unless ``parameters`` have ``max_tokens``.
 
     Raises:
-        ConfigError: A setting is wrong, a parameter is unknown, or an address or key is missing.
+        ConfigError: A parameter or an option is unknown or of a wrong kind, or an address or key
+            is missing.
     """
 
-    endpoint: ClassVar[Endpoint] = Endpoint(
+    endpoint: Endpoint = Endpoint(
         provider="anthropic",
         base_url="https://api.anthropic.com",
         auth_header="x-api-key",
         auth_prefix="",
+        headers=(("anthropic-version", "2023-06-01"),),
+        parameters=_PARAMETERS,
+        wire_names=(("stop", "stop_sequences"),),
     )
+    own_options: ClassVar[Collection[str]] = ("cache_system",)
     schema_rules: ClassVar[SchemaRules | None] = "anthropic"
     error_classifier: ErrorClassifier = AnthropicErrorClassifier()
     _path: ClassVar[str] = "/v1/messages"
-    _known: ClassVar[Collection[str]] = _PARAMETERS
-    _wire_names: ClassVar[Mapping[str, str]] = {"stop": "stop_sequences"}
-    _own_headers: ClassVar[Mapping[str, str]] = {"anthropic-version": "2023-06-01"}
 
     def __init__(
-        self, model: str, *, cache_system: bool | CacheLifetime = False, **settings: Any
+        self,
+        model: str,
+        *,
+        cache_system: bool | CacheLifetime = False,
+        **options: Unpack[WireOptions],
     ) -> None:
+        mask_options(options)
         if cache_system not in (False, True, "5m", "1h"):
             msg = f"cache_system is {cache_system!r}; give True, '5m', '1h' or False"
             raise ConfigError(msg)
-        super().__init__(model, **settings)
+        super().__init__(model, **options)
         self._settings.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
         self._mark: Mapping[str, str] | None = None
         if cache_system:
@@ -107,10 +121,6 @@ class AnthropicModel(WireModel):
 
     def _error_in(self, reply: JsonObject) -> object:
         return error_within(reply, answered=reply.get("content") is not None)
-
-    def _usage(self, reply: JsonObject) -> TokenUsage | None:
-        usage = reply.get("usage")
-        return normalize_usage(usage) if isinstance(usage, dict) else None
 
     def _answer(self, reply: JsonObject, headers: Mapping[str, str]) -> LLMResponse:
         return read_message(reply, headers)

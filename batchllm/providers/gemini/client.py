@@ -1,45 +1,37 @@
-"""Gemini's API over our own HTTP, with the small part of ``google.genai.Client``'s face we use.
+"""Gemini's API over our own HTTP, with the small part of ``google.genai.Client`` that we use.
 
 ``client.aio.models.generate_content`` and ``embed_content``, and ``client.aio.caches`` with
-``create``, ``get``, ``list``, ``update`` and ``delete``: whoever speaks these can be exchanged.
+``create``, ``get``, ``list``, ``update`` and ``delete``: all clients that have these can be
+exchanged.
 """
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Unpack
 from urllib.parse import quote
 
 from attrs import frozen
 
-from batchllm.core import ProviderError, TokenUsage
+from batchllm.core import TokenUsage
 from batchllm.providers.gemini.config import as_cache_request, as_request
 from batchllm.providers.gemini.prompt import as_contents, camel_case
 from batchllm.providers.gemini.reply import read_usage
 from batchllm.providers.gemini.resources import CachedContent, CachePager, read_cache
 from batchllm.providers.gemini.stream import GeminiStream
 from batchllm.providers.wire import (
+    Account,
     Endpoint,
+    Exchange,
     JsonObject,
     Progress,
+    ServerOptions,
+    check_options,
     decode_object,
     encode,
-    error_reply,
     error_within,
-    is_events,
-    open_client,
-    read_events,
-    read_stream,
 )
-from batchllm.transport import (
-    HeaderValues,
-    Http,
-    HttpClient,
-    HttpReply,
-    Secret,
-    mask_headers,
-)
+from batchllm.transport import HttpClient, Secret, mask_headers
 
 __all__ = ["GEMINI", "GeminiClient"]
 
@@ -48,49 +40,40 @@ GEMINI: Final = Endpoint(
     base_url="https://generativelanguage.googleapis.com/v1beta",
     auth_header="x-goog-api-key",
     auth_prefix="",
+    # The second is what Google's own tools call it.
+    key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
 )
 
 
 class GeminiClient:
     """One account at Gemini's API, on any event loop.
 
+    Example::
+
+        GeminiModel("gemini-2.5-flash", GeminiClient(api_key))
+
     Args:
-        api_key: ``None`` where *http* adds it. It never shows in messages or records.
-        base_url: The address, with the version of the API.
-        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
-            address, in place of connections of its own.
-        headers: Sent with every request.
-        verify: See ``HttpClient``.
-        proxy: See ``HttpClient``.
+        api_key: ``None`` if *http* adds it. It never shows in messages or records.
+        options: See ``ServerOptions``. An address has the version of the API in it, such as
+            ``https://generativelanguage.googleapis.com/v1beta``; by default it is
+            ``GEMINI_BASE_URL`` from the environment, as for ``llm("gemini:…")``, else Google's.
 
     Raises:
-        ConfigError: There is no key and no transport that could have one.
+        ConfigError: There is no key and no transport that could have one, or an option is
+            unknown or of a wrong kind.
     """
 
     def __init__(
-        self,
-        api_key: str | Secret | None = None,
-        *,
-        base_url: str | None = None,
-        http: Http | None = None,
-        headers: HeaderValues | None = None,
-        verify: bool | str | ssl.SSLContext = True,
-        proxy: str | None = None,
+        self, api_key: str | Secret | None = None, **options: Unpack[ServerOptions]
     ) -> None:
         # Masked before anything can fail: a traceback shows what local variables hold.
         api_key = None if api_key is None else Secret(api_key)
-        headers = mask_headers(headers)
-        self.http = open_client(
-            GEMINI,
-            base_url=base_url,
-            api_key=api_key,
-            headers=headers,
-            http=http,
-            verify=verify,
-            proxy=proxy,
-        )
-        self.account = "" if api_key is None else api_key.fingerprint()
-        self.aio = _Doors(_Models(self.http), _Caches(self.http))
+        options["headers"] = mask_headers(options.get("headers"))
+        check_options(type(self), options, ServerOptions.__annotations__)
+        account = Account.open(GEMINI, {**options, "api_key": api_key})
+        self.http = account.http
+        self.account = account.fingerprint
+        self.aio = _Resources(_Models(self.http), _Caches(self.http))
 
     def __repr__(self) -> str:
         return f"GeminiClient({self.http.base_url!r})"
@@ -105,13 +88,30 @@ class GeminiClient:
 
 
 @frozen
-class _Models:
-    _http: HttpClient
+class _Resource(Exchange[JsonObject]):
+    _client: HttpClient
+    endpoint = GEMINI
 
+    def _decode(self, body: bytes) -> JsonObject:
+        return decode_object(body, self._client)
+
+    def _reader(self) -> GeminiStream:
+        return GeminiStream(self._client)
+
+    def _error_in(self, reply: JsonObject) -> object:
+        # Replies of other resources, such as caches, have no candidates and no loose error either.
+        return error_within(reply, answered="type" not in reply and "code" not in reply)
+
+    def _usage(self, reply: JsonObject) -> TokenUsage | None:
+        return read_usage(reply)
+
+
+@frozen
+class _Models(_Resource):
     async def generate_content(
         self, *, model: str, contents: Any, config: Mapping[str, Any] | None = None
     ) -> JsonObject:
-        """The reply to *contents* as the wire has it.
+        """Return the reply to *contents* as the wire has it.
 
         Args:
             model: Its name.
@@ -119,9 +119,9 @@ class _Models:
             config: Settings by the names of Google's SDK; what is under ``"extra"`` is put into
                 the request unchecked.
         """
-        body = _encoded(contents, config)
-        reply = await self._http.post_json(f"/{_model_path(model)}:generateContent", body)
-        return _read(self._http, reply)
+        path = f"/{_model_path(model)}:generateContent"
+        reply, _ = await self._post(path, _encoded(contents, config))
+        return reply
 
     async def stream_content(
         self,
@@ -139,22 +139,14 @@ class _Models:
             config: As for :meth:`generate_content`.
             progress: Called when the request starts, and for each chunk of its answer.
         """
-        if progress is not None:
-            progress()
         path = f"/{_model_path(model)}:streamGenerateContent?alt=sse"
-        async with self._http.stream(path, _encoded(contents, config)) as stream:
-            if not 200 <= stream.status < 300:
-                _fail(self._http, stream.status, stream.headers, await stream.read(), None)
-            answer = GeminiStream(self._http)
-            content = await read_stream(stream, self._http, answer, progress)
-        if content is None:
-            return _end(self._http, answer, stream.headers)
-        return _read(self._http, HttpReply(stream.status, stream.headers, content))
+        reply, _ = await self._stream(path, _encoded(contents, config), progress)
+        return reply
 
     async def embed_content(
         self, *, model: str, contents: Any, config: Mapping[str, Any] | None = None
     ) -> JsonObject:
-        """The vectors of one text or of several, under ``"embeddings"``, in their order."""
+        """Return the vectors of one text or of several, under ``"embeddings"``, in their order."""
         name = _model_path(model)
         texts = [contents] if isinstance(contents, str) else contents
         settings = camel_case(config or {})
@@ -163,17 +155,15 @@ class _Models:
             for text in texts
         ]
         if len(requests) == 1:
-            reply = await self._http.post_json(f"/{name}:embedContent", encode(requests[0]))
-            vector = _read(self._http, reply)
+            vector, _ = await self._post(f"/{name}:embedContent", encode(requests[0]))
             return {**vector, "embeddings": [vector.get("embedding")]}
         body = encode({"requests": requests})
-        return _read(self._http, await self._http.post_json(f"/{name}:batchEmbedContents", body))
+        reply, _ = await self._post(f"/{name}:batchEmbedContents", body)
+        return reply
 
 
 @frozen
-class _Caches:
-    _http: HttpClient
-
+class _Caches(_Resource):
     async def create(self, *, model: str, config: Mapping[str, Any]) -> CachedContent:
         """Make a cache; *config* has ``contents``, ``system_instruction``, ``ttl`` and so on."""
         body = encode(as_cache_request(_model_path(model), config))
@@ -184,7 +174,7 @@ class _Caches:
         return read_cache(await self._ask("GET", _cache_path(name)))
 
     async def list(self, *, config: Mapping[str, Any] | None = None) -> CachePager:
-        """All caches of the account, to be gone through with ``async for``."""
+        """List all caches of the account, for ``async for``."""
         size = (config or {}).get("page_size", 100)
 
         async def fetch(token: str) -> JsonObject:
@@ -204,11 +194,12 @@ class _Caches:
         await self._ask("DELETE", _cache_path(name))
 
     async def _ask(self, method: str, path: str, body: bytes = b"") -> JsonObject:
-        return _read(self._http, await self._http.request_json(method, path, body))
+        reply, _ = await self._post(path, body, method)
+        return reply
 
 
 @frozen
-class _Doors:
+class _Resources:
     models: _Models
     caches: _Caches
 
@@ -224,36 +215,3 @@ def _cache_path(name: str) -> str:
 def _encoded(contents: Any, config: Mapping[str, Any] | None) -> bytes:
     extra = (config or {}).get("extra") or {}
     return encode({**as_request(contents, config), **extra})
-
-
-def _end(http: HttpClient, answer: GeminiStream, headers: Mapping[str, str]) -> JsonObject:
-    if answer.error:
-        _fail(http, 200, headers, answer.error, answer.usage)
-    return answer.reply()
-
-
-def _read(http: HttpClient, reply: HttpReply) -> JsonObject:
-    if not 200 <= reply.status < 300:
-        _fail(http, reply.status, reply.headers, reply.body, None)
-    if is_events(reply.body):
-        answer = GeminiStream(http)
-        read_events(reply.body, answer)
-        return _end(http, answer, reply.headers)
-    body = decode_object(reply.body, http)
-    # Replies of other resources, such as caches, have no candidates and no loose error either.
-    error = error_within(body, answered="type" not in body and "code" not in body)
-    if error:
-        _fail(http, 200, reply.headers, error, read_usage(body))
-    return body
-
-
-def _fail(
-    http: HttpClient,
-    status: int,
-    headers: Mapping[str, str],
-    body: object,
-    usage: TokenUsage | None,
-) -> NoReturn:
-    error: ProviderError = error_reply(GEMINI.provider, http, status, headers, body)
-    error.usage = usage
-    raise error

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, cast
+
+from attrs import define, field
 
 from batchllm.classifiers import GeminiErrorClassifier
 from batchllm.core import (
     ErrorClassifier,
-    LLMCallStrategy,
     MalformedResponseError,
     RetryState,
     TokenUsage,
+    one_of,
 )
-from batchllm.providers.gemini.client import GeminiClient
-from batchllm.providers.gemini.model import quota_scope_of
+from batchllm.providers.gemini.model import OverGemini, has_method, quota_scope_of
 from batchllm.providers.gemini.reply import look, read_usage
-from batchllm.providers.openai import Vector, as_texts
-from batchllm.providers.wire import check_names
-from batchllm.transport import ConnectionStats
+from batchllm.providers.wire import Embedder, Vector, as_dict, as_texts, check_names
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
 _KNOWN: Final = frozenset({"auto_truncate", "output_dimensionality", "task_type", "title"})
 
 
-class GeminiEmbeddingStrategy(LLMCallStrategy[list[Vector]]):
+def _check_parameters(instance: Any, attribute: Any, parameters: Mapping[str, Any]) -> None:
+    check_names(parameters, _KNOWN, "gemini")
+
+
+def _or_own(given: ErrorClassifier | None) -> ErrorClassifier:
+    return given or GeminiErrorClassifier()
+
+
+@define(eq=False, slots=False, repr=False)
+class GeminiEmbeddingStrategy(OverGemini, Embedder):
     """Turns each item, a text or a list of texts, into a list of vectors, one per text in order.
 
     Args:
@@ -36,40 +44,31 @@ class GeminiEmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         error_classifier: Says what the provider's errors mean.
 
     Raises:
-        ConfigError: A parameter is unknown.
+        ConfigError: A parameter is unknown, or *client* or another argument is of a wrong kind.
     """
 
-    def __init__(
-        self,
-        model: str,
-        client: Any,
-        *,
-        parameters: Mapping[str, Any] | None = None,
-        error_classifier: ErrorClassifier | None = None,
-    ) -> None:
-        check_names(parameters or {}, _KNOWN, "gemini")
-        self.model = model
-        self.client = client
-        self.error_classifier = error_classifier or GeminiErrorClassifier()
-        self._scope = self.quota_scope = quota_scope_of(model, client)
-        self._settings = dict(parameters or {})
+    model: str = field(validator=one_of(str, "the model's name"))
+    client: Any = field(validator=has_method("embed_content"))
+    _settings: dict[str, Any] = field(
+        default=None,
+        kw_only=True,
+        alias="parameters",
+        converter=as_dict,
+        validator=_check_parameters,
+    )
+    error_classifier: ErrorClassifier = field(
+        default=None,
+        kw_only=True,
+        converter=_or_own,
+        validator=one_of(ErrorClassifier, "an ErrorClassifier"),
+    )
+    _size_parameter: ClassVar[str] = "output_dimensionality"
+
+    def __attrs_post_init__(self) -> None:
+        self.quota_scope = self._scope = quota_scope_of(self.model, self.client)
 
     def __repr__(self) -> str:
         return f"GeminiEmbeddingStrategy({self.model!r}, {type(self.client).__name__})"
-
-    async def prepare(self) -> None:
-        """Keep the connections of a ``GeminiClient`` open until ``cleanup``."""
-        if isinstance(self.client, GeminiClient):
-            self.client.hold()
-
-    async def cleanup(self) -> None:
-        """Close the connections, unless someone else still holds them open."""
-        if isinstance(self.client, GeminiClient):
-            await self.client.release()
-
-    def connection_stats(self) -> Mapping[int, ConnectionStats]:
-        """Return what became of the connections on the running loop, by transport."""
-        return self.client.http.statistics() if isinstance(self.client, GeminiClient) else {}
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -92,15 +91,8 @@ class GeminiEmbeddingStrategy(LLMCallStrategy[list[Vector]]):
             raise MalformedResponseError(msg, status=200)
         return cast("list[Vector]", vectors), read_usage(reply), {"model": self.model}
 
-    async def dry_run(self, prompt: Any) -> tuple[list[Vector], TokenUsage]:
-        """Vectors of zeros, with no call made."""
-        texts: Sequence[str] = as_texts(prompt)
-        usage: TokenUsage = {"input_tokens": 100, "output_tokens": 0, "total_tokens": 100}
-        length = int(self._settings.get("output_dimensionality", 8))
-        return [[0.0] * length for _ in texts], usage
-
     def identity(self) -> Mapping[str, Any]:
-        """What tells these vectors from another model's."""
+        """Name what distinguishes these vectors from another model's."""
         return {
             "class": "GeminiEmbeddingStrategy",
             "provider": "gemini",

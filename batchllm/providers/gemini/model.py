@@ -3,30 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, ClassVar
+
+from attrs import Attribute, define, field
 
 from batchllm.classifiers import GeminiErrorClassifier
 from batchllm.core import (
     CallCost,
+    Check,
     ConfigError,
     ErrorClassifier,
     LLMResponse,
     QuotaScope,
     check_sendable,
+    one_of,
+    switch,
 )
 from batchllm.policy import prompt_bytes
 from batchllm.providers.gemini.client import GEMINI, GeminiClient
 from batchllm.providers.gemini.config import read_parameters
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.gemini.reply import read_reply
-from batchllm.providers.wire import HeldToSchema, Progress
+from batchllm.providers.wire import HeldToSchema, Progress, as_dict
 from batchllm.structured import SchemaRules
 from batchllm.transport import ConnectionStats, Secret
 
-__all__ = ["GeminiModel", "quota_scope_of", "second_instruction"]
+__all__ = ["GeminiModel", "OverGemini", "has_method", "quota_scope_of", "second_instruction"]
 
 
-class GeminiModel(HeldToSchema):
+def has_method(name: str) -> Check:
+    """Make the validator of a client: it has to have ``aio.models.<name>``."""
+
+    def check(instance: Any, attribute: Attribute[Any], client: Any) -> None:
+        if not hasattr(getattr(getattr(client, "aio", None), "models", None), name):
+            msg = (
+                f"client is a {type(client).__name__}; give a GeminiClient(api_key) or a "
+                "google.genai.Client"
+            )
+            raise ConfigError(msg)
+
+    return check
+
+
+class OverGemini:
+    """Keeps the connections of a ``GeminiClient`` open from ``prepare`` to ``cleanup``."""
+
+    client: Any
+
+    async def prepare(self) -> None:
+        """Keep the connections of a ``GeminiClient`` open until the matching ``cleanup``."""
+        if isinstance(self.client, GeminiClient):
+            self.client.hold()
+
+    async def cleanup(self) -> None:
+        """Close the connections of a ``GeminiClient``, unless another run holds them open."""
+        if isinstance(self.client, GeminiClient):
+            await self.client.release()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self.client.http.statistics() if isinstance(self.client, GeminiClient) else {}
+
+
+def _as_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return read_parameters({"temperature": 0.0} if given is None else given)
+
+
+def _can_stream(instance: GeminiModel, attribute: Attribute[Any], stream: bool) -> None:
+    switch(instance, attribute, stream)
+    if stream and not isinstance(instance.client, GeminiClient):
+        client = type(instance.client).__name__
+        msg = f"stream=True needs a GeminiClient; client is a {client}"
+        raise ConfigError(msg)
+
+
+@define(eq=False, slots=False, repr=False)
+class GeminiModel(OverGemini, HeldToSchema):
     """One Gemini model; an ``LLMModel`` that can be shared.
 
     Args:
@@ -40,56 +93,43 @@ class GeminiModel(HeldToSchema):
         extra: Put into every request unchecked; with Google's client, into its ``config``.
         schema: A JSON schema that answers have to follow. An answer that is no JSON is then a
             ``ValueError``.
-        stream: Whether to ask for answers chunk by chunk, so that a stall is noticed. Only a
+        stream: If answers are asked for chunk by chunk, so that a stall is noticed. Only a
             ``GeminiClient`` does so.
 
     Raises:
-        ConfigError: *client* is none, cannot stream though it should, or a parameter is unknown.
+        ConfigError: *client* is not a valid client, cannot stream though it should, or another
+            argument is of a wrong kind or unknown.
     """
 
     schema_rules: ClassVar[SchemaRules | None] = "gemini"
 
-    def __init__(
-        self,
-        model: str,
-        client: Any,
-        *,
-        safety_settings: Sequence[Mapping[str, Any]] | None = None,
-        system_instruction: Any = None,
-        parameters: Mapping[str, Any] | None = None,
-        extra: Mapping[str, Any] | None = None,
-        schema: Mapping[str, Any] | None = None,
-        stream: bool = False,
-    ) -> None:
-        _check_client(client, stream)
-        self.model = model
-        self.client = client
-        self.stream = stream
-        self.schema = schema
+    model: str = field(validator=one_of(str, "the model's name"))
+    client: Any = field(validator=has_method("generate_content"))
+    safety_settings: Sequence[Mapping[str, Any]] | None = field(
+        default=None,
+        kw_only=True,
+        validator=one_of((list, tuple, NoneType), "a list of {'category': …, 'threshold': …}"),
+    )
+    system_instruction: Any = field(default=None, kw_only=True)
+    _settings: dict[str, Any] = field(
+        default=None, kw_only=True, alias="parameters", converter=_as_settings
+    )
+    _extra: dict[str, Any] = field(default=None, kw_only=True, alias="extra", converter=as_dict)
+    schema: Mapping[str, Any] | None = field(
+        default=None, kw_only=True, validator=one_of((Mapping, NoneType), "a JSON schema, or None")
+    )
+    stream: bool = field(default=False, kw_only=True, validator=_can_stream)
+
+    def __attrs_post_init__(self) -> None:
         self.error_classifier: ErrorClassifier = GeminiErrorClassifier()
-        self.quota_scope = quota_scope_of(model, client)
-        self._settings = read_parameters({"temperature": 0.0} if parameters is None else parameters)
-        self._system = system_instruction or self._settings.pop("system_instruction", None)
-        if safety_settings:
-            self._settings["safety_settings"] = list(safety_settings)
-        self._extra = dict(extra or {})
+        self.quota_scope = quota_scope_of(self.model, self.client)
+        of_parameters = self._settings.pop("system_instruction", None)
+        self._system = self.system_instruction or of_parameters
+        if self.safety_settings:
+            self._settings["safety_settings"] = list(self.safety_settings)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {type(self.client).__name__})"
-
-    async def prepare(self) -> None:
-        """Keep the connections of a ``GeminiClient`` open until the matching ``cleanup``."""
-        if isinstance(self.client, GeminiClient):
-            self.client.hold()
-
-    async def cleanup(self) -> None:
-        """Close the connections of a ``GeminiClient``, unless someone else holds them open."""
-        if isinstance(self.client, GeminiClient):
-            await self.client.release()
-
-    def connection_stats(self) -> Mapping[int, ConnectionStats]:
-        """Return what became of the connections on the running loop, by transport."""
-        return self.client.http.statistics() if isinstance(self.client, GeminiClient) else {}
 
     async def generate(
         self,
@@ -190,19 +230,6 @@ def second_instruction() -> ValueError:
         "cache; give it where the cache is made"
     )
     return ValueError(msg)
-
-
-def _check_client(client: Any, stream: bool) -> None:
-    models = getattr(getattr(client, "aio", None), "models", None)
-    if not hasattr(models, "generate_content"):
-        msg = (
-            f"client is a {type(client).__name__}; give a GeminiClient(api_key) or a "
-            "google.genai.Client"
-        )
-        raise ConfigError(msg)
-    if stream and not isinstance(client, GeminiClient):
-        msg = f"stream=True needs a GeminiClient; client is a {type(client).__name__}"
-        raise ConfigError(msg)
 
 
 def quota_scope_of(model: str, client: Any) -> QuotaScope:

@@ -4,7 +4,7 @@ from batchllm.providers.openai.chat import ChatModel
 from batchllm.providers.openai.chat_answer import read_answer
 from batchllm.providers.openai.chat_prompt import as_messages
 from batchllm.providers.openai.chat_reply import ChatReply, read_usage
-from batchllm.providers.openai.embeddings import EmbeddingStrategy, Vector, as_texts
+from batchllm.providers.openai.embeddings import EmbeddingStrategy
 from batchllm.providers.openai.profiles import PROFILES, ChatProfile
 from batchllm.providers.openai.responses import ResponsesModel
 
@@ -15,9 +15,7 @@ __all__ = [
     "ChatReply",
     "EmbeddingStrategy",
     "ResponsesModel",
-    "Vector",
     "as_messages",
-    "as_texts",
     "read_answer",
     "read_usage",
 ]

@@ -7,9 +7,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from batchllm.core import MalformedResponseError, TokenUsage, normalize_usage, read_count
+from batchllm.core import TokenUsage, normalize_usage, read_count
 from batchllm.policy import JsonError, read_as
-from batchllm.providers.wire import error_within, is_error
+from batchllm.providers.wire import MayBeError, is_error, not_readable
 from batchllm.transport import HttpClient
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
@@ -71,12 +71,11 @@ class Choice(msgspec.Struct, gc=False):
     content_filter_results: Any = None
 
 
-class ChatReply(msgspec.Struct, gc=False):
+class ChatReply(MayBeError, gc=False):
     """A reply, or one chunk of a streamed one."""
 
     choices: list[Choice] | None = None
     usage: Any = None
-    error: Any = None
     id: Any = None
     model: Any = None
     system_fingerprint: Any = None
@@ -84,13 +83,6 @@ class ChatReply(msgspec.Struct, gc=False):
     prompt_filter_results: Any = None
     provider: Any = None
     x_groq: Any = None
-    # Of an error that has nothing round it:
-    object: Any = None
-    message: Any = None
-    code: Any = None
-    type: Any = None
-    status: Any = None
-    detail: Any = None
 
     @property
     def error_body(self) -> Any:
@@ -102,11 +94,9 @@ class ChatReply(msgspec.Struct, gc=False):
                 return {"error": choice.error}
         if self.choices or self.prompt_filter_results:
             return None
-        fields = {name: getattr(self, name) for name in _OF_AN_ERROR}
-        return error_within(fields, answered=False)
+        return self.find_error(answered=False)
 
 
-_OF_AN_ERROR: Final = ("object", "message", "code", "type", "status", "detail")
 _MOST: Final = 10**15
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
@@ -124,12 +114,7 @@ def decode_reply(body: bytes, client: HttpClient) -> ChatReply:
     try:
         return read_as(body, _DECODER, keep_halves=True)
     except JsonError as error:
-        shown = client.redact(body[:80].decode("utf-8", "replace").strip())
-        msg = (
-            f"{client.host} answered with {len(body):,} bytes that are no chat completion "
-            f"({error}); they begin {shown!r}"
-        )
-        raise MalformedResponseError(msg, status=200) from error
+        raise not_readable(body, client, "chat completion", str(error)) from error
 
 
 def decode_chunk(data: str, client: HttpClient) -> ChatReply:

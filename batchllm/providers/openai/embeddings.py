@@ -5,36 +5,43 @@ from __future__ import annotations
 import base64
 import struct
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Unpack
 
 import msgspec
+from attrs import define, field
 
 from batchllm.classifiers import OpenAIErrorClassifier
 from batchllm.core import (
     ErrorClassifier,
-    LLMCallStrategy,
     MalformedResponseError,
-    QuotaScope,
     RetryState,
     TokenUsage,
     normalize_usage,
+    one_of,
 )
 from batchllm.policy import JsonError, read_as, read_headers
-from batchllm.providers.openai.profiles import PROFILES, ChatProfile
+from batchllm.providers.openai.profiles import ChatProfile, profile_of
 from batchllm.providers.wire import (
+    Account,
+    Connected,
+    ConnectionOptions,
+    Embedder,
+    Exchange,
+    MayBeError,
+    StreamReader,
+    Vector,
+    as_texts,
     check_names,
+    check_options,
     encode,
-    error_reply,
-    error_within,
-    open_client,
+    malformed,
+    mask_options,
     request_id_of,
 )
-from batchllm.transport import ConnectionStats, HeaderValues, Http, HttpReply, Secret, mask_headers
 
-__all__ = ["EmbeddingStrategy", "Vector", "as_texts"]
+__all__ = ["EmbeddingStrategy"]
 
-Vector = list[float]
 _PATH: Final = "/embeddings"
 _KNOWN: Final = frozenset({"dimensions", "user", "input_type", "truncate", "output_dtype"})
 
@@ -44,93 +51,64 @@ class _Entry(msgspec.Struct, gc=False):
     index: int = -1
 
 
-class _Reply(msgspec.Struct, gc=False):
+class _Reply(MayBeError, gc=False):
     data: list[_Entry] | None = None
     usage: Any = None
-    error: Any = None
     model: Any = None
-    # Of an error that has nothing round it:
-    object: Any = None
-    message: Any = None
-    code: Any = None
-    type: Any = None
-    status: Any = None
-    detail: Any = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Reply, strict=False)
 
 
-class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
+@define(eq=False, slots=False, init=False, repr=False)
+class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
     """Turns each item, a text or a list of texts, into a list of vectors, one per text in order.
 
     Args:
         model: The provider's name of it.
         profile: The kind of server: a ``ChatProfile`` or the name of one.
-        base_url: Its address, where it is not the profile's.
-        api_key: Sent as the profile says.
-        headers: Sent with every request.
-        http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
-            address, in place of connections of its own.
         parameters: For every request, such as ``{"dimensions": 256}``.
         extra: Put into every request unchecked.
-        proxy: The address of a proxy.
         error_classifier: Says what the provider's errors mean.
+        options: See ``ConnectionOptions``.
 
     Raises:
-        ConfigError: A parameter is unknown, or an address or key is missing.
+        ConfigError: A parameter or an option is unknown or of a wrong kind, or an address or key
+            is missing.
     """
+
+    model: str = field(validator=one_of(str, "the model's name"))
+    profile: ChatProfile = field(converter=profile_of)
+    error_classifier: ErrorClassifier = field(
+        validator=one_of(ErrorClassifier, "an ErrorClassifier")
+    )
+    _size_parameter: ClassVar[str] = "dimensions"
 
     def __init__(
         self,
         model: str,
         *,
         profile: ChatProfile | str = "openai",
-        base_url: str | None = None,
-        api_key: str | Secret | None = None,
-        headers: HeaderValues | None = None,
-        http: Http | None = None,
         parameters: Mapping[str, Any] | None = None,
         extra: Mapping[str, Any] | None = None,
-        proxy: str | None = None,
         error_classifier: ErrorClassifier | None = None,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
-        # Masked before anything can fail: a traceback shows what local variables hold.
-        api_key = None if api_key is None else Secret(api_key)
-        headers = mask_headers(headers)
-        self.model = model
-        self.profile = PROFILES[profile] if isinstance(profile, str) else profile
-        self.error_classifier = error_classifier or OpenAIErrorClassifier()
+        mask_options(options)
+        check_options(type(self), options, ConnectionOptions.__annotations__)
+        self.__attrs_init__(model, profile, error_classifier or OpenAIErrorClassifier())
+        self.endpoint = self.profile
         check_names(parameters or {}, _KNOWN, self.profile.provider)
-        self._client = open_client(
-            self.profile,
-            base_url=base_url,
-            api_key=api_key,
-            headers=headers,
-            http=http,
-            proxy=proxy,
-        )
+        account = Account.open(self.profile, options)
+        self._client = account.http
         self._settings: dict[str, Any] = {**(parameters or {}), **(extra or {})}
         if self.profile.packed_vectors:
             # A quarter of the bytes that decimal digits take, and faster to read.
             self._settings.setdefault("encoding_format", "base64")
-        account = api_key.fingerprint() if api_key is not None else ""
-        self.quota_scope = QuotaScope(self.profile.provider, self._client.base_url, account, model)
+        self.quota_scope = account.scope_of(model)
 
     def __repr__(self) -> str:
         return f"EmbeddingStrategy({self.model!r}, {self.profile.provider})"
-
-    async def prepare(self) -> None:
-        """Keep connections open until ``cleanup``."""
-        self._client.hold()
-
-    async def cleanup(self) -> None:
-        """Close the connections, unless another run still holds them open."""
-        await self._client.release()
-
-    def connection_stats(self) -> Mapping[int, ConnectionStats]:
-        """Return what became of the connections on the running loop, by transport."""
-        return self._client.statistics()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -145,25 +123,16 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         """
         texts = as_texts(prompt)
         body = encode({"model": self.model, "input": texts, **self._settings})
-        http = await self._client.post_json(_PATH, body)
-        reply = self._read(http)
-        hint = read_headers(http.headers, now_wall=time.time())
+        reply, headers = await self._post(_PATH, body)
+        hint = read_headers(headers, now_wall=time.time())
         if state is not None and hint is not None:
             state.observe(hint)
-        usage = normalize_usage(reply.usage) if isinstance(reply.usage, dict) else None
+        usage = self._usage(reply)
         vectors = self._in_order(reply, len(texts), usage)
-        metadata = {"model": reply.model, "request_id": request_id_of(http.headers)}
-        return vectors, usage, metadata
-
-    async def dry_run(self, prompt: Any) -> tuple[list[Vector], TokenUsage]:
-        """Vectors of zeros, with no call made."""
-        texts = as_texts(prompt)
-        usage: TokenUsage = {"input_tokens": 100, "output_tokens": 0, "total_tokens": 100}
-        length = int(self._settings.get("dimensions", 8))
-        return [[0.0] * length for _ in texts], usage
+        return vectors, usage, {"model": reply.model, "request_id": request_id_of(headers)}
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells these vectors from another model's."""
+        """Name what distinguishes these vectors from another model's."""
         return {
             "class": "EmbeddingStrategy",
             "provider": self.profile.provider,
@@ -172,21 +141,21 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
             "parameters": dict(self._settings),
         }
 
-    def _read(self, http: HttpReply) -> _Reply:
-        if not 200 <= http.status < 300:
-            raise self._error(http, http.body)
+    def _decode(self, body: bytes) -> _Reply:
         try:
-            reply = read_as(http.body, _DECODER)
+            return read_as(body, _DECODER)
         except JsonError as error:
             msg = f"{self._client.host} answered with no list of embeddings ({error})"
             raise MalformedResponseError(msg, status=200) from error
-        refusal = error_within(msgspec.structs.asdict(reply), answered=bool(reply.data))
-        if refusal:
-            raise self._error(http, refusal)
-        return reply
 
-    def _error(self, http: HttpReply, body: object) -> Exception:
-        return error_reply(self.profile.provider, self._client, http.status, http.headers, body)
+    def _reader(self) -> StreamReader[_Reply] | None:
+        return None
+
+    def _error_in(self, reply: _Reply) -> object:
+        return reply.find_error(answered=bool(reply.data))
+
+    def _usage(self, reply: _Reply) -> TokenUsage | None:
+        return normalize_usage(reply.usage) if isinstance(reply.usage, dict) else None
 
     def _in_order(self, reply: _Reply, count: int, usage: TokenUsage | None) -> list[Vector]:
         entries = reply.data or []
@@ -199,28 +168,8 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
                 f"{self._client.host} gave {len(entries)} vectors for {count} texts, or numbered "
                 "them wrongly"
             )
-            error = MalformedResponseError(msg, status=200)
-            error.usage = usage
-            raise error
+            raise malformed(msg, usage)
         return [_as_vector(by_index[index].embedding) for index in range(count)]
-
-
-def as_texts(prompt: Any) -> Sequence[str]:
-    """The texts of an item to embed.
-
-    Raises:
-        ValueError: It is neither a text nor a list of texts.
-    """
-    if isinstance(prompt, str):
-        return [prompt]
-    texts: Sequence[Any] = prompt if isinstance(prompt, (list, tuple)) else ()
-    if not texts or not all(isinstance(text, str) for text in texts):
-        msg = (
-            f"an item to embed is a text or a list of texts, not empty; this one is a "
-            f"{type(prompt).__name__}"
-        )
-        raise ValueError(msg)
-    return texts
 
 
 def _as_vector(embedding: list[float] | str) -> Vector:

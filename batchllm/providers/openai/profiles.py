@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
+from batchllm.core import ConfigError, kind_of
 from batchllm.providers.wire import Endpoint
 
-__all__ = ["PROFILES", "ChatProfile", "SchemaMode"]
+__all__ = ["PROFILES", "ChatProfile", "SchemaMode", "profile_of"]
 
 SchemaMode = Literal["json_schema", "json_object"]
 
@@ -53,6 +55,15 @@ def _as_names(names: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
+def _parameters(profile: ChatProfile) -> frozenset[str]:
+    own = {profile.max_tokens_field, profile.seed_field}
+    return _OF_ALL | profile.own_parameters | own
+
+
+def _wire_names(profile: ChatProfile) -> tuple[tuple[str, str], ...]:
+    return ("max_tokens", profile.max_tokens_field), ("seed", profile.seed_field)
+
+
 @frozen(kw_only=True)
 class ChatProfile(Endpoint):
     """One kind of server: an ``Endpoint`` and its dialect.
@@ -60,9 +71,9 @@ class ChatProfile(Endpoint):
     Attributes:
         max_tokens_field: What it calls the limit on an answer's tokens.
         seed_field: What it calls the seed.
-        schema_mode: Whether it holds an answer to a JSON schema, or only to being JSON.
-        packed_vectors: Whether it gives embeddings in base64.
-        usage_in_stream: Whether a stream has to be asked for its token counts.
+        schema_mode: If it holds an answer to a JSON schema, or only to being JSON.
+        packed_vectors: If it gives embeddings in base64.
+        usage_in_stream: If a stream has to be asked for its token counts.
         own_parameters: What it accepts beside the parameters that all know.
     """
 
@@ -72,11 +83,10 @@ class ChatProfile(Endpoint):
     packed_vectors: bool = False
     usage_in_stream: bool = True
     own_parameters: frozenset[str] = field(factory=frozenset, converter=_as_names)
-
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The names that may be given."""
-        return _OF_ALL | self.own_parameters | {self.max_tokens_field, self.seed_field}
+    parameters: frozenset[str] = field(init=False, default=Factory(_parameters, takes_self=True))
+    wire_names: tuple[tuple[str, str], ...] = field(
+        init=False, default=Factory(_wire_names, takes_self=True)
+    )
 
 
 def _by_provider(*profiles: ChatProfile) -> Mapping[str, ChatProfile]:
@@ -92,6 +102,9 @@ PROFILES: Final = _by_provider(
     ),
     ChatProfile(
         provider="azure",
+        key_variables=("AZURE_OPENAI_API_KEY",),
+        # The second is the one that Azure's own tools read; its v1 API stands below it.
+        address_variables=("AZURE_OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT/openai/v1"),
         auth_header="api-key",
         packed_vectors=True,
         auth_prefix="",
@@ -150,3 +163,19 @@ PROFILES: Final = _by_provider(
         own_parameters=_OF_OPEN_MODELS | {"max_completion_tokens"},
     ),
 )
+
+
+def profile_of(given: ChatProfile | str) -> ChatProfile:
+    """Return the profile that *given* is or names.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if isinstance(given, ChatProfile):
+        return given
+    if given in PROFILES:
+        return PROFILES[given]
+    near = difflib.get_close_matches(str(given), sorted(PROFILES), n=1)
+    meant = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(PROFILES)}"
+    msg = f"profile is {given if isinstance(given, str) else kind_of(given)!r}; {meant}"
+    raise ConfigError(msg)

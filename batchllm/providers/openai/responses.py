@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from batchllm.classifiers import OpenAIErrorClassifier
-from batchllm.core import ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
+from batchllm.core import ErrorClassifier, LLMResponse
 from batchllm.providers.openai.responses_prompt import as_input
 from batchllm.providers.openai.responses_stream import ResponsesStream
 from batchllm.providers.wire import (
     Endpoint,
     Finish,
+    JsonModel,
     JsonObject,
-    WireModel,
     as_parts,
     check_answered,
     error_within,
@@ -58,17 +58,20 @@ _PARAMETERS: Final = frozenset(
 _UNFINISHED: Final = frozenset({"in_progress", "queued", "cancelled"})
 
 
-class ResponsesModel(WireModel):
+class ResponsesModel(JsonModel):
     """One model behind OpenAI's Responses API. See ``WireModel`` for the arguments.
 
     ``llm("openai-responses:…")`` makes one; ``llm("openai:…")`` speaks Chat Completions.
     """
 
-    endpoint: ClassVar[Endpoint] = Endpoint(provider="openai", base_url="https://api.openai.com/v1")
+    endpoint: Endpoint = Endpoint(
+        provider="openai",
+        base_url="https://api.openai.com/v1",
+        parameters=_PARAMETERS,
+        wire_names=(("max_tokens", "max_output_tokens"),),
+    )
     error_classifier: ErrorClassifier = OpenAIErrorClassifier()
     _path: ClassVar[str] = "/responses"
-    _known: ClassVar[Collection[str]] = _PARAMETERS
-    _wire_names: ClassVar[Mapping[str, str]] = {"max_tokens": "max_output_tokens"}
 
     def _complete(self, request: JsonObject, prompt: Any, system: str | None) -> None:
         if self.schema is not None:
@@ -90,10 +93,6 @@ class ResponsesModel(WireModel):
         if not reply.get("error") and reply.get("status") == "failed":
             return {"error": {"code": "server_error", "message": "the response failed"}}
         return error_within(reply, answered=reply.get("output") is not None)
-
-    def _usage(self, reply: JsonObject) -> TokenUsage | None:
-        usage = reply.get("usage")
-        return normalize_usage(usage) if isinstance(usage, dict) else None
 
     def _answer(self, reply: JsonObject, headers: Mapping[str, str]) -> LLMResponse:
         usage, status = self._usage(reply), reply.get("status")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
-__all__ = ["error_within", "is_error"]
+import msgspec
+
+__all__ = ["MayBeError", "error_within", "is_error"]
 
 
 def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
@@ -38,3 +40,22 @@ def is_error(value: object) -> bool:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+class MayBeError(msgspec.Struct, gc=False):
+    """A reply with the fields that it has if it is an error, in a frame or with none round it."""
+
+    error: Any = None
+    object: Any = None
+    message: Any = None
+    code: Any = None
+    type: Any = None
+    status: Any = None
+    detail: Any = None
+
+    def find_error(self, *, answered: bool) -> Any:
+        """Return the error, as :func:`error_within` does."""
+        return error_within({name: getattr(self, name) for name in _FIELDS}, answered=answered)
+
+
+_FIELDS: Final = MayBeError.__struct_fields__

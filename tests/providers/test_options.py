@@ -62,7 +62,7 @@ def test_a_profile_that_is_none_is_named() -> None:
     with pytest.raises(ConfigError, match="did you mean 'ollama'"):
         ChatModel("m", profile="olama")
     wrong: Any = 3
-    with pytest.raises(ConfigError, match="profile is .*an int"):
+    with pytest.raises(ConfigError, match=r"profile is .*an int"):
         EmbeddingStrategy("m", profile=wrong)
 
 

@@ -76,7 +76,8 @@ class GeminiClient:
         self.aio = _Resources(_Models(self.http), _Caches(self.http))
 
     def __repr__(self) -> str:
-        return f"GeminiClient({self.http.base_url!r})"
+        # Also of one that is half made: tracebacks with locals show that.
+        return f"GeminiClient({self.http.base_url if hasattr(self, 'http') else '…'!r})"
 
     def hold(self) -> None:
         """Stay open until each holder has called :meth:`release`."""

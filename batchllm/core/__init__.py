@@ -77,12 +77,14 @@ from batchllm.core.results import (
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "AnswerViews",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -95,6 +97,7 @@ __all__ = [
     "CallTooLargeError",
     "Category",
     "Check",
+    "Citation",
     "ClosedError",
     "ConfigError",
     "Dimension",
@@ -139,8 +142,10 @@ __all__ = [
     "Tally",
     "Termination",
     "Timing",
+    "TokenLogprob",
     "TokenTrackingError",
     "TokenUsage",
+    "ToolCall",
     "TransportError",
     "WorkItemResult",
     "a_or_an",

@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
 from batchllm.core.usage import TokenUsage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
     "Category",
@@ -118,7 +119,7 @@ def _sounds_secret(name: str) -> bool:
 
 
 @frozen
-class LLMResponse:
+class LLMResponse(AnswerViews):
     """One model's answer, the same for every provider.
 
     Attributes:

@@ -5,6 +5,7 @@ from batchllm.providers.adapters import (
     AsyncioBridge,
     LangChainStrategy,
     OpenAIClientModel,
+    OpenAIResponsesClientModel,
     PydanticAIStrategy,
 )
 from batchllm.providers.anthropic import AnthropicModel, CacheLifetime
@@ -51,6 +52,7 @@ __all__ = [
     "GeminiModel",
     "LangChainStrategy",
     "OpenAIClientModel",
+    "OpenAIResponsesClientModel",
     "PydanticAIStrategy",
     "ResponsesModel",
     "WireModel",

@@ -4,6 +4,7 @@ from batchllm.providers.adapters.bridge import AsyncioBridge, comes_from
 from batchllm.providers.adapters.clients import (
     AnthropicClientModel,
     OpenAIClientModel,
+    OpenAIResponsesClientModel,
     client_scope,
 )
 from batchllm.providers.adapters.langchain import LangChainStrategy
@@ -14,6 +15,7 @@ __all__ = [
     "AsyncioBridge",
     "LangChainStrategy",
     "OpenAIClientModel",
+    "OpenAIResponsesClientModel",
     "PydanticAIStrategy",
     "client_scope",
     "comes_from",

@@ -1,63 +1,64 @@
 """Models over other people's clients: ``openai.AsyncOpenAI`` and ``anthropic.AsyncAnthropic``.
 
-Neither package is imported: a client is anything that has the methods.
+Neither package is imported: a client is anything that has the methods. What a client gives is
+turned back into JSON and read as from the provider's own wire, so that errors in a 200, finish
+reasons and token counts mean the same here as there.
 """
 
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, NoReturn, cast
+import json
+from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-import msgspec
 from attrs import frozen
 
-from batchllm.classifiers import AnthropicErrorClassifier, OpenAIErrorClassifier
 from batchllm.core import (
     CallCost,
-    ErrorClassifier,
     LLMResponse,
     QuotaScope,
     StrategyError,
-    TokenUsage,
     check_sendable,
 )
 from batchllm.policy import prompt_bytes
-from batchllm.providers.anthropic import as_system_and_messages, read_message
-from batchllm.providers.openai import PROFILES, ChatReply, as_messages, read_answer, read_usage
-from batchllm.providers.wire import HeldToSchema, error_reply, error_within, malformed
-from batchllm.structured import SchemaRules
+from batchllm.providers.anthropic import AnthropicWire
+from batchllm.providers.openai import PROFILES, ChatReply, ChatWire, ResponsesWire, as_messages
+from batchllm.providers.wire import JsonObject, Progress, Wire, malformed
 from batchllm.transport import Cleaner, Secret
 
-__all__ = ["AnthropicClientModel", "OpenAIClientModel", "client_scope"]
+__all__ = [
+    "AnthropicClientModel",
+    "OpenAIClientModel",
+    "OpenAIResponsesClientModel",
+    "client_scope",
+]
 
-_REPLY_FIELDS: Final = tuple(ChatReply.__struct_fields__)
-_MESSAGE_FIELDS: Final = (
-    *("id", "model", "content", "usage", "stop_reason", "stop_sequence", "stop_details"),
-    *("type", "error", "message", "code", "status"),
-)
-_BLOCK_FIELDS: Final = ("type", "text", "thinking", "id", "name", "input")
+R = TypeVar("R")
+Headers = Mapping[str, str]
 
 
-class ClientModel(HeldToSchema, ABC):
+class ClientModel(Wire[R], Generic[R]):
     """One model behind a client that its caller has made, and closes.
 
-    The client's own retries are switched off where it can be told so, since every attempt is
-    to be seen, paced and counted.
+    The client's own retries are switched off if it has an option for that, since every attempt
+    is to be seen, paced and counted.
 
     Args:
         client: An asynchronous client.
         model: The provider's name of the model.
-        parameters: For every request, by the client's names for them.
+        parameters: For every request, by the client's names for them. ``stream=True`` has
+            answers fetched piece by piece, so that a stall is noticed.
 
     Raises:
         StrategyError: *client* lacks the method that is called.
     """
 
     provider: ClassVar[str]
-    error_classifier: ErrorClassifier
     _method: ClassVar[str]
+    _limits: ClassVar[tuple[str, ...]] = ("max_tokens",)
+    _in_streams: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
         self, client: Any, model: str, *, parameters: Mapping[str, Any] | None = None
@@ -66,10 +67,21 @@ class ClientModel(HeldToSchema, ABC):
         self.model = model
         self.quota_scope = client_scope(client, model, self.provider)
         self._settings = dict(parameters or {})
+        self.stream = bool(self._settings.pop("stream", False))
         self._create = _method_of(_without_retries(client), self._method)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {type(self.client).__name__})"
+
+    @property
+    def _provider(self) -> str:
+        return self.quota_scope.provider
+
+    @property
+    def _peer(self) -> _Peer:
+        key = getattr(self.client, "api_key", None)
+        keys = [Secret(key)] if isinstance(key, str) and key else []
+        return _Peer(type(self.client).__name__, Cleaner(keys))
 
     async def generate(
         self,
@@ -78,10 +90,12 @@ class ClientModel(HeldToSchema, ABC):
         temperature: float | None = None,
         system_instruction: str | None = None,
         config: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
     ) -> LLMResponse:
         """Answer *prompt*; see ``ChatModel.generate``.
 
         Raises:
+            ProviderError: There is an error in what the client took for an answer.
             MalformedResponseError: The client gave something that is no answer.
             EmptyResponseError: A filter or a refusal left no answer.
             ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
@@ -90,22 +104,49 @@ class ClientModel(HeldToSchema, ABC):
         request: dict[str, Any] = {"model": self.model, **self._settings}
         if temperature is not None:
             request["temperature"] = temperature
+        if self.stream:
+            request.update(self._in_streams, stream=True)
         request.update(config or {})
         self._complete(request, prompt, system_instruction)
         check_sendable(request)
-        reply, headers = await self._create(**request)
-        response = self._read(reply, headers)
+        if self.stream and progress is not None:
+            progress()
+        given, headers = await self._create(**request)
+        if self.stream and isinstance(given, AsyncIterable):
+            reply = await self._collect(given, headers, progress)
+        else:
+            reply = self._read(200, headers, _as_json(given).encode())
+        response = self._answer(reply, headers)
         self._check(response)
         return response
 
+    async def _collect(
+        self, pieces: AsyncIterable[Any], headers: Headers, progress: Progress | None
+    ) -> R:
+        answer = self._reader()
+        assert answer is not None
+        async with AsyncExitStack() as stack:
+            if hasattr(type(pieces), "__aexit__"):  # it holds a connection
+                await stack.enter_async_context(cast("Any", pieces))
+            iterator = aiter(pieces)
+            if hasattr(iterator, "aclose"):  # it may be left before its end
+                await stack.enter_async_context(aclosing(cast("Any", iterator)))
+            async for piece in iterator:
+                if progress is not None:
+                    progress()
+                answer.add(_as_json(piece))
+                if answer.error:
+                    break
+        return self._end(answer, headers)
+
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The tokens of a call; ``None`` where nothing bounds the answer."""
-        limits = (self._settings.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        """Estimate the tokens of a call; ``None`` if nothing bounds the answer."""
+        limits = (self._settings.get(name) for name in self._limits)
         limit = next((limit for limit in limits if isinstance(limit, int)), None)
         return None if limit is None else CallCost(1, prompt_bytes(prompt) // 4 + 16, limit)
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells this model's answers from another's, for records; no secrets."""
+        """Name what distinguishes this model's answers, for records; no secrets."""
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "provider": self.quota_scope.provider,
@@ -115,91 +156,48 @@ class ClientModel(HeldToSchema, ABC):
             "schema": self.schema,
         }
 
-    def _fail(self, headers: Mapping[str, str], body: object, usage: TokenUsage | None) -> NoReturn:
-        """Raise the error that came in a reply with status 200, and that the client let pass."""
-        key = getattr(self.client, "api_key", None)
-        keys = [Secret(key)] if isinstance(key, str) and key else []
-        peer = _Peer(type(self.client).__name__, Cleaner(keys))
-        error = error_reply(self.quota_scope.provider, peer, 200, headers, body)
-        error.usage = usage
-        raise error
 
-    @abstractmethod
-    def _complete(self, request: dict[str, Any], prompt: Any, system: str | None) -> None:
-        """Put prompt, system instruction and schema into *request*."""
-
-    @abstractmethod
-    def _read(self, reply: Any, headers: Mapping[str, str]) -> LLMResponse:
-        """Read what the client gave."""
-
-
-class OpenAIClientModel(ClientModel):
+class OpenAIClientModel(ChatWire, ClientModel[ChatReply]):
     """A model over ``openai.AsyncOpenAI``, ``AsyncAzureOpenAI``, or anything alike.
 
     Called is ``client.chat.completions.create``.
     """
 
     provider: ClassVar[str] = "openai"
-    error_classifier: ErrorClassifier = OpenAIErrorClassifier()
     _method: ClassVar[str] = "chat.completions.create"
+    _limits: ClassVar[tuple[str, ...]] = ("max_completion_tokens", "max_tokens")
+    _in_streams: ClassVar[Mapping[str, Any]] = {"stream_options": {"include_usage": True}}
 
     def _complete(self, request: dict[str, Any], prompt: Any, system: str | None) -> None:
         request["messages"] = as_messages(prompt, system)
         if self.schema is not None:
-            request["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {
-                    "name": self._schema_name,
-                    "strict": self._schema_is_strict,
-                    "schema": self.schema,
-                },
-            }
-
-    def _read(self, reply: Any, headers: Mapping[str, str]) -> LLMResponse:
-        try:
-            read = msgspec.convert(
-                _fields(reply, _REPLY_FIELDS), ChatReply, strict=False, from_attributes=True
-            )
-        except msgspec.ValidationError as error:
-            msg = f"the client gave a {type(reply).__name__} that is no chat completion ({error})"
-            raise malformed(msg, None, headers) from error
-        if read.error_body:
-            self._fail(headers, read.error_body, read_usage(read))
-        return read_answer(read, headers, self.quota_scope.provider)
+            named = self._named_schema
+            request["response_format"] = {"type": "json_schema", "json_schema": named}
 
 
-class AnthropicClientModel(ClientModel):
+class OpenAIResponsesClientModel(ResponsesWire, ClientModel[JsonObject]):
+    """A model over ``openai.AsyncOpenAI`` or anything alike, by OpenAI's Responses.
+
+    Called is ``client.responses.create``.
+    """
+
+    provider: ClassVar[str] = "openai"
+    _method: ClassVar[str] = "responses.create"
+    _limits: ClassVar[tuple[str, ...]] = ("max_output_tokens",)
+
+
+class AnthropicClientModel(AnthropicWire, ClientModel[JsonObject]):
     """A model over ``anthropic.AsyncAnthropic`` or anything alike.
 
     Called is ``client.messages.create``, which demands a ``max_tokens`` among the parameters.
     """
 
     provider: ClassVar[str] = "anthropic"
-    schema_rules: ClassVar[SchemaRules | None] = "anthropic"
-    error_classifier: ErrorClassifier = AnthropicErrorClassifier()
     _method: ClassVar[str] = "messages.create"
-
-    def _complete(self, request: dict[str, Any], prompt: Any, system: str | None) -> None:
-        blocks, request["messages"] = as_system_and_messages(prompt, system)
-        if blocks:
-            request["system"] = blocks
-        if self.schema is not None:
-            wanted = {"type": "json_schema", "schema": self.schema}
-            request["output_config"] = {**(request.get("output_config") or {}), "format": wanted}
-
-    def _read(self, reply: Any, headers: Mapping[str, str]) -> LLMResponse:
-        message = _fields(reply, _MESSAGE_FIELDS)
-        error = error_within(message, answered=message.get("content") is not None)
-        if error:
-            self._fail(headers, error, None)
-        blocks = message.get("content")
-        if isinstance(blocks, list):
-            message["content"] = [{"type": "text", **_fields(b, _BLOCK_FIELDS)} for b in blocks]
-        return read_message(message, headers)
 
 
 def client_scope(client: object, model: str, provider: str) -> QuotaScope:
-    """The quota that calls by *client* count against, by its address and its key."""
+    """Return the quota that calls by *client* count against, by its address and its key."""
     address = str(getattr(client, "base_url", None) or "").rstrip("/")
     key = getattr(client, "api_key", None)
     account = Secret(key).fingerprint() if isinstance(key, str) and key else ""
@@ -217,12 +215,12 @@ class _Peer:
 
 @frozen
 class _Method:
-    """A client's method, with the headers of its replies where they can be had."""
+    """A client's method, with the headers of its replies if they can be had."""
 
     function: Callable[..., Any]
     is_raw: bool
 
-    async def __call__(self, **request: Any) -> tuple[Any, Mapping[str, str]]:
+    async def __call__(self, **request: Any) -> tuple[Any, Headers]:
         reply = await self.function(**request)
         if not self.is_raw:
             return reply, {}
@@ -251,11 +249,25 @@ def _without_retries(client: Any) -> Any:
     return client
 
 
-def _fields(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of a mapping, of a Pydantic model, or of any object with such attributes."""
+def _as_json(reply: Any) -> str:
+    """Write a reply, or a piece of one, as the server may have written it.
+
+    Not by msgspec, which refuses half a surrogate pair: chunks of a stream may be cut there.
+
+    Raises:
+        MalformedResponseError: It is nothing that JSON could say.
+    """
+    try:
+        return json.dumps(reply, default=_fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"the client gave a {type(reply).__name__} that is no answer ({error})"
+        raise malformed(msg, None) from error
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a mapping, of a Pydantic model, or of any object that has some."""
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, Any]", value))
     if hasattr(type(value), "model_dump"):
         return cast("dict[str, Any]", value.model_dump(mode="json", warnings=False))
-    found = {name: getattr(value, name, None) for name in names}
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: one for name, one in vars(value).items() if not name.startswith("_")}

@@ -24,6 +24,7 @@ from batchllm.providers.wire import (
     make_response,
     mapping_of,
     normalize_finish,
+    token_logprobs,
 )
 
 __all__ = ["LangChainStrategy"]
@@ -125,10 +126,10 @@ def _as_input(prompt: Any) -> Any:
 
 
 def _read_message(message: Any, usage: TokenUsage | None) -> LLMResponse:
-    told = mapping_of(getattr(message, "response_metadata", None))
+    said = mapping_of(getattr(message, "response_metadata", None))
     more = mapping_of(getattr(message, "additional_kwargs", None))
-    reason = told.get("finish_reason") or told.get("stop_reason")
-    model = told.get("model_name") or told.get("model")
+    reason = said.get("finish_reason") or said.get("stop_reason")
+    model = said.get("model_name") or said.get("model")
     response = make_response(
         _text_of(message.content),
         finish=normalize_finish(reason),
@@ -140,6 +141,8 @@ def _read_message(message: Any, usage: TokenUsage | None) -> LLMResponse:
             "response_id": getattr(message, "id", None),
             "model": model,
             "tool_calls": getattr(message, "tool_calls", None) or None,
+            "reasoning": more.get("reasoning_content") or _thoughts(message.content) or None,
+            "logprobs": token_logprobs(said.get("logprobs")) or None,
         },
     )
     check_answered(response, str(model or "the model"), refusal=more.get("refusal"))
@@ -150,6 +153,12 @@ def _text_of(content: object) -> str:
     return (
         content if isinstance(content, str) else joined(as_parts(content, "text"), "text", "text")
     )
+
+
+def _thoughts(content: object) -> str:
+    """Join the thoughts: OpenAI's and LangChain's own parts call them so, or Anthropic's."""
+    parts = as_parts(content, "text")
+    return joined(parts, "reasoning", "reasoning") or joined(parts, "thinking", "thinking")
 
 
 def _usage_counter() -> Any:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchllm.core import LLMResponse, normalize_usage
 from batchllm.providers.wire import (
+    Cited,
     as_parts,
     check_answered,
+    cited,
     joined,
     make_response,
     malformed,
     mapping_of,
+    mappings_of,
     normalize_finish,
 )
 from batchllm.transport import printable
@@ -31,7 +34,10 @@ def read_message(reply: Mapping[str, Any], headers: Mapping[str, str]) -> LLMRes
     if not isinstance(reply.get("content"), (list, str)):
         msg = "anthropic answered with a message that has no content"
         raise malformed(msg, usage, headers)
-    blocks = as_parts(reply["content"], "text")
+    # A block without a type is a text.
+    blocks: list[Mapping[str, Any]] = [
+        {"type": "text", **block} for block in as_parts(reply["content"], "text")
+    ]
     details = mapping_of(reply.get("stop_details"))
     response = make_response(
         joined(blocks, "text", "text"),
@@ -48,9 +54,30 @@ def read_message(reply: Mapping[str, Any], headers: Mapping[str, str]) -> LLMRes
             "stop_details": details or None,
             "tool_calls": [one for one in blocks if one.get("type") == "tool_use"] or None,
             "reasoning": joined(blocks, "thinking", "thinking") or None,
+            "citations": list(_citations(blocks)) or None,
         },
     )
     explanation = details.get("explanation")
     detail = f": {printable(str(explanation)[:200])}" if explanation else ""
     check_answered(response, "anthropic", detail=detail)
     return response
+
+
+def _citations(blocks: list[Mapping[str, Any]]) -> Iterator[Cited]:
+    """Give the sources of each text; where they stand in the answer is where its text stands."""
+    end = 0
+    for block in blocks:
+        text = block.get("text")
+        if block.get("type") != "text" or not isinstance(text, str):
+            continue
+        start, end = end, end + len(text)
+        for one in mappings_of(block.get("citations")):
+            document = one.get("file_id") or one.get("source")
+            yield cited(
+                url=one.get("url"),
+                title=one.get("title") or one.get("document_title"),
+                text=one.get("cited_text"),
+                start=start,
+                end=end,
+                source=document if document is not None else one.get("document_index"),
+            )

@@ -12,15 +12,16 @@ from batchllm.providers.anthropic.prompt import as_system_and_messages
 from batchllm.providers.anthropic.stream import AnthropicStream
 from batchllm.providers.wire import (
     Endpoint,
-    JsonModel,
     JsonObject,
+    JsonWire,
+    WireModel,
     WireOptions,
     error_within,
     mask_options,
 )
 from batchllm.structured import SchemaRules
 
-__all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "CacheLifetime"]
+__all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "AnthropicWire", "CacheLifetime"]
 
 DEFAULT_MAX_TOKENS: Final = 4_096
 """Tokens of an answer where nothing is said: the wire demands a limit."""
@@ -50,7 +51,35 @@ _PARAMETERS: Final = frozenset(
 )
 
 
-class AnthropicModel(JsonModel):
+class AnthropicWire(JsonWire):
+    """Anthropic's Messages, whoever carries them."""
+
+    schema_rules: ClassVar[SchemaRules | None] = "anthropic"
+    error_classifier: ErrorClassifier = AnthropicErrorClassifier()
+    _mark: Mapping[str, str] | None = None
+
+    def _complete(self, request: JsonObject, prompt: Any, system: str | None) -> None:
+        if self.schema is not None:
+            wanted = {"type": "json_schema", "schema": self.schema}
+            request["output_config"] = {**(request.get("output_config") or {}), "format": wanted}
+        blocks, request["messages"] = as_system_and_messages(prompt, system)
+        if blocks and self._mark is not None:
+            # A mark covers all that stands before it, so one on the last block is enough.
+            blocks[-1] = {**blocks[-1], "cache_control": self._mark}
+        if blocks:
+            request["system"] = blocks
+
+    def _reader(self) -> AnthropicStream:
+        return AnthropicStream(self._peer)
+
+    def _error_in(self, reply: JsonObject) -> object:
+        return error_within(reply, answered=reply.get("content") is not None)
+
+    def _answer(self, reply: JsonObject, headers: Mapping[str, str]) -> LLMResponse:
+        return read_message(reply, headers)
+
+
+class AnthropicModel(AnthropicWire, WireModel[JsonObject]):
     """One model behind Anthropic's Messages API.
 
     Args:
@@ -77,8 +106,6 @@ class AnthropicModel(JsonModel):
         wire_names=(("stop", "stop_sequences"),),
     )
     own_options: ClassVar[Collection[str]] = ("cache_system",)
-    schema_rules: ClassVar[SchemaRules | None] = "anthropic"
-    error_classifier: ErrorClassifier = AnthropicErrorClassifier()
     _path: ClassVar[str] = "/v1/messages"
 
     def __init__(
@@ -94,7 +121,6 @@ class AnthropicModel(JsonModel):
             raise ConfigError(msg)
         super().__init__(model, **options)
         self._settings.setdefault("max_tokens", DEFAULT_MAX_TOKENS)
-        self._mark: Mapping[str, str] | None = None
         if cache_system:
             lifetime = "5m" if cache_system is True else cache_system
             self._mark = {"type": "ephemeral", "ttl": lifetime}
@@ -104,23 +130,3 @@ class AnthropicModel(JsonModel):
         if isinstance(found.get("stop_sequences"), str):
             found["stop_sequences"] = [found["stop_sequences"]]
         return found
-
-    def _complete(self, request: JsonObject, prompt: Any, system: str | None) -> None:
-        if self.schema is not None:
-            wanted = {"type": "json_schema", "schema": self.schema}
-            request["output_config"] = {**(request.get("output_config") or {}), "format": wanted}
-        blocks, request["messages"] = as_system_and_messages(prompt, system)
-        if blocks and self._mark is not None:
-            # A mark covers all that stands before it, so one on the last block is enough.
-            blocks[-1] = {**blocks[-1], "cache_control": self._mark}
-        if blocks:
-            request["system"] = blocks
-
-    def _reader(self) -> AnthropicStream:
-        return AnthropicStream(self._client)
-
-    def _error_in(self, reply: JsonObject) -> object:
-        return error_within(reply, answered=reply.get("content") is not None)
-
-    def _answer(self, reply: JsonObject, headers: Mapping[str, str]) -> LLMResponse:
-        return read_message(reply, headers)

@@ -10,12 +10,12 @@ from batchllm.policy import JsonError, read_json
 from batchllm.providers.wire import (
     DONE,
     JsonObject,
+    Peer,
     decode_object,
     error_within,
     malformed,
     mapping_of,
 )
-from batchllm.transport import HttpClient
 
 __all__ = ["AnthropicStream"]
 
@@ -35,7 +35,7 @@ class AnthropicStream:
         client: Named in messages, which do not show its keys.
     """
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: Peer) -> None:
         self._client = client
         self._message: JsonObject = {}
         self._usage: JsonObject = {}
@@ -87,6 +87,10 @@ class AnthropicStream:
         )
 
     def _grow(self, index: int, delta: Mapping[str, Any]) -> None:
+        if delta.get("type") == "citations_delta":
+            block = self._blocks.setdefault(index, {"type": "text"})
+            block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
+            return
         source, target = _GROWS.get(str(delta.get("type")), ("", ""))
         piece = delta.get(source)
         if isinstance(piece, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from batchllm.core import TokenUsage
@@ -9,13 +10,13 @@ from batchllm.providers.gemini.reply import read_usage
 from batchllm.providers.wire import (
     DONE,
     JsonObject,
+    Peer,
     decode_object,
     error_within,
     malformed,
     mapping_of,
     mappings_of,
 )
-from batchllm.transport import HttpClient
 
 __all__ = ["GeminiStream"]
 
@@ -33,11 +34,12 @@ class GeminiStream:
         client: Named in messages, which do not show its keys.
     """
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: Peer) -> None:
         self._client = client
         self._reply: JsonObject = {}
         self._candidate: JsonObject = {}
         self._parts: list[dict[str, Any]] = []
+        self._logprobs: dict[str, list[Any]] = {}
         self._chunks = 0
         self._is_done = False
         self.error: object = None
@@ -73,9 +75,14 @@ class GeminiStream:
         self._reply.update(chunk)
         for candidate in candidates:
             if candidate.get("index") in (0, None):
+                self._add_logprobs(mapping_of(candidate.get("logprobsResult")))
                 self._candidate.update(candidate)
                 for part in mappings_of(mapping_of(candidate.get("content")).get("parts")):
                     self._add_part(dict(part))
+
+    def _add_logprobs(self, result: Mapping[str, Any]) -> None:
+        for name in ("chosenCandidates", "topCandidates"):
+            self._logprobs.setdefault(name, []).extend(mappings_of(result.get(name)))
 
     def _add_part(self, part: dict[str, Any]) -> None:
         last = self._parts[-1] if self._parts else None
@@ -102,4 +109,5 @@ class GeminiStream:
             )
             raise malformed(msg, self.usage)
         content = {"role": "model", "parts": self._parts}
-        return {**self._reply, "candidates": [{**self._candidate, "content": content}]}
+        whole = {**self._candidate, "content": content, "logprobsResult": self._logprobs}
+        return {**self._reply, "candidates": [whole]}

@@ -12,12 +12,33 @@ from batchllm.providers.openai.chat_prompt import as_messages
 from batchllm.providers.openai.chat_reply import ChatReply, decode_reply, read_usage
 from batchllm.providers.openai.chat_stream import ChatStream
 from batchllm.providers.openai.profiles import ChatProfile, profile_of
-from batchllm.providers.wire import JsonObject, WireModel, WireOptions, encode, mask_options
+from batchllm.providers.wire import JsonObject, Wire, WireModel, WireOptions, encode, mask_options
 
-__all__ = ["ChatModel"]
+__all__ = ["ChatModel", "ChatWire"]
 
 
-class ChatModel(WireModel[ChatReply]):
+class ChatWire(Wire[ChatReply]):
+    """Chat Completions, whoever carries them."""
+
+    error_classifier: ErrorClassifier = OpenAIErrorClassifier()
+
+    def _decode(self, body: bytes) -> ChatReply:
+        return decode_reply(body, self._peer)
+
+    def _reader(self) -> ChatStream:
+        return ChatStream(self._peer)
+
+    def _error_in(self, reply: ChatReply) -> object:
+        return reply.error_body
+
+    def _usage(self, reply: ChatReply) -> TokenUsage | None:
+        return read_usage(reply)
+
+    def _answer(self, reply: ChatReply, headers: Mapping[str, str]) -> LLMResponse:
+        return read_answer(reply, headers, self._provider)
+
+
+class ChatModel(ChatWire, WireModel[ChatReply]):
     """One model behind a Chat Completions API; an ``LLMModel`` that can be shared.
 
     Example::
@@ -34,7 +55,6 @@ class ChatModel(WireModel[ChatReply]):
             is missing.
     """
 
-    error_classifier: ErrorClassifier = OpenAIErrorClassifier()
     _path: ClassVar[str] = "/chat/completions"
 
     def __init__(
@@ -51,11 +71,7 @@ class ChatModel(WireModel[ChatReply]):
     def _defaults(self) -> JsonObject:
         defaults: JsonObject = {}
         if self.schema is not None and self._holds_schema:
-            named = {
-                "name": self._schema_name,
-                "strict": self._schema_is_strict,
-                "schema": self.schema,
-            }
+            named = self._named_schema
             defaults["response_format"] = {"type": "json_schema", "json_schema": named}
         elif self.schema is not None:
             defaults["response_format"] = {"type": "json_object"}
@@ -73,18 +89,3 @@ class ChatModel(WireModel[ChatReply]):
     @property
     def _holds_schema(self) -> bool:
         return self.profile.schema_mode == "json_schema"
-
-    def _decode(self, body: bytes) -> ChatReply:
-        return decode_reply(body, self._client)
-
-    def _reader(self) -> ChatStream:
-        return ChatStream(self._client)
-
-    def _error_in(self, reply: ChatReply) -> object:
-        return reply.error_body
-
-    def _usage(self, reply: ChatReply) -> TokenUsage | None:
-        return read_usage(reply)
-
-    def _answer(self, reply: ChatReply, headers: Mapping[str, str]) -> LLMResponse:
-        return read_answer(reply, headers, self.endpoint.provider)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
-from batchllm.policy import read_headers
+from batchllm.core import LLMResponse, TokenUsage
 from batchllm.providers.openai.chat_reply import ChatReply, Choice, Message, read_usage
-from batchllm.providers.wire import Finish, normalize_finish, request_id_of, without_halves
-from batchllm.transport import printable
+from batchllm.providers.wire import (
+    Cited,
+    Finish,
+    check_answered,
+    cited,
+    make_response,
+    malformed,
+    mapping_of,
+    mappings_of,
+    normalize_finish,
+    token_logprobs,
+)
 
-__all__ = ["read_answer"]
+__all__ = ["citations_of", "read_answer"]
 
 _EMPTY = Message()
 
@@ -21,97 +29,91 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
     """Read a reply that carries no error.
 
     Metadata: ``finish_reason`` in our words, ``provider_finish_reason``, ``request_id``,
-    ``response_id``, ``model``, and where there are any ``tool_calls``, ``reasoning``,
-    ``refusal``, ``service_tier``, ``system_fingerprint`` and content filter results.
+    ``response_id``, ``model``, and if there are any ``tool_calls``, ``reasoning``, ``logprobs``,
+    ``citations``, ``refusal``, ``service_tier``, ``system_fingerprint`` and content filter results.
 
     Raises:
         MalformedResponseError: It has no choice, or the provider failed half way.
         EmptyResponseError: A filter or a refusal left no answer, or the text is empty.
     """
     usage = read_usage(reply)
-    if not reply.choices:
-        if _filtered(reply.prompt_filter_results):
-            response = _response("", reply, None, "filtered", usage, headers)
-            raise _empty(f"a content filter of {provider} stopped the prompt", response)
-        msg = f"{provider} answered without a choice"
-        raise _malformed(msg, usage, headers)
-    choice = reply.choices[0]
-    message = choice.message or choice.delta or _EMPTY
-    finish = normalize_finish(choice.finish_reason)
-    if finish == "error":
+    if not reply.choices and not _filtered(reply.prompt_filter_results):
+        raise malformed(f"{provider} answered without a choice", usage, headers)
+    choice = reply.choices[0] if reply.choices else Choice(finish_reason="content_filter")
+    if normalize_finish(choice.finish_reason) == "error":
         msg = f"{provider} failed half way: finish reason {choice.finish_reason!r}"
-        raise _malformed(msg, usage, headers)
-    response = _response(message.text, reply, choice, finish, usage, headers)
-    _check_answered(response, message, finish, provider)
+        raise malformed(msg, usage, headers)
+    response = _response(reply, choice, usage, headers)
+    refusal = (choice.message or choice.delta or _EMPTY).refusal
+    what = "answer" if reply.choices else "prompt"
+    check_answered(response, provider, refusal=str(refusal or ""), what=what)
     return response
 
 
-def _check_answered(response: LLMResponse, message: Message, finish: Finish, provider: str) -> None:
-    if finish == "filtered":
-        raise _empty(f"a content filter of {provider} stopped the answer", response)
-    if message.refusal and not response.text:
-        raise _empty(f"the model refused: {printable(str(message.refusal)[:200])}", response)
-    if response.text or message.tool_calls or message.function_call:
-        return
-    if finish == "length":
-        msg = "the limit on tokens was used up before any text; raise max_tokens"
-        raise _empty(msg, response, "truncated")
-    raise _empty(f"{provider} gave an empty answer", response, "empty")
-
-
 def _response(
-    text: str,
-    reply: ChatReply,
-    choice: Choice | None,
-    finish: Finish,
-    usage: TokenUsage | None,
-    headers: Mapping[str, str],
+    reply: ChatReply, choice: Choice, usage: TokenUsage | None, headers: Mapping[str, str]
 ) -> LLMResponse:
-    counts: TokenUsage = {} if usage is None else usage
-    whole, said = without_halves(text, _metadata(reply, choice, finish, headers))
-    return LLMResponse(
-        whole,
-        input_tokens=counts.get("input_tokens", 0),
-        output_tokens=counts.get("output_tokens", 0),
-        total_tokens=counts.get("total_tokens", 0),
-        cached_input_tokens=counts.get("cached_input_tokens", 0),
-        metadata=said,
+    message = choice.message or choice.delta or _EMPTY
+    finish: Finish = normalize_finish(choice.finish_reason)
+    of_choice, of_prompt = choice.content_filter_results, reply.prompt_filter_results
+    return make_response(
+        message.text,
+        finish=finish,
+        usage=usage,
+        headers=headers,
         raw=reply,
-        usage=counts,  # an empty one says "unknown", where zeros would say "none"
-        hint=read_headers(headers, now_wall=time.time()),
-    )
-
-
-def _metadata(
-    reply: ChatReply, choice: Choice | None, finish: Finish, headers: Mapping[str, str]
-) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "finish_reason": finish,
-        "request_id": request_id_of(headers),
-        "response_id": reply.id,
-        "model": reply.model,
-        "service_tier": reply.service_tier,
-        "system_fingerprint": reply.system_fingerprint,
-        "upstream_provider": reply.provider,
-    }
-    if choice is not None:
-        message = choice.message or choice.delta or _EMPTY
-        found |= {
+        metadata={
+            "response_id": reply.id,
+            "model": reply.model,
+            "service_tier": reply.service_tier,
+            "system_fingerprint": reply.system_fingerprint,
+            "upstream_provider": reply.provider,
             "provider_finish_reason": choice.finish_reason,
             "tool_calls": message.tool_calls,
             "function_call": message.function_call,
             "refusal": message.refusal,
             "reasoning": message.reasoning_content or message.reasoning or message.thoughts or None,
-        }
-        if _filtered(choice.content_filter_results):
-            found["content_filter_results"] = choice.content_filter_results
-    if _filtered(reply.prompt_filter_results):
-        found["prompt_filter_results"] = reply.prompt_filter_results
-    return {name: value for name, value in found.items() if value is not None}
+            "logprobs": token_logprobs(choice.logprobs) or None,
+            "citations": list(_citations(reply, message)) or None,
+            "content_filter_results": of_choice if _filtered(of_choice) else None,
+            "prompt_filter_results": of_prompt if _filtered(of_prompt) else None,
+        },
+    )
+
+
+def _citations(reply: ChatReply, message: Message) -> Iterator[Cited]:
+    yield from citations_of(message.annotations)
+    if message.annotations:
+        return
+    # Perplexity and xAI name their sources beside the choices.
+    found = mappings_of(reply.search_results)
+    yield from (cited(url=one.get("url"), title=one.get("title")) for one in found)
+    if not found and isinstance(reply.citations, list):
+        yield from (cited(url=one) for one in reply.citations if isinstance(one, str))
+
+
+def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
+    """Read the annotations of a message, or of one part of it.
+
+    Args:
+        annotations: As Chat Completions and Responses have them.
+        offset: Characters of the answer before that part.
+    """
+    for one in mappings_of(annotations):
+        fields = mapping_of(one.get("url_citation")) or one
+        start, end = fields.get("start_index"), fields.get("end_index")
+        yield cited(
+            url=fields.get("url"),
+            title=fields.get("title") or fields.get("filename"),
+            text=fields.get("content"),
+            start=start + offset if type(start) is int else None,
+            end=end + offset if type(end) is int else None,
+            source=fields.get("file_id"),
+        )
 
 
 def _filtered(results: Any) -> bool:
-    """Whether Azure's filter results, however nested, say that something was filtered."""
+    """Return whether Azure's filter results, however nested, say that something was filtered."""
     inner: Iterable[Any] = ()
     if isinstance(results, list):
         inner = results
@@ -120,22 +122,3 @@ def _filtered(results: Any) -> bool:
             return True
         inner = results.values()
     return any(_filtered(one) for one in inner)
-
-
-def _empty(
-    message: str,
-    response: LLMResponse,
-    reason: Literal["filtered", "truncated", "empty"] = "filtered",
-) -> EmptyResponseError:
-    error = EmptyResponseError(message, response=response, reason=reason)
-    error.usage = response.usage or None
-    return error
-
-
-def _malformed(
-    message: str, usage: TokenUsage | None, headers: Mapping[str, str]
-) -> MalformedResponseError:
-    request_id = request_id_of(headers)
-    error = MalformedResponseError(message, status=200, request_id=request_id)
-    error.usage = usage
-    return error

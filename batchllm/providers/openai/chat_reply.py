@@ -9,8 +9,7 @@ import msgspec
 
 from batchllm.core import TokenUsage, normalize_usage, read_count
 from batchllm.policy import JsonError, read_as
-from batchllm.providers.wire import MayBeError, is_error, not_readable
-from batchllm.transport import HttpClient
+from batchllm.providers.wire import MayBeError, Peer, is_error, not_readable
 
 __all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
 
@@ -24,6 +23,7 @@ class Message(msgspec.Struct, gc=False):
     function_call: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
+    annotations: Any = None
 
     @property
     def text(self) -> str:
@@ -69,6 +69,7 @@ class Choice(msgspec.Struct, gc=False):
     index: Any = 0
     error: Any = None
     content_filter_results: Any = None
+    logprobs: Any = None
 
 
 class ChatReply(MayBeError, gc=False):
@@ -82,6 +83,8 @@ class ChatReply(MayBeError, gc=False):
     service_tier: Any = None
     prompt_filter_results: Any = None
     provider: Any = None
+    citations: Any = None
+    search_results: Any = None
     x_groq: Any = None
 
     @property
@@ -101,7 +104,7 @@ _MOST: Final = 10**15
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
 
-def decode_reply(body: bytes, client: HttpClient) -> ChatReply:
+def decode_reply(body: bytes, client: Peer) -> ChatReply:
     """Read a whole body; blank lines before it are what a waiting server sends.
 
     Args:
@@ -117,7 +120,7 @@ def decode_reply(body: bytes, client: HttpClient) -> ChatReply:
         raise not_readable(body, client, "chat completion", str(error)) from error
 
 
-def decode_chunk(data: str, client: HttpClient) -> ChatReply:
+def decode_chunk(data: str, client: Peer) -> ChatReply:
     """Read the data of one event; errors as for :func:`decode_reply`."""
     return decode_reply(data.encode("utf-8", "replace"), client)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from batchllm.core import MalformedResponseError, TokenUsage
 from batchllm.providers.openai.chat_reply import (
@@ -13,10 +13,14 @@ from batchllm.providers.openai.chat_reply import (
     read_usage,
 )
 from batchllm.providers.openai.tool_calls import ToolCalls
-from batchllm.providers.wire import DONE
-from batchllm.transport import HttpClient
+from batchllm.providers.wire import DONE, Peer, token_logprobs
 
 __all__ = ["ChatStream"]
+
+_FACTS: Final = (
+    *("id", "model", "system_fingerprint", "service_tier", "prompt_filter_results"),
+    *("provider", "citations", "search_results"),
+)
 
 
 class ChatStream:
@@ -28,13 +32,15 @@ class ChatStream:
         client: Named in messages, which do not show its keys.
     """
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: Peer) -> None:
         self._client = client
         self._reply = ChatReply()
         self._texts: list[str] = []
         self._refusals: list[str] = []
         self._thoughts: list[str] = []
         self._tools = ToolCalls()
+        self._logprobs: list[Any] = []
+        self._annotations: list[Any] = []
         self._finish: object = None
         self._filters: object = None
         self._chunks = 0
@@ -67,7 +73,7 @@ class ChatStream:
 
     def _keep_facts(self, chunk: ChatReply) -> None:
         reply = self._reply
-        for name in ("id", "model", "system_fingerprint", "service_tier", "prompt_filter_results"):
+        for name in _FACTS:
             value = getattr(chunk, name)
             if value:
                 setattr(reply, name, value)
@@ -79,6 +85,7 @@ class ChatStream:
     def _add_choice(self, choice: Choice) -> None:
         self._finish = choice.finish_reason or self._finish
         self._filters = choice.content_filter_results or self._filters
+        self._logprobs += token_logprobs(choice.logprobs)
         piece = choice.delta or choice.message
         if piece is None:
             return
@@ -88,6 +95,8 @@ class ChatStream:
         thought = piece.reasoning_content or piece.reasoning or piece.thoughts
         if isinstance(thought, str):
             self._thoughts.append(thought)
+        if isinstance(piece.annotations, list):
+            self._annotations += piece.annotations
         calls: list[Any] = piece.tool_calls if isinstance(piece.tool_calls, list) else []
         for call in calls:
             if isinstance(call, dict):
@@ -113,12 +122,14 @@ class ChatStream:
             refusal="".join(self._refusals) or None,
             tool_calls=self._tools.whole(),
             reasoning_content="".join(self._thoughts) or None,
+            annotations=self._annotations or None,
         )
         self._reply.choices = [
             Choice(
                 message=message,
                 finish_reason=self._finish,
                 content_filter_results=self._filters,
+                logprobs={"content": self._logprobs} if self._logprobs else None,
             )
         ]
         return self._reply

@@ -8,12 +8,12 @@ from batchllm.core import TokenUsage, normalize_usage
 from batchllm.providers.wire import (
     DONE,
     JsonObject,
+    Peer,
     decode_object,
     error_within,
     malformed,
     mapping_of,
 )
-from batchllm.transport import HttpClient
 
 __all__ = ["ResponsesStream"]
 
@@ -27,7 +27,7 @@ class ResponsesStream:
         client: Named in messages, which do not show its keys.
     """
 
-    def __init__(self, client: HttpClient) -> None:
+    def __init__(self, client: Peer) -> None:
         self._client = client
         self._response: JsonObject | None = None
         self._items: list[Any] = []

@@ -20,19 +20,21 @@ from batchllm.providers.wire.endpoints import (
     ServerOptions,
     mask_options,
 )
-from batchllm.providers.wire.error_replies import error_reply, request_id_of
+from batchllm.providers.wire.error_replies import Peer, error_reply, request_id_of
 from batchllm.providers.wire.errors_inside import MayBeError, error_within, is_error
 from batchllm.providers.wire.exchange import (
     Exchange,
     JsonObject,
     Progress,
+    ReplyFormat,
     StreamReader,
     decode_object,
     not_readable,
 )
+from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.model import JsonModel, WireModel, WireOptions
+from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
 from batchllm.providers.wire.parameters import as_dict, check_names, check_options
 from batchllm.providers.wire.prompt_parts import parts_of, read_media
 from batchllm.providers.wire.request_body import encode
@@ -41,6 +43,7 @@ from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_
 __all__ = [
     "DONE",
     "Account",
+    "Cited",
     "Connected",
     "ConnectionOptions",
     "Embedder",
@@ -48,13 +51,16 @@ __all__ = [
     "Exchange",
     "Finish",
     "HeldToSchema",
-    "JsonModel",
     "JsonObject",
+    "JsonWire",
     "MayBeError",
+    "Peer",
     "Progress",
+    "ReplyFormat",
     "ServerOptions",
     "StreamReader",
     "Vector",
+    "Wire",
     "WireModel",
     "WireOptions",
     "as_dict",
@@ -64,6 +70,7 @@ __all__ = [
     "check_answered",
     "check_names",
     "check_options",
+    "cited",
     "decode_object",
     "encode",
     "error_reply",
@@ -83,5 +90,6 @@ __all__ = [
     "read_media",
     "read_stream",
     "request_id_of",
+    "token_logprobs",
     "without_halves",
 ]

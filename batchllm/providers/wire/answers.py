@@ -35,12 +35,12 @@ def make_response(
     raw: Any,
     metadata: Mapping[str, Any],
 ) -> LLMResponse:
-    """The response with its counts, its request id and what the headers told about limits.
+    """Make the response with its counts, its request id and what the headers report of limits.
 
     Args:
         text: The answer.
         finish: Why it ended, in our words.
-        usage: ``None`` where the provider gave no counts.
+        usage: ``None`` if the provider gave no counts.
         headers: The reply's.
         raw: The provider's own reply.
         metadata: What else it said; values that are ``None`` are left out.
@@ -70,15 +70,21 @@ def without_halves(text: str, metadata: dict[str, Any]) -> tuple[str, dict[str, 
 
 
 def check_answered(
-    response: LLMResponse, provider: str, *, refusal: str | None = None, detail: str = ""
+    response: LLMResponse,
+    provider: str,
+    *,
+    refusal: str | None = None,
+    detail: str = "",
+    what: str = "answer",
 ) -> None:
     """Pass if there is an answer, a text or calls of tools.
 
     Args:
         response: Its metadata say why it ended.
         provider: Named in messages.
-        refusal: What the model said where it refused.
-        detail: Put behind the message where a filter stopped the answer.
+        refusal: The words by which the model refused, if it did.
+        detail: Put behind the message if a filter stopped the answer.
+        what: That which a filter stopped.
 
     Raises:
         EmptyResponseError: A filter or a refusal left no answer, or the text is empty.
@@ -88,8 +94,8 @@ def check_answered(
     if refusal and not response.text:
         raise _empty(f"the model refused: {printable(refusal[:200])}", response)
     if finish == "filtered":
-        raise _empty(f"a content filter of {provider} stopped the answer{detail}", response)
-    if response.text or metadata.get("tool_calls"):
+        raise _empty(f"a content filter of {provider} stopped the {what}{detail}", response)
+    if response.text or metadata.get("tool_calls") or metadata.get("function_call"):
         return
     if finish == "length":
         msg = "the limit on tokens was used up before any text; raise max_tokens"
@@ -110,24 +116,24 @@ def _empty(
 def malformed(
     message: str, usage: TokenUsage | None, headers: Mapping[str, str] = _EMPTY
 ) -> MalformedResponseError:
-    """The error for a reply that is no answer."""
+    """Make the error for a reply that is no answer."""
     error = MalformedResponseError(message, status=200, request_id=request_id_of(headers))
     error.usage = usage
     return error
 
 
 def mapping_of(value: object) -> Mapping[str, Any]:
-    """*value* where it is a JSON object, else an empty one."""
+    """Return *value* if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else _EMPTY
 
 
 def mappings_of(value: object) -> list[Mapping[str, Any]]:
-    """The JSON objects in *value* where it is a list, else none."""
+    """Return the JSON objects in *value* if it is a list, else none."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def as_parts(value: object, kind: str) -> list[Mapping[str, Any]]:
-    """*value* as a list of parts; a text among them, or in place of it, is a part of *kind*."""
+    """Return *value* as parts; a text among them, or in place of the list, is one of *kind*."""
     parts: list[Any] = (
         [value] if isinstance(value, str) else value if isinstance(value, list) else []
     )
@@ -137,6 +143,6 @@ def as_parts(value: object, kind: str) -> list[Mapping[str, Any]]:
 
 
 def joined(parts: list[Mapping[str, Any]], kind: str, key: str) -> str:
-    """The texts under *key* of the parts whose type is *kind*, as one."""
+    """Join the texts under *key* of the parts whose type is *kind*."""
     texts = (part.get(key) for part in parts if part.get("type") == kind)
     return "".join(text for text in texts if isinstance(text, str))

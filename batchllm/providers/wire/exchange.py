@@ -9,11 +9,19 @@ from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 from batchllm.core import MalformedResponseError, TokenUsage
 from batchllm.policy import JsonError, read_json
 from batchllm.providers.wire.endpoints import Endpoint
-from batchllm.providers.wire.error_replies import error_reply
+from batchllm.providers.wire.error_replies import Peer, error_reply
 from batchllm.providers.wire.streamed import EventReader, is_events, read_events, read_stream
 from batchllm.transport import HttpClient
 
-__all__ = ["Exchange", "JsonObject", "Progress", "StreamReader", "decode_object"]
+__all__ = [
+    "Exchange",
+    "JsonObject",
+    "Progress",
+    "ReplyFormat",
+    "StreamReader",
+    "decode_object",
+    "not_readable",
+]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -40,46 +48,22 @@ class StreamReader(EventReader, Protocol[R_co]):
         ...
 
 
-class Exchange(ABC, Generic[R]):
-    """Sends requests to one server, and reads what comes back as an *R* or raises.
+class ReplyFormat(ABC, Generic[R]):
+    """How a server's replies are read: as an *R*, or as the error that one is.
 
     A reply that is a stream of events is read as one, and one that is not is read as a whole,
     whatever was asked for and whatever its headers say.
     """
 
-    endpoint: Endpoint
-    _client: HttpClient
+    @property
+    @abstractmethod
+    def _provider(self) -> str:
+        """The provider's name, for messages."""
 
-    async def _post(self, path: str, body: bytes, method: str = "POST") -> tuple[R, Headers]:
-        """Send *body* and read the reply.
-
-        Raises:
-            ProviderError: The provider answered with an error.
-            MalformedResponseError: Its answer cannot be read, or is not whole.
-            TransportError: No complete answer arrived.
-        """
-        whole = await self._client.request_json(method, path, body)
-        return self._read(whole.status, whole.headers, whole.body), whole.headers
-
-    async def _stream(self, path: str, body: bytes, progress: Progress | None) -> tuple[R, Headers]:
-        """Send *body* and read the reply piece by piece; errors as for ``_post``.
-
-        Args:
-            path: Where to.
-            body: Asks for a stream.
-            progress: Called when the request starts, and for each piece of its answer.
-        """
-        if progress is not None:
-            progress()
-        async with self._client.stream(path, body) as stream:
-            if not 200 <= stream.status < 300:
-                self._fail(stream.status, stream.headers, await stream.read(), None)
-            answer = self._reader()
-            assert answer is not None
-            content = await read_stream(stream, self._client, answer, progress)
-        if content is None:
-            return self._end(answer, stream.headers), stream.headers
-        return self._read(stream.status, stream.headers, content), stream.headers
+    @property
+    @abstractmethod
+    def _peer(self) -> Peer:
+        """What stands for the server in messages."""
 
     @abstractmethod
     def _decode(self, body: bytes) -> R:
@@ -121,12 +105,58 @@ class Exchange(ABC, Generic[R]):
     def _fail(
         self, status: int, headers: Headers, body: object, usage: TokenUsage | None
     ) -> NoReturn:
-        error = error_reply(self.endpoint.provider, self._client, status, headers, body)
+        error = error_reply(self._provider, self._peer, status, headers, body)
         error.usage = usage
         raise error
 
 
-def decode_object(body: bytes, client: HttpClient) -> JsonObject:
+class Exchange(ReplyFormat[R], Generic[R]):
+    """Sends requests over our own HTTP, and reads the replies."""
+
+    endpoint: Endpoint
+    _client: HttpClient
+
+    @property
+    def _provider(self) -> str:
+        return self.endpoint.provider
+
+    @property
+    def _peer(self) -> HttpClient:
+        return self._client
+
+    async def _post(self, path: str, body: bytes, method: str = "POST") -> tuple[R, Headers]:
+        """Send *body* and read the reply.
+
+        Raises:
+            ProviderError: The provider answered with an error.
+            MalformedResponseError: Its answer cannot be read, or is not whole.
+            TransportError: No complete answer arrived.
+        """
+        whole = await self._client.request_json(method, path, body)
+        return self._read(whole.status, whole.headers, whole.body), whole.headers
+
+    async def _stream(self, path: str, body: bytes, progress: Progress | None) -> tuple[R, Headers]:
+        """Send *body* and read the reply piece by piece; errors as for ``_post``.
+
+        Args:
+            path: Where to.
+            body: Asks for a stream.
+            progress: Called when the request starts, and for each piece of its answer.
+        """
+        if progress is not None:
+            progress()
+        async with self._client.stream(path, body) as stream:
+            if not 200 <= stream.status < 300:
+                self._fail(stream.status, stream.headers, await stream.read(), None)
+            answer = self._reader()
+            assert answer is not None
+            content = await read_stream(stream, self._client, answer, progress)
+        if content is None:
+            return self._end(answer, stream.headers), stream.headers
+        return self._read(stream.status, stream.headers, content), stream.headers
+
+
+def decode_object(body: bytes, client: Peer) -> JsonObject:
     """Read a body that has to be one JSON object.
 
     Args:
@@ -147,7 +177,7 @@ def decode_object(body: bytes, client: HttpClient) -> JsonObject:
     return cast("JsonObject", reply)
 
 
-def not_readable(body: bytes, client: HttpClient, what: str, why: str) -> MalformedResponseError:
+def not_readable(body: bytes, client: Peer, what: str, why: str) -> MalformedResponseError:
     """Make the error for a *body* that is no *what*; it shows the body's beginning."""
     shown = client.redact(body[:80].decode("utf-8", "replace").strip())
     msg = (

@@ -1,4 +1,4 @@
-"""Answers that have to be JSON, and the error where one is not."""
+"""Models whose answers have to be JSON, and the error if one is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["HeldToSchema", "check_json"]
 
 
 class HeldToSchema:
-    """A model that can be told a JSON schema for its answers.
+    """A model that can be held to a JSON schema.
 
     Attributes:
         schema: The schema that answers have to follow, if any.
@@ -29,10 +29,10 @@ class HeldToSchema:
     _checks_json: bool = True
 
     def with_output(self, wanted: OutputSchema) -> Self:
-        """The same model, over the same connections, held to the schema of an output type.
+        """Return the same model, over the same connections, held to an output type's schema.
 
-        Whoever asks for a type also reads the answers, and can make more of one that is not
-        quite JSON; so they are not checked here.
+        Its answers are not checked here: the strategy that asks for a type reads them, and can
+        make more of one that is not quite JSON.
         """
         other = copy(self)
         other.schema = wanted.schema
@@ -40,6 +40,11 @@ class HeldToSchema:
         other._schema_is_strict = wanted.strict
         other._checks_json = False
         return other
+
+    @property
+    def _named_schema(self) -> dict[str, Any]:
+        """The schema as OpenAI's wires take it."""
+        return {"name": self._schema_name, "strict": self._schema_is_strict, "schema": self.schema}
 
     def _check(self, response: LLMResponse) -> None:
         if self.schema is not None and self._checks_json:

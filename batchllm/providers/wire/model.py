@@ -15,15 +15,46 @@ from batchllm.providers.wire.endpoints import (
     Endpoint,
     mask_options,
 )
-from batchllm.providers.wire.exchange import Exchange, JsonObject, Progress, decode_object
+from batchllm.providers.wire.exchange import (
+    Exchange,
+    JsonObject,
+    Progress,
+    ReplyFormat,
+    decode_object,
+)
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.parameters import check_names, check_options
 from batchllm.providers.wire.request_body import encode
 from batchllm.transport import HttpClient
 
-__all__ = ["JsonModel", "WireModel", "WireOptions"]
+__all__ = ["JsonWire", "Wire", "WireModel", "WireOptions"]
 
 R = TypeVar("R")
+
+
+class Wire(HeldToSchema, ReplyFormat[R], Generic[R]):
+    """One provider's way to be asked and to answer, whoever carries requests and replies."""
+
+    error_classifier: ErrorClassifier
+
+    @abstractmethod
+    def _complete(self, request: JsonObject, prompt: Any, system: str | None) -> None:
+        """Put prompt, system instruction and schema into *request*."""
+
+    @abstractmethod
+    def _answer(self, reply: R, headers: Mapping[str, str]) -> LLMResponse:
+        """Read a reply that carries no error."""
+
+
+class JsonWire(Wire[JsonObject]):
+    """A ``Wire`` whose replies are read as plain JSON objects."""
+
+    def _decode(self, body: bytes) -> JsonObject:
+        return decode_object(body, self._peer)
+
+    def _usage(self, reply: JsonObject) -> TokenUsage | None:
+        usage = reply.get("usage")
+        return normalize_usage(usage) if isinstance(usage, dict) else None
 
 
 class WireOptions(ConnectionOptions, total=False):
@@ -45,7 +76,7 @@ class WireOptions(ConnectionOptions, total=False):
     stream: bool
 
 
-class WireModel(Connected, HeldToSchema, Exchange[R], Generic[R]):
+class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
     """One model behind one provider's API, whose replies are *R*; an ``LLMModel`` to be shared.
 
     It connects at the first call. ``prepare`` and ``cleanup`` may be called by several runs; the
@@ -61,7 +92,6 @@ class WireModel(Connected, HeldToSchema, Exchange[R], Generic[R]):
     """
 
     endpoint: Endpoint
-    error_classifier: ErrorClassifier
     own_options: ClassVar[Collection[str]] = ()
     """Options that only this class has, and that ``llm`` takes among the parameters."""
     _path: ClassVar[str]
@@ -158,26 +188,7 @@ class WireModel(Connected, HeldToSchema, Exchange[R], Generic[R]):
         """Return what a request has unless ``extra`` or ``config`` say otherwise."""
         return {}
 
-    @abstractmethod
-    def _complete(self, request: JsonObject, prompt: Any, system: str | None) -> None:
-        """Put prompt, system instruction and schema into *request*."""
-
-    @abstractmethod
-    def _answer(self, reply: R, headers: Mapping[str, str]) -> LLMResponse:
-        """Read a reply that carries no error."""
-
     def _read_parameters(self, parameters: Mapping[str, Any]) -> JsonObject:
         check_names(parameters, self.endpoint.parameters, self.endpoint.provider)
         rename = self.endpoint.wire_name
         return {rename(name): value for name, value in parameters.items() if value is not None}
-
-
-class JsonModel(WireModel[JsonObject]):
-    """A ``WireModel`` whose replies are read as plain JSON objects."""
-
-    def _decode(self, body: bytes) -> JsonObject:
-        return decode_object(body, self._client)
-
-    def _usage(self, reply: JsonObject) -> TokenUsage | None:
-        usage = reply.get("usage")
-        return normalize_usage(usage) if isinstance(usage, dict) else None

@@ -98,11 +98,15 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """What names this strategy in records: its class and its plain fields, no secrets."""
+        """Name this strategy in records: by its class and its plain fields, no secrets.
+
+        Of an attrs class its fields count, and what a subclass adds under a public name.
+        """
         plain = (str, int, float, bool, type(None))
-        fields = getattr(self, "__attrs_attrs__", None)
-        names = [a.name for a in fields] if fields else list(getattr(self, "__dict__", ()))
-        values = {name: getattr(self, name, None) for name in names}
+        fields = [a.name for a in getattr(self, "__attrs_attrs__", ())]
+        others = [name for name in getattr(self, "__dict__", ()) if name not in fields]
+        added = [name for name in others if not fields or not name.startswith("_")]
+        values = {name: getattr(self, name, None) for name in (*fields, *added)}
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             **{

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+from attrs import define
 
 from batchllm.llm_strategies.output import OutputStrategy
 from batchllm.providers import (
@@ -16,6 +18,7 @@ __all__ = ["AnthropicStrategy", "OpenAIResponsesStrategy", "OpenAIStrategy"]
 T = TypeVar("T")
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class OpenAIStrategy(OutputStrategy[T], Generic[T]):
     """Asks by an ``openai.AsyncOpenAI`` of yours, or by anything that has its methods.
 
@@ -41,7 +44,7 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
         TypeError: *output* holds a type that JSON cannot express.
     """
 
-    _model_class: type[OpenAIClientModel | OpenAIResponsesClientModel] = OpenAIClientModel
+    _model_class: ClassVar[type[OpenAIClientModel | OpenAIResponsesClientModel]] = OpenAIClientModel
 
     @overload
     def __init__(
@@ -81,6 +84,7 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
         super().__init__(asked, output, temperature=temperature, system=system)
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class OpenAIResponsesStrategy(OpenAIStrategy[T], Generic[T]):
     """An ``OpenAIStrategy`` that calls ``client.responses.create``.
 
@@ -97,6 +101,7 @@ class OpenAIResponsesStrategy(OpenAIStrategy[T], Generic[T]):
     _model_class = OpenAIResponsesClientModel
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class AnthropicStrategy(OutputStrategy[T], Generic[T]):
     """Asks by an ``anthropic.AsyncAnthropic`` of yours, or by anything that has its methods.
 

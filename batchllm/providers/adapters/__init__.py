@@ -1,6 +1,6 @@
 """Clients, agents and chains of other packages, none of which is imported unless it is used."""
 
-from batchllm.providers.adapters.bridge import AsyncioBridge, comes_from
+from batchllm.providers.adapters.bridge import AsyncioBridge
 from batchllm.providers.adapters.clients import (
     AnthropicClientModel,
     OpenAIClientModel,
@@ -18,5 +18,4 @@ __all__ = [
     "OpenAIResponsesClientModel",
     "PydanticAIStrategy",
     "client_scope",
-    "comes_from",
 ]

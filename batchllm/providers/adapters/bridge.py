@@ -17,34 +17,12 @@ from attrs import define, field, frozen
 
 from batchllm.core import TransportError
 
-__all__ = ["AsyncioBridge", "bridge_for", "comes_from"]
+__all__ = ["AsyncioBridge"]
 
 T = TypeVar("T")
 
 _GRACE: Final = 5.0
 """Seconds that a cancelled call, or the other event loop, has for its end."""
-
-
-def comes_from(value: object, package: str) -> bool:
-    """Whether the class of *value*, or one of its bases, is defined in *package*."""
-    modules = (kind.__module__ for kind in type(value).__mro__)
-    return any(module.partition(".")[0] == package for module in modules)
-
-
-def bridge_for(
-    value: object, package: str, wanted: bool | AsyncioBridge | None
-) -> AsyncioBridge | None:
-    """The bridge by which *value* is called, ``None`` where it needs none.
-
-    Args:
-        value: What is called.
-        package: Where the classes come from that need one, if nothing is said.
-        wanted: What was said.
-    """
-    if isinstance(wanted, AsyncioBridge):
-        return wanted
-    needed = comes_from(value, package) if wanted is None else wanted
-    return AsyncioBridge() if needed else None
 
 
 @frozen
@@ -125,9 +103,9 @@ class AsyncioBridge:
             await bridge.call(client.close)
     """
 
-    _holders: int = 0
-    _other: _OtherLoop | None = None
-    _opening: anyio.Lock = field(factory=anyio.Lock)
+    _holders: int = field(default=0, init=False)
+    _other: _OtherLoop | None = field(default=None, init=False)
+    _opening: anyio.Lock = field(factory=anyio.Lock, init=False)
 
     async def __aenter__(self) -> Self:
         self.hold()
@@ -141,7 +119,7 @@ class AsyncioBridge:
         self._holders += 1
 
     async def release(self) -> None:
-        """Close the other event loop, unless someone else still holds it."""
+        """Close the other event loop, unless it is still held."""
         self._holders = max(0, self._holders - 1)
         if self._holders:
             return
@@ -193,7 +171,7 @@ async def _keep_group(*, task_status: TaskStatus[TaskGroup]) -> None:  # noqa: A
 
 async def _send(other: _OtherLoop, function: Callable[[], Awaitable[T]]) -> T:
     ended, here = anyio.Event(), current_token().native_token
-    errand = _Errand(function, partial(_tell, here, ended))
+    errand = _Errand(function, partial(_wake, here, ended))
     other.soon(other.group.start_soon, errand.run)
     try:
         await ended.wait()
@@ -207,6 +185,6 @@ async def _send(other: _OtherLoop, function: Callable[[], Awaitable[T]]) -> T:
     return errand.value  # type: ignore[no-any-return]
 
 
-def _tell(here: Any, ended: anyio.Event) -> None:
-    with suppress(RuntimeError):  # the caller's run is over: it had no patience left
+def _wake(here: Any, ended: anyio.Event) -> None:
+    with suppress(RuntimeError):  # the caller's run is over
         here.run_sync_soon(ended.set)

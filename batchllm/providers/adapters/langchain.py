@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
+
+from attrs import Attribute, define, field
 
 from batchllm.core import (
-    LLMCallStrategy,
     LLMResponse,
     QuotaScope,
     RetryState,
-    StrategyError,
     TokenUsage,
     add_usage,
     normalize_usage,
+    one_of,
+    refuse,
 )
-from batchllm.providers.adapters.bridge import AsyncioBridge, bridge_for, comes_from
+from batchllm.providers.adapters.bridge import AsyncioBridge
+from batchllm.providers.adapters.bridged import BridgedStrategy, comes_from, has_method
 from batchllm.providers.wire import (
     as_parts,
     attach_usage,
@@ -29,28 +32,50 @@ from batchllm.providers.wire import (
 
 __all__ = ["LangChainStrategy"]
 
-_PACKAGE = "langchain_core"
+
+def _is_function(instance: Any, attribute: Attribute[Any], function: object) -> None:
+    if not callable(function):
+        refuse(instance, attribute, function, "a function from prompt to input")
 
 
-class LangChainStrategy(LLMCallStrategy[Any]):
+@define(eq=False, slots=False, init=False, repr=False)
+class LangChainStrategy(BridgedStrategy[Any]):
     """Invokes a LangChain runnable, or anything alike, for each attempt.
 
     The output of a chat model is its text; what else a chain gives is the output as it is. The
-    tokens of a real runnable are counted over all its model calls, also where it fails later.
+    tokens of a real runnable are counted over all its model calls, also if it fails later.
     Retries of its own count as one attempt here, so make its model with ``max_retries=0``.
+
+    Example::
+
+        LangChainStrategy(prompt | model, to_input=lambda question: {"question": question})
 
     Args:
         runnable: Has ``async ainvoke(input)``.
         to_input: Makes its input of a prompt, such as ``lambda prompt: {"question": prompt}``.
             By default a text or chat messages go in as they are, and content parts as a message.
         config: LangChain's configuration for each call.
-        bridge: Whether it needs asyncio, and so a bridge on any other event loop; or
-            the bridge itself, to be shared with other runs. By default those whose class comes
-            from ``langchain_core`` have one of their own.
+        bridge: If it needs asyncio, and so a bridge on any other event loop; or the bridge
+            itself, to be shared with other runs. By default those whose class comes from
+            ``langchain_core`` have one of their own.
 
     Raises:
         StrategyError: *runnable* has no ``ainvoke``.
+        ConfigError: Another argument is of a wrong kind.
     """
+
+    _package: ClassVar[str] = "langchain_core"
+    runnable: Any = field(
+        init=False,
+        validator=has_method(
+            "ainvoke",
+            "runnable",
+            "a Runnable of LangChain (pip install 'batchllm[langchain]'), or anything with "
+            "async ainvoke(input)",
+        ),
+    )
+    to_input: Callable[[Any], Any] = field(init=False, validator=_is_function)
+    config: Mapping[str, Any] = field(init=False, validator=one_of(Mapping, "a mapping"))
 
     def __init__(
         self,
@@ -60,32 +85,15 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         config: Mapping[str, Any] | None = None,
         bridge: bool | AsyncioBridge | None = None,
     ) -> None:
-        if not callable(getattr(runnable, "ainvoke", None)):
-            msg = (
-                f"the runnable is a {type(runnable).__name__}, which has no ainvoke(); give a "
-                "Runnable of LangChain (pip install 'batchllm[langchain]'), or anything with "
-                "async ainvoke(input)"
-            )
-            raise StrategyError(msg)
         self.runnable = runnable
         self.to_input = to_input or _as_input
-        self.config = dict(config or {})
-        self._is_real = comes_from(runnable, _PACKAGE)
-        self._bridge = bridge_for(runnable, _PACKAGE, bridge)
+        self.config = config or {}
+        self._is_real = comes_from(runnable, self._package)
+        self._cross(runnable, bridge)
         self.quota_scope = _scope_of(runnable)
 
     def __repr__(self) -> str:
         return f"LangChainStrategy({type(self.runnable).__name__})"
-
-    async def prepare(self) -> None:
-        """Keep the bridge, where there is one, until the matching ``cleanup``."""
-        if self._bridge is not None:
-            self._bridge.hold()
-
-    async def cleanup(self) -> None:
-        """Let go of the bridge."""
-        if self._bridge is not None:
-            await self._bridge.release()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -113,9 +121,7 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         if counter is not None:
             settings["callbacks"] = [*(settings.get("callbacks") or ()), counter]
         more = {"config": settings} if settings else {}
-        if self._bridge is None:
-            return await self.runnable.ainvoke(given, **more)
-        return await self._bridge.call(self.runnable.ainvoke, given, **more)
+        return await self._call(self.runnable.ainvoke, given, **more)
 
 
 def _as_input(prompt: Any) -> Any:
@@ -175,7 +181,7 @@ def _counted(counter: Any) -> TokenUsage | None:
 
 
 def _scope_of(runnable: Any) -> QuotaScope:
-    """A chat model's own quota; a chain may call several, so it shares the run's."""
+    """Return a chat model's own quota; a chain may call several, so it shares the run's."""
     name = getattr(runnable, "model_name", None) or getattr(runnable, "model", None)
     kind = getattr(runnable, "_llm_type", None)
     if not isinstance(name, str) or not isinstance(kind, str):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from inspect import getattr_static
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+
+from attrs import define, field
 
 from batchllm.core import (
-    LLMCallStrategy,
     QuotaScope,
     RetryState,
-    StrategyError,
     TokenUsage,
     normalize_usage,
 )
-from batchllm.providers.adapters.bridge import AsyncioBridge, bridge_for
+from batchllm.providers.adapters.bridge import AsyncioBridge
+from batchllm.providers.adapters.bridged import BridgedStrategy, has_method
 from batchllm.providers.adapters.clients import client_scope
 from batchllm.providers.wire import attach_usage
 
@@ -25,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class AgentRun(Protocol[T_co]):
-    """What an agent's ``run`` gives; older versions call the output ``data``."""
+    """The result of an agent's ``run``; older versions call the output ``data``."""
 
     @property
     def output(self) -> T_co:
@@ -41,50 +42,50 @@ class Agent(Protocol[T_co]):
         ...
 
 
-class PydanticAIStrategy(LLMCallStrategy[T], Generic[T]):
+@define(eq=False, slots=False, init=False, repr=False)
+class PydanticAIStrategy(BridgedStrategy[T], Generic[T]):
     """Runs an agent of PydanticAI, or anything alike, for each attempt.
 
     The agent validates by itself. What it retries inside one run counts as one attempt here; so
     does what its provider's client retries, unless that is made with ``max_retries=0``.
 
+    Example::
+
+        PydanticAIStrategy(Agent("openai:gpt-5-mini", output_type=City))
+
     Args:
         agent: Has ``async run(prompt)``.
-        bridge: Whether the agent needs asyncio, and so a bridge on any other event loop; or
-            the bridge itself, to be shared with other runs. By default those whose class comes
-            from ``pydantic_ai`` have one of their own.
+        bridge: If the agent needs asyncio, and so a bridge on any other event loop; or the
+            bridge itself, to be shared with other runs. By default those whose class comes from
+            ``pydantic_ai`` have one of their own.
         run: More arguments for each run, such as ``deps=…`` or ``usage_limits=…``.
 
     Raises:
         StrategyError: *agent* has no ``run``.
+        ConfigError: *bridge* is of a wrong kind.
     """
+
+    _package: ClassVar[str] = "pydantic_ai"
+    agent: Agent[T] = field(
+        init=False,
+        validator=has_method(
+            "run",
+            "agent",
+            "a pydantic_ai.Agent (pip install 'batchllm[pydantic-ai]'), or anything with "
+            "async run(prompt)",
+        ),
+    )
 
     def __init__(
         self, agent: Agent[T], *, bridge: bool | AsyncioBridge | None = None, **run: Any
     ) -> None:
-        if not callable(getattr(agent, "run", None)):
-            msg = (
-                f"the agent is a {type(agent).__name__}, which has no run(); give a "
-                "pydantic_ai.Agent (pip install 'batchllm[pydantic-ai]'), or anything with "
-                "async run(prompt)"
-            )
-            raise StrategyError(msg)
         self.agent = agent
         self.quota_scope = _scope_of(agent)
-        self._bridge = bridge_for(agent, "pydantic_ai", bridge)
+        self._cross(agent, bridge)
         self._settings = run
 
     def __repr__(self) -> str:
         return f"PydanticAIStrategy({type(self.agent).__name__})"
-
-    async def prepare(self) -> None:
-        """Keep the bridge, where there is one, until the matching ``cleanup``."""
-        if self._bridge is not None:
-            self._bridge.hold()
-
-    async def cleanup(self) -> None:
-        """Let go of the bridge."""
-        if self._bridge is not None:
-            await self._bridge.release()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -94,17 +95,13 @@ class PydanticAIStrategy(LLMCallStrategy[T], Generic[T]):
         Raises:
             Exception: What the run raised, or reading its output.
         """
-        run: Callable[..., Awaitable[Any]] = self.agent.run
-        if self._bridge is None:
-            result = await run(prompt, **self._settings)
-        else:
-            result = await self._bridge.call(run, prompt, **self._settings)
+        result = await self._call(self.agent.run, prompt, **self._settings)
         # First of all: the output may be refused on being read, and is paid for all the same.
         usage = _usage_of(result)
         return cast("T", _output_of(result, usage)), usage
 
     async def dry_run(self, prompt: Any) -> tuple[T, TokenUsage]:
-        """An empty Pydantic model of the agent's output type, built without validation."""
+        """Give an empty Pydantic model of the agent's output type, built without validation."""
         kind = getattr(self.agent, "output_type", None) or getattr(self.agent, "result_type", None)
         construct = getattr(kind, "model_construct", None) if isinstance(kind, type) else None
         if construct is None:
@@ -115,7 +112,7 @@ class PydanticAIStrategy(LLMCallStrategy[T], Generic[T]):
 
 
 def _scope_of(agent: object) -> QuotaScope:
-    """The agent's own quota, where its model tells whose it is."""
+    """Return the agent's own quota, if its model shows whose it is."""
     model = getattr(agent, "model", None)
     name, provider = getattr(model, "model_name", None), getattr(model, "system", None)
     if not isinstance(name, str) or not isinstance(provider, str):
@@ -131,7 +128,7 @@ def _usage_of(result: object) -> TokenUsage | None:
 
 
 def _is_old(result: object) -> bool:
-    """Whether the output is called ``data``; it is not read to find that out."""
+    """Return whether the output is called ``data``; it is not read to find that out."""
     names = [name for name in ("output", "data") if getattr_static(result, name, None) is not None]
     return names == ["data"]
 

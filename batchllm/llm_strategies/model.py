@@ -20,7 +20,6 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
     kind_of,
-    number,
     one_of,
     refuse,
     with_notes,
@@ -52,6 +51,14 @@ def _is_parser(instance: Any, attribute: Attribute[Any], parser: object) -> None
         refuse(instance, attribute, parser, "a function of an LLMResponse")
 
 
+def _is_temperature(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # NaN is refused with the item that it would be sent for.
+    if value is not None and (not is_number or value < 0):
+        remedy = "a number of at least 0, or None to leave it to the model"
+        refuse(instance, attribute, value, remedy)
+
+
 @define(eq=False, slots=False, init=False, repr=False)
 class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     """Asks *model* and parses what it says.
@@ -77,7 +84,7 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
 
     model: LLMModel = field(validator=_has_generate)
     response_parser: Callable[[LLMResponse], Any] = field(validator=_is_parser)
-    temperature: float | None = field(validator=number(least=0, none="to leave it to the model"))
+    temperature: float | None = field(validator=_is_temperature)
     system: str | None = field(validator=one_of((str, NoneType), "a text, or None"))
     config: Mapping[str, Any] | None = field(
         validator=one_of((Mapping, NoneType), "a mapping, or None")

@@ -11,7 +11,6 @@ from attrs import Attribute, define, field
 
 from batchllm.core import ErrorClassifier, LLMModel, LLMResponse, RetryState, TokenUsage, refuse
 from batchllm.llm_strategies.model import ModelStrategy
-from batchllm.llm_strategies.prompts import with_text
 from batchllm.structured import (
     OutputSchema,
     OutputValidationError,
@@ -20,6 +19,7 @@ from batchllm.structured import (
     output_schema,
     parse_noted,
     strict_problems,
+    with_text,
 )
 
 __all__ = ["OutputStrategy", "is_output", "is_plain_text", "name_of", "schema_text", "with_output"]

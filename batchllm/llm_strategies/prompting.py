@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 from batchllm.core import ConfigError, LLMCallStrategy
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Ladder
-from batchllm.llm_strategies.prompts import with_text
+from batchllm.structured import with_text
 
 __all__ = ["ProgressivePrompting"]
 

@@ -14,7 +14,6 @@ from batchllm.core import Reply, RetryState, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.output import is_output, name_of
-from batchllm.llm_strategies.prompts import with_text
 from batchllm.structured import (
     OutputValidationError,
     Parsed,
@@ -22,6 +21,7 @@ from batchllm.structured import (
     merge_fields,
     parse,
     parse_noted,
+    with_text,
 )
 
 __all__ = ["PartialRecovery"]

@@ -13,8 +13,7 @@ from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.feedback import ValidationFeedback
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.output import is_plain_text, schema_text, with_output
-from batchllm.llm_strategies.prompts import with_text
-from batchllm.structured import output_schema
+from batchllm.structured import output_schema, with_text
 
 __all__ = ["structured"]
 

@@ -73,7 +73,7 @@ class AnswerViews:
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the answer ended: ``stop``, ``length``, ``filtered``, ``tool`` or ``unknown``."""
+        """Return why it ended: ``stop``, ``length``, ``filtered``, ``tool`` or ``unknown``."""
         return _text(self._said("finish_reason"))
 
     @property

@@ -352,7 +352,7 @@ async def test_observers_that_go_wrong() -> None:
 
 
 async def test_observers_have_data_of_their_own() -> None:
-    """What one does to an event, the next does not see."""
+    """Changes of one observer to an event are not seen by the next."""
 
     class Vandal(BaseObserver):
         async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from attrs import Attribute, define, field, frozen
 
-from batchllm.core import CallCost, ConfigError
+from batchllm.core import CallCost, ConfigError, explain_arguments
 
 __all__ = ["PACED_UP_TO", "Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
 
@@ -73,6 +73,7 @@ def _not_negative(instance: object, attribute: Attribute[Any], value: Any) -> No
         _fail(attribute, value, f"seconds from 0 to {_LONGEST:g}")
 
 
+@explain_arguments()
 @frozen
 class Limit:
     """At most *amount* units of *dimension* per *per* seconds.

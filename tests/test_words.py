@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Folders of the package whose words are still to be mended.
+# Folders whose words are still to be mended, in the package and, but for two, in the tests of it.
 LATER = ("engine", "llm_strategies", "policy", "providers", "structured")
 
 # "Whether the cap is reached." leaves out what is done: "Return whether the cap is reached."
@@ -54,7 +54,9 @@ EVERYTHING = [
 
 def is_mended(path: Path) -> bool:
     parts = path.relative_to(ROOT).parts
-    return parts[0] != "batchllm" or "hints" in parts or parts[1] not in LATER
+    if "hints" in parts or parts[:2] in (("tests", "engine"), ("tests", "policy")):
+        return True
+    return parts[1] not in LATER
 
 
 def named(path: Path) -> str:

@@ -51,7 +51,7 @@ async def test_a_function_may_validate() -> None:
 
 
 async def test_a_list_of_records_is_a_type_as_well() -> None:
-    """A list of records is read as any type that can be parsed."""
+    """What is read is said by any type that can be parsed."""
     batch = await run(ValidationFeedback(scripted("one", says(f"[{GOOD}]")), list[Person]))
     assert batch.outputs == [[Person("Ann", 41, "Lima")]]
 

@@ -50,7 +50,7 @@ class AsModel(BaseModel):
 
 @frozen
 class Loose:
-    """A type that has no strict form."""
+    """What has no strict form."""
 
     scores: dict[str, int]
 

@@ -1,4 +1,4 @@
-"""The proxy that an address gets."""
+"""Which proxy an address gets."""
 
 import pytest
 

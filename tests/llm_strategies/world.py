@@ -1,4 +1,4 @@
-"""The common parts of the tests of composites: scopes, people to extract, and short names."""
+"""What the tests of the composites share: scopes, people to extract, and short names."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from batchllm.testing import Answer, Raise, ScriptedStrategy
 
 @frozen
 class Person:
-    """The record that the models in these tests are asked for."""
+    """What the models in these tests are asked for."""
 
     name: str
     age: int

@@ -1,4 +1,4 @@
-"""The meaning of the simulator's faults once the provider and its classifier have read them."""
+"""What the simulator's faults mean once the provider and its classifier have read them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Extras beside the text come back alike: native and by SDK clients, streamed or not."""
+"""What is paid for beside the text comes back alike: native and by SDK clients, streamed or not."""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -67,7 +67,7 @@ def test_a_profile_that_is_none_is_named() -> None:
 
 
 def test_no_key_is_in_the_frames_of_a_refusal() -> None:
-    """After any refusal the local variables of our frames have no key."""
+    """Whatever is refused, the local variables of our frames have no key."""
     with pytest.raises(ConfigError) as caught:
         AnthropicModel("m", api_key="canary-0123", cache_system="7m")  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as other:

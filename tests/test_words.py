@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Folders whose words are still to be mended, in the package and, but for two, in the tests of it.
+# Folders whose words are still to be mended, in the package and in the tests of it.
 LATER = ("engine", "llm_strategies", "policy", "providers", "structured")
 
 # "Whether the cap is reached." leaves out what is done: "Return whether the cap is reached."

@@ -19,7 +19,7 @@ from batchllm.engine.events import Events
 from batchllm.engine.item import ItemRun
 from batchllm.engine.waiting import Waits
 from batchllm.gate import Gate
-from batchllm.policy import HedgeMind
+from batchllm.policy import HedgePolicy
 
 __all__ = ["Hedging"]
 
@@ -44,7 +44,7 @@ class Hedging:
     clock: Callable[[], float]
     waits: Waits
     events: Events
-    _policies: dict[Gate, HedgeMind] = field(factory=dict, init=False)
+    _policies: dict[Gate, HedgePolicy] = field(factory=dict, init=False)
 
     @property
     def count(self) -> int:
@@ -76,7 +76,7 @@ class Hedging:
         self,
         tasks: TaskGroup,
         race: _Race,
-        policy: HedgeMind,
+        policy: HedgePolicy,
         gate: Gate,
         item: ItemRun,
         second: Copy,
@@ -103,14 +103,14 @@ class Hedging:
         finally:
             race.under_way.set()
 
-    def _allowed(self, policy: HedgeMind, gate: Gate) -> bool:
+    def _allowed(self, policy: HedgePolicy, gate: Gate) -> bool:
         return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
 
-    def _policy_of(self, gate: Gate) -> HedgeMind:
+    def _policy_of(self, gate: Gate) -> HedgePolicy:
         policy = self._policies.get(gate)
         if policy is None:
             config = self.config
-            policy = self._policies[gate] = HedgeMind(
+            policy = self._policies[gate] = HedgePolicy(
                 config.max_share, config.min_samples, config.min_delay, config.delay
             )
         return policy

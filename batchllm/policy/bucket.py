@@ -104,7 +104,7 @@ class Limit:
         return (units, window) if units else (self.amount, self.per)
 
     def cost_of(self, cost: CallCost) -> int:
-        """What *cost* takes of this dimension."""
+        """Return what *cost* takes of this dimension."""
         return getattr(cost, self.dimension)  # type: ignore[no-any-return]
 
 
@@ -118,7 +118,7 @@ class _Entry:
 
 @define(eq=False)
 class Reservation:
-    """What one call holds of one bucket until it is settled or released."""
+    """The share of one bucket that one call holds until it is settled or released."""
 
     bucket: Bucket
     cost: int
@@ -178,7 +178,7 @@ class Bucket:
         return self.limit.cost_of(cost)
 
     def oversize(self, cost: CallCost) -> bool:
-        """Whether *cost* is more than one window ever holds."""
+        """Return whether *cost* is more than one window ever holds."""
         return self.cost_of(cost) > self._units
 
     def next_time(self, now: float, cost: CallCost) -> float:

@@ -143,7 +143,7 @@ class Cooldown(Pauses):
 
     @property
     def free(self) -> bool:
-        """Whether nothing holds a call back and nothing will until a call fails."""
+        """Return whether nothing holds a call back and nothing will until a call fails."""
         return self.state is State.OPEN
 
     @property

@@ -131,12 +131,12 @@ class RateLimiter:
 
     @property
     def parked(self) -> Parked | None:
-        """Why and until when the scope waits no longer, if it is parked."""
+        """Return why and until when the scope waits no longer, if it is parked."""
         return self._cooldown.parked
 
     @property
     def cooling(self) -> bool:
-        """Whether the scope pauses, tests a canary or is parked."""
+        """Return whether the scope pauses, tests a canary or is parked."""
         return self._cooldown.state is not State.OPEN
 
     @property
@@ -289,7 +289,7 @@ class RateLimiter:
 
     @property
     def has_events(self) -> bool:
-        """Whether there is something to drain."""
+        """Return whether there is something to drain."""
         return bool(self._events or self._adaptive.events)
 
     def drain_events(self) -> list[GateEvent]:

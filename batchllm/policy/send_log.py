@@ -31,7 +31,7 @@ class Point:
 
 @define(eq=False)
 class SendLog:
-    """What was sent and refused in the last five minutes. Live state, for one clock."""
+    """The calls sent and refused in the last five minutes. Live state, for one clock."""
 
     count: int = field(default=0, init=False)
     first: Point | None = field(default=None, init=False)

@@ -47,7 +47,7 @@ _FLOOR: Final = 0.85
 """A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
 that did halve is found within five."""
 _FIRST_FLOOR: Final = 0.5
-"""The share left by a cut before anything sure was measured: a first estimate may be far too high."""
+"""The same before anything sure was measured: a first estimate may be several times too high."""
 _ENOUGH: Final = 30
 """Accepted calls from which a measured rate is within one part in thirty: a bucket that was at its
 bottom twice has accepted its rate in between, to one call."""
@@ -61,7 +61,7 @@ _WINDOW_PAUSE: Final = 3.0
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
-"""Accepted calls below which a first episode shows only that the quota had been used up before:
+"""Accepted calls below which a first episode shows only that somebody had used the quota up before:
 a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
@@ -69,7 +69,7 @@ _SLOWEST: Final = 1 / 20
 
 @frozen(kw_only=True)
 class Learned:
-    """The knowledge of a quota that one run leaves to the next.
+    """What one run found out about a quota and the next may start from.
 
     Attributes:
         rate: Calls per second that the server was measured to accept.

@@ -107,7 +107,7 @@ class Episode:
 
     @property
     def is_window(self) -> bool:
-        """Return whether the quota came back too late for a bucket's."""
+        """Whether the quota came back too late for a bucket's."""
         return not self.leak and self.pause > _WINDOW_PAUSE
 
 
@@ -160,7 +160,7 @@ class QuotaSearch:
 
     @property
     def episodes(self) -> int:
-        """Return how many episodes are remembered."""
+        """How many episodes are remembered."""
         return len(self._episodes)
 
     # -- the pace ----------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class QuotaSearch:
 
     @property
     def early(self) -> bool:
-        """Return whether a refusal now comes before the pace is back at the rate."""
+        """Whether a refusal now comes before the pace is back at the rate."""
         return self._paced < self._k_now
 
     def next_time(self, now: float) -> float:

@@ -1,4 +1,4 @@
-"""What a failed call means: the failures that the engine makes, and how others are judged."""
+"""The meaning of failed calls: the failures that the engine makes, and how others are judged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Failure:
 
     @property
     def of_the_strategy(self) -> bool:
-        """Whether it concerns the strategy, and not merely the run or the scope."""
+        """Return whether it concerns the strategy, and not merely the run or the scope."""
         return self.info not in (_STOPPED, _PARKED)
 
 
@@ -78,7 +78,7 @@ def out_of_time(item: ItemRun, now: float) -> Failure:
 
 
 def _item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
-    """What to say of an item whose own time is over."""
+    """Return the error of an item whose own time is over."""
     name, seconds = item.bound(now)
     msg = (
         f"Framework timeout after {seconds:.1f}s: the item used up {name}; raise it, "

@@ -18,7 +18,7 @@ __all__ = ["GateListener", "Gates"]
 
 
 class GateListener(Protocol):
-    """What a run needs to learn from its gates."""
+    """The parts of a run that learn from its gates."""
 
     def on_gate_event(self, gate: Gate, event: GateEvent) -> None:
         """Take in *event* of *gate*; must not raise."""

@@ -29,15 +29,15 @@ class GeminiCachedModel:
         model: Its name, such as ``"gemini-2.5-flash"``.
         client: A ``GeminiClient``, a ``google.genai.Client``, or anything that has the latter's
             ``aio.models.generate_content`` and ``aio.caches``.
-        cached_content: What is cached, in any shape that a prompt may have. ``None`` where
+        cached_content: The context, in any shape that a prompt may have. ``None`` if
             *system_instruction* is all there is.
         cache_ttl_seconds: Seconds that the cache lives after it was made or renewed.
         cache_renewal_buffer_seconds: Seconds before its end in which it is renewed.
-        auto_renew: Whether it is renewed, and made anew when the provider no longer has it.
+        auto_renew: If it is renewed, and made anew when the provider no longer has it.
         cache_tags: Marks of your own, such as a customer's id: all have to match for a cache to
             be used again.
         safety_settings: For every request.
-        delete_on_cleanup: Whether the last ``cleanup`` deletes the cache, too. Otherwise it
+        delete_on_cleanup: If the last ``cleanup`` deletes the cache, too. Otherwise it
             stays for the next run, and ends by itself.
         system_instruction: Cached with the contents.
         parameters: See ``GeminiModel``.
@@ -169,8 +169,8 @@ class GeminiCachedModel:
     ) -> LLMResponse:
         """Answer *prompt* with the cached context before it; see ``GeminiModel.generate``.
 
-        The cache is renewed first when its end is near. Where the provider no longer has it, it
-        is made anew and the call repeated, once.
+        The cache is renewed first when its end is near. If the provider no longer has it, it is
+        made anew and the call repeated, once.
 
         Raises:
             ValueError: A *system_instruction* is given: it belongs to the cache.
@@ -193,11 +193,11 @@ class GeminiCachedModel:
         return await self._ask(prompt, name, config, settings)
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The tokens of a call beside those that are cached."""
+        """Estimate the tokens of a call beside those that are cached."""
         return self._inner.estimate(prompt)
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells this model's answers from another's, the cached context included."""
+        """Name what distinguishes this model's answers, the cached context included."""
         cached = self._keeper.config["display_name"]
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return {**self._inner.identity(), "class": name, "cached_content": cached}
@@ -214,7 +214,7 @@ class GeminiCachedModel:
 
 
 def _as_cached(content: Any, instruction: Any) -> dict[str, Any]:
-    """What the cache is made of, as the wire has it."""
+    """Return the content of the cache, as the wire has it."""
     parts = [] if instruction is None else as_instruction(instruction)["parts"]
     contents: list[dict[str, Any]] = []
     if content is not None and content != []:

@@ -14,7 +14,7 @@ __all__ = ["as_dict", "check_names", "check_options"]
 _OURS: Final = {
     "model": "it is part of the model's name",
     "messages": "they are the prompt",
-    "stream": "say stream=True where the model is made",
+    "stream": "say stream=True when the model is made",
     "stream_options": "they are set by stream=True",
     "n": "one call gives one answer; submit the item several times",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from attrs import Factory, field, frozen
@@ -34,10 +34,6 @@ def _variable(what: str) -> Callable[[Any], tuple[str, ...]]:
     return lambda endpoint: (f"{endpoint.provider.upper().replace('-', '_')}_{what}",)
 
 
-def _as_names(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(names)
-
-
 @frozen(kw_only=True)
 class Endpoint:
     """One provider's API: its address, and how it wants to be asked.
@@ -62,7 +58,7 @@ class Endpoint:
     auth_prefix: str = "Bearer "
     needs_key: bool = True
     headers: tuple[tuple[str, str], ...] = ()
-    parameters: frozenset[str] = field(default=frozenset(), converter=_as_names)
+    parameters: frozenset[str] = frozenset()
     wire_names: tuple[tuple[str, str], ...] = ()
     key_variables: tuple[str, ...] = field(default=Factory(_variable("API_KEY"), takes_self=True))
     address_variables: tuple[str, ...] = field(

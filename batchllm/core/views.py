@@ -1,4 +1,4 @@
-"""What an answer has beside its text, as values that are the same whoever answered."""
+"""The parts of an answer beside its text, as values that are the same for every provider."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ToolCall:
 
 @frozen
 class TokenLogprob:
-    """How probable one token of an answer was.
+    """One token of an answer, and its probability.
 
     Attributes:
         token: Its text.
@@ -73,12 +73,12 @@ class AnswerViews:
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the answer ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
+        """The reason why it ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
         return _text(self._said("finish_reason"))
 
     @property
     def reasoning(self) -> str | None:
-        """What the model thought before it answered, as far as the provider shows it."""
+        """The model's thoughts before it answered, as far as the provider shows them."""
         return _text(self._said("reasoning"))
 
     @property

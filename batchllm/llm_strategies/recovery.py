@@ -31,7 +31,7 @@ T = TypeVar("T", default=Any)
 
 @frozen
 class _Partial:
-    """What an item has: fields that are right, and why the others are not."""
+    """The state of one item: fields that are right, and why the others are not."""
 
     known: dict[str, Any]
     error: OutputValidationError

@@ -134,7 +134,7 @@ WRONG: list[tuple[Callable[..., Any], type[Exception], str]] = [
 def test_a_wrong_argument_names_field_value_and_remedy(
     make: Callable[..., Any], error: type[Exception], words: str
 ) -> None:
-    """Whoever reads the message knows what to change."""
+    """Each message says what to change."""
     with pytest.raises(error, match=words):
         make()
 
@@ -153,7 +153,7 @@ def test_what_is_assigned_later_is_checked_too() -> None:
 
 
 def test_a_subclass_with_fields_of_its_own_is_named_by_them() -> None:
-    """What a plain subclass keeps counts for its identity as it does for any strategy."""
+    """The fields of a plain subclass count for its identity as they do for any strategy."""
 
     class Mine(ModelStrategy[str]):
         def __init__(self, tone: str) -> None:

@@ -1,4 +1,4 @@
-"""What is paid for beside the text comes back alike: native and by SDK clients, streamed or not."""
+"""Parts of an answer beside its text come back alike: native and by SDKs, streamed or not."""
 
 import json
 from collections.abc import AsyncIterator, Callable

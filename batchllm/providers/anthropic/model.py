@@ -52,7 +52,7 @@ _PARAMETERS: Final = frozenset(
 
 
 class AnthropicWire(JsonWire):
-    """Anthropic's Messages, whoever carries them."""
+    """Anthropic's Messages, whatever carries them."""
 
     schema_rules: ClassVar[SchemaRules | None] = "anthropic"
     error_classifier: ErrorClassifier = AnthropicErrorClassifier()

@@ -52,7 +52,7 @@ def fingerprint(model: str, cached: Mapping[str, Any], tags: Mapping[str, str]) 
 
 @define(eq=False)
 class _OnLoop:
-    """What belongs to one event loop: its clock's times, and the callers that wait there."""
+    """The share of one event loop: its clock's times, and the callers that wait there."""
 
     ends: float = -math.inf
     renew_at: float = -math.inf

@@ -1,4 +1,4 @@
-"""How the servers that speak Chat Completions differ from each other."""
+"""The differences between the servers that speak Chat Completions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the wires of all providers have in common."""
+"""The parts that the wires of all providers have in common."""
 
 from batchllm.providers.wire.answers import (
     as_parts,

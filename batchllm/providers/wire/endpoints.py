@@ -1,4 +1,4 @@
-"""Where a provider is reached, how its key is sent, and by which variables both are found."""
+"""Addresses of providers, how their keys are sent, and by which variables both are found."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Endpoint:
 
 
 class ServerOptions(TypedDict, total=False):
-    """How to reach a provider's server.
+    """The ways to reach a provider's server.
 
     Attributes:
         base_url: The server's address. By default the one that the provider's environment
@@ -107,7 +107,7 @@ class ServerOptions(TypedDict, total=False):
 
 
 class ConnectionOptions(ServerOptions, total=False):
-    """How to reach a provider's server as one of its users.
+    """The ways to reach a provider's server as one of its users.
 
     Attributes:
         api_key: The key; it never shows in messages or records.

@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 
 class Wire(HeldToSchema, ReplyFormat[R], Generic[R]):
-    """One provider's way to be asked and to answer, whoever carries requests and replies."""
+    """One provider's way to be asked and to answer, by whatever carries requests and replies."""
 
     error_classifier: ErrorClassifier
 
@@ -58,7 +58,7 @@ class JsonWire(Wire[JsonObject]):
 
 
 class WireOptions(ConnectionOptions, total=False):
-    """What every model over a wire of its own takes, beside its name.
+    """The options of every model over a wire of its own.
 
     Attributes:
         parameters: For every request, such as ``{"temperature": 0.2, "max_tokens": 500}``.

@@ -1,4 +1,4 @@
-"""The parts of an answer beside its text, as values that are the same for every provider."""
+"""Typed views of what an answer has beside its text, the same for every provider."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ToolCall:
 
 @frozen
 class TokenLogprob:
-    """One token of an answer, and its probability.
+    """One token of an answer with its probability.
 
     Attributes:
         token: Its text.
@@ -73,12 +73,12 @@ class AnswerViews:
 
     @property
     def finish_reason(self) -> str | None:
-        """The reason why it ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
+        """The reason why the answer ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
         return _text(self._said("finish_reason"))
 
     @property
     def reasoning(self) -> str | None:
-        """The model's thoughts before it answered, as far as the provider shows them."""
+        """The reasoning before the answer, as far as the provider shows it."""
         return _text(self._said("reasoning"))
 
     @property

@@ -22,7 +22,7 @@ class Advances(Protocol):
 
 
 class Wakes(Protocol):
-    """The part that starts further calls when there is room for them."""
+    """A part of a run that starts further calls when there is room for them."""
 
     def wake(self) -> None:
         """Look again whether there is room."""

@@ -27,7 +27,7 @@ def test_a_tool_call_is_the_same_on_every_wire(raw: dict[str, Any]) -> None:
 
 
 def test_arguments_that_were_cut_off_stay_as_they_are() -> None:
-    """A text that is not valid JSON is given as it is."""
+    """Arguments that are not valid JSON come as the text that they are."""
     cut = {"function": {"name": "add", "arguments": '{"a": '}}
     assert views(tool_calls=[cut]).tool_calls == (ToolCall("add", '{"a": '),)
     old = {"name": "add", "arguments": "{}"}

@@ -83,7 +83,7 @@ async def test_openai() -> None:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_openai_by_responses(stream: bool) -> None:
-    """A client by its other API: answers, a retry of ours, tokens and types."""
+    """Calls of the same client by its other API: answers, a retry of ours, tokens and types."""
     openai = pytest.importorskip("openai")
     async with (
         simulated() as (simulator, server),

@@ -19,6 +19,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    explain_arguments,
     kind_of,
     one_of,
     refuse,
@@ -59,6 +60,7 @@ def _is_temperature(instance: Any, attribute: Attribute[Any], value: Any) -> Non
         refuse(instance, attribute, value, remedy)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     """Asks *model* and parses what it says.

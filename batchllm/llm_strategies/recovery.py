@@ -10,7 +10,7 @@ from typing import Any, Generic
 from attrs import define, field, frozen
 from typing_extensions import TypeVar
 
-from batchllm.core import Reply, RetryState, with_notes
+from batchllm.core import Reply, RetryState, explain_arguments, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.output import is_output, name_of
@@ -37,6 +37,7 @@ class _Partial:
     error: OutputValidationError
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class PartialRecovery(Composite[T], Generic[T]):
     """After an answer that is partly right, asks only for the fields that were not, and merges.

@@ -7,7 +7,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchllm.core import CallCost, ConfigError, ErrorClassifier, LLMResponse, QuotaScope
+from attrs import Attribute, define, field
+
+from batchllm.core import (
+    CallCost,
+    ConfigError,
+    ErrorClassifier,
+    LLMResponse,
+    QuotaScope,
+    explain_arguments,
+    number,
+    refuse,
+    switch,
+)
 from batchllm.providers.gemini.keeper import CacheKeeper, fingerprint
 from batchllm.providers.gemini.model import GeminiModel, second_instruction
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
@@ -19,6 +31,13 @@ __all__ = ["GeminiCachedModel"]
 _log = logging.getLogger("batchllm")
 
 
+def _check_texts(instance: Any, attribute: Attribute[Any], tags: Mapping[Any, Any]) -> None:
+    if not isinstance(tags, Mapping) or not all(isinstance(one, str) for one in tags.values()):
+        refuse(instance, attribute, tags, "a mapping of texts")
+
+
+@explain_arguments()
+@define(eq=False, slots=False, init=False, repr=False)
 class GeminiCachedModel:
     """One Gemini model and a context cache for it; a ``ManagedLLMModel``.
 
@@ -53,6 +72,12 @@ class GeminiCachedModel:
             hardly pays, or calls may outlast it.
     """
 
+    cache_ttl_seconds: float = field(init=False, validator=number(above=0))
+    cache_renewal_buffer_seconds: float = field(init=False, validator=number())
+    auto_renew: bool = field(init=False, validator=switch)
+    cache_tags: Mapping[str, str] = field(init=False, validator=_check_texts)
+    delete_on_cleanup: bool = field(init=False, validator=switch)
+
     def __init__(
         self,
         model: str,
@@ -71,6 +96,11 @@ class GeminiCachedModel:
         schema: Mapping[str, Any] | None = None,
         stream: bool = False,
     ) -> None:
+        self.cache_ttl_seconds = cache_ttl_seconds
+        self.cache_renewal_buffer_seconds = cache_renewal_buffer_seconds
+        self.auto_renew = auto_renew
+        self.cache_tags = {} if cache_tags is None else cache_tags
+        self.delete_on_cleanup = delete_on_cleanup
         _check_times(cache_ttl_seconds, cache_renewal_buffer_seconds)
         self._inner = GeminiModel(
             model,
@@ -82,9 +112,7 @@ class GeminiCachedModel:
             stream=stream,
         )
         cached = _as_cached(cached_content, system_instruction)
-        display_name = fingerprint(model, cached, cache_tags or {})
-        self._auto_renew = auto_renew
-        self._delete_on_cleanup = delete_on_cleanup
+        display_name = fingerprint(model, cached, self.cache_tags)
         self._holders = 0
         self._keeper = CacheKeeper(
             caches=client.aio.caches,
@@ -140,7 +168,7 @@ class GeminiCachedModel:
         """
         self._holders = max(0, self._holders - 1)
         if not self._holders:
-            if self._delete_on_cleanup:
+            if self.delete_on_cleanup:
                 await self.delete_cache()
             elif self.cache_name is not None:
                 _log.info("the Gemini cache %s stays, and ends by itself", self.cache_name)
@@ -179,14 +207,14 @@ class GeminiCachedModel:
         if system_instruction is not None:
             raise second_instruction()
         settings = {"temperature": temperature, "progress": progress}
-        name = await self._keeper.ensure() if self._auto_renew else self.cache_name
+        name = await self._keeper.ensure() if self.auto_renew else self.cache_name
         if name is None:
             msg = "there is no cache yet; call prepare() first, or leave auto_renew on"
             raise RuntimeError(msg)
         try:
             return await self._ask(prompt, name, config, settings)
         except Exception as error:  # of whichever client
-            if not self._auto_renew or not await self._keeper.is_gone(name, error):
+            if not self.auto_renew or not await self._keeper.is_gone(name, error):
                 raise
             _log.info("the Gemini cache %s is gone; making it anew", name)
         name = await self._keeper.replace(name)
@@ -228,6 +256,7 @@ def _as_cached(content: Any, instruction: Any) -> dict[str, Any]:
 
 
 def _check_times(ttl: float, buffer: float) -> None:
+    # Warnings name the line that made the model: above __init__ and the check of its arguments.
     if not 0 <= buffer < ttl:
         msg = (
             f"cache_renewal_buffer_seconds is {buffer:g} and cache_ttl_seconds {ttl:g}; the "
@@ -239,10 +268,10 @@ def _check_times(ttl: float, buffer: float) -> None:
             f"cache_ttl_seconds is {ttl:g}: a cache that ends within a minute costs more than it "
             "saves; give 300 or more"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     if buffer < 60:
         msg = (
             f"cache_renewal_buffer_seconds is {buffer:g}: a call that takes longer may find the "
             "cache gone; give 60 or more"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)

@@ -17,6 +17,7 @@ from batchllm.core import (
     LLMResponse,
     QuotaScope,
     check_sendable,
+    explain_arguments,
     one_of,
     switch,
 )
@@ -78,6 +79,7 @@ def _can_stream(instance: GeminiModel, attribute: Attribute[Any], stream: bool) 
         raise ConfigError(msg)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, repr=False)
 class GeminiModel(OverGemini, HeldToSchema):
     """One Gemini model; an ``LLMModel`` that can be shared.

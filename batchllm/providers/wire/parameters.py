@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from batchllm.core import ConfigError, kind_of
+from batchllm.core import ConfigError, UnknownArgumentError, kind_of
 
 __all__ = ["as_dict", "check_names", "check_options"]
 
@@ -60,17 +60,18 @@ def check_options(owner: type[Any], options: Mapping[str, object], known: Collec
     """Pass if each of *options* is known to *owner* and of the kind that it has to be.
 
     Raises:
-        ConfigError: One is not. The message has *owner*'s name, which is the class that the
-            caller wrote, whichever class reads the option.
+        UnknownArgumentError: One is not known. The message has *owner*'s name, which is the class
+            that the caller wrote, whichever class reads the option.
+        ConfigError: One is of a wrong kind.
     """
     for name, value in options.items():
         if name not in known:
             given = inspect.signature(owner).parameters.values()
             own = [*known, *(one.name for one in given if one.kind is one.KEYWORD_ONLY)]
             near = difflib.get_close_matches(name, own, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(own)}"
-            msg = f"{owner.__name__} has no option {name!r}{meant}"
-            raise ConfigError(msg)
+            meant = f"did you mean {near[0]}=…?" if near else f"it has {', '.join(own)}"
+            msg = f"{owner.__name__}() has no argument {name}; {meant}"
+            raise UnknownArgumentError(msg)
         kind, remedy = _KINDS.get(name, (object, ""))
         if value is not None and not isinstance(value, kind):
             msg = f"{owner.__name__}.{name} is {kind_of(value)}; give {remedy}"

@@ -17,6 +17,7 @@ from batchllm.core import (
     QuotaScope,
     explain_arguments,
     number,
+    one_of,
     refuse,
     switch,
 )
@@ -73,7 +74,9 @@ class GeminiCachedModel:
     """
 
     cache_ttl_seconds: float = field(init=False, validator=number(above=0))
-    cache_renewal_buffer_seconds: float = field(init=False, validator=number())
+    cache_renewal_buffer_seconds: float = field(
+        init=False, validator=one_of((int, float), "a number of seconds")
+    )
     auto_renew: bool = field(init=False, validator=switch)
     cache_tags: Mapping[str, str] = field(init=False, validator=_check_texts)
     delete_on_cleanup: bool = field(init=False, validator=switch)

@@ -23,8 +23,7 @@ from batchllm.providers.wire.exchange import (
     decode_object,
 )
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.parameters import check_names, check_options
-from batchllm.providers.wire.request_body import encode
+from batchllm.providers.wire.request import check_names, check_options, encode
 from batchllm.transport import HttpClient
 
 __all__ = ["JsonWire", "Wire", "WireModel", "WireOptions"]

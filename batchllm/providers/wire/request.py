@@ -1,4 +1,7 @@
-"""Names of parameters and options: known ones pass, others are refused with the nearest one."""
+"""Parameters, options and bytes of a request, and what is refused before anything is sent.
+
+Known names pass, others are refused with the nearest known one.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import inspect
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from batchllm.core import ConfigError, UnknownArgumentError, kind_of
+import msgspec
 
-__all__ = ["as_dict", "check_names", "check_options"]
+from batchllm.core import ConfigError, UnknownArgumentError, check_sendable, kind_of
+
+__all__ = ["as_dict", "check_names", "check_options", "encode"]
 
 _OURS: Final = {
     "model": "it is part of the model's name",
@@ -76,3 +81,17 @@ def check_options(owner: type[Any], options: Mapping[str, object], known: Collec
         if value is not None and not isinstance(value, kind):
             msg = f"{owner.__name__}.{name} is {kind_of(value)}; give {remedy}"
             raise ConfigError(msg)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode(request: Mapping[str, Any]) -> bytes:
+    """Write *request* as JSON.
+
+    Raises:
+        InvalidItemError: A text in it cannot be encoded, or a number is not finite.
+        TypeError: A value in it has no form in JSON.
+    """
+    check_sendable(request)
+    return _ENCODER.encode(request)

@@ -1,7 +1,8 @@
-"""What the wires of all providers have in common."""
+"""The parts that the wires of all providers have in common."""
 
 from batchllm.providers.wire.answers import (
     as_parts,
+    attach_usage,
     check_answered,
     joined,
     make_response,
@@ -10,7 +11,6 @@ from batchllm.providers.wire.answers import (
     mappings_of,
     without_halves,
 )
-from batchllm.providers.wire.billing import attach_usage
 from batchllm.providers.wire.embedding import Embedder, Vector, as_texts
 from batchllm.providers.wire.endpoints import (
     Account,
@@ -35,9 +35,8 @@ from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
-from batchllm.providers.wire.parameters import as_dict, check_names, check_options
 from batchllm.providers.wire.prompt_parts import parts_of, read_media
-from batchllm.providers.wire.request_body import encode
+from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
 from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_stream
 
 __all__ = [

@@ -73,11 +73,7 @@ class AnswerViews:
 
     @property
     def finish_reason(self) -> str | None:
-<<<<<<< HEAD
-        """Why the answer ended: ``stop``, ``length``, ``filtered``, ``tool`` or ``unknown``."""
-=======
         """The reason why it ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
->>>>>>> wire
         return _text(self._said("finish_reason"))
 
     @property

@@ -1,4 +1,4 @@
-"""What comes out per item, how a batch ended, and the sums over results."""
+"""The result of one item, the end of a batch, and the sums over results."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Timing:
 
 @frozen
 class WorkItemResult(Generic[Out, Ctx]):
-    """How one item ended. Every accepted item gets exactly one.
+    """The end of one item. Every accepted item gets exactly one.
 
     Attributes:
         item_id: The item's id.
@@ -140,12 +140,12 @@ class WorkItemResult(Generic[Out, Ctx]):
 
     @property
     def skipped(self) -> bool:
-        """Whether a middleware left the item out."""
+        """Return whether a middleware left the item out."""
         return self.error_category == Category.SKIPPED
 
     @property
     def not_run(self) -> bool:
-        """Whether the batch ended before the item had its turn, or its scope was parked."""
+        """Return whether the batch ended, or the scope was parked, before the item had its turn."""
         return self.error_category in _NOT_RUN
 
 
@@ -174,7 +174,7 @@ def recorded(error: BaseException | None) -> RecordedError | None:
 
 
 class EndCause(StrEnum):
-    """Why a batch ended."""
+    """The reason why a batch ended."""
 
     RUNNING = "running"
     DONE = "done"
@@ -193,7 +193,7 @@ class EndCause(StrEnum):
 
 @frozen
 class Termination:
-    """How a batch ended.
+    """The end of a batch.
 
     Attributes:
         cause: Why.
@@ -207,7 +207,7 @@ class Termination:
 
     @property
     def complete(self) -> bool:
-        """Whether every item of the source was processed."""
+        """Return whether every item of the source was processed."""
         return self.cause is EndCause.DONE
 
 

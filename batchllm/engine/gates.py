@@ -92,7 +92,7 @@ class Gates:
             cold_start=not declared,
             own_address=is_own_address(scope.base_url),
         )
-        return Gate(mind=limiter, scope=scope, outage_after=config.outage_after)
+        return Gate(limiter=limiter, scope=scope, outage_after=config.outage_after)
 
     @contextmanager
     def heard_by(self, listener: GateListener) -> Generator[None]:

@@ -125,9 +125,9 @@ class AsyncioBridge:
             await bridge.call(client.close)
     """
 
-    _holders: int = 0
-    _other: _OtherLoop | None = None
-    _opening: anyio.Lock = field(factory=anyio.Lock)
+    _holders: int = field(default=0, init=False)
+    _other: _OtherLoop | None = field(default=None, init=False)
+    _opening: anyio.Lock = field(factory=anyio.Lock, init=False)
 
     async def __aenter__(self) -> Self:
         self.hold()

@@ -34,7 +34,7 @@ CONFIG = ProcessorConfig(
 
 @frozen
 class Person:
-    """What is asked for."""
+    """The type of the outputs."""
 
     name: str
     age: int
@@ -54,7 +54,7 @@ async def run(strategy: LLMCallStrategy[Any], *prompts: Any) -> BatchResult[Any,
 
 
 def check_books(result: BatchResult[Any, Any], simulator: Simulator) -> None:
-    """What was counted here is what the server counted."""
+    """Compare the counts here with the server's own."""
     answered = [entry for entry in simulator.log.entries if entry.outcome == "ok"]
     assert result.total_input_tokens == sum(entry.input_tokens for entry in answered)
     assert result.total_output_tokens == sum(entry.output_tokens for entry in answered)

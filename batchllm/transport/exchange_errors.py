@@ -1,4 +1,4 @@
-"""What goes wrong on a connection, below the border of this folder.
+"""The errors of one exchange on a connection, below the border of this folder.
 
 None of these leaves it: callers get a ``TransportError``, an SDK's client gets the exception of
 its own HTTP library (``failures.py`` and ``adapters.py``). They hold words, never a request.
@@ -10,14 +10,14 @@ __all__ = [
     "CannotConnectError",
     "ClosedByServerError",
     "ConnectionLostError",
+    "ExchangeError",
     "GarbageError",
     "ReplyTooLargeError",
     "TooManyFilesError",
-    "WireError",
 ]
 
 
-class WireError(Exception):
+class ExchangeError(Exception):
     """Base of what ends an exchange.
 
     Attributes:
@@ -27,7 +27,7 @@ class WireError(Exception):
     sent: bool = True
 
 
-class CannotConnectError(WireError):
+class CannotConnectError(ExchangeError):
     """No connection could be made; nothing was sent."""
 
     sent = False
@@ -37,7 +37,7 @@ class TooManyFilesError(CannotConnectError):
     """The process may not open another file descriptor."""
 
 
-class ConnectionLostError(WireError):
+class ConnectionLostError(ExchangeError):
     """The connection ended before the reply was whole."""
 
 
@@ -45,9 +45,9 @@ class ClosedByServerError(ConnectionLostError):
     """The server closed its side before the reply was whole."""
 
 
-class GarbageError(WireError):
-    """What arrived is not HTTP/1.1."""
+class GarbageError(ExchangeError):
+    """The bytes that arrived are not HTTP/1.1."""
 
 
-class ReplyTooLargeError(WireError):
+class ReplyTooLargeError(ExchangeError):
     """The body is larger than allowed."""

@@ -1,4 +1,4 @@
-"""Maps what goes wrong below this folder to ``TransportError``, once and for every provider.
+"""Map what goes wrong below this folder to ``TransportError``, once and for every provider.
 
 Nothing from below survives in the result: no frame, whose locals hold requests and keys, no
 request that an exception of httpx carries, and of the cause no more than its type and its words,
@@ -21,14 +21,14 @@ from batchllm.core import (
     RecordedError,
     TransportError,
 )
-from batchllm.transport.redact import Cleaner
-from batchllm.transport.wire_errors import (
+from batchllm.transport.exchange_errors import (
     CannotConnectError,
+    ExchangeError,
     GarbageError,
     ReplyTooLargeError,
     TooManyFilesError,
-    WireError,
 )
+from batchllm.transport.redact import Cleaner
 
 __all__ = ["Border"]
 
@@ -68,7 +68,7 @@ class Border:
             if not isinstance(error.__cause__, RecordedError):
                 error.__cause__ = None
             return error.with_traceback(None)
-        if isinstance(error, WireError):
+        if isinstance(error, ExchangeError):
             return self._of_our_own(error)
         failure = self._of_others(error, library)
         if not any(self._shows_key(link) for link in _chain(error, set())):
@@ -93,7 +93,7 @@ class Border:
         msg = f"{self.host} sent a body with Content-Encoding {shown!r}, which was not asked for"
         return MalformedResponseError(msg, status=status)
 
-    def _of_our_own(self, error: WireError) -> Exception:
+    def _of_our_own(self, error: ExchangeError) -> Exception:
         reason = self.clean(str(error))
         if isinstance(error, ReplyTooLargeError):
             return self.too_large(200)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batchllm.gate import Refusal
 from batchllm.gate.lane import Waiter
-from batchllm.gate.line import Line
+from batchllm.gate.queue import WaitQueue
 from batchllm.policy import RateLimiter
 from tests.gate.kit import ONE
 
@@ -40,10 +40,10 @@ class Room:
         """Do nothing."""
 
 
-def line_of(*until: float) -> tuple[Line[int], list[Waiter[int]]]:
+def line_of(*until: float) -> tuple[WaitQueue, list[Waiter]]:
     """Make a line at which one waiter stands aside until each of these instants."""
-    line: Line[int] = Line(RateLimiter(rng=random.Random(1)), Room())
-    waiters = [Waiter[int](ONE, None, 0, 0.0, refusal=Refusal(0.0, at)) for at in until]
+    line: WaitQueue = WaitQueue(RateLimiter(rng=random.Random(1)), Room())
+    waiters = [Waiter(ONE, None, 0, 0.0, refusal=Refusal(0.0, at)) for at in until]
     for waiter in waiters:
         line.join(waiter, 0.0)
     return line, waiters
@@ -65,7 +65,7 @@ async def test_leaving_costs_a_few_comparisons_however_many_stand_aside() -> Non
     st.lists(st.one_of(st.integers(0, 29), st.sampled_from(["call up"])), max_size=40),
 )
 async def test_those_who_left_are_never_seen_again(until: list[int], steps: list[object]) -> None:
-    """Whoever leaves and whenever the rest are called up, the line has exactly those who stay."""
+    """After any leaving and calling up the queue has exactly those that stay."""
     line, waiters = line_of(*map(float, until))
     left: set[int] = set()
     now = 0

@@ -1,16 +1,16 @@
-"""Keep secrets and personal data out of prompts."""
+"""Middleware that is ready: keep secrets out of prompts, leave items out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from attrs import evolve
 
-from batchllm.core import BaseMiddleware, ConfigError, LLMWorkItem
+from batchllm.core import SKIP, BaseMiddleware, ConfigError, LLMWorkItem
 
-__all__ = ["RedactingMiddleware"]
+__all__ = ["RedactingMiddleware", "SkippingMiddleware"]
 
 _USUAL: Final[Mapping[str, str]] = {
     "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
@@ -70,3 +70,22 @@ def _compiled(name: str, pattern: str | re.Pattern[str]) -> re.Pattern[str]:
     except re.error as error:
         msg = f"the pattern {name!r} is no regular expression: {error}"
         raise ConfigError(msg) from error
+
+
+class SkippingMiddleware(BaseMiddleware):
+    """Leaves out the items for which a condition holds; their results say ``skipped``.
+
+    Example::
+
+        SkippingMiddleware(lambda item: not item.prompt.strip())
+
+    Args:
+        condition: Called with each item before its first call.
+    """
+
+    def __init__(self, condition: Callable[[LLMWorkItem[Any, Any, Any]], bool]) -> None:
+        self.condition = condition
+
+    async def before_process(self, work_item: LLMWorkItem[Any, Any, Any]) -> Any:
+        """``SKIP`` where the condition holds."""
+        return SKIP if self.condition(work_item) else None

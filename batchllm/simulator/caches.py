@@ -1,10 +1,10 @@
-"""Gemini's context caches as a server keeps them, with counts of what was done to them."""
+"""A provider's memory of prompts: context caches made on demand, and prefixes seen before."""
 
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from batchllm.simulator.wires import Call, Problem, cache_resource
+from batchllm.simulator.wires import Answer, Call, Prefix, Problem, cache_resource
 
 _DEFAULT_LIFETIME = 3600.0
 
@@ -22,7 +22,7 @@ class ContextCache:
     expires: float
 
     def resource(self) -> dict[str, Any]:
-        """The cache as Gemini shows it."""
+        """Return the cache as Gemini shows it."""
         return cache_resource(
             name=self.name,
             model=self.model,
@@ -36,7 +36,7 @@ class ContextCache:
 
 @define(kw_only=True)
 class CacheCounts:
-    """How many caches were made, renewed and ended, are alive, and were alive at once at most."""
+    """Counts of caches: made, renewed, ended, alive now, and alive at once at most."""
 
     created: int = 0
     renewed: int = 0
@@ -55,12 +55,12 @@ class ContextCaches:
     _caches: dict[str, ContextCache] = field(init=False, factory=dict)
 
     def get(self, name: str, now: float) -> ContextCache | None:
-        """The cache of that name, if it is alive."""
+        """Return the cache of that name, if it is alive."""
         self.forget_expired(now)
         return self._caches.get(name)
 
     def control(self, call: Call, now: float) -> dict[str, Any] | Problem:
-        """Do what a control call asks for: the resource to show, or why there is none."""
+        """Do what a control call asks for; return the resource to show, or the problem."""
         self.forget_expired(now)
         action, name = call.details["action"], call.details["name"]
         if action == "create":
@@ -126,7 +126,7 @@ class ContextCaches:
 
 
 def missing_cache(name: str) -> Problem:
-    """The answer to a call that names a cache which is not there."""
+    """Return the answer to a call that names a cache which is not there."""
     message = f"CachedContent not found (or permission denied): {name}"
     return Problem(status=404, kind="not_found", message=message)
 
@@ -135,3 +135,18 @@ def _expiry(call: Call, now: float, *, default: float) -> float:
     if "ttl" in call.details:
         return float(now + call.details["ttl"])
     return float(call.details.get("expires", default))
+
+
+@define(eq=False)
+class PromptCache:
+    """Prefixes by digest with the time at which each is forgotten."""
+
+    _until: dict[str, float] = field(init=False, factory=dict)
+
+    def apply(self, answer: Answer, prefix: Prefix, now: float) -> Answer:
+        """Return the answer with the prefix counted as read, or as written if that is billed."""
+        known = self._until.get(prefix.digest, now) > now
+        self._until[prefix.digest] = now + prefix.lifetime
+        if known:
+            return evolve(answer, cached_tokens=prefix.tokens)
+        return evolve(answer, cache_write_tokens=prefix.tokens) if prefix.explicit else answer

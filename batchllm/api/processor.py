@@ -164,7 +164,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
 
     @property
     def result(self) -> BatchResult[Out, Ctx]:
-        """Return the finished part of the batch that is running, or ran last."""
+        """Return the finished results of the batch that is running, or ran last."""
         return BatchResult([]) if self._batch is None else self._batch.result()
 
     async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:

@@ -2,7 +2,15 @@
 
 from batchllm.core.arguments import explain_arguments
 from batchllm.core.batch_result import BatchResult
-from batchllm.core.checks import FASTEST_PER_MINUTE, SLOWEST_PER_MINUTE
+from batchllm.core.checks import (
+    FASTEST_PER_MINUTE,
+    SLOWEST_PER_MINUTE,
+    Check,
+    number,
+    one_of,
+    refuse,
+    switch,
+)
 from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
 from batchllm.core.config_files import dump_config, load_config
@@ -75,12 +83,14 @@ from batchllm.core.results import (
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "AnswerViews",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -92,6 +102,8 @@ __all__ = [
     "CallGuard",
     "CallTooLargeError",
     "Category",
+    "Check",
+    "Citation",
     "ClosedError",
     "ConfigError",
     "Dimension",
@@ -136,8 +148,10 @@ __all__ = [
     "Tally",
     "Termination",
     "Timing",
+    "TokenLogprob",
     "TokenTrackingError",
     "TokenUsage",
+    "ToolCall",
     "TransportError",
     "UnknownArgumentError",
     "WorkItemResult",
@@ -154,7 +168,11 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "number",
+    "one_of",
     "places_of_settings",
     "read_count",
+    "refuse",
+    "switch",
     "with_notes",
 ]

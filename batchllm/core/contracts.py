@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
 from batchllm.core.usage import TokenUsage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
     "Category",
@@ -97,11 +98,15 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """Return what names this strategy in records: its class and plain fields, no secrets."""
+        """Return what names this strategy in records: its class and its plain fields, no secrets.
+
+        Of an attrs class its fields count, and what a subclass adds under a public name.
+        """
         plain = (str, int, float, bool, type(None))
-        fields = getattr(self, "__attrs_attrs__", None)
-        names = [a.name for a in fields] if fields else list(getattr(self, "__dict__", ()))
-        values = {name: getattr(self, name, None) for name in names}
+        fields = [a.name for a in getattr(self, "__attrs_attrs__", ())]
+        others = [name for name in getattr(self, "__dict__", ()) if name not in fields]
+        added = [name for name in others if not fields or not name.startswith("_")]
+        values = {name: getattr(self, name, None) for name in (*fields, *added)}
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             **{
@@ -118,7 +123,7 @@ def _sounds_secret(name: str) -> bool:
 
 
 @frozen
-class LLMResponse:
+class LLMResponse(AnswerViews):
     """One model's answer, the same for every provider.
 
     Attributes:

@@ -12,6 +12,7 @@ from attrs import define, field, fields, frozen
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
 from batchllm.core.usage import TokenUsage, add_usage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
     "AttemptTiming",
@@ -83,7 +84,7 @@ class Timing:
 
 
 @frozen
-class WorkItemResult(Generic[Out, Ctx]):
+class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
     """The end of one item. Every accepted item gets exactly one.
 
     Attributes:
@@ -94,7 +95,8 @@ class WorkItemResult(Generic[Out, Ctx]):
         context: The item's own context.
         token_usage: Tokens of all attempts, failed ones included; empty where unknown.
         metadata: What the strategy returned beside output and usage, and notes of the run
-            (``notes``, such as a hook that raised).
+            (``notes``, such as a hook that raised). ``reasoning``, ``tool_calls``, ``logprobs``,
+            ``citations``, ``finish_reason`` and ``safety_ratings`` are typed views of it.
         exception: The exception object of the last attempt.
         error_category: The kind of failure, a ``Category`` or a classifier's own word.
         attempts: Attempts that were made; one that met a rate limit is not counted, since it

@@ -23,9 +23,10 @@ from batchllm.core import (
     RateLimitConfig,
     explain_arguments,
 )
+from batchllm.gate.callers import CallerLimits
 from batchllm.gate.health import Health
 from batchllm.gate.lane import Refusal, Waiter
-from batchllm.gate.permit import CallerLimits, Permit
+from batchllm.gate.permit import Permit
 from batchllm.gate.queue import WaitQueue, oversize
 from batchllm.gate.refusals import (
     closed_meanwhile,

@@ -16,7 +16,8 @@ import anyio
 from attrs import define, field, frozen
 
 from batchllm.core import CallCost
-from batchllm.gate.permit import CallerLimits, Permit
+from batchllm.gate.callers import CallerLimits
+from batchllm.gate.permit import Permit
 from batchllm.policy import Limit
 
 __all__ = ["Lane", "Place", "Refusal", "Waiter"]

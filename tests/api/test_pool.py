@@ -132,7 +132,7 @@ async def test_what_protects_items_to_come_ends_no_pool() -> None:
 
 @pytest.mark.parametrize("how", ["cancelled", "raises"])
 async def test_an_end_from_outside_cancels_its_calls(how: str) -> None:
-    """What the block raised is raised as it was; callers in other tasks get their results."""
+    """The error of the block is raised as it was; callers in other tasks get their results."""
     results: list[WorkItemResult[Any, Any]] = []
     strategy = ScriptedStrategy(Answer(after=100.0))
 

@@ -40,6 +40,7 @@ from batchllm.core.errors import (
     FrameworkTimeoutError,
     InvalidItemError,
     ItemStopped,
+    JournalError,
     MalformedResponseError,
     PrepareError,
     ProgramError,
@@ -64,6 +65,7 @@ from batchllm.core.hints import (
 )
 from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
+from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     AttemptTiming,
     EndCause,
@@ -107,6 +109,8 @@ __all__ = [
     "ItemLike",
     "ItemStopped",
     "JitterKind",
+    "JournalError",
+    "JournalProblem",
     "LLMCallStrategy",
     "LLMModel",
     "LLMResponse",

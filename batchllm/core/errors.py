@@ -134,7 +134,7 @@ class JournalError(BatchError):
         self,
         message: str,
         *,
-        problem: JournalProblem,
+        problem: JournalProblem = "io",
         path: str = "",
         unsaved: Sequence[WorkItemResult[Any, Any]] = (),
     ) -> None:

@@ -38,7 +38,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from batchllm.core.hints import ServerHint
     from batchllm.core.problems import JournalProblem
-    from batchllm.core.results import WorkItemResult
     from batchllm.core.usage import TokenUsage
 
 __all__ = [
@@ -136,12 +135,12 @@ class JournalError(BatchError):
         *,
         problem: JournalProblem = "io",
         path: str = "",
-        unsaved: Sequence[WorkItemResult[Any, Any]] = (),
+        unsaved: Sequence[Any] = (),
     ) -> None:
         super().__init__(message)
         self.problem: JournalProblem = problem
         self.path = path
-        self.unsaved: list[WorkItemResult[Any, Any]] = list(unsaved)
+        self.unsaved = list(unsaved)
 
 
 class ClosedError(BatchError):

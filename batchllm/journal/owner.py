@@ -73,6 +73,10 @@ def is_alive(other: Driver, here: Driver, now: float) -> bool:
         born = _born(other.pid)
         if born is None:
             return False
+        if other.pid == here.pid and born == other.born:
+            # Either another batch of this process, which gives signs of life, or one that failed
+            # and could not even write that it has ended.
+            return now - other.beat < SILENT_AFTER
         # A number may have been given to another process since: then it was born later.
         return not other.born or born == other.born
     if other.host == here.host and not other.boot and _is_gone(other.pid):

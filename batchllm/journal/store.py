@@ -104,6 +104,7 @@ class Store:
         wall_clock: Seconds since 1970.
         on_wait: Called once if another program's lock makes it wait.
         is_network: Whether a path lies on a disk in the network.
+        lock_patience: Seconds for which a lock of another program is waited for.
     """
 
     path: Path
@@ -112,6 +113,7 @@ class Store:
     wall_clock: Callable[[], float] = time.time
     on_wait: Callable[[str], None] = lambda text: None
     is_network: Callable[[Path], bool] = is_network_disk
+    lock_patience: float = _LOCK_PATIENCE
     _connection: sqlite3.Connection | None = field(default=None, init=False)
     _driver: Driver | None = field(default=None, init=False)
     _run: int = field(default=0, init=False)
@@ -246,8 +248,20 @@ class Store:
             self._drop()
 
     def abandon(self) -> None:
-        """Let go of the file without another write: one has failed, and none is to be trusted."""
+        """Let go of the file after a write has failed: no further result is written to it.
+
+        Only that nobody drives it any more is tried to be said, by a connection of its own: the
+        same process may free some space and go on.
+        """
         self._drop()
+        if self._driver is None:
+            return
+        with suppress(sqlite3.Error, OSError):
+            db = self.connect(self.path)
+            try:
+                db.execute("DELETE FROM driver WHERE token = ?", (self._driver.token,))
+            finally:
+                db.close()
 
     # Writing.
 
@@ -328,7 +342,7 @@ class Store:
 
     def _begin(self) -> None:
         """Begin a transaction that writes, and wait for a lock of another program."""
-        deadline = time.monotonic() + _LOCK_PATIENCE
+        deadline = time.monotonic() + self.lock_patience
         waited = False
         while True:
             try:
@@ -340,7 +354,7 @@ class Store:
                     waited = True
                     self.on_wait(
                         f"the journal {self.path} is locked by another program; waiting for up to "
-                        f"{_LOCK_PATIENCE:.0f} s"
+                        f"{self.lock_patience:.0f} s"
                     )
             else:
                 return

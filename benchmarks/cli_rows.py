@@ -45,7 +45,7 @@ def run(folder: Path, rows: int, loop: str, in_flight: int, server: ChatServer) 
                 file.write(json.dumps({"id": f"r{number}", "prompt": prompt}) + "\n")
     for old in folder.glob(f"{output.name}*"):
         old.unlink()
-    command = [sys.executable, "-m", "batchllm.cli", "run", str(source)]
+    command = [sys.executable, "-m", "batchllm", "run", str(source)]
     command += ["-m", "openai-compatible:m", "--base-url", server.base_url(0.1, tls=False)]
     command += ["-o", str(output), "--quiet", "--backend", loop]
     command += ["--concurrency", str(in_flight)]

@@ -18,6 +18,8 @@ from batchllm.core import (
     ProcessorConfig,
     WorkItemResult,
     check_prompt,
+    explain_arguments,
+    places_of_settings,
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike
@@ -30,6 +32,7 @@ _MANY = 10
 _COUNT = "_batchllm_lone_calls"
 
 
+@explain_arguments(places_of_settings())
 async def call_result(
     prompt: Any,
     strategy: StrategyLike[Out],
@@ -59,6 +62,7 @@ async def call_result(
     return await _call_result(prompt, strategy, config, context, gate)
 
 
+@explain_arguments(places_of_settings())
 async def call(
     prompt: Any,
     strategy: StrategyLike[Out],
@@ -124,5 +128,5 @@ def _count(strategy: object) -> None:
             "its connections and what it learns about limits from call to call, and "
             "run_batch(prompts, strategy) makes many calls at once",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,  # above the check of arguments
         )

@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskStatus
 from typing_extensions import TypeVar
 
+from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
@@ -28,6 +29,8 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
     check_prompt,
+    explain_arguments,
+    places_of_settings,
 )
 from batchllm.engine import (
     CANCEL,
@@ -214,6 +217,8 @@ class Pool(Generic[Out]):
         runtime.events.close()
 
 
+@explain_arguments(places_of_settings())
+@entered_by_async("async with open_pool(…) as pool:")
 @asynccontextmanager
 async def open_pool(
     strategy: StrategyLike[Out],

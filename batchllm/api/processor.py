@@ -28,7 +28,9 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
     check_texts,
+    explain_arguments,
     kind_of,
+    places_of_settings,
 )
 from batchllm.engine import CANCEL, DRAIN, Resources, Scheduler, Stop, WorkQueue
 from batchllm.gate import Gate
@@ -41,6 +43,7 @@ Out = TypeVar("Out", default=Any)
 Ctx = TypeVar("Ctx", default=Any)
 
 
+@explain_arguments(places_of_settings())
 class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     """Collects work items, then processes them in parallel; as often as you like.
 

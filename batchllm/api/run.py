@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeAlias, final
 import anyio
 from typing_extensions import TypeVar
 
+from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
@@ -29,7 +30,9 @@ from batchllm.core import (
     ProcessorConfig,
     Termination,
     WorkItemResult,
+    explain_arguments,
     kind_of,
+    places_of_settings,
 )
 from batchllm.engine import (
     DRAIN,
@@ -139,6 +142,7 @@ class BatchRun(Generic[Out]):
         raise StopAsyncIteration
 
 
+@explain_arguments(places_of_settings())
 async def run_batch(
     items: Items,
     strategy: StrategyLike[Out] | None = None,
@@ -206,6 +210,8 @@ async def run_batch(
     return scheduler.result()
 
 
+@explain_arguments(places_of_settings())
+@entered_by_async("async with stream_batch(…) as run:")
 @asynccontextmanager
 async def stream_batch(
     items: Items,

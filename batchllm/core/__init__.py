@@ -1,24 +1,17 @@
 """Values and contracts that every layer shares: no I/O, no event loop."""
 
+from batchllm.core.arguments import explain_arguments
 from batchllm.core.batch_result import BatchResult
-from batchllm.core.config import (
-    FASTEST_PER_MINUTE,
-    SLOWEST_PER_MINUTE,
+from batchllm.core.checks import FASTEST_PER_MINUTE, SLOWEST_PER_MINUTE
+from batchllm.core.config import ProcessorConfig, places_of_settings
+from batchllm.core.config_data import config_from_dict, config_to_dict
+from batchllm.core.config_files import dump_config, load_config
+from batchllm.core.config_parts import (
     FailFast,
     HedgeConfig,
     JitterKind,
-    ProcessorConfig,
     RateLimitConfig,
     RetryConfig,
-)
-from batchllm.core.config_data import config_from_dict, config_to_dict
-from batchllm.core.config_files import (
-    config_from_json,
-    config_from_toml,
-    config_to_json,
-    config_to_toml,
-    dump_config,
-    load_config,
 )
 from batchllm.core.contracts import (
     Category,
@@ -52,6 +45,7 @@ from batchllm.core.errors import (
     StrategyError,
     TokenTrackingError,
     TransportError,
+    UnknownArgumentError,
 )
 from batchllm.core.events import ProcessingEvent
 from batchllm.core.hints import (
@@ -140,6 +134,7 @@ __all__ = [
     "TokenTrackingError",
     "TokenUsage",
     "TransportError",
+    "UnknownArgumentError",
     "WorkItemResult",
     "a_or_an",
     "add_usage",
@@ -148,15 +143,13 @@ __all__ = [
     "check_sendable",
     "check_texts",
     "config_from_dict",
-    "config_from_json",
-    "config_from_toml",
     "config_to_dict",
-    "config_to_json",
-    "config_to_toml",
     "dump_config",
+    "explain_arguments",
     "kind_of",
     "load_config",
     "normalize_usage",
+    "places_of_settings",
     "read_count",
     "with_notes",
 ]

@@ -45,8 +45,8 @@ class Estimates:
             msg = f"estimate() returned {name} where a CallCost or None is expected"
             raise TypeError(msg)
         guess = self._estimator.estimate(str(strategy.quota_scope), prompt_bytes(prompt))
-        own = () if callers.mind is None else callers.mind.limits
-        return _with_room(guess, (*gate.mind.limits, *own))
+        own = () if callers.limiter is None else callers.limiter.limits
+        return _with_room(guess, (*gate.limiter.limits, *own))
 
     def learn(self, scope: QuotaScope | None, prompt: Any, usage: TokenUsage | None) -> None:
         """Take in what a call reported."""

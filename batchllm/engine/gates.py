@@ -82,7 +82,7 @@ class Gates:
             cold_start=not declared,
             own_address=is_own_address(scope.base_url),
         )
-        return Gate(mind=mind, scope=scope, outage_after=config.outage_after)
+        return Gate(limiter=mind, scope=scope, outage_after=config.outage_after)
 
     @property
     def own(self) -> list[Gate]:

@@ -45,7 +45,7 @@ class Resources:
             rng,
             hooks,
             Gates(config, gates, rng),
-            CallerLimits(config.max_workers, _mind_of(_declared(config), rng)),
+            CallerLimits(config.max_workers, _limiter_of(_declared(config), rng)),
             Lifecycle(hooks, config.prepare_timeout, config.cleanup_timeout),
         )
 
@@ -53,10 +53,10 @@ class Resources:
         """Let changed limits take effect at once; calls in flight are not touched."""
         self.gates.config = config
         limits = _declared(config)
-        if self.callers.mind is None:
-            self.callers.mind = _mind_of(limits, self.rng)
+        if self.callers.limiter is None:
+            self.callers.limiter = _limiter_of(limits, self.rng)
         else:  # what was sent within the last minute still counts
-            self.callers.mind.set_limits(limits)
+            self.callers.limiter.set_limits(limits)
         self.callers.resize(config.max_workers)
         for gate in self.gates.own:
             gate.set_calls(config.max_workers)
@@ -77,7 +77,7 @@ def _declared(config: ProcessorConfig) -> tuple[Limit, ...]:
     return tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
 
 
-def _mind_of(limits: tuple[Limit, ...], rng: random.Random) -> RateLimiter | None:
+def _limiter_of(limits: tuple[Limit, ...], rng: random.Random) -> RateLimiter | None:
     if not limits:
         return None
     return RateLimiter(limits=limits, park_after=math.inf, rng=rng, cold_start=False)

@@ -147,7 +147,7 @@ class Runtime:
         scopes = gates.stats()
         sends = sum(s.sends for s in scopes.values())
         refused = sum(s.throttled + s.overloaded for s in scopes.values())
-        own = self.resources.callers.mind
+        own = self.resources.callers.limiter
         held, duration = gates.held_back(), self.clock() - self.started
         snapshots = [*scopes.values(), *([] if own is None else [own.snapshot(self.clock())])]
         held["calls"] = held.get("calls", 0.0) + self.resources.callers.full_for

@@ -98,7 +98,7 @@ class Waiting:
                 )
         except (ScopeParkedError, CallTooLargeError) as error:
             # An endpoint that is given up may have stopped the run: then the rest is stopped.
-            down = gate.mind.parked is None and isinstance(error, ScopeParkedError)
+            down = gate.limiter.parked is None and isinstance(error, ScopeParkedError)
             return stopped(self.ending) if down and self.ending.stopping else no_permit(error)
         finally:
             self.at[gate] -= 1

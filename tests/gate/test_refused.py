@@ -78,7 +78,7 @@ async def test_one_that_leaves_while_it_stands_aside_is_forgotten() -> None:
 
 async def test_a_lane_keeps_refused_waiters_sorted_whatever_comes_and_goes() -> None:
     """By priority, then refused ones by the instant of their refusal, then by arrival."""
-    rng, lane, inside = random.Random(1), Lane[Any](), list[Any]()
+    rng, lane, inside = random.Random(1), Lane(), list[Any]()
     limits = CallerLimits(1)
     for _ in range(2_000):
         if inside and rng.random() < 0.4:
@@ -87,7 +87,7 @@ async def test_a_lane_keeps_refused_waiters_sorted_whatever_comes_and_goes() -> 
             lane.leave(gone)
         else:
             refusal = Refusal(float(rng.randint(0, 9)), 0.0) if rng.random() < 0.5 else None
-            waiter: Waiter[Any] = Waiter(ONE, limits, rng.randint(0, 2), 0.0, refusal=refusal)
+            waiter: Waiter = Waiter(ONE, limits, rng.randint(0, 2), 0.0, refusal=refusal)
             lane.join(waiter)
             inside.append(waiter)
         key = lambda w: (-w.priority, w.refusal is None, w.refusal.at if w.refusal else 0.0)  # noqa: E731

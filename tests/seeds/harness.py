@@ -13,7 +13,6 @@ from attrs import field, frozen
 
 from batchllm import (
     BatchResult,
-    GeminiClient,
     LLMCallStrategy,
     LLMWorkItem,
     ParallelBatchProcessor,
@@ -21,6 +20,7 @@ from batchllm import (
     ProviderError,
     RetryConfig,
 )
+from batchllm.providers import GeminiClient
 from batchllm.simulator import Simulator, SimulatorTransport
 
 __all__ = [

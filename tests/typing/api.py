@@ -14,7 +14,6 @@ from batchllm import (
     LLMWorkItem,
     ModelStrategy,
     OpenAIStrategy,
-    OutputStrategy,
     ParallelBatchProcessor,
     PydanticAIStrategy,
     WorkItemResult,
@@ -26,6 +25,7 @@ from batchllm import (
     stream_batch,
     structured,
 )
+from batchllm.llm_strategies import OutputStrategy
 from batchllm.testing import MockAgent, virtual_run
 
 

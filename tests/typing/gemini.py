@@ -7,13 +7,13 @@ from attrs import frozen
 from batchllm import (
     GeminiCachedModel,
     GeminiCachedStrategy,
-    GeminiClient,
     GeminiModel,
     GeminiStrategy,
     LLMModel,
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.providers import GeminiClient
 
 
 @frozen

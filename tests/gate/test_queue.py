@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batchllm.gate import Refusal
 from batchllm.gate.lane import Waiter
-from batchllm.gate.line import Line
+from batchllm.gate.queue import WaitQueue
 from batchllm.policy import RateLimiter
 from tests.gate.kit import ONE
 
@@ -40,10 +40,10 @@ class Room:
         """Do nothing."""
 
 
-def line_of(*until: float) -> tuple[Line[int], list[Waiter[int]]]:
+def line_of(*until: float) -> tuple[WaitQueue, list[Waiter]]:
     """Make a line at which one waiter stands aside until each of these instants."""
-    line: Line[int] = Line(RateLimiter(rng=random.Random(1)), Room())
-    waiters = [Waiter[int](ONE, None, 0, 0.0, refusal=Refusal(0.0, at)) for at in until]
+    line: WaitQueue = WaitQueue(RateLimiter(rng=random.Random(1)), Room())
+    waiters = [Waiter(ONE, None, 0, 0.0, refusal=Refusal(0.0, at)) for at in until]
     for waiter in waiters:
         line.join(waiter, 0.0)
     return line, waiters

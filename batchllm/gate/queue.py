@@ -1,10 +1,10 @@
-"""The line of calls that wait at one gate, in lanes: one for each run or pool that shares it.
+"""The calls that wait at one gate, in lanes: one for each run or pool that shares it.
 
 Lanes take turns, so that a run with a thousand waiters does not hold up another with one; within
 a lane those with the higher priority go first, then those that were refused before, then those
 who came first. A call that does not fit may be passed by smaller ones, so that the room is used,
 but by 200 at most. A call whose server asked it to wait stands aside until that time is over, and
-nobody waits for it.
+none waits for it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,16 @@ import math
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from attrs import define, field
 
 from batchllm.core import CallCost
-from batchllm.gate.callers import Advances, CallerLimits
 from batchllm.gate.lane import Lane, Place, Waiter
+from batchllm.gate.permit import Advances, CallerLimits
 from batchllm.policy import Limit, RateLimiter
 
-__all__ = ["Line", "oversize"]
-
-P = TypeVar("P")
+__all__ = ["WaitQueue", "oversize"]
 
 _LOOK_AHEAD: Final = 64
 _MOST_OVERTAKES: Final = 200
@@ -32,19 +30,19 @@ _LEAST: Final = CallCost(1, 1, 0)
 
 
 @define(eq=False)
-class Line(Generic[P]):
-    """Who waits at *gate*, and who is next.
+class WaitQueue:
+    """The queue of one gate: who waits, and who is next.
 
     Args:
-        mind: Decides what may start.
-        gate: Told by callers when they have room again.
+        limiter: Decides what may start.
+        gate: Asked by callers to plan anew when they have room again.
     """
 
-    mind: RateLimiter
+    limiter: RateLimiter
     gate: Advances
     untried: int = field(default=0, init=False)
-    _lanes: dict[CallerLimits | None, Lane[P]] = field(factory=dict, init=False)
-    _aside: list[tuple[float, int, Waiter[P]]] = field(factory=list, init=False)
+    _lanes: dict[CallerLimits | None, Lane] = field(factory=dict, init=False)
+    _aside: list[tuple[float, int, Waiter]] = field(factory=list, init=False)
     _gone: int = field(default=0, init=False)
     """Entries of ``_aside`` whose waiters have left; the first is never one of them."""
     _serial: int = field(default=0, init=False)
@@ -55,7 +53,7 @@ class Line(Generic[P]):
     def __bool__(self) -> bool:
         return bool(self._lanes or self._aside)
 
-    def __iter__(self) -> Iterator[Waiter[P]]:
+    def __iter__(self) -> Iterator[Waiter]:
         for lane in self._lanes.values():
             yield from lane
         for _, _, waiter in self._aside:
@@ -66,9 +64,9 @@ class Line(Generic[P]):
         """Return whether a waiter is held back by its scope, and not by a hint of its own."""
         return bool(self._lanes) or (bool(self._aside) and self._aside[0][0] <= now)
 
-    def first_untried(self) -> Waiter[P] | None:
-        """The first whose item was never called, else the first of all; ``None`` without any."""
-        first: Waiter[P] | None = None
+    def first_untried(self) -> Waiter | None:
+        """Return the first whose item was never called, else the first of all."""
+        first: Waiter | None = None
         for _, lane in self._in_turn():
             for waiter in lane:
                 if waiter.untried:
@@ -78,7 +76,7 @@ class Line(Generic[P]):
                     return first
         return first
 
-    def join(self, waiter: Waiter[P], now: float) -> None:
+    def join(self, waiter: Waiter, now: float) -> None:
         """Take a place."""
         self.untried += waiter.untried
         if waiter.not_before > now:
@@ -88,14 +86,14 @@ class Line(Generic[P]):
         else:
             self._join_lane(waiter)
 
-    def _join_lane(self, waiter: Waiter[P]) -> None:
+    def _join_lane(self, waiter: Waiter) -> None:
         waiter.place = Place.LANE
         lane = self._lanes.get(waiter.callers)
         if lane is None:
             lane = self._lanes[waiter.callers] = Lane()
         lane.join(waiter)
 
-    def leave(self, waiter: Waiter[P]) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """Give the place up, if it still is there."""
         place, waiter.place = waiter.place, Place.NOWHERE
         if place is Place.NOWHERE:
@@ -132,10 +130,10 @@ class Line(Generic[P]):
             heappop(self._aside)
             self._gone -= 1
 
-    def choose(self, now: float) -> tuple[Waiter[P] | None, float]:
+    def choose(self, now: float) -> tuple[Waiter | None, float]:
         """Return the waiter to be decided on now; else ``None``, and when one may start."""
         earliest = self.call_up(now)
-        stuck: list[Waiter[P]] = []
+        stuck: list[Waiter] = []
         for callers, lane in self._in_turn():
             if callers is not None and callers.full:
                 callers.waits_at(self.gate)
@@ -149,35 +147,35 @@ class Line(Generic[P]):
             earliest = min(earliest, at)
             if closed:
                 break
-            if self.mind.next_time(now, lane.head.cost) > now:
+            if self.limiter.next_time(now, lane.head.cost) > now:
                 stuck.append(lane.head)
         return None, earliest
 
     def _choose_in(
-        self, lane: Lane[P], callers: CallerLimits | None, now: float
-    ) -> tuple[Waiter[P] | None, float, bool]:
-        """As ``choose`` for one lane, and whether nobody else may pass either."""
+        self, lane: Lane, callers: CallerLimits | None, now: float
+    ) -> tuple[Waiter | None, float, bool]:
+        """Choose in one lane; the last part of the answer is whether no other may pass either."""
         head = lane.head
         at = self._next_time(now, head.cost, callers)
-        if at <= now or self._hopeless(head, at):
+        if at <= now or self._is_oversized(head, at):
             return head, now, False
-        if self.mind.cooling:
+        if self.limiter.cooling:
             return None, at, True
         if head.overtaken >= _MOST_OVERTAKES:
-            return None, at, self.mind.next_time(now, head.cost) > now
+            return None, at, self.limiter.next_time(now, head.cost) > now
         least = self._next_time(now, _LEAST, callers)
-        if least > now:  # so nobody fits, whatever the cost
+        if least > now:  # so none fits, whatever the cost
             return None, min(at, least), False
         return self._look_ahead(lane, callers, now, at)
 
     def _look_ahead(
-        self, lane: Lane[P], callers: CallerLimits | None, now: float, earliest: float
-    ) -> tuple[Waiter[P] | None, float, bool]:
+        self, lane: Lane, callers: CallerLimits | None, now: float, earliest: float
+    ) -> tuple[Waiter | None, float, bool]:
         tried = {lane.head.cost}
         for place, waiter in enumerate(islice(lane, 1, _LOOK_AHEAD), 1):
             if waiter.cost not in tried:
                 at = self._next_time(now, waiter.cost, callers)
-                if at <= now or self._hopeless(waiter, at):
+                if at <= now or self._is_oversized(waiter, at):
                     for passed in islice(lane, place):
                         passed.overtaken += 1
                     return waiter, now, False
@@ -187,14 +185,14 @@ class Line(Generic[P]):
                 break
         return None, earliest, False
 
-    def _in_turn(self) -> list[tuple[CallerLimits | None, Lane[P]]]:
+    def _in_turn(self) -> list[tuple[CallerLimits | None, Lane]]:
         lanes = list(self._lanes.items())
         if len(lanes) > 1:
             lanes.sort(key=lambda lane: -lane[1].head.priority)
         return lanes
 
     def _next_time(self, now: float, cost: CallCost, callers: CallerLimits | None) -> float:
-        ours = self.mind.next_time(now, cost)
+        ours = self.limiter.next_time(now, cost)
         if callers is None or ours == math.inf:
             return ours
         theirs = callers.next_time(now, cost)
@@ -202,15 +200,15 @@ class Line(Generic[P]):
             callers.waits_at(self.gate)
         return max(ours, theirs)
 
-    def _hopeless(self, waiter: Waiter[P], at: float) -> bool:
+    def _is_oversized(self, waiter: Waiter, at: float) -> bool:
         if at == math.inf:
-            waiter.too_large = oversize(self.mind, waiter.callers, waiter.cost)
+            waiter.too_large = oversize(self.limiter, waiter.callers, waiter.cost)
         return waiter.too_large is not None
 
 
-def oversize(mind: RateLimiter, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
+def oversize(limiter: RateLimiter, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
     """The limit that *cost* can never pass, at the gate or among the caller's own."""
-    limit = mind.oversize(cost)
-    if limit is None and callers is not None and callers.mind is not None:
-        return callers.mind.oversize(cost)
+    limit = limiter.oversize(cost)
+    if limit is None and callers is not None and callers.limiter is not None:
+        return callers.limiter.oversize(cost)
     return limit

@@ -12,6 +12,7 @@ from batchllm.engine.guard import (
     raise_as_it_was,
     shielded,
 )
+from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
@@ -28,6 +29,7 @@ __all__ = [
     "Ending",
     "Failed",
     "GiveUp",
+    "IdSet",
     "ItemRun",
     "Ok",
     "OrderedOutbox",

@@ -142,6 +142,7 @@ def llm(
     api_key = None if api_key is None else Secret(api_key)
     headers = mask_headers(headers)
     provider, colon, model = name.partition(":")
+    provider = provider.strip().lower()  # as people write their names: OpenAI, DeepSeek
     builder = _BUILDERS.get(provider)
     if builder is None or not model:
         raise ConfigError(_wrong_name(name, provider, bool(colon)))

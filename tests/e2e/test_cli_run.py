@@ -76,9 +76,10 @@ def test_bad_lines_are_told_and_kept_and_the_rest_goes_on(tmp_path: Path, capsys
     rows = tmp_path / "out.jsonl"
     assert run(prompts, rows, "-m", "sim:instant", "--ordered") == ExitCode.SOME_FAILED
     found = read_rows(rows)
-    assert [row["id"] for row in found] == ["a", *[None] * 5, 7]
-    assert [row.get("line") for row in found] == [None, 3, 4, 5, 6, 7, None]
-    assert [row["input"]["id"] for row in found[2:5]] == ["a", " ", "b"]
+    assert [row["id"] for row in found] == ["a", None, None, None, "b", None, 7]
+    places = [row.get("line") for row in found]
+    assert places == [None, *(f"{prompts}:{number}" for number in (3, 4, 5, 6, 7)), None]
+    assert [row["input"]["id"] for row in found[2:4]] == ["a", " "]
     assert [row["success"] for row in found] == [True, *[False] * 5, True]
     bad = found[1:6]
     assert {row["error_category"] for row in bad} == {"invalid_item"}

@@ -1,4 +1,4 @@
-"""Doors for code that is not async: scripts, notebooks, other frameworks' threads.
+"""Entry points for code that is not async: scripts, notebooks, other frameworks' threads.
 
 The batch runs on asyncio in a thread of its own, so these work where an event loop already runs,
 as in a notebook.

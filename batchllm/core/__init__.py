@@ -2,7 +2,15 @@
 
 from batchllm.core.arguments import explain_arguments
 from batchllm.core.batch_result import BatchResult
-from batchllm.core.checks import FASTEST_PER_MINUTE, SLOWEST_PER_MINUTE
+from batchllm.core.checks import (
+    FASTEST_PER_MINUTE,
+    SLOWEST_PER_MINUTE,
+    Check,
+    number,
+    one_of,
+    refuse,
+    switch,
+)
 from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
 from batchllm.core.config_files import dump_config, load_config
@@ -47,7 +55,6 @@ from batchllm.core.errors import (
     TransportError,
     UnknownArgumentError,
 )
-from batchllm.core.events import ProcessingEvent
 from batchllm.core.hints import (
     CallCost,
     Dimension,
@@ -56,7 +63,13 @@ from batchllm.core.hints import (
     QuotaScope,
     ServerHint,
 )
-from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
+from batchllm.core.hooks import (
+    SKIP,
+    BaseMiddleware,
+    BaseObserver,
+    Middleware,
+    ProcessingEvent,
+)
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
 from batchllm.core.results import (
     AttemptTiming,
@@ -71,12 +84,14 @@ from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "AnswerViews",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -88,6 +103,8 @@ __all__ = [
     "CallGuard",
     "CallTooLargeError",
     "Category",
+    "Check",
+    "Citation",
     "ClosedError",
     "ConfigError",
     "Dimension",
@@ -132,8 +149,10 @@ __all__ = [
     "Tally",
     "Termination",
     "Timing",
+    "TokenLogprob",
     "TokenTrackingError",
     "TokenUsage",
+    "ToolCall",
     "TransportError",
     "UnknownArgumentError",
     "WorkItemResult",
@@ -151,7 +170,11 @@ __all__ = [
     "kind_of",
     "load_config",
     "normalize_usage",
+    "number",
+    "one_of",
     "places_of_settings",
     "read_count",
+    "refuse",
+    "switch",
     "with_notes",
 ]

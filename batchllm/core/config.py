@@ -50,7 +50,7 @@ class ProcessorConfig:
     """The settings of a run. All times are in seconds.
 
     Args:
-        max_workers: The exact cap on calls in flight; ``concurrency`` of the faces.
+        max_workers: The exact cap on calls in flight; ``concurrency`` of the entry points.
         timeout_per_item: An item's own work: its attempts and the backoff between them.
             Waiting that a shared limit imposes does not count.
         retry: When a failed item is tried again.
@@ -82,7 +82,7 @@ class ProcessorConfig:
         prepare_timeout: For each ``prepare()``.
         hook_timeout: For each call of a middleware, ``on_error`` or post-processor.
         cleanup_timeout: For each ``cleanup()``, also when the run is cancelled.
-        keep_results: Whether the results stay in memory; ``None`` leaves it to the face.
+        keep_results: Whether the results stay in memory; ``None`` leaves it to the entry point.
         seed: Makes jitter repeatable.
     """
 

@@ -24,7 +24,7 @@ def _check_jitter(instance: Any, attribute: Attribute[Any], value: object) -> No
 @explain_arguments()
 @frozen
 class RetryConfig:
-    """When a failed item is tried again.
+    """The rule by which a failed item is tried again.
 
     The wait before attempt n+1 is ``min(max_wait, initial_wait * exponential_base ** (n-1))``
     seconds, then jittered: 1, 2, 4 s and so on by default.
@@ -117,7 +117,7 @@ def _categories(names: Iterable[str]) -> frozenset[str]:
 @explain_arguments()
 @frozen(kw_only=True)
 class FailFast:
-    """When to stop the batch because every further call would fail the same way.
+    """The rule that stops a batch because every further call would fail the same way.
 
     Args:
         categories: The error categories that count.
@@ -134,10 +134,10 @@ class FailFast:
 @explain_arguments()
 @frozen(kw_only=True)
 class HedgeConfig:
-    """When a call that takes very long is made a second time; the first answer wins.
+    """The rule by which a call that takes very long is made again; the first answer wins.
 
     Both copies are billed. A second copy is made only when no fresh item waits, the scope is
-    open, has been calm for a minute, and nobody waits for it.
+    open, has been calm for a minute, and no call waits for it.
 
     Args:
         delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that

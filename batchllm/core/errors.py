@@ -159,7 +159,7 @@ class ProviderError(CallError):
         status: HTTP status; 200 where the error came inside a successful reply.
         code: The provider's machine-readable code, such as ``"insufficient_quota"``.
         kind: The provider's error type, such as ``"invalid_request_error"``.
-        hint: What the reply told about limits and waiting.
+        hint: The limits and waits that the reply reported.
         request_id: The provider's id of the request, for its support.
     """
 

@@ -1,8 +1,9 @@
 """Admission: the AnyIO side of pace. One gate per quota scope."""
 
+from batchllm.gate.callers import CallerLimits
 from batchllm.gate.gate import Gate
 from batchllm.gate.lane import Refusal
-from batchllm.gate.permit import CallerLimits, Permit
+from batchllm.gate.permit import Permit
 from batchllm.gate.settings import cooldown_policy, per_minute
 
 __all__ = ["CallerLimits", "Gate", "Permit", "Refusal", "cooldown_policy", "per_minute"]

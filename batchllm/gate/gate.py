@@ -23,9 +23,10 @@ from batchllm.core import (
     RateLimitConfig,
     explain_arguments,
 )
+from batchllm.gate.callers import CallerLimits
 from batchllm.gate.health import Health
 from batchllm.gate.lane import Refusal, Waiter
-from batchllm.gate.permit import CallerLimits, Permit
+from batchllm.gate.permit import Permit
 from batchllm.gate.queue import WaitQueue, oversize
 from batchllm.gate.refusals import (
     closed_meanwhile,
@@ -153,6 +154,11 @@ class Gate:
     def gave_up(self) -> bool:
         """Return whether waiting is of no use: the scope is parked, or its endpoint is down."""
         return self.limiter.parked is not None or self._breaker.down
+
+    @property
+    def parked(self) -> bool:
+        """Return whether the scope is parked until its quota returns."""
+        return self.limiter.parked is not None
 
     @property
     def unanswered(self) -> bool:

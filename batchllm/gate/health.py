@@ -13,8 +13,8 @@ import anyio
 from attrs import define, evolve, field
 
 from batchllm.core import Outcome
+from batchllm.gate.callers import CallerLimits
 from batchllm.gate.lane import Waiter
-from batchllm.gate.permit import CallerLimits
 from batchllm.gate.queue import WaitQueue
 from batchllm.policy import (
     OUTAGE,

@@ -16,7 +16,8 @@ import anyio
 from attrs import define, field, frozen
 
 from batchllm.core import CallCost
-from batchllm.gate.permit import CallerLimits, Permit
+from batchllm.gate.callers import CallerLimits
+from batchllm.gate.permit import Permit
 from batchllm.policy import Limit
 
 __all__ = ["Lane", "Place", "Refusal", "Waiter"]
@@ -116,7 +117,7 @@ class _Peers:
                 return False
             del self.others[waiter]
             return True
-        # Whoever was refused at the same instant stands beside it.
+        # Those that were refused at the same instant stand beside it.
         place = bisect_left(self.refused, _refused_at(waiter), key=_refused_at)
         while place < len(self.refused):
             if self.refused[place] is waiter:

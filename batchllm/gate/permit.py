@@ -1,120 +1,17 @@
-"""The right to make one call, and the limits of the caller that makes it.
-
-A caller of gates is a run or a pool; its limits hold over all the quota scopes that it calls.
-"""
+"""The right to make one call, which ends exactly once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from attrs import define, field
 
-from batchllm.core import CallCost, Outcome, ServerHint, TokenUsage
+from batchllm.core import Outcome, ServerHint, TokenUsage
+from batchllm.gate.callers import CallerLimits, Taken
 from batchllm.policy import FailureRow, RateLimiter, Send
 
-__all__ = ["Advances", "CallerLimits", "Permit"]
-
-CallersSend: TypeAlias = tuple[RateLimiter, Send]
-"""What a call took, and from which limiter: limits may be changed while it is in flight."""
-
-
-class Advances(Protocol):
-    """A gate, as far as its callers are concerned."""
-
-    def advance(self) -> None:
-        """Hand out what may start now."""
-
-
-@define(eq=False)
-class CallerLimits:
-    """An exact cap on calls in flight, and limits of the caller's own.
-
-    Attributes:
-        calls: The cap.
-        limiter: Declared limits that hold over all scopes together; ``None`` where there are none.
-        in_flight: Calls that hold a permit.
-        more_to_come: Whether there are items that did not come to any gate yet.
-        full_for: Seconds during which the cap was reached and there were more to come.
-        on_free: Called when a call is free that no gate has a waiter for.
-    """
-
-    calls: int
-    limiter: RateLimiter | None = None
-    in_flight: int = field(default=0, init=False)
-    more_to_come: bool = field(default=False, init=False)
-    full_for: float = field(default=0.0, init=False)
-    _full_since: float = field(default=0.0, init=False)
-    on_free: Callable[[], None] | None = field(default=None, init=False)
-    _waiting: dict[Advances, None] = field(factory=dict, init=False)
-
-    @property
-    def full(self) -> bool:
-        """Whether the cap is reached."""
-        return self.in_flight >= self.calls
-
-    def next_time(self, now: float, cost: CallCost) -> float:
-        """When a call may start as far as the caller is concerned; infinity while it is full."""
-        if self.full:
-            return math.inf
-        return now if self.limiter is None else self.limiter.next_time(now, cost)
-
-    def take(self, now: float, cost: CallCost) -> CallersSend | None:
-        """Count a call that starts now."""
-        self.in_flight += 1
-        if self.in_flight == self.calls:
-            self._full_since = now
-        return None if self.limiter is None else (self.limiter, self.limiter.on_send(now, cost))
-
-    def end(self, now: float, taken: CallersSend | None, usage: TokenUsage | None) -> None:
-        """Count a call that ended, with the tokens it took where they are known."""
-        if taken is not None:
-            limiter, send = taken
-            tokens = usage or {}
-            limiter.on_result(
-                now,
-                send,
-                Outcome.OK,
-                input_tokens=tokens.get("input_tokens"),
-                output_tokens=tokens.get("output_tokens"),
-            )
-        self._free(now)
-
-    def undo(self, now: float, taken: CallersSend | None) -> None:
-        """Forget a call that never left."""
-        if taken is not None:
-            limiter, send = taken
-            limiter.on_release(now, send)
-        self._free(now)
-
-    def resize(self, calls: int) -> None:
-        """Change the cap; calls in flight are not touched."""
-        self.calls = calls
-        self._wake()
-        if self.on_free is not None and not self.full:
-            self.on_free()
-
-    def waits_at(self, gate: Advances) -> None:
-        """Remember that *gate* has someone waiting for room among these calls."""
-        self._waiting[gate] = None
-
-    def _free(self, now: float) -> None:
-        if self.in_flight == self.calls and self.more_to_come:
-            self.full_for += now - self._full_since
-        self.in_flight -= 1
-        if self._waiting:
-            self._wake()
-        if self.on_free is not None and not self.full:
-            self.on_free()
-
-    def _wake(self) -> None:
-        # Each gate goes to the back after its turn, so that none is served first for ever.
-        for gate in list(self._waiting):
-            if self.full:
-                return
-            del self._waiting[gate]
-            gate.advance()
+__all__ = ["Permit"]
 
 
 class Admits(Protocol):
@@ -152,16 +49,16 @@ class Permit:
     _gate: Admits
     _callers: CallerLimits | None
     _send: Send
-    _taken: CallersSend | None
+    _taken: Taken | None
     at: float
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
-    _hint: ServerHint | None = None
+    _hint: ServerHint | None = field(default=None, init=False)
     _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
-        """Remember what a successful reply told about limits, for the report to come."""
+        """Remember what a successful reply reported about limits, for the report to come."""
         self._hint = hint
 
     def report(
@@ -188,11 +85,11 @@ class Permit:
             tokens.get("input_tokens"),
             tokens.get("output_tokens"),
         )
-        # Before anyone is let in: the caller's room may go to the next waiter at once.
+        # Before another is let in: the caller's room may go to the next waiter at once.
         row = gate.judge_health(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )
-        if self._callers is not None:
+        if self._callers is not None and self._taken is not None:
             self._callers.end(now, self._taken, usage)
         gate.advance(now)
         return row
@@ -204,7 +101,7 @@ class Permit:
         gate.limiter.on_cancel(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None:
+        if self._callers is not None and self._taken is not None:
             self._callers.end(now, self._taken, None)
         gate.advance(now)
 
@@ -215,6 +112,6 @@ class Permit:
         gate.limiter.on_release(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None:
+        if self._callers is not None and self._taken is not None:
             self._callers.undo(now, self._taken)
         gate.advance(now)

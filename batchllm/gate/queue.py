@@ -18,8 +18,8 @@ from typing import Final
 from attrs import define, field
 
 from batchllm.core import CallCost
+from batchllm.gate.callers import Advances, CallerLimits
 from batchllm.gate.lane import Lane, Place, Waiter
-from batchllm.gate.permit import Advances, CallerLimits
 from batchllm.policy import Limit, RateLimiter
 
 __all__ = ["WaitQueue", "oversize"]

@@ -22,7 +22,7 @@ class WaitTimes:
 
     _held: dict[str, float] = field(factory=lambda: dict.fromkeys(_CAUSES, 0.0), init=False)
     held_by: str | None = field(default=None, init=False)
-    """What holds the next call back now; ``None`` if none waits."""
+    """The cause that holds the next call back now; ``None`` if none waits."""
     _held_since: float = field(default=0.0, init=False)
     _paused_since: float | None = field(default=None, init=False)
     _calm_since: float | None = field(default=None, init=False)

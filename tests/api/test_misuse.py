@@ -80,7 +80,7 @@ async def processed(**options: Any) -> None:
     "enter", [streamed, pooled, served, called, called_for_a_result, processed]
 )
 async def test_every_entry_point_does(enter: Any) -> None:
-    """The same table of settings stands behind each."""
+    """One table of settings stands behind each."""
     with pytest.raises(UnknownArgumentError, match=r"did you mean .*max_workers=…"):
         await enter(max_workers=3)
     with pytest.raises(UnknownArgumentError, match=r"did you mean config=ProcessorConfig\(retry="):

@@ -62,7 +62,7 @@ def test_a_change_of_settings_is_checked_the_same_way() -> None:
     ],
 )
 def test_files_know_the_names_of_other_libraries(data: Any, message: str) -> None:
-    """What keywords explain is explained in files, too, in every table."""
+    """Files are explained as keywords are, in every table."""
     with pytest.raises(ConfigError) as caught:
         config_from_dict(data)
     assert message in str(caught.value)

@@ -77,7 +77,7 @@ class Callers:
 
 
 def idle(gate: Gate) -> bool:
-    """Whether the gate holds nothing and nobody waits at it."""
+    """Return whether the gate holds no call and none waits at it."""
     return gate.waiting == 0 and gate.limiter.in_flight == 0
 
 

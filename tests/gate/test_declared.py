@@ -112,7 +112,7 @@ async def test_the_strategys_own_estimate_counts() -> None:
 
 
 async def test_a_wrong_estimate_fails_its_item() -> None:
-    """What is no cost is a program error that names the type."""
+    """An estimate that is no cost is a program error that names the type."""
     config = ProcessorConfig(max_tokens_per_minute=1_000)
     result = await run_batch(prompts(1), Counted(cost=5), config=config)
     assert result.results[0].error_category == Category.PROGRAM_ERROR

@@ -214,7 +214,7 @@ async def test_a_call_that_can_never_fit_fails_at_once() -> None:
 
 
 async def test_the_callers_own_limit_can_be_too_small_as_well() -> None:
-    """What is declared for the run counts as what is declared for the scope."""
+    """Limits declared for the run count as those declared for the scope."""
     gate, own = open_gate(), open_gate(tokens_per_minute=100).limiter
     with pytest.raises(CallTooLargeError, match="needs 101 tokens"):
         await gate.admit(CallCost(1, 101), CallerLimits(5, own))

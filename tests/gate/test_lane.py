@@ -75,7 +75,7 @@ async def test_leaving_costs_a_few_comparisons_however_many_wait(distinct: int) 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.booleans()), max_size=60))
 async def test_the_order_is_by_priority_then_by_arrival(steps: list[tuple[int, bool]]) -> None:
-    """Whoever joins and leaves, the lane reads as a list that is sorted and keeps its ties."""
+    """After any joining and leaving the lane reads as a list that is sorted and keeps its ties."""
     lane: Lane = Lane()
     waiting: list[Counted] = []
     for number, (priority, leaves) in enumerate(steps):

@@ -65,7 +65,7 @@ async def test_leaving_costs_a_few_comparisons_however_many_stand_aside() -> Non
     st.lists(st.one_of(st.integers(0, 29), st.sampled_from(["call up"])), max_size=40),
 )
 async def test_those_who_left_are_never_seen_again(until: list[int], steps: list[object]) -> None:
-    """Whoever leaves and whenever the rest are called up, the line has exactly those who stay."""
+    """After any leaving and calling up the queue has exactly those that stay."""
     line, waiters = line_of(*map(float, until))
     left: set[int] = set()
     now = 0

@@ -130,7 +130,7 @@ class Refusing(LLMCallStrategy[str]):
 
 
 async def test_no_item_is_ever_sent_before_its_own_hint() -> None:
-    """Whatever the scope makes of it."""
+    """A hint binds its item, no matter how the scope takes the refusal."""
     strategy = Refusing()
     gate = Gate(requests_per_minute=6_000, seed=1)  # declared, so that no search is about
     result = await run_batch([f"p{n}" for n in range(200)], strategy, concurrency=50, gate=gate)

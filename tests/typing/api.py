@@ -1,4 +1,4 @@
-"""What the type checkers must infer for users; checked, never run."""
+"""The types that checkers must infer for users; checked, never run."""
 
 from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type

@@ -1,4 +1,4 @@
-"""What Gemini's strategies make of a parser or an output type; checked, never run."""
+"""The types of Gemini's strategies with a parser or an output type; checked, never run."""
 
 from typing import assert_type
 

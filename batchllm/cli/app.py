@@ -54,7 +54,7 @@ _KINDS = {
     "int": "a whole number",
     "float": "a number",
 }
-"""What an option takes, in words, by what its type says."""
+"""Kinds of values in words, by the names of their types."""
 
 
 def make_app() -> App:

@@ -1,4 +1,4 @@
-"""What the words behind ``batchllm run`` mean: files, standard input, or one prompt."""
+"""Arguments of ``batchllm run``: files, standard input, or one prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Sources", "sources_of"]
 
 @frozen
 class Sources:
-    """Where prompts come from: some files, or the one prompt that was typed.
+    """The sources of prompts: some files, or the one prompt that was typed.
 
     Attributes:
         files: Names of files; ``-`` is standard input.
@@ -38,7 +38,7 @@ def sources_of(words: Sequence[str], options: Sequence[str]) -> Sources:
         options: The names of all options, to find what a misspelt one should have been.
 
     Raises:
-        UsageError: There is none, one is a misspelt option, or a file is not there.
+        UsageError: There are no words, one is a misspelt option, or a file is not there.
     """
     if not words:
         msg = (

@@ -101,7 +101,7 @@ class Chooser:
 
     @property
     def is_done(self) -> bool:
-        """Whether no further line will be taken."""
+        """True once no further line will be taken."""
         limit = self.choice.limit
         return limit is not None and self._taken >= limit
 

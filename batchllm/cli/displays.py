@@ -1,4 +1,4 @@
-"""Where a user watches a run: a live view on a terminal, plain lines now and then elsewhere."""
+"""Displays of a run: a live view on a terminal, plain lines now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LIVE_SECONDS = 0.25
 
 
 class Display(Protocol):
-    """Where a user watches a run.
+    """A view of a run.
 
     Attributes:
         interval: Seconds between two updates.

@@ -1,4 +1,4 @@
-"""What is said at the end of a run: how it went, where the answers are, how to go on."""
+"""The end of a run in words: how it went, where the answers are, how to go on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Ending", "exit_code"]
 
 @frozen(kw_only=True)
 class Ending:
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
         result: Its sums.
@@ -36,7 +36,7 @@ class Ending:
 
     def describe(self) -> str:
         """Return it as a block of text."""
-        # Waits of hundreds of lines at once add up to hours that nobody waited.
+        # Waits of hundreds of lines at once add up to hours that no one call waited.
         stats: Mapping[str, Any] = {**self.result.stats, "limited_by": self.limited_by, "waits": {}}
         facts = []
         for name, text in facts_of(evolve(self.result, stats=stats)):
@@ -75,7 +75,7 @@ class Ending:
 
 
 def exit_code(ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool) -> ExitCode:
-    """Return what the shell gets for how a run ended."""
+    """Return the exit code for the end of a run."""
     if broken:
         return ExitCode.STOPPED
     if not ended.termination.complete:

@@ -1,4 +1,4 @@
-"""What a run would send, and what it would take: for ``estimate`` and ``--dry-run``."""
+"""Estimates of a run that is not made: for ``estimate`` and ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MESSAGE_TOKENS = 4
 
 @frozen(kw_only=True)
 class Estimate:
-    """What a run would take.
+    """The costs of a run that is not made.
 
     Attributes:
         items: Prompts that would be sent.

@@ -1,4 +1,4 @@
-"""What the program says of itself. Lines of examples fit 80 columns, so that they can be copied."""
+"""The texts of ``--help``. Lines of examples fit 80 columns, so that they can be copied."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ Examples
     batchllm run people.csv -m openai:gpt-5-mini -o people.parquet \\
       --prompt-column text --schema person.json
 
-  One model, and another that takes over where it fails:
+  One model, and another that takes over if it fails:
     batchllm run prompts.txt -o answers.csv -p top_p=0.9 \\
       -m openai:gpt-5-mini -m anthropic:claude-haiku-4-5
 

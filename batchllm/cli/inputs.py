@@ -226,7 +226,7 @@ def open_input(name: str, form: FileFormat, rules: PromptRules) -> Input:
         if name == "-":
             pipe = open(_STANDARD_INPUT, "rb", buffering=0, closefd=False)  # noqa: SIM115
             return Input("standard input", pipe, form, rules, regular=False)
-        file = open(name, "rb")  # noqa: SIM115 - whoever called closes it
+        file = open(name, "rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
         msg = f"the input {name} cannot be read: {error.strerror or error}"
         raise UsageError(msg) from None

@@ -1,4 +1,4 @@
-"""Where what is to be said of a run finds its place, in as many columns as there are. Pure."""
+"""The lines of the live view, for as many columns as there are. Pure."""
 
 from __future__ import annotations
 

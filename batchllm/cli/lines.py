@@ -26,7 +26,7 @@ __all__ = [
 
 _IDS = ("id", "item_id")
 _BATCH_FIELDS = frozenset({"custom_id", "body"})
-"""What a line of OpenAI's batch files has."""
+"""Fields that show a line of OpenAI's batch files."""
 
 
 class MissingFieldError(Exception):
@@ -63,7 +63,7 @@ class Line:
 
 @frozen
 class PromptRules:
-    """How the fields of a row become an id and a prompt.
+    """Rules by which the fields of a row become an id and a prompt.
 
     Attributes:
         template: Makes the prompt of the fields.

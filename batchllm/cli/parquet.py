@@ -73,7 +73,7 @@ class ParquetColumns:
                 kinds.add(object if big else type(value))
 
     def write(self, rows: Path, target: Path) -> None:
-        """Make the file *target* of the JSON lines in *rows*; nobody sees half of it.
+        """Make the file *target* of the JSON lines in *rows*, all of it at once.
 
         Raises:
             OSError: It cannot be written.

@@ -1,4 +1,4 @@
-"""What a command is to do, found out before anything is sent or written."""
+"""The plan of a command, made before anything is sent or written."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PromptSource:
 
 @frozen(kw_only=True)
 class Plan:
-    """What is to be run.
+    """A run to be made.
 
     Attributes:
         source: The lines.

@@ -23,7 +23,7 @@ class Taken:
     Attributes:
         line: What was read.
         input: The name of its input.
-        source: The same, if rows need it to be told apart; else ``None``.
+        source: The same, if rows of several inputs have to be kept apart; else ``None``.
         keeps_id: Whether its row may have its id: no other row has it.
     """
 
@@ -34,7 +34,7 @@ class Taken:
 
     @property
     def place(self) -> str:
-        """Where it is, as messages show it."""
+        """Its input and number, as messages show them."""
         return f"{self.input}:{self.line.number}"
 
 
@@ -58,7 +58,7 @@ class LineSource:
 
     @property
     def is_regular(self) -> bool:
-        """Whether all of it is there: files on a disk, and no pipe."""
+        """True if all of it is there: files on a disk, and no pipe."""
         return all(one.regular for one in self.inputs)
 
     def items(self) -> Any:

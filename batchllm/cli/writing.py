@@ -26,7 +26,7 @@ _GZIP = 31  # zlib's number for its largest window with the head and tail of gzi
 
 
 class RowWriter(Protocol):
-    """Where rows go.
+    """The destination of rows.
 
     Attributes:
         name: As messages show it.

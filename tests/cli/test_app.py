@@ -99,12 +99,12 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     loaded = done.stderr.decode().splitlines()[-1]
-    # Whoever mistypes a command waits a little: the right one is looked for among all.
+    # A mistyped command takes a little longer: the right one is looked for among all.
     assert loaded == "[]" or words == ["rnu"]
 
 
 def test_an_error_names_the_help_of_its_command(capsys: Captured) -> None:
-    """Where the options are that it is about."""
+    """That help has the options which the error is about."""
     assert "(batchllm run --help shows how)" in told(capsys, "run", "in.jsonl")
     assert "(batchllm serve-sim --help shows how)" in told(capsys, "serve-sim", "--port", "x")
     assert "(batchllm --help shows how)" in told(capsys, "rnu")

@@ -1,4 +1,4 @@
-"""What the words behind the command mean; what looks like a file is never sent."""
+"""Arguments are files or one prompt; what looks like a file is never sent."""
 
 from pathlib import Path
 

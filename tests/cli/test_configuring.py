@@ -1,4 +1,4 @@
-"""Options become settings: given ones win, wrong ones are told by the option's name."""
+"""Options become settings: given ones win, wrong ones are named by the option's name."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where progress is shown: a live view on terminals, plain lines elsewhere, nothing that breaks."""
+"""Displays: a live view on terminals, plain lines elsewhere, nothing that breaks."""
 
 import io
 from typing import Any
@@ -72,7 +72,7 @@ def test_the_view_follows_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_at_most_four_redraws_a_second() -> None:
-    """More would cost CPU, and nobody sees them."""
+    """More would cost CPU, and are not seen."""
     assert LiveDisplay.interval >= 0.25
 
 
@@ -123,7 +123,7 @@ class Broken(io.StringIO):
 def test_a_stream_that_breaks_does_not_stop_the_run(
     quiet: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is shown is lost, what is run is not."""
+    """Only the view is lost, not the run."""
     monkeypatch.setenv("TERM", "xterm")
     stream = Broken()
     display = display_for(stream, quiet=quiet, output="file")

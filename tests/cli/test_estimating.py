@@ -1,4 +1,4 @@
-"""What a run would take, and what it would send; nothing is sent."""
+"""Estimates and dry runs: everything is shown, nothing is sent."""
 
 import json
 from pathlib import Path

@@ -56,7 +56,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("columns", GOLDEN)
 def test_the_view_at_a_width(columns: int) -> None:
-    """What there is no room for is left out from the end, and nothing is cut in the middle."""
+    """Parts without room are left out from the end, and nothing is cut in the middle."""
     assert lines_for(snapshot(), columns) == GOLDEN[columns]
 
 

@@ -57,7 +57,7 @@ def test_a_row_has_the_documented_fields_first() -> None:
 
 
 def test_the_model_that_answered_is_named() -> None:
-    """What the provider says wins over what was asked for."""
+    """The name from the provider wins over the one that was asked for."""
     answered = result(metadata={"model": "gpt-5-mini-2026"})
     assert RowMaker(model="gpt-5-mini").row(taken(), answered)["model"] == "gpt-5-mini-2026"
     assert RowMaker().row(taken(), result())["model"] is None
@@ -118,7 +118,7 @@ def test_with_several_inputs_each_row_has_its_source() -> None:
 
 
 def test_more_is_kept_if_it_is_asked_for() -> None:
-    """What was sent, and what the provider said."""
+    """The prompt as it was sent, and the metadata of the provider."""
     maker = RowMaker(keep_prompt=True, keep_metadata=True)
     row = maker.row(taken(), result(metadata={"finish_reason": "stop"}))
     assert row["sent_prompt"] == "what was sent"

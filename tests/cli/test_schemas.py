@@ -37,7 +37,7 @@ PERSON = {
 
 
 def test_values_are_held_to_the_schema() -> None:
-    """What is right comes as plain values, what is wrong is named by its field."""
+    """Right answers come as plain values, problems are named by their fields."""
     kind = type_of_schema(PERSON, "person.json")
     good = {
         "name": "Ann Lee", "age": None, "mood": "glad", "home": {"town": "Ulm"},
@@ -111,7 +111,7 @@ def test_a_class_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_schema_that_is_not_there_is_a_sentence(given: str, message: str) -> None:
-    """What was looked for, and where."""
+    """It names the thing that was looked for."""
     with pytest.raises(UsageError) as caught:
         output_type(given)
     assert message in str(caught.value)

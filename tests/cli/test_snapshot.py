@@ -1,4 +1,4 @@
-"""A run in words: what waits and why, how fast, how long still."""
+"""A run in words: its waits and their reasons, its pace, the time that is left."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -70,10 +70,12 @@ def test_a_pause_without_waiting_items_is_shown() -> None:
 
 def test_the_limit_is_the_lowest_of_the_quotas() -> None:
     """Declared ones or reported ones; without one the pace that was learned."""
-    told = scope(limits=(Limit("requests", 3000), Limit("tokens", 10)), used=(0.0, 0.0), pace=99.0)
+    reported = scope(
+        limits=(Limit("requests", 3000), Limit("tokens", 10)), used=(0.0, 0.0), pace=99.0
+    )
     own = scope(limits=(Limit("requests", 600),), used=(0.0,))
-    assert seen(told).limit == 50.0
-    assert seen(told, own=own).limit == 10.0
+    assert seen(reported).limit == 50.0
+    assert seen(reported, own=own).limit == 10.0
     assert seen(scope(pace=7.5)).limit == 7.5
     assert seen(scope()).limit is None
 

@@ -101,7 +101,7 @@ def test_a_file_that_breaks_off_is_named(
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(LINES)[:-9]])
 def test_a_packed_file_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None:
-    """Its lines so far are not lost, and nobody takes them for all."""
+    """Its lines so far are not lost, and are not taken for all."""
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(data)
     with pytest.raises(BadInputError, match=r"cannot be read on: .*gzip"):

@@ -105,7 +105,7 @@ async def test_a_table_has_its_columns_and_the_rest_in_one(tmp_path: Path) -> No
 
 
 async def test_a_packed_output_is_whole_after_each_row(tmp_path: Path) -> None:
-    """What is written can be read although the file has no end yet."""
+    """Its rows can be read although the file has no end yet."""
     path = tmp_path / "out.jsonl.gz"
     writer = opened(path)
     await writer.write({"id": 1})

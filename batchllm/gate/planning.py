@@ -165,8 +165,9 @@ class Planner:
         self, now: float, cost: CallCost, callers: CallerLimits | None, item: object
     ) -> Permit:
         send = self.limiter.on_send(now, cost)
-        theirs = None if callers is None else callers.take(now, cost)
-        permit = Permit(self, callers, send, theirs, now, item=item)
+        permit = Permit(self, callers, send, now, item=item)
+        if callers is not None:
+            permit.counted = callers.take(now, cost, permit)
         if self.breaker.open:
             permit.canary = self.breaker.on_send(now)
         return permit

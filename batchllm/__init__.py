@@ -7,6 +7,7 @@ The layers, each built on those above it::
     classifiers     what an exception means
     structured      schemas, parsing and feedback for structured output
     gate            admission: the AnyIO side of policy, one gate per quota scope
+    journal         results on disk, and the resumption of a run
     transport       HTTP: the one seam that every provider goes through
     middleware      steps round each item
     observers       metrics and logging

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Folders whose words are still to be mended, in the package and in the tests of it.
-LATER = ("engine", "policy")
+# Files whose words are still to be mended.
+LATER = ("policy/quota_search.py",)
 
 # "Whether the cap is reached." leaves out what is done: "Return whether the cap is reached."
 CLAUSE = re.compile(
@@ -44,6 +44,9 @@ DIALECT = {
 }
 WORD = re.compile(r"[A-Za-z][a-z]*")
 
+# A message that tests and users know by these words.
+KNOWN_MESSAGES = {"engine/intake.py": {"nobody"}}
+
 PACKAGE = sorted((ROOT / "batchllm").rglob("*.py"))
 EVERYTHING = [
     *PACKAGE,
@@ -54,9 +57,7 @@ EVERYTHING = [
 
 def is_mended(path: Path) -> bool:
     parts = path.relative_to(ROOT).parts
-    if "hints" in parts or parts[:2] in (("tests", "engine"), ("tests", "policy")):
-        return True
-    return parts[1] not in LATER
+    return path.relative_to(ROOT / parts[0]).as_posix() not in LATER
 
 
 def named(path: Path) -> str:
@@ -104,9 +105,10 @@ def words(source: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", [path for path in PACKAGE if is_mended(path)], ids=named)
 def test_the_package_speaks_plain_english(path: Path) -> None:
     """Names, comments and texts use words as every reader of English does."""
+    kept = KNOWN_MESSAGES.get(path.relative_to(ROOT / "batchllm").as_posix(), set())
     dialect = [
         f"line {line}: {word}; write {DIALECT[word]}"
         for line, word in words(path.read_text(encoding="utf-8"))
-        if word in DIALECT
+        if word in DIALECT and word not in kept
     ]
     assert not dialect

@@ -79,7 +79,7 @@ def next_step(
     schedule: RetrySchedule,
     previous: float | None = None,
 ) -> WaitThen | GiveUp:
-    """What to do after a failed call.
+    """The decision after a failed call.
 
     Args:
         info: What its error means.

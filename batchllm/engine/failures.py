@@ -90,7 +90,7 @@ def _item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
 def timed_out(
     item: ItemRun, seconds: float, now: float, *, stalled: float | None, final: bool
 ) -> CallError:
-    """What to say of a call that was cut off after *seconds*.
+    """Return the error of a call that was cut off after *seconds*.
 
     Args:
         item: Whose call it was.

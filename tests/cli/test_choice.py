@@ -1,4 +1,4 @@
-"""Which lines a run takes: shards, samples, the first so many."""
+"""The lines that a run takes: shards, samples, the first so many."""
 
 from typing import Any
 

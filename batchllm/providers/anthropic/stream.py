@@ -93,7 +93,7 @@ class AnthropicStream:
         return index if isinstance(index, int) and index is not True else otherwise
 
     def _count(self, usage: object) -> None:
-        """Later counts are totals that replace earlier ones; zeros are none, beside real ones."""
+        """Later counts are totals that replace earlier ones; zeros do not replace counts."""
         counts = mapping_of(usage).items()
         self._usage.update(
             {k: v for k, v in counts if v or (v is not None and k not in self._usage)}

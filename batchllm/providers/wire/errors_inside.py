@@ -34,7 +34,7 @@ def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
 
 
 def is_error(value: object) -> bool:
-    """Return whether *value*, of a field ``error``, is one; a mock's attribute is none."""
+    """Return whether *value*, of a field ``error``, is an error; a mock's attribute is not."""
     return bool(value) and isinstance(value, dict | str | list | int)
 
 

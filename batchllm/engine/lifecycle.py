@@ -57,7 +57,7 @@ class Lifecycle:
 
     @property
     def holds_any(self) -> bool:
-        """Return whether there is anything to clean up."""
+        """Whether there is anything to clean up."""
         return bool(self._known)
 
     def connections(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Lifecycle:
         return ConnectionStats.sum_of(found.values()).as_dict()
 
     def is_ready(self, strategy: LLMCallStrategy[Any]) -> bool:
-        """Return whether *strategy* can be called at once."""
+        """Whether *strategy* can be called at once."""
         entry = self._known.get(id(strategy))
         if entry is not None:
             return entry.ready
@@ -88,7 +88,7 @@ class Lifecycle:
             Whether it is ready; if not, the deadline came first.
 
         Raises:
-            PrepareError: It raised or took too long. The run ends by it.
+            PrepareError: It raised or took too long. The run is told, and ends.
             StrategyError: It is a part of itself, so that none of them can come first.
         """
         entry = self._known.get(id(strategy))
@@ -98,7 +98,7 @@ class Lifecycle:
             if waiting.cancelled_caught:
                 return False
         if entry is None:
-            # Before any caller waits: two items that come from two sides would wait for each other.
+            # Before anybody waits: two items that come from two sides would wait for each other.
             _refuse_circles(strategy)
             # Known before the first await, so that it is cleaned up even when it is cancelled.
             entry = self._known[id(strategy)] = _Prepared(strategy)

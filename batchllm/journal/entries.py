@@ -25,7 +25,7 @@ __all__ = ["Entry", "Identity", "Registrar", "committed"]
 
 @frozen
 class Identity:
-    """The name of a strategy: the canonical JSON of its ``identity()``, and its digest."""
+    """What names a strategy: the canonical JSON of its ``identity()``, and its digest."""
 
     digest: bytes
     text: str

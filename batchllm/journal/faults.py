@@ -1,4 +1,4 @@
-"""The meaning of SQLite's errors, as sentences with what to do."""
+"""What an error of SQLite means, as a sentence with what to do."""
 
 from __future__ import annotations
 

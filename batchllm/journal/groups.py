@@ -1,4 +1,4 @@
-"""The records that are written together: one group is one transaction.
+"""What is written together: one group is one transaction.
 
 Calls that begin and end within one group leave no trace but that of a failure, so a run whose calls
 are quicker than the disk writes little more than its results.
@@ -54,14 +54,14 @@ class Committed(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The progress of the run at one moment, as JSON."""
+    """How far the run has got at one moment, as JSON."""
 
     at: float
     data: str
 
 
 class Quota(NamedTuple):
-    """The knowledge of one quota scope."""
+    """What was learned about one quota scope."""
 
     scope: str
     rate: float

@@ -1,4 +1,4 @@
-"""The decision about an item that the journal may know: run it, take it over, or refuse.
+"""What to do with an item that the journal may know: run it, take it over, or refuse.
 
 Pure: the table of ``docs/design/journal.md`` as a function, and the counts that a run reports.
 """
@@ -16,14 +16,14 @@ __all__ = ["Choice", "Known", "Ledger", "Reason", "State", "Verdict", "decide"]
 
 
 class State(IntEnum):
-    """The state of an item in the journal. Written to the file, so the numbers never change."""
+    """What the journal has of an item. Written to the file, so the numbers never change."""
 
     DONE = 1
     FAILED = 2
 
 
 class Choice(Enum):
-    """The action to take for an item."""
+    """What to do with an item."""
 
     RUN = "run"
     TAKE_OVER = "take over"
@@ -31,7 +31,7 @@ class Choice(Enum):
 
 
 class Reason(Enum):
-    """The reason for an action."""
+    """Why."""
 
     NEW = "new"
     MAYBE_BILLED = "a call of it was in flight when an earlier run ended"

@@ -1,4 +1,4 @@
-"""The driver of a journal, and whether one that is written down is still alive."""
+"""Who drives a journal, and whether a driver that is written down is still alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way in which a batch is journaled, as its user says it."""
+"""How a batch is to be journaled, as its user says it."""
 
 from __future__ import annotations
 

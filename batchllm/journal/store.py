@@ -57,7 +57,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @frozen(kw_only=True)
 class Opened:
-    """The content of a journal when it was opened.
+    """What a journal had when it was opened.
 
     Attributes:
         run: The number of this run in it.
@@ -250,7 +250,7 @@ class Store:
     def abandon(self) -> None:
         """Let go of the file after a write has failed: no further result is written to it.
 
-        It tries to note, by a connection of its own, that the journal has no driver any more: the
+        Only that nobody drives it any more is tried to be said, by a connection of its own: the
         same process may free some space and go on.
         """
         self._drop()

@@ -103,7 +103,7 @@ class JournalWriter:
     # What a run writes.
 
     def begin_call(self, entry: Entry, attempt: int) -> int:
-        """Note that a call begins; no task waits for that.
+        """Note that a call begins; nobody waits for that.
 
         Returns:
             Its number, for :meth:`fail_call`.

@@ -1,4 +1,4 @@
-"""The common parts of the journal's tests: entries, results, connections that fail on purpose."""
+"""What tests of the journal share: entries, results, and connections that fail on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The identity of items."""
+"""What makes two items the same."""
 
 import json
 from typing import Any
@@ -82,7 +82,7 @@ def test_sources_are_apart() -> None:
 
 
 def test_an_id_is_no_digest() -> None:
-    """With any name an item's key is not that of an item without an id."""
+    """Whatever an item is called, its key is not that of an item without an id."""
     key = key_of_id("", "#00.0")
     assert key == ("", "=#00.0")
     assert id_of_key(key) == "#00.0"

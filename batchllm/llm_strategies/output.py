@@ -168,4 +168,9 @@ def _refuses(model: LLMModel, schema: OutputSchema) -> bool:
 
 
 def _read(response: LLMResponse, *, output: Any) -> Any:
-    return parse_noted(response.text, output)
+    try:
+        return parse_noted(response.text, output)
+    except OutputValidationError as error:
+        if (response.metadata or {}).get("finish_reason") == "length":
+            error.args = (f"the limit on tokens cut it off, raise max_tokens; {error}",)
+        raise

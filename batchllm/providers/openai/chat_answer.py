@@ -12,6 +12,7 @@ from batchllm.providers.wire import (
     Finish,
     check_answered,
     cited,
+    is_first,
     make_response,
     malformed,
     mapping_of,
@@ -39,7 +40,7 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
     usage = read_usage(reply)
     if not reply.choices and not _filtered(reply.prompt_filter_results):
         raise malformed(f"{provider} answered without a choice", usage, headers)
-    choice = reply.choices[0] if reply.choices else Choice(finish_reason="content_filter")
+    choice = _first(reply.choices or [Choice(finish_reason="content_filter")])
     finish = normalize_finish(choice.finish_reason)
     if finish == "error":
         msg = f"{provider} failed half way: finish reason {choice.finish_reason!r}"
@@ -49,6 +50,10 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
     what = "answer" if reply.choices else "prompt"
     check_answered(response, provider, refusal=str(refusal or ""), what=what)
     return response
+
+
+def _first(choices: list[Choice]) -> Choice:
+    return next((one for one in choices if is_first(one.index)), choices[0])
 
 
 def _response(
@@ -117,13 +122,15 @@ def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
         )
 
 
-def _filtered(results: Any) -> bool:
-    """Return whether Azure's filter results, however nested, say that something was filtered."""
+def _filtered(results: Any, depth: int = 6) -> bool:
+    """Whether Azure's filter results say that something was filtered; theirs are 4 deep."""
     inner: Iterable[Any] = ()
+    if not depth:
+        return False
     if isinstance(results, list):
         inner = results
     elif isinstance(results, dict):
         if results.get("filtered") is True:
             return True
         inner = results.values()
-    return any(_filtered(one) for one in inner)
+    return any(_filtered(one, depth - 1) for one in inner)

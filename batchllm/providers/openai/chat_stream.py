@@ -15,7 +15,7 @@ from batchllm.providers.openai.chat_reply import (
     decode_chunk,
     read_usage,
 )
-from batchllm.providers.wire import DONE, Peer, token_logprobs
+from batchllm.providers.wire import DONE, Peer, is_first, token_logprobs
 
 __all__ = ["ChatStream"]
 
@@ -136,11 +136,13 @@ class ChatStream:
             self.done = True
             return
         chunk = decode_chunk(data, self._client)
+        if chunk is None:
+            return
         self._chunks += 1
         self._keep_facts(chunk)
         self.error = chunk.error_body
         for choice in chunk.choices or ():
-            if choice.index in (0, None):
+            if is_first(choice.index):
                 self._add_choice(choice)
 
     def _keep_facts(self, chunk: ChatReply) -> None:

@@ -34,6 +34,7 @@ from batchllm.providers.wire import (
     as_texts,
     check_names,
     check_options,
+    check_vectors,
     encode,
     malformed,
     mask_options,
@@ -48,7 +49,7 @@ _KNOWN: Final = frozenset({"dimensions", "user", "input_type", "truncate", "outp
 
 class _Entry(msgspec.Struct, gc=False):
     embedding: list[float] | str
-    index: int = -1
+    index: int | None = None
 
 
 class _Reply(MayBeError, gc=False):
@@ -160,7 +161,7 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
 
     def _in_order(self, reply: _Reply, count: int, usage: TokenUsage | None) -> list[Vector]:
         entries = reply.data or []
-        if all(entry.index < 0 for entry in entries):
+        if all(entry.index is None for entry in entries):
             for position, entry in enumerate(entries):
                 entry.index = position
         by_index = {entry.index: entry for entry in entries}
@@ -170,14 +171,21 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
                 "them wrongly"
             )
             raise malformed(msg, usage)
-        return [_as_vector(by_index[index].embedding) for index in range(count)]
+        try:
+            vectors = [_as_vector(by_index[index].embedding) for index in range(count)]
+            check_vectors(vectors, self._client.host)
+        except MalformedResponseError as error:
+            error.usage = usage
+            raise
+        return vectors
 
 
 def _as_vector(embedding: list[float] | str) -> Vector:
     if isinstance(embedding, list):
         return embedding
     try:
-        return [number for (number,) in struct.iter_unpack("<f", base64.b64decode(embedding))]
+        packed = base64.b64decode("".join(embedding.split()), validate=True)
+        return [number for (number,) in struct.iter_unpack("<f", packed)]
     except (ValueError, struct.error) as error:
         msg = f"a vector is no base64 of 32-bit floats ({error})"
         raise MalformedResponseError(msg, status=200) from error

@@ -1,9 +1,11 @@
 """The parts that the wires of all providers have in common."""
 
 from batchllm.providers.wire.answers import (
+    as_list,
     as_parts,
     attach_usage,
     check_answered,
+    is_first,
     joined,
     make_response,
     malformed,
@@ -11,7 +13,7 @@ from batchllm.providers.wire.answers import (
     mappings_of,
     without_halves,
 )
-from batchllm.providers.wire.embedding import Embedder, Vector, as_texts
+from batchllm.providers.wire.embedding import Embedder, Vector, as_texts, check_vectors
 from batchllm.providers.wire.endpoints import (
     Account,
     Connected,
@@ -28,6 +30,7 @@ from batchllm.providers.wire.exchange import (
     Progress,
     ReplyFormat,
     StreamReader,
+    decode_event,
     decode_object,
     not_readable,
 )
@@ -63,19 +66,23 @@ __all__ = [
     "WireModel",
     "WireOptions",
     "as_dict",
+    "as_list",
     "as_parts",
     "as_texts",
     "attach_usage",
     "check_answered",
     "check_names",
     "check_options",
+    "check_vectors",
     "cited",
+    "decode_event",
     "decode_object",
     "encode",
     "error_reply",
     "error_within",
     "is_error",
     "is_events",
+    "is_first",
     "joined",
     "make_response",
     "malformed",

@@ -52,6 +52,8 @@ _WORDS: Final[dict[str, Finish]] = {
 
 def normalize_finish(reason: object) -> Finish:
     """Read a provider's finish reason; one that is not known yet is ``"unknown"``."""
+    if isinstance(reason, (dict, list)):
+        return "unknown"
     word = str(reason).lower()
     if word.startswith("malformed"):
         return "error"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic
 
 from attrs import define
+from typing_extensions import TypeVar
 
 from batchllm.llm_strategies.output import OutputStrategy
 from batchllm.providers import (
@@ -15,7 +16,7 @@ from batchllm.providers import (
 
 __all__ = ["AnthropicStrategy", "OpenAIResponsesStrategy", "OpenAIStrategy"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=str)
 
 
 @define(eq=False, slots=False, init=False, repr=False)
@@ -46,37 +47,13 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
 
     _model_class: ClassVar[type[OpenAIClientModel | OpenAIResponsesClientModel]] = OpenAIClientModel
 
-    @overload
-    def __init__(
-        self: OpenAIStrategy[str],
-        client: Any,
-        model: str,
-        *,
-        system: str | None = None,
-        output: None = None,
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         client: Any,
         model: str,
         *,
         system: str | None = None,
-        output: type[T],
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        client: Any,
-        model: str,
-        *,
-        system: str | None = None,
-        output: Any = None,
+        output: type[T] | None = None,
         temperature: float | None = None,
         **parameters: Any,
     ) -> None:
@@ -128,20 +105,6 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
         TypeError: *output* holds a type that JSON cannot express.
     """
 
-    @overload
-    def __init__(
-        self: AnthropicStrategy[str],
-        client: Any,
-        model: str,
-        *,
-        max_tokens: int = 1024,
-        system: str | None = None,
-        output: None = None,
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         client: Any,
@@ -149,19 +112,7 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
         *,
         max_tokens: int = 1024,
         system: str | None = None,
-        output: type[T],
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        client: Any,
-        model: str,
-        *,
-        max_tokens: int = 1024,
-        system: str | None = None,
-        output: Any = None,
+        output: type[T] | None = None,
         temperature: float | None = None,
         **parameters: Any,
     ) -> None:

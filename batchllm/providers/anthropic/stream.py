@@ -12,9 +12,9 @@ from batchllm.providers.wire import (
     JsonObject,
     Peer,
     as_list,
+    cut_off,
     decode_event,
     error_within,
-    malformed,
     mapping_of,
 )
 
@@ -119,12 +119,8 @@ class AnthropicStream:
             MalformedResponseError: The stream ended before the answer did.
         """
         if self._message.get("stop_reason") is None and not self._has_ended:
-            got = f"after {self._events} events" if self._events else "before it began"
-            msg = (
-                f"the stream of {self._client.host} ended {got}, with no stop reason; its text "
-                "is not whole, and the provider may bill it"
-            )
-            raise malformed(msg, self.usage)
+            lacks = "with no stop reason"
+            raise cut_off(self._client, "events", self._events, lacks, self.usage)
         places = sorted(self._blocks.keys() | self._pieces)
         content = [block for index in places for block in self._content_at(index)]
         usage = {"usage": self._usage} if self._usage else {}

@@ -123,7 +123,7 @@ def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
 
 
 def _filtered(results: Any, depth: int = 6) -> bool:
-    """Return whether Azure's filter results say that something was filtered; theirs are 4 deep."""
+    """Return whether Azure's filter results, which are 4 deep, say that something was filtered."""
     inner: Iterable[Any] = ()
     if not depth:
         return False

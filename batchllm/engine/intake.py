@@ -143,10 +143,14 @@ class Source:
     Args:
         items: What the user gave.
         watch: Notices a ``next()`` that holds the event loop.
+
+    Attributes:
+        may_wait: Whether reading is asynchronous.
     """
 
     items: Any
     watch: SourceWatch = field(factory=SourceWatch)
+    may_wait: bool = field(default=False, init=False)
     _iterator: Any = field(default=None, init=False)
     _chunk: deque[Any] = field(factory=deque, init=False)
     _reader: _ThreadReader = field(init=False)
@@ -167,17 +171,14 @@ class Source:
         if isinstance(self.items, BlockingSource):
             self._iterator = iter(rows_as_items(self.items.items))
             self._reader = _ThreadReader(self.items.run_sync)
+            self.may_wait = True
         elif isinstance(self.items, AsyncIterable):
             self._iterator = aiter(self.items)
+            self.may_wait = True
         else:
             items = rows_as_items(self.items)
             _check_iterable(items, "items")
             self._iterator = iter(items)
-
-    @property
-    def may_wait(self) -> bool:
-        """Whether reading is asynchronous."""
-        return isinstance(self.items, BlockingSource) or isinstance(self._iterator, AsyncIterator)
 
     def next_now(self) -> Any:
         """The next item of a synchronous iterable, or ``END``."""

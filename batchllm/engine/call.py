@@ -272,8 +272,8 @@ class Call:
                 return hook(error, attempt, state=self.state)
             return hook(error, attempt)
 
-        seconds = self.context.config.hook_timeout
-        ended = await call_hook(on_error, failure.error, seconds=seconds)
+        config = self.context.config
+        ended = await call_hook(on_error, failure.error, seconds=config.hook_timeout)
         note_hook(self.item, f"{type(strategy).__name__}.on_error", ended)
 
     def _judge(self, error: BaseException) -> Failure:
@@ -285,10 +285,11 @@ class Call:
 
     def progress(self) -> None:
         """Note that a streamed request began, or that a piece of its answer arrived."""
-        limit = self.context.config.stall_timeout
+        context = self.context
+        limit = context.config.stall_timeout
         if self._scope is None or limit is None:
             return
-        at = self.context.clock() + limit
+        at = context.clock() + limit
         self._stalled_after = limit if at < self._deadline else None
         self._scope.deadline = min(self._deadline, at)
 
@@ -328,8 +329,10 @@ class Call:
 
     def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether *inner* has to wait for its scope, or all its parts have to."""
-        return self.context.gates.is_closed(inner)
+        gates = self.context.gates
+        return gates.is_closed(inner)
 
     def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether a call of *inner* would wait for an endpoint that does not answer."""
-        return self.context.gates.is_unanswered(inner)
+        gates = self.context.gates
+        return gates.is_unanswered(inner)

@@ -55,7 +55,7 @@ class Events:
 
     @property
     def active(self) -> bool:
-        """Whether anybody listens."""
+        """Return whether there is an observer that listens."""
         return self._open
 
     def start(self, tasks: TaskGroup) -> None:

@@ -184,9 +184,10 @@ class Source:
         """The next item of a synchronous iterable, or ``END``."""
         if not self.watch.closely:
             return next(self._iterator, END)
-        before = self.watch.clocks.read()
+        clocks = self.watch.clocks
+        before = clocks.read()
         item = next(self._iterator, END)
-        self.watch.took(before, self.watch.clocks.read())
+        self.watch.took(before, clocks.read())
         return item
 
     def begin_burst(self) -> None:
@@ -220,7 +221,7 @@ class Source:
         return await anext(self._iterator, END)
 
     async def close(self) -> str | None:
-        """Close the iterator, sheltered and with a deadline; what went wrong, if anything did."""
+        """Close the iterator, shielded, in seconds; return what went wrong, if anything did."""
         iterator, self._iterator = self._iterator, None
         if isinstance(iterator, AsyncIterator):
             closing = getattr(iterator, "aclose", None)
@@ -254,7 +255,7 @@ async def pull(source: Source, room: int) -> Any:
     """The next item; whatever the iterable raises comes out as an ``Exception``.
 
     Raises:
-        Exception: What the iterable raised; a cancellation that nobody asked for is wrapped in
+        Exception: What the iterable raised; a cancellation that was not asked for is wrapped in
             a ``RuntimeError``.
     """
     try:

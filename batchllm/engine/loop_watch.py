@@ -1,7 +1,7 @@
 """Notices code that holds the event loop, and sources that do so again and again.
 
-That code held the loop is judged by `Reading.held`: a clock on the wall alone cannot tell it from
-a process that was not run. A stopped process (Ctrl-Z, a laptop that sleeps) looks like one that
+That code held the loop is judged by `Reading.held`: by a clock on the wall alone it looks like a
+process that was not run. A stopped process (Ctrl-Z, a laptop that sleeps) looks like one that
 waits, though. So before a source is blamed three more signs have to come together: it happened
 `SEVERAL` times, it took most of the time in which items were taken in, and none of our own work
 between was that slow, as it would be if the process were paused now and then.
@@ -75,7 +75,7 @@ class Reading:
 
         Code takes long for one of three reasons: it computes, it waits (for a disk, a server), or
         the system did not run the process: a busy machine, a container that has used up its
-        share. A clock on the wall cannot tell the third from the others. But computing shows on
+        share. On a clock on the wall the third looks like the others. But computing shows on
         the thread's own clock, and a thread that waits gives the processor back by itself. Code
         that both waited and was interrupted is let off: better no advice than a wrong one.
         """

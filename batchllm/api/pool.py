@@ -66,8 +66,8 @@ class Pool(Generic[Out]):
         self._empty: anyio.Event | None = None
 
     def __repr__(self) -> str:
-        tally = self._run.tally
-        state = "ended" if self._run.ending.stopping else "open"
+        run = self._run
+        tally, state = run.tally, "ended" if run.ending.stopping else "open"
         return (
             f"<Pool: {state}, {self._room.borrowed_tokens:,} calls in flight or waiting, "
             f"{tally.total:,} done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
@@ -92,7 +92,8 @@ class Pool(Generic[Out]):
             return cast("Out", result.output)
         if isinstance(result.exception, ItemStopped):
             msg = f"the pool has ended: {result.error}"
-            raise ClosedError(msg) from self._run.ending.error
+            ending = self._run.ending
+            raise ClosedError(msg) from ending.error
         if isinstance(result.exception, Exception):
             raise result.exception
         msg = f"the call has no answer: {result.error}"
@@ -147,9 +148,10 @@ class Pool(Generic[Out]):
 
     def stats(self) -> dict[str, Any]:
         """Return numbers about pace and health, and sums over the calls so far."""
-        tally, room = self._run.tally, self._room.statistics()
+        run, room = self._run, self._room.statistics()
+        tally = run.tally
         return {
-            **self._run.stats.read(),
+            **run.stats.read(),
             "inside": room.borrowed_tokens,
             "max_inside": int(room.total_tokens),
             "total": tally.total,

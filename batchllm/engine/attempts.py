@@ -79,7 +79,7 @@ def next_step(
     schedule: RetrySchedule,
     previous: float | None = None,
 ) -> WaitThen | GiveUp:
-    """The decision after a failed call.
+    """Return what to do after a failed call.
 
     Args:
         info: What its error means.
@@ -130,9 +130,10 @@ class Attempts:
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
-        config = self.context.config
+        context = self.context
+        config, ending = context.config, context.ending
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
-        call = Call(self.context, item, strategy, timeout)
+        call = Call(context, item, strategy, timeout)
         max_attempts = item.work.max_attempts or config.retry.max_attempts
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
@@ -169,7 +170,7 @@ class Attempts:
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
-                if charges.pending and self._stopping:
+                if charges.pending and ending.stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
                 return failed_result(item, ended.error, ended.info.error_category, reason)
@@ -179,13 +180,10 @@ class Attempts:
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
 
-    @property
-    def _stopping(self) -> bool:
-        return self.context.ending.stopping
-
     def _would_fail(self, item: ItemRun, step: WaitThen | GiveUp, info: ErrorInfo) -> bool:
         """Return whether *step* fails the item for lack of attempts or time."""
-        if self._stopping:
+        context = self.context
+        if context.ending.stopping:
             return False
         if isinstance(step, GiveUp):
             return info.is_retryable or info.is_timeout
@@ -206,16 +204,18 @@ class Attempts:
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Return whether there is time for another attempt after a wait of *seconds*."""
-        return not self._stopping and item.left(self.context.clock()) > seconds
+        context = self.context
+        return not context.ending.stopping and item.left(context.clock()) > seconds
 
     async def _back_off(self, item: ItemRun, seconds: float) -> bool:
         """Sleep outside the window; return whether the run goes on after it."""
+        context = self.context
         if seconds > 0:
-            slept = await self.context.waits.back_off(seconds)
+            slept = await context.waits.back_off(seconds)
             item.spend(slept)
             item.charges.slept(slept)
         item.settle()
-        return not self._stopping
+        return not context.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
         context = self.context

@@ -130,7 +130,8 @@ class Batch:
 
     def resize_window(self, size: int) -> None:
         """Change how many items are live at once; those that are stay."""
-        self._run.window.resize(size)
+        window = self._run.window
+        window.resize(size)
 
     def make_room(self) -> None:
         """Let another item in: a result was read."""
@@ -150,11 +151,12 @@ class Batch:
     @property
     def termination(self) -> Termination:
         """Return why it ended, or that it runs."""
-        return self._run.ending.describe()
+        return self._run.termination
 
     def stats(self) -> dict[str, Any]:
         """Return numbers about pace and health now, or at the end once that has come."""
-        return self._last_stats or self._run.stats.read()
+        stats = self._run.stats
+        return self._last_stats or stats.read()
 
     def result(self) -> BatchResult[Any, Any]:
         """Return what is finished so far."""
@@ -162,15 +164,16 @@ class Batch:
         return BatchResult(
             list(self._results) if self._keep else self._delivery.unread(),
             tally=run.tally.copy(),
-            termination=run.ending.describe(),
+            termination=run.termination,
             wall_time=run.stats.duration if last is None else last["duration"],
             warnings=tuple(run.warnings),
             stats=self.stats(),
         )
 
     def _close(self, otherwise: Termination | None) -> None:
-        self._run.ending.close(otherwise)
-        self._last_stats = self._run.stats.read()
+        run = self._run
+        run.ending.close(otherwise)
+        self._last_stats = run.stats.read()
         self._delivery.close()
 
     def _with_partial(self, error: BaseException) -> BaseException:

@@ -21,7 +21,6 @@ from batchllm.core import (
     Outcome,
     PrepareError,
     ProgramError,
-    QuotaScope,
     Reply,
     RetryState,
     ServerHint,
@@ -30,6 +29,7 @@ from batchllm.core import (
 from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
+from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import (
     StateArgument,
     StrategyShape,
@@ -100,11 +100,10 @@ class Call:
             return unusable(error)
         if strategy.quota_scope is None:
             ended = await self._as_composite()
-        elif context.hedging is not None:
-            gate = context.gates.of(strategy.quota_scope)
-            ended = await context.hedging.call(gate, self.item, self._as_leaf, self._second_copy)
+        elif context.hedging is None:
+            ended = await self._as_leaf(context.gates.of(strategy.quota_scope))
         else:
-            ended = await self._as_leaf()
+            ended = await self._hedged(context.hedging, context.gates.of(strategy.quota_scope))
         if shape.on_error is not None and isinstance(ended, Failure):
             await self._call_on_error(shape.on_error, ended)
         return ended
@@ -118,20 +117,25 @@ class Call:
         context.gates.register(self.strategy)
         return stopped(context.ending) if context.ending.stopping else None
 
-    async def _second_copy(self) -> CallEnded:
-        copy = Call(self.context, self.item, self.strategy, self.timeout)
-        copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
-        try:
-            return await copy._as_leaf()
-        except BaseException:
-            self.cut_off = self.cut_off or copy.cut_off
-            raise
+    async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
+        async def first() -> CallEnded:
+            return await self._as_leaf(gate)
+
+        async def second() -> CallEnded:
+            copy = Call(self.context, self.item, self.strategy, self.timeout)
+            copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
+            try:
+                return await copy._as_leaf(gate)
+            except BaseException:
+                self.cut_off = self.cut_off or copy.cut_off
+                raise
+
+        return await hedging.call(gate, self.item, first, second)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
-    async def _as_leaf(self) -> CallEnded:
+    async def _as_leaf(self, gate: Gate) -> CallEnded:
         context, item, strategy = self.context, self.item, self.strategy
-        gate = context.gates.of(cast("QuotaScope", strategy.quota_scope))
         try:
             cost = context.estimates.cost_of(strategy, self._prompt, gate, context.callers)
         except Exception as error:
@@ -268,8 +272,8 @@ class Call:
                 return hook(error, attempt, state=self.state)
             return hook(error, attempt)
 
-        seconds = self.context.config.hook_timeout
-        ended = await call_hook(on_error, failure.error, seconds=seconds)
+        config = self.context.config
+        ended = await call_hook(on_error, failure.error, seconds=config.hook_timeout)
         note_hook(self.item, f"{type(strategy).__name__}.on_error", ended)
 
     def _judge(self, error: BaseException) -> Failure:
@@ -281,10 +285,11 @@ class Call:
 
     def progress(self) -> None:
         """Note that a streamed request began, or that a piece of its answer arrived."""
-        limit = self.context.config.stall_timeout
+        context = self.context
+        limit = context.config.stall_timeout
         if self._scope is None or limit is None:
             return
-        at = self.context.clock() + limit
+        at = context.clock() + limit
         self._stalled_after = limit if at < self._deadline else None
         self._scope.deadline = min(self._deadline, at)
 
@@ -324,8 +329,10 @@ class Call:
 
     def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether *inner* has to wait for its scope, or all its parts have to."""
-        return self.context.gates.is_closed(inner)
+        gates = self.context.gates
+        return gates.is_closed(inner)
 
     def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether a call of *inner* would wait for an endpoint that does not answer."""
-        return self.context.gates.is_unanswered(inner)
+        gates = self.context.gates
+        return gates.is_unanswered(inner)

@@ -8,7 +8,7 @@ and calm and room to spare. What it costs is counted; providers bill the loser, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,6 +16,7 @@ from attrs import define, field
 
 from batchllm.core import HedgeConfig, ProcessingEvent, Reply
 from batchllm.engine.events import Events
+from batchllm.engine.failures import Failure
 from batchllm.engine.item import ItemRun
 from batchllm.engine.waiting import Waits
 from batchllm.gate import Gate
@@ -26,7 +27,8 @@ __all__ = ["Hedging"]
 _LOOK_AGAIN = 1.0
 _CALM = 60.0
 
-Copy: TypeAlias = Callable[[], Awaitable[Any]]
+CallEnded: TypeAlias = "Reply | Failure"
+Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
 
 
 @define(eq=False)
@@ -51,7 +53,7 @@ class Hedging:
         """Second copies so far."""
         return sum(policy.hedges for policy in self._policies.values())
 
-    async def call(self, gate: Gate, item: ItemRun, first: Copy, second: Copy) -> Any:
+    async def call(self, gate: Gate, item: ItemRun, first: Copy, second: Copy) -> CallEnded:
         """Make *first*, and *second* if it takes very long; the first answer wins.
 
         Returns:
@@ -59,18 +61,19 @@ class Hedging:
         """
         policy = self._policy_of(gate)
         race, started = _Race(), self.clock()
+        ended: CallEnded | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reserve, tasks, race, policy, gate, item, second)
             ended = await first()
             if not isinstance(ended, Reply) and race.under_way is not None:
                 await race.under_way.wait()
-            race.first = ended
             tasks.cancel_scope.cancel("the call has ended")
         if race.second is not None:
             return race.second
-        if isinstance(race.first, Reply):
+        if isinstance(ended, Reply):
             policy.on_ok(self.clock() - started)
-        return race.first
+        assert ended is not None  # only the second copy cancels the first, and then it has won
+        return ended
 
     async def _reserve(
         self,
@@ -118,6 +121,5 @@ class Hedging:
 
 @define(eq=False)
 class _Race:
-    first: Any = None
     second: Reply | None = None
     under_way: anyio.Event | None = None

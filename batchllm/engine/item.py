@@ -140,7 +140,8 @@ class ItemRun:
         """Note that a call at *gate* was let through."""
         if gate not in self.called:
             self.called = (*self.called, gate)
-        self.settle()  # while it waited its last failures may have turned out to be an outage's
+        if self.charges.pending:  # while it waited they may have turned out to be an outage's
+            self.settle()
         self.start_clock(now)
         self.unanswered = None
 

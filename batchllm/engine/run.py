@@ -187,18 +187,19 @@ class Run:
         Args:
             total: Items of the run, if it is known.
         """
+        resources = self.resources
         try:
             async with anyio.create_task_group() as services:
                 self.events.start(services)
                 self._watch_time(services)
                 self.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": total})
-                with self.resources.gates.heard_by(self.watch):
+                with resources.gates.heard_by(self.watch):
                     try:
                         yield
                         self.ending.close()  # a stop that is asked for from here on is too late
                     finally:
                         if self.owned:
-                            self.warnings.extend(await self.resources.close())
+                            self.warnings.extend(await resources.close())
                 self._emit_completed()
                 self.events.close()
             self.warnings.extend(self.events.warnings())
@@ -222,7 +223,12 @@ class Run:
         with self.ending.until(Phase.OVER):
             await self.ending.reached(Phase.DRAINING)
             await anyio.sleep(grace)
-            self.stop(CANCEL, self.ending.describe())
+            self.stop(CANCEL, self.termination)
+
+    @property
+    def termination(self) -> Termination:
+        """Why it ends, or that it has not ended."""
+        return self.ending.describe()
 
     def stop(self, how: Stop, termination: Termination) -> None:
         """Ask for the end; a drain may be followed by a cancellation, never the other way."""
@@ -234,7 +240,7 @@ class Run:
             "succeeded": self.tally.succeeded,
             "failed": self.tally.failed,
             "duration": self.stats.duration,
-            "termination": self.ending.describe().cause.value,
+            "termination": self.termination.cause.value,
             "tokens": dict(self.tally.usage),
         }
         self.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
@@ -255,7 +261,7 @@ class Run:
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
         """Return the result of an item that was not called, or cut off, since the run ends."""
-        reason = self.ending.describe().reason
+        reason = self.termination.reason
         if item.cut_off:
             error = ItemStopped(f"cancelled while it was being called, and maybe billed: {reason}")
             return failed_result(item, error, Category.CANCELLED)

@@ -80,9 +80,9 @@ class Scheduler:
         self.tasks.start_soon(self._finish, item, result, name=placeholder.item_id)
 
     def _accept(self) -> int:
-        index = self.accepted
+        index, window = self.accepted, self.run.window
         self.accepted += 1
-        self.run.window.taken += 1
+        window.taken += 1
         return index
 
     async def _run_item(self, item: ItemRun) -> None:

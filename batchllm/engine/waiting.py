@@ -74,6 +74,10 @@ class Window:
         """Items that wait for a scope which is cooling down."""
         return sum(count for gate, count in self.waiting.items() if count and gate.closed)
 
+    def count_waiting(self) -> int:
+        """Return how many items wait for a permit, at any gate."""
+        return sum(self.waiting.values())
+
     @property
     def has_room(self) -> bool:
         """Return whether one more item may come in."""
@@ -147,7 +151,7 @@ class Waits:
     @property
     def idle(self) -> bool:
         """Return whether no fresh call waits for its turn, now or in the source."""
-        return not self.callers.more_to_come and not any(self.window.waiting.values())
+        return not self.callers.more_to_come and not self.window.count_waiting()
 
     def wake_feed(self) -> None:
         """Let another item start beside one that may wait before it calls."""

@@ -40,8 +40,8 @@ class Ending:
         stats: Mapping[str, Any] = {**self.result.stats, "limited_by": self.limited_by, "waits": {}}
         facts = []
         for name, text in facts_of(evolve(self.result, stats=stats)):
-            if name == "Cost" and self.result.cost is None:
-                continue  # of a simulator or a server of one's own it would look like a fault
+            if text == "unknown":
+                continue  # of a simulator's cost, or without any call, it would look like a fault
             facts.append((name, text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))

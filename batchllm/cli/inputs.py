@@ -44,6 +44,7 @@ _ROWS_FOR_FIELDS = 1_000
 """Rows whose fields become the columns of a table."""
 
 _WITH_HEADER = ("csv", "tsv")
+_TABLES = (*_WITH_HEADER, "parquet")
 
 
 class BadInputError(Exception):
@@ -88,7 +89,11 @@ class Input:
                 closing(open_input(self.name, self.format, self.rules)) as other,
                 suppress(BadInputError),  # the run says so, and has rows for what can be read
             ):
-                next(other.lines(), None)
+                first = next(other.lines(), None)
+                # All rows of a table have the same fields, so that each would be refused.
+                if first is not None and first.lacks_field and self.format.name in _TABLES:
+                    msg = f"{self.name}: {first.problem}"
+                    raise UsageError(msg)
 
     def first_fields(self) -> list[str]:
         """Return the names of the fields that its first rows have; none for a pipe."""

@@ -29,6 +29,10 @@ _BATCH_FIELDS = frozenset({"custom_id", "body"})
 """Fields that show a line of OpenAI's batch files."""
 
 
+_NO_FIELD = "no "
+"""Problems that begin like this are about a field that is not there."""
+
+
 class MissingFieldError(Exception):
     """A row lacks a field that the template names, or has something there that cannot be used."""
 
@@ -50,6 +54,7 @@ class Line:
         fields: What the row had, for the output.
         text: The record itself, if it could not be read as a row.
         problem: Why it cannot be sent; ``None`` for a line that can.
+        lacks_field: True if it has no field for the prompt or the id.
     """
 
     number: int
@@ -59,6 +64,7 @@ class Line:
     fields: Mapping[str, Any]
     text: str | None = None
     problem: str | None = None
+    lacks_field: bool = False
 
 
 @frozen
@@ -88,6 +94,7 @@ class PromptRules:
             prompt=prompt,
             fields=fields,
             problem=problem,
+            lacks_field=problem is not None and problem.startswith(_NO_FIELD),
         )
 
     def _id_of(self, fields: Mapping[str, Any]) -> tuple[Any, str | None]:

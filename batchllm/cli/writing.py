@@ -43,7 +43,7 @@ class RowWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still to be written, and close the file.
+        """Write what is still to be written, and close the file; may be called again.
 
         Raises:
             OSError: It cannot be written.
@@ -89,14 +89,15 @@ class StreamWriter:
             self._write_all(data)
 
     def close(self) -> None:
-        """Close the file.
+        """Close the file; may be called again.
 
         Raises:
             OSError: The end of a packed file cannot be written.
         """
+        packer, self._packer = self._packer, None
         try:
-            if self._packer is not None:
-                self._write_all(self._packer.flush())
+            if packer is not None:
+                self._write_all(packer.flush())
         finally:
             self.file.close()
 
@@ -188,11 +189,13 @@ class ParquetWriter:
         await self.rows.write(row)
 
     def close(self) -> None:
-        """Write the Parquet file.
+        """Write the Parquet file; may be called again.
 
         Raises:
             OSError: It cannot be written; the rows stay in the file beside it.
         """
+        if self.rows.file.closed:
+            return
         self.rows.close()
         self._columns.write(self.aside, Path(self.name))
         self.aside.unlink()

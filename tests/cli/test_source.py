@@ -15,6 +15,7 @@ from batchllm.cli.formats import format_of_input
 from batchllm.cli.inputs import BadInputError, Input, open_input
 from batchllm.cli.lines import PromptRules
 from batchllm.cli.source import LineSource, Taken
+from batchllm.cli.templates import Template
 
 ROWS = [{"id": "a", "prompt": "Où?", "n": "1"}, {"id": "b", "prompt": "Why?", "n": "2"}]
 
@@ -143,3 +144,15 @@ def test_a_table_without_a_column_for_prompts_is_refused_at_once(tmp_path: Path)
     with closing(one), pytest.raises(UsageError) as caught:
         one.check()
     assert str(caught.value).startswith(f"{path}: no column is called prompt or messages")
+
+
+def test_a_template_that_fits_no_row_of_a_table_is_refused_at_once(tmp_path: Path) -> None:
+    """One misspelt field would refuse a million rows."""
+    path = write(tmp_path, "a.csv", TABLE.encode())
+    rules = PromptRules(Template.parse("{promt}"))
+    one = open_input(path, format_of_input(path), rules)
+    with closing(one), pytest.raises(UsageError) as caught:
+        one.check()
+    assert str(caught.value) == (
+        f"{path}: no field 'promt' for the template; its fields: id, prompt, n"
+    )

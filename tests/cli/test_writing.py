@@ -114,6 +114,7 @@ async def test_a_packed_output_is_whole_after_each_row(tmp_path: Path) -> None:
         lines = [file.readline(), file.readline()]
     assert lines == [b'{"id": 1}\n', b'{"id": 2}\n']
     writer.close()
+    writer.close()
     assert gzip.decompress(path.read_bytes()) == b'{"id": 1}\n{"id": 2}\n'
 
 
@@ -132,6 +133,7 @@ async def test_parquet_is_made_at_the_end(tmp_path: Path) -> None:
         await writer.write(row)
     aside = tmp_path / "out.parquet.rows.jsonl"
     assert len(aside.read_text().splitlines()) == 2, "rows are safe before the end"
+    writer.close()
     writer.close()
     assert sorted(os.listdir(tmp_path)) == ["out.parquet"]
     assert parquet.read_table(path).to_pylist() == [

@@ -329,3 +329,16 @@ def test_a_pipe_may_be_a_table_without_prompts() -> None:
     code, out, err = run_program(*words, data=b"id,text\n1,Hi\n")
     assert (code, out) == (ExitCode.USAGE, "")
     assert "batchllm: standard input: no column is called prompt" in err
+
+
+def test_parquet_in_and_out(tmp_path: Path) -> None:
+    """What one run writes, the next one reads."""
+    pytest.importorskip("pyarrow")
+    prompts = write_prompts(tmp_path / "in.jsonl", 3)
+    first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    assert run(prompts, first, "-m", "sim:instant") == ExitCode.OK
+    again = ("--template", "Shorter: {output}", "--keep-prompt")
+    assert run(first, second, "-m", "sim:instant", *again) == ExitCode.OK
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.parquet", "b.parquet", "in.jsonl",
+    ]  # fmt: skip

@@ -20,7 +20,7 @@ _NOT_FAILED = frozenset({Category.STOPPED, Category.PARKED, Category.CANCELLED})
 
 
 class ProgressBar(Protocol):
-    """What an object needs to be used as a progress bar, as those of tqdm have it."""
+    """Anything that counts items by ``update``, as the bars of tqdm do."""
 
     def update(self, n: int, /) -> object:
         """Count *n* more items."""

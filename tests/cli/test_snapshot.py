@@ -69,7 +69,7 @@ def test_a_pause_without_waiting_items_is_shown() -> None:
 
 
 def test_the_limit_is_the_lowest_of_the_quotas() -> None:
-    """Whether declared, reported or learned."""
+    """Declared, reported and learned ones count."""
     limits = (Limit("requests", 3000), Limit("tokens", 10))
     reported = scope(limits=limits, used=(0.0, 0.0), pace=99.0)
     own = scope(limits=(Limit("requests", 600),), used=(0.0,))

@@ -110,7 +110,7 @@ def test_a_packed_file_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -
 
 
 def test_several_inputs_have_ids_of_their_own(tmp_path: Path) -> None:
-    """The same id may be in each, and is doubled only within one."""
+    """An id may be in each of them, and is doubled only within one."""
     first = write(tmp_path, "a.jsonl", LINES + b'{"id": "a", "prompt": "again"}\n')
     second = write(tmp_path, "b.csv", TABLE.encode())
     taken = all_of(first, second)

@@ -332,7 +332,7 @@ def test_a_pipe_may_be_a_table_without_prompts() -> None:
 
 
 def test_parquet_in_and_out(tmp_path: Path) -> None:
-    """What one run writes, the next one reads."""
+    """The output of one run is the input of the next."""
     pytest.importorskip("pyarrow")
     prompts = write_prompts(tmp_path / "in.jsonl", 3)
     first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"

@@ -18,7 +18,15 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import FileFormat
-from batchllm.cli.lines import Line, LineReader, PromptRules, Reader, TableReader, ValueReader
+from batchllm.cli.lines import (
+    Line,
+    LineReader,
+    PromptRules,
+    Reader,
+    TableReader,
+    ValueReader,
+    unused_settings,
+)
 from batchllm.cli.parquet import read_parquet
 from batchllm.cli.records import (
     Decoder,
@@ -78,12 +86,16 @@ class Input:
         """Close the file."""
         self.file.close()
 
-    def check(self) -> None:
+    def check(self) -> str | None:
         """Look at the first record, before anything is sent or written.
+
+        Returns:
+            A sentence that the user should read, if there is one.
 
         Raises:
             UsageError: The input has no column for prompts, or it is not what its name says.
         """
+        first = None
         if self.regular and self.format.name != "json":  # that is read as a whole
             with (
                 closing(open_input(self.name, self.format, self.rules)) as other,
@@ -94,6 +106,13 @@ class Input:
                 if first is not None and first.lacks_field and self.format.name in _TABLES:
                     msg = f"{self.name}: {first.problem}"
                     raise UsageError(msg)
+        unused = [] if first is None else unused_settings(first)
+        if not unused:
+            return None
+        return (
+            f"{self.name}: of its requests only the prompts are used; "
+            f"-m and -p give the rest ({', '.join(unused)})"
+        )
 
     def first_fields(self) -> list[str]:
         """Return the names of the fields that its first rows have; none for a pipe."""

@@ -56,6 +56,8 @@ def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
             return dry_run(plan, settings)
         display = _display(plan, settings)
         with _shown_on(display, quiet=settings.quiet):
+            for note in plan.notes:
+                display.note(note)
             options = backend_options(settings.backend)
             return anyio.run(Job(plan, settings, config, display).run, **options)
 

@@ -22,6 +22,7 @@ __all__ = [
     "Reader",
     "TableReader",
     "ValueReader",
+    "unused_settings",
 ]
 
 _IDS = ("id", "item_id")
@@ -139,6 +140,14 @@ def _prompt_of_request(body: Any) -> tuple[Any, str | None]:
         if isinstance(body, Mapping) and name in body:
             return _unless_blank(body[name])
     return None, 'its "body" has no "messages" or "input"'
+
+
+def unused_settings(line: Line) -> list[str]:
+    """Return what a request of OpenAI's batch files sets beside its prompt, and is not sent."""
+    body = line.fields.get("body")
+    if not line.fields.keys() >= _BATCH_FIELDS or not isinstance(body, Mapping):
+        return []
+    return [str(name) for name in body if name not in ("messages", "input")]
 
 
 def _there(fields: Mapping[str, Any]) -> str:

@@ -69,12 +69,14 @@ class Plan:
         output: The name of the output.
         single: Whether a single prompt was typed, whose answer alone is wanted.
         inputs: The names of the files.
+        notes: Sentences that the user should read first.
     """
 
     source: LineSource | PromptSource
     output: str
     single: bool
     inputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -99,10 +101,11 @@ def open_plan(words: Sequence[str], settings: RunSettings) -> Generator[Plan]:
         return
     with ExitStack() as files:
         inputs = [files.enter_context(closing(one)) for one in _open(sources, settings, rules)]
-        for one in inputs:
-            one.check()
+        notes = tuple(note for one in inputs if (note := one.check()) is not None)
         source = LineSource(inputs, _chooser(choice, inputs))
-        yield Plan(source=source, output=output, single=False, inputs=sources.files)
+        yield Plan(
+            source=source, output=output, single=False, inputs=sources.files, notes=tuple(notes)
+        )
 
 
 def _open(sources: Sources, settings: RunSettings, rules: PromptRules) -> Iterator[Input]:

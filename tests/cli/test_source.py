@@ -156,3 +156,15 @@ def test_a_template_that_fits_no_row_of_a_table_is_refused_at_once(tmp_path: Pat
     assert str(caught.value) == (
         f"{path}: no field 'promt' for the template; its fields: id, prompt, n"
     )
+
+
+def test_settings_in_openais_batch_files_are_not_ignored_in_silence(tmp_path: Path) -> None:
+    """The model is that of the command, and so are its parameters."""
+    body = {"model": "gpt-x", "messages": [{"role": "user", "content": "Hi"}], "top_p": 0.5}
+    row = {"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    path = write(tmp_path, "a.jsonl", json.dumps(row).encode())
+    (one,) = opened([path])
+    with closing(one):
+        assert str(one.check()).endswith("-m and -p give the rest (model, top_p)")
+    (taken,) = all_of(path)
+    assert taken.line.item_id == "r1"

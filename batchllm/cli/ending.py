@@ -11,7 +11,7 @@ from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, Category, facts_of
 
-__all__ = ["Ending", "exit_code"]
+__all__ = ["Ending", "exit_code", "hints"]
 
 
 @frozen(kw_only=True)
@@ -47,19 +47,12 @@ class Ending:
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
         width = max(len(name) for name, _ in facts)
         parts = ["\n".join(f"{name:<{width}}  {text}" for name, text in facts)]
-        failures = [*self.tallies.failures(), *self._hints()]
+        failures = [*self.tallies.failures(), *hints(self.tallies, self.keys)]
         if failures:
             parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
         if not self.result.termination.complete:
             parts.append(self._how_to_go_on())
         return "\n\n".join(parts)
-
-    def _hints(self) -> list[str]:
-        if Category.AUTHENTICATION not in self.tallies.categories or not self.keys:
-            return []
-        return [
-            f"the key was read from {' and '.join(self.keys)}; look whether it is the right one"
-        ]
 
     def _how_to_go_on(self) -> str:
         """Say where the lines are that got no answer because the run ended before."""
@@ -72,6 +65,18 @@ class Ending:
             f"Run the rest again: {lines} a row with the error_category stopped or parked, and "
             f"{rest}."
         )
+
+
+def hints(tallies: Tallies, keys: Sequence[str]) -> list[str]:
+    """Return what may be the reason of failures.
+
+    Args:
+        tallies: The failures.
+        keys: The environment variables from which keys were read.
+    """
+    if Category.AUTHENTICATION not in tallies.categories or not keys:
+        return []
+    return [f"the key was read from {' and '.join(keys)}; look whether it is the right one"]
 
 
 def exit_code(ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool) -> ExitCode:

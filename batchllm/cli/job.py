@@ -16,7 +16,7 @@ from attrs import define, field
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
-from batchllm.cli.ending import Ending, exit_code
+from batchllm.cli.ending import Ending, exit_code, hints
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
@@ -202,6 +202,8 @@ class Job:
             self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
         elif self.plan.single and not result.success:
             self.display.note(f"batchllm: {result.error_category}: {result.error}")
+            for hint in hints(self.tallies, key_variables(self.settings)):
+                self.display.note(f"batchllm: {hint}")
 
     async def _close(self, output: RowWriter) -> str | None:
         try:

@@ -290,9 +290,14 @@ def test_a_key_that_is_refused_is_named_by_its_variable(
     with simulator("strict") as url:
         command = ["run", str(prompts), "-o", str(rows), "-m", "openai:x"]
         assert main([*command, "--base-url", f"{url}/v1"]) == ExitCode.STOPPED
-    err = capsys.readouterr().err
-    assert "the key was read from OPENAI_API_KEY" in err
-    assert "sk-wrong" not in err
+        err = capsys.readouterr().err
+        single = ["run", "What is it?", "-m", "openai:x", "--base-url", f"{url}/v1"]
+        assert main(single) == ExitCode.SOME_FAILED
+    out, of_single = capsys.readouterr()
+    assert out == ""
+    for said in (err, of_single):
+        assert "the key was read from OPENAI_API_KEY" in said
+        assert "sk-wrong" not in said
 
 
 def shell(command: str) -> tuple[int, str, str]:

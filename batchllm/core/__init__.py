@@ -41,6 +41,7 @@ from batchllm.core.errors import (
     FrameworkTimeoutError,
     InvalidItemError,
     ItemStopped,
+    JournalError,
     MalformedResponseError,
     PrepareError,
     ProgramError,
@@ -71,6 +72,7 @@ from batchllm.core.hooks import (
     ProcessingEvent,
 )
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
+from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     AttemptTiming,
     EndCause,
@@ -119,6 +121,8 @@ __all__ = [
     "ItemLike",
     "ItemStopped",
     "JitterKind",
+    "JournalError",
+    "JournalProblem",
     "LLMCallStrategy",
     "LLMModel",
     "LLMResponse",

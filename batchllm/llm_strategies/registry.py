@@ -213,7 +213,8 @@ def _simulated(model: str, *, http: Http | None, **options: Any) -> ChatModel:
         raise ConfigError(str(error)) from error
     http = http or SimulatorTransport(Simulator(scenario))
     # There is nothing that a proxy could lead to.
-    return ChatModel(model, profile=_SIMULATOR, http=http, **{**options, "proxy": None})
+    options["proxy"] = None
+    return ChatModel(model, profile=_SIMULATOR, http=http, **options)
 
 
 _SIMULATOR: Final = ChatProfile(

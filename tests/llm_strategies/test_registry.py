@@ -71,7 +71,7 @@ async def test_simulators_are_not_shared() -> None:
 
 
 async def test_settings_reach_the_wire() -> None:
-    """What llm is given is in the request."""
+    """All that llm is given is in the request."""
     server = Server()
     strategy = llm(
         "openai:gpt-x",

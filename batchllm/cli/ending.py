@@ -56,14 +56,13 @@ class Ending:
 
     def _how_to_go_on(self) -> str:
         """Say where the lines are that got no answer because the run ended before."""
-        rest = "lines that were not read have no row"
         count = self.tallies.not_run
         if not count:
-            return f"Run the rest again: {rest}."
-        lines = "1 line has" if count == 1 else f"{count:,} lines have"
+            return "Run the rest again: lines that were not read have no row."
+        lines = "1 line was" if count == 1 else f"{count:,} lines were"
         return (
-            f"Run the rest again: {lines} a row with the error_category stopped or parked, and "
-            f"{rest}."
+            f"Run the rest again: {lines} read and not run; these have no row, nor have those that "
+            "were not read."
         )
 
 

@@ -145,7 +145,6 @@ class Job:
         return open_output(
             plan.output,
             overwrite=self.settings.overwrite,
-            inputs=plan.inputs,
             columns=column_names(self._maker.names, fields),
         )
 
@@ -196,7 +195,8 @@ class Job:
     async def _write(self, result: WorkItemResult[Any, Any], output: RowWriter) -> None:
         taken = self.plan.source.taken(result.submission_index)
         row = self._maker.row(taken, result)
-        await output.write(row)
+        if not result.not_run:  # it has a row once it was tried, by the same command
+            await output.write(row)
         self.tallies.add(result, row)
         if result.error_category == Category.INVALID_ITEM:
             self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")

@@ -17,6 +17,7 @@ from batchllm.cli.inputs import Input, open_input
 from batchllm.cli.lines import Line, PromptRules
 from batchllm.cli.settings import RunSettings, option_names
 from batchllm.cli.source import LineSource, Taken
+from batchllm.cli.writing import check_output
 
 __all__ = ["Plan", "PromptSource", "open_plan"]
 
@@ -95,6 +96,7 @@ def open_plan(words: Sequence[str], settings: RunSettings) -> Generator[Plan]:
     output = _output_name(settings, choice)
     rules = _rules(settings)
     sources = sources_of(words, option_names())
+    check_output(output, sources.files)
     if sources.prompt is not None:
         typed = PromptSource(sources.prompt, rules)
         yield Plan(source=typed, output=output, single=output == "-", inputs=())

@@ -35,7 +35,7 @@ async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy
         UsageError: The model, its key or a parameter is wrong.
     """
     output = None if settings.schema is None else output_type(settings.schema)
-    given = {
+    given: dict[str, Any] = {
         "system": settings.system,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
@@ -134,7 +134,7 @@ def check_strategy(settings: RunSettings) -> None:
     Raises:
         UsageError: One of them is wrong.
     """
-    given = {
+    given: dict[str, Any] = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "output": None if settings.schema is None else output_type(settings.schema),

@@ -11,7 +11,7 @@ from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, Category, facts_of
 
-__all__ = ["Ending", "exit_code"]
+__all__ = ["Ending", "exit_code", "hints"]
 
 
 @frozen(kw_only=True)
@@ -40,38 +40,42 @@ class Ending:
         stats: Mapping[str, Any] = {**self.result.stats, "limited_by": self.limited_by, "waits": {}}
         facts = []
         for name, text in facts_of(evolve(self.result, stats=stats)):
-            if name == "Cost" and self.result.cost is None:
-                continue  # of a simulator or a server of one's own it would look like a fault
+            if text == "unknown":
+                continue  # of a simulator's cost, or without any call, it would look like a fault
             facts.append((name, text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
         width = max(len(name) for name, _ in facts)
         parts = ["\n".join(f"{name:<{width}}  {text}" for name, text in facts)]
-        failures = [*self.tallies.failures(), *self._hints()]
+        failures = [*self.tallies.failures(), *hints(self.tallies, self.keys)]
         if failures:
             parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
         if not self.result.termination.complete:
             parts.append(self._how_to_go_on())
         return "\n\n".join(parts)
 
-    def _hints(self) -> list[str]:
-        if Category.AUTHENTICATION not in self.tallies.categories or not self.keys:
-            return []
-        return [
-            f"the key was read from {' and '.join(self.keys)}; look whether it is the right one"
-        ]
-
     def _how_to_go_on(self) -> str:
         """Say where the lines are that got no answer because the run ended before."""
-        rest = "lines that were not read have no row"
         count = self.tallies.not_run
         if not count:
-            return f"Run the rest again: {rest}."
-        lines = "1 line has" if count == 1 else f"{count:,} lines have"
+            return "Run the rest again: lines that were not read have no row."
+        lines = "1 line was" if count == 1 else f"{count:,} lines were"
         return (
-            f"Run the rest again: {lines} a row with the error_category stopped or parked, and "
-            f"{rest}."
+            f"Run the rest again: {lines} read and not run; these have no row, nor have those that "
+            "were not read."
         )
+
+
+def hints(tallies: Tallies, keys: Sequence[str]) -> list[str]:
+    """Return what may be the reason of failures.
+
+    Args:
+        tallies: The failures.
+        keys: The environment variables from which keys were read.
+    """
+    if Category.AUTHENTICATION not in tallies.categories or not keys:
+        return []
+    return [f"the key was read from {' and '.join(keys)}; look whether it is the right one"]
 
 
 def exit_code(ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool) -> ExitCode:

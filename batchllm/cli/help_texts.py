@@ -49,8 +49,8 @@ single prompt, whose answer is printed. The name shows the format, also with .gz
 
 The "id" of a row is optional; "line-7" stands in for it on line 7. Blank lines are skipped.
 
-Every other line gets exactly one row, in the order of completion: id, success, output, error, \
-error_category, usage, cost, attempts, calls (requests made, those that met a rate limit \
+Every other line gets one row once it was tried, in the order of completion: id, success, output, \
+error, error_category, usage, cost, attempts, calls (requests made, those that met a rate limit \
 included), model, started_at, and the input's own fields. Fields of the input that are called \
 like one of these are kept under "input". With several inputs each row has its "source". A line \
 that cannot be sent, or that has the id of an earlier one, is reported. Its row has the \

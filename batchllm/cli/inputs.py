@@ -18,7 +18,15 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import FileFormat
-from batchllm.cli.lines import Line, LineReader, PromptRules, Reader, TableReader, ValueReader
+from batchllm.cli.lines import (
+    Line,
+    LineReader,
+    PromptRules,
+    Reader,
+    TableReader,
+    ValueReader,
+    unused_settings,
+)
 from batchllm.cli.parquet import read_parquet
 from batchllm.cli.records import (
     Decoder,
@@ -44,6 +52,7 @@ _ROWS_FOR_FIELDS = 1_000
 """Rows whose fields become the columns of a table."""
 
 _WITH_HEADER = ("csv", "tsv")
+_TABLES = (*_WITH_HEADER, "parquet")
 
 
 class BadInputError(Exception):
@@ -77,18 +86,33 @@ class Input:
         """Close the file."""
         self.file.close()
 
-    def check(self) -> None:
+    def check(self) -> str | None:
         """Look at the first record, before anything is sent or written.
+
+        Returns:
+            A sentence that the user should read, if there is one.
 
         Raises:
             UsageError: The input has no column for prompts, or it is not what its name says.
         """
+        first = None
         if self.regular and self.format.name != "json":  # that is read as a whole
             with (
                 closing(open_input(self.name, self.format, self.rules)) as other,
                 suppress(BadInputError),  # the run says so, and has rows for what can be read
             ):
-                next(other.lines(), None)
+                first = next(other.lines(), None)
+                # All rows of a table have the same fields, so that each would be refused.
+                if first is not None and first.lacks_field and self.format.name in _TABLES:
+                    msg = f"{self.name}: {first.problem}"
+                    raise UsageError(msg)
+        unused = [] if first is None else unused_settings(first)
+        if not unused:
+            return None
+        return (
+            f"{self.name}: of its requests only the prompts are used; "
+            f"-m and -p give the rest ({', '.join(unused)})"
+        )
 
     def first_fields(self) -> list[str]:
         """Return the names of the fields that its first rows have; none for a pipe."""

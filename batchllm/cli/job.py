@@ -16,7 +16,7 @@ from attrs import define, field
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
-from batchllm.cli.ending import Ending, exit_code
+from batchllm.cli.ending import Ending, exit_code, hints
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
@@ -56,6 +56,8 @@ def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
             return dry_run(plan, settings)
         display = _display(plan, settings)
         with _shown_on(display, quiet=settings.quiet):
+            for note in plan.notes:
+                display.note(note)
             options = backend_options(settings.backend)
             return anyio.run(Job(plan, settings, config, display).run, **options)
 
@@ -143,7 +145,6 @@ class Job:
         return open_output(
             plan.output,
             overwrite=self.settings.overwrite,
-            inputs=plan.inputs,
             columns=column_names(self._maker.names, fields),
         )
 
@@ -194,12 +195,15 @@ class Job:
     async def _write(self, result: WorkItemResult[Any, Any], output: RowWriter) -> None:
         taken = self.plan.source.taken(result.submission_index)
         row = self._maker.row(taken, result)
-        await output.write(row)
+        if not result.not_run:  # it has a row once it was tried, by the same command
+            await output.write(row)
         self.tallies.add(result, row)
         if result.error_category == Category.INVALID_ITEM:
             self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
         elif self.plan.single and not result.success:
             self.display.note(f"batchllm: {result.error_category}: {result.error}")
+            for hint in hints(self.tallies, key_variables(self.settings)):
+                self.display.note(f"batchllm: {hint}")
 
     async def _close(self, output: RowWriter) -> str | None:
         try:

@@ -41,7 +41,7 @@ class Tallies:
 
     def add(self, result: WorkItemResult[Any, Any], row: dict[str, Any]) -> None:
         """Count a result and its row."""
-        self.done += 1
+        self.done += not result.not_run
         self.tokens += result.token_usage.get("total_tokens", 0)
         if result.cost is not None:
             self.cost = (self.cost or 0.0) + result.cost

@@ -20,7 +20,14 @@ from batchllm.cli.formats import OutputFormat, format_of_output
 from batchllm.cli.parquet import ParquetColumns, pyarrow_or_refuse
 from batchllm.cli.rows import EXTRA, as_cell, as_json
 
-__all__ = ["AnswerWriter", "RowWriter", "StreamWriter", "open_output"]
+__all__ = [
+    "AnswerWriter",
+    "RowWriter",
+    "StreamWriter",
+    "check_output",
+    "encoder_for",
+    "open_output",
+]
 
 _GZIP = 31  # zlib's number for its largest window with the head and tail of gzip
 
@@ -43,7 +50,7 @@ class RowWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still to be written, and close the file.
+        """Write what is still to be written, and close the file; may be called again.
 
         Raises:
             OSError: It cannot be written.
@@ -89,14 +96,15 @@ class StreamWriter:
             self._write_all(data)
 
     def close(self) -> None:
-        """Close the file.
+        """Close the file; may be called again.
 
         Raises:
             OSError: The end of a packed file cannot be written.
         """
+        packer, self._packer = self._packer, None
         try:
-            if self._packer is not None:
-                self._write_all(self._packer.flush())
+            if packer is not None:
+                self._write_all(packer.flush())
         finally:
             self.file.close()
 
@@ -188,63 +196,70 @@ class ParquetWriter:
         await self.rows.write(row)
 
     def close(self) -> None:
-        """Write the Parquet file.
+        """Write the Parquet file; may be called again.
 
         Raises:
             OSError: It cannot be written; the rows stay in the file beside it.
         """
+        if self.rows.file.closed:
+            return
         self.rows.close()
         self._columns.write(self.aside, Path(self.name))
         self.aside.unlink()
 
 
-def open_output(
-    name: str, *, overwrite: bool, inputs: Sequence[str], columns: Sequence[str]
-) -> RowWriter:
-    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+def check_output(name: str, inputs: Sequence[str]) -> None:
+    """Refuse an output that can never be right, before anything is opened.
 
     Args:
         name: Where to write.
-        overwrite: Whether a file of that name may be emptied.
         inputs: The inputs, which are never written over.
+
+    Raises:
+        UsageError: It is an input, or its name promises another kind of file.
+    """
+    if name == "-":
+        return
+    kind, _ = format_of_output(name)
+    if kind == "parquet":
+        pyarrow_or_refuse(name)
+    for one in inputs:
+        if os.path.exists(name) and os.path.exists(one) and os.path.samefile(name, one):
+            msg = f"the output {name} is the input itself; give another name"
+            raise UsageError(msg)
+
+
+def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWriter:
+    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+
+    Args:
+        name: Where to write; ``check_output`` has passed it.
+        overwrite: Whether a file of that name may be emptied.
         columns: The columns of a table.
 
     Raises:
-        UsageError: It exists already, is an input, cannot be made, or its name promises another
-            kind of file.
+        UsageError: It exists already, or cannot be made.
     """
     if name == "-":
         sys.stdout.flush()
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return StreamWriter("standard output", file, _waits(file), json_line)
     kind, packs = format_of_output(name)
-    _check_new(name, overwrite=overwrite, inputs=inputs)
-    if kind == "parquet":
-        pyarrow_or_refuse(name)
-        aside = Path(f"{name}.rows.jsonl")
-        _open_new(name, overwrite=overwrite).close()
-        beside = _open_new(str(aside), overwrite=overwrite)
-        return ParquetWriter(
-            name, StreamWriter(str(aside), beside, _waits(beside), json_line), aside
-        )
     file = _open_new(name, overwrite=overwrite)
-    return StreamWriter(name, file, _waits(file), _encoder_for(kind, columns), packs)
+    if kind == "parquet":
+        file.close()  # it keeps the place until the end
+        aside = Path(f"{name}.rows.jsonl")
+        beside = _open_new(str(aside), overwrite=overwrite)
+        rows = StreamWriter(str(aside), beside, _waits(beside), json_line)
+        return ParquetWriter(name, rows, aside)
+    return StreamWriter(name, file, _waits(file), encoder_for(kind, columns), packs)
 
 
-def _encoder_for(kind: OutputFormat, columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+def encoder_for(kind: OutputFormat, columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+    """Return what makes bytes of a row; that of a table puts its header before the first one."""
     if kind == "jsonl":
         return json_line
     return CsvLines(columns, "," if kind == "csv" else "\t")
-
-
-def _check_new(name: str, *, overwrite: bool, inputs: Sequence[str]) -> None:
-    for one in inputs:
-        if os.path.exists(name) and os.path.exists(one) and os.path.samefile(name, one):
-            msg = f"the output {name} is the input itself; give another name"
-            raise UsageError(msg)
-    if os.path.isfile(name) and not overwrite:
-        msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
-        raise UsageError(msg)
 
 
 def _open_new(name: str, *, overwrite: bool) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""The lines that a run takes: shards, samples, the first so many."""
+"""Choices of lines: shards, samples, the first so many."""
 
 from typing import Any
 

@@ -38,15 +38,17 @@ def drop_replies(error: BaseException) -> None:
 
 
 def _stand_in(held: Any) -> Any:
-    library = type(held).__module__.partition(".")[0]
+    kind: Any = type(held)
+    library = kind.__module__.partition(".")[0]
     if library in _OTHERS:
         return None
     if library not in _HTTPX:
         return held
     with suppress(Exception):  # a response may have no request
-        request = held if type(held).__name__ == "Request" else held.request
-        bare = _bare_request(type(request), request.method, str(request.url))
-        return bare if request is held else _bare_response(type(held), held.status_code, bare)
+        request: Any = held if kind.__name__ == "Request" else held.request
+        of: Any = type(request)
+        bare = _bare_request(of, request.method, str(request.url))
+        return bare if request is held else _bare_response(kind, held.status_code, bare)
     return None
 
 

@@ -13,6 +13,7 @@ from batchllm.core import (
     MalformedResponseError,
     RetryState,
     TokenUsage,
+    explain_arguments,
     one_of,
 )
 from batchllm.providers.gemini.model import OverGemini, has_method, quota_scope_of
@@ -39,6 +40,7 @@ def _or_own(given: ErrorClassifier | None) -> ErrorClassifier:
     return given or GeminiErrorClassifier()
 
 
+@explain_arguments()
 @define(eq=False, slots=False, repr=False)
 class GeminiEmbeddingStrategy(OverGemini, Embedder):
     """Turns each item, a text or a list of texts, into a list of vectors, one per text in order.

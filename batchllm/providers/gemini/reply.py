@@ -1,4 +1,4 @@
-"""From a ``generateContent`` reply to an ``LLMResponse``, whoever's client fetched it.
+"""From a ``generateContent`` reply to an ``LLMResponse``, whichever client fetched it.
 
 The reply is the wire's JSON, an object of Google's SDK, or a stand-in with the same attributes:
 every field is looked up by its name in snake case, and in camel case where it is JSON.
@@ -174,8 +174,8 @@ def _ratings(rated: object) -> dict[str, str] | None:
 
 def _detail(reason: str | None, ratings: Mapping[str, str] | None) -> str:
     high = [f"{name} {how}" for name, how in (ratings or {}).items() if how in ("HIGH", "MEDIUM")]
-    told = ", ".join([*([reason] if reason else []), *high])
-    return f" ({told})" if told else ""
+    said = ", ".join([*([reason] if reason else []), *high])
+    return f" ({said})" if said else ""
 
 
 def _logprobs(result: object) -> Iterator[dict[str, Any]]:

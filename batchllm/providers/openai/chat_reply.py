@@ -191,7 +191,7 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     if usage is None and isinstance(reply.x_groq, dict):
         usage = cast("dict[str, Any]", reply.x_groq).get("usage")
     if not isinstance(usage, dict):
-        return normalize_usage(usage)  # an object, where someone else's client read the reply
+        return normalize_usage(usage)  # an object of another library
     counts = cast("Mapping[str, Any]", usage)
     found: dict[str, int] = {}
     _take(found, "input_tokens", counts, "prompt_tokens")

@@ -78,10 +78,10 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
             is missing.
     """
 
-    model: str = field(validator=one_of(str, "the model's name"))
-    profile: ChatProfile = field(converter=profile_of)
+    model: str = field(init=False, validator=one_of(str, "the model's name"))
+    profile: ChatProfile = field(init=False)
     error_classifier: ErrorClassifier = field(
-        validator=one_of(ErrorClassifier, "an ErrorClassifier")
+        init=False, validator=one_of(ErrorClassifier, "an ErrorClassifier")
     )
     _size_parameter: ClassVar[str] = "dimensions"
 
@@ -97,8 +97,9 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
     ) -> None:
         mask_options(options)
         check_options(type(self), options, ConnectionOptions.__annotations__)
-        self.__attrs_init__(model, profile, error_classifier or OpenAIErrorClassifier())
-        self.endpoint = self.profile
+        self.model = model
+        self.profile = self.endpoint = profile_of(profile)
+        self.error_classifier = error_classifier or OpenAIErrorClassifier()
         check_names(parameters or {}, _KNOWN, self.profile.provider)
         account = Account.open(self.profile, options)
         self._client = account.http

@@ -62,12 +62,12 @@ class ResponsesStream:
             self.error = error_within(event, answered=False)
 
     def _end(self, response: JsonObject) -> None:
-        # Some compatible servers leave out of the last event what the others have told already.
+        # Some compatible servers leave out of the last event what the others have said already.
         response["output"] = mappings_of(response.get("output")) or self._items
         self._response = response
         if response.get("error") or response.get("status") == "failed":
-            told = response.get("error")
-            self.error = {"error": told or {"code": "server_error", "message": "it failed"}}
+            said = response.get("error")
+            self.error = {"error": said or {"code": "server_error", "message": "it failed"}}
 
     def reply(self) -> JsonObject:
         """The whole response.

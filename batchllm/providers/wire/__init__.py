@@ -1,8 +1,9 @@
-"""What the wires of all providers have in common."""
+"""The parts that the wires of all providers have in common."""
 
 from batchllm.providers.wire.answers import (
     as_list,
     as_parts,
+    attach_usage,
     check_answered,
     is_first,
     joined,
@@ -12,7 +13,6 @@ from batchllm.providers.wire.answers import (
     mappings_of,
     without_halves,
 )
-from batchllm.providers.wire.billing import attach_usage
 from batchllm.providers.wire.embedding import Embedder, Vector, as_texts, check_vectors
 from batchllm.providers.wire.endpoints import (
     Account,
@@ -38,9 +38,8 @@ from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
-from batchllm.providers.wire.parameters import as_dict, check_names, check_options
 from batchllm.providers.wire.prompt_parts import parts_of, read_media
-from batchllm.providers.wire.request_body import encode
+from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
 from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_stream
 
 __all__ = [

@@ -6,7 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
+from batchllm.core import (
+    EmptyResponseError,
+    LLMResponse,
+    MalformedResponseError,
+    TokenTrackingError,
+    TokenUsage,
+)
 from batchllm.policy import is_replaced, mend, mended_text, read_headers
 from batchllm.providers.wire.error_replies import request_id_of
 from batchllm.providers.wire.finish import Finish
@@ -15,6 +21,7 @@ from batchllm.transport import printable
 __all__ = [
     "as_list",
     "as_parts",
+    "attach_usage",
     "check_answered",
     "is_first",
     "joined",
@@ -170,3 +177,18 @@ def joined(parts: list[Mapping[str, Any]], kind: str, key: str) -> str:
     """Join the texts under *key* of the parts whose type is *kind*."""
     texts = (part.get(key) for part in parts if part.get("type") == kind)
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def attach_usage(error: Exception, usage: TokenUsage | None) -> None:
+    """Have *error*, which is about to be raised again, carry the tokens that it cost.
+
+    Raises:
+        TokenTrackingError: *error* cannot carry them; this one does, and names it as its cause.
+    """
+    if usage is None:
+        return
+    try:
+        error._failed_token_usage = usage  # type: ignore[attr-defined]
+    except AttributeError:
+        msg = f"{type(error).__name__}: {error}"
+        raise TokenTrackingError(msg, token_usage=usage) from error

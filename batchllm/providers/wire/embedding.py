@@ -1,4 +1,4 @@
-"""What strategies that turn texts into vectors have in common."""
+"""The base of strategies that turn texts into vectors."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class StreamReader(EventReader, Protocol[R_co]):
 
 
 class ReplyFormat(ABC, Generic[R]):
-    """How a server's replies are read: as an *R*, or as the error that one is.
+    """The reading of a server's replies: as an *R*, or as the error that one is.
 
     A reply that is a stream of events is read as one, and one that is not is read as a whole,
     whatever was asked for and whatever its headers say.
@@ -70,7 +70,7 @@ class ReplyFormat(ABC, Generic[R]):
     @property
     @abstractmethod
     def _peer(self) -> Peer:
-        """What stands for the server in messages."""
+        """The stand-in for the server in messages."""
 
     @abstractmethod
     def _decode(self, body: bytes) -> R:

@@ -298,9 +298,9 @@ def failed_result(
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
     of an answer, or what a provider reported about an answer that it withheld.
     """
-    if error is not None:
-        drop_locals(error)
     text = None if error is None else in_words(error)
+    if error is not None:
+        drop_locals(error)  # after its words, which it may take from its reply
     if isinstance(error, _SPEAK_FOR_THEMSELVES):
         text = str(error) or text
     sentence = " – ".join(part for part in (text, reason) if part) or category

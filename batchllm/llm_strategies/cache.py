@@ -97,6 +97,10 @@ class ResponseCache(Composite[T], Generic[T]):
         self._flights: dict[tuple[Any, str], _Flight] = {}
         self._strategy: bytes | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Calls under way belong to the loops that wait for them.
+        return {**self.__dict__, "_flights": {}}
+
     @property
     def error_classifier(self) -> ErrorClassifier | None:
         """Return that of the inner strategy, for items that fail with another's call."""
@@ -186,6 +190,9 @@ class _Recent(OrderedDict[str, Reply]):
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Recent, (self._most,), None, None, iter(self.items())
 
     def get(self, key: str, default: Any = None) -> Any:
         if key in self:

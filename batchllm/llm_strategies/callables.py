@@ -54,6 +54,11 @@ class _Threads:
 
     limiter: anyio.CapacityLimiter
 
+    @classmethod
+    def of(cls, most: int) -> _Threads:
+        """Make room for *most* threads."""
+        return cls(anyio.CapacityLimiter(most))
+
     async def close(self) -> None:
         """Let go; threads end by themselves."""
 
@@ -102,7 +107,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         self._run_sync = run_sync
         self._is_async = _is_async(function)
         self._wanted = _wanted_parameters(function)
-        self._limits = LoopTable(lambda: _Threads(anyio.CapacityLimiter(threads)))
+        self._limits = LoopTable(partial(_Threads.of, threads))
         self._gave_nothing = False
 
     def __repr__(self) -> str:

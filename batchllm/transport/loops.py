@@ -61,6 +61,10 @@ class LoopTable(Generic[T]):
         self._lock = Lock()
         self._pid = os.getpid()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Nothing of a loop can be copied or leave the process; a copy makes its own.
+        return LoopTable, (self._make,)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -143,6 +147,9 @@ class OneMaker:
     def __init__(self) -> None:
         self._lock = Lock()  # invariant: guards _loop, and is held for no await
         self._loop: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OneMaker, ()
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None, None]:

@@ -150,11 +150,11 @@ def _kind_of(event: Mapping[str, Any]) -> str:
     if isinstance(kind, str):
         return kind
     for name, kind in _BY_FIELD.items():
-        if name in event:
+        if mapping_of(event.get(name)):
             return kind
-    if "delta" in event:
-        is_end = "stop_reason" in mapping_of(event["delta"])
-        return "message_delta" if is_end else "content_block_delta"
+    delta = mapping_of(event.get("delta"))
+    if delta:
+        return "message_delta" if "stop_reason" in delta else "content_block_delta"
     return ""
 
 

@@ -45,6 +45,9 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
     if finish == "error":
         msg = f"{provider} failed half way: finish reason {choice.finish_reason!r}"
         raise malformed(msg, usage, headers)
+    if choice.message is None and choice.delta is not None and not choice.finish_reason:
+        msg = f"{provider} answered with a piece of a stream, and no reason why it ended there"
+        raise malformed(msg, usage, headers)
     response = _response(reply, choice, finish, usage, headers)
     refusal = (choice.message or choice.delta or _EMPTY).refusal
     what = "answer" if reply.choices else "prompt"

@@ -99,7 +99,7 @@ class ChatReply(MayBeError, gc=False):
     def error_body(self) -> Any:
         """Return the error in the reply, as the body of an error reply; ``None`` without one."""
         if is_error(self.error):
-            return {"error": self.error}
+            return self.find_error(answered=True)
         for choice in self.choices or ():
             if is_error(choice.error):
                 return {"error": choice.error}

@@ -10,7 +10,13 @@ from batchllm.core import MalformedResponseError, TokenUsage
 from batchllm.policy import JsonError, read_json
 from batchllm.providers.wire.endpoints import Endpoint
 from batchllm.providers.wire.error_replies import Peer, error_reply
-from batchllm.providers.wire.streamed import EventReader, is_events, read_events, read_stream
+from batchllm.providers.wire.streamed import (
+    EventReader,
+    is_events,
+    read_events,
+    read_stream,
+    unframed,
+)
 from batchllm.transport import HttpClient
 
 __all__ = [
@@ -92,7 +98,16 @@ class ReplyFormat(ABC, Generic[R]):
         if is_events(body) and (answer := self._reader()) is not None:
             read_events(body, answer)
             return self._end(answer, headers)
-        reply = self._decode(body)
+        try:
+            reply = self._decode(body)
+        except MalformedResponseError:
+            pieces, pieced = unframed(body), self._reader()
+            if not pieces or pieced is None:
+                raise
+            for piece in pieces:
+                if not pieced.error:
+                    pieced.add(piece)
+            return self._end(pieced, headers)
         error = self._error_in(reply)
         if error:
             self._fail(200, headers, error, self._usage(reply))

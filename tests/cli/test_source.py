@@ -100,7 +100,9 @@ def test_a_file_that_breaks_off_is_named(
     assert str(caught.value).startswith(f"{path} cannot be read on: {problem}")
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(LINES)[:-9]])
+@pytest.mark.parametrize(
+    "data", [b"no gzip", gzip.compress(LINES)[:-9]], ids=["not packed", "cut off"]
+)
 def test_a_packed_file_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None:
     """Its lines so far are not lost, and are not taken for all."""
     path = tmp_path / "a.jsonl.gz"

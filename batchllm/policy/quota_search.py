@@ -15,7 +15,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from batchllm.policy.send_log import KEPT, Point, SendLog
+from batchllm.policy.send_log import Point, SendLog
 
 __all__ = ["Episode", "Learned", "QuotaSearch"]
 
@@ -37,6 +37,9 @@ _ROW: Final = 10.0
 a row of cuts: while a sliding window still counts what was sent too fast, it refuses sooner."""
 _MOVED: Final = 0.10
 """Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
+_ASKED: Final = 0.8
+_STILL: Final = 0.02
+_PER_REFUSAL: Final = 100
 _PER_PAUSE: Final = 8.0
 """k is at least so many pauses, so that a probe that costs a pause loses at most 1/16."""
 _FEW_CALLS: Final = 8
@@ -55,6 +58,7 @@ _EPISODES: Final = 32
 """Episodes that are remembered, so that thirty calls can be measured even if each was the last."""
 _SHORTEST: Final = 0.05
 """Seconds that a rate is measured over at least."""
+KEPT: Final = 300.0
 _MINUTE: Final = 60.0
 _WINDOW_PAUSE: Final = 3.0
 """Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
@@ -101,6 +105,11 @@ class Episode:
     hinted: bool = False
 
     @property
+    def refusals(self) -> int:
+        """How many calls were refused at least."""
+        return 1 + self.canaries
+
+    @property
     def pause(self) -> float:
         """Seconds without acceptance."""
         return self.back.at - self.begun.at
@@ -108,7 +117,7 @@ class Episode:
     @property
     def is_window(self) -> bool:
         """Whether the quota came back too late for a bucket's."""
-        return not self.leak and self.pause > _WINDOW_PAUSE
+        return not self.leak and (self.pause > _WINDOW_PAUSE or self.canaries > 0)
 
 
 @frozen
@@ -146,9 +155,12 @@ class QuotaSearch:
     _k_now: float = field(default=_FIRST_K, init=False)
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
+    _still: bool = field(default=False, init=False)
+    _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
-    _window: float = field(default=0.0, init=False)
+    _longest_pause: float = field(default=0.0, init=False)
+    _length: float = field(default=inf, init=False)
     _learned_at: float | None = field(default=None, init=False)
     _episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
@@ -218,11 +230,12 @@ class QuotaSearch:
             if mostly_pause and not (episode.canaries or episode.is_window):
                 self._k = _GUESSED_K
         else:
-            if self._paced > min(2 * self._k_now, _ROW):
+            if self._paced > min(2 * self._k_now, _ROW) or self._still:
                 self._before = _Stretch(old, self._k, self._longest)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             # Of several cuts in a row only the last counts: the first ones are on the way.
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
+            self._still = abs(self.rate - old) < _STILL * old
             self._set_k()
         self._spread_probes(episode)
         self._episodes.append(episode)
@@ -242,6 +255,7 @@ class QuotaSearch:
     def _cut(self, now: float) -> None:
         assert self.rate is not None
         self._paced = 0.0
+        self._cut_at = now
         self.calls_since = 0
         # A bucket that stands at nothing gets a token of air, else the next call meets it empty.
         self._at = now + min(2 / self.rate, 1 / _SLOWEST)
@@ -261,11 +275,10 @@ class QuotaSearch:
         accepted, bucket = self._since(empties, episode.empty, look_back)
         window = self._since(backs, episode.back, look_back)[1]
         seen = max(bucket, window)
+        whole = self._whole_windows(episode, pace) if episode.is_window else None
         if episode.is_window:
-            # Several windows, since a recovery is known only to a pause.
-            begin = next(b for b in (*backs, episode.back) if b.at >= episode.back.at - look_back)
-            seen = self._rate(begin, episode.back)[1]
-            if episode.hinted:
+            seen = whole or seen
+            if episode.hinted and not episode.canaries:
                 # A hint may be longer than needed: then the minute before shows more.
                 seen = max(seen, min(self._minute_before(episode), 0.99 * pace))
         else:
@@ -275,10 +288,13 @@ class QuotaSearch:
             seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
         self.sure = accepted >= _ENOUGH
         # Neither a chance second refusal nor a stretch without items may bring the pace down.
-        floor = _FLOOR if self._known else _FIRST_FLOOR
-        if seen < floor * pace:
-            seen, self.sure = floor * pace, False
-        if not self.early and (not forgiving or look_back == _MINUTE):
+        floor = (_FLOOR if self._known else _FIRST_FLOOR) * pace
+        if whole is not None:
+            asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)
+            floor = 0.0 if asked else min(floor, _FLOOR * self.rate)
+        if seen < floor:
+            seen, self.sure = floor, False
+        if whole is None and not self.early and (not forgiving or look_back == _MINUTE):
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.
             least = min(
@@ -288,6 +304,27 @@ class QuotaSearch:
                 seen, self.sure = least, False
         self._known = self._known or self.sure
         return seen
+
+    def _whole_windows(self, episode: Episode, pace: float) -> float | None:
+        """Return the rate over whole windows up to the recovery; ``None`` if none is known.
+
+        A window that was used up gives its whole amount. If others before it were not, only the
+        last one shows it, and the least time between two recoveries is its length.
+        """
+        back = episode.back
+        backs = [each.back for each in self._episodes if each.is_window]
+        if not backs:
+            return None
+        self._length = min(self._length, back.at - backs[-1].at)
+        # Several windows, since a recovery is known only to a pause.
+        look_back = max(KEPT, 3 * self._length)
+        begin = next((each for each in backs if each.at >= back.at - look_back), backs[-1])
+        rates = [self._rate(begin, back)[1]]
+        if back.at - backs[-1].at > 1.5 * self._length:
+            rates.append(self._rate(self.log.point(back.at - self._length), back)[1])
+            if not self.early:
+                rates.append(min(0.99 * pace, 1.01 * self.rate))
+        return max(rates)
 
     def _minute_before(self, episode: Episode) -> float:
         return self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
@@ -329,16 +366,16 @@ class QuotaSearch:
     def _spread_probes(self, episode: Episode) -> None:
         """Set the seconds from this cut back to the rate."""
         assert self.rate is not None
-        dear = _PER_PAUSE * episode.pause if self.confirmed else episode.pause / 2
-        self._k_now = max(self._k, _FEW_CALLS / self.rate, dear)
-        # A window shows only at its end whether a pace was too high: half of it is the least. Its
-        # length is that of the longest pause, or the time between two recoveries.
+        k = max(self._k, _FEW_CALLS / self.rate)
+        if self.confirmed:
+            k = max(k, _PER_PAUSE * episode.pause, _PER_REFUSAL * episode.refusals / self.rate)
+        else:
+            k = max(k, episode.pause / 2)
+        # A window shows only at its end whether a pace was too high: half of it is the least.
         if episode.is_window:
-            self._window = max(self._window, episode.pause)
-            if self._episodes:
-                between = episode.back.at - self._episodes[-1].back.at
-                self._k_now = max(self._k_now, min(_LONGEST_K, between / 2))
-        self._k_now = max(self._k_now, min(_LONGEST_K, self._window / 2))
+            self._longest_pause = max(self._longest_pause, episode.pause)
+        length = 0.0 if self._length == inf else self._length
+        self._k_now = max(k, self._longest_pause / 2, 0.75 * length)
 
     # -- memory ------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ a row of cuts: while a sliding window still counts what was sent too fast, it re
 _MOVED: Final = 0.10
 """Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
 _ASKED: Final = 0.8
+_COUNTED: Final = 3
 _STILL: Final = 0.02
 _PER_REFUSAL: Final = 100
 _PER_PAUSE: Final = 8.0
@@ -315,12 +316,15 @@ class QuotaSearch:
         backs = [each.back for each in self._episodes if each.is_window]
         if not backs:
             return None
-        self._length = min(self._length, back.at - backs[-1].at)
+        since = back.at - backs[-1].at
+        windows = 1 if self._length == inf else max(1, round(since / self._length))
+        if windows <= _COUNTED:
+            self._length = since / windows
         # Several windows, since a recovery is known only to a pause.
         look_back = max(KEPT, 3 * self._length)
         begin = next((each for each in backs if each.at >= back.at - look_back), backs[-1])
         rates = [self._rate(begin, back)[1]]
-        if back.at - backs[-1].at > 1.5 * self._length:
+        if since > 1.5 * self._length:
             rates.append(self._rate(self.log.point(back.at - self._length), back)[1])
             if not self.early:
                 rates.append(min(0.99 * pace, 1.01 * self.rate))

@@ -41,7 +41,7 @@ _ASKED: Final = 0.8
 _COUNTED: Final = 3
 _STILL: Final = 0.02
 _PER_REFUSAL: Final = 100
-_PER_PAUSE: Final = 8.0
+_PER_PAUSE: Final = 12.0
 """k is at least so many pauses, so that a probe that costs a pause loses at most 1/16."""
 _FEW_CALLS: Final = 8
 _MANY_CALLS: Final = 400

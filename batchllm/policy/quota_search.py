@@ -38,6 +38,7 @@ a row of cuts: while a sliding window still counts what was sent too fast, it re
 _MOVED: Final = 0.10
 """Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
 _ASKED: Final = 0.8
+_ROSE: Final = 1.25
 _COUNTED: Final = 3
 _STILL: Final = 0.02
 _PER_REFUSAL: Final = 100
@@ -232,7 +233,9 @@ class QuotaSearch:
                 self._k = _GUESSED_K
         else:
             if self._paced > min(2 * self._k_now, _ROW) or self._still:
-                self._before = _Stretch(old, self._k, self._longest)
+                # A pace far above the rate was taken until now: the quota rose, and falls again.
+                rate = pace if pace > _ROSE * old else old
+                self._before = _Stretch(rate, self._k, self._longest)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             # Of several cuts in a row only the last counts: the first ones are on the way.
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate

@@ -139,7 +139,7 @@ class AdaptivePace:
         elif self.search.rate is not None and self.cap.held is None:
             self.search.on_send(now)
             if self.noise.share:
-                self.noise.on_send(below=self.search.early)
+                self.noise.on_send(now, below=self.search.early)
             return
         self.search.delay(now)
 
@@ -358,11 +358,11 @@ class AdaptivePace:
 
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
-        calls, sure = search.calls_since, search.sure
+        calls = search.calls_since
         early = episode.leak and (search.early or calls < _SOON)
         search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
-            kept = self.noise.on_leak(before, search.rate, calls, early=early, sure=sure)
+            kept = self.noise.on_leak(before, search.rate, calls, episode.empty.at, early=early)
             if kept is not None:
                 search.keep(kept, now)
         self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))

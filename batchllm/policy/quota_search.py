@@ -29,9 +29,9 @@ was back some time before, so that the rate is too low by any factor. It doubles
 _LONGEST_K: Final = 120.0
 """Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
 2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""
-_RESTLESS_K: Final = 20.0
+_RESTLESS_K: Final = 15.0
 """The longest k right after the quota moved: what moved once moves again."""
-_SETTLED_K: Final = 15.0
+_SETTLED_K: Final = 10.0
 _ROW: Final = 10.0
 """Seconds (or 2k, up to which the pace was at most 2 % above the rate) without a refusal that end
 a row of cuts: while a sliding window still counts what was sent too fast, it refuses sooner."""
@@ -219,7 +219,7 @@ class QuotaSearch:
             forgiving: Whether refusals were forgiven before this one, so that the quota was used
                 up when it came.
         """
-        old, pace = self.rate, self.pace
+        old, pace, early = self.rate, self.pace, self.early
         if old is None or pace is None:
             accepted, rate = self._first(episode)
             if not accepted or (accepted < _FEW_ACCEPTED and not self._episodes):
@@ -244,7 +244,7 @@ class QuotaSearch:
         self._spread_probes(episode)
         self._episodes.append(episode)
         self._learned_at = now
-        self._cut(now)
+        self._cut(now, again=not (early and episode.leak and self._still))
 
     def keep(self, rate: float, now: float) -> None:
         """Go on at *rate*, since what lowered it was noise."""
@@ -256,9 +256,10 @@ class QuotaSearch:
         """Learn nothing from *episode*, but measure the next one from here."""
         self._episodes.append(episode)
 
-    def _cut(self, now: float) -> None:
+    def _cut(self, now: float, *, again: bool = True) -> None:
         assert self.rate is not None
-        self._paced = 0.0
+        if again:
+            self._paced = 0.0
         self._cut_at = now
         self.calls_since = 0
         # A bucket that stands at nothing gets a token of air, else the next call meets it empty.

@@ -341,6 +341,7 @@ class AdaptivePace:
             leak=leak,
             canaries=self.cooldown.canaries_refused,
             hinted=diagnosis.hinted_until > -inf,
+            single=len(diagnosis.refused) == 1,
         )
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         if overloaded:
@@ -359,7 +360,7 @@ class AdaptivePace:
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
         calls = search.calls_since
-        early = episode.leak and (search.early or calls < _SOON)
+        early = episode.leak and episode.single and search.early
         search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
             kept = self.noise.on_leak(before, search.rate, calls, episode.empty.at, early=early)

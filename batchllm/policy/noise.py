@@ -129,13 +129,15 @@ class Noise:
         Returns:
             The rate before the first of the refusals that may be noise, else ``None``.
         """
-        if not early or calls < _RUN:
+        if calls < _RUN:
             self._early = 0
+            return None
+        if not early:
             return None
         if not self._early:
             self._rate_before = before
         self._early += 1
-        if self._early < self._needed or after > (1 - _FALL) * self._rate_before:
+        if self._early < self._needed:
             return None
         self._early = 0
         self.share = _SHARE

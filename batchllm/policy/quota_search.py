@@ -38,6 +38,7 @@ a row of cuts: while a sliding window still counts what was sent too fast, it re
 _MOVED: Final = 0.10
 """Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
 _ASKED: Final = 0.8
+_AGAIN_K: Final = 2.5
 _ROSE: Final = 1.25
 _COUNTED: Final = 3
 _STILL: Final = 0.02
@@ -105,6 +106,7 @@ class Episode:
     leak: bool
     canaries: int = 0
     hinted: bool = False
+    single: bool = True
 
     @property
     def refusals(self) -> int:
@@ -250,6 +252,8 @@ class QuotaSearch:
         """Go on at *rate*, since what lowered it was noise."""
         self.rate = rate
         self.sure = True
+        self._k = _AGAIN_K
+        self._k_now = max(_AGAIN_K, _FEW_CALLS / rate)
         self._cut(now)
 
     def skip(self, episode: Episode) -> None:
@@ -293,7 +297,8 @@ class QuotaSearch:
             seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
         self.sure = accepted >= _ENOUGH
         # Neither a chance second refusal nor a stretch without items may bring the pace down.
-        floor = (_FLOOR if self._known else _FIRST_FLOOR) * pace
+        grown = pace > _ROSE * self.rate
+        floor = (_FLOOR if self._known or grown else _FIRST_FLOOR) * pace
         if whole is not None:
             asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)
             floor = 0.0 if asked else min(floor, _FLOOR * self.rate)
@@ -367,7 +372,7 @@ class QuotaSearch:
             self._settled = self._settled or self._k >= _RESTLESS_K
             self._longest = min(_LONGEST_K, 1.05 * longest)
         else:
-            least = _SETTLED_K if self._settled else _FIRST_K
+            least = _SETTLED_K if self._settled else min(_FIRST_K, k)
             self._k = min(_RESTLESS_K, max(least, k / 4))
             self._longest = _RESTLESS_K if self._settled else longest
 

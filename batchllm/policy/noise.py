@@ -37,7 +37,7 @@ _SPREAD: Final = 3.0
 
 _PROOF: Final = 5.0
 _BORNE: Final = 3
-_MOST_EARLY: Final = 8
+_MOST_EARLY: Final = 3
 
 
 @define(eq=False)

@@ -237,7 +237,12 @@ class AdaptivePace:
             return False
         if held is not None:
             self.events.append(CapLearned(at=now, calls=None))
-        return not self.noise.forgives(below=self.search.early)
+        doubted = self.noise.doubted
+        if self.noise.forgives(below=self.search.early):
+            return False
+        if doubted:
+            self.search.go_back()
+        return True
 
     # -- an episode --------------------------------------------------------------------------
 

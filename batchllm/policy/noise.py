@@ -15,7 +15,7 @@ __all__ = ["Noise"]
 _EARLY: Final = 2
 """Early refusals in a row that may be noise: a quota seldom refuses right after it was measured,
 while a noise of 1 % refuses once in 100 calls whatever the pace."""
-_FALL: Final = 0.10
+_FALL: Final = 0.05
 """Share by which they have to have lowered the rate: a quota that fell by less is at rest then."""
 _RUN: Final = 15
 """Accepted calls before each of them: one that fell by more than a tenth refuses sooner, and 86 %
@@ -93,6 +93,11 @@ class Noise:
                 self._early = 0
             self._below = self._seen = 0
 
+    @property
+    def doubted(self) -> bool:
+        """Whether it is still open if it is noise."""
+        return self._doubt is not None
+
     def forgives(self, *, below: bool) -> bool:
         """Note a refusal; returns whether it is taken for noise."""
         if not self.share:
@@ -137,7 +142,7 @@ class Noise:
         if not self._early:
             self._rate_before = before
         self._early += 1
-        if self._early < self._needed:
+        if self._early < self._needed or after > (1 - _FALL) * self._rate_before:
             return None
         self._early = 0
         self.share = _SHARE

@@ -160,6 +160,7 @@ class QuotaSearch:
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
     _still: bool = field(default=False, init=False)
+    _k_before: float = field(default=_FIRST_K, init=False)
     _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
@@ -252,9 +253,14 @@ class QuotaSearch:
         """Go on at *rate*, since what lowered it was noise."""
         self.rate = rate
         self.sure = True
+        self._k_before = self._k
         self._k = _AGAIN_K
         self._k_now = max(_AGAIN_K, _FEW_CALLS / rate)
         self._cut(now)
+
+    def go_back(self) -> None:
+        """Probe as rarely as before *keep*, since it was no noise."""
+        self._k = self._k_before
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
@@ -289,7 +295,7 @@ class QuotaSearch:
             seen = whole or seen
             if episode.hinted and not episode.canaries:
                 # A hint may be longer than needed: then the minute before shows more.
-                seen = max(seen, min(self._minute_before(episode), 0.99 * pace))
+                seen = max(seen, min(self._minute_before(episode), (0.96 if self.early else 0.99) * pace))
         else:
             last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
             few, _ = self._rate(last, episode.empty)

@@ -40,6 +40,7 @@ _MOVED: Final = 0.10
 _ASKED: Final = 0.8
 _AGAIN_K: Final = 2.5
 _ROSE: Final = 1.25
+_MANY: Final = 150
 _COUNTED: Final = 3
 _STILL: Final = 0.02
 _PER_REFUSAL: Final = 100
@@ -237,7 +238,8 @@ class QuotaSearch:
         else:
             if self._paced > min(2 * self._k_now, _ROW) or self._still:
                 # A pace far above the rate was taken until now: the quota rose, and falls again.
-                rate = pace if pace > _ROSE * old else old
+                rose = pace > _ROSE * old and self.calls_since >= _MANY
+                rate = pace if rose else old
                 self._before = _Stretch(rate, self._k, self._longest)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             # Of several cuts in a row only the last counts: the first ones are on the way.

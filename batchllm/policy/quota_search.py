@@ -236,7 +236,7 @@ class QuotaSearch:
             if mostly_pause and not (episode.canaries or episode.is_window):
                 self._k = _GUESSED_K
         else:
-            if self._paced > min(2 * self._k_now, _ROW) or self._still:
+            if self._paced > min(1.5 * self._k_now, max(_ROW, _ENOUGH / old)):
                 # A pace far above the rate was taken until now: the quota rose, and falls again.
                 rose = pace > _ROSE * old and self.calls_since >= _MANY
                 rate = pace if rose else old
@@ -387,7 +387,7 @@ class QuotaSearch:
     def _spread_probes(self, episode: Episode) -> None:
         """Set the seconds from this cut back to the rate."""
         assert self.rate is not None
-        k = max(self._k, _FEW_CALLS / self.rate)
+        k = max(self._k, (_ENOUGH if self.sure else _FEW_CALLS) / self.rate)
         if self.confirmed:
             k = max(k, _PER_PAUSE * episode.pause, _PER_REFUSAL * episode.refusals / self.rate)
         else:

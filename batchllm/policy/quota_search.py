@@ -377,7 +377,7 @@ class QuotaSearch:
             # Slow paces need more seconds for the calls that make a refusal rare.
             stretch = max(1.0, _MANY_CALLS / (self.rate * _LONGEST_K))
             self._k = min(2 * k, longest * stretch)
-            self._settled = self._settled or self._k >= _RESTLESS_K
+            self._settled = self._settled or self._k >= _SETTLED_K
             self._longest = min(_LONGEST_K, 1.05 * longest)
         else:
             least = _SETTLED_K if self._settled else min(_FIRST_K, k)

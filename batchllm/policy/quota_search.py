@@ -305,8 +305,8 @@ class QuotaSearch:
             seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
         self.sure = accepted >= _ENOUGH
         # Neither a chance second refusal nor a stretch without items may bring the pace down.
-        grown = pace > _ROSE * self.rate
-        floor = (_FLOOR if self._known or grown else _FIRST_FLOOR) * pace
+        self._known = self._known or pace > _ROSE * self.rate
+        floor = (_FLOOR if self._known else _FIRST_FLOOR) * pace
         if whole is not None:
             asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)
             floor = 0.0 if asked else min(floor, _FLOOR * self.rate)
@@ -377,7 +377,7 @@ class QuotaSearch:
             # Slow paces need more seconds for the calls that make a refusal rare.
             stretch = max(1.0, _MANY_CALLS / (self.rate * _LONGEST_K))
             self._k = min(2 * k, longest * stretch)
-            self._settled = self._settled or self._k >= _SETTLED_K
+            self._settled = self._settled or self._k >= _RESTLESS_K
             self._longest = min(_LONGEST_K, 1.05 * longest)
         else:
             least = _SETTLED_K if self._settled else min(_FIRST_K, k)

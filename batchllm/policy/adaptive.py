@@ -335,9 +335,9 @@ class AdaptivePace:
             # It came back some time between the two canaries.
             back = Point((diagnosis.empty.at + send.sent_at) / 2, send.mark)
         leak = self._lone and send.sent_at - diagnosis.begun.at <= _PROMPT
-        self._finish(now, diagnosis, back, leak=leak)
+        self._finish(now, diagnosis, back, leak=leak, taken_at=send.sent_at)
 
-    def _finish(self, now: float, diagnosis: Diagnosis, back: Point, *, leak: bool) -> None:
+    def _finish(self, now: float, diagnosis: Diagnosis, back: Point, *, leak: bool, taken_at: float | None = None) -> None:
         """Learn from an episode, and open the scope."""
         episode = Episode(
             begun=diagnosis.begun,
@@ -347,6 +347,7 @@ class AdaptivePace:
             canaries=self.cooldown.canaries_refused,
             hinted=diagnosis.hinted_until > -inf,
             single=len(diagnosis.refused) == 1,
+            taken_at=taken_at,
         )
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         if overloaded:

@@ -108,6 +108,7 @@ class Episode:
     canaries: int = 0
     hinted: bool = False
     single: bool = True
+    taken_at: float | None = None
 
     @property
     def refusals(self) -> int:
@@ -330,16 +331,20 @@ class QuotaSearch:
         last one shows it, and the least time between two recoveries is its length.
         """
         back = episode.back
-        backs = [each.back for each in self._episodes if each.is_window]
-        if not backs:
+        windows = [each for each in self._episodes if each.is_window]
+        if not windows:
             return None
+        backs = [each.back for each in windows]
         since = back.at - backs[-1].at
-        windows = 1 if self._length == inf else max(1, round(since / self._length))
-        if windows <= _COUNTED:
-            self._length = since / windows
+        count = 1 if self._length == inf else max(1, round(since / self._length))
+        if count <= _COUNTED:
+            self._length = since / count
         # Several windows, since a recovery is known only to a pause.
         look_back = max(KEPT, 3 * self._length)
         begin = next((each for each in backs if each.at >= back.at - look_back), backs[-1])
+        if len(windows) == 1:
+            # Of one window too high a rate is mended by the next, too low a one is not seen.
+            begin = Point(windows[0].taken_at or begin.at, begin.mark)
         rates = [self._rate(begin, back)[1]]
         if since > 1.5 * self._length:
             rates.append(self._rate(self.log.point(back.at - self._length), back)[1])

@@ -28,8 +28,9 @@ from batchllm.policy.events import (
 )
 from batchllm.policy.noise import Noise
 from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import Episode, Learned, QuotaSearch
+from batchllm.policy.quota_search import Learned, QuotaSearch
 from batchllm.policy.send_log import Point, SendLog
+from batchllm.policy.windows import Episode
 
 __all__ = ["AdaptivePace"]
 
@@ -38,9 +39,6 @@ _PROMPT: Final = 3.0
 _AGAIN: Final = 4
 """Calls in flight with which a scope goes on after a pause if it knows no pace: a canary has shown
 that one is taken, so four cannot be called a herd."""
-_SOON: Final = 150
-"""Calls after a cut within which a refusal comes too early for a quota: 1 % noise refuses once
-in 100, a quota once in 2k seconds, which are at least 400 calls once it is settled."""
 
 
 @define(eq=False)
@@ -337,7 +335,15 @@ class AdaptivePace:
         leak = self._lone and send.sent_at - diagnosis.begun.at <= _PROMPT
         self._finish(now, diagnosis, back, leak=leak, taken_at=send.sent_at)
 
-    def _finish(self, now: float, diagnosis: Diagnosis, back: Point, *, leak: bool, taken_at: float | None = None) -> None:
+    def _finish(
+        self,
+        now: float,
+        diagnosis: Diagnosis,
+        back: Point,
+        *,
+        leak: bool,
+        taken_at: float | None = None,
+    ) -> None:
         """Learn from an episode, and open the scope."""
         episode = Episode(
             begun=diagnosis.begun,

@@ -12,10 +12,10 @@ from attrs import define, field
 
 __all__ = ["Noise"]
 
-_EARLY: Final = 3
+_EARLY: Final = 2
 """Early refusals in a row that may be noise: a quota seldom refuses right after it was measured,
 while a noise of 1 % refuses once in 100 calls whatever the pace."""
-_FALL: Final = 0.10
+_FALL: Final = 0.05
 """Share by which they have to have lowered the rate: a quota that fell by less is at rest then."""
 _RUN: Final = 15
 """Accepted calls before each of them: one that fell by more than a tenth refuses sooner, and 86 %
@@ -35,6 +35,21 @@ _SPREAD: Final = 3.0
 """Times the share that may be refused below the rate, where a quota refuses nothing."""
 
 
+_PROOF: Final = 5.0
+_BORNE: Final = 3
+_MOST_EARLY: Final = 3
+
+
+@define(eq=False)
+class _Doubt:
+    """What a quota of the lower rate would have left, while it is open if it was noise."""
+
+    rate: float
+    at: float
+    level: float = 0.0
+    refused: int = 0
+
+
 @define(eq=False)
 class Noise:
     """The judgement whether refusals of one scope are noise. Live state.
@@ -47,15 +62,28 @@ class Noise:
     _early: int = field(default=0, init=False)
     _rate_before: float = field(default=0.0, init=False)
     _forgiven: float = field(default=0.0, init=False)
+    _needed: int = field(default=_EARLY, init=False)
+    _doubt: _Doubt | None = field(default=None, init=False)
     _below: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False)
 
-    def on_send(self, *, below: bool) -> None:
+    def on_send(self, now: float, *, below: bool) -> None:
         """Note a call, and whether its pace was so low that a quota would not refuse it."""
-        if self.share:
-            self._forgiven = min(_BURST, self._forgiven + _FORGIVEN * self.share)
-            if below:
-                self._count_below()
+        if not self.share:
+            return
+        if self._doubt is not None:
+            self._count_in_doubt(now, self._doubt)
+            return
+        self._forgiven = min(_BURST, self._forgiven + _FORGIVEN * self.share)
+        if below:
+            self._count_below()
+
+    def _count_in_doubt(self, now: float, doubt: _Doubt) -> None:
+        doubt.level += doubt.rate * (now - doubt.at) - 1
+        doubt.at = now
+        if doubt.level <= -_PROOF:
+            self._doubt = None
+            self._needed = _EARLY
 
     def _count_below(self) -> None:
         self._below += 1
@@ -65,9 +93,22 @@ class Noise:
                 self._early = 0
             self._below = self._seen = 0
 
+    @property
+    def doubted(self) -> bool:
+        """Whether it is still open if it is noise."""
+        return self._doubt is not None
+
     def forgives(self, *, below: bool) -> bool:
         """Note a refusal; returns whether it is taken for noise."""
         if not self.share:
+            return False
+        if self._doubt is not None:
+            self._doubt.level += 1
+            self._doubt.refused += 1
+            if self._doubt.refused <= _BORNE:
+                return True
+            self.share, self._doubt = 0.0, None
+            self._needed = min(_MOST_EARLY, 2 * self._needed)
             return False
         if below:
             self._seen += 1
@@ -79,7 +120,7 @@ class Noise:
         return True
 
     def on_leak(
-        self, before: float, after: float, calls: int, *, early: bool, sure: bool
+        self, before: float, after: float, calls: int, empty_at: float, *, early: bool
     ) -> float | None:
         """Note a refusal that lowered the rate from *before* to *after*.
 
@@ -87,23 +128,25 @@ class Noise:
             before: The rate before it, calls per second.
             after: The rate after it.
             calls: Calls since the last one.
+            empty_at: When the refused call was sent.
             early: Whether it came sooner than a quota's would, so soon after a measurement.
-            sure: Whether the rate before it was well measured: one that was guessed too high
-                falls by as much.
 
         Returns:
-            The rate before the first of the refusals that prove to be noise, else ``None``.
+            The rate before the first of the refusals that may be noise, else ``None``.
         """
-        if not early or calls < _RUN or not (self._early or sure):
+        if calls < _RUN:
             self._early = 0
+            return None
+        if not early:
             return None
         if not self._early:
             self._rate_before = before
         self._early += 1
-        if self._early < _EARLY or after > (1 - _FALL) * self._rate_before:
+        if self._early < self._needed or after > (1 - _FALL) * self._rate_before:
             return None
         self._early = 0
         self.share = _SHARE
         self._below = self._seen = 0
         self._forgiven = _BURST
+        self._doubt = _Doubt(after, empty_at)
         return self._rate_before

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 __all__ = ["Point", "SendLog"]
 
-KEPT: Final = 300.0
+KEPT: Final = 1800.0
 """Seconds that are remembered: the longest stretch that a quota is measured over."""
 _TICK: Final = 0.25
 """Seconds between two remembered instants: 0.4 % of the minute that is looked back on most."""

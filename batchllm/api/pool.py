@@ -148,9 +148,12 @@ class Pool(Generic[Out]):
         if result is None:
             error = ItemStopped("cancelled while it was being called, and maybe billed")
             result = failed_result(item, error, Category.CANCELLED)
-        result = await pipeline.complete(item, result)
-        self._tally.add(result)
-        results.append(result)
+        finished = [result]
+        try:
+            await pipeline.complete(item, finished)
+        finally:
+            self._tally.add(finished[0])
+            results.append(finished[0])
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health, and sums over the calls so far."""

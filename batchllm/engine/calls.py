@@ -34,6 +34,7 @@ from batchllm.engine.estimates import ONE_REQUEST, Estimates
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
 from batchllm.engine.hedging import Hedging
+from batchllm.engine.hook_bounds import HookBound
 from batchllm.engine.hooks import HookTable, StrategyShape
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
@@ -190,9 +191,14 @@ class Calls:
                 ended,
                 attempt,
                 state,
-                seconds=self.config.hook_timeout,
+                bound=self._hook_bound(item),
             )
         return ended
+
+    def _hook_bound(self, item: ItemRun) -> HookBound:
+        # Of an item whose time is over on_error learns, too.
+        least = self.config.cleanup_timeout
+        return HookBound.of(self.config, item, self.clock(), least=least)
 
     async def _hedged(
         self,

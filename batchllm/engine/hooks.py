@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError, kind_of
 from batchllm.engine.guard import Ended, bounded
+from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = [
     "HookTable",
@@ -209,14 +210,26 @@ def read_after_process(middleware: BaseMiddleware) -> bool:
     raise StrategyError(msg)
 
 
-async def call_hook(hook: Callable[..., Any], *args: Any, seconds: float | None) -> Ended[Any]:
+async def call_hook(
+    hook: Callable[..., Any],
+    *args: Any,
+    seconds: float | None,
+    name: str = "",
+    slow: SlowHooks | None = None,
+) -> Ended[Any]:
     """Call *hook*, sync or async, and say how it ended.
 
-    An async hook has *seconds*; a sync one runs inline and cannot be stopped.
+    Args:
+        hook: What to call; an async one has *seconds*, a sync one runs inline and cannot be
+            stopped.
+        *args: For it.
+        seconds: The most that an async one may take; ``None`` is without a bound.
+        name: What to call it in a report.
+        slow: Reports it if it is sync and holds the event loop.
     """
 
     async def call() -> Any:
-        value = hook(*args)
+        value = hook(*args) if slow is None else slow.call(name, hook, *args)
         if isinstance(value, Awaitable):
             return await value
         return value

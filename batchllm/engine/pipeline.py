@@ -1,23 +1,20 @@
 """The way of one item: middleware in, attempts, middleware out, post-processor, events.
 
-A result that is finished is sheltered from there on: what was paid for is not lost because
-somebody cancels while it is being handed over.
+A result that is finished is shielded from there on: what was paid for is not lost because the
+batch is cancelled while the result is being delivered.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import anyio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from batchllm.core import (
     SKIP,
     BaseMiddleware,
     Category,
-    FrameworkTimeoutError,
     InvalidItemError,
     LLMCallStrategy,
     LLMWorkItem,
@@ -25,14 +22,17 @@ from batchllm.core import (
     Reply,
     WorkItemResult,
     check_texts,
-    with_notes,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
 from batchllm.engine.failures import Failure
 from batchllm.engine.guard import Failed, Ok, TimedOut, in_words
+from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import call_hook, read_after_process
 from batchllm.engine.item import ItemRun
 from batchllm.engine.observing import Events
+from batchllm.engine.shelter import shelter
+from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.engine.way_out import WayOut, failed_in
 
 __all__ = ["Pipeline"]
 
@@ -49,6 +49,7 @@ class Pipeline:
         middlewares: In the order of going in.
         post_processor: Called with every result, sync or async.
         events: Told of each step.
+        slow: Reports hooks that hold the event loop.
     """
 
     attempts: Attempts
@@ -56,6 +57,7 @@ class Pipeline:
     middlewares: Sequence[BaseMiddleware] = ()
     post_processor: Callable[[Result], Any] | None = None
     events: Events = field(factory=Events)
+    slow: SlowHooks = field(factory=SlowHooks)
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
 
@@ -88,18 +90,24 @@ class Pipeline:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
-    async def complete(self, item: ItemRun, result: Result) -> Result:
-        """Middleware out and the post-processor, sheltered from cancellation; then the events."""
-        if not self.plain:
-            hooks = 2 * len(self.middlewares) + 2  # one more than there are: their clocks go first
-            seconds = self.attempts.calls.config.hook_timeout
-            limit = math.inf if seconds is None else hooks * seconds
-            # Without a limit there is no shelter either, since a shield has to end.
-            with anyio.move_on_after(limit, shield=limit < math.inf):
-                result = await self._go_out(item, result)
-        if self.events.active:
-            self._announce(item, result)
-        return result
+    async def complete(self, item: ItemRun, finished: list[Result]) -> None:
+        """Take the one result in *finished* past its hooks, shielded; then emit its events.
+
+        A cancellation from outside leaves the hooks ``cleanup_timeout`` and is raised after them.
+        What they have made of the result is in *finished* whatever is raised.
+        """
+        config = self.attempts.calls.config
+        out = WayOut(item, finished[0], config, self.attempts.calls.clock, self.slow)
+        try:
+            if not self.plain:
+                await shelter(
+                    lambda: out.run(self.middlewares, self._takes_item, self.post_processor),
+                    config.cleanup_timeout,
+                )
+        finally:
+            finished[0] = out.settle(config.cleanup_timeout)
+            if self.events.active:
+                self._announce(item, finished[0])
 
     def _no_strategy(self, item: ItemRun, found: object) -> Result:
         what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"
@@ -113,49 +121,30 @@ class Pipeline:
         async def run() -> Reply:
             return Reply.read(await strategy.dry_run(item.work.prompt))
 
-        seconds = self.attempts.calls.config.hook_timeout
-        ended = await call_hook(run, seconds=seconds)
+        bound = self._bound(item)
+        ended = await call_hook(run, seconds=bound.seconds)
         if isinstance(ended, Ok):
             item.book(ended.value.usage)
             return answer(item, ended.value)
-        return self._failed_in(item, "dry_run()", ended, Category.PROGRAM_ERROR)
+        return failed_in(item, "dry_run()", ended, bound, Category.PROGRAM_ERROR)
 
     async def _go_in(self, item: ItemRun) -> Result | None:
         for middleware in self.middlewares:
-            ended = await self._hook(middleware.before_process, item.work)
+            hook = f"{type(middleware).__name__}.before_process"
+            bound = self._bound(item)
+            ended = await self._hook(hook, bound, middleware.before_process, item.work)
+            if isinstance(ended, TimedOut) and bound.by_item:
+                return failed_in(item, hook, ended, bound, Category.TIMEOUT)
             if not isinstance(ended, Ok):
-                return self._broken(item, middleware, "before_process", ended)
+                return failed_in(item, hook, ended, bound, Category.MIDDLEWARE)
             if ended.value is SKIP:
                 reason = f"left out by {type(middleware).__name__}"
                 return failed_result(item, None, Category.SKIPPED, reason)
             if ended.value is not None:
                 wrong = _replace(item, ended.value)
                 if wrong is not None:
-                    return self._broken(item, middleware, "before_process", Failed(wrong))
+                    return failed_in(item, hook, Failed(wrong), bound, Category.MIDDLEWARE)
         return None
-
-    async def _go_out(self, item: ItemRun, result: Result) -> Result:
-        failed_for_good = not result.success and isinstance(result.exception, Exception)
-        noted = len(item.notes)
-        for middleware in reversed(self.middlewares):
-            if failed_for_good:
-                ended = await self._hook(middleware.on_error, item.work, result.exception)
-                _note(item, f"{type(middleware).__name__}.on_error", ended)
-            args = (item.work, result) if self._takes_item[id(middleware)] else (result,)
-            ended = await self._hook(middleware.after_process, *args)
-            if not isinstance(ended, Ok):
-                result = self._broken(item, middleware, "after_process", ended)
-            elif isinstance(ended.value, WorkItemResult):
-                result = evolve(ended.value, item_id=result.item_id, submission_index=item.index)
-            elif ended.value is not None:
-                what = f"{type(middleware).__name__}.after_process"
-                found = type(ended.value).__name__
-                item.note(f"{what} returned a {found}; return a WorkItemResult or None")
-        if self.post_processor is not None:
-            _note(item, "post_processor", await self._hook(self.post_processor, result))
-        if len(item.notes) > noted:
-            result = evolve(result, metadata=with_notes(result.metadata, item.notes))
-        return result
 
     async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
         if self.events.active:
@@ -167,29 +156,20 @@ class Pipeline:
             }
             self.events.emit(ProcessingEvent.ITEM_RETRY, data)
         for middleware in self.middlewares:
-            ended = await self._hook(middleware.on_retry, item.work, attempt, failure.error)
-            _note(item, f"{type(middleware).__name__}.on_retry", ended)
+            hook, bound = f"{type(middleware).__name__}.on_retry", self._bound(item)
+            ended = await self._hook(
+                hook, bound, middleware.on_retry, item.work, attempt, failure.error
+            )
+            note_hook(item, hook, ended, bound)
 
-    def _hook(self, hook: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        return call_hook(hook, *args, seconds=self.attempts.calls.config.hook_timeout)
+    def _bound(self, item: ItemRun) -> HookBound:
+        calls = self.attempts.calls
+        return HookBound.of(calls.config, item, calls.clock())
 
-    def _broken(
-        self, item: ItemRun, middleware: BaseMiddleware, name: str, ended: Failed | TimedOut
-    ) -> Result:
-        hook = f"{type(middleware).__name__}.{name}"
-        return self._failed_in(item, hook, ended, Category.MIDDLEWARE)
-
-    def _failed_in(
-        self, item: ItemRun, hook: str, ended: Failed | TimedOut, category: Category
-    ) -> Result:
-        if isinstance(ended, Failed):
-            return failed_result(item, ended.error, category, f"in {hook}")
-        seconds = self.attempts.calls.config.hook_timeout or 0.0
-        error = FrameworkTimeoutError(
-            f"{hook} took longer than hook_timeout ({seconds:g} s)", seconds=seconds
-        )
-        error.__cause__ = ended.error
-        return failed_result(item, error, category)
+    def _hook(
+        self, name: str, bound: HookBound, hook: Callable[..., Any], *args: Any
+    ) -> Awaitable[Any]:
+        return call_hook(hook, *args, seconds=bound.seconds, name=name, slow=self.slow)
 
     def _announce(self, item: ItemRun, result: Result) -> None:
         data: dict[str, Any] = {
@@ -228,10 +208,3 @@ def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
         return error
     item.work = value
     return None
-
-
-def _note(item: ItemRun, hook: str, ended: Any) -> None:
-    if isinstance(ended, Failed):
-        item.note(f"{hook} raised {in_words(ended.error)}")
-    elif isinstance(ended, TimedOut):
-        item.note(f"{hook} took longer than hook_timeout and was cancelled")

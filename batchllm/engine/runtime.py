@@ -29,6 +29,7 @@ from batchllm.engine.observing import Events
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
+from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.gate import Gate
 from batchllm.policy import RetrySchedule
 
@@ -104,7 +105,9 @@ class Runtime:
         """
         config, now = options.config, clock()
         shared = resources or Resources.build(config, options.gates)
-        ending, events = Ending(), Events(options.observers)
+        warnings: list[str] = []
+        slow = SlowHooks(warnings)
+        ending, events = Ending(), Events(options.observers, slow=slow)
         shared.gates.events = events
         if options.strategy is not None:
             shared.hooks.shape_of(options.strategy)
@@ -123,11 +126,13 @@ class Runtime:
             calls.hedging = Hedging(config.hedge, clock, lambda: calls.waiting.idle, events.emit)
         attempts = Attempts(calls, RetrySchedule(config.retry, shared.rng), asleep)
         pipeline = Pipeline(
-            attempts, options.strategy, options.middlewares, options.post_processor, events
+            attempts, options.strategy, options.middlewares, options.post_processor, events, slow
         )
         owned = resources is None
-        progress = Progress(config)
-        return cls(options, shared, owned, clock, ending, events, calls, pipeline, progress, now)
+        progress = Progress(config, slow)
+        return cls(
+            options, shared, owned, clock, ending, events, calls, pipeline, progress, now, warnings
+        )
 
     def take_up(self, work: LLMWorkItem[Any, Any, Any], index: int, now: float) -> ItemRun:
         """Begin to keep the books of one item."""

@@ -232,18 +232,21 @@ class Scheduler:
         await self._finish(item, result)
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
-        pipeline = self.runtime.pipeline
+        pipeline, finished = self.runtime.pipeline, [result]
         try:
             if not pipeline.plain or self.runtime.events.active:
-                result = await pipeline.complete(item, result)
+                await pipeline.complete(item, finished)
         finally:
+            result = finished[0]
             self._hand_over(result)
-        if self.runtime.progress.waits:
-            self.window.taken += 1  # callbacks that are slow must slow the feed, not pile up
-            try:
-                await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
-            finally:
-                self.window.release()
+            if self.runtime.progress.waits:
+                self.window.taken += 1  # callbacks that are slow must slow the feed, not pile up
+                try:
+                    await self.runtime.progress.call_back(
+                        self.tally.total, self.total, result.item_id
+                    )
+                finally:
+                    self.window.release()
 
     def _hand_over(self, result: Result) -> None:
         self.tally.add(result)

@@ -7,7 +7,7 @@ from typing import Any
 
 from batchllm.core import LLMCallStrategy, RetryState
 from batchllm.engine.failures import Failure
-from batchllm.engine.guard import Failed, TimedOut, in_words
+from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, call_hook
 from batchllm.engine.item import ItemRun
 
@@ -40,7 +40,7 @@ async def tell_of_failure(
     attempt: int,
     state: RetryState,
     *,
-    seconds: float | None,
+    bound: HookBound,
 ) -> None:
     """Call ``on_error``; what it raises is noted on *item*, and the original error decides."""
     if not failure.of_the_strategy:
@@ -49,12 +49,8 @@ async def tell_of_failure(
     if takes is StateArgument.KEYWORD:
         hook = _with_state(hook, state)
     args = (state,) if takes is StateArgument.POSITION else ()
-    ended = await call_hook(hook, failure.error, attempt, *args, seconds=seconds)
-    name = f"{type(strategy).__name__}.on_error"
-    if isinstance(ended, Failed):
-        item.note(f"{name} raised {in_words(ended.error)}")
-    elif isinstance(ended, TimedOut):
-        item.note(f"{name} took longer than hook_timeout and was cancelled")
+    ended = await call_hook(hook, failure.error, attempt, *args, seconds=bound.seconds)
+    note_hook(item, f"{type(strategy).__name__}.on_error", ended, bound)
 
 
 def _with_state(hook: Callable[..., Any], state: RetryState) -> Callable[..., Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Generic, cast, final
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from typing_extensions import TypeVar
 
 from batchllm.api.options import build_options
@@ -35,6 +36,7 @@ from batchllm.engine import (
     ItemRun,
     RunOptions,
     Runtime,
+    Shelter,
     failed_result,
     only_error,
     raise_as_it_was,
@@ -64,7 +66,8 @@ class Pool(Generic[Out]):
     def __init__(self, options: RunOptions, max_waiting: int) -> None:
         self._runtime = Runtime.build(options, _awake)
         self._most = options.config.max_workers + max_waiting
-        self._inside: dict[int, anyio.CancelScope] = {}
+        self._grace = options.config.cleanup_timeout
+        self._inside: dict[int, tuple[anyio.CancelScope, Shelter]] = {}
         self._count = 0
         self._tally = Tally()
         self._empty: anyio.Event | None = None
@@ -124,21 +127,34 @@ class Pool(Generic[Out]):
             f"call-{number}", None, check_prompt(prompt), context, priority=priority
         )
         item = self._runtime.take_up(work, number - 1, self._runtime.clock())
-        scope = self._inside[number] = anyio.CancelScope()
+        scope, shelter = anyio.CancelScope(), Shelter(self._grace)
+        self._inside[number] = (scope, shelter)
         results: list[WorkItemResult[Any, Any]] = []
         try:
             # In a child task: a native cancellation of the caller's own task, as by
             # asyncio.timeout(), must end the call and not be taken for an error of it.
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._run, item, scope, results, name=work.item_id)
+                if not self._runtime.pipeline.plain:
+                    tasks.start_soon(shelter.watch)
+                run = partial(self._run_alone, tasks, item, scope, shelter, results)
+                tasks.start_soon(run, name=work.item_id)
         except BaseExceptionGroup as errors:
             raise_as_it_was(only_error(errors))
         finally:
             self._leave(number)
         return results[0]
 
+    async def _run_alone(self, tasks: TaskGroup, item: ItemRun, *how: Any) -> None:
+        """Make one call, and end the watch beside it."""
+        await self._run(item, *how)
+        tasks.cancel_scope.cancel("the call has ended")
+
     async def _run(
-        self, item: ItemRun, scope: anyio.CancelScope, results: list[WorkItemResult[Any, Any]]
+        self,
+        item: ItemRun,
+        scope: anyio.CancelScope,
+        shelter: Shelter,
+        results: list[WorkItemResult[Any, Any]],
     ) -> None:
         """Make one call, which the pool can cancel by *scope*, and put its result in *results*."""
         pipeline = self._runtime.pipeline
@@ -148,12 +164,9 @@ class Pool(Generic[Out]):
         if result is None:
             error = ItemStopped("cancelled while it was being called, and maybe billed")
             result = failed_result(item, error, Category.CANCELLED)
-        finished = [result]
-        try:
-            await pipeline.complete(item, finished)
-        finally:
-            self._tally.add(finished[0])
-            results.append(finished[0])
+        result = await pipeline.complete(item, result, shelter)
+        self._tally.add(result)
+        results.append(result)
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health, and sums over the calls so far."""
@@ -195,8 +208,9 @@ class Pool(Generic[Out]):
             await self._until_empty()
 
     def _cancel(self) -> None:
-        for scope in self._inside.values():
+        for scope, shelter in self._inside.values():
             scope.cancel("the pool was closed")
+            shelter.close()
 
     async def _until_empty(self) -> None:
         if self._inside:

@@ -169,7 +169,8 @@ async def run_batch(
         concurrency: The cap on calls in flight, in place of ``config.max_workers``.
         middlewares: Steps round each item.
         observers: Watch events.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: an async function, or a sync one, which runs in a
+            thread; see ``PostProcessor``.
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several, to share limits with other runs and pools.

@@ -58,7 +58,7 @@ def blocking_source(
 
     Args:
         items: What to read.
-        run_sync: Calls a function in a thread; tests in virtual time give ``run_inline``.
+        run_sync: Calls a function in a thread.
 
     Raises:
         InvalidItemError: *items* cannot be iterated over, or not for items.

@@ -30,7 +30,8 @@ from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import call_hook, read_after_process
 from batchllm.engine.item import ItemRun
 from batchllm.engine.observing import Events
-from batchllm.engine.shelter import shelter
+from batchllm.engine.post_processing import PostProcessing
+from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.way_out import WayOut, failed_in
 
@@ -47,7 +48,7 @@ class Pipeline:
         attempts: Makes the calls.
         strategy: For items that bring none.
         middlewares: In the order of going in.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: a function, or a ``PostProcessor``.
         events: Told of each step.
         slow: Reports hooks that hold the event loop.
     """
@@ -60,8 +61,10 @@ class Pipeline:
     slow: SlowHooks = field(factory=SlowHooks)
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
+    _post_processing: PostProcessing | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._post_processing = PostProcessing.of(self.post_processor, self.slow)
         for middleware in self.middlewares:
             self._takes_item[id(middleware)] = read_after_process(middleware)
         if self.middlewares or self.events.observers:
@@ -90,24 +93,17 @@ class Pipeline:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
-    async def complete(self, item: ItemRun, finished: list[Result]) -> None:
-        """Take the one result in *finished* past its hooks, shielded; then emit its events.
-
-        A cancellation from outside leaves the hooks ``cleanup_timeout`` and is raised after them.
-        What they have made of the result is in *finished* whatever is raised.
-        """
-        config = self.attempts.calls.config
-        out = WayOut(item, finished[0], config, self.attempts.calls.clock, self.slow)
-        try:
-            if not self.plain:
-                await shelter(
-                    lambda: out.run(self.middlewares, self._takes_item, self.post_processor),
-                    config.cleanup_timeout,
-                )
-        finally:
-            finished[0] = out.settle(config.cleanup_timeout)
-            if self.events.active:
-                self._announce(item, finished[0])
+    async def complete(self, item: ItemRun, result: Result, shelter: Shelter) -> Result:
+        """Take *result* past its hooks, in *shelter*; then emit its events."""
+        if not self.plain:
+            calls = self.attempts.calls
+            out = WayOut(item, result, calls.config, calls.clock, self.slow)
+            with shelter.open():
+                await out.run(self.middlewares, self._takes_item, self._post_processing)
+            result = out.settle(shelter.grace)
+        if self.events.active:
+            self._announce(item, result)
+        return result
 
     def _no_strategy(self, item: ItemRun, found: object) -> Result:
         what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"

@@ -37,6 +37,7 @@ from batchllm.engine.item import ItemRun
 from batchllm.engine.outbox import Collector, Outbox
 from batchllm.engine.resources import Resources
 from batchllm.engine.runtime import RunOptions, Runtime
+from batchllm.engine.shelter import Shelter
 from batchllm.engine.window import Window
 from batchllm.gate import Gate
 from batchllm.policy import EndpointDown, GateEvent, ScopeParked
@@ -68,6 +69,7 @@ class Scheduler:
     tally: Tally = field(factory=Tally, init=False)
     results: list[Result] = field(factory=list, init=False)
     _feed: Feed = field(init=False)
+    _shelter: Shelter = field(init=False)
     _calling: TaskGroup | None = field(default=None, init=False)
     _timers: TaskGroup | None = field(default=None, init=False)
     _same_failure: int = field(default=0, init=False)
@@ -76,6 +78,7 @@ class Scheduler:
 
     def __attrs_post_init__(self) -> None:
         config = self.options.config
+        self._shelter = Shelter(config.cleanup_timeout)
         self.window = Window(config.window_size, config.max_sleeping)
         self.runtime = Runtime.build(self.options, self.window.asleep, resources=self.resources)
         self.window.cooling = lambda: self.runtime.calls.waiting.cooling
@@ -132,6 +135,8 @@ class Scheduler:
     async def _run_items(self) -> None:
         async with anyio.create_task_group() as timers:
             self._timers = timers
+            if not self.runtime.pipeline.plain:
+                timers.start_soon(self._shelter.watch, name="batchllm shelter")
             limit = self.options.config.batch_timeout
             if limit is not None:
                 reason = f"batch_timeout ({limit:g} s) was over"
@@ -178,6 +183,8 @@ class Scheduler:
         """Act on a step towards the end. The feed closes first."""
         self._feed.close()
         self.runtime.calls.waiting.stop()
+        if phase is Phase.CANCELLING:
+            self._shelter.close()
         if phase is Phase.CANCELLING and self._calling is not None:
             self._calling.cancel_scope.cancel("the batch was stopped")
         grace = self.options.config.drain_grace
@@ -232,21 +239,18 @@ class Scheduler:
         await self._finish(item, result)
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
-        pipeline, finished = self.runtime.pipeline, [result]
+        pipeline = self.runtime.pipeline
         try:
             if not pipeline.plain or self.runtime.events.active:
-                await pipeline.complete(item, finished)
+                result = await pipeline.complete(item, result, self._shelter)
         finally:
-            result = finished[0]
             self._hand_over(result)
-            if self.runtime.progress.waits:
-                self.window.taken += 1  # callbacks that are slow must slow the feed, not pile up
-                try:
-                    await self.runtime.progress.call_back(
-                        self.tally.total, self.total, result.item_id
-                    )
-                finally:
-                    self.window.release()
+        if self.runtime.progress.waits:
+            self.window.taken += 1  # callbacks that are slow must slow the feed, not pile up
+            try:
+                await self.runtime.progress.call_back(self.tally.total, self.total, result.item_id)
+            finally:
+                self.window.release()
 
     def _hand_over(self, result: Result) -> None:
         self.tally.add(result)

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import anyio
+from attrs import define, field
 
-__all__ = ["shelter"]
+__all__ = ["Shelter"]
 
 
-async def shelter(call: Callable[[], Awaitable[None]], grace: float) -> bool:
-    """Await *call*, shielded; a cancellation from outside leaves it *grace* seconds.
-
-    What *call* has done must be kept elsewhere: after a cancellation this raises it, once *call*
-    has ended.
+@define(eq=False)
+class Shelter:
+    """Shields the hooks of finished results from cancellation, for *grace* seconds after it.
 
     Args:
-        call: What to finish.
-        grace: Seconds that it has after a cancellation, however long it may take without one.
-
-    Returns:
-        Whether *call* ended by itself.
+        grace: Seconds that they have in all, however long each may take without a cancellation.
     """
-    scope = anyio.CancelScope(shield=True)
 
-    async def watch() -> None:
-        # Out here, since whatever is inside the shield learns nothing of a cancellation.
+    grace: float
+    _until: float = field(default=math.inf, init=False)
+    _open: set[anyio.CancelScope] = field(factory=set, init=False)
+
+    @contextmanager
+    def open(self) -> Generator[None]:
+        """Shield the block."""
+        scope = anyio.move_on_at(self._until, shield=True)
+        self._open.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            self._open.discard(scope)
+
+    def close(self) -> None:
+        """Let what is inside, and what comes still, end within the grace that begins now."""
+        self._until = min(self._until, anyio.current_time() + self.grace)
+        for scope in self._open:
+            scope.deadline = min(scope.deadline, self._until)
+
+    async def watch(self) -> None:
+        """Close when this is cancelled: what is inside a shield learns nothing of it."""
         try:
             await anyio.sleep_forever()
         finally:
-            scope.deadline = min(scope.deadline, anyio.current_time() + grace)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
-        with scope:
-            await call()
-        tasks.cancel_scope.cancel("what was sheltered has ended")
-    return not scope.cancelled_caught
+            self.close()

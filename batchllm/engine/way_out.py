@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from attrs import define, evolve, field
 
@@ -20,13 +20,12 @@ from batchllm.engine.guard import Failed, Ok, TimedOut
 from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import call_hook
 from batchllm.engine.item import ItemRun
+from batchllm.engine.post_processing import POST_PROCESSOR, PostProcessing
 from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = ["WayOut", "failed_in"]
 
 Result = WorkItemResult[Any, Any]
-
-_POST: Final = "post_processor"
 
 
 @define(eq=False)
@@ -53,22 +52,24 @@ class WayOut:
         self,
         middlewares: Sequence[BaseMiddleware],
         takes_item: Mapping[int, bool],
-        post_processor: Callable[[Result], Any] | None,
+        post_processing: PostProcessing | None,
     ) -> None:
         """Call every hook.
 
         Args:
             middlewares: In the order of going in.
             takes_item: By a middleware's ``id``, whether its ``after_process`` takes the item.
-            post_processor: Sees the result last.
+            post_processing: Sees the result last.
         """
         failed_for_good = not self.result.success and isinstance(self.result.exception, Exception)
         self._failing = True  # a result that a middleware has not seen must not get past it
         for middleware in reversed(middlewares):
             await self._leave(middleware, takes_item[id(middleware)], failed_for_good)
         self._failing = False
-        if post_processor is not None:
-            note_hook(self.item, _POST, *await self._call(_POST, post_processor, self.result))
+        if post_processing is not None:
+            bound = self._begin(POST_PROCESSOR)
+            ended = await post_processing.call(self.result, bound.seconds)
+            note_hook(self.item, POST_PROCESSOR, ended, bound)
         self._under_way = None
 
     def settle(self, grace: float) -> Result:
@@ -111,11 +112,14 @@ class WayOut:
             item.note(f"{hook} returned a {found}; return a WorkItemResult or None")
 
     async def _call(self, name: str, hook: Callable[..., Any], *args: Any) -> tuple[Any, HookBound]:
-        self._under_way = name
-        now, least = self.clock(), self.config.cleanup_timeout
-        bound = HookBound.of(self.config, self.item, now, least=least)
+        bound = self._begin(name)
         ended = await call_hook(hook, *args, seconds=bound.seconds, name=name, slow=self.slow)
         return ended, bound
+
+    def _begin(self, name: str) -> HookBound:
+        self._under_way = name
+        least = self.config.cleanup_timeout
+        return HookBound.of(self.config, self.item, self.clock(), least=least)
 
 
 def failed_in(

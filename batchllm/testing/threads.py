@@ -14,8 +14,8 @@ __all__ = ["run_inline"]
 async def run_inline(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
     """Call *function* here and now; stands in for ``run_in_thread`` in virtual time.
 
-    Give it as ``run_sync`` to ``CallableStrategy`` or ``blocking_source``. The limiter is
-    honoured, so that what waits for a free thread waits here, too.
+    ``virtual_time`` puts it in place of threads on its event loops. The limiter is honoured, so
+    that what waits for a free thread waits here, too.
     """
     async with limiter:
         await checkpoint()

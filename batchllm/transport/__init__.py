@@ -11,6 +11,7 @@ from batchllm.transport.reply import HttpReply, HttpStream
 from batchllm.transport.secret import Secret
 from batchllm.transport.sse import SseDecoder, SseEvent
 from batchllm.transport.statistics import ConnectionStats
+from batchllm.transport.threads import ThreadLimits, ThreadRunner, run_in_thread, runner_of_loop
 
 __all__ = [
     "AsyncClient",
@@ -31,9 +32,13 @@ __all__ = [
     "Secret",
     "SseDecoder",
     "SseEvent",
+    "ThreadLimits",
+    "ThreadRunner",
     "is_our_own",
     "loop_of_now",
     "mask_headers",
     "printable",
     "redact",
+    "run_in_thread",
+    "runner_of_loop",
 ]

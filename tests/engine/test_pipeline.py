@@ -255,7 +255,7 @@ async def test_finished_is_sheltered() -> None:
 
 
 async def test_without_hook_timeout_a_cancellation_still_ends_a_hook() -> None:
-    """A hook that may take for ever has ``cleanup_timeout`` then; the result is there and says so."""
+    """A hook that may take for ever has ``cleanup_timeout`` then; the result is there."""
     from batchllm.api import BatchRun
 
     async def endless(result: Any) -> None:

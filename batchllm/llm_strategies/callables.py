@@ -38,6 +38,8 @@ class CallableStrategy(LLMCallStrategy[Any]):
         StrategyError: *function* cannot be called so.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         function: Callable[..., Any],

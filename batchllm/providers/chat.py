@@ -60,6 +60,8 @@ class ChatModel(HeldToSchema):
         ConfigError: A parameter is unknown, or an address or key is missing.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         model: str,

@@ -78,6 +78,8 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         ConfigError: A parameter is unknown, or an address or key is missing.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         model: str,

@@ -48,6 +48,8 @@ class GeminiModel(HeldToSchema):
         ConfigError: *client* is none, cannot stream though it should, or a parameter is unknown.
     """
 
+    per_loop = True
+
     schema_rules: ClassVar[SchemaRules | None] = "gemini"
 
     def __init__(

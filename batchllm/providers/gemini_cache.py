@@ -53,6 +53,8 @@ class GeminiCachedModel:
             hardly pays, or calls may outlast it.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         model: str,

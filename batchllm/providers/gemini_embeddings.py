@@ -39,6 +39,8 @@ class GeminiEmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         ConfigError: A parameter is unknown.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         model: str,

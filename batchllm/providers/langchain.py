@@ -45,6 +45,8 @@ class LangChainStrategy(LLMCallStrategy[Any]):
         StrategyError: *runnable* has no ``ainvoke``.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         runnable: Any,

@@ -58,6 +58,8 @@ class PydanticAIStrategy(LLMCallStrategy[T], Generic[T]):
         StrategyError: *agent* has no ``run``.
     """
 
+    per_loop = True
+
     def __init__(
         self, agent: Agent[T], *, bridge: bool | AsyncioBridge | None = None, **run: Any
     ) -> None:

@@ -80,6 +80,8 @@ class WireModel(HeldToSchema, ABC):
         ConfigError: A parameter is unknown, or an address or key is missing.
     """
 
+    per_loop = True
+
     endpoint: ClassVar[Endpoint]
     error_classifier: ErrorClassifier
     _path: ClassVar[str]

@@ -69,11 +69,8 @@ class _VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._selector_of_time = _JumpingSelector()
         super().__init__(self._selector_of_time)
-
-    def run_forever(self) -> None:
         # In a task: anyio looks at the current one to know its event loop.
-        self.create_task(self._run_threads_inline())
-        super().run_forever()
+        self.run_until_complete(self._run_threads_inline())
 
     async def _run_threads_inline(self) -> None:
         runner_of_loop.set(run_inline)

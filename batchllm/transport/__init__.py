@@ -4,7 +4,7 @@ from batchllm.transport.client import Http, HttpClient, is_our_own
 from batchllm.transport.foreign import AsyncClient, AsyncTransport
 from batchllm.transport.head import HeaderValues, mask_headers
 from batchllm.transport.http import HttpTransport
-from batchllm.transport.loops import LoopTable, OneMaker, loop_of_now
+from batchllm.transport.loops import LoopTable, OneMaker, has_ended, loop_of_now
 from batchllm.transport.pool import Connect, Origin
 from batchllm.transport.redact import Cleaner, Redactor, printable, redact
 from batchllm.transport.reply import HttpReply, HttpStream
@@ -34,6 +34,7 @@ __all__ = [
     "SseEvent",
     "ThreadLimits",
     "ThreadRunner",
+    "has_ended",
     "is_our_own",
     "loop_of_now",
     "mask_headers",

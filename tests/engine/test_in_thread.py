@@ -36,7 +36,7 @@ class Asynchronous:
 
 def test_what_is_async() -> None:
     """However it is wrapped up, what only makes an awaitable blocks nothing."""
-    for function in (
+    asynchronous: list[Any] = [
         coroutine,
         partial(coroutine, 1),
         Asynchronous(),
@@ -44,10 +44,10 @@ def test_what_is_async() -> None:
         partial(Asynchronous(), 1),
         in_thread(plain),
         partial(in_thread(plain), 1),
-    ):
-        assert is_async(function), function
-    for function in (plain, partial(plain, 1), lambda: coroutine(), dict, Asynchronous):
-        assert not is_async(function), function
+    ]
+    others: list[Any] = [plain, partial(plain, 1), lambda: coroutine(), dict, Asynchronous]
+    assert [is_async(function) for function in asynchronous] == [True] * len(asynchronous)
+    assert [is_async(function) for function in others] == [False] * len(others)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ async def test_a_middlewares_method() -> None:
 
     class Writes(BaseMiddleware):
         @in_thread
-        def before_process(self, work_item: Any) -> Any:  # type: ignore[override]
+        def before_process(self, work_item: Any) -> Any:
             seen.append(f"in {work_item.item_id}")
 
         @in_thread
-        def after_process(self, result: Any) -> Any:  # type: ignore[override]
+        def after_process(self, result: Any) -> Any:
             seen.append(f"out {result.item_id}")
 
     result = await run_batch(["a"], ScriptedStrategy(), middlewares=[Writes()])

@@ -18,6 +18,7 @@ The layers, each built on those above it::
     cli, testing    the command line; virtual time and doubles for tests
 """
 
+import batchllm._starting  # noqa: F401 - first, since Ctrl-C may come during the others
 from batchllm.api import (
     BatchRun,
     Items,

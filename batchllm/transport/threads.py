@@ -10,6 +10,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar, checkpoint
 from attrs import define, field
 
+from batchllm.transport.daemon_thread import holds_the_program, run_in_daemon
 from batchllm.transport.loops import LoopTable
 
 __all__ = ["ThreadLimits", "ThreadRunner", "run_in_thread", "runner_of_loop"]
@@ -39,6 +40,8 @@ async def run_in_thread(function: Callable[[], Any], *, limiter: anyio.CapacityL
     runner = runner_of_loop.get(None)
     if runner is not None:
         return await runner(function, limiter=limiter)
+    if holds_the_program():
+        return await run_in_daemon(function, limiter=limiter)
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
 
 

@@ -142,7 +142,7 @@ async def test_in_thread_moves_any_hook() -> None:
         name = "table"
 
         @in_thread
-        def on_event(self, event: Any, data: dict[str, Any]) -> None:  # type: ignore[override]
+        def on_event(self, event: Any, data: dict[str, Any]) -> None:
             assert self.name == "table"
             threads.append(threading.get_ident())
 

@@ -41,9 +41,11 @@ from batchllm.classifiers import (
     OpenAIErrorClassifier,
     classify,
     failed_usage,
+    status_of,
 )
 from batchllm.core import (
     SKIP,
+    AttemptFailure,
     AttemptTiming,
     BaseMiddleware,
     BaseObserver,
@@ -206,6 +208,7 @@ __all__ = [
     "AnthropicModel",
     "AnthropicStrategy",
     "AsyncioBridge",
+    "AttemptFailure",
     "AttemptTiming",
     "Balance",
     "BaseMiddleware",
@@ -350,6 +353,7 @@ __all__ = [
     "run_batch_sync",
     "run_in_thread",
     "serve_pool",
+    "status_of",
     "stream_batch",
     "stream_batch_sync",
     "structured",

@@ -162,6 +162,7 @@ class Pool(Generic[Out]):
         with scope:
             result = await pipeline.process(item)
         if result is None:
+            item.cut_short()
             error = ItemStopped("cancelled while it was being called, and maybe billed")
             result = failed_result(item, error, Category.CANCELLED)
         result = await pipeline.complete(item, result, shelter)

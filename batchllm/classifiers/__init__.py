@@ -8,6 +8,7 @@ classifier given to the run is asked before either.
 
 from batchllm.classifiers.anthropic import AnthropicErrorClassifier
 from batchllm.classifiers.default import DefaultErrorClassifier, classify
+from batchllm.classifiers.evidence import status_of
 from batchllm.classifiers.gemini import GeminiErrorClassifier
 from batchllm.classifiers.openai import OpenAIErrorClassifier
 from batchllm.classifiers.usage import failed_usage
@@ -19,4 +20,5 @@ __all__ = [
     "OpenAIErrorClassifier",
     "classify",
     "failed_usage",
+    "status_of",
 ]

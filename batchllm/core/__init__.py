@@ -65,6 +65,7 @@ from batchllm.core.hints import (
 from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
 from batchllm.core.results import (
+    AttemptFailure,
     AttemptTiming,
     EndCause,
     Tally,
@@ -82,6 +83,7 @@ __all__ = [
     "FASTEST_PER_MINUTE",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "AttemptFailure",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",

@@ -22,7 +22,7 @@ def one_line(batch: BatchData[Any, Any]) -> str:
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
     return (
-        f"<BatchResult: {_plural(batch.total_items, 'item')}: {counts}; "
+        f"<BatchResult: {_plural(batch.total_items + batch.never_read, 'item')}: {counts}; "
         f"{_seconds(batch.wall_time)}{end}>"
     )
 
@@ -73,7 +73,7 @@ def _counts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, int]]:
 
 def _facts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
-    yield "Items", f"{batch.total_items:,}: {counts}"
+    yield "Items", f"{batch.total_items + batch.never_read:,}: {counts}"
     yield "Tokens", _tokens(batch)
     yield "Cost", "unknown" if batch.cost is None else _dollars(batch.cost)
     yield "Time", _time(batch)

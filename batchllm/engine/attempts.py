@@ -14,7 +14,9 @@ from typing import Any
 import anyio
 from attrs import define, frozen
 
+from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
+    AttemptFailure,
     BatchError,
     CallError,
     Category,
@@ -47,6 +49,9 @@ _NO_ANSWER = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
 _MOST_OVERLOADS = 50
 """Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
 minutes after which an endpoint that does not answer is given up."""
+
+_SENTENCE = 500
+"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
 
 
 @frozen
@@ -149,7 +154,7 @@ class Attempts:
                 if config.enable_detailed_logging:
                     _log_attempt(item, attempt, None)
                 return answer(item, ended)
-            item.end_attempt(attempt if ended.made else item.attempts)
+            item.end_attempt(attempt if ended.made else item.attempts, _how_it_ended(ended))
             refusals += ended.info.outcome in _SHARED
             overloads = overloads + 1 if ended.info.outcome is Outcome.OVERLOADED else 0
             step = _charge(item, ended) or next_step(
@@ -209,12 +214,14 @@ class Attempts:
         if seconds > 0:
             calls = self.calls
             now = calls.clock()
-            with self.asleep(), calls.waiting.until():
-                await anyio.sleep(seconds)
-            slept = calls.clock() - now
-            item.spend(slept)
-            item.charges.slept(slept)
-            calls.waiting.seconds["backoff"] += slept
+            try:
+                with self.asleep(), calls.waiting.until():
+                    await anyio.sleep(seconds)
+            finally:  # also of a sleep that was cut off
+                slept = calls.clock() - now
+                item.spend(slept)
+                item.charges.slept(slept)
+                calls.waiting.seconds["backoff"] += slept
         item.settle()
         return not self.calls.ending.stopping
 
@@ -285,8 +292,22 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )
+
+
+def _sentence(error: BaseException) -> str:
+    text = in_words(error)
+    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+
+
+def _how_it_ended(ended: Failure) -> AttemptFailure:
+    """Keep what a failed attempt was, since its exception gives way to the next one's."""
+    text = _sentence(ended.error)
+    short = text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
+    category, error = ended.info.error_category, ended.error
+    return AttemptFailure(short, category, status_of(error), failed_usage(error))
 
 
 def failed_result(
@@ -302,9 +323,7 @@ def failed_result(
     """
     if error is not None:
         drop_locals(error)
-    text = None if error is None else in_words(error)
-    if isinstance(error, _SPEAK_FOR_THEMSELVES):
-        text = str(error) or text
+    text = None if error is None else _sentence(error)
     sentence = " – ".join(part for part in (text, reason) if part) or category
     return WorkItemResult(
         item.work.item_id,
@@ -318,5 +337,6 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )

@@ -231,6 +231,7 @@ class Scheduler:
                 result = await pipeline.process(item)
         except anyio.get_cancelled_exc_class():
             if self.runtime.ending.cancelled_by_us:
+                item.cut_short()
                 result = self._cancelled(item) if item.cut_off else self._stopped(item)
                 await self._finish(item, result)
             raise
@@ -308,8 +309,16 @@ class Scheduler:
             termination=runtime.ending.describe(),
             wall_time=runtime.clock() - runtime.started if wall_time is None else wall_time,
             warnings=tuple(runtime.warnings),
+            never_read=self._never_read(),
             stats=self.stats(),
         )
+
+    def _never_read(self) -> int:
+        """Return how many items of a sized source were not taken, once none will be any more."""
+        size = self._feed.source.size
+        if size is None or self.runtime.ending.phase is not Phase.OVER:
+            return 0
+        return max(0, size - self._feed.accepted)
 
     def _close(self, otherwise: Termination | None) -> None:
         self.runtime.ending.close(otherwise)

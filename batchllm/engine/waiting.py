@@ -85,6 +85,7 @@ class Waiting:
         """
         self.at[gate] = self.at.get(gate, 0) + 1
         self.on_wait()
+        began = self.clock()
         permit: Permit | None = None
         try:
             with self.until(item.deadline):
@@ -102,13 +103,27 @@ class Waiting:
             return stopped(self.ending) if down and self.ending.stopping else no_permit(error)
         finally:
             self.at[gate] -= 1
+            if permit is None:  # out of time, cancelled or refused: its wait counts all the same
+                self._note(item, gate, self.clock() - began)
         if self.ending.stopping:
             if permit is not None:  # granted in the very turn in which the run was stopped
                 permit.undo()
             return stopped(self.ending)
         if permit is None:
-            return out_of_time(item, self.clock())
+            return out_of_time(item, self.clock(), _in_words(gate, self.clock() - began))
         item.waited(permit.admission_wait, permit.cooldown_wait)
         self.seconds["admission_wait"] += permit.admission_wait
         self.seconds["cooldown_wait"] += permit.cooldown_wait
         return permit
+
+    def _note(self, item: ItemRun, gate: Gate, seconds: float) -> None:
+        """Book a wait that ended without a permit, under what held the gate at last."""
+        cause = "cooldown_wait" if gate.closed else "admission_wait"
+        self.seconds[cause] += seconds
+        item.waited(*((0.0, seconds) if gate.closed else (seconds, 0.0)))
+
+
+def _in_words(gate: Gate, seconds: float) -> str:
+    what = "its scope to open again after a refusal" if gate.closed else "a free call or its pace"
+    scope = f" ({gate.scope})" if gate.scope else ""
+    return f"at last it waited {seconds:.1f} s for {what}{scope}"

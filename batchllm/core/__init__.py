@@ -29,6 +29,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
     BatchFailures,
@@ -101,6 +102,7 @@ __all__ = [
     "EmptyResponseError",
     "EndCause",
     "ErrorClassifier",
+    "ErrorGroups",
     "ErrorInfo",
     "FailFast",
     "FrameworkTimeoutError",
@@ -160,5 +162,6 @@ __all__ = [
     "load_config",
     "normalize_usage",
     "read_count",
+    "where_raised",
     "with_notes",
 ]

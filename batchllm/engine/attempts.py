@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
@@ -30,6 +30,7 @@ from batchllm.core import (
     WorkItemResult,
     with_notes,
 )
+from batchllm.engine.bug_log import BugLog
 from batchllm.engine.calls import Calls, CallSite
 from batchllm.engine.charges import Charge
 from batchllm.engine.failures import Failure
@@ -133,6 +134,7 @@ class Attempts:
     schedule: RetrySchedule
     asleep: Callable[[], AbstractContextManager[None]]
     before_retry: Callable[[ItemRun, int, Failure], Awaitable[None]] | None = None
+    bugs: BugLog = field(factory=BugLog, init=False)
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
@@ -176,6 +178,8 @@ class Attempts:
                 if charges.pending and self.calls.ending.stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
+                if ended.info.error_category == Category.PROGRAM_ERROR:
+                    self.bugs.note(item.work.item_id, ended.error)
                 return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)

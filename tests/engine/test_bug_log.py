@@ -82,7 +82,7 @@ async def test_a_hook_of_the_wrong_shape_is_a_bug_without_a_line(
 def test_what_is_no_frame_of_the_users() -> None:
     """An error that was never raised, or was raised in Python's library, has what there is."""
     assert where_raised(ValueError("x")) == ""
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(FileNotFoundError) as raised:
         Path("/nowhere/at/all").read_text()
     assert where_raised(raised.value).startswith(f"{HERE}:")
 

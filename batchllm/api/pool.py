@@ -66,6 +66,7 @@ class Pool(Generic[Out]):
     def __init__(self, options: RunOptions, max_waiting: int) -> None:
         self._runtime = Runtime.build(options, _awake)
         self._most = options.config.max_workers + max_waiting
+        self._texts = options.strategy is not None and options.strategy.takes_texts
         self._grace = options.config.cleanup_timeout
         self._inside: dict[int, tuple[anyio.CancelScope, Shelter]] = {}
         self._count = 0
@@ -124,7 +125,11 @@ class Pool(Generic[Out]):
         self._count += 1
         number = self._count
         work: LLMWorkItem[Any, Any, Any] = LLMWorkItem(
-            f"call-{number}", None, check_prompt(prompt), context, priority=priority
+            f"call-{number}",
+            None,
+            check_prompt(prompt, texts=self._texts),
+            context,
+            priority=priority,
         )
         item = self._runtime.take_up(work, number - 1, self._runtime.clock())
         scope, shelter = anyio.CancelScope(), Shelter(self._grace)

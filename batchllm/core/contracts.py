@@ -45,6 +45,7 @@ class LLMCallStrategy(ABC, Generic[T_co]):
             all strategies without a name of their own share. ``None`` marks a composite, which
             makes no calls itself and calls its ``parts`` by ``state.call``.
         parts: The strategies that a composite calls; the run prepares and cleans up each once.
+        takes_texts: Whether a prompt may also be a list of texts, as for embeddings.
         per_loop: Whether ``prepare`` and ``cleanup`` may run on several event loops at once, since
             what they open is kept per loop. If not, a strategy that overrides one of them and is in
             use on one loop is refused on a second.
@@ -52,6 +53,7 @@ class LLMCallStrategy(ABC, Generic[T_co]):
 
     quota_scope: QuotaScope | None = QuotaScope()
     parts: Sequence[LLMCallStrategy[Any]] = ()
+    takes_texts: bool = False
     per_loop: bool = False
 
     async def prepare(self) -> None:

@@ -44,6 +44,7 @@ class Feed:
         clock: Seconds on the event loop's clock.
         accept: Takes each item, or what is wrong with it, with its index and the time.
         fail: Takes the error of a source that failed.
+        texts: Whether a prompt may be a list of texts.
 
     Attributes:
         accepted: Items so far.
@@ -59,6 +60,7 @@ class Feed:
     clock: Callable[[], float]
     accept: Callable[[Taken, int, float], None]
     fail: Callable[[SourceError], None]
+    texts: bool = False
     accepted: int = field(default=0, init=False)
     closing: bool = field(default=False, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
@@ -173,7 +175,7 @@ class Feed:
     def _take(self, value: object, now: float) -> None:
         index = self.accepted
         self.accepted += 1
-        work = read_item(value, index)
+        work = read_item(value, index, texts=self.texts)
         if isinstance(work, LLMWorkItem) and not self._ids.add(work.item_id):
             work = InvalidItemError(
                 f"item {index}: its id {work.item_id!r} came before; ids must be unique"

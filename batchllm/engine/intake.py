@@ -269,9 +269,11 @@ async def pull(source: Source, room: int) -> Any:
     raise RuntimeError(msg) from failure
 
 
-def read_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any] | InvalidItemError:
+def read_item(
+    value: object, index: int, *, texts: bool = False
+) -> LLMWorkItem[Any, Any, Any] | InvalidItemError:
     """Read an item of any shape, or say what is wrong with it."""
     try:
-        return as_work_item(value, index)
+        return as_work_item(value, index, texts=texts)
     except InvalidItemError as error:
         return error

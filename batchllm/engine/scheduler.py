@@ -98,6 +98,7 @@ class Scheduler:
             clock=self.runtime.clock,
             accept=self._start,
             fail=self._source_failed,
+            texts=self.options.strategy is not None and self.options.strategy.takes_texts,
         )
 
     # The run, from its beginning to its end.
@@ -267,7 +268,10 @@ class Scheduler:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
-        if result.error_category not in fail_fast.categories:
+        # Nothing but such answers so far: no call will find an API at this address. After one good
+        # answer it is the gateway that has lost its way, and may find it again.
+        lost = not self.tally.succeeded and getattr(result.exception, "wrong_address", False)
+        if result.error_category not in fail_fast.categories and not lost:
             if not result.not_run:
                 self._same_failure = 0
             return

@@ -257,7 +257,9 @@ class ChatModel(HeldToSchema):
     def _fail(
         self, status: int, headers: Mapping[str, str], body: object, usage: TokenUsage | None
     ) -> NoReturn:
-        error = error_reply(self.profile.provider, self._client, status, headers, body)
+        error = error_reply(
+            self.profile.provider, self._client, status, headers, body, self.profile.base_url
+        )
         error.usage = usage
         raise error
 

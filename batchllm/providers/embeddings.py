@@ -78,6 +78,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         ConfigError: A parameter is unknown, or an address or key is missing.
     """
 
+    takes_texts = True
     per_loop = True
 
     def __init__(
@@ -185,7 +186,10 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         return reply
 
     def _error(self, http: HttpReply, body: object) -> Exception:
-        return error_reply(self.profile.provider, self._client, http.status, http.headers, body)
+        profile = self.profile
+        return error_reply(
+            profile.provider, self._client, http.status, http.headers, body, profile.base_url
+        )
 
     def _in_order(self, reply: _Reply, count: int, usage: TokenUsage | None) -> list[Vector]:
         entries = reply.data or []

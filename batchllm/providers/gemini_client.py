@@ -247,6 +247,8 @@ def _fail(
     body: object,
     usage: TokenUsage | None,
 ) -> NoReturn:
-    error: ProviderError = error_reply(GEMINI.provider, http, status, headers, body)
+    error: ProviderError = error_reply(
+        GEMINI.provider, http, status, headers, body, GEMINI.base_url
+    )
     error.usage = usage
     raise error

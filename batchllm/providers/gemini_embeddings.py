@@ -39,6 +39,7 @@ class GeminiEmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         ConfigError: A parameter is unknown.
     """
 
+    takes_texts = True
     per_loop = True
 
     def __init__(

@@ -275,7 +275,9 @@ class WireModel(HeldToSchema, ABC):
     def _fail(
         self, status: int, headers: Mapping[str, str], body: object, usage: TokenUsage | None
     ) -> NoReturn:
-        error = error_reply(self.endpoint.provider, self._client, status, headers, body)
+        error = error_reply(
+            self.endpoint.provider, self._client, status, headers, body, self.endpoint.base_url
+        )
         error.usage = usage
         raise error
 

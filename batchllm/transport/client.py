@@ -21,6 +21,7 @@ import httpx
 
 from batchllm.core import ConfigError, StrategyError
 from batchllm.transport.adapters import library_of
+from batchllm.transport.address import read_address
 from batchllm.transport.exchanges import RawReply, ReplyStream
 from batchllm.transport.failures import Border
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
@@ -47,6 +48,7 @@ Http: TypeAlias = "HttpTransport | AsyncTransport | AsyncClient | httpx.Proxy | 
 _CONNECT_SECONDS: Final = 30.0
 _USER_AGENT: Final = "batchllm"
 _PORTS: Final = {"http": 80, "https": 443}
+_OF_PROXIES: Final = ("http", "https", "socks5", "socks5h")
 # Addresses end up in logs, so a key has no place in them.
 _NAMES_OF_KEYS: Final = frozenset(
     {"key", "api_key", "api-key", "apikey", "access_token", "token", "sig"}
@@ -319,20 +321,15 @@ def is_our_own(http: Http | None) -> bool:
 def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:
     if proxy is None:
         return HttpTransport(verify=verify)
+    if isinstance(proxy, str):
+        # As in the variables of the environment, which mostly say no scheme.
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        read_address(proxy, "the proxy", _OF_PROXIES, "http://localhost:3128")
     return ProxiedTransport(proxy, context_of(verify) or True)
 
 
 def _read_base_url(text: str) -> httpx.URL:
-    _, at, after = text.rpartition("@")
-    shown = f"***@{after}" if at else text
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        msg = f"base_url is {shown!r}, which is no address ({error})"
-        raise ConfigError(msg) from None
-    if url.scheme not in ("http", "https") or not url.host:
-        msg = f"base_url is {shown!r}; give a full address such as 'http://localhost:8000/v1'"
-        raise ConfigError(msg)
+    url = read_address(text, "base_url", ("http", "https"), "http://localhost:8000/v1")
     if url.userinfo or url.fragment or not _NAMES_OF_KEYS.isdisjoint(url.params):
         address = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         msg = (

@@ -20,7 +20,7 @@ _INSTALLED: Final = ("site-packages", "dist-packages")
 _CHANGING: Final = re.compile(
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b\w*\d[\w.]*|'[^']*'|\"[^\"]*\""
 )
-"""What differs between two errors that are the same: ids, numbers, quoted values."""
+"""The parts that differ between two errors of one kind: ids, numbers, quoted values."""
 
 _MOST_GROUPS: Final = 1_000
 """Of errors that all differ; what comes after them is counted by its category alone."""

@@ -1,12 +1,12 @@
 """The way of one item: middleware in, attempts, middleware out, post-processor, events.
 
 A result that is finished is shielded from there on: what was paid for is not lost because the
-batch is cancelled while the result is being delivered.
+batch is cancelled while it is being delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -19,17 +19,17 @@ from batchllm.core import (
     LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
+    ProcessorConfig,
     Reply,
     WorkItemResult,
     check_texts,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
-from batchllm.engine.failures import Failure
-from batchllm.engine.guard import Failed, Ok, TimedOut, in_words
-from batchllm.engine.hook_bounds import HookBound, note_hook
+from batchllm.engine.events import Events
+from batchllm.engine.guard import Failed, Ok, TimedOut
+from batchllm.engine.hook_bounds import HookBound
 from batchllm.engine.hooks import call_hook, read_after_process
 from batchllm.engine.item import ItemRun
-from batchllm.engine.observing import Events
 from batchllm.engine.post_processing import PostProcessing
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
@@ -45,20 +45,22 @@ class Pipeline:
     """Takes items from acceptance to their finished results.
 
     Args:
+        config: The run's settings.
         attempts: Makes the calls.
         strategy: For items that bring none.
         middlewares: In the order of going in.
         post_processor: Called with every result: a function, or a ``PostProcessor``.
-        events: Told of each step.
+        events: On their way to observers.
         slow: Reports hooks that hold the event loop.
     """
 
+    config: ProcessorConfig
     attempts: Attempts
-    strategy: LLMCallStrategy[Any] | None = None
-    middlewares: Sequence[BaseMiddleware] = ()
-    post_processor: Callable[[Result], Any] | None = None
-    events: Events = field(factory=Events)
-    slow: SlowHooks = field(factory=SlowHooks)
+    strategy: LLMCallStrategy[Any] | None
+    middlewares: Sequence[BaseMiddleware]
+    post_processor: Callable[[Result], Any] | None
+    events: Events
+    slow: SlowHooks
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
     _post_processing: PostProcessing | None = field(init=False)
@@ -67,12 +69,10 @@ class Pipeline:
         self._post_processing = PostProcessing.of(self.post_processor, self.slow)
         for middleware in self.middlewares:
             self._takes_item[id(middleware)] = read_after_process(middleware)
-        if self.middlewares or self.events.observers:
-            self.attempts.before_retry = self._before_retry
 
     @property
     def plain(self) -> bool:
-        """Whether a result is complete as soon as its attempts are: no hooks to call."""
+        """Return whether a result is complete as soon as its attempts are: no hooks to call."""
         return not self.middlewares and self.post_processor is None
 
     async def process(self, item: ItemRun) -> Result:
@@ -89,15 +89,14 @@ class Pipeline:
         self._known = strategy
         if self.events.active:
             self.events.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.work.item_id})
-        if self.attempts.calls.config.dry_run:
+        if self.config.dry_run:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
     async def complete(self, item: ItemRun, result: Result, shelter: Shelter) -> Result:
         """Take *result* past its hooks, in *shelter*; then emit its events."""
         if not self.plain:
-            calls = self.attempts.calls
-            out = WayOut(item, result, calls.config, calls.clock, self.slow)
+            out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
             with shelter.open():
                 await out.run(self.middlewares, self._takes_item, self._post_processing)
             result = out.settle(shelter.grace)
@@ -128,7 +127,13 @@ class Pipeline:
         for middleware in self.middlewares:
             hook = f"{type(middleware).__name__}.before_process"
             bound = self._bound(item)
-            ended = await self._hook(hook, bound, middleware.before_process, item.work)
+            ended = await call_hook(
+                middleware.before_process,
+                item.work,
+                seconds=bound.seconds,
+                name=hook,
+                slow=self.slow,
+            )
             if isinstance(ended, TimedOut) and bound.by_item:
                 return failed_in(item, hook, ended, bound, Category.TIMEOUT)
             if not isinstance(ended, Ok):
@@ -142,30 +147,8 @@ class Pipeline:
                     return failed_in(item, hook, Failed(wrong), bound, Category.MIDDLEWARE)
         return None
 
-    async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
-        if self.events.active:
-            data = {
-                "item_id": item.work.item_id,
-                "attempt": attempt,
-                "error": in_words(failure.error),
-                "error_category": failure.info.error_category,
-            }
-            self.events.emit(ProcessingEvent.ITEM_RETRY, data)
-        for middleware in self.middlewares:
-            hook, bound = f"{type(middleware).__name__}.on_retry", self._bound(item)
-            ended = await self._hook(
-                hook, bound, middleware.on_retry, item.work, attempt, failure.error
-            )
-            note_hook(item, hook, ended, bound)
-
     def _bound(self, item: ItemRun) -> HookBound:
-        calls = self.attempts.calls
-        return HookBound.of(calls.config, item, calls.clock())
-
-    def _hook(
-        self, name: str, bound: HookBound, hook: Callable[..., Any], *args: Any
-    ) -> Awaitable[Any]:
-        return call_hook(hook, *args, seconds=bound.seconds, name=name, slow=self.slow)
+        return HookBound.of(self.config, item, self.attempts.context.clock())
 
     def _announce(self, item: ItemRun, result: Result) -> None:
         data: dict[str, Any] = {

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import anyio
 from attrs import define, field
 
+from batchllm.engine.ending import Ending, Phase
+
 __all__ = ["Shelter"]
 
 
@@ -41,9 +43,13 @@ class Shelter:
         for scope in self._open:
             scope.deadline = min(scope.deadline, self._until)
 
-    async def watch(self) -> None:
-        """Close when this is cancelled: what is inside a shield learns nothing of it."""
+    async def watch(self, ending: Ending) -> None:
+        """Close when *ending* cancels its run, or this task is cancelled with what is outside.
+
+        What is inside a shield learns nothing of either.
+        """
         try:
-            await anyio.sleep_forever()
+            with ending.until(Phase.OVER):
+                await ending.reached(Phase.CANCELLING)
         finally:
             self.close()

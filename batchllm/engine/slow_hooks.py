@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from batchllm.engine.clocks import Clocks
+from batchllm.engine.loop_watch import Clocks
 
 __all__ = ["SlowHooks"]
 

@@ -5,7 +5,11 @@ from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.balance import Balance, KeyRotation
 from batchllm.llm_strategies.cache import ResponseCache
 from batchllm.llm_strategies.callables import CallableStrategy, from_callable
-from batchllm.llm_strategies.clients import AnthropicStrategy, OpenAIStrategy
+from batchllm.llm_strategies.clients import (
+    AnthropicStrategy,
+    OpenAIResponsesStrategy,
+    OpenAIStrategy,
+)
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.escalation import ModelEscalation
 from batchllm.llm_strategies.fallback import Fallback, FallbackError
@@ -41,6 +45,7 @@ __all__ = [
     "LangChainStrategy",
     "ModelEscalation",
     "ModelStrategy",
+    "OpenAIResponsesStrategy",
     "OpenAIStrategy",
     "OutputStrategy",
     "PartialRecovery",

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from batchllm.core import LLMCallStrategy, RetryState, StrategyError, TokenUsage, normalize_usage
+from attrs import Attribute, define, field
+
+from batchllm.core import (
+    LLMCallStrategy,
+    RetryState,
+    StrategyError,
+    TokenUsage,
+    normalize_usage,
+    number,
+)
 from batchllm.transport import ThreadLimits, ThreadRunner, run_in_thread
 
 __all__ = ["CallableStrategy", "from_callable"]
@@ -23,6 +32,11 @@ _OFFERED: Final = ("attempt", "timeout", "state")
 _USAGE_KEYS: Final = frozenset(TokenUsage.__annotations__)
 
 
+def _can_be_called(instance: Any, attribute: Attribute[Any], function: Any) -> None:
+    _wanted_parameters(function)
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class CallableStrategy(LLMCallStrategy[Any]):
     """Calls a function for each attempt.
 
@@ -36,9 +50,17 @@ class CallableStrategy(LLMCallStrategy[Any]):
 
     Raises:
         StrategyError: *function* cannot be called so.
+        ConfigError: *threads* is no whole number above 0.
+
+    Example:
+        >>> CallableStrategy(str.upper)
+        from_callable(str.upper)
     """
 
     per_loop = True
+
+    function: Callable[..., Any] = field(init=False, validator=_can_be_called)
+    threads: int = field(init=False, validator=number(least=1, whole=True))
 
     def __init__(
         self,
@@ -89,7 +111,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         return _read_result(result)
 
     def identity(self) -> Mapping[str, Any]:
-        """The function's name."""
+        """Name the function."""
         return {"class": "from_callable", "function": _name(self.function)}
 
 
@@ -121,7 +143,7 @@ def _wanted_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         raise StrategyError(msg)
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C do not tell theirs
+    except (TypeError, ValueError):  # some functions written in C have none to show
         return ()
     by_name = {
         name

@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 import trio.testing
+from anyio.lowlevel import checkpoint
 
-from batchllm.testing.threads import run_inline
 from batchllm.transport import runner_of_loop
 
-__all__ = ["Backend", "virtual_run", "virtual_time"]
+__all__ = ["Backend", "run_inline", "virtual_run", "virtual_time"]
 
 Backend = Literal["asyncio", "trio"]
 
@@ -102,3 +102,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is not None and not ready:
             self.now += timeout
         return ready
+
+
+async def run_inline(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
+    """Call *function* here and now; stands in for ``run_in_thread`` in virtual time.
+
+    ``virtual_time`` puts it in place of threads on its event loops. The limiter is honoured, so
+    that what waits for a free thread waits here, too.
+    """
+    async with limiter:
+        await checkpoint()
+        return function()

@@ -79,5 +79,5 @@ class _Call:
                 self.error.__cause__ = error
             except BaseException as error:
                 self.error = error
-        with suppress(RuntimeError):  # the loop may have ended: nobody waits any more
+        with suppress(RuntimeError):  # the loop may have ended, and the caller with it
             anyio.from_thread.run_sync(self.done.set, token=self.token)

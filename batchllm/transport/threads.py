@@ -25,7 +25,7 @@ class ThreadRunner(Protocol):
 
 
 runner_of_loop: Final[RunVar[ThreadRunner]] = RunVar("batchllm.threads")
-"""What stands in for threads on one event loop. Only a loop in virtual time has one: its clock
+"""The stand-in for threads on one event loop. Only a loop in virtual time has one: its clock
 jumps while a thread works, so that every deadline of the thread would be over at once."""
 
 
@@ -60,7 +60,7 @@ class _Threads:
 
 @define(eq=False)
 class ThreadLimits:
-    """The same number of threads for each event loop that uses what owns this.
+    """A limit of threads for each event loop that uses what owns this.
 
     Args:
         threads: The most at once on one loop.

@@ -1,4 +1,4 @@
-"""What a blocking function finds in its worker thread, on every event loop."""
+"""Blocking functions in their worker threads, on every event loop."""
 
 from __future__ import annotations
 

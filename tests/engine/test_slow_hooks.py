@@ -11,7 +11,7 @@ import pytest
 
 from batchllm.api import run_batch
 from batchllm.core import BaseMiddleware, BaseObserver
-from batchllm.engine.clocks import Clocks
+from batchllm.engine.loop_watch import Clocks
 from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.testing import Answer, Raise, ScriptedStrategy
 

@@ -31,6 +31,7 @@ from batchllm.core import (
     Category,
     ProcessorConfig,
     SourceError,
+    Tally,
     WorkItemResult,
 )
 from batchllm.engine import CANCEL, only_error
@@ -132,6 +133,7 @@ class Job:
     display: Display
     tallies: Tallies = field(factory=Tallies, init=False)
     _problems: int = field(default=0, init=False)
+    _lost: Tally = field(factory=Tally, init=False)
 
     async def run(self) -> ExitCode:
         """Open everything, run the batch, and say how it ended.
@@ -176,7 +178,7 @@ class Job:
                 problem = await self._write_all(batch, source, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
-        self._conclude(ended, watch, problem)
+        self._conclude(ended, watch, problem, output)
         return exit_code(ended, interrupted=interrupts.count > 0, broken=problem is not None)
 
     async def _write_all(
@@ -192,6 +194,8 @@ class Job:
                     except OSError as error:
                         problem = f"{output.name} cannot be written: {error.strerror or error}"
                         batch.stop(CANCEL, problem)
+                if problem is not None:
+                    self._lost.add(result)
         except SourceError as error:
             return f"{source.input.name} cannot be read on: {error.__cause__ or error}"
         except BatchError as error:
@@ -235,6 +239,15 @@ class Job:
                 ending = "stopping" if interrupts.count else None
                 self.display.update(Snapshot.of(self.tallies, stats, now, ending))
 
+    def _lost_in_words(self, output: RowWriter) -> str:
+        """Say what is in an output that broke, and what is lost: the summary counts results."""
+        lost, name = self._lost, output.name
+        there = f"{output.rows:,} rows are whole in {name}" if output.rows else f"{name} has no row"
+        return (
+            f"{there}; {lost.total:,} results have none, {lost.succeeded:,} answers among them, "
+            "nor have the lines that were not read. Run these lines again once it can be written."
+        )
+
     def _left_over(self) -> str:
         """Where the lines are that got no answer because the run ended before."""
         rest = "lines that were not read have no row"
@@ -247,7 +260,11 @@ class Job:
         )
 
     def _conclude(
-        self, ended: BatchResult[Any, Any], watch: LimitWatch, problem: str | None
+        self,
+        ended: BatchResult[Any, Any],
+        watch: LimitWatch,
+        problem: str | None,
+        output: RowWriter,
     ) -> None:
         # Waits of hundreds of lines at once add up to hours that no one call waited.
         stats = {**ended.stats, "limited_by": watch.verdict(ended), "waits": {}}
@@ -255,7 +272,9 @@ class Job:
         failures = self.tallies.failures()
         if failures:
             text += "\n\nFailures\n" + "\n".join(f"  {line}" for line in failures)
-        if not ended.termination.complete:
+        if self._lost.total:
+            text += f"\n\n{self._lost_in_words(output)}"
+        elif not ended.termination.complete:
             text += f"\n\n{self._left_over()}"
         self.display.finish(text)
         if problem is not None:

@@ -7,10 +7,11 @@ import math
 import os
 import stat
 import sys
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import anyio.to_thread
-from attrs import define
+from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import Line
@@ -84,14 +85,20 @@ class RowWriter:
         name: As messages show it.
         file: Where they go, unbuffered.
         waits: Whether a write may have to wait for a reader, and so belongs in a thread.
+        rows: Rows that are written, each of them whole.
     """
 
     name: str
     file: BinaryIO
     waits: bool
+    rows: int = field(default=0, init=False)
+    _bytes: int = field(default=0, init=False)
 
     async def write(self, row: dict[str, Any]) -> None:
         """Write a row; it is out of our hands when this returns.
+
+        Of a row that cannot be written no part stays in a file: the disk may be full in the middle
+        of a row, and every line of the file is to be read as JSON.
 
         Raises:
             OSError: It cannot be written.
@@ -100,7 +107,14 @@ class RowWriter:
         if self.waits:
             await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         else:
-            self._write_all(data)
+            try:
+                self._write_all(data)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self.file.fileno(), self._bytes)
+                raise
+        self.rows += 1
+        self._bytes += len(data)
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -52,7 +52,7 @@ class Lease:
     turn: Turn | None = None
 
     def leave(self) -> bool:
-        """Hold it no longer; return whether nobody else does, so that it is to be cleaned up."""
+        """Hold it no longer; return whether no other run does, so that it is to be cleaned up."""
         if self._table is not None:
             return self._table.leave(self)
         return True

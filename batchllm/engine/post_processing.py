@@ -108,7 +108,7 @@ class PostProcessing:
     given: PostProcessor
     slow: SlowHooks
     _in_thread: bool = field(init=False)
-    # Invariant: whoever holds it is in the thread, or waits for one that is over its time.
+    # Invariant: its holder is in the thread, or waits for a call that is over its time.
     _turn: anyio.Lock = field(factory=anyio.Lock, init=False)
     _limiter: anyio.CapacityLimiter = field(init=False)
     _late: _Visit | None = field(default=None, init=False)

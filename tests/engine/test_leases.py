@@ -107,7 +107,7 @@ async def test_a_run_that_comes_while_it_is_cleaned_up() -> None:
 
 
 async def test_the_next_prepares_if_the_first_is_cancelled() -> None:
-    """What the first had begun is not ready for anybody."""
+    """What the first had begun is not ready for any other."""
     strategy, answers = Database(seconds=5.0), []
 
     async def second() -> None:
@@ -294,7 +294,7 @@ async def test_others_serve_several_loops(strategy: Any) -> None:
 
 
 async def test_a_loop_that_has_ended_holds_nothing() -> None:
-    """A processor that was never cleaned up, in a thread that is gone, blocks nobody."""
+    """A processor that was never cleaned up, in a thread that is gone, blocks no other."""
     strategy = Database(seconds=0.0)
 
     async def forget() -> None:

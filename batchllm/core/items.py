@@ -27,7 +27,8 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 (``{"type": "text" | "image" | "file", …}``)."""
 
 ItemLike: TypeAlias = (
-    "Prompt | tuple[str | int, Any] | tuple[str | int, Any, Any] | LLMWorkItem[Any, Any, Any]"
+    "Prompt | Sequence[str] | tuple[str | int, Any] | tuple[str | int, Any, Any]"
+    " | LLMWorkItem[Any, Any, Any]"
 )
 """The shapes of an item that every entry point accepts."""
 

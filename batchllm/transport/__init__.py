@@ -1,10 +1,10 @@
 """HTTP: the one seam that every provider goes through."""
 
 from batchllm.transport.client import Http, HttpClient, is_our_own
-from batchllm.transport.foreign import AsyncClient, AsyncTransport
+from batchllm.transport.foreign import AsyncClient, AsyncTransport, OneLoopOfSdk
 from batchllm.transport.head import HeaderValues, mask_headers
 from batchllm.transport.http import HttpTransport
-from batchllm.transport.loops import LoopTable, OneMaker, has_ended, loop_of_now
+from batchllm.transport.loops import LoopTable, OneMaker, SharedLock, has_ended, loop_of_now
 from batchllm.transport.pool import Connect, Origin
 from batchllm.transport.redact import Cleaner, Redactor, printable, redact
 from batchllm.transport.reply import HttpReply, HttpStream
@@ -26,10 +26,12 @@ __all__ = [
     "HttpStream",
     "HttpTransport",
     "LoopTable",
+    "OneLoopOfSdk",
     "OneMaker",
     "Origin",
     "Redactor",
     "Secret",
+    "SharedLock",
     "SseDecoder",
     "SseEvent",
     "ThreadLimits",

@@ -19,7 +19,7 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-__all__ = ["LoopTable", "OneMaker", "PerLoop", "has_ended", "loop_of_now"]
+__all__ = ["LoopTable", "OneMaker", "PerLoop", "SharedLock", "has_ended", "loop_of_now"]
 
 _LOOK_AGAIN: Final = 0.05
 """Seconds until a loop looks again whether another one is done; what it does takes a second."""
@@ -132,6 +132,25 @@ class LoopTable(Generic[T]):
         self._lock = Lock()
         self._pid = os.getpid()
         self.abandon()
+
+
+class SharedLock:
+    """Guards plain state that several event loops share; held for no await.
+
+    A strategy that has one can be pickled and copied: its copy has another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __reduce__(self) -> Any:
+        return SharedLock, ()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class OneMaker:

@@ -25,7 +25,8 @@ async def sleeps(prompt: str) -> str:
 
 async def times_out(prompt: str) -> str:
     async with asyncio.timeout(5):
-        return prompt
+        await asyncio.sleep(1)
+    return prompt
 
 
 async def asks_for_the_loop(prompt: str) -> str:

@@ -12,7 +12,7 @@ from batchllm.providers.gemini.keeper import CacheKeeper, fingerprint
 from batchllm.providers.gemini.model import GeminiModel, second_instruction
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.wire import Progress
-from batchllm.transport import ConnectionStats
+from batchllm.transport import ConnectionStats, SharedLock
 
 __all__ = ["GeminiCachedModel"]
 
@@ -88,6 +88,8 @@ class GeminiCachedModel:
         self._auto_renew = auto_renew
         self._delete_on_cleanup = delete_on_cleanup
         self._holders = 0
+        # Invariant: holders are counted under the lock, since several event loops may hold it.
+        self._lock = SharedLock()
         self._keeper = CacheKeeper(
             caches=client.aio.caches,
             model=model,
@@ -133,15 +135,18 @@ class GeminiCachedModel:
         except BaseException:
             await self._inner.cleanup()
             raise
-        self._holders += 1
+        with self._lock:
+            self._holders += 1
 
     async def cleanup(self) -> None:
         """Keep the cache for the next run, unless ``delete_on_cleanup`` was asked for.
 
         Only the last of several runs does anything.
         """
-        self._holders = max(0, self._holders - 1)
-        if not self._holders:
+        with self._lock:
+            self._holders = max(0, self._holders - 1)
+            is_last = not self._holders
+        if is_last:
             if self._delete_on_cleanup:
                 await self.delete_cache()
             elif self.cache_name is not None:

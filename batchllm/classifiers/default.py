@@ -197,7 +197,7 @@ _OF_LOOPS: Final = (
     (RuntimeError, "attached to a different loop", _OTHER_LOOP),
     (RuntimeError, "is bound to a different event loop", _OTHER_LOOP),
 )
-"""What is raised on the wrong event loop, with what to do about it. No further attempt helps."""
+"""Errors of code on the wrong event loop, with what to do about it. No further attempt helps."""
 
 
 def _is_on_wrong_loop(exception: BaseException) -> bool:

@@ -26,7 +26,16 @@ def no_file_above(size: int) -> None:
 def test_lines_stay_whole(tmp_path: Path, backend: str, size: int) -> None:
     """Wherever in a row the disk is full; the counts of rows and of lost results are true."""
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 100), tmp_path / "out.jsonl"
-    command = ["run", prompts, "-o", rows, "-m", "sim:instant", "--backend", backend]
+    command: list[str | Path] = [
+        "run",
+        prompts,
+        "-o",
+        rows,
+        "-m",
+        "sim:instant",
+        "--backend",
+        backend,
+    ]
     with program(command, preexec_fn=lambda: no_file_above(size)) as process:
         code, _, err = finish(process)
     assert code == ExitCode.STOPPED

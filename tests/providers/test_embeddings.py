@@ -154,7 +154,7 @@ async def vectors_of(*items: Any, **options: Any) -> list[int]:
     """Embed *items* by a batch; return how many vectors each has got."""
     result = await run_batch(items, options.pop("strategy", None) or simulated(), **options)
     result.raise_for_failures()
-    return [len(each.output) for each in result.in_input_order()]
+    return [len(each.output or ()) for each in result.in_input_order()]
 
 
 async def test_lists_of_texts_are_items() -> None:
@@ -171,10 +171,10 @@ async def test_lists_of_texts_through_every_entry_point() -> None:
     async with open_pool(strategy) as pool:
         assert len(await pool.call(["a", "b", "c"])) == 3
     async with stream_batch([["a", "b"]], strategy) as run:
-        assert [len(result.output) async for result in run] == [2]
+        assert [len(result.output or ()) async for result in run] == [2]
     async with ParallelBatchProcessor[Any, Any, Any](strategy=strategy) as processor:
         await processor.add_work(LLMWorkItem("a", prompt=["a", "b"]))
-        assert len((await processor.process_all()).results[0].output) == 2
+        assert len((await processor.process_all()).outputs[0] or ()) == 2
     for composite in (Balance([simulated(), simulated()]), ResponseCache(Fallback([simulated()]))):
         assert await vectors_of(["a", "b"], strategy=composite) == [2]
 

@@ -485,7 +485,8 @@ def test_what_servers_are_called(address: str) -> None:
 )
 def test_a_wrong_proxy_is_told(proxy: str, words: str) -> None:
     """At once, and not as an error of every call; a password in it is not repeated."""
-    for given in ({"proxy": proxy}, {"transport": proxy}):
+    options: list[dict[str, Any]] = [{"proxy": proxy}, {"transport": proxy}]
+    for given in options:
         with pytest.raises(ConfigError, match=words) as caught:
             HttpClient(base_url="http://host/v1", **given)
         assert "pass@" not in str(caught.value)

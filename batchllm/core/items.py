@@ -26,10 +26,9 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A text, a list of chat messages (``{"role": …, "content": …}``), or a list of content parts
 (``{"type": "text" | "image" | "file", …}``)."""
 
-ItemLike: TypeAlias = (
-    "Prompt | Sequence[str] | tuple[str | int, Any] | tuple[str | int, Any, Any]"
-    " | LLMWorkItem[Any, Any, Any]"
-)
+_Named: TypeAlias = tuple[str | int, Any] | tuple[str | int, Any, Any]
+
+ItemLike: TypeAlias = "Prompt | Sequence[str] | _Named | LLMWorkItem[Any, Any, Any]"
 """The shapes of an item that every entry point accepts."""
 
 

@@ -47,9 +47,11 @@ class HookBound:
         return cls(limit, f"hook_timeout ({limit:g} s)")
 
 
-def note_hook(item: ItemRun, hook: str, ended: object, bound: HookBound) -> None:
-    """Note on *item* what went wrong in a *hook* that does not fail it."""
+def note_hook(
+    item: ItemRun, hook: str, ended: object, bound: HookBound, then: str = "was cancelled"
+) -> None:
+    """Note on *item* what went wrong in a *hook* that does not fail it, and what *then* became."""
     if isinstance(ended, Failed):
         item.note(f"{hook} raised {in_words(ended.error)}")
     elif isinstance(ended, TimedOut):
-        item.note(f"{hook} took longer than {bound.setting} and was cancelled")
+        item.note(f"{hook} took longer than {bound.setting} and {then}")

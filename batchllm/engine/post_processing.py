@@ -118,6 +118,11 @@ class PostProcessing:
         self._in_thread = not (self.given.inline or is_async(self.given.function))
         self._limiter = anyio.CapacityLimiter(1)
 
+    @property
+    def when_late(self) -> str:
+        """The fate of a call whose time is over, for the note on its result."""
+        return "is not waited for, while its thread goes on" if self._in_thread else "was cancelled"
+
     @classmethod
     def of(cls, given: Callable[..., Any] | None, slow: SlowHooks) -> PostProcessing | None:
         """Return what calls *given*; ``None`` if there is none."""

@@ -39,9 +39,9 @@ async def run_in_daemon(function: Callable[[], Any], *, limiter: anyio.CapacityL
         function: What blocks; ``anyio.from_thread`` works in it as in any worker thread.
         limiter: How many may run at once.
     """
+    call = _Call(function, current_token(), anyio.CancelScope())
     async with limiter:
-        with anyio.CancelScope() as scope:
-            call = _Call(function, current_token(), scope)
+        with call.scope:
             context = copy_context()
             thread = threading.Thread(
                 target=context.run, args=(call.run,), name="batchllm worker", daemon=True

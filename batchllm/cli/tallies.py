@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 from attrs import define, field
@@ -26,6 +26,7 @@ class Tallies:
         not_run: Those whose turn never came.
         tokens: Input and output together.
         cost: US dollars; ``None`` while no price is known.
+        categories: How often each kind of failure came.
     """
 
     total: int | None = None
@@ -34,6 +35,7 @@ class Tallies:
     not_run: int = 0
     tokens: int = 0
     cost: float | None = None
+    categories: Counter[str] = field(factory=Counter, init=False)
     _groups: ErrorGroups = field(factory=ErrorGroups, init=False)
     _marks: deque[tuple[float, int]] = field(factory=deque, init=False)
 
@@ -48,6 +50,7 @@ class Tallies:
         elif not result.success:
             self.failed += 1
             category = result.error_category or "unknown"
+            self.categories[category] += 1
             who = "" if row["id"] is None else f"{row['id']}: "
             self._groups.add(category, f"{who}{row['error']}", str(row["error"]))
 

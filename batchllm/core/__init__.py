@@ -42,6 +42,7 @@ from batchllm.core.errors import (
     FrameworkTimeoutError,
     InvalidItemError,
     ItemStopped,
+    JournalError,
     MalformedResponseError,
     PrepareError,
     ProgramError,
@@ -72,6 +73,7 @@ from batchllm.core.hooks import (
     ProcessingEvent,
 )
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
+from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     AttemptFailure,
     AttemptTiming,
@@ -84,6 +86,7 @@ from batchllm.core.results import (
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
+from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
@@ -122,6 +125,8 @@ __all__ = [
     "ItemLike",
     "ItemStopped",
     "JitterKind",
+    "JournalError",
+    "JournalProblem",
     "LLMCallStrategy",
     "LLMModel",
     "LLMResponse",
@@ -169,6 +174,7 @@ __all__ = [
     "config_to_dict",
     "dump_config",
     "explain_arguments",
+    "facts_of",
     "kind_of",
     "load_config",
     "normalize_usage",

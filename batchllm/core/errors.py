@@ -10,6 +10,7 @@ Raised to the caller (the program, its configuration or its surroundings are wro
     ├── ProgramError                         a hook broke the rules, e.g. left a scope open
     ├── SourceError                          the iterable of items raised
     ├── PrepareError                         ``prepare()`` of a strategy raised
+    ├── JournalError                         the journal cannot be opened, read or written
     ├── ClosedError                          a pool, run or processor was used after its end
     ├── SaturatedError                       a pool's waiting room is full
     └── BatchFailures                        from ``raise_for_failures()``
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from batchllm.core.hints import ServerHint
+    from batchllm.core.problems import JournalProblem
     from batchllm.core.usage import TokenUsage
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "FrameworkTimeoutError",
     "InvalidItemError",
     "ItemStopped",
+    "JournalError",
     "MalformedResponseError",
     "PrepareError",
     "ProgramError",
@@ -120,6 +123,30 @@ class SourceError(BatchError):
 
 class PrepareError(BatchError):
     """A strategy's ``prepare()`` raised or took too long; the cause is chained."""
+
+
+class JournalError(BatchError):
+    """The journal cannot be opened, read or written; what it holds is as it was.
+
+    Attributes:
+        problem: The kind of trouble, for programs.
+        path: The journal's file.
+        unsaved: Results that were finished and could not be saved. They were not delivered, and
+            their items run again when the journal can be written.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: JournalProblem = "io",
+        path: str = "",
+        unsaved: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(message)
+        self.problem: JournalProblem = problem
+        self.path = path
+        self.unsaved = list(unsaved)
 
 
 class ClosedError(BatchError):

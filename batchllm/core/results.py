@@ -222,6 +222,7 @@ class EndCause(StrEnum):
     ENDPOINT_DOWN = "endpoint_down"
     SOURCE_FAILED = "source_failed"
     PREPARE_FAILED = "prepare_failed"
+    JOURNAL_FAILED = "journal_failed"
     CALLER_CANCELLED = "caller_cancelled"
     READER_LEFT = "reader_left"
     PROGRAM_ERROR = "program_error"

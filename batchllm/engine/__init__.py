@@ -14,6 +14,7 @@ from batchllm.engine.guard import (
     raise_as_it_was,
     shielded,
 )
+from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
@@ -32,6 +33,7 @@ __all__ = [
     "Ending",
     "Failed",
     "GiveUp",
+    "IdSet",
     "InThread",
     "ItemRun",
     "Ok",

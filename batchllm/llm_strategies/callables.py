@@ -15,6 +15,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    explain_arguments,
     normalize_usage,
     number,
 )
@@ -36,6 +37,7 @@ def _can_be_called(instance: Any, attribute: Attribute[Any], function: Any) -> N
     _wanted_parameters(function)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class CallableStrategy(LLMCallStrategy[Any]):
     """Calls a function for each attempt.

@@ -1,4 +1,4 @@
-"""What the ready-made composites share: parts, a memory per item, and no call of their own."""
+"""The base of the ready-made composites: parts, a memory per item, and no call of its own."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Composite(LLMCallStrategy[T], Generic[T]):
 
     @property
     def takes_texts(self) -> bool:  # type: ignore[override]
-        """Whether each of the parts takes a list of texts."""
+        """Return whether each of the parts takes a list of texts."""
         return bool(self.parts) and all(part.takes_texts for part in self.parts)
 
     async def execute(

@@ -1,4 +1,4 @@
-"""Which proxy the customary environment variables name for an address."""
+"""The proxy that the customary environment variables name for an address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["proxy_for"]
 
 
 def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:
-    """The proxy for *address*, or ``None``; this machine itself is never reached through one.
+    """Return the proxy for *address*; ``None`` if there is none, as for this machine itself.
 
     Args:
         address: Where requests go.
@@ -21,7 +21,7 @@ def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:
         parts = urlsplit(address)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        return None  # it is no address, as whoever connects to it will say
+        return None  # the client that connects to it says that it is no address
     if _is_local(host) or _excepted(host, port, _get(environment, "no_proxy")):
         return None
     proxy = _get(environment, f"{parts.scheme}_proxy") or _get(environment, "all_proxy")

@@ -28,11 +28,11 @@ _ADVICE: Final = {
 }
 _MOST_SHOWN: Final = 500
 _NOTHING_THERE: Final = frozenset({404, 405})
-"""What a web server or gateway says of a path that it does not know."""
+"""The answers of web servers and gateways to a path that they do not know."""
 
 
 class Peer(Protocol):
-    """Who answered: an ``HttpClient``, or what stands for another library's client."""
+    """The side that answered: an ``HttpClient``, or a stand-in for another library's client."""
 
     @property
     def host(self) -> str:
@@ -46,7 +46,7 @@ class Peer(Protocol):
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The provider's id of a request, from its reply's headers."""
+    """Return the provider's id of a request, from its reply's headers."""
     return next((headers[name] for name in _IDS if name in headers), None)
 
 
@@ -58,7 +58,7 @@ def error_reply(
     body: object,
     usual: str = "",
 ) -> ProviderError:
-    """The error for a reply that is one.
+    """Make the error for a reply that is one.
 
     Args:
         provider: Named in the message, with the host.
@@ -69,18 +69,18 @@ def error_reply(
         body: Bytes or parsed JSON.
         usual: The provider's own address, as an example for one that is wrong.
     """
-    told = ErrorBody.read(body)
-    refused = status if status != 200 else told.status
-    hint = read_error(refused, headers, told, now_wall=time.time())
-    if status == 200 and told.status is not None:
-        status = told.status
+    said = ErrorBody.read(body)
+    refused = status if status != 200 else said.status
+    hint = read_error(refused, headers, said, now_wall=time.time())
+    if status == 200 and said.status is not None:
+        status = said.status
     request_id = request_id_of(headers)
-    wrong_address = status in _NOTHING_THERE and not told.is_of_an_api
-    code = told.code or told.kind
+    wrong_address = status in _NOTHING_THERE and not said.is_of_an_api
+    code = said.code or said.kind
     msg = f"{provider} ({client.host}) answered {status}"
     if code:
         msg += f" {client.redact(code)[:_MOST_SHOWN]}"
-    msg += f": {client.redact(_shown(told.message))}"
+    msg += f": {client.redact(_shown(said.message))}"
     if 300 <= status < 400:
         msg += (
             "; redirects are not followed, so set base_url to where it is now: "
@@ -95,8 +95,8 @@ def error_reply(
     return ProviderError(
         msg,
         status=status,
-        code=_cleaned(told.code, client),
-        kind=_cleaned(told.kind, client),
+        code=_cleaned(said.code, client),
+        kind=_cleaned(said.kind, client),
         hint=hint,
         request_id=_cleaned(request_id, client),
         wrong_address=wrong_address,

@@ -88,7 +88,7 @@ if TYPE_CHECKING:
         dump_config,
         load_config,
     )
-    from batchllm.engine import CANCEL, DRAIN, blocking_source
+    from batchllm.engine import CANCEL, DRAIN, PostProcessor, blocking_source, in_thread
     from batchllm.gate import Gate
     from batchllm.llm_strategies import (
         AnthropicStrategy,
@@ -173,6 +173,7 @@ __all__ = [
     "ParallelBatchProcessor",
     "PartialRecovery",
     "Pool",
+    "PostProcessor",
     "ProcessingEvent",
     "ProcessorConfig",
     "ProgressivePrompting",
@@ -194,6 +195,7 @@ __all__ = [
     "call_result",
     "dump_config",
     "from_callable",
+    "in_thread",
     "llm",
     "load_config",
     "open_pool",

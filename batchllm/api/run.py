@@ -180,7 +180,8 @@ async def run_batch(
         concurrency: The cap on calls in flight, in place of ``config.max_workers``.
         middlewares: Steps round each item.
         observers: Watch events.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: an async function, or a sync one, which runs in a
+            thread; see ``PostProcessor``.
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         progress: ``True`` shows a progress bar; ``tqdm``, or a bar that is like one of it, is

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
-from batchllm.core import BatchResult, Category, facts_of
+from batchllm.core import BatchResult, Category, Tally, facts_of
 
 __all__ = ["Ending", "exit_code", "hints"]
 
@@ -25,6 +25,7 @@ class Ending:
         limited_by: What held it back for most of its time.
         keys: The environment variables from which keys were read.
         problem: What broke the run itself.
+        lost: Results that have no row, since the output broke.
     """
 
     result: BatchResult[Any, Any]
@@ -33,6 +34,7 @@ class Ending:
     limited_by: str | None = None
     keys: Sequence[str] = ()
     problem: str | None = None
+    lost: Tally = field(factory=Tally)
 
     def describe(self) -> str:
         """Return it as a block of text."""
@@ -50,9 +52,20 @@ class Ending:
         failures = [*self.tallies.failures(), *hints(self.tallies, self.keys)]
         if failures:
             parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
-        if not self.result.termination.complete:
+        if self.lost.total:
+            parts.append(self._what_is_lost())
+        elif not self.result.termination.complete:
             parts.append(self._how_to_go_on())
         return "\n\n".join(parts)
+
+    def _what_is_lost(self) -> str:
+        """Say what an output that broke lacks: the items above are results, and not rows."""
+        lost = self.lost
+        return (
+            f"{lost.total:,} results have no row, {lost.succeeded:,} answers among them, nor have "
+            f"the lines that were not read; every row of {self.output} is whole. Run these lines "
+            "again once it can be written."
+        )
 
     def _how_to_go_on(self) -> str:
         """Say where the lines are that got no answer because the run ended before."""

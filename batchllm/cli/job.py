@@ -34,6 +34,7 @@ from batchllm.core import (
     Category,
     ProcessorConfig,
     SourceError,
+    Tally,
     WorkItemResult,
 )
 from batchllm.engine import CANCEL, only_error
@@ -111,6 +112,7 @@ class Job:
     _maker: RowMaker = field(init=False)
     _problems: int = field(default=0, init=False)
     _had_enough: bool = field(default=False, init=False)
+    _lost: Tally = field(factory=Tally, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -184,6 +186,8 @@ class Job:
                         problem = _cannot_write(output, error)
                         self._had_enough = isinstance(error, BrokenPipeError)
                         batch.stop(CANCEL, problem)
+                if problem is not None:
+                    self._lost.add(result)
         except SourceError as error:
             if isinstance(error.__cause__, UsageError):
                 raise error.__cause__ from None
@@ -254,6 +258,7 @@ class Job:
             output=output.name,
             limited_by=watch.verdict(ended),
             keys=key_variables(self.settings),
+            lost=self._lost,
         )
         self.display.finish(ending.describe())
         if problem is not None:

@@ -9,6 +9,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -76,12 +77,16 @@ class StreamWriter:
     encode: Callable[[dict[str, Any]], bytes]
     packs: bool = False
     _packer: Any = field(init=False)
+    _whole: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._packer = zlib.compressobj(wbits=_GZIP) if self.packs else None
 
     async def write(self, row: dict[str, Any]) -> None:
         """Write a row; it is out of our hands when this returns.
+
+        Of a row that cannot be written no part stays in a file: the disk may be full in the middle
+        of a row, and every line of the file is to be read.
 
         Raises:
             OSError: It cannot be written.
@@ -93,7 +98,18 @@ class StreamWriter:
         if self.waits:
             await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         else:
-            self._write_all(data)
+            try:
+                self._write_all(data)
+            except OSError:
+                self._cut()
+                raise
+            self._whole += len(data)
+
+    def _cut(self) -> None:
+        """Cut the file back to its last whole row."""
+        self._packer = None  # what it holds back belongs to the row that is cut off
+        with suppress(OSError):
+            os.ftruncate(self.file.fileno(), self._whole)
 
     def close(self) -> None:
         """Close the file; may be called again.

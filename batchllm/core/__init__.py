@@ -30,6 +30,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
     BatchFailures,
@@ -74,6 +75,7 @@ from batchllm.core.hooks import (
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
+    AttemptFailure,
     AttemptTiming,
     EndCause,
     Tally,
@@ -94,6 +96,7 @@ __all__ = [
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
+    "AttemptFailure",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -113,6 +116,7 @@ __all__ = [
     "EmptyResponseError",
     "EndCause",
     "ErrorClassifier",
+    "ErrorGroups",
     "ErrorInfo",
     "FailFast",
     "FrameworkTimeoutError",
@@ -180,5 +184,6 @@ __all__ = [
     "read_count",
     "refuse",
     "switch",
+    "where_raised",
     "with_notes",
 ]

@@ -9,9 +9,11 @@ import logging
 import math
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
+    AttemptFailure,
     BatchError,
     CallError,
     Category,
@@ -24,6 +26,7 @@ from batchllm.core import (
     WorkItemResult,
     with_notes,
 )
+from batchllm.engine.bug_log import BugLog
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
@@ -46,6 +49,9 @@ _NO_ANSWER = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
 _MOST_OVERLOADS = 50
 """Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
 minutes after which an endpoint that does not answer is given up."""
+
+_SENTENCE = 500
+"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
 
 
 @frozen
@@ -127,6 +133,7 @@ class Attempts:
     schedule: RetrySchedule
     window: Window
     hooks: RetryHooks
+    bugs: BugLog = field(factory=BugLog, init=False)
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
@@ -151,7 +158,7 @@ class Attempts:
                 if config.enable_detailed_logging:
                     _log_attempt(item, attempt, None)
                 return answer(item, ended)
-            item.end_attempt(attempt if ended.made else item.attempts)
+            item.end_attempt(attempt if ended.made else item.attempts, _how_it_ended(ended))
             refusals += ended.info.outcome in _SHARED
             overloads = overloads + 1 if ended.info.outcome is Outcome.OVERLOADED else 0
             step = _charge(item, ended) or next_step(
@@ -173,6 +180,8 @@ class Attempts:
                 if charges.pending and ending.stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
+                if ended.info.error_category == Category.PROGRAM_ERROR:
+                    self.bugs.note(item.work.item_id, ended.error)
                 return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
@@ -211,9 +220,7 @@ class Attempts:
         """Sleep outside the window; return whether the run goes on after it."""
         context = self.context
         if seconds > 0:
-            slept = await context.waits.back_off(seconds)
-            item.spend(slept)
-            item.charges.slept(slept)
+            await context.waits.back_off(item, seconds)
         item.settle()
         return not context.ending.stopping
 
@@ -283,8 +290,22 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )
+
+
+def _sentence(error: BaseException) -> str:
+    text = in_words(error)
+    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+
+
+def _how_it_ended(ended: Failure) -> AttemptFailure:
+    """Keep what a failed attempt was, since its exception gives way to the next one's."""
+    text = _sentence(ended.error)
+    short = text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
+    category, error = ended.info.error_category, ended.error
+    return AttemptFailure(short, category, status_of(error), failed_usage(error))
 
 
 def failed_result(
@@ -298,11 +319,9 @@ def failed_result(
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
     of an answer, or what a provider reported about an answer that it withheld.
     """
-    text = None if error is None else in_words(error)
+    text = None if error is None else _sentence(error)
     if error is not None:
         drop_locals(error)  # after its words, which it may take from its reply
-    if isinstance(error, _SPEAK_FOR_THEMSELVES):
-        text = str(error) or text
     sentence = " – ".join(part for part in (text, reason) if part) or category
     return WorkItemResult(
         item.work.item_id,
@@ -316,5 +335,6 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )

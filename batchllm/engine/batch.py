@@ -52,13 +52,14 @@ class Batch:
     _run: Run = field(init=False)
     _source: Source = field(init=False)
     _progress: Progress = field(init=False)
+    _scheduler: Scheduler | None = field(default=None, init=False)
     _results: list[WorkItemResult[Any, Any]] = field(factory=list, init=False)
     _last_stats: dict[str, Any] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._run = Run.build(self._options, resources=self._resources)
         self._source = Source(self._items)
-        self._progress = Progress(self._options.config)
+        self._progress = Progress(self._options.config, self._run.slow)
 
     async def run(self) -> None:
         """Process the whole source.
@@ -86,7 +87,7 @@ class Batch:
         try:
             with run.ending.until(Phase.CANCELLING):
                 async with anyio.create_task_group() as tasks:
-                    scheduler = Scheduler(
+                    scheduler = self._scheduler = Scheduler(
                         run=run,
                         source=self._source,
                         delivery=self._delivery,
@@ -108,6 +109,7 @@ class Batch:
                         reads_ahead=bool(options.middlewares),
                         clock=run.clock,
                         warnings=run.warnings,
+                        texts=options.strategy is not None and options.strategy.takes_texts,
                     )
                     # A task of its own: if the caller's task is cancelled natively, that must not
                     # be taken for an error of the source, which would drain the calls in flight.
@@ -167,8 +169,16 @@ class Batch:
             termination=run.termination,
             wall_time=run.stats.duration if last is None else last["duration"],
             warnings=tuple(run.warnings),
+            never_read=self._never_read(),
             stats=self.stats(),
         )
+
+    def _never_read(self) -> int:
+        """Return how many items of a sized source were not taken, once none will be any more."""
+        size, scheduler = self._source.size, self._scheduler
+        if size is None or self._run.ending.phase is not Phase.OVER:
+            return 0
+        return max(0, size - (0 if scheduler is None else scheduler.accepted))
 
     def _close(self, otherwise: Termination | None) -> None:
         run = self._run

@@ -30,12 +30,12 @@ from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
 from batchllm.engine.hedging import Hedging
+from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import (
     StateArgument,
     StrategyShape,
     awaitable,
     call_hook,
-    note_hook,
 )
 from batchllm.engine.item import ItemRun
 from batchllm.gate import Gate, Permit
@@ -272,9 +272,12 @@ class Call:
                 return hook(error, attempt, state=self.state)
             return hook(error, attempt)
 
-        config = self.context.config
-        ended = await call_hook(on_error, failure.error, seconds=config.hook_timeout)
-        note_hook(self.item, f"{type(strategy).__name__}.on_error", ended)
+        context = self.context
+        # Of an item whose time is over on_error learns, too.
+        least = context.config.cleanup_timeout
+        bound = HookBound.of(context.config, self.item, context.clock(), least=least)
+        ended = await call_hook(on_error, failure.error, seconds=bound.seconds)
+        note_hook(self.item, f"{type(strategy).__name__}.on_error", ended, bound)
 
     def _judge(self, error: BaseException) -> Failure:
         """Classify what the call raised."""

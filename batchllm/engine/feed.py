@@ -44,6 +44,7 @@ class Feed:
         reads_ahead: Whether to start items before a call is free for them.
         clock: Seconds on the event loop's clock.
         warnings: Gets a sentence if the source cannot be closed.
+        texts: Whether a prompt may be a list of texts.
     """
 
     source: Source
@@ -56,6 +57,7 @@ class Feed:
     reads_ahead: bool
     clock: Callable[[], float]
     warnings: list[str]
+    texts: bool
     _ids: IdSet = field(factory=IdSet, init=False)
 
     async def run(self) -> None:
@@ -147,7 +149,7 @@ class Feed:
         size = self.source.size
         if size is not None:
             self.callers.more_to_come = index + 1 < size
-        work = read_item(value, index)
+        work = read_item(value, index, texts=self.texts)
         if isinstance(work, InvalidItemError):
             scheduler.start_invalid(work, now)
         elif self._ids.add(work.item_id):

@@ -15,8 +15,8 @@ from typing import Any, get_origin
 from attrs import define, field, frozen
 
 from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError, kind_of
-from batchllm.engine.guard import Ended, Failed, TimedOut, bounded, in_words
-from batchllm.engine.item import ItemRun
+from batchllm.engine.guard import Ended, bounded
+from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = [
     "HookTable",
@@ -24,7 +24,6 @@ __all__ = [
     "StrategyShape",
     "awaitable",
     "call_hook",
-    "note_hook",
     "read_after_process",
 ]
 
@@ -211,24 +210,28 @@ def read_after_process(middleware: BaseMiddleware) -> bool:
     raise StrategyError(msg)
 
 
-async def call_hook(hook: Callable[..., Any], *args: Any, seconds: float | None) -> Ended[Any]:
+async def call_hook(
+    hook: Callable[..., Any],
+    *args: Any,
+    seconds: float | None,
+    name: str = "",
+    slow: SlowHooks | None = None,
+) -> Ended[Any]:
     """Call *hook*, sync or async, and say how it ended.
 
-    An async hook has *seconds*; a sync one runs inline and cannot be stopped.
+    Args:
+        hook: What to call; an async one has *seconds*, a sync one runs inline and cannot be
+            stopped.
+        *args: For it.
+        seconds: The most that an async one may take; ``None`` is without a bound.
+        name: What to call it in a report.
+        slow: Reports it if it is sync and holds the event loop.
     """
 
     async def call() -> Any:
-        value = hook(*args)
+        value = hook(*args) if slow is None else slow.call(name, hook, *args)
         if isinstance(value, Awaitable):
             return await value
         return value
 
     return await bounded(call, seconds)
-
-
-def note_hook(item: ItemRun, name: str, ended: Ended[Any]) -> None:
-    """Note on *item* if the hook called *name* went wrong; the item goes on."""
-    if isinstance(ended, Failed):
-        item.note(f"{name} raised {in_words(ended.error)}")
-    elif isinstance(ended, TimedOut):
-        item.note(f"{name} took longer than hook_timeout and was cancelled")

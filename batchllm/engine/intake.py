@@ -58,7 +58,7 @@ def blocking_source(
 
     Args:
         items: What to read.
-        run_sync: Calls a function in a thread; tests in virtual time give ``run_inline``.
+        run_sync: Calls a function in a thread.
 
     Raises:
         InvalidItemError: *items* cannot be iterated over, or not for items.
@@ -271,9 +271,11 @@ async def pull(source: Source, room: int) -> Any:
     raise RuntimeError(msg) from failure
 
 
-def read_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any] | InvalidItemError:
+def read_item(
+    value: object, index: int, *, texts: bool = False
+) -> LLMWorkItem[Any, Any, Any] | InvalidItemError:
     """Read an item of any shape, or say what is wrong with it."""
     try:
-        return as_work_item(value, index)
+        return as_work_item(value, index, texts=texts)
     except InvalidItemError as error:
         return error

@@ -41,6 +41,8 @@ from batchllm.engine.item import ItemRun
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.shelter import Shelter
+from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
@@ -88,8 +90,9 @@ class Run:
         pipeline: Takes an item from its start to its complete result.
         watch: Takes in the events of gates.
         stats: Numbers about pace and health.
+        shelter: Shields the hooks of finished results when the run is cancelled.
+        slow: Reports hooks that hold the event loop, in ``warnings``.
         tally: Sums over the results so far.
-        warnings: What went wrong beside the items.
     """
 
     config: ProcessorConfig
@@ -103,8 +106,14 @@ class Run:
     pipeline: Pipeline
     watch: GateWatch
     stats: Stats
+    shelter: Shelter
+    slow: SlowHooks
     tally: Tally = field(factory=Tally, init=False)
-    warnings: list[str] = field(factory=list, init=False)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong beside the items."""
+        return self.slow.warnings
 
     @classmethod
     def build(
@@ -130,7 +139,8 @@ class Run:
         shared = resources or Resources.build(config, options.gates)
         if options.strategy is not None:
             shared.hooks.shape_of(options.strategy)
-        ending, events = Ending(), Events(options.observers)
+        slow = SlowHooks()
+        ending, events = Ending(), Events(options.observers, slow=slow)
         if pool:
             window = Window(math.inf, math.inf, shared.wakeup)
         else:
@@ -152,7 +162,7 @@ class Run:
             classifier=options.error_classifier,
             hedging=hedging,
         )
-        hooks = RetryHooks(options.middlewares, events, config.hook_timeout)
+        hooks = RetryHooks(options.middlewares, events, config, clock, slow)
         schedule = RetrySchedule(config.retry, shared.rng)
         pipeline = Pipeline(
             config,
@@ -161,6 +171,7 @@ class Run:
             options.middlewares,
             options.post_processor,
             events,
+            slow,
         )
         return cls(
             config=config,
@@ -174,6 +185,8 @@ class Run:
             pipeline=pipeline,
             watch=watch,
             stats=Stats(shared, waits, window, hedging, clock, started),
+            shelter=Shelter(config.cleanup_timeout),
+            slow=slow,
         )
 
     # -- from its start event to its end event ---------------------------------------------------
@@ -192,6 +205,8 @@ class Run:
             async with anyio.create_task_group() as services:
                 self.events.start(services)
                 self._watch_time(services)
+                if not self.pipeline.plain:
+                    services.start_soon(self.shelter.watch, self.ending)
                 self.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": total})
                 with resources.gates.heard_by(self.watch):
                     try:

@@ -95,6 +95,7 @@ class Scheduler:
                 result = await run.pipeline.process(item)
         except anyio.get_cancelled_exc_class():
             if ending.cancelled_by_us:
+                item.cut_short()
                 await self._finish(item, run.result_of_stopped(item))
             raise
         if result.not_run and ending.phase is Phase.OVER:
@@ -105,7 +106,7 @@ class Scheduler:
         run = self.run
         try:
             if not run.pipeline.plain or run.events.active:
-                result = await run.pipeline.complete(item, result)
+                result = await run.pipeline.complete(item, result, run.shelter)
         finally:
             self._deliver(result)
         if self.progress.waits:
@@ -131,7 +132,10 @@ class Scheduler:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
-        if result.error_category not in fail_fast.categories:
+        # Nothing but such answers so far: no call will find an API at this address. After one good
+        # answer it is the gateway that has lost its way, and may find it again.
+        lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
+        if result.error_category not in fail_fast.categories and not lost:
             if not result.not_run:
                 self._same_failure = 0
             return

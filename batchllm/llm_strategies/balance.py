@@ -13,7 +13,7 @@ from batchllm.core import Category, ConfigError, ErrorInfo, Reply, RetryState, e
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Composite, parts_of
 from batchllm.llm_strategies.registry import llm
-from batchllm.transport import Secret
+from batchllm.transport import Secret, SharedLock
 
 __all__ = ["Balance", "KeyRotation"]
 
@@ -74,6 +74,9 @@ class Balance(Composite[T], Generic[T]):
         self.weights = (1.0,) * len(self.parts) if weights is None else tuple(weights)
         self._busy = [0] * len(self.parts)
         self._turn = 0
+        # Invariant: calls are counted, and chosen by their counts, under the lock: several event
+        # loops may share an instance, and a lost count would stay lost.
+        self._lock = SharedLock()
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call the strategy that is due.
@@ -85,7 +88,6 @@ class Balance(Composite[T], Generic[T]):
         while True:
             due = self._choose(memory, tried)
             tried.add(due)
-            self._busy[due] += 1
             try:
                 return await memory.call(self.parts[due], prompt, attempt, timeout)
             except Exception as error:
@@ -94,7 +96,8 @@ class Balance(Composite[T], Generic[T]):
                 if len(tried) == len(self.parts) or not _is_the_endpoints_own(info):
                     raise
             finally:
-                self._busy[due] -= 1
+                with self._lock:
+                    self._busy[due] -= 1
 
     def identity(self) -> Mapping[str, Any]:
         """Name the parts; which of them answers makes no difference."""
@@ -104,9 +107,12 @@ class Balance(Composite[T], Generic[T]):
         left = [index for index in range(len(self.parts)) if index not in tried]
         left = [i for i in left if not memory.is_closed(self.parts[i])] or left
         left = [i for i in left if i != self.recall(memory)] or left
-        count, turn = len(self.parts), self._turn
-        due = min(left, key=lambda i: ((self._busy[i] + 1) / self.weights[i], (i - turn) % count))
-        self._turn = (due + 1) % count
+        count, busy = len(self.parts), self._busy
+        with self._lock:
+            turn = self._turn
+            due = min(left, key=lambda i: ((busy[i] + 1) / self.weights[i], (i - turn) % count))
+            self._turn = (due + 1) % count
+            busy[due] += 1
         return due
 
 

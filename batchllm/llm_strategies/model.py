@@ -125,6 +125,12 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         """Return whether the output is the model's text as it is."""
         return self.response_parser is _text
 
+    @property
+    def per_loop(self) -> bool:  # type: ignore[override]
+        """Return whether the model keeps what it opens per event loop, or opens nothing."""
+        managed = any(hasattr(self.model, name) for name in ("prepare", "cleanup"))
+        return bool(getattr(self.model, "per_loop", not managed))
+
     async def prepare(self) -> None:
         """Prepare the model if it is managed."""
         await _call_if_there(self.model, "prepare")

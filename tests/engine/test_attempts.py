@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from typing import Any
 
@@ -311,3 +312,18 @@ async def test_decorrelated_jitter_grows_from_the_items_last_wait() -> None:
     assert result.attempts == 12
     # Without the last wait each of the eleven is at most 3 s.
     assert waits > 11 * 3
+
+
+async def test_an_exception_group_nested_very_deep_fails_its_item() -> None:
+    """And no other: it is raised, classified, kept and pickled like any error."""
+    error: Exception = ValueError("deep")
+    for _ in range(400):
+        error = ExceptionGroup("g", [error])
+    strategy = ScriptedStrategy({"deep": Raise(error)})
+    config = ProcessorConfig(retry=RetryConfig(max_attempts=1))
+    result = await run_batch(["deep", "good"], strategy, config=config)
+    deep, good = result.in_input_order()
+    assert (deep.success, good.success) == (False, True)
+    assert deep.error == "ExceptionGroup: g (1 sub-exception)"
+    assert pickle.loads(pickle.dumps(result)).failed == 1
+    assert "1 × unknown" in result.summary()

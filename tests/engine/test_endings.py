@@ -74,7 +74,8 @@ async def test_drain_by_stop(face: Face) -> None:
         f"n{prompt[1:]}" for prompt in strategy.prompts
     }
     assert ended.batch.termination.cause is EndCause.STOPPED
-    assert (ended.batch.succeeded, ended.batch.not_run) == (4, 3)
+    batch = ended.batch
+    assert (batch.succeeded, batch.not_run, batch.never_read) == (4, 96, 93)
     assert strategy.cleaned == 1
 
 

@@ -19,6 +19,7 @@ from batchllm.engine import (
     raise_as_it_was,
     shielded,
 )
+from batchllm.engine.guard import contains
 from batchllm.testing import Answer, Hang, Leak, LeaveScopeOpen, Raise, Step, play
 
 pytestmark = pytest.mark.anyio
@@ -221,3 +222,23 @@ def test_one_setting_that_every_item_meets_is_one_error() -> None:
     raised = ExceptionGroup("outer", [first, ConfigError("the gate"), ConfigError("the gate")])
     assert only_error(raised) is first
     assert not hasattr(first, "__notes__")
+
+
+async def test_groups_nested_deeper_than_calls_may_be() -> None:
+    """Four hundred, or twenty thousand, of them fail their item, whichever hook they come from."""
+
+    def nested(depth: int, innermost: BaseException) -> BaseException:
+        for _ in range(depth):
+            innermost = BaseExceptionGroup("g", [innermost])
+        return innermost
+
+    for depth in (400, 20_000):
+        error = nested(depth, ValueError("deep"))
+
+        async def fail(error: BaseException = error) -> None:
+            raise error
+
+        assert await bounded(fail, None) == Failed(error)
+        assert only_error(error).args == ("deep",)
+        assert not contains(error)
+        assert contains(nested(depth, KeyboardInterrupt()))

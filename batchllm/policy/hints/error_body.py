@@ -36,6 +36,8 @@ class ErrorBody:
         kind: The provider's error type, such as ``"invalid_request_error"``.
         status: The HTTP status that a reply puts into its body.
         details: Google's list of details.
+        is_of_an_api: Whether it is an error as APIs send it: an object with an ``error``, a code or
+            a type. Web servers and gateways send pages, plain words, or a lone ``detail``.
     """
 
     message: str = ""
@@ -43,6 +45,7 @@ class ErrorBody:
     kind: str | None = None
     status: int | None = None
     details: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    is_of_an_api: bool = False
 
     @classmethod
     def read(cls, body: object) -> ErrorBody:
@@ -56,10 +59,12 @@ class ErrorBody:
         inner = _innermost(outer)
         details = _details(inner)
         code, status = _code(inner)
+        kind = _text(inner.get("type")) or _text(inner.get("error_type"))
         return cls(
             message=_message(inner),
             code=_reason(details) or code,
-            kind=_text(inner.get("type")) or _text(inner.get("error_type")),
+            kind=kind,
+            is_of_an_api=inner is not outer or bool(code or kind),
             status=status,
             details=details,
         )

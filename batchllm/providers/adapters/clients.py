@@ -26,7 +26,7 @@ from batchllm.policy import prompt_bytes
 from batchllm.providers.anthropic import AnthropicWire
 from batchllm.providers.openai import PROFILES, ChatReply, ChatWire, ResponsesWire, as_messages
 from batchllm.providers.wire import JsonObject, Progress, Wire, malformed
-from batchllm.transport import Cleaner, Secret
+from batchllm.transport import Cleaner, OneLoopOfSdk, Secret
 
 __all__ = [
     "AnthropicClientModel",
@@ -53,6 +53,8 @@ class ClientModel(Wire[R], Generic[R]):
 
     Raises:
         StrategyError: *client* lacks the method that is called.
+
+    A client over httpx serves one event loop at a time: ``generate`` refuses it on a second one.
     """
 
     provider: ClassVar[str]
@@ -69,6 +71,7 @@ class ClientModel(Wire[R], Generic[R]):
         self._settings = dict(parameters or {})
         self.stream = bool(self._settings.pop("stream", False))
         self._create = _method_of(_without_retries(client), self._method)
+        self._one_loop = OneLoopOfSdk(client)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {type(self.client).__name__})"
@@ -101,6 +104,7 @@ class ClientModel(Wire[R], Generic[R]):
             ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
             Exception: What the client raised.
         """
+        self._one_loop.check()
         request: dict[str, Any] = {"model": self.model, **self._settings}
         if temperature is not None:
             request["temperature"] = temperature

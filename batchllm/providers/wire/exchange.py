@@ -68,6 +68,11 @@ class ReplyFormat(ABC, Generic[R]):
         """The provider's name, for messages."""
 
     @property
+    def _usual_address(self) -> str:
+        """The provider's own address, as an example for one that is wrong."""
+        return ""
+
+    @property
     @abstractmethod
     def _peer(self) -> Peer:
         """The stand-in for the server in messages."""
@@ -121,7 +126,7 @@ class ReplyFormat(ABC, Generic[R]):
     def _fail(
         self, status: int, headers: Headers, body: object, usage: TokenUsage | None
     ) -> NoReturn:
-        error = error_reply(self._provider, self._peer, status, headers, body)
+        error = error_reply(self._provider, self._peer, status, headers, body, self._usual_address)
         error.usage = usage
         raise error
 
@@ -135,6 +140,10 @@ class Exchange(ReplyFormat[R], Generic[R]):
     @property
     def _provider(self) -> str:
         return self.endpoint.provider
+
+    @property
+    def _usual_address(self) -> str:
+        return self.endpoint.base_url
 
     @property
     def _peer(self) -> HttpClient:

@@ -183,6 +183,8 @@ def test_a_misspelt_setting_is_refused_under_the_name_that_was_written() -> None
         KeyRotation("openai:m", ["k1", "k2"], wieghts=[1, 2])
     with pytest.raises(ConfigError, match=r"KeyRotation: .*did you mean 'temperature'"):
         KeyRotation("openai:m", ["k1"], temprature=1)
+    with pytest.raises(ConfigError, match=r"PydanticAIStrategy\(\) .*bridg; did you mean bridge"):
+        PydanticAIStrategy(Agent(), bridg=True)
     openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
     client = openai.AsyncOpenAI(api_key="k")
     for kind, words in (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -34,6 +34,7 @@ __all__ = [
     "AnthropicClientModel",
     "OpenAIClientModel",
     "OpenAIResponsesClientModel",
+    "check_arguments",
     "client_scope",
 ]
 
@@ -78,7 +79,7 @@ class ClientModel(Wire[R], Generic[R]):
         self._settings = dict(parameters or {})
         self.stream = bool(self._settings.pop("stream", False))
         self._create = _method_of(_without_retries(client), self._method)
-        _check_arguments(owner or type(self).__name__, self._create.function, self._settings)
+        check_arguments(owner or type(self).__name__, self._create.function, self._settings)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {type(self.client).__name__})"
@@ -253,7 +254,20 @@ def _method_of(client: object, path: str) -> _Method:
     return _Method(function, is_raw)
 
 
-def _check_arguments(owner: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+def check_arguments(
+    owner: str, function: Callable[..., Any], given: Mapping[str, Any], own: Iterable[str] = ()
+) -> None:
+    """Pass if *function* takes the arguments that are given, as far as its signature says.
+
+    Args:
+        owner: The class that the user wrote, for messages.
+        function: A method of a client or an agent.
+        given: Keywords for it.
+        own: Arguments of *owner* that may have been meant.
+
+    Raises:
+        UnknownArgumentError: It does not take one; the message has the nearest that there is.
+    """
     try:
         known = inspect.signature(function).parameters
     except (TypeError, ValueError):  # of a kind that shows none
@@ -262,8 +276,8 @@ def _check_arguments(owner: str, function: Callable[..., Any], given: Mapping[st
         return
     for name in given:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f"did you mean {near[0]}=…?" if near else "the client's method takes none such."
+            near = get_close_matches(name, [*known, *own], n=1)
+            meant = f"did you mean {near[0]}=…?" if near else "there is none such to pass it on to."
             msg = f"{owner}() has no argument {name}; {meant}"
             if "extra_body" in known:
                 msg += f" To send it all the same, give extra_body={{{name!r}: …}}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, Generic
 
 from attrs import Attribute, define, field
@@ -19,6 +20,7 @@ __all__ = ["Balance", "KeyRotation"]
 
 T = TypeVar("T", default=Any)
 
+_OWN: Final = ("name", "api_keys", "weights")
 # The endpoint is of no use at all, whatever the item.
 _ENDPOINTS_OWN: Final = frozenset(
     {
@@ -144,7 +146,13 @@ class KeyRotation(Balance[str]):
     ) -> None:
         # Masked before anything can fail: a traceback shows what local variables hold.
         api_keys = [Secret(key) for key in api_keys]
-        super().__init__([llm(name, api_key=key, **settings) for key in api_keys], weights)
+        try:
+            parts = [llm(name, api_key=key, **settings) for key in api_keys]
+        except ConfigError as error:  # the class that was written is this one
+            own = [near for one in settings for near in get_close_matches(one, _OWN, cutoff=0.8)]
+            meant = f"; did you mean {own[0]}=…?" if own else ""
+            raise type(error)(f"{type(self).__name__}: {error}{meant}") from error
+        super().__init__(parts, weights)
 
 
 def _is_the_endpoints_own(info: ErrorInfo) -> bool:

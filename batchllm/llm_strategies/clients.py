@@ -41,7 +41,7 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
 
     Raises:
         StrategyError: *client* has no such method.
-        ConfigError: An argument is of a wrong kind.
+        ConfigError: An argument is of a wrong kind, or unknown to the client's method.
         TypeError: *output* holds a type that JSON cannot express.
     """
 
@@ -57,7 +57,7 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
         temperature: float | None = None,
         **parameters: Any,
     ) -> None:
-        asked = self._model_class(client, model, parameters=parameters)
+        asked = self._model_class(client, model, parameters=parameters, owner=type(self).__name__)
         super().__init__(asked, output, temperature=temperature, system=system)
 
 
@@ -101,7 +101,7 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
 
     Raises:
         StrategyError: *client* has no such method.
-        ConfigError: An argument is of a wrong kind.
+        ConfigError: An argument is of a wrong kind, or unknown to the client's method.
         TypeError: *output* holds a type that JSON cannot express.
     """
 
@@ -117,6 +117,9 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
         **parameters: Any,
     ) -> None:
         asked = AnthropicClientModel(
-            client, model, parameters={"max_tokens": max_tokens, **parameters}
+            client,
+            model,
+            parameters={"max_tokens": max_tokens, **parameters},
+            owner=type(self).__name__,
         )
         super().__init__(asked, output, temperature=temperature, system=system)

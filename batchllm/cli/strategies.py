@@ -128,7 +128,7 @@ def check_strategy(settings: RunSettings) -> None:
     Raises:
         UsageError: One of them is wrong.
     """
-    given = {
+    given: dict[str, Any] = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "output": None if settings.schema is None else output_type(settings.schema),

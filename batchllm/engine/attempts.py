@@ -54,7 +54,7 @@ class WaitThen:
 
     Attributes:
         counts: Whether the failed attempt counts towards ``max_attempts``. One that met a
-            limit of the scope does not: its gate makes it wait, and all other calls with it.
+            limit of the scope does not: its gate makes it wait, and everybody else with it.
     """
 
     seconds: float
@@ -79,7 +79,7 @@ def next_step(
     schedule: RetrySchedule,
     previous: float | None = None,
 ) -> WaitThen | GiveUp:
-    """The decision after a failed call.
+    """What to do after a failed call.
 
     Args:
         info: What its error means.
@@ -293,10 +293,10 @@ def failed_result(
     category: str,
     reason: str | None = None,
 ) -> WorkItemResult[Any, Any]:
-    """Return the result of an item that has no answer.
+    """The result of an item that has no answer.
 
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
-    of an answer, or what a provider reported about an answer that it withheld.
+    of an answer, or what a provider told about an answer that it withheld.
     """
     if error is not None:
         drop_locals(error)

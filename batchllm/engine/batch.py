@@ -149,7 +149,7 @@ class Batch:
 
     @property
     def termination(self) -> Termination:
-        """Return why it ended, or that it runs."""
+        """Why it ended, or that it runs."""
         return self._run.ending.describe()
 
     def stats(self) -> dict[str, Any]:

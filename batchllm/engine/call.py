@@ -115,7 +115,7 @@ class Call:
         context.waits.wake_feed()
         if not await context.lifecycle.prepare(self.strategy, context.ending, item.deadline):
             return out_of_time(item, context.clock())
-        context.gates.register(self.strategy)
+        context.gates.meet(self.strategy)
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _second_copy(self) -> CallEnded:

@@ -1,4 +1,4 @@
-"""The end of a run, as a state machine: it only ever moves on towards its end.
+"""How a run ends, as a state machine: it only ever moves on towards its end.
 
 Running → draining → cancelling → over. A drain lets calls in flight finish and starts none; a
 cancellation ends them. The first request is named as the cause. Whatever has to stop at a phase
@@ -21,7 +21,7 @@ __all__ = ["CANCEL", "DRAIN", "Ending", "Phase", "Stop"]
 
 
 class Stop(Enum):
-    """The fate of calls in flight when a run is asked to stop."""
+    """What to do with calls in flight when a run is asked to stop."""
 
     DRAIN = "drain"
     CANCEL = "cancel"
@@ -32,7 +32,7 @@ CANCEL = Stop.CANCEL
 
 
 class Phase(IntEnum):
-    """The phase of a run."""
+    """How far a run has got."""
 
     RUNNING = 0
     DRAINING = 1

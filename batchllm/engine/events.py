@@ -55,7 +55,7 @@ class Events:
 
     @property
     def active(self) -> bool:
-        """Return whether there is a listener."""
+        """Whether anybody listens."""
         return self._open
 
     def start(self, tasks: TaskGroup) -> None:

@@ -33,7 +33,7 @@ _HOOKS = frozenset({"execute", "on_error", "prepare", "cleanup"})
 
 
 class StateArgument(Enum):
-    """The way in which a hook takes the item's ``RetryState``."""
+    """How a hook takes the item's ``RetryState``."""
 
     LEFT_OUT = "left out"
     POSITION = "by position"
@@ -42,7 +42,7 @@ class StateArgument(Enum):
 
 @frozen
 class StrategyShape:
-    """The engine's knowledge of a strategy's class.
+    """What the engine has to know of a strategy's class.
 
     Attributes:
         execute: How ``execute`` takes the state.
@@ -122,7 +122,7 @@ class HookTable:
     _shapes: dict[type, StrategyShape] = field(factory=dict, init=False)
 
     def shape_of(self, strategy: LLMCallStrategy[Any]) -> StrategyShape:
-        """Return how to call *strategy*.
+        """How to call *strategy*.
 
         Raises:
             StrategyError: A hook fits none of the accepted shapes.
@@ -160,7 +160,7 @@ class HookTable:
 def _refuse_plain(owner: str, execute: Callable[..., Any]) -> None:
     """Refuse a plain function that cannot return an awaitable: it yields, or says what it gives.
 
-    Of any other plain function only a call can show it; see ``awaitable``.
+    Of any other plain function only a call can tell; see ``awaitable``.
     """
     given = getattr(execute, "__annotations__", {}).get("return", inspect.Signature.empty)
     says_tuple = (
@@ -183,7 +183,7 @@ def _not_async(owner: str) -> StrategyError:
 
 
 def awaitable(strategy: LLMCallStrategy[Any], value: Any) -> Awaitable[object]:
-    """Return what a plain ``execute`` returned, if it can be awaited.
+    """What a plain ``execute`` returned, if it can be awaited.
 
     Raises:
         StrategyError: It cannot.
@@ -194,7 +194,7 @@ def awaitable(strategy: LLMCallStrategy[Any], value: Any) -> Awaitable[object]:
 
 
 def read_after_process(middleware: BaseMiddleware) -> bool:
-    """Return whether *middleware*'s ``after_process`` takes the item before the result.
+    """Whether *middleware*'s ``after_process`` takes the item before the result.
 
     Raises:
         StrategyError: It takes neither ``(result)`` nor ``(work_item, result)``.

@@ -39,11 +39,11 @@ class Progress:
 
     @property
     def waits(self) -> bool:
-        """Return whether a report takes an await: there is a callback."""
+        """Whether telling takes an await: there is a callback."""
         return self.config.progress_callback is not None
 
     def is_due(self, completed: int) -> bool:
-        """Return whether a line is to be written after so many items."""
+        """Whether a line is to be written after so many items."""
         return completed % self.config.progress_interval == 0 and logger.isEnabledFor(logging.INFO)
 
     def log(self, tally: Tally, total: int) -> None:

@@ -125,3 +125,19 @@ async def processors() -> None:
         assert_type(done, BatchResult[Person, int])
         assert_type(done.results[0].output, Person | None)
         assert_type(done.results[0].context, int | None)
+
+
+class Bar:
+    """A progress bar, as far as one is needed."""
+
+    def __init__(self, total: int | None = None) -> None:
+        self.n = 0
+
+    def update(self, n: int = 1) -> bool:
+        self.n += n
+        return True
+
+
+async def progress_is_true_a_class_or_a_bar() -> None:
+    for progress in (True, Bar, Bar(), None):
+        await run_batch(["a"], llm("sim:default"), progress=progress)

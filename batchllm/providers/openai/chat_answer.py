@@ -126,7 +126,7 @@ def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
 
 
 def _filtered(results: Any, depth: int = 6) -> bool:
-    """Whether Azure's filter results say that something was filtered; theirs are 4 deep."""
+    """Return whether Azure's filter results name something filtered; theirs are 4 deep."""
     inner: Iterable[Any] = ()
     if not depth:
         return False

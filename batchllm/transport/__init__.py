@@ -1,7 +1,7 @@
 """HTTP: the one seam that every provider goes through."""
 
 from batchllm.transport.client import Http, HttpClient, is_our_own
-from batchllm.transport.foreign import AsyncClient, AsyncTransport
+from batchllm.transport.foreign import AsyncClient, AsyncTransport, OneLoop
 from batchllm.transport.head import HeaderValues, mask_headers
 from batchllm.transport.http import HttpTransport
 from batchllm.transport.loops import LoopTable, OneMaker, loop_of_now
@@ -25,6 +25,7 @@ __all__ = [
     "HttpStream",
     "HttpTransport",
     "LoopTable",
+    "OneLoop",
     "OneMaker",
     "Origin",
     "Redactor",

@@ -11,7 +11,7 @@ import anyio
 from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
 from batchllm.transport.border import Border
-from batchllm.transport.loops import LoopTable, loop_of_now
+from batchllm.transport.loops import LoopTable, has_ended, loop_of_now
 
 __all__ = ["AsyncClient", "AsyncTransport", "ForeignSource", "Held", "OneLoop"]
 
@@ -140,9 +140,23 @@ class OneLoop:
 
     httpx ties the connections of an ``AsyncClient`` or ``AsyncHTTPTransport`` to that loop: on a
     second one its requests fail, hang, or break the pool for both.
+
+    Args:
+        given: A client or transport; any that is not httpx's passes on every loop.
+        named: What *given* is to the user, and what to give in its place.
+        may_follow: Let a loop use it after the first has ended. Its pool finds out at some cost
+            that the old connections are dead.
     """
 
-    def __init__(self, given: object) -> None:
+    def __init__(
+        self,
+        given: object,
+        named: tuple[str, str] = ("http is", "give http=batchllm.HttpTransport()"),
+        *,
+        may_follow: bool = False,
+    ) -> None:
+        self._named = named
+        self._may_follow = may_follow
         library = library_of(given)
         bound = (library.AsyncClient, library.AsyncHTTPTransport)
         self._name = (
@@ -151,6 +165,9 @@ class OneLoop:
             else ""
         )
         self._loop: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loop": None}
 
     def check(self) -> None:
         """Pass on the first loop that this is called on.
@@ -161,14 +178,14 @@ class OneLoop:
         if not self._name:
             return
         loop = loop_of_now()
-        if self._loop is None:
+        if self._loop is None or (self._may_follow and has_ended(self._loop)):
             self._loop = loop
         elif self._loop is not loop:
+            what, instead = self._named
             msg = (
-                f"http is an {self._name}, whose connections belong to the event loop that used "
+                f"{what} an {self._name}, whose connections belong to the event loop that used "
                 "it first, and this is another one; make one strategy with a client of its own "
-                "for each loop, or give http=batchllm.transport.HttpTransport(), which serves any "
-                "number of loops and threads"
+                f"for each loop, or {instead}, which serves any number of loops and threads"
             )
             raise StrategyError(msg)
 

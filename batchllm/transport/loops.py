@@ -19,7 +19,7 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-__all__ = ["LoopTable", "OneMaker", "PerLoop", "loop_of_now"]
+__all__ = ["LoopTable", "OneMaker", "PerLoop", "has_ended", "loop_of_now"]
 
 _LOOK_AGAIN: Final = 0.05
 """Seconds until a loop looks again whether another one is done; what it does takes a second."""
@@ -121,7 +121,7 @@ class LoopTable(Generic[T]):
     def _enter(self, leases: int) -> _Entry[T]:
         loop = current_token().native_token
         with self._lock:
-            ended = [other for other in self._entries if other is not loop and _has_ended(other)]
+            ended = [other for other in self._entries if other is not loop and has_ended(other)]
             dropped = [self._entries.pop(other) for other in ended]
             entry = self._entries.get(loop)
             if entry is None:
@@ -166,18 +166,18 @@ class OneMaker:
 
     def _claim(self, loop: Any) -> bool:
         with self._lock:
-            if self._loop is not None and not _has_ended(self._loop):
+            if self._loop is not None and not has_ended(self._loop):
                 return False
             self._loop = loop
             return True
 
 
 def loop_of_now() -> Any:
-    """Return the running event loop as an object to compare and to ask :func:`_has_ended`."""
+    """Return the running event loop as an object to compare and to ask :func:`has_ended`."""
     return current_token().native_token
 
 
-def _has_ended(loop: Any) -> bool:
+def has_ended(loop: Any) -> bool:
     """Return whether *loop*, of asyncio or Trio, will never run again."""
     is_closed = getattr(loop, "is_closed", None)
     if is_closed is not None:

@@ -1,9 +1,12 @@
 """Strategies over clients of OpenAI's and Anthropic's shape, without those packages."""
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace as Thing
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
+import anyio
+import httpx
 import pytest
 from attrs import frozen
 
@@ -18,7 +21,9 @@ from batchllm.core import (
     StrategyError,
 )
 from batchllm.llm_strategies import AnthropicStrategy, OpenAIStrategy, llm
+from batchllm.providers import OpenAIClientModel
 from batchllm.providers.adapters import client_scope
+from batchllm.transport import HttpTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -334,3 +339,32 @@ async def test_a_mock_of_a_reply_has_no_error() -> None:
     reply.choices = [Thing(message=Thing(content="hi"), finish_reason="stop")]
     reply.usage = None
     assert (await ask(OpenAIStrategy(OpenAIClient(reply), "m")))[0] == "hi"
+
+
+def bound_client() -> OpenAIClient:
+    client: Any = OpenAIClient({"choices": [{"message": {"content": "hey"}}]})
+    client._client = Thing(_transport=httpx.AsyncHTTPTransport())
+    return client
+
+
+def test_a_client_may_serve_one_loop_after_the_other() -> None:
+    """As with ``run_batch_sync`` for several batches."""
+    model = OpenAIClientModel(bound_client(), "m")
+    for backend in ("asyncio", "trio", "asyncio"):
+        assert anyio.run(model.generate, "x", backend=backend).text == "hey"
+
+
+def test_a_client_on_two_loops_at_once_is_refused_by_name() -> None:
+    """Its connections belong to the first; over a transport of ours it serves both."""
+    model = OpenAIClientModel(bound_client(), "m")
+
+    async def both(asked: OpenAIClientModel) -> str:
+        await asked.generate("x")
+        with ThreadPoolExecutor(1) as other:
+            return other.submit(anyio.run, asked.generate, "x").result().text
+
+    with pytest.raises(StrategyError, match=r"OpenAIClient over an httpx.AsyncHTTPTransport"):
+        anyio.run(both, model)
+    client: Any = bound_client()
+    client._client = Thing(_transport=HttpTransport())
+    assert anyio.run(both, OpenAIClientModel(client, "m")) == "hey"

@@ -26,7 +26,7 @@ from batchllm.policy import prompt_bytes
 from batchllm.providers.anthropic import AnthropicWire
 from batchllm.providers.openai import PROFILES, ChatReply, ChatWire, ResponsesWire, as_messages
 from batchllm.providers.wire import JsonObject, Progress, Wire, malformed
-from batchllm.transport import Cleaner, Secret
+from batchllm.transport import Cleaner, OneLoop, Secret
 
 __all__ = [
     "AnthropicClientModel",
@@ -69,6 +69,7 @@ class ClientModel(Wire[R], Generic[R]):
         self._settings = dict(parameters or {})
         self.stream = bool(self._settings.pop("stream", False))
         self._create = _method_of(_without_retries(client), self._method)
+        self._one_loop = _one_loop_of(client)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {type(self.client).__name__})"
@@ -99,6 +100,8 @@ class ClientModel(Wire[R], Generic[R]):
             MalformedResponseError: The client gave something that is no answer.
             EmptyResponseError: A filter or a refusal left no answer.
             ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
+            StrategyError: The client is in use on another event loop, and its connections are not
+                ours.
             Exception: What the client raised.
         """
         request: dict[str, Any] = {"model": self.model, **self._settings}
@@ -109,6 +112,7 @@ class ClientModel(Wire[R], Generic[R]):
         request.update(config or {})
         self._complete(request, prompt, system_instruction)
         check_sendable(request)
+        self._one_loop.check()
         if self.stream and progress is not None:
             progress()
         given, headers = await self._create(**request)
@@ -203,6 +207,15 @@ def client_scope(client: object, model: str, provider: str) -> QuotaScope:
     account = Secret(key).fingerprint() if isinstance(key, str) and key else ""
     at = (known.provider for known in PROFILES.values() if known.base_url == address != "")
     return QuotaScope(next(at, provider), address, account, model)
+
+
+def _one_loop_of(client: Any) -> OneLoop:
+    """Return what keeps the connections of an SDK's own httpx on one event loop at a time."""
+    inner = getattr(client, "_client", None)
+    kind = type(client)
+    what = f"the client is an {kind.__module__.partition('.')[0]}.{kind.__name__} over"
+    instead = "give it http_client=batchllm.HttpTransport().client()"
+    return OneLoop(getattr(inner, "_transport", None), (what, instead), may_follow=True)
 
 
 @frozen

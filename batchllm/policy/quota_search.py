@@ -131,7 +131,7 @@ class QuotaSearch:
     _k_now: float = field(default=_FIRST_K, init=False)
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
-    _k_before: float = field(default=_FIRST_K, init=False)
+    _in_doubt: tuple[float, float] = field(default=(_SLOWEST, _FIRST_K), init=False)
     _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
@@ -221,16 +221,17 @@ class QuotaSearch:
 
     def keep(self, rate: float, now: float) -> None:
         """Go on at *rate*, and leave it soon, since what lowered it may have been noise."""
+        assert self.rate is not None
+        self._in_doubt = self.rate, self._k
         self.rate = rate
         self.sure = True
-        self._k_before = self._k
         self._k = _DOUBTED_K
         self._k_now = max(_DOUBTED_K, _FEW_CALLS / rate)
         self._cut(now)
 
     def go_back(self) -> None:
-        """Probe as rarely as before *keep*, since it was no noise."""
-        self._k = self._k_before
+        """Take back the last *keep*, since it was no noise."""
+        self.rate, self._k = self._in_doubt
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""

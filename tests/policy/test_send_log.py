@@ -41,7 +41,7 @@ def test_a_point_is_known_to_a_quarter_of_a_second() -> None:
     assert log.first == Point(0.0, 0)
 
 
-def test_five_minutes_are_remembered_and_no_more_than_they_need() -> None:
+def test_half_an_hour_is_remembered_and_no_more_than_they_need() -> None:
     """Neither a long run nor many refusals make it grow."""
     log = SendLog()
     for number in range(20_000):

@@ -1,7 +1,9 @@
-"""Refusals that mean nothing: recognised by coming as often at a low pace, forgiven at their share.
+"""Refusals that mean nothing: suspected if they come early, then put to the proof.
 
-A quota refuses less, the lower the pace; noise does not. A refusal after n accepted calls asks for
-a pace lower by about 1.5/n, and if that had been right the next one would come much later.
+A quota refuses next to nothing right after it was measured and below its rate; noise refuses its
+share at any pace. So refusals that come so early and lower the rate are doubted: the pace goes
+back to what it was before them, a few more are borne, and what is accepted decides. More than the
+lowered rate could have given proves that they were noise; more refusals prove that it was a quota.
 """
 
 from __future__ import annotations
@@ -13,13 +15,21 @@ from attrs import define, field
 __all__ = ["Noise"]
 
 _EARLY: Final = 2
-"""Early refusals in a row that may be noise: a quota seldom refuses right after it was measured,
-while a noise of 1 % refuses once in 100 calls whatever the pace."""
+"""Early refusals that are doubted: a quota seldom refuses right after it was measured, while a
+noise of 1 % refuses once in 100 calls whatever the pace."""
+_MOST_EARLY: Final = 3
+"""The same after a doubt that proved wrong. Measured: with 8 an hour of noise loses a fifth."""
 _FALL: Final = 0.05
-"""Share by which they have to have lowered the rate: a quota that fell by less is at rest then."""
+"""Share by which they have to have lowered the rate, so that there is something to prove."""
 _RUN: Final = 15
-"""Accepted calls before each of them: one that fell by more than a tenth refuses sooner, and 86 %
-of the gaps of a noise of 1 % are longer."""
+"""Accepted calls before each of them: a quota that fell refuses sooner, and 86 % of the gaps of a
+noise of 1 % are longer."""
+_PROOF: Final = 5.0
+"""Calls more than the lowered rate could have given that prove it too low: it was measured from
+some thirty calls, to one."""
+_BORNE: Final = 3
+"""Refusals that a doubt bears: a doubt lasts about 100 calls, and noise of 1 % refuses more than
+three of them in 2 % of cases."""
 _SHARE: Final = 0.01
 """Share of calls that noise is taken to refuse."""
 _FORGIVEN: Final = 2.0
@@ -42,7 +52,7 @@ _MOST_EARLY: Final = 3
 
 @define(eq=False)
 class _Doubt:
-    """What a quota of the lower rate would have left, while it is open if it was noise."""
+    """What a bucket of the lowered rate, empty at the last refusal, would have left. Live state."""
 
     rate: float
     at: float
@@ -103,13 +113,7 @@ class Noise:
         if not self.share:
             return False
         if self._doubt is not None:
-            self._doubt.level += 1
-            self._doubt.refused += 1
-            if self._doubt.refused <= _BORNE:
-                return True
-            self.share, self._doubt = 0.0, None
-            self._needed = min(_MOST_EARLY, 2 * self._needed)
-            return False
+            return self._borne(self._doubt)
         if below:
             self._seen += 1
             if self._seen <= _BURST + _SPREAD * self.share * self._below:
@@ -118,6 +122,14 @@ class Noise:
             return False
         self._forgiven -= 1
         return True
+
+    def _borne(self, doubt: _Doubt) -> bool:
+        doubt.level += 1  # what was refused has taken nothing
+        doubt.refused += 1
+        if doubt.refused <= _BORNE:
+            return True
+        self.share, self._doubt, self._needed = 0.0, None, _MOST_EARLY
+        return False
 
     def on_leak(
         self, before: float, after: float, calls: int, empty_at: float, *, early: bool
@@ -129,10 +141,11 @@ class Noise:
             after: The rate after it.
             calls: Calls since the last one.
             empty_at: When the refused call was sent.
-            early: Whether it came sooner than a quota's would, so soon after a measurement.
+            early: Whether one call alone was refused, and sooner after a measurement than a
+                quota refuses.
 
         Returns:
-            The rate before the first of the refusals that may be noise, else ``None``.
+            The rate before the first of the refusals, to go back to in doubt, else ``None``.
         """
         if calls < _RUN:
             self._early = 0

@@ -74,6 +74,10 @@ _SHORTEST: Final = 0.05
 _LOOK_BACK: Final = 300.0
 """Seconds that a rate is measured over at most."""
 _MINUTE: Final = 60.0
+_EASED: Final = 0.99
+"""Share of the pace that stays at most where a refusal shows no other rate."""
+_EASED_EARLY: Final = 0.96
+"""The same for a refusal that came early and cost a hint that was longer than needed."""
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
@@ -131,7 +135,7 @@ class QuotaSearch:
     _k_now: float = field(default=_FIRST_K, init=False)
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
-    _k_before: float = field(default=_FIRST_K, init=False)
+    _in_doubt: tuple[float, float] = field(default=(_SLOWEST, _FIRST_K), init=False)
     _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
@@ -221,16 +225,17 @@ class QuotaSearch:
 
     def keep(self, rate: float, now: float) -> None:
         """Go on at *rate*, and leave it soon, since what lowered it may have been noise."""
+        assert self.rate is not None
+        self._in_doubt = self.rate, self._k
         self.rate = rate
         self.sure = True
-        self._k_before = self._k
         self._k = _DOUBTED_K
         self._k_now = max(_DOUBTED_K, _FEW_CALLS / rate)
         self._cut(now)
 
     def go_back(self) -> None:
-        """Probe as rarely as before *keep*, since it was no noise."""
-        self._k = self._k_before
+        """Take back the last *keep*, since it was no noise."""
+        self.rate, self._k = self._in_doubt
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
@@ -263,7 +268,7 @@ class QuotaSearch:
         self._known = self._known or pace > _ROSE * self.rate
         whole = None
         if episode.is_window:
-            probed = self.rate if self.early else min(0.99 * pace, 1.01 * self.rate)
+            probed = self.rate if self.early else min(_EASED * pace, 1.01 * self.rate)
             whole = self._windows.rate(self._episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
         else:
@@ -273,7 +278,7 @@ class QuotaSearch:
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.
             half = (seen + self._minute_before(episode)) / 2
-            seen = self._at_least(seen, min(0.99 * pace, max(1.01 * self.rate, half)))
+            seen = self._at_least(seen, min(_EASED * pace, max(1.01 * self.rate, half)))
         self._known = self._known or self.sure
         return seen
 
@@ -281,7 +286,7 @@ class QuotaSearch:
         """Return *seen*, or what the minute before shows if a hint was longer than needed."""
         if not episode.hinted or episode.canaries:
             return seen
-        share = 0.96 if self.early else 0.99
+        share = _EASED_EARLY if self.early else _EASED
         return max(seen, min(self._minute_before(episode), share * pace))
 
     def _at_most(self, episode: Episode, empties: list[Point], look_back: float) -> float:

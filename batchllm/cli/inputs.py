@@ -6,7 +6,7 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, cast
@@ -44,6 +44,9 @@ _STANDARD_INPUT = 0
 _AT_ONCE = 65_536
 """Bytes of one read."""
 
+_LINES_AT_ONCE = 1_000
+"""Lines of a file that are read in one visit of a thread, if another input is a pipe."""
+
 _BETWEEN_CHECKS = 10_000
 """Records that are counted before the counter looks whether it is still wanted."""
 
@@ -78,6 +81,9 @@ class Input:
     regular: bool
     _split: Splitter = field(init=False)
     _reader: Reader = field(init=False)
+    _decoder: Decoder = field(factory=Decoder, init=False)
+    _rest: Iterator[Line] | None = field(default=None, init=False)
+    _ended: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._split, self._reader = _parts_for(self.format, self.rules)
@@ -140,24 +146,27 @@ class Input:
                 if line is not None:
                     yield line
 
-    async def lines_as_they_come(self) -> AsyncGenerator[Line]:
-        """Read the lines of a pipe, or those of a file in a thread.
+    async def next_lines(self) -> list[Line] | None:
+        """Read what there is of a pipe, or the next lines of a file in a thread.
+
+        Returns:
+            The lines that are complete, maybe none; ``None`` at the end.
 
         Raises:
             BadInputError: It cannot be read on.
             UsageError: Its header will not do.
         """
         if self.regular or self.format.name == "parquet":
-            lines = self.lines()
-            while (line := await anyio.to_thread.run_sync(next, lines, None)) is not None:
-                yield line
-            return
-        decoder, data = Decoder(), b"\0"
-        while data:
-            with self._named():
-                data = await self._read_some()
-            for line in self._cut(decoder, data):
-                yield line
+            if self._rest is None:
+                self._rest = self.lines()
+            some = islice(self._rest, _LINES_AT_ONCE)
+            return await anyio.to_thread.run_sync(list, some) or None
+        if self._ended:
+            return None
+        with self._named():
+            data = await self._read_some()
+        self._ended = not data
+        return list(self._cut(data))
 
     @contextmanager
     def _named(self) -> Generator[None]:
@@ -203,10 +212,10 @@ class Input:
             msg = f"{self.name}: {error}"
             raise UsageError(msg) from None
 
-    def _cut(self, decoder: Decoder, data: bytes) -> Iterator[Line]:
+    def _cut(self, data: bytes) -> Iterator[Line]:
         """Read the lines that *data* completes; no data is the end."""
         with self._named():
-            records = self._split.feed(decoder.feed(data, final=not data))
+            records = self._split.feed(self._decoder.feed(data, final=not data))
             if not data:
                 records += self._split.finish()
         for number, record in records:

@@ -46,19 +46,16 @@ class Ending:
 
     Attributes:
         phase: How far it has got.
+        stopping: Whether no further call may start; kept, since every call asks for it.
         termination: Why it ends, once that is known.
         error: What the caller gets in place of a result if the run itself failed.
     """
 
-    phase: Phase = Phase.RUNNING
-    termination: Termination | None = None
-    error: Exception | None = None
+    phase: Phase = field(default=Phase.RUNNING, init=False)
+    stopping: bool = field(default=False, init=False)
+    termination: Termination | None = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
     _bounded: dict[anyio.CancelScope, Phase] = field(factory=dict, init=False)
-
-    @property
-    def stopping(self) -> bool:
-        """Return whether no further call may start."""
-        return self.phase is not Phase.RUNNING
 
     @property
     def cancelled_by_us(self) -> bool:
@@ -97,7 +94,7 @@ class Ending:
         target = Phase.DRAINING if how is Stop.DRAIN else Phase.CANCELLING
         if self.phase >= target:
             return False
-        self.phase = target
+        self.phase, self.stopping = target, True
         if self.termination is None:
             self.termination = termination
         self._cancel(Phase.DRAINING, target)
@@ -114,7 +111,7 @@ class Ending:
 
         Calls are left alone: either all have ended, or a scope further out cancels them.
         """
-        self.phase = Phase.OVER
+        self.phase, self.stopping = Phase.OVER, True
         if self.termination is None:
             self.termination = otherwise or Termination()
         self._cancel(Phase.OVER, Phase.OVER)

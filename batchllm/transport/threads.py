@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol
 
 import anyio
@@ -58,6 +59,10 @@ class _Threads:
         """Let go; threads end by themselves."""
 
 
+def _threads(most: int) -> _Threads:
+    return _Threads(anyio.CapacityLimiter(most))
+
+
 @define(eq=False)
 class ThreadLimits:
     """A limit of threads for each event loop that uses what owns this.
@@ -70,7 +75,7 @@ class ThreadLimits:
     _table: LoopTable[_Threads] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._table = LoopTable(lambda: _Threads(anyio.CapacityLimiter(self.threads)))
+        self._table = LoopTable(partial(_threads, self.threads))
 
     def of_this_loop(self) -> anyio.CapacityLimiter:
         """Return the limiter of the running loop."""

@@ -11,13 +11,13 @@ import anyio
 from attrs import evolve
 from typing_extensions import TypeVar
 
-from batchllm.api.live_config import LiveConfig
 from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchResult,
     ClosedError,
+    ConfigError,
     EndCause,
     ErrorClassifier,
     InvalidItemError,
@@ -28,19 +28,66 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
     check_texts,
+    explain_arguments,
     kind_of,
+    places_of_settings,
 )
-from batchllm.engine import CANCEL, DRAIN, Resources, Scheduler, Stop, WorkQueue
+from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike
 
-__all__ = ["ParallelBatchProcessor"]
+__all__ = ["LiveConfig", "ParallelBatchProcessor"]
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)
 Ctx = TypeVar("Ctx", default=Any)
 
 
+_ASSIGNABLE = ("max_workers", "max_requests_per_minute", "max_tokens_per_minute")
+
+
+class LiveConfig:
+    """A view of a ``ProcessorConfig``.
+
+    Every setting can be read. ``max_workers``, ``max_requests_per_minute`` and
+    ``max_tokens_per_minute`` can be assigned at any time, are checked, and take effect at once.
+    """
+
+    __slots__ = ("_current", "_on_change")
+
+    _current: ProcessorConfig
+    _on_change: Callable[[ProcessorConfig], None]
+
+    def __init__(
+        self, config: ProcessorConfig, on_change: Callable[[ProcessorConfig], None]
+    ) -> None:
+        object.__setattr__(self, "_current", config)
+        object.__setattr__(self, "_on_change", on_change)
+
+    @property
+    def current(self) -> ProcessorConfig:
+        """The settings in force, as a value."""
+        return self._current
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._current, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _ASSIGNABLE:
+            msg = (
+                f"{name} cannot be assigned while a processor lives; only {', '.join(_ASSIGNABLE)} "
+                f"can. Make a new processor with ProcessorConfig({name}=…)"
+            )
+            raise ConfigError(msg)
+        changed = self._current.with_changes(**{name: value})
+        object.__setattr__(self, "_current", changed)
+        self._on_change(changed)
+
+    def __repr__(self) -> str:
+        return f"<live {self._current!r}>"
+
+
+@explain_arguments(places_of_settings())
 class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     """Collects work items, then processes them in parallel; as often as you like.
 
@@ -58,13 +105,14 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         strategy: For items that bring none.
         middlewares: Steps round each item.
         observers: Watch events.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: an async function, or a sync one, which runs in a
+            thread; see ``PostProcessor``.
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
     """
 
@@ -94,7 +142,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         self._config = LiveConfig(settings, self._reconfigure)
         self._queue = WorkQueue(settings.max_queue_size)
         self._resources: Resources | None = None
-        self._scheduler: Scheduler | None = None
+        self._batch: Batch | None = None
         self._ended: anyio.Event | None = None
         self._closed = False
         self._tally = Tally()
@@ -103,8 +151,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     def __repr__(self) -> str:
         state = "cleaned up" if self._closed else "running" if self._queue.running else "idle"
         tally = self._tally.copy()
-        if self._queue.running and self._scheduler is not None:
-            tally.merge(self._scheduler.tally)
+        if self._queue.running and self._batch is not None:
+            tally.merge(self._batch.tally)
         return (
             f"<ParallelBatchProcessor: {state}, {self._queue.waiting:,} items wait, "
             f"{tally.total:,} done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
@@ -117,8 +165,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
 
     @property
     def result(self) -> BatchResult[Out, Ctx]:
-        """What is finished of the batch that is running, or ran last."""
-        return BatchResult([]) if self._scheduler is None else self._scheduler.result()
+        """Return the finished results of the batch that is running, or ran last."""
+        return BatchResult([]) if self._batch is None else self._batch.result()
 
     async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:
         """Add an item: to the next batch or, during a run, to the one that is running.
@@ -127,8 +175,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         by the run itself, in a hook such as the post-processor.
 
         Raises:
-            InvalidItemError: The item is none, its id is there already, it has no strategy, or
-                ``max_queue_size`` items wait already.
+            InvalidItemError: The item is no ``LLMWorkItem``, its id is there already, it has no
+                strategy, or ``max_queue_size`` items wait already.
             ClosedError: The processor has been cleaned up.
         """
         self._check_open()
@@ -173,29 +221,29 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             self._resources = Resources.build(self._config.current, self._options.gates)
         options = evolve(self._options, config=self._config.current)
         keep = options.config.keep_results is not False
-        scheduler = Scheduler(options, self._queue, self._queue.outbox(), keep, self._resources)
-        self._scheduler, self._ended = scheduler, anyio.Event()
+        batch = Batch(options, self._queue, self._queue.collector(), keep, self._resources)
+        self._batch, self._ended = batch, anyio.Event()
         try:
             with self._queue.serving():
-                await scheduler.run()
-                return scheduler.result()
+                await batch.run()
+                return batch.result()
         finally:
             self._ended.set()
-            self._tally.merge(scheduler.tally)
-            self._duration += scheduler.stats()["duration"]
+            self._tally.merge(batch.tally)
+            self._duration += batch.stats()["duration"]
 
     def stop(self, how: Stop = DRAIN, reason: str = "it was stopped by its caller") -> None:
         """End the running batch early; what is finished stays."""
-        if self._scheduler is not None and self._queue.running:
-            self._scheduler.stop(how, Termination(EndCause.STOPPED, reason))
+        if self._batch is not None and self._queue.running:
+            self._batch.stop(how, Termination(EndCause.STOPPED, reason))
 
     async def get_stats(self) -> dict[str, Any]:
         """Numbers about all batches so far, the running one included."""
-        current = self._scheduler.stats() if self._scheduler is not None else {}
+        current = self._batch.stats() if self._batch is not None else {}
         tally = self._tally.copy()
         duration = self._duration
-        if self._queue.running and self._scheduler is not None:
-            tally.merge(self._scheduler.tally)
+        if self._queue.running and self._batch is not None:
+            tally.merge(self._batch.tally)
             duration += current["duration"]
         return {
             "rate_limit_count": 0,
@@ -203,6 +251,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             "calls_sent": 0,
             "in_flight": 0,
             **current,
+            "queued": self._queue.waiting,
+            "producers_waiting": self._queue.producers,
             "total": tally.total,
             "completed": tally.total,
             "succeeded": tally.succeeded,
@@ -257,5 +307,5 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     def _reconfigure(self, config: ProcessorConfig) -> None:
         if self._resources is not None:
             self._resources.reconfigure(config)
-        if self._scheduler is not None:
-            self._scheduler.window.resize(config.window_size)
+        if self._batch is not None:
+            self._batch.resize_window(config.window_size)

@@ -16,7 +16,9 @@ from typing import Any, Generic, TypeAlias, final
 import anyio
 from typing_extensions import TypeVar
 
+from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import build_options
+from batchllm.api.progress_bars import Progress, with_progress
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
@@ -29,15 +31,17 @@ from batchllm.core import (
     ProcessorConfig,
     Termination,
     WorkItemResult,
+    explain_arguments,
     kind_of,
+    places_of_settings,
 )
 from batchllm.engine import (
     DRAIN,
+    Batch,
     BlockingSource,
     Collector,
-    OrderedOutbox,
-    Outbox,
-    Scheduler,
+    OrderedResultStream,
+    ResultStream,
     Stop,
     raise_as_it_was,
 )
@@ -49,7 +53,7 @@ __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 Out = TypeVar("Out", default=Any)
 
 Items: TypeAlias = Iterable[ItemLike] | AsyncIterable[ItemLike] | BlockingSource
-"""What every face of a batch accepts: any iterable or async iterable of items."""
+"""The items of a batch: any iterable or async iterable of them."""
 
 
 @final
@@ -61,42 +65,43 @@ class BatchRun(Generic[Out]):
     """
 
     def __init__(self) -> None:
-        self._scheduler: Scheduler | None = None
+        self._batch: Batch | None = None
+        self._stream: ResultStream | None = None
         self._error: Exception | None = None
 
     def __repr__(self) -> str:
-        if self._scheduler is None:
+        if self._batch is None:
             return "<BatchRun: not started>"
-        tally, ending = self._scheduler.tally, self._scheduler.runtime.ending
+        tally = self._batch.tally
         return (
-            f"<BatchRun: {ending.describe().cause.value}, {tally.total:,} done: "
+            f"<BatchRun: {self._batch.termination.cause.value}, {tally.total:,} done: "
             f"{tally.succeeded:,} succeeded, {tally.failed:,} failed>"
         )
 
-    def _bind(self, scheduler: Scheduler) -> None:
-        if self._scheduler is not None:
+    def _bind(self, batch: Batch, stream: ResultStream | None = None) -> None:
+        if self._batch is not None:
             msg = "this BatchRun has been used already; make a new one for each batch"
             raise ClosedError(msg)
-        self._scheduler = scheduler
+        self._batch, self._stream = batch, stream
 
-    def _started(self) -> Scheduler:
-        if self._scheduler is None:
+    def _started(self) -> Batch:
+        if self._batch is None:
             msg = "the batch has not been started yet"
             raise ClosedError(msg)
-        return self._scheduler
+        return self._batch
 
     @property
     def result(self) -> BatchResult[Out, Any]:
-        """What is finished so far, with its sums.
+        """Return the finished part of the batch, with its sums.
 
         Of a stream, ``results`` are those that have not been read, unless the configuration says
         ``keep_results``; the sums count everything.
         """
-        if self._scheduler is None:
+        if self._batch is None:
             return BatchResult(
                 termination=Termination(EndCause.RUNNING, "the batch has not been started yet")
             )
-        return self._scheduler.result()
+        return self._batch.result()
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health at this moment."""
@@ -122,23 +127,28 @@ class BatchRun(Generic[Out]):
         return self
 
     async def __anext__(self) -> WorkItemResult[Out, Any]:
-        outbox = self._started().outbox
-        if not isinstance(outbox, Outbox):
+        batch = self._started()
+        if self._stream is None:
             msg = "run_batch() collects its results: read .result, or use stream_batch()"
             raise ClosedError(msg)
-        result = await outbox.get()
+        result = await self._stream.get()
         if result is not None:
-            if outbox.holds_room:
-                self._started().window.release()
-            else:
-                self._started().window.wake()
+            batch.make_room()
             return result
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         raise StopAsyncIteration
 
+    async def _run_for_reader(self) -> None:
+        """Run the batch; keep its own failure for the reader, who gets it after the last result."""
+        try:
+            await self._started().run()
+        except Exception as error:
+            self._error = error
 
+
+@explain_arguments(places_of_settings())
 async def run_batch(
     items: Items,
     strategy: StrategyLike[Out] | None = None,
@@ -150,6 +160,7 @@ async def run_batch(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
+    progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
     into: BatchRun[Out] | None = None,
 ) -> BatchResult[Out, Any]:
@@ -169,9 +180,12 @@ async def run_batch(
         concurrency: The cap on calls in flight, in place of ``config.max_workers``.
         middlewares: Steps round each item.
         observers: Watch events.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: an async function, or a sync one, which runs in a
+            thread; see ``PostProcessor``.
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
+        progress: ``True`` shows a progress bar; ``tqdm``, or a bar that is like one of it, is
+            used in its place.
         gate: A gate of your own, or several, to share limits with other runs and pools.
         into: A ``BatchRun`` that keeps what is finished within reach if this is cancelled.
 
@@ -179,7 +193,7 @@ async def run_batch(
         One result per item, whatever became of it.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
         BatchError: The source or a strategy's ``prepare`` failed; ``partial`` has what was
             finished.
@@ -199,13 +213,16 @@ async def run_batch(
         gate=gate,
     )
     keep = options.config.keep_results is not False
-    scheduler = Scheduler(options, items, Collector(), keep)
-    if into is not None:
-        into._bind(scheduler)
-    await scheduler.run()
-    return scheduler.result()
+    with with_progress(options, progress) as shown:
+        batch = Batch(shown, items, Collector(), keep)
+        if into is not None:
+            into._bind(batch)
+        await batch.run()
+    return batch.result()
 
 
+@explain_arguments(places_of_settings())
+@entered_by_async("async with stream_batch(…) as run:")
 @asynccontextmanager
 async def stream_batch(
     items: Items,
@@ -219,6 +236,7 @@ async def stream_batch(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
+    progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
 ) -> AsyncGenerator[BatchRun[Out]]:
     """Process all items and read the results as they come, in memory that does not grow.
@@ -253,32 +271,27 @@ async def stream_batch(
         progress_callback=progress_callback,
         gate=gate,
     )
-    outbox = OrderedOutbox(options.config.reorder_window) if ordered else Outbox()
-    run = BatchRun[Out]()
-    scheduler = Scheduler(options, items, outbox, bool(options.config.keep_results))
-    run._bind(scheduler)
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_run_for_reader, run, scheduler, name="batchllm run")
-            try:
-                yield run
-            except anyio.get_cancelled_exc_class():
-                scheduler.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
-                raise
-            finally:
-                scheduler.leave(
-                    EndCause.READER_LEFT,
-                    "the block of stream_batch was left before the last result",
-                )
-            group.cancel_scope.cancel("the block of stream_batch was left")
-    except BaseExceptionGroup as errors:
-        # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-        raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
-
-
-async def _run_for_reader(run: BatchRun[Any], scheduler: Scheduler) -> None:
-    """Keep the run's own failure for the reader, who gets it after the last result."""
-    try:
-        await scheduler.run()
-    except Exception as error:
-        run._error = error
+    stream = OrderedResultStream(options.config.reorder_window) if ordered else ResultStream()
+    with with_progress(options, progress) as shown:
+        try:
+            batch = Batch(shown, items, stream, bool(options.config.keep_results))
+            run = BatchRun[Out]()
+            run._bind(batch, stream)
+            async with anyio.create_task_group() as group:
+                group.start_soon(run._run_for_reader, name="batchllm run")
+                try:
+                    yield run
+                except anyio.get_cancelled_exc_class():
+                    batch.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+                    raise
+                finally:
+                    batch.leave(
+                        EndCause.READER_LEFT,
+                        "the block of stream_batch was left before the last result",
+                    )
+                group.cancel_scope.cancel("the block of stream_batch was left")
+        except BaseExceptionGroup as errors:
+            # Only the group's own wrapping is taken off: a group that the block raised stays whole.
+            raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+        finally:
+            stream.discard()

@@ -15,28 +15,10 @@ from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
-__all__ = ["SERVE_SIM_EPILOGUE", "SERVE_SIM_HELP", "serve_sim"]
+__all__ = ["serve_sim"]
 
 _KEPT = 100_000
-
-SERVE_SIM_HELP = """\
-Answer like an LLM provider, over HTTP, until Ctrl-C.
-
-The first line on standard output is the server's URL. It speaks OpenAI's Chat Completions and \
-the other wires of batchllm, so any client can be tried on it. GET /__sim/log gives its record \
-of the requests, GET /__sim/stats the counts.
-
-SCENARIO is a name that `batchllm models` lists, with options behind it, such as \
-"quota?rpm=600&faults=0.05"."""
-
-SERVE_SIM_EPILOGUE = """\
-Examples
-
-  A quota of 3,000 requests a minute, and 5 % of the requests fail:
-    batchllm serve-sim "quota?rpm=3000&faults=0.05" --port 8080 --log requests.jsonl
-
-  In another shell:
-    batchllm run prompts.jsonl -m openai-compatible:any --base-url http://127.0.0.1:8080/v1"""
+"""Requests that the record keeps in memory."""
 
 
 def serve_sim(
@@ -58,10 +40,10 @@ def serve_sim(
         msg = f"the log {log} exists already; give another name, or remove it"
         raise UsageError(msg)
     try:
-        told = parse_scenario(scenario)
+        parsed = parse_scenario(scenario)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    simulator = Simulator(told, seed=seed, log=SimulatorLog(log, keep=_KEPT))
+    simulator = Simulator(parsed, seed=seed, log=SimulatorLog(log, keep=_KEPT))
     # Where the event loop cannot watch for signals, Ctrl-C raises.
     with suppress(KeyboardInterrupt):
         anyio.run(_serve, simulator, host, port)

@@ -1,24 +1,25 @@
 """Values and contracts that every layer shares: no I/O, no event loop."""
 
+from batchllm.core.arguments import explain_arguments
 from batchllm.core.batch_result import BatchResult
-from batchllm.core.config import (
+from batchllm.core.checks import (
     FASTEST_PER_MINUTE,
     SLOWEST_PER_MINUTE,
+    Check,
+    number,
+    one_of,
+    refuse,
+    switch,
+)
+from batchllm.core.config import ProcessorConfig, places_of_settings
+from batchllm.core.config_data import config_from_dict, config_to_dict
+from batchllm.core.config_files import dump_config, load_config
+from batchllm.core.config_parts import (
     FailFast,
     HedgeConfig,
     JitterKind,
-    ProcessorConfig,
     RateLimitConfig,
     RetryConfig,
-)
-from batchllm.core.config_data import config_from_dict, config_to_dict
-from batchllm.core.config_files import (
-    config_from_json,
-    config_from_toml,
-    config_to_json,
-    config_to_toml,
-    dump_config,
-    load_config,
 )
 from batchllm.core.contracts import (
     Category,
@@ -29,6 +30,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
     BatchFailures,
@@ -40,6 +42,7 @@ from batchllm.core.errors import (
     FrameworkTimeoutError,
     InvalidItemError,
     ItemStopped,
+    JournalError,
     MalformedResponseError,
     PrepareError,
     ProgramError,
@@ -52,8 +55,8 @@ from batchllm.core.errors import (
     StrategyError,
     TokenTrackingError,
     TransportError,
+    UnknownArgumentError,
 )
-from batchllm.core.events import ProcessingEvent
 from batchllm.core.hints import (
     CallCost,
     Dimension,
@@ -62,9 +65,17 @@ from batchllm.core.hints import (
     QuotaScope,
     ServerHint,
 )
-from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
+from batchllm.core.hooks import (
+    SKIP,
+    BaseMiddleware,
+    BaseObserver,
+    Middleware,
+    ProcessingEvent,
+)
 from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
+from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
+    AttemptFailure,
     AttemptTiming,
     EndCause,
     Tally,
@@ -75,13 +86,17 @@ from batchllm.core.results import (
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
+from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "AnswerViews",
+    "AttemptFailure",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -93,12 +108,15 @@ __all__ = [
     "CallGuard",
     "CallTooLargeError",
     "Category",
+    "Check",
+    "Citation",
     "ClosedError",
     "ConfigError",
     "Dimension",
     "EmptyResponseError",
     "EndCause",
     "ErrorClassifier",
+    "ErrorGroups",
     "ErrorInfo",
     "FailFast",
     "FrameworkTimeoutError",
@@ -107,6 +125,8 @@ __all__ = [
     "ItemLike",
     "ItemStopped",
     "JitterKind",
+    "JournalError",
+    "JournalProblem",
     "LLMCallStrategy",
     "LLMModel",
     "LLMResponse",
@@ -137,9 +157,12 @@ __all__ = [
     "Tally",
     "Termination",
     "Timing",
+    "TokenLogprob",
     "TokenTrackingError",
     "TokenUsage",
+    "ToolCall",
     "TransportError",
+    "UnknownArgumentError",
     "WorkItemResult",
     "a_or_an",
     "add_usage",
@@ -148,15 +171,19 @@ __all__ = [
     "check_sendable",
     "check_texts",
     "config_from_dict",
-    "config_from_json",
-    "config_from_toml",
     "config_to_dict",
-    "config_to_json",
-    "config_to_toml",
     "dump_config",
+    "explain_arguments",
+    "facts_of",
     "kind_of",
     "load_config",
     "normalize_usage",
+    "number",
+    "one_of",
+    "places_of_settings",
     "read_count",
+    "refuse",
+    "switch",
+    "where_raised",
     "with_notes",
 ]

@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
 from batchllm.core.usage import TokenUsage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
     "Category",
@@ -34,7 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class LLMCallStrategy(ABC, Generic[T_co]):
-    """How to make one LLM call, and what to keep ready for it.
+    """Makes LLM calls, and keeps ready what they need.
 
     Subclass it, as a plain class or an attrs class, and write ``execute``; the other hooks are
     optional. ``execute`` and ``on_error`` may leave their ``state`` parameter out. One instance
@@ -45,13 +46,22 @@ class LLMCallStrategy(ABC, Generic[T_co]):
             all strategies without a name of their own share. ``None`` marks a composite, which
             makes no calls itself and calls its ``parts`` by ``state.call``.
         parts: The strategies that a composite calls; the run prepares and cleans up each once.
+        takes_texts: Whether a prompt may also be a list of texts, as for embeddings.
+        per_loop: Whether ``prepare`` and ``cleanup`` may run on several event loops at once, since
+            what they open is kept per loop. If not, a strategy that overrides one of them and is in
+            use on one loop is refused on a second.
     """
 
     quota_scope: QuotaScope | None = QuotaScope()
     parts: Sequence[LLMCallStrategy[Any]] = ()
+    takes_texts: bool = False
+    per_loop: bool = False
 
     async def prepare(self) -> None:
-        """Get ready. Called once per instance and run, before its first ``execute``.
+        """Get ready. Called once per instance before its first ``execute``.
+
+        Overlapping runs, pools and single calls on one event loop share one preparation; the last
+        of them to end cleans up.
 
         What it opens must not be a cancel scope or a task group: those cannot outlive it.
         """
@@ -90,18 +100,22 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return cast("T_co", text), usage
 
     async def cleanup(self) -> None:
-        """Let go of what ``prepare`` took. Called once per instance at the run's end, shielded."""
+        """Let go of what ``prepare`` took. Called once, shielded, when the last run has ended."""
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """The tokens that a call may take, for limits on tokens; ``None`` lets the run guess."""
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """What names this strategy in records: its class and its plain fields, no secrets."""
+        """Return what names this strategy in records: its class and its plain fields, no secrets.
+
+        Of an attrs class its fields count, and what a subclass adds under a public name.
+        """
         plain = (str, int, float, bool, type(None))
-        fields = getattr(self, "__attrs_attrs__", None)
-        names = [a.name for a in fields] if fields else list(getattr(self, "__dict__", ()))
-        values = {name: getattr(self, name, None) for name in names}
+        fields = [a.name for a in getattr(self, "__attrs_attrs__", ())]
+        others = [name for name in getattr(self, "__dict__", ()) if name not in fields]
+        added = [name for name in others if not fields or not name.startswith("_")]
+        values = {name: getattr(self, name, None) for name in (*fields, *added)}
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             **{
@@ -118,14 +132,14 @@ def _sounds_secret(name: str) -> bool:
 
 
 @frozen
-class LLMResponse:
+class LLMResponse(AnswerViews):
     """One model's answer, the same for every provider.
 
     Attributes:
         text: The answer.
         metadata: What else the provider said: finish reason, safety ratings, request id.
         raw: The provider's own reply.
-        hint: What the reply told about limits.
+        hint: The limits that the reply reported.
     """
 
     text: str
@@ -224,7 +238,7 @@ _FATAL: Final = frozenset(
 
 @frozen
 class ErrorInfo:
-    """What an exception means for the item and for everyone who shares its quota.
+    """The meaning of an exception for the item and for all who share its quota.
 
     Attributes:
         is_retryable: Whether another attempt may help.
@@ -232,7 +246,7 @@ class ErrorInfo:
         is_timeout: Whether time ran out.
         error_category: A ``Category`` or a word of the classifier's own.
         suggested_wait: Seconds: the scope's cooldown for a rate limit, else the least backoff.
-        hint: What the server told about limits.
+        hint: The limits that the server reported.
     """
 
     is_retryable: bool
@@ -244,7 +258,7 @@ class ErrorInfo:
 
     @property
     def outcome(self) -> Outcome:
-        """What the gate has to know of it."""
+        """Return the outcome of the call as the gate sees it."""
         if self.is_rate_limit:
             return Outcome.THROTTLED
         if self.is_timeout:
@@ -266,7 +280,7 @@ class ErrorInfo:
 
     @property
     def scope_hint(self) -> ServerHint | None:
-        """The hint for the whole scope, with ``suggested_wait`` where the server told no wait."""
+        """Return the hint for the whole scope, with ``suggested_wait`` if it has no wait."""
         if self.suggested_wait is None or not (
             self.is_rate_limit or self.error_category == Category.OVERLOADED
         ):

@@ -4,11 +4,13 @@ Raised to the caller (the program, its configuration or its surroundings are wro
 
     BatchError
     ├── ConfigError            (ValueError)  a setting is wrong
+    │   └── UnknownArgumentError (TypeError) a function or class has no such argument
     ├── InvalidItemError       (ValueError)  an item is wrong; raised by ``add_work`` only
     ├── StrategyError          (TypeError)   a strategy or hook cannot be called as it is
     ├── ProgramError                         a hook broke the rules, e.g. left a scope open
     ├── SourceError                          the iterable of items raised
     ├── PrepareError                         ``prepare()`` of a strategy raised
+    ├── JournalError                         the journal cannot be opened, read or written
     ├── ClosedError                          a pool, run or processor was used after its end
     ├── SaturatedError                       a pool's waiting room is full
     └── BatchFailures                        from ``raise_for_failures()``
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from batchllm.core.hints import ServerHint
+    from batchllm.core.problems import JournalProblem
     from batchllm.core.usage import TokenUsage
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "FrameworkTimeoutError",
     "InvalidItemError",
     "ItemStopped",
+    "JournalError",
     "MalformedResponseError",
     "PrepareError",
     "ProgramError",
@@ -61,6 +65,7 @@ __all__ = [
     "StrategyError",
     "TokenTrackingError",
     "TransportError",
+    "UnknownArgumentError",
 ]
 
 
@@ -96,6 +101,10 @@ class ConfigError(BatchError, ValueError):
     """A setting has a value that cannot work."""
 
 
+class UnknownArgumentError(ConfigError, TypeError):
+    """A function or a class was called with a keyword that it does not have."""
+
+
 class InvalidItemError(BatchError, ValueError):
     """An item cannot be accepted: its id, its type or its strategy is wrong."""
 
@@ -114,6 +123,30 @@ class SourceError(BatchError):
 
 class PrepareError(BatchError):
     """A strategy's ``prepare()`` raised or took too long; the cause is chained."""
+
+
+class JournalError(BatchError):
+    """The journal cannot be opened, read or written; what it holds is as it was.
+
+    Attributes:
+        problem: The kind of trouble, for programs.
+        path: The journal's file.
+        unsaved: Results that were finished and could not be saved. They were not delivered, and
+            their items run again when the journal can be written.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: JournalProblem = "io",
+        path: str = "",
+        unsaved: Sequence[Any] = (),
+    ) -> None:
+        super().__init__(message)
+        self.problem: JournalProblem = problem
+        self.path = path
+        self.unsaved = list(unsaved)
 
 
 class ClosedError(BatchError):
@@ -153,8 +186,10 @@ class ProviderError(CallError):
         status: HTTP status; 200 where the error came inside a successful reply.
         code: The provider's machine-readable code, such as ``"insufficient_quota"``.
         kind: The provider's error type, such as ``"invalid_request_error"``.
-        hint: What the reply told about limits and waiting.
+        hint: The limits and waits that the reply reported.
         request_id: The provider's id of the request, for its support.
+        wrong_address: Whether no API seems to be where the request went: nothing was found there,
+            and not in the words of an API.
     """
 
     def __init__(
@@ -166,6 +201,7 @@ class ProviderError(CallError):
         kind: str | None = None,
         hint: ServerHint | None = None,
         request_id: str | None = None,
+        wrong_address: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -173,6 +209,7 @@ class ProviderError(CallError):
         self.kind = kind
         self.hint = hint
         self.request_id = request_id
+        self.wrong_address = wrong_address
 
     @property
     def status_code(self) -> int:

@@ -1,4 +1,4 @@
-"""What comes out per item, how a batch ended, and the sums over results."""
+"""The result of one item, the end of a batch, and the sums over results."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from attrs import define, field, fields, frozen
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
 from batchllm.core.usage import TokenUsage, add_usage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
+    "AttemptFailure",
     "AttemptTiming",
     "EndCause",
     "Tally",
@@ -30,20 +32,39 @@ _NOT_RUN = frozenset({Category.STOPPED, Category.PARKED})
 
 
 @frozen
+class AttemptFailure:
+    """The end of a call that gave no answer.
+
+    Attributes:
+        error: What went wrong, as a sentence of at most 500 characters.
+        error_category: The kind of failure, as in ``WorkItemResult``.
+        status: The HTTP status that was answered, where one was.
+        token_usage: Tokens that the provider billed for it, where that is known.
+    """
+
+    error: str
+    error_category: str
+    status: int | None = None
+    token_usage: TokenUsage | None = None
+
+
+@frozen
 class AttemptTiming:
-    """Seconds that one attempt spent on what.
+    """Seconds that one attempt spent on what, and how it ended.
 
     Attributes:
         admission_wait: Waiting for a permit: for room among the calls, or for the pace.
         cooldown_wait: Waiting because the scope was cooling down.
         execution: Being called.
         backoff: Waiting after it, before the next attempt.
+        failure: How it ended, unless it gave the answer.
     """
 
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     execution: float = 0.0
     backoff: float = 0.0
+    failure: AttemptFailure | None = None
 
 
 @frozen
@@ -51,7 +72,8 @@ class Timing:
     """Seconds that an item spent on what, per attempt and in sum.
 
     Attributes:
-        attempts: One per call that was made for the item, refused ones included.
+        attempts: One per call that was made for the item, refused ones included; and a last one
+            without execution if the item ended while it waited for the next.
     """
 
     attempts: tuple[AttemptTiming, ...] = ()
@@ -83,8 +105,8 @@ class Timing:
 
 
 @frozen
-class WorkItemResult(Generic[Out, Ctx]):
-    """How one item ended. Every accepted item gets exactly one.
+class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
+    """The end of one item. Every accepted item gets exactly one.
 
     Attributes:
         item_id: The item's id.
@@ -94,7 +116,8 @@ class WorkItemResult(Generic[Out, Ctx]):
         context: The item's own context.
         token_usage: Tokens of all attempts, failed ones included; empty where unknown.
         metadata: What the strategy returned beside output and usage, and notes of the run
-            (``notes``, such as a hook that raised).
+            (``notes``, such as a hook that raised). ``reasoning``, ``tool_calls``, ``logprobs``,
+            ``citations``, ``finish_reason`` and ``safety_ratings`` are typed views of it.
         exception: The exception object of the last attempt.
         error_category: The kind of failure, a ``Category`` or a classifier's own word.
         attempts: Attempts that were made; one that met a rate limit is not counted, since it
@@ -102,6 +125,8 @@ class WorkItemResult(Generic[Out, Ctx]):
         spans: Where the time went, as bare numbers: four per call, in the order of
             ``AttemptTiming``. Read it as ``timing``. (Bare, since a million results of several
             objects each would keep the garbage collector busier than the batch.)
+        attempt_failures: How each call of ``spans`` ended; empty if none has failed. Read it as
+            ``timing``, too.
         cost: In US dollars; ``None`` where a price is unknown.
         submission_index: The item's position in the input, from 0.
         replayed: Whether it was taken from a journal and not called for.
@@ -121,6 +146,9 @@ class WorkItemResult(Generic[Out, Ctx]):
     cost: float | None = None
     submission_index: int = -1
     replayed: bool = False
+    attempt_failures: tuple[AttemptFailure | None, ...] = field(
+        default=(), kw_only=True, repr=False
+    )
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: getattr(self, name) for name in _NAMES}
@@ -134,18 +162,26 @@ class WorkItemResult(Generic[Out, Ctx]):
 
     @property
     def timing(self) -> Timing:
-        """Where the time went, call by call and in sum."""
-        spans = self.spans
-        return Timing(tuple(AttemptTiming(*spans[i : i + 4]) for i in range(0, len(spans), 4)))
+        """Where the time went and how each call ended, call by call and in sum."""
+        calls = [self.spans[n : n + 4] for n in range(0, len(self.spans), 4)]
+        failures = self.attempt_failures or (None,) * len(calls)
+        return Timing(
+            tuple(
+                AttemptTiming(admission, cooldown, execution, backoff, failure)
+                for (admission, cooldown, execution, backoff), failure in zip(
+                    calls, failures, strict=False
+                )
+            )
+        )
 
     @property
     def skipped(self) -> bool:
-        """Whether a middleware left the item out."""
+        """Return whether a middleware left the item out."""
         return self.error_category == Category.SKIPPED
 
     @property
     def not_run(self) -> bool:
-        """Whether the batch ended before the item had its turn, or its scope was parked."""
+        """Return whether the batch ended, or the scope was parked, before the item had its turn."""
         return self.error_category in _NOT_RUN
 
 
@@ -174,7 +210,7 @@ def recorded(error: BaseException | None) -> RecordedError | None:
 
 
 class EndCause(StrEnum):
-    """Why a batch ended."""
+    """The reason why a batch ended."""
 
     RUNNING = "running"
     DONE = "done"
@@ -186,6 +222,7 @@ class EndCause(StrEnum):
     ENDPOINT_DOWN = "endpoint_down"
     SOURCE_FAILED = "source_failed"
     PREPARE_FAILED = "prepare_failed"
+    JOURNAL_FAILED = "journal_failed"
     CALLER_CANCELLED = "caller_cancelled"
     READER_LEFT = "reader_left"
     PROGRAM_ERROR = "program_error"
@@ -193,7 +230,7 @@ class EndCause(StrEnum):
 
 @frozen
 class Termination:
-    """How a batch ended.
+    """The end of a batch.
 
     Attributes:
         cause: Why.
@@ -207,7 +244,7 @@ class Termination:
 
     @property
     def complete(self) -> bool:
-        """Whether every item of the source was processed."""
+        """Return whether every item of the source was processed."""
         return self.cause is EndCause.DONE
 
 

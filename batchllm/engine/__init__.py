@@ -1,6 +1,8 @@
 """The engine: guarded calls, attempts, and the run of a batch with all its endings."""
 
 from batchllm.engine.attempts import GiveUp, WaitThen, failed_result, next_step
+from batchllm.engine.batch import Batch
+from batchllm.engine.delivery import Collector, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
 from batchllm.engine.guard import (
     Failed,
@@ -12,38 +14,46 @@ from batchllm.engine.guard import (
     raise_as_it_was,
     shielded,
 )
+from batchllm.engine.idset import IdSet
+from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
-from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
+from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
-from batchllm.engine.runtime import RunOptions, Runtime
-from batchllm.engine.scheduler import Scheduler
+from batchllm.engine.run import Run, RunOptions, cause_of
+from batchllm.engine.shelter import Shelter
 from batchllm.engine.work_queue import WorkQueue
 
 __all__ = [
     "CANCEL",
     "DRAIN",
+    "Batch",
     "BlockingSource",
     "Collector",
     "Ending",
     "Failed",
     "GiveUp",
+    "IdSet",
+    "InThread",
     "ItemRun",
     "Ok",
-    "OrderedOutbox",
-    "Outbox",
+    "OrderedResultStream",
     "Phase",
+    "PostProcessor",
     "Resources",
+    "ResultStream",
+    "Run",
     "RunOptions",
-    "Runtime",
-    "Scheduler",
+    "Shelter",
     "Stop",
     "TimedOut",
     "WaitThen",
     "WorkQueue",
     "blocking_source",
     "bounded",
+    "cause_of",
     "failed_result",
+    "in_thread",
     "in_words",
     "next_step",
     "only_error",

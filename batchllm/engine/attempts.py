@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
-import anyio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
+    AttemptFailure,
     BatchError,
     CallError,
     Category,
@@ -23,17 +22,20 @@ from batchllm.core import (
     Outcome,
     Reply,
     RetryConfig,
-    RetryState,
     TokenUsage,
     WorkItemResult,
     with_notes,
 )
-from batchllm.engine.calls import Calls, CallSite
-from batchllm.engine.charges import Charge
+from batchllm.engine.bug_log import BugLog
+from batchllm.engine.call import Call
+from batchllm.engine.call_context import CallContext
+from batchllm.engine.ending import Phase
 from batchllm.engine.failures import Failure
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
-from batchllm.engine.item import ItemRun
+from batchllm.engine.item import Charge, ItemRun
+from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.waiting import Window
 from batchllm.policy import RetrySchedule, Verdict, overload_pause
 
 __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_step"]
@@ -48,6 +50,9 @@ _MOST_OVERLOADS = 50
 """Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
 minutes after which an endpoint that does not answer is given up."""
 
+_SENTENCE = 500
+"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
+
 
 @frozen
 class WaitThen:
@@ -55,7 +60,7 @@ class WaitThen:
 
     Attributes:
         counts: Whether the failed attempt counts towards ``max_attempts``. One that met a
-            limit of the scope does not: its gate makes it wait, and everybody else with it.
+            limit of the scope does not: its gate makes it wait, and all other calls with it.
     """
 
     seconds: float
@@ -80,7 +85,7 @@ def next_step(
     schedule: RetrySchedule,
     previous: float | None = None,
 ) -> WaitThen | GiveUp:
-    """What to do after a failed call.
+    """Return what to do after a failed call.
 
     Args:
         info: What its error means.
@@ -118,38 +123,42 @@ class Attempts:
     """Takes items through their attempts.
 
     Args:
-        calls: Makes the guarded calls.
+        context: What calls need.
         schedule: Gives the backoff.
-        asleep: A block during which an item holds no room in the window.
-        before_retry: Told of each failed attempt that will be followed by another.
+        window: Items that wait hold no room in it.
+        hooks: Called after each failed attempt that will be followed by another.
     """
 
-    calls: Calls
+    context: CallContext
     schedule: RetrySchedule
-    asleep: Callable[[], AbstractContextManager[None]]
-    before_retry: Callable[[ItemRun, int, Failure], Awaitable[None]] | None = None
+    window: Window
+    hooks: RetryHooks
+    bugs: BugLog = field(factory=BugLog, init=False)
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
-        config = self.calls.config
-        site = CallSite(self.calls, item, strategy)
-        state = RetryState(item.values, _guard=site)
+        context = self.context
+        config, ending = context.config, context.ending
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
+        call = Call(context, item, strategy, timeout)
         max_attempts = item.work.max_attempts or config.retry.max_attempts
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
         while True:
             attempt, item.begun = charges.count + 1, item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
-            ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
+            try:
+                ended = await call.make(item.work.prompt, attempt)
+            except BaseException:
+                item.cut_off = call.cut_off
+                raise
             attempt = charges.count + 1  # an outage may have given some back meanwhile
-            item.cut_off = False  # what a composite cut off inside is over; the item is not
             if isinstance(ended, Reply):
                 item.end_attempt(attempt)
                 if config.enable_detailed_logging:
                     _log_attempt(item, attempt, None)
                 return answer(item, ended)
-            item.end_attempt(attempt if ended.made else item.attempts)
+            item.end_attempt(attempt if ended.made else item.attempts, _how_it_ended(ended))
             refusals += ended.info.outcome in _SHARED
             overloads = overloads + 1 if ended.info.outcome is Outcome.OVERLOADED else 0
             step = _charge(item, ended) or next_step(
@@ -168,20 +177,22 @@ class Attempts:
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
-                if charges.pending and self.calls.ending.stopping:
+                if charges.pending and ending.stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
+                if ended.info.error_category == Category.PROGRAM_ERROR:
+                    self.bugs.note(item.work.item_id, ended.error)
                 return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
-            if self.before_retry is not None:
-                await self.before_retry(item, attempt, ended)
+            await self.hooks.before_retry(item, attempt, ended)
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
 
     def _would_fail(self, item: ItemRun, step: WaitThen | GiveUp, info: ErrorInfo) -> bool:
         """Return whether *step* fails the item for lack of attempts or time."""
-        if self.calls.ending.stopping:
+        context = self.context
+        if context.ending.stopping:
             return False
         if isinstance(step, GiveUp):
             return info.is_retryable or info.is_timeout
@@ -193,38 +204,32 @@ class Attempts:
         The first items that fail in an outage would be lost before there are enough failures to
         know it for one.
         """
-        calls, charges = self.calls, item.charges
+        context, charges = self.context, item.charges
         before, last = charges.count, charges.pending[-1]
-        with self.asleep(), calls.waiting.until():
-            await last.gate.is_given_back(last.row, calls.callers)
+        with self.window.asleep(), context.ending.until(Phase.DRAINING):
+            await last.gate.is_given_back(last.row, context.callers)
         item.settle()
         return WaitThen(0.0, counts=False) if charges.count < before else None
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Return whether there is time for another attempt after a wait of *seconds*."""
-        return not self.calls.ending.stopping and item.left(self.calls.clock()) > seconds
+        context = self.context
+        return not context.ending.stopping and item.left(context.clock()) > seconds
 
     async def _back_off(self, item: ItemRun, seconds: float) -> bool:
         """Sleep outside the window; return whether the run goes on after it."""
+        context = self.context
         if seconds > 0:
-            calls = self.calls
-            now = calls.clock()
-            with self.asleep(), calls.waiting.until():
-                await anyio.sleep(seconds)
-            slept = calls.clock() - now
-            item.spend(slept)
-            item.charges.slept(slept)
-            calls.waiting.seconds["backoff"] += slept
+            await context.waits.back_off(item, seconds)
         item.settle()
-        return not self.calls.ending.stopping
+        return not context.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
-        if self.calls.ending.stopping:
-            reason = self.calls.ending.describe().reason
-            return failed_result(
-                item, failure.error, Category.STOPPED, f"no further attempt: {reason}"
-            )
-        name, seconds = item.bound(self.calls.clock())
+        context = self.context
+        if context.ending.stopping:
+            reason = f"no further attempt: {context.ending.describe().reason}"
+            return failed_result(item, failure.error, Category.STOPPED, reason)
+        name, seconds = item.bound(context.clock())
         return failed_result(
             item,
             failure.error,
@@ -285,8 +290,22 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )
+
+
+def _sentence(error: BaseException) -> str:
+    text = in_words(error)
+    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+
+
+def _how_it_ended(ended: Failure) -> AttemptFailure:
+    """Keep what a failed attempt was, since its exception gives way to the next one's."""
+    text = _sentence(ended.error)
+    short = text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
+    category, error = ended.info.error_category, ended.error
+    return AttemptFailure(short, category, status_of(error), failed_usage(error))
 
 
 def failed_result(
@@ -295,16 +314,14 @@ def failed_result(
     category: str,
     reason: str | None = None,
 ) -> WorkItemResult[Any, Any]:
-    """The result of an item that has no answer.
+    """Return the result of an item that has no answer.
 
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
-    of an answer, or what a provider told about an answer that it withheld.
+    of an answer, or what a provider reported about an answer that it withheld.
     """
+    text = None if error is None else _sentence(error)
     if error is not None:
-        drop_locals(error)
-    text = None if error is None else in_words(error)
-    if isinstance(error, _SPEAK_FOR_THEMSELVES):
-        text = str(error) or text
+        drop_locals(error)  # after its words, which it may take from its reply
     sentence = " – ".join(part for part in (text, reason) if part) or category
     return WorkItemResult(
         item.work.item_id,
@@ -318,5 +335,6 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )

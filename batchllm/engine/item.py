@@ -1,4 +1,4 @@
-"""What the engine keeps for one item while it runs."""
+"""The books of one item while it runs: its time, its tokens, and the attempts that count."""
 
 from __future__ import annotations
 
@@ -7,12 +7,75 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import LLMWorkItem, TokenUsage, add_usage
-from batchllm.engine.charges import Charges
+from batchllm.core import AttemptFailure, Category, LLMWorkItem, TokenUsage, add_usage
 from batchllm.gate import Gate, Refusal
-from batchllm.policy import FailureRow
+from batchllm.policy import FailureRow, Verdict
 
-__all__ = ["ItemRun"]
+__all__ = ["Charge", "Charges", "ItemRun"]
+
+
+@define(eq=False)
+class Charge:
+    """One failed attempt that may turn out to be an outage's.
+
+    Attributes:
+        gate: The gate at which it failed.
+        row: The failures that it belongs to.
+        seconds: What it took of the item's stopwatch, its backoff included.
+    """
+
+    gate: Gate
+    row: FailureRow
+    seconds: float
+
+
+@define(eq=False)
+class Charges:
+    """Count the attempts of one item.
+
+    Attributes:
+        pending: Failed attempts of which it is not decided yet whether they count.
+    """
+
+    pending: list[Charge] = field(factory=list, init=False)
+    _certain: int = field(default=0, init=False)
+
+    @property
+    def count(self) -> int:
+        """Attempts that count, as far as is known."""
+        return self._certain + len(self.pending)
+
+    def add(self) -> None:
+        """Count an attempt for good."""
+        self._certain += 1
+
+    def add_pending(self, charge: Charge) -> None:
+        """Count an attempt for as long as its row of failures is not an outage's."""
+        self.pending.append(charge)
+
+    def slept(self, seconds: float) -> None:
+        """Add the backoff after the last attempt."""
+        if self.pending:
+            self.pending[-1].seconds += seconds
+
+    def settle(self) -> float:
+        """Decide what can be decided.
+
+        Returns:
+            Seconds of the item's stopwatch that the attempts given back had taken.
+        """
+        refund = 0.0
+        undecided: list[Charge] = []
+        for charge in self.pending:
+            match charge.row.verdict:
+                case Verdict.PENDING:
+                    undecided.append(charge)
+                case Verdict.COUNTS:
+                    self._certain += 1
+                case Verdict.GIVEN_BACK:
+                    refund += charge.seconds
+        self.pending = undecided
+        return refund
 
 
 @define(eq=False)
@@ -25,11 +88,12 @@ class ItemRun:
     Attributes:
         work: The item, as middleware left it.
         index: Its position in the input, from 0.
-        started: When it was taken up, on the event loop's clock.
+        started: When it was started, on the event loop's clock.
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
-        cut_off: Whether a call of it was cancelled in flight, and so may have been billed.
+        failures: How its calls ended, as in ``WorkItemResult``.
+        cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
         charges: The attempts that it has used up.
@@ -47,6 +111,7 @@ class ItemRun:
     usage: TokenUsage | None = None
     attempts: int = 0
     spans: tuple[float, ...] = ()
+    failures: tuple[AttemptFailure | None, ...] = ()
     values: dict[str, Any] = field(factory=dict)
     notes: tuple[str, ...] = ()
     cut_off: bool = False
@@ -65,13 +130,22 @@ class ItemRun:
 
     @property
     def used(self) -> bool:
-        """Whether it may have run out of time by now: it has run before, or has a deadline."""
+        """Return whether it may have run out of time: it has run before, or has a deadline."""
         return self._spent > 0.0 or self.deadline < math.inf
 
     @property
     def spent(self) -> float:
-        """What its stopwatch shows while no call runs."""
+        """Seconds that its stopwatch shows while no call runs."""
         return self._spent
+
+    def begin_call(self, gate: Gate, now: float) -> None:
+        """Note that a call at *gate* was let through."""
+        if gate not in self.called:
+            self.called = (*self.called, gate)
+        if self.charges.pending:  # while it waited they may have turned out to be an outage's
+            self.settle()
+        self.start_clock(now)
+        self.unanswered = None
 
     def start_clock(self, now: float) -> None:
         """Let the stopwatch run; calls that overlap are counted once."""
@@ -90,7 +164,7 @@ class ItemRun:
         return min(self.limit - self._shown(now), self.deadline - now)
 
     def bound(self, now: float) -> tuple[str, float]:
-        """Which setting ends the item first, seen from *now*, and its seconds."""
+        """Return which setting ends the item first, seen from *now*, and its seconds."""
         if self.limit - self._shown(now) <= self.deadline - now:
             return "timeout_per_item", self.limit
         return "deadline_per_item", self.deadline - self.started
@@ -126,13 +200,27 @@ class ItemRun:
         self._admission += admission
         self._cooldown += cooldown
 
-    def end_attempt(self, attempt: int) -> None:
-        """Close the books of the attempt under way."""
+    def end_attempt(self, attempt: int, failure: AttemptFailure | None = None) -> None:
+        """Close the books of the attempt under way, which ended with *failure* or an answer."""
+        if self.failures or failure is not None:
+            if failure is not None and self.failures and self.failures[-1] == failure:
+                failure = self.failures[-1]  # hundreds of refusals say the same, and take no room
+            calls = len(self.spans) // 4
+            self.failures = (*(self.failures or (None,) * calls), failure)
         self.attempts = attempt
         span = (self._admission, self._cooldown, self._spent - self._booked, 0.0)
         self.spans = span if not self.spans else (*self.spans, *span)
         self._booked = self._spent
         self._admission = self._cooldown = 0.0
+
+    def cut_short(self) -> None:
+        """Close the books of an attempt that was cancelled, in its call or while it waited."""
+        if self.cut_off:
+            text = "cancelled while it was being called, and maybe billed"
+            self.end_attempt(self.attempts + 1, AttemptFailure(text, Category.CANCELLED))
+        elif self._admission or self._cooldown:
+            text = "cancelled while it waited for its turn"
+            self.end_attempt(self.attempts, AttemptFailure(text, Category.STOPPED))
 
     def note(self, text: str) -> None:
         """Add a sentence for the result's metadata."""

@@ -1,20 +1,20 @@
-"""What one caller of gates, a run or a pool, may have in flight over all its quota scopes."""
+"""The cap of one caller of gates, a run or a pool, on its calls over all quota scopes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+import anyio
 from attrs import define, field
 
 from batchllm.core import CallCost, Outcome, TokenUsage
-from batchllm.policy import RateLimiter, Send
+from batchllm.policy import GateSnapshot, RateLimiter, Send
 
-__all__ = ["Advances", "CallerLimits", "Taken"]
+__all__ = ["Advances", "CallerLimits", "CallersSend", "Wakes"]
 
-Taken: TypeAlias = tuple[RateLimiter, Send]
-"""What a call took, and from which mind: limits may be changed while it is in flight."""
+CallersSend: TypeAlias = tuple[RateLimiter, Send]
+"""A call and the limiter that counts it: limits may be changed while it is in flight."""
 
 
 class Advances(Protocol):
@@ -24,91 +24,124 @@ class Advances(Protocol):
         """Hand out what may start now."""
 
 
+class Wakes(Protocol):
+    """A part of a run that starts further calls when there is room for them."""
+
+    def wake(self) -> None:
+        """Look again whether there is room."""
+
+
+class Borrower(Protocol):
+    """A permit, as far as its caller's limits are concerned."""
+
+    counted: CallersSend | None
+
+
 @define(eq=False)
 class CallerLimits:
     """An exact cap on calls in flight, and limits of the caller's own.
 
-    Attributes:
+    The cap is a ``CapacityLimiter``. Its tokens are taken without waiting, when a gate grants a
+    permit, and the permit is the borrower: so cap, pace, pause and ledger are one decision, and a
+    call that waits, waits in one place, the queue of its gate.
+
+    Args:
         calls: The cap.
-        mind: Declared limits that hold over all scopes together; ``None`` where there are none.
-        in_flight: Calls that hold a permit.
+        limiter: Declared limits that hold over all scopes together; ``None`` if there are none.
+        feed: Woken when a call is free that no gate has a waiter for.
+
+    Attributes:
+        full: Whether the cap is reached; kept, since every call asks for it several times.
         more_to_come: Whether there are items that did not come to any gate yet.
         full_for: Seconds during which the cap was reached and there were more to come.
-        on_free: Called when a call is free that no gate has a waiter for.
     """
 
     calls: int
-    mind: RateLimiter | None = None
-    in_flight: int = field(default=0, init=False)
+    limiter: RateLimiter | None = None
+    _feed: Wakes | None = None
+    full: bool = field(default=False, init=False)
     more_to_come: bool = field(default=False, init=False)
     full_for: float = field(default=0.0, init=False)
+    _cap: anyio.CapacityLimiter = field(init=False)
     _full_since: float = field(default=0.0, init=False)
-    on_free: Callable[[], None] | None = field(default=None, init=False)
     _waiting: dict[Advances, None] = field(factory=dict, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._cap = anyio.CapacityLimiter(self.calls)
+
     @property
-    def full(self) -> bool:
-        """Whether the cap is reached."""
-        return self.in_flight >= self.calls
+    def in_flight(self) -> int:
+        """Calls that hold a permit."""
+        return self._cap.borrowed_tokens
+
+    def statistics(self) -> anyio.CapacityLimiterStatistics:
+        """Return the numbers of the cap on calls in flight."""
+        return self._cap.statistics()
+
+    def own_limits(self, now: float) -> GateSnapshot | None:
+        """Return the state of the caller's own limits; ``None`` if there are none."""
+        return None if self.limiter is None else self.limiter.snapshot(now)
 
     def next_time(self, now: float, cost: CallCost) -> float:
-        """When a call may start as far as the caller is concerned; infinity while it is full."""
+        """Return when a call may start by the caller's own limits; infinity while it is full."""
         if self.full:
             return math.inf
-        return now if self.mind is None else self.mind.next_time(now, cost)
+        return now if self.limiter is None else self.limiter.next_time(now, cost)
 
-    def take(self, now: float, cost: CallCost) -> Taken | None:
-        """Count a call that starts now."""
-        self.in_flight += 1
-        if self.in_flight == self.calls:
-            self._full_since = now
-        return None if self.mind is None else (self.mind, self.mind.on_send(now, cost))
+    def take(self, now: float, cost: CallCost, permit: Borrower) -> CallersSend | None:
+        """Count the call of *permit*, which starts now; ``next_time`` has allowed it."""
+        cap = self._cap
+        cap.acquire_on_behalf_of_nowait(permit)
+        if cap.borrowed_tokens >= self.calls:
+            self.full, self._full_since = True, now
+        return None if self.limiter is None else (self.limiter, self.limiter.on_send(now, cost))
 
-    def end(self, now: float, taken: Taken | None, usage: TokenUsage | None) -> None:
-        """Count a call that ended, with the tokens it took where they are known."""
-        if taken is not None:
-            mind, send = taken
+    def end(self, now: float, permit: Borrower, usage: TokenUsage | None) -> None:
+        """Count a call that ended, with the tokens it took if they are known."""
+        if permit.counted is not None:
+            limiter, send = permit.counted
             tokens = usage or {}
-            mind.on_result(
+            limiter.on_result(
                 now,
                 send,
                 Outcome.OK,
                 input_tokens=tokens.get("input_tokens"),
                 output_tokens=tokens.get("output_tokens"),
             )
-        self._free(now)
+        self._free(now, permit)
 
-    def undo(self, now: float, taken: Taken | None) -> None:
+    def undo(self, now: float, permit: Borrower) -> None:
         """Forget a call that never left."""
-        if taken is not None:
-            mind, send = taken
-            mind.on_release(now, send)
-        self._free(now)
+        if permit.counted is not None:
+            limiter, send = permit.counted
+            limiter.on_release(now, send)
+        self._free(now, permit)
 
     def resize(self, calls: int) -> None:
         """Change the cap; calls in flight are not touched."""
-        self.calls = calls
-        self._wake()
-        if self.on_free is not None and not self.full:
-            self.on_free()
+        self.calls = self._cap.total_tokens = calls
+        self.full = self.in_flight >= calls
+        self._let_in()
 
     def waits_at(self, gate: Advances) -> None:
-        """Remember that *gate* has someone waiting for room among these calls."""
+        """Remember that *gate* has a call waiting for room among these calls."""
         self._waiting[gate] = None
 
-    def _free(self, now: float) -> None:
-        if self.in_flight == self.calls and self.more_to_come:
-            self.full_for += now - self._full_since
-        self.in_flight -= 1
-        if self._waiting:
-            self._wake()
-        if self.on_free is not None and not self.full:
-            self.on_free()
+    def _free(self, now: float, permit: Borrower) -> None:
+        self._cap.release_on_behalf_of(permit)
+        if self.full:
+            if self.more_to_come:
+                self.full_for += now - self._full_since
+                self._full_since = now
+            self.full = self._cap.borrowed_tokens >= self.calls
+        self._let_in()
 
-    def _wake(self) -> None:
+    def _let_in(self) -> None:
         # Each gate goes to the back after its turn, so that none is served first for ever.
         for gate in list(self._waiting):
             if self.full:
                 return
             del self._waiting[gate]
             gate.advance()
+        if self._feed is not None and not self.full:
+            self._feed.wake()

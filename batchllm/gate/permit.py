@@ -1,4 +1,4 @@
-"""The right to make one call, and the report that ends it."""
+"""The right to make one call, which ends exactly once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Protocol
 from attrs import define, field
 
 from batchllm.core import Outcome, ServerHint, TokenUsage
-from batchllm.gate.callers import CallerLimits, Taken
+from batchllm.gate.callers import CallerLimits, CallersSend
 from batchllm.policy import FailureRow, RateLimiter, Send
 
 __all__ = ["Permit"]
 
 
 class Admits(Protocol):
-    """A gate, as far as its permits are concerned."""
+    """The planner of a gate, as far as its permits are concerned."""
 
-    mind: RateLimiter
+    limiter: RateLimiter
     clock: Callable[[], float]
 
     def advance(self, now: float | None = None) -> None:
@@ -44,21 +44,22 @@ class Permit:
         admission_wait: Seconds waited for room or pace.
         cooldown_wait: Seconds waited because the scope was cooling.
         canary: The number of the canary that it is, if its endpoint did not answer; else 0.
+        counted: The same call as the caller's own limits count it, if there are any.
     """
 
     _gate: Admits
     _callers: CallerLimits | None
     _send: Send
-    _taken: Taken | None
     at: float
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
-    _hint: ServerHint | None = None
+    counted: CallersSend | None = field(default=None, init=False)
+    _hint: ServerHint | None = field(default=None, init=False)
     _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
-        """Remember what a successful reply told about limits, for the report to come."""
+        """Remember what a successful reply reported about limits, for the report to come."""
         self._hint = hint
 
     def report(
@@ -77,7 +78,7 @@ class Permit:
         """
         gate = self._gate
         tokens = usage or {}
-        gate.mind.on_result(
+        gate.limiter.on_result(
             now,
             self._send,
             outcome,
@@ -85,12 +86,12 @@ class Permit:
             tokens.get("input_tokens"),
             tokens.get("output_tokens"),
         )
-        # Before anyone is let in: the caller's room may go to the next waiter at once.
+        # Before another is let in: the caller's room may go to the next waiter at once.
         row = gate.judge_health(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )
         if self._callers is not None:
-            self._callers.end(now, self._taken, usage)
+            self._callers.end(now, self, usage)
         gate.advance(now)
         return row
 
@@ -98,20 +99,20 @@ class Permit:
         """End a call that was cancelled and may have reached the server."""
         gate = self._gate
         now = gate.clock()
-        gate.mind.on_cancel(now, self._send)
+        gate.limiter.on_cancel(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
         if self._callers is not None:
-            self._callers.end(now, self._taken, None)
+            self._callers.end(now, self, None)
         gate.advance(now)
 
     def undo(self) -> None:
         """Give back a permit of which no byte has left."""
         gate = self._gate
         now = gate.clock()
-        gate.mind.on_release(now, self._send)
+        gate.limiter.on_release(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
         if self._callers is not None:
-            self._callers.undo(now, self._taken)
+            self._callers.undo(now, self)
         gate.advance(now)

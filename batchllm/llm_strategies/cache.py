@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Generic
 
 import anyio
 import msgspec
-from attrs import define, field
+from attrs import Attribute, define, field
 from typing_extensions import TypeVar
 
 from batchllm.core import (
@@ -21,10 +21,12 @@ from batchllm.core import (
     Reply,
     RetryState,
     TokenUsage,
+    explain_arguments,
+    refuse,
 )
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
-from batchllm.transport import loop_of_now
+from batchllm.transport import SharedLock, loop_of_now
 
 __all__ = ["ResponseCache"]
 
@@ -46,14 +48,21 @@ class _Flight:
     traceback: TracebackType | None = None
 
 
+def _is_a_store(instance: Any, attribute: Attribute[Any], store: object) -> None:
+    if not isinstance(store, MutableMapping):
+        refuse(instance, attribute, store, "a mapping that can be changed, such as a dict")
+
+
+@explain_arguments()
+@define(eq=False, slots=False, init=False, repr=False)
 class ResponseCache(Composite[T], Generic[T]):
     """Keeps answers by prompt, and makes one call for identical prompts that come together.
 
     The first of them calls and the others wait, without holding a permit. If the call fails,
-    those who wait fail with it, and whoever asks afterwards calls anew: a failure is never kept.
-    Only where the failure is the first one's own, since it was cancelled, ran out of its time or
-    got an answer that is not valid, the next one calls in its place. Nobody waits for another's
-    call longer than its own may take. Items with the same prompt get the same output object, so
+    those that wait fail with it, and the next to ask calls anew: a failure is never kept. Only if
+    the failure is the first one's own, since it was cancelled, ran out of its time or got an
+    answer that is not valid, the next one calls in its place. None waits for another's call
+    longer than its own may take. Items with the same prompt get the same output object, so
     do not change outputs in place. A prompt that has no form in JSON is not cached.
 
     Example::
@@ -68,21 +77,36 @@ class ResponseCache(Composite[T], Generic[T]):
     Attributes:
         hits: Prompts that were answered without a call.
         misses: Calls that were made.
+
+    Raises:
+        StrategyError: *inner* cannot be a strategy.
+        ConfigError: *store* is not a mapping.
     """
+
+    store: MutableMapping[str, Reply] = field(init=False, validator=_is_a_store)
+    hits: int = field(init=False, default=0)
+    misses: int = field(init=False, default=0)
 
     def __init__(
         self, inner: StrategyLike[T], store: MutableMapping[str, Reply] | None = None
     ) -> None:
         self.parts = (as_strategy(inner),)
-        self.store: MutableMapping[str, Reply] = _Recent(10_000) if store is None else store
+        self.store = _Recent(10_000) if store is None else store
         self.hits = self.misses = 0
         # By event loop, too: a caller can wait for a call of its own loop only.
         self._flights: dict[tuple[Any, str], _Flight] = {}
         self._strategy: bytes | None = None
+        # Invariant: hits and misses are counted under the lock, since several event loops may
+        # share an instance.
+        self._lock = SharedLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Calls under way belong to the loops that wait for them.
+        return {**self.__dict__, "_flights": {}}
 
     @property
     def error_classifier(self) -> ErrorClassifier | None:
-        """That of the inner strategy, for those who fail with another's call."""
+        """Return that of the inner strategy, for items that fail with another's call."""
         return getattr(self.parts[0], "error_classifier", None)
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
@@ -94,7 +118,7 @@ class ResponseCache(Composite[T], Generic[T]):
         (inner,) = self.parts
         key = self._key_of(prompt)
         if key is None:
-            self.misses += 1
+            self._count_miss()
             return await memory.call(inner, prompt, attempt, timeout)
         while True:
             kept = self.store.get(key)
@@ -143,13 +167,18 @@ class ResponseCache(Composite[T], Generic[T]):
         timeout: float,
         memory: RetryState,
     ) -> Reply:
-        self.misses += 1
+        self._count_miss()
         reply = await memory.call(inner, prompt, attempt, timeout)
         self.store[key] = reply
         return reply
 
+    def _count_miss(self) -> None:
+        with self._lock:
+            self.misses += 1
+
     def _hit(self, reply: Reply) -> Reply:
-        self.hits += 1
+        with self._lock:
+            self.hits += 1
         nothing: TokenUsage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         return Reply(reply.output, nothing, {**(reply.metadata or {}), "cached": True})
 
@@ -163,26 +192,44 @@ class ResponseCache(Composite[T], Generic[T]):
         return sha256(self._strategy + b"\n" + asked).hexdigest()
 
 
-class _Recent(OrderedDict[str, Reply]):
-    """Keeps the entries that were used last."""
+class _Recent(MutableMapping[str, Reply]):
+    """Keeps the entries that were used last, for several threads."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()
         self._most = most
+        # Invariant: an entry is looked for, moved and dropped under the lock.
+        self._lock = SharedLock()
+        self._entries: OrderedDict[str, Reply] = OrderedDict()
 
-    def get(self, key: str, default: Any = None) -> Any:
-        if key in self:
-            self.move_to_end(key)
-        return super().get(key, default)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Recent, (self._most,), None, None, iter(self.items())
+
+    def __getitem__(self, key: str) -> Reply:
+        with self._lock:
+            self._entries.move_to_end(key)
+            return self._entries[key]
 
     def __setitem__(self, key: str, value: Reply) -> None:
-        super().__setitem__(key, value)
-        if len(self) > self._most:
-            self.popitem(last=False)
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+
+    def __delitem__(self, key: str) -> None:
+        with self._lock:
+            del self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def _is_the_leaders_own(info: ErrorInfo) -> bool:
-    """Whether it says nothing about the others' calls.
+    """Return whether a failure says nothing about the others' calls.
 
     Its item is out of time, or the batch is over. After an answer that is not valid each item may
     ask differently, by what a strategy within remembers of it.

@@ -6,16 +6,22 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import anyio
-import anyio.to_thread
-from attrs import define
+from attrs import Attribute, define, field
 
-from batchllm.core import LLMCallStrategy, RetryState, StrategyError, TokenUsage, normalize_usage
-from batchllm.transport import LoopTable
+from batchllm.core import (
+    LLMCallStrategy,
+    RetryState,
+    StrategyError,
+    TokenUsage,
+    explain_arguments,
+    normalize_usage,
+    number,
+)
+from batchllm.transport import ThreadLimits, ThreadRunner, run_in_thread
 
-__all__ = ["CallableStrategy", "ThreadRunner", "from_callable", "run_in_thread"]
+__all__ = ["CallableStrategy", "from_callable"]
 
 logger = logging.getLogger("batchllm")
 
@@ -27,32 +33,12 @@ _OFFERED: Final = ("attempt", "timeout", "state")
 _USAGE_KEYS: Final = frozenset(TokenUsage.__annotations__)
 
 
-class ThreadRunner(Protocol):
-    """Calls a blocking function off the event loop."""
-
-    async def __call__(self, function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
-        """Return what *function* returns."""
-        ...
+def _can_be_called(instance: Any, attribute: Attribute[Any], function: Any) -> None:
+    _wanted_parameters(function)
 
 
-async def run_in_thread(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
-    """Call *function* in a worker thread; a cancelled call leaves the thread to end by itself."""
-    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
-
-
-@define(eq=False)
-class _Threads:
-    """The threads of one event loop."""
-
-    limiter: anyio.CapacityLimiter
-
-    async def close(self) -> None:
-        """Let go; threads end by themselves."""
-
-    def abandon(self) -> None:
-        """Let go; threads end by themselves."""
-
-
+@explain_arguments()
+@define(eq=False, slots=False, init=False, repr=False)
 class CallableStrategy(LLMCallStrategy[Any]):
     """Calls a function for each attempt.
 
@@ -62,11 +48,21 @@ class CallableStrategy(LLMCallStrategy[Any]):
             ``(output, usage, metadata)`` with usage as a mapping, a provider's usage object or
             ``None``; another tuple is an output.
         threads: The most threads at once for a sync function.
-        run_sync: Calls a sync function; tests in virtual time give one that calls it in place.
+        run_sync: Calls a sync function, by default in a thread.
 
     Raises:
         StrategyError: *function* cannot be called so.
+        ConfigError: *threads* is no whole number above 0.
+
+    Example:
+        >>> CallableStrategy(str.upper)
+        from_callable(str.upper)
     """
+
+    per_loop = True
+
+    function: Callable[..., Any] = field(init=False, validator=_can_be_called)
+    threads: int = field(init=False, validator=number(least=1, whole=True))
 
     def __init__(
         self,
@@ -80,7 +76,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         self._run_sync = run_sync
         self._is_async = _is_async(function)
         self._wanted = _wanted_parameters(function)
-        self._limits = LoopTable(lambda: _Threads(anyio.CapacityLimiter(threads)))
+        self._limits = ThreadLimits(threads)
         self._gave_nothing = False
 
     def __repr__(self) -> str:
@@ -88,7 +84,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
 
     async def prepare(self) -> None:
         """Start with a fresh count of threads on this event loop."""
-        await self._limits.close()
+        await self._limits.renew()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -103,7 +99,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         if self._is_async:
             result = await call()
         else:
-            limiter = self._limits.of_this_loop().limiter
+            limiter = self._limits.of_this_loop()
             result = await self._run_sync(call, limiter=limiter)
             if inspect.isawaitable(result):  # a lambda round an async function
                 result = await result
@@ -117,7 +113,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         return _read_result(result)
 
     def identity(self) -> Mapping[str, Any]:
-        """The function's name."""
+        """Name the function."""
         return {"class": "from_callable", "function": _name(self.function)}
 
 
@@ -149,7 +145,7 @@ def _wanted_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         raise StrategyError(msg)
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C do not tell theirs
+    except (TypeError, ValueError):  # some functions written in C have none to show
         return ()
     by_name = {
         name

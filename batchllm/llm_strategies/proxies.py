@@ -1,4 +1,4 @@
-"""Which proxy the customary environment variables name for an address."""
+"""The proxy that the customary environment variables name for an address."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ __all__ = ["proxy_for"]
 
 
 def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:
-    """The proxy for *address*, or ``None``; this machine itself is never reached through one.
+    """Return the proxy for *address*; ``None`` if there is none, as for this machine itself.
 
     Args:
         address: Where requests go.
         environment: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count, in
             lower case first.
     """
-    parts = urlsplit(address)
-    host = (parts.hostname or "").lower()
-    if _is_local(host) or _excepted(host, parts.port, _get(environment, "no_proxy")):
+    try:
+        parts = urlsplit(address)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None  # the client that connects to it says that it is no address
+    if _is_local(host) or _excepted(host, port, _get(environment, "no_proxy")):
         return None
     proxy = _get(environment, f"{parts.scheme}_proxy") or _get(environment, "all_proxy")
     if proxy and "://" not in proxy:

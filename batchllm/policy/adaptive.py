@@ -88,7 +88,7 @@ class AdaptivePace:
 
     @property
     def free(self) -> bool:
-        """Whether nothing holds a call back, and nothing will until one fails."""
+        """Return whether nothing holds a call back, and nothing will until one fails."""
         return (
             self.cooldown.free
             and self.search.rate is None

@@ -62,7 +62,7 @@ class _Doubt:
 
 @define(eq=False)
 class Noise:
-    """Whether refusals of one scope are noise. Live state.
+    """The judgement whether refusals of one scope are noise. Live state.
 
     Attributes:
         share: Share of calls that may be refused without meaning; 0 while no noise is known.

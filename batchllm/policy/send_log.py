@@ -32,7 +32,7 @@ class Point:
 
 @define(eq=False)
 class SendLog:
-    """What was sent and refused in the last half hour. Live state, for one clock."""
+    """The calls sent and refused in the last half hour. Live state, for one clock."""
 
     count: int = field(default=0, init=False)
     first: Point | None = field(default=None, init=False)

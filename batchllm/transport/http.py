@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
 
-from batchllm.core import ConfigError
+from batchllm.core import ConfigError, explain_arguments
 from batchllm.transport.adapters import LibraryName, client_over, respond
 from batchllm.transport.exchanges import MAX_BODY, RawReply, ReplyStream, exchange, open_stream
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
@@ -24,9 +24,10 @@ _KEEP_ALIVE: Final = 30.0
 """Seconds: half of what most proxies and load balancers keep an idle connection (60 s)."""
 
 ParserName = Literal["auto", "plain", "h11", "httptools"]
-"""Which parser reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
+"""The parser that reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
 
 
+@explain_arguments()
 class HttpTransport:
     """Sends requests over connections of its own, on any number of event loops and threads.
 
@@ -129,7 +130,7 @@ class HttpTransport:
 
     @property
     def holders(self) -> int:
-        """How many hold it on the running event loop."""
+        """Return how many hold it on the running event loop."""
         return self._pools.leases
 
     async def aclose(self) -> None:
@@ -160,7 +161,7 @@ class HttpTransport:
             max_body: The most bytes that the body of the reply may have, as it comes.
 
         Raises:
-            WireError: There is no whole reply.
+            ExchangeError: There is no whole reply.
         """
         pool = self._pools.of_this_loop().of(origin)
         return await exchange(pool, head, body, method, max_body, may_replay=self._replay)

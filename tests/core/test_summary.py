@@ -56,7 +56,7 @@ def test_a_summary_says_what_happened() -> None:
 
 
 def test_an_empty_batch_has_a_summary() -> None:
-    """What is not known is said to be unknown, and no rate is made up."""
+    """An unknown number is called unknown, and no rate is made up."""
     assert BatchResult[Any, Any]().summary() == (
         "Items   0: 0 succeeded, 0 failed\n"
         "Tokens  unknown\n"
@@ -80,14 +80,14 @@ def test_counts_stand_without_results() -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    """Five categories, five warnings, and two hundred letters of an error are shown."""
+    """Five errors, five warnings, and two hundred letters of an error are shown."""
     failures = [lost(str(n), f"kind {n}") for n in range(7)]
     failures.append(WorkItemResult("x", False, error="y" * 500))
     text = batch(*failures, warnings=[str(n) for n in range(7)]).summary()
-    assert "and 3 other categories" in text
+    assert "and 3 other errors" in text
     assert "and 2 more" in text
     assert max(map(len, text.splitlines())) < 250
-    assert "and 1 other category\n" in batch(*failures[:6], warnings=["w"]).summary()
+    assert "and 1 other error\n" in batch(*failures[:6], warnings=["w"]).summary()
     assert "1 × unknown, e.g. x: yyy" in batch(failures[-1]).summary()
 
 

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import EndCause, InvalidItemError, LLMWorkItem, SourceError
 from batchllm.engine import BlockingSource, blocking_source
-from batchllm.engine.source_watch import SLOW_SECONDS
+from batchllm.engine.loop_watch import SLOW_SECONDS
 from batchllm.testing import Answer, Hang, Leak, ScriptedStrategy, play, run_inline, virtual_run
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +92,7 @@ async def test_slow_reader_slows_the_source(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("when", [0, 1, 5])
 async def test_raises_half_way(kind: str, when: int) -> None:
-    """What was given before is not lost."""
+    """Items that came before the error are not lost."""
     source = Source(when, error=OSError("disk gone"))
     with pytest.raises(SourceError, match="disk gone") as caught:
         await run_batch(source.as_kind(kind), ScriptedStrategy(), concurrency=50)

@@ -79,7 +79,7 @@ def test_the_first_rate_is_what_was_accepted_until_the_server_recovered() -> Non
 
 
 def test_the_first_rate_looks_back_a_minute_and_ends_at_the_last_refused_canary() -> None:
-    """What was sent longer ago says nothing of the minute in which the quota ran out."""
+    """Calls sent longer ago say nothing of the minute in which the quota ran out."""
     driver = Driver()
     for number in range(200):
         driver.now = float(number)
@@ -235,7 +235,7 @@ def test_a_probe_that_costs_a_pause_loses_a_twenty_fourth_at_most() -> None:
 
 @pytest.mark.parametrize("idle", [0.5, 1.5, 600.0])
 def test_an_idle_stretch_lowers_the_pace_no_more_than_a_leak(idle: float) -> None:
-    """What was not asked for shows nothing of what would have been accepted."""
+    """Calls that were not made show nothing of what would have been accepted."""
     driver = Driver(Learned(rate=10.0))
     driver.paced(10)
     driver.now = driver.search.next_time(driver.now) + idle

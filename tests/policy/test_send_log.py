@@ -1,4 +1,4 @@
-"""What was accepted between two points is what was sent there less what was refused of it."""
+"""Calls accepted between two points are those sent there less those of them refused."""
 
 from __future__ import annotations
 

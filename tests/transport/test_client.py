@@ -202,7 +202,7 @@ async def test_a_huge_body_is_refused() -> None:
     ],
 )
 async def test_failures_are_mapped_once(raised: Exception, sent: bool, words: str) -> None:
-    """Whatever a library raises becomes one error that says whether the request went out."""
+    """Every error of a library becomes one that says whether the request went out."""
     client = HttpClient(Transport(raised), base_url=URL)
     with pytest.raises(TransportError, match=words) as caught:
         await client.post_json("/", b"")
@@ -231,7 +231,7 @@ async def test_any_exception_of_a_transport_is_a_failed_connection(amid: bool) -
 
 
 async def test_errors_of_ours_pass() -> None:
-    """What a transport says in the library's own words is not said again."""
+    """An error of ours from a transport is not wrapped again."""
     for raised in (ConfigError("no"), MalformedResponseError("cut", status=200)):
         with pytest.raises(type(raised)) as caught:
             await HttpClient(Transport(raised), base_url=URL).post_json("/", b"")
@@ -434,6 +434,17 @@ async def test_a_plain_object_can_be_the_transport() -> None:
         ("user:pass@host", "give a full address"),
         ("https://user:pass@host/v1", "carries a user"),
         ("https://host/v1?key=1", "carries a user, a key"),
+        ("http://host:99999/v1", "99999 is no port: ports are 1 to 65535; give an address such as"),
+        ("http://host:0/v1", "0 is no port"),
+        ("http://host:-5/v1", "-5 is no port"),
+        ("http://[::1/v1", "no address"),
+        ("http://local host/v1", "no server can be called 'local%20host'"),
+        ("http://a..b/v1", "no server can be called"),
+        ("http://-a/v1", "no server can be called"),
+        ("http://" + "a" * 64 + "/v1", "no server can be called"),
+        ("http://300.1.1.1/v1", "no address"),
+        ("http://1.2.3.4.5/v1", "1.2.3.4.5 is no IPv4 address"),
+        ("http://user:pass@host:99999/v1", "99999 is no port"),
     ],
 )
 def test_a_wrong_address_is_told(address: str, words: str) -> None:
@@ -441,6 +452,44 @@ def test_a_wrong_address_is_told(address: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         HttpClient(base_url=address)
     assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:8000/v1",
+        "http://my_container:65535",
+        "http://127.0.0.1:1",
+        "http://[::1]:8000",
+        "http://a.b.c.",
+        "https://münchen.example/v1",
+        "http://1a.2b",
+        "http://gpu-1",
+    ],
+)
+def test_what_servers_are_called(address: str) -> None:
+    """Names of containers, addresses of both kinds, and names in any script."""
+    HttpClient(base_url=address)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("ftp://host", "the proxy is 'ftp://host'; give a full address such as 'http://localhost:"),
+        ("http://:80", "give a full address such as"),
+        ("host:99999", "99999 is no port"),
+        ("http://host:99999", "99999 is no port"),
+        ("http://a b", "no server can be called"),
+        ("http://user:pass@host:99999", r"the proxy is '\*\*\*@host:99999', and 99999 is no port"),
+    ],
+)
+def test_a_wrong_proxy_is_told(proxy: str, words: str) -> None:
+    """At once, and not as an error of every call; a password in it is not repeated."""
+    options: list[dict[str, Any]] = [{"proxy": proxy}, {"transport": proxy}]
+    for given in options:
+        with pytest.raises(ConfigError, match=words) as caught:
+            HttpClient(base_url="http://host/v1", **given)
+        assert "pass@" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "schlüssel"])
@@ -564,7 +613,7 @@ async def test_a_refusal_outranks_a_body_that_cannot_be_unpacked(encoding: str) 
 
 
 async def test_a_refusal_that_is_packed_is_unpacked() -> None:
-    """What can be read is read."""
+    """A packed body is read if it can be unpacked."""
     packed = gzip.compress(b"no")
     client = HttpClient(
         Transport(Pieces(packed), status=429, content_encoding="gzip"), base_url=URL
@@ -573,8 +622,13 @@ async def test_a_refusal_that_is_packed_is_unpacked() -> None:
     assert (await client.post_json("/x", b"{}")).body == b"no"
 
 
-async def test_a_refusal_that_is_cut_off_stays_a_refusal() -> None:
-    """What came before the end is its body."""
-    client = HttpClient(Transport(Pieces(b"too ma"), status=429, content_length="99"), base_url=URL)
+@pytest.mark.parametrize("status", [307, 429])
+async def test_a_refusal_that_is_cut_off_stays_a_refusal(status: int) -> None:
+    """The part before the cut is its body; a redirect is a refusal, too."""
+    transport = Transport(Pieces(b"too ma"), status=status, content_length="99")
+    reply = await HttpClient(transport, base_url=URL).post_json("/x", b"{}")
+    assert (reply.status, reply.body) == (status, b"too ma")
 
-    assert (await client.post_json("/x", b"{}")).body == b"too ma"
+    packed = gzip.compress(b"too many")[:-4]
+    transport = Transport(Pieces(packed), status=status, content_encoding="gzip")
+    assert (await HttpClient(transport, base_url=URL).post_json("/x", b"{}")).status == status

@@ -1,0 +1,52 @@
+"""The entry point of the script: the version at once, everything else by the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from batchllm import __version__
+
+__all__ = ["main"]
+
+_STANDARD_FILES = (0, 1, 2)
+_INTERRUPTED = 130
+"""As in ``exits``, which would have to be imported for it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return the exit code.
+
+    Args:
+        arguments: In place of the program's own.
+    """
+    _fill_closed_files()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(__version__)
+        return 0
+    # Imported here, since the version need not wait for a parser of options.
+    try:
+        from batchllm.cli.app import run_program
+    except KeyboardInterrupt:
+        print("batchllm: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return run_program(words)
+
+
+def _fill_closed_files() -> None:
+    """Open the null device for each standard file that the shell closed, as by ``2>&-``.
+
+    Otherwise the next file that is opened takes its number, and what is meant for the terminal
+    would be written into it. Python has ``None`` for such a stream, to which ``print`` prefers
+    standard output.
+    """
+    for number in _STANDARD_FILES:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

@@ -1,0 +1,269 @@
+"""One run of ``batchllm run``: lines in, rows out, and a view of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from attrs import define, field
+
+from batchllm.api import BatchRun, stream_batch
+from batchllm.cli.configuring import backend_options, processor_config
+from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
+from batchllm.cli.ending import Ending, exit_code, hints
+from batchllm.cli.estimating import dry_run
+from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.cli.interrupts import Interrupts
+from batchllm.cli.limiting import LimitWatch
+from batchllm.cli.plan import Plan, open_plan
+from batchllm.cli.rows import RowMaker, column_names
+from batchllm.cli.settings import RunSettings
+from batchllm.cli.snapshot import Snapshot
+from batchllm.cli.strategies import key_variables, open_strategy
+from batchllm.cli.tallies import Tallies
+from batchllm.cli.writing import AnswerWriter, RowWriter, open_output
+from batchllm.core import (
+    BatchError,
+    BatchResult,
+    Category,
+    ProcessorConfig,
+    SourceError,
+    Tally,
+    WorkItemResult,
+)
+from batchllm.engine import CANCEL, only_error
+
+__all__ = ["run_job"]
+
+_LOOK_SECONDS = 0.25
+_PROBLEMS_SHOWN = 20
+
+
+def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
+    """Carry out ``batchllm run``.
+
+    Raises:
+        UsageError: The command cannot be carried out as it was given.
+    """
+    config = processor_config(settings)
+    with open_plan(words, settings) as plan:
+        if settings.dry_run:
+            return dry_run(plan, settings)
+        display = _display(plan, settings)
+        with _shown_on(display, quiet=settings.quiet):
+            for note in plan.notes:
+                display.note(note)
+            options = backend_options(settings.backend)
+            return anyio.run(Job(plan, settings, config, display).run, **options)
+
+
+def _display(plan: Plan, settings: RunSettings) -> Display:
+    if plan.single:  # the answer is all that is wanted
+        return QuietDisplay(SteadyStream(sys.stderr))
+    return display_for(sys.stderr, quiet=settings.quiet, output=plan.output)
+
+
+@contextmanager
+def _shown_on(display: Display, *, quiet: bool) -> Generator[None]:
+    """Show warnings of the library as lines of the display."""
+    handler = logging.NullHandler() if quiet else _NoteHandler(display)
+    logger = logging.getLogger("batchllm")
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: display.note(f"Warning: {message}")
+            yield
+    finally:
+        logger.removeHandler(handler)
+        display.close()
+
+
+class _NoteHandler(logging.Handler):
+    def __init__(self, display: Display) -> None:
+        super().__init__(logging.WARNING)
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._display.note(record.getMessage())
+
+
+@define(eq=False)
+class Job:
+    """One run of the command.
+
+    Attributes:
+        plan: What is to be done.
+        settings: The options.
+        config: The settings of the batch that they stand for.
+        display: Where the user watches.
+    """
+
+    plan: Plan
+    settings: RunSettings
+    config: ProcessorConfig
+    display: Display
+    tallies: Tallies = field(factory=Tallies, init=False)
+    _maker: RowMaker = field(init=False)
+    _problems: int = field(default=0, init=False)
+    _had_enough: bool = field(default=False, init=False)
+    _lost: Tally = field(factory=Tally, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.settings
+        self._maker = RowMaker(
+            model=settings.model[0].partition(":")[2] if len(settings.model) == 1 else None,
+            keep_prompt=settings.keep_prompt,
+            keep_metadata=settings.keep_metadata,
+            several=len(self.plan.inputs) > 1,
+        )
+
+    async def run(self) -> ExitCode:
+        """Open everything, run the batch, and say how it ended.
+
+        Raises:
+            UsageError: Something cannot be opened, or a setting is wrong.
+        """
+        try:
+            async with open_strategy(self.settings) as strategy:
+                output = await self._open_output()
+                try:
+                    return await self._process(strategy, LimitWatch(self.config), output)
+                finally:
+                    output.close()
+        except BaseExceptionGroup as errors:
+            raise only_error(errors) from None
+
+    async def _open_output(self) -> RowWriter:
+        plan = self.plan
+        if plan.single:
+            return AnswerWriter()
+        fields = await anyio.to_thread.run_sync(plan.source.columns)
+        return open_output(
+            plan.output,
+            overwrite=self.settings.overwrite,
+            columns=column_names(self._maker.names, fields),
+        )
+
+    async def _process(self, strategy: Any, watch: LimitWatch, output: RowWriter) -> ExitCode:
+        interrupts = Interrupts(self.display.note)
+        problem: str | None = None
+        ended: BatchResult[Any, Any] = BatchResult([])
+        async with anyio.create_task_group() as services:
+            if self.plan.source.is_regular:
+                services.start_soon(self._count)
+            async with stream_batch(
+                self.plan.source.items(),
+                strategy,
+                config=watch.config,
+                ordered=self.settings.ordered,
+            ) as batch:
+                services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
+                await services.start(interrupts.watch, batch)  # noqa: ASYNC111
+                problem = await self._write_all(batch, output)
+                ended = batch.result
+            services.cancel_scope.cancel("the run has ended")
+        problem = await self._close(output) or problem
+        if self._had_enough:
+            return ExitCode.OK
+        self._conclude(ended, watch, output, problem)
+        return exit_code(ended, interrupted=interrupts.count > 0, broken=problem is not None)
+
+    async def _write_all(self, batch: BatchRun[Any], output: RowWriter) -> str | None:
+        """Write every row; return what broke the run itself, if anything did."""
+        problem = None
+        try:
+            async for result in batch:
+                if problem is None:
+                    try:
+                        await self._write(result, output)
+                    except OSError as error:
+                        problem = _cannot_write(output, error)
+                        self._had_enough = isinstance(error, BrokenPipeError)
+                        batch.stop(CANCEL, problem)
+                if problem is not None:
+                    self._lost.add(result)
+        except SourceError as error:
+            if isinstance(error.__cause__, UsageError):
+                raise error.__cause__ from None
+            return str(error.__cause__ or error)
+        except BatchError as error:
+            return str(error)
+        return problem
+
+    async def _write(self, result: WorkItemResult[Any, Any], output: RowWriter) -> None:
+        taken = self.plan.source.taken(result.submission_index)
+        row = self._maker.row(taken, result)
+        if not result.not_run:  # it has a row once it was tried, by the same command
+            await output.write(row)
+        self.tallies.add(result, row)
+        if result.error_category == Category.INVALID_ITEM:
+            self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
+        elif self.plan.single and not result.success:
+            self.display.note(f"batchllm: {result.error_category}: {result.error}")
+            for hint in hints(self.tallies, key_variables(self.settings)):
+                self.display.note(f"batchllm: {hint}")
+
+    async def _close(self, output: RowWriter) -> str | None:
+        try:
+            await anyio.to_thread.run_sync(output.close)
+        except BrokenPipeError:
+            return None
+        except OSError as error:
+            return _cannot_write(output, error)
+        return None
+
+    def _report(self, problem: str) -> None:
+        self._problems += 1
+        if self._problems <= _PROBLEMS_SHOWN:
+            self.display.note(problem)
+        elif self._problems == _PROBLEMS_SHOWN + 1:
+            self.display.note("further lines that cannot be sent are in the output only")
+
+    async def _count(self) -> None:
+        source = self.plan.source
+        try:
+            total = await anyio.to_thread.run_sync(source.count)
+        except Exception:
+            return  # the total is for the display only; what is wrong is said by the reader
+        self.tallies.total = total
+
+    async def _show(self, batch: BatchRun[Any], interrupts: Interrupts, watch: LimitWatch) -> None:
+        shown = anyio.current_time()
+        self.tallies.rate(shown)
+        while True:
+            await anyio.sleep(_LOOK_SECONDS)
+            now, stats = anyio.current_time(), batch.stats()
+            watch.look(stats["in_flight"])
+            if now - shown >= self.display.interval:
+                shown = now
+                ending = "stopping" if interrupts.count else None
+                self.display.update(Snapshot.of(self.tallies, stats, now, ending))
+
+    def _conclude(
+        self,
+        ended: BatchResult[Any, Any],
+        watch: LimitWatch,
+        output: RowWriter,
+        problem: str | None,
+    ) -> None:
+        ending = Ending(
+            result=ended,
+            tallies=self.tallies,
+            output=output.name,
+            limited_by=watch.verdict(ended),
+            keys=key_variables(self.settings),
+            lost=self._lost,
+        )
+        self.display.finish(ending.describe())
+        if problem is not None:
+            self.display.note(f"Error: {problem}")
+
+
+def _cannot_write(output: RowWriter, error: OSError) -> str:
+    return f"{output.name} cannot be written: {error.strerror or error}"

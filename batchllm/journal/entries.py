@@ -1,0 +1,165 @@
+"""An item as its journal sees it, and the result that is written for it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from attrs import define, field, frozen
+
+from batchllm.core import InvalidItemError, LLMCallStrategy, WorkItemResult
+from batchllm.journal.groups import Committed
+from batchllm.journal.identity import (
+    ItemKey,
+    Occurrences,
+    canonical_identity,
+    digest_of,
+    key_of_id,
+)
+from batchllm.journal.ledger import State
+from batchllm.journal.payload import encode_result
+
+__all__ = ["Entry", "Identity", "Registrar", "committed"]
+
+
+@frozen
+class Identity:
+    """What names a strategy: the canonical JSON of its ``identity()``, and its digest."""
+
+    digest: bytes
+    text: str
+
+    @classmethod
+    def of(cls, strategy: LLMCallStrategy[Any] | None) -> Identity:
+        """Read a strategy's identity."""
+        text = canonical_identity({} if strategy is None else strategy.identity())
+        return cls(hashlib.blake2b(text.encode(), digest_size=16).digest(), text)
+
+
+@define(eq=False)
+class Entry:
+    """One item in one run.
+
+    Attributes:
+        key: Finds it again.
+        prompt: The digest of its prompt.
+        identity: Of its strategy.
+        own: Whether that is the item's own and not the run's.
+        position: Its position in the input.
+        text: Its prompt, to be kept.
+        started: When its first call began, in seconds since 1970; 0 before.
+        calls: The numbers of its calls under way, or answered and not yet written.
+    """
+
+    key: ItemKey
+    prompt: bytes | None
+    identity: Identity
+    own: bool
+    position: int
+    text: Any = None
+    started: float = 0.0
+    calls: list[int] = field(factory=list)
+
+
+@define(eq=False)
+class Registrar:
+    """Makes the entries of one run, in the order of the input.
+
+    Args:
+        salt: The key of the journal's digests.
+        strategy: The run's own.
+        source: The name of the input; ``""`` if there is only one.
+    """
+
+    salt: bytes
+    strategy: LLMCallStrategy[Any] | None
+    source: str = ""
+    identity: Identity = field(init=False)
+    _occurrences: Occurrences = field(factory=Occurrences, init=False)
+    _last: tuple[object, Identity] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.identity = Identity.of(self.strategy)
+        self._last = (self.strategy, self.identity)
+
+    def enter(
+        self,
+        item_id: str | None,
+        prompt: Any,
+        position: int,
+        strategy: LLMCallStrategy[Any] | None = None,
+    ) -> Entry:
+        """Make the entry of the next item.
+
+        Args:
+            item_id: Its own id, ``None`` if it has none.
+            prompt: Its prompt, as it was submitted.
+            position: From 0.
+            strategy: Its own, ``None`` for the run's.
+
+        Raises:
+            InvalidItemError: It can be found again neither by an id nor by its prompt.
+        """
+        digest = digest_of(prompt, self.salt)
+        if item_id is not None:
+            key = key_of_id(self.source, item_id)
+        elif digest is not None:
+            key = self._occurrences.key(self.source, digest)
+        else:
+            msg = (
+                f"item {position}: its prompt has no canonical form, so a journal could not find "
+                "it again; give the item an id"
+            )
+            raise InvalidItemError(msg)
+        if strategy is None:
+            return Entry(key, digest, self.identity, False, position, prompt)
+        if self._last[0] is not strategy:  # most items with a strategy share one
+            self._last = (strategy, Identity.of(strategy))
+        return Entry(key, digest, self._last[1], True, position, prompt)
+
+
+def committed(
+    entry: Entry,
+    result: WorkItemResult[Any, Any],
+    *,
+    now: float,
+    pending: bool,
+    keep_inputs: bool,
+    row_end: int | None,
+) -> Committed:
+    """Make the row of a result.
+
+    Args:
+        entry: Its item.
+        result: What became of it.
+        now: Seconds since 1970.
+        pending: Whether a post-processor is still to be called.
+        keep_inputs: Whether prompt and context are kept.
+        row_end: 0 if an output file is to get a row for it, else ``None``.
+
+    Raises:
+        JournalError: Its output has no form in JSON.
+    """
+    usage = result.token_usage
+    return Committed(
+        entry.key,
+        entry.prompt,
+        entry.identity.digest,
+        entry.own,
+        State.DONE if result.success else State.FAILED,
+        pending,
+        entry.position,
+        entry.started or now,
+        now,
+        result.cost,
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+        row_end,
+        encode_result(result, prompt=entry.text, keep_inputs=keep_inputs),
+    )
+
+
+def usage_as_json(usage: Any) -> str | None:
+    """Write the tokens of a call."""
+    return msgspec.json.encode(usage).decode() if usage else None

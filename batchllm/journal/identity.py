@@ -1,0 +1,134 @@
+"""What makes two items the same: the key, the digest of the prompt, and the strategy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Any, TypeAlias, cast
+
+import msgspec
+from attrs import define, field
+
+__all__ = [
+    "ItemKey",
+    "Occurrences",
+    "canonical_identity",
+    "differences",
+    "digest_of",
+    "id_of_key",
+    "key_of_id",
+]
+
+_DIGEST_BYTES = 16
+"""128 bits: a billion prompts collide with a probability of 10⁻²¹."""
+_SHARDS = 512
+_SHOWN = 60
+"""Characters of a value in the words about a difference."""
+
+ItemKey: TypeAlias = tuple[str, str]
+"""Source and key. The key of an item with an id begins with ``=``, of one without with ``#``."""
+
+
+def key_of_id(source: str, item_id: str) -> ItemKey:
+    """Return the key of an item that has an id of its own."""
+    return source, f"={item_id}"
+
+
+def id_of_key(key: ItemKey) -> str | None:
+    """Return the item's own id, ``None`` for an item that had none."""
+    return key[1][1:] if key[1].startswith("=") else None
+
+
+def digest_of(prompt: object, salt: bytes) -> bytes | None:
+    """Digest a prompt as it was submitted.
+
+    Args:
+        prompt: A text, chat messages or content parts.
+        salt: The journal's own key, so that digests of two journals cannot be compared.
+
+    Returns:
+        16 bytes; ``None`` for a prompt without a canonical form, such as one that holds an object.
+    """
+    if type(prompt) is str:
+        # The first byte keeps a text apart from messages that would be written the same.
+        data = b"t" + prompt.encode("utf-8", "surrogatepass")
+    else:
+        try:
+            data = b"m" + msgspec.json.encode(prompt, order="deterministic")
+        except (TypeError, ValueError, RecursionError):
+            return None
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES, key=salt).digest()
+
+
+@define(eq=False)
+class Occurrences:
+    """Numbers equal prompts, so that items without an id are found again.
+
+    It keeps 8 bytes of each digest in sorted arrays of some thousand, and a count only of those
+    that came again: 10 MB for a million prompts, where a dictionary takes 100.
+    """
+
+    _shards: dict[int, array[int]] = field(factory=dict, init=False)
+    _again: dict[bytes, int] = field(factory=dict, init=False)
+
+    def key(self, source: str, digest: bytes) -> ItemKey:
+        """Return the key of the next item of *source* with this prompt."""
+        code = int.from_bytes(digest[:8], "little")
+        if source:
+            code ^= hash(source) & 0xFFFF_FFFF_FFFF_FFFF
+        shard = self._shards.get(code % _SHARDS)
+        if shard is None:
+            shard = self._shards[code % _SHARDS] = array("Q")
+        place = bisect_left(shard, code)
+        if place == len(shard) or shard[place] != code:
+            shard.insert(place, code)
+            return source, f"#{digest.hex()}.0"
+        name = source.encode() + digest
+        count = self._again[name] = self._again.get(name, 0) + 1
+        return source, f"#{digest.hex()}.{count}"
+
+
+def canonical_identity(identity: Mapping[str, Any]) -> str:
+    """Write a strategy's ``identity()`` as canonical JSON: keys sorted, no spaces.
+
+    A value without a form in JSON is written by the name of its type, so that an object's address
+    never makes two runs differ.
+    """
+    return json.dumps(
+        identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_name_of
+    )
+
+
+def _name_of(value: object) -> str:
+    name = getattr(value, "__qualname__", None)
+    if isinstance(name, str):
+        return f"{getattr(value, '__module__', '')}.{name}"
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def differences(before: str, now: str) -> str:
+    """Say how two canonical identities differ, such as ``temperature 0 → 0.2``."""
+    found = list(_compare("", json.loads(before), json.loads(now)))
+    return "; ".join(found) or "no field that can be named"
+
+
+def _compare(path: str, before: Any, now: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        old, new = cast("dict[str, Any]", before), cast("dict[str, Any]", now)
+        found: list[str] = []
+        for name in sorted(old.keys() | new.keys()):
+            inner = f"{path}.{name}" if path else name
+            found += _compare(inner, old.get(name), new.get(name))
+        return found
+    return [] if before == now else [f"{path or 'identity'} {_short(before)} → {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,0 +1,142 @@
+"""The statements of the journal: what writes a group, and what finds an item again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from batchllm.journal.groups import Group
+from batchllm.journal.identity import ItemKey
+from batchllm.journal.ledger import Known, State
+from batchllm.journal.payload import pack
+
+__all__ = ["Finished", "find_finished", "find_known", "write_group"]
+
+_UPSERT: Final = """
+INSERT INTO items (source, key, prompt, strategy, own, state, pending, position, started, finished,
+    cost, input_tokens, output_tokens, row_end, payload, run)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (source, key) DO UPDATE SET prompt = excluded.prompt, strategy = excluded.strategy,
+    own = excluded.own, state = excluded.state, pending = excluded.pending,
+    position = excluded.position, started = excluded.started, finished = excluded.finished,
+    cost = excluded.cost, input_tokens = excluded.input_tokens,
+    output_tokens = excluded.output_tokens, row_end = excluded.row_end, payload = excluded.payload,
+    run = excluded.run
+"""
+_BEGIN_CALL: Final = (
+    "INSERT INTO calls (call, source, key, attempt, started, run) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_FAIL_CALL: Final = "UPDATE calls SET ended = ?, category = ?, error = ?, usage = ? WHERE call = ?"
+_SIZES: Final = (1, 16, 256)
+"""Keys per query: few sizes, so that each statement is prepared once."""
+
+
+class Finished(NamedTuple):
+    """The row of a finished item, to be replayed or exported."""
+
+    key: ItemKey
+    state: State
+    pending: bool
+    position: int
+    started: float
+    cost: float | None
+    row_end: int | None
+    payload: bytes
+
+
+def write_group(
+    connection: sqlite3.Connection, group: Group, run: int, numbers: Mapping[bytes, int]
+) -> None:
+    """Write a group, within the transaction that is open.
+
+    Args:
+        connection: Of the journal.
+        group: What to write.
+        run: The number of the run.
+        numbers: The number of each strategy, by its digest.
+    """
+    if group.begun:
+        connection.executemany(
+            _BEGIN_CALL, [(c.call, *c.key, c.attempt, c.started, run) for c in group.begun.values()]
+        )
+    if group.failed:
+        connection.executemany(
+            _FAIL_CALL, [(c.ended, c.category, c.error, c.usage, c.call) for c in group.failed]
+        )
+    if group.answered:
+        connection.executemany(
+            "DELETE FROM calls WHERE call = ?", [(call,) for call in group.answered]
+        )
+    if group.results:
+        connection.executemany(
+            _UPSERT,
+            [
+                (*r.key, r.prompt, numbers[r.strategy], *r[3:-1], pack(r.payload), run)
+                for r in group.results
+            ],
+        )
+    if group.processed:
+        connection.executemany(
+            "UPDATE items SET pending = 0 WHERE source = ? AND key = ?", group.processed
+        )
+    if group.rows:
+        _write_rows(connection, group.rows)
+    if group.samples:
+        connection.executemany(
+            "INSERT OR REPLACE INTO samples (run, at, data) VALUES (?, ?, ?)",
+            [(run, sample.at, sample.data) for sample in group.samples],
+        )
+
+
+def _write_rows(connection: sqlite3.Connection, rows: Sequence[tuple[ItemKey, int]]) -> None:
+    connection.executemany(
+        "UPDATE items SET row_end = ? WHERE source = ? AND key = ?",
+        [(end, *key) for key, end in rows],
+    )
+    # The file only grows, so that the last row says how long it is.
+    connection.execute(
+        "INSERT OR REPLACE INTO facts (name, value) VALUES ('output_length', ?)", (rows[-1][1],)
+    )
+
+
+def find_known(
+    connection: sqlite3.Connection, keys: Sequence[ItemKey], digests: Mapping[int, bytes]
+) -> dict[ItemKey, Known]:
+    """Find what is known of several items, as far as a decision needs it.
+
+    Args:
+        connection: Of the journal.
+        keys: Of the items.
+        digests: The digest of each strategy, by its number.
+    """
+    columns = "source, key, state, prompt, strategy"
+    return {
+        (source, key): Known(State(state), prompt, digests[strategy])
+        for source, key, state, prompt, strategy in _select(connection, columns, keys)
+    }
+
+
+def find_finished(
+    connection: sqlite3.Connection, keys: Sequence[ItemKey]
+) -> dict[ItemKey, Finished]:
+    """Find the results of several items."""
+    columns = "source, key, state, pending, position, started, cost, row_end, payload"
+    return {
+        (row[0], row[1]): Finished((row[0], row[1]), State(row[2]), bool(row[3]), *row[4:])
+        for row in _select(connection, columns, keys)
+    }
+
+
+def _select(connection: sqlite3.Connection, columns: str, keys: Sequence[ItemKey]) -> Iterator[Any]:
+    by_source: dict[str, list[str]] = {}
+    for source, key in keys:
+        by_source.setdefault(source, []).append(key)
+    for source, names in by_source.items():
+        size = next((size for size in _SIZES if size >= len(names)), _SIZES[-1])
+        marks = ", ".join("?" * size)
+        query = f"SELECT {columns} FROM items WHERE source = ? AND key IN ({marks})"
+        for begin in range(0, len(names), size):
+            part = names[begin : begin + size]
+            part += part[-1:] * (size - len(part))
+            yield from connection.execute(query, (source, *part)).fetchall()

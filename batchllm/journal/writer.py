@@ -1,0 +1,426 @@
+"""The asynchronous side of a journal: groups gather while the thread commits the one before.
+
+A task that has a result waits until its group is on the disk. There is no timer: one result alone
+waits for one commit, and what comes during a commit goes into the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import anyio
+from anyio.lowlevel import checkpoint
+from attrs import define, field
+
+from batchllm.core import JournalError, TokenUsage, WorkItemResult
+from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
+from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Sample
+from batchllm.journal.identity import ItemKey, differences
+from batchllm.journal.ledger import Choice, Ledger, Verdict
+from batchllm.journal.owner import BEAT_EVERY
+from batchllm.journal.payload import decode_result
+from batchllm.journal.settings import Journal
+from batchllm.journal.store import Opened, Store
+from batchllm.journal.tables import Finished
+from batchllm.journal.worker import OpenWorker, Worker, open_thread_worker
+
+__all__ = ["JournalWriter", "Taken", "open_journal"]
+
+_MOST: Final = 256
+"""Results in one group: at 2 µs a row its transaction takes less than the flush that follows."""
+_CLOSE_SECONDS: Final = 60.0
+"""Seconds for the last groups and the end of the run."""
+
+
+Ending: TypeAlias = tuple[str, str, str]
+
+
+@define(eq=False)
+class _Gathering:
+    """A group that gathers, and what became of it."""
+
+    group: Group = field(factory=Group)
+    done: anyio.Event = field(factory=anyio.Event)
+    written: bool = False
+
+
+@define(eq=False)
+class Taken:
+    """A result of an earlier run.
+
+    Attributes:
+        result: As it was then, marked ``replayed``.
+        pending: Whether its post-processor is still to be called.
+        row_end: The length of the output behind its row; 0 if it has none yet.
+    """
+
+    result: WorkItemResult[Any, Any]
+    pending: bool
+    row_end: int | None
+
+
+@define(eq=False)
+class JournalWriter:
+    """A journal that one run writes.
+
+    Attributes:
+        settings: As the user said it.
+        opened: What it had at the beginning.
+        ledger: Decides what to do with items that it knows, and counts.
+        registrar: Makes the entries of items.
+        failed: Why it can no longer be written.
+        ending: How the run ended: cause, reason and, as JSON, its sums.
+    """
+
+    settings: Journal
+    opened: Opened
+    ledger: Ledger
+    registrar: Registrar
+    store: Store
+    worker: Worker
+    on_failure: Callable[[JournalError], None]
+    wall_clock: Callable[[], float]
+    has_output: bool = False
+    failed: JournalError | None = field(default=None, init=False)
+    ending: Ending = field(default=("unknown", "", ""), init=False)
+    _groups: deque[_Gathering] = field(factory=lambda: deque([_Gathering()]), init=False)
+    _wake: anyio.Event = field(factory=anyio.Event, init=False)
+    _closing: bool = field(default=False, init=False)
+    _scope: anyio.CancelScope = field(init=False)
+    _next_call: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Shielded, since results wait for it while everything round them is being cancelled;
+        # finish() sets the deadline.
+        self._scope = anyio.CancelScope(shield=True)
+        self._next_call = self.opened.next_call
+
+    # What a run writes.
+
+    def begin_call(self, entry: Entry, attempt: int) -> int:
+        """Note that a call begins; nobody waits for that.
+
+        Returns:
+            Its number, for :meth:`fail_call`.
+        """
+        call, now = self._next_call, self.wall_clock()
+        self._next_call += 1
+        entry.started = entry.started or now
+        entry.calls.append(call)
+        self._groups[-1].group.begun[call] = CallBegun(call, entry.key, attempt, now)
+        self._wake.set()
+        return call
+
+    def fail_call(
+        self, entry: Entry, call: int, category: str, error: str, usage: TokenUsage | None
+    ) -> None:
+        """Note that a call ended without an answer; it goes with the next group."""
+        entry.calls.remove(call)
+        self._groups[-1].group.failed.append(
+            CallFailed(call, self.wall_clock(), category, error, usage_as_json(usage))
+        )
+
+    def cut_off(self, entry: Entry, call: int) -> None:
+        """Note that a call was cancelled in flight: it stays as maybe billed."""
+        entry.calls.remove(call)
+
+    async def commit(
+        self, entry: Entry, result: WorkItemResult[Any, Any], *, pending: bool = False
+    ) -> None:
+        """Write a result, and wait until it is on the disk.
+
+        Args:
+            entry: Its item.
+            result: What became of it.
+            pending: Whether a post-processor is still to be called.
+
+        Raises:
+            JournalError: It is not on the disk.
+        """
+        row = committed(
+            entry,
+            result,
+            now=self.wall_clock(),
+            pending=pending,
+            keep_inputs=self.settings.journal_prompts,
+            row_end=0 if self.has_output else None,
+        )
+        gathering = self._room()
+        gathering.group.commit(row, entry.identity.text, entry.calls)
+        entry.calls = []
+        await self._written(gathering)
+
+    async def processed(self, entry: Entry) -> None:
+        """Note that an item's post-processor is done, and wait until that is on the disk.
+
+        Raises:
+            JournalError: It is not.
+        """
+        gathering = self._room()
+        gathering.group.processed.append(entry.key)
+        await self._written(gathering)
+
+    def note_rows(self, rows: Sequence[tuple[ItemKey, int]]) -> None:
+        """Note rows of the output file that are written, with its length behind each."""
+        if self.failed is None:
+            self._groups[-1].group.rows.extend(rows)
+            self._wake.set()
+
+    def note_sample(self, data: str) -> None:
+        """Note how far the run has got."""
+        self._groups[-1].group.samples.append(Sample(self.wall_clock(), data))
+
+    def note_quota(self, scope: str, rate: float, age: float) -> None:
+        """Note what was learned about a quota."""
+        self._groups[-1].group.quotas[scope] = Quota(scope, rate, age)
+
+    # What a run asks.
+
+    async def decide(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Decide what to do with items.
+
+        Raises:
+            JournalError: An answer was given under another strategy, and that is refused; or the
+                file cannot be read.
+        """
+        known = await self.worker.call(partial(self.store.known, [entry.key for entry in entries]))
+        billed = self.opened.maybe_billed
+        verdicts = [
+            self.ledger.decide(
+                known.get(entry.key),
+                entry.prompt,
+                entry.identity.digest,
+                maybe_billed=entry.key in billed,
+            )
+            for entry in entries
+        ]
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            if verdict.choice is Choice.REFUSE:
+                raise _changed_item(entry, str(self.settings.path))
+        return verdicts
+
+    async def take_over(self, entries: Sequence[Entry]) -> list[Taken]:
+        """Read the results of items that were taken over.
+
+        Raises:
+            JournalError: One cannot be read.
+        """
+        found = await self.worker.call(
+            partial(self.store.finished, [entry.key for entry in entries])
+        )
+        kind = self.settings.output_type
+        return [_taken(found[entry.key], entry, kind) for entry in entries]
+
+    # The task that writes.
+
+    async def run(self) -> None:
+        """Write group after group, until :meth:`finish` and the last is written."""
+        with self._scope:
+            while True:
+                if not self._due and not self._closing:
+                    await self._wait()
+                if self._closing and len(self._groups) == 1 and not self._groups[0].group:
+                    return
+                await self._write_one()
+
+    @property
+    def _due(self) -> bool:
+        first = self._groups[0].group
+        return len(self._groups) > 1 or bool(first)
+
+    async def _wait(self) -> None:
+        self._wake = anyio.Event()
+        with anyio.move_on_after(BEAT_EVERY):
+            await self._wake.wait()
+
+    async def _write_one(self) -> None:
+        gathering = self._groups.popleft()
+        if not self._groups:
+            self._groups.append(_Gathering())
+        try:
+            if self.failed is None:
+                await self.worker.call(partial(self.store.write, gathering.group))
+                gathering.written = True
+        except JournalError as error:
+            self._fail(error)
+        finally:
+            gathering.done.set()
+        if self.failed is not None:
+            await checkpoint()  # no call has let other tasks run
+
+    def _fail(self, error: JournalError) -> None:
+        """Write nothing from here on: after a failed flush no later one is to be trusted."""
+        if self.failed is None:
+            self.failed = error
+            self.on_failure(error)
+
+    def finish(self) -> None:
+        """Write what is there, then end."""
+        self._closing = True
+        self._scope.deadline = anyio.current_time() + _CLOSE_SECONDS
+        self._wake.set()
+
+    def _room(self) -> _Gathering:
+        """Return the group that gathers, a new one if it is full.
+
+        Raises:
+            JournalError: An earlier one could not be written.
+        """
+        if self.failed is not None:
+            raise self.failed
+        last = self._groups[-1]
+        if last.group.awaited >= _MOST:
+            last = _Gathering()
+            self._groups.append(last)
+        self._wake.set()
+        return last
+
+    async def _written(self, gathering: _Gathering) -> None:
+        await gathering.done.wait()
+        if not gathering.written:
+            raise self.failed or _never_written(self.settings)
+
+    def leftover(self) -> list[Group]:
+        """Return the groups that no task will write any more."""
+        if self.failed is not None:
+            return []
+        return [gathering.group for gathering in self._groups if gathering.group]
+
+
+def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
+    fields = decode_result(found.payload, output_type)
+    del fields["prompt"]
+    result: WorkItemResult[Any, Any] = WorkItemResult(
+        success=found.state == 1,
+        cost=found.cost,
+        submission_index=entry.position,
+        replayed=True,
+        **fields,
+    )
+    return Taken(result, found.pending, found.row_end)
+
+
+def _never_written(settings: Journal) -> JournalError:
+    msg = f"the journal {settings.path} was closed before this result was written"
+    return JournalError(msg, problem="io", path=str(settings.path))
+
+
+def _changed_item(entry: Entry, path: str) -> JournalError:
+    msg = (
+        f"item {entry.position} was answered under another strategy of its own in the journal "
+        f'{path}; give Journal(…, on_changed="rerun") to ask again, or on_changed="keep" to take '
+        "the answer as it is"
+    )
+    return JournalError(msg, problem="changed", path=path)
+
+
+@asynccontextmanager
+async def open_journal(
+    settings: Journal,
+    registrar_of: Callable[[bytes], Registrar],
+    *,
+    on_failure: Callable[[JournalError], None],
+    on_wait: Callable[[str], None],
+    version: str = "",
+    config: str | None = None,
+    inputs: str | None = None,
+    has_output: bool = False,
+    worker: OpenWorker = open_thread_worker,
+    store: Callable[[Journal], Store] | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> AsyncGenerator[JournalWriter]:
+    """Open a journal for one run; leaving the block writes what is left and closes it.
+
+    Args:
+        settings: As the user said it.
+        registrar_of: Makes what enters items, of the key of the journal's digests.
+        on_failure: Called once if it can no longer be written.
+        on_wait: Called with a sentence if it has to wait for another program, or lies on a disk
+            in the network.
+        version: Of batchllm.
+        config: The settings of the run, as JSON.
+        inputs: What the items come from, as JSON.
+        has_output: Whether an output file gets a row for each result.
+        worker: Opens the thread; ``open_inline_worker`` in virtual time.
+        store: Makes the store; tests give one that fails.
+        wall_clock: Seconds since 1970.
+
+    Raises:
+        JournalError: It cannot be used, or its answers were given under another strategy.
+    """
+    made = store(settings) if store else Store(settings.path, settings.durability)
+    async with worker() as thread:
+        writer: JournalWriter | None = None
+        try:
+            opened = await thread.call(partial(made.open, version, config, inputs))
+            if opened.network:
+                on_wait(
+                    f"the journal {settings.path} lies on a disk in the network: one process at a "
+                    "time may use it"
+                )
+            registrar = registrar_of(opened.salt)
+            if opened.finished and settings.on_changed == "refuse":
+                await thread.call(partial(_check_strategy, made, registrar, settings))
+            ledger = Ledger(settings.on_changed, settings.retry_failed)
+            writer = JournalWriter(
+                settings,
+                opened,
+                ledger,
+                registrar,
+                made,
+                thread,
+                on_failure,
+                wall_clock,
+                has_output,
+            )
+            async with anyio.create_task_group() as group:
+                group.start_soon(writer.run, name="batchllm journal")
+                try:
+                    yield writer
+                finally:
+                    writer.finish()
+        finally:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                try:
+                    await thread.call(partial(_close, made, writer))
+                except JournalError as error:
+                    # Nothing that was delivered is missing, so it is no reason to fail the run.
+                    on_wait(f"the end of the run could not be written: {error}")
+
+
+def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> None:
+    """Pass if the answers that are there were given under the strategy of this run.
+
+    Raises:
+        JournalError: They were not.
+    """
+    if registrar.strategy is None:
+        return
+    changed = store.changed(registrar.identity.digest)
+    if changed is None:
+        return
+    cost = "" if changed.cost is None else f", about ${changed.cost:,.2f}"
+    msg = (
+        f"the journal {settings.path} has answers of another strategy: "
+        f"{differences(changed.identity, registrar.identity.text)}: {changed.count:,} finished "
+        f'items would run again{cost}; give Journal(…, on_changed="rerun") to ask again, '
+        'on_changed="keep" to take the answers as they are, or another path to start anew'
+    )
+    raise JournalError(msg, problem="changed", path=str(settings.path))
+
+
+def _close(store: Store, writer: JournalWriter | None) -> None:
+    if writer is not None and writer.failed is not None:
+        store.abandon()
+        return
+    if writer is None:
+        store.close()
+        return
+    for group in writer.leftover():
+        store.write(group)
+    store.close(*writer.ending)

@@ -1,0 +1,37 @@
+"""The summary names what held a run back for most of its time."""
+
+from __future__ import annotations
+
+from random import Random
+
+from attrs import evolve
+
+from batchllm.engine.stats import limited_by
+from batchllm.policy import GateSnapshot, Limit, RateLimiter
+
+
+def scope(**known: object) -> GateSnapshot:
+    return evolve(RateLimiter(rng=Random(1)).snapshot(0.0), **known)
+
+
+def test_nothing_is_named_that_took_less_than_half() -> None:
+    assert limited_by({"quota": 4.0}, 10.0, [scope(pace=5.0)], 20) is None
+
+
+def test_quota_and_pauses_count_together() -> None:
+    """Neither took half alone."""
+    held = {"quota": 4.0, "cooldown": 3.0}
+    named = limited_by(held, 10.0, [scope(pace=5.0)], 20)
+    assert named == "the provider's quota, found to be about 300 requests per minute"
+
+
+def test_a_cap_that_was_found_is_named_and_not_the_runs_own() -> None:
+    named = limited_by({"calls": 9.0}, 10.0, [scope(cap=8, pace=5.0)], 20)
+    assert named == "the provider's cap, found to be 8 calls at a time"
+
+
+def test_a_reported_limit_below_the_pace_is_named_though_it_is_unused_at_the_end() -> None:
+    limit = Limit("requests", 20, per=1.0)
+    named = limited_by({"quota": 9.0}, 10.0, [scope(limits=(limit,), used=(0.1,), pace=30.0)], 20)
+    assert named is not None
+    assert "20 requests" in named

@@ -45,11 +45,6 @@ _SPREAD: Final = 3.0
 """Times the share that may be refused below the rate, where a quota refuses nothing."""
 
 
-_PROOF: Final = 10.0
-_BORNE: Final = 3
-_MOST_EARLY: Final = 3
-
-
 @define(eq=False)
 class _Doubt:
     """What a bucket of the lowered rate, empty at the last refusal, would have left. Live state."""

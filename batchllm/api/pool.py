@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Generic, cast, final
 
 import anyio
@@ -15,7 +15,6 @@ from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchFailures,
-    Category,
     ClosedError,
     ConfigError,
     EndCause,
@@ -24,7 +23,6 @@ from batchllm.core import (
     LLMWorkItem,
     ProcessorConfig,
     SaturatedError,
-    Tally,
     Termination,
     WorkItemResult,
     check_prompt,
@@ -33,9 +31,10 @@ from batchllm.engine import (
     CANCEL,
     DRAIN,
     ItemRun,
+    Phase,
+    Run,
     RunOptions,
-    Runtime,
-    failed_result,
+    cause_of,
     only_error,
     raise_as_it_was,
 )
@@ -45,11 +44,6 @@ from batchllm.llm_strategies import StrategyLike, as_strategy
 __all__ = ["Pool", "open_pool", "serve_pool"]
 
 Out = TypeVar("Out", default=Any)
-
-
-@contextmanager
-def _awake() -> Generator[None]:
-    yield
 
 
 @final
@@ -62,19 +56,18 @@ class Pool(Generic[Out]):
     """
 
     def __init__(self, options: RunOptions, max_waiting: int) -> None:
-        self._runtime = Runtime.build(options, _awake)
-        self._most = options.config.max_workers + max_waiting
-        self._inside: dict[int, anyio.CancelScope] = {}
+        self._run = Run.build(options, pool=True)
+        # No call waits for this limiter: it is full, or it is not.
+        self._room = anyio.CapacityLimiter(options.config.max_workers + max_waiting)
         self._count = 0
-        self._tally = Tally()
         self._empty: anyio.Event | None = None
 
     def __repr__(self) -> str:
-        ending, tally = self._runtime.ending, self._tally
-        state = "ended" if ending.stopping else "open"
+        tally = self._run.tally
+        state = "ended" if self._run.ending.stopping else "open"
         return (
-            f"<Pool: {state}, {len(self._inside):,} calls in flight or waiting, {tally.total:,} "
-            f"done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
+            f"<Pool: {state}, {self._room.borrowed_tokens:,} calls in flight or waiting, "
+            f"{tally.total:,} done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
         )
 
     async def call(self, prompt: Any, *, context: Any = None, priority: int = 0) -> Out:
@@ -96,7 +89,7 @@ class Pool(Generic[Out]):
             return cast("Out", result.output)
         if isinstance(result.exception, ItemStopped):
             msg = f"the pool has ended: {result.error}"
-            raise ClosedError(msg)
+            raise ClosedError(msg) from self._run.ending.error
         if isinstance(result.exception, Exception):
             raise result.exception
         msg = f"the call has no answer: {result.error}"
@@ -117,101 +110,103 @@ class Pool(Generic[Out]):
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
         """
-        self._check()
-        self._count += 1
-        number = self._count
+        prompt = check_prompt(prompt)
+        number = self._count + 1
         work: LLMWorkItem[Any, Any, Any] = LLMWorkItem(
-            f"call-{number}", None, check_prompt(prompt), context, priority=priority
+            f"call-{number}", None, prompt, context, priority=priority
         )
-        item = self._runtime.take_up(work, number - 1, self._runtime.clock())
-        scope = self._inside[number] = anyio.CancelScope()
+        item = self._run.start_item(work, number - 1, self._run.clock())
+        self._enter(item)
+        self._count = number
         results: list[WorkItemResult[Any, Any]] = []
         try:
             # In a child task: a native cancellation of the caller's own task, as by
             # asyncio.timeout(), must end the call and not be taken for an error of it.
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._run, item, scope, results, name=work.item_id)
+                tasks.start_soon(self._make, item, results, name=work.item_id)
         except BaseExceptionGroup as errors:
             raise_as_it_was(only_error(errors))
         finally:
-            self._leave(number)
+            self._leave(item)
         return results[0]
 
-    async def _run(
-        self, item: ItemRun, scope: anyio.CancelScope, results: list[WorkItemResult[Any, Any]]
-    ) -> None:
-        """Make one call, which the pool can cancel by *scope*, and put its result in *results*."""
-        pipeline = self._runtime.pipeline
+    async def _make(self, item: ItemRun, results: list[WorkItemResult[Any, Any]]) -> None:
+        """Make one call, which the end of the pool may cut short; put its result in *results*."""
+        run = self._run
         result: WorkItemResult[Any, Any] | None = None
-        with scope:
-            result = await pipeline.process(item)
+        with run.ending.until(Phase.CANCELLING):
+            result = await run.pipeline.process(item)
         if result is None:
-            error = ItemStopped("cancelled while it was being called, and maybe billed")
-            result = failed_result(item, error, Category.CANCELLED)
-        result = await pipeline.complete(item, result)
-        self._tally.add(result)
+            result = run.result_of_stopped(item)
+        result = await run.pipeline.complete(item, result)
+        run.tally.add(result)
         results.append(result)
 
     def stats(self) -> dict[str, Any]:
-        """Numbers about pace and health, and sums over the calls so far."""
-        tally = self._tally
+        """Return numbers about pace and health, and sums over the calls so far."""
+        tally, room = self._run.tally, self._room.statistics()
         return {
-            **self._runtime.stats(),
+            **self._run.stats.read(),
+            "inside": room.borrowed_tokens,
+            "max_inside": int(room.total_tokens),
             "total": tally.total,
             "succeeded": tally.succeeded,
             "failed": tally.failed,
             "tokens": dict(tally.usage),
         }
 
-    def _check(self) -> None:
-        if self._runtime.ending.stopping:
-            msg = f"the pool has ended: {self._runtime.ending.describe().reason}"
-            raise ClosedError(msg)
-        if len(self._inside) >= self._most:
+    def _enter(self, item: ItemRun) -> None:
+        ending = self._run.ending
+        if ending.stopping:
+            msg = f"the pool has ended: {ending.describe().reason}"
+            raise ClosedError(msg) from ending.error
+        try:
+            self._room.acquire_on_behalf_of_nowait(item)
+        except anyio.WouldBlock:
             msg = (
-                f"the pool is saturated: {len(self._inside)} calls are in flight or waiting; try "
-                "again later, or open it with a larger max_waiting or concurrency"
+                f"the pool is saturated: {self._room.borrowed_tokens} calls are in flight or "
+                "waiting; try again later, or open it with a larger max_waiting or concurrency"
             )
-            raise SaturatedError(msg)
+            raise SaturatedError(msg) from None
 
-    def _leave(self, number: int) -> None:
-        del self._inside[number]
-        if not self._inside and self._empty is not None:
+    def _leave(self, item: ItemRun) -> None:
+        self._room.release_on_behalf_of(item)
+        if not self._room.borrowed_tokens and self._empty is not None:
             self._empty.set()
 
-    async def _drain(self, grace: float | None) -> None:
-        """Let calls in flight finish, at most for *grace*; then cancel them."""
-        ending = self._runtime.ending
-        ending.request(DRAIN, Termination(EndCause.DONE, "the pool was closed"))
-        self._runtime.calls.waiting.stop()
-        with anyio.move_on_after(grace):
-            await self._until_empty()
-        if self._inside:
-            ending.request(CANCEL, Termination(EndCause.DONE, "the pool was closed"))
-            self._cancel()
-            await self._until_empty()
-
-    def _cancel(self) -> None:
-        for scope in self._inside.values():
-            scope.cancel("the pool was closed")
-
     async def _until_empty(self) -> None:
-        if self._inside:
+        if self._room.borrowed_tokens:
             self._empty = anyio.Event()
             await self._empty.wait()
 
-    async def _close(self) -> None:
-        """End what is left, sheltered, and clean up once nothing is called any more."""
-        runtime = self._runtime
-        ending = runtime.ending
-        ending.request(CANCEL, Termination(EndCause.STOPPED, "the pool's owner was cancelled"))
-        runtime.calls.waiting.stop()
-        self._cancel()
-        with anyio.move_on_after(runtime.options.config.cleanup_timeout, shield=True):
-            await self._until_empty()
-        await runtime.close()
-        ending.close()
-        runtime.events.close()
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[None]:
+        """Serve callers for the length of the block; then let calls in flight finish.
+
+        The run's own clock cancels them after ``drain_grace``.
+        """
+        run = self._run
+        async with run.opened(total=None):
+            try:
+                yield
+                run.stop(DRAIN, Termination(EndCause.DONE, "the pool was closed"))
+                await self._until_empty()
+            except BaseException as error:
+                run.stop(CANCEL, _why_left(error))
+                raise
+            finally:
+                # Cancelled from outside, or by what the block raised: callers are other tasks,
+                # and strategies are cleaned up once nothing is called any more.
+                with anyio.move_on_after(run.config.cleanup_timeout, shield=True):
+                    await self._until_empty()
+
+
+def _why_left(error: BaseException) -> Termination:
+    """Return what to call the end of a pool whose block was left by *error*."""
+    why = cause_of(error)
+    if why.cause is EndCause.PROGRAM_ERROR:
+        return Termination(EndCause.STOPPED, f"the block of open_pool raised {why.reason}")
+    return Termination(why.cause, "the pool's owner was cancelled")
 
 
 @asynccontextmanager
@@ -250,8 +245,9 @@ async def open_pool(
         gate: A gate of your own, or several, to share limits with other pools and runs.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: The strategy is not valid.
         ConfigError: Another argument is wrong.
+        BatchError: At the end of the block: the strategy's ``prepare`` failed.
     """
     if isinstance(max_waiting, bool) or not isinstance(max_waiting, int) or max_waiting < 0:
         msg = f"max_waiting is {max_waiting!r}; give a whole number of at least 0"
@@ -268,16 +264,13 @@ async def open_pool(
     )
     pool = Pool[Out](options, max_waiting)
     try:
-        async with anyio.create_task_group() as tasks:
-            pool._runtime.events.start(tasks)
-            try:
-                yield pool
-                await pool._drain(options.config.drain_grace)
-            finally:
-                await pool._close()
+        async with pool._opened():
+            yield pool
     except BaseExceptionGroup as errors:
         # Only the group's own wrapping is taken off: a group that the block raised stays whole.
         raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+    if pool._run.ending.error is not None:
+        raise pool._run.ending.error
 
 
 async def serve_pool(

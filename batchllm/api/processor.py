@@ -30,7 +30,7 @@ from batchllm.core import (
     check_texts,
     kind_of,
 )
-from batchllm.engine import CANCEL, DRAIN, Resources, Scheduler, Stop, WorkQueue
+from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike
 
@@ -94,7 +94,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         self._config = LiveConfig(settings, self._reconfigure)
         self._queue = WorkQueue(settings.max_queue_size)
         self._resources: Resources | None = None
-        self._scheduler: Scheduler | None = None
+        self._batch: Batch | None = None
         self._ended: anyio.Event | None = None
         self._closed = False
         self._tally = Tally()
@@ -103,8 +103,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     def __repr__(self) -> str:
         state = "cleaned up" if self._closed else "running" if self._queue.running else "idle"
         tally = self._tally.copy()
-        if self._queue.running and self._scheduler is not None:
-            tally.merge(self._scheduler.tally)
+        if self._queue.running and self._batch is not None:
+            tally.merge(self._batch.tally)
         return (
             f"<ParallelBatchProcessor: {state}, {self._queue.waiting:,} items wait, "
             f"{tally.total:,} done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
@@ -117,8 +117,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
 
     @property
     def result(self) -> BatchResult[Out, Ctx]:
-        """What is finished of the batch that is running, or ran last."""
-        return BatchResult([]) if self._scheduler is None else self._scheduler.result()
+        """The finished results of the batch that is running, or ran last."""
+        return BatchResult([]) if self._batch is None else self._batch.result()
 
     async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:
         """Add an item: to the next batch or, during a run, to the one that is running.
@@ -173,29 +173,29 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             self._resources = Resources.build(self._config.current, self._options.gates)
         options = evolve(self._options, config=self._config.current)
         keep = options.config.keep_results is not False
-        scheduler = Scheduler(options, self._queue, self._queue.outbox(), keep, self._resources)
-        self._scheduler, self._ended = scheduler, anyio.Event()
+        batch = Batch(options, self._queue, self._queue.collector(), keep, self._resources)
+        self._batch, self._ended = batch, anyio.Event()
         try:
             with self._queue.serving():
-                await scheduler.run()
-                return scheduler.result()
+                await batch.run()
+                return batch.result()
         finally:
             self._ended.set()
-            self._tally.merge(scheduler.tally)
-            self._duration += scheduler.stats()["duration"]
+            self._tally.merge(batch.tally)
+            self._duration += batch.stats()["duration"]
 
     def stop(self, how: Stop = DRAIN, reason: str = "it was stopped by its caller") -> None:
         """End the running batch early; what is finished stays."""
-        if self._scheduler is not None and self._queue.running:
-            self._scheduler.stop(how, Termination(EndCause.STOPPED, reason))
+        if self._batch is not None and self._queue.running:
+            self._batch.stop(how, Termination(EndCause.STOPPED, reason))
 
     async def get_stats(self) -> dict[str, Any]:
         """Numbers about all batches so far, the running one included."""
-        current = self._scheduler.stats() if self._scheduler is not None else {}
+        current = self._batch.stats() if self._batch is not None else {}
         tally = self._tally.copy()
         duration = self._duration
-        if self._queue.running and self._scheduler is not None:
-            tally.merge(self._scheduler.tally)
+        if self._queue.running and self._batch is not None:
+            tally.merge(self._batch.tally)
             duration += current["duration"]
         return {
             "rate_limit_count": 0,
@@ -203,6 +203,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             "calls_sent": 0,
             "in_flight": 0,
             **current,
+            "queued": self._queue.waiting,
+            "producers_waiting": self._queue.producers,
             "total": tally.total,
             "completed": tally.total,
             "succeeded": tally.succeeded,
@@ -257,5 +259,5 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     def _reconfigure(self, config: ProcessorConfig) -> None:
         if self._resources is not None:
             self._resources.reconfigure(config)
-        if self._scheduler is not None:
-            self._scheduler.window.resize(config.window_size)
+        if self._batch is not None:
+            self._batch.resize_window(config.window_size)

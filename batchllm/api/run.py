@@ -33,11 +33,11 @@ from batchllm.core import (
 )
 from batchllm.engine import (
     DRAIN,
+    Batch,
     BlockingSource,
     Collector,
-    OrderedOutbox,
-    Outbox,
-    Scheduler,
+    OrderedResultStream,
+    ResultStream,
     Stop,
     raise_as_it_was,
 )
@@ -49,7 +49,7 @@ __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 Out = TypeVar("Out", default=Any)
 
 Items: TypeAlias = Iterable[ItemLike] | AsyncIterable[ItemLike] | BlockingSource
-"""What every face of a batch accepts: any iterable or async iterable of items."""
+"""The items that a batch accepts: any iterable or async iterable of them."""
 
 
 @final
@@ -61,29 +61,30 @@ class BatchRun(Generic[Out]):
     """
 
     def __init__(self) -> None:
-        self._scheduler: Scheduler | None = None
+        self._batch: Batch | None = None
+        self._stream: ResultStream | None = None
         self._error: Exception | None = None
 
     def __repr__(self) -> str:
-        if self._scheduler is None:
+        if self._batch is None:
             return "<BatchRun: not started>"
-        tally, ending = self._scheduler.tally, self._scheduler.runtime.ending
+        tally = self._batch.tally
         return (
-            f"<BatchRun: {ending.describe().cause.value}, {tally.total:,} done: "
+            f"<BatchRun: {self._batch.termination.cause.value}, {tally.total:,} done: "
             f"{tally.succeeded:,} succeeded, {tally.failed:,} failed>"
         )
 
-    def _bind(self, scheduler: Scheduler) -> None:
-        if self._scheduler is not None:
+    def _bind(self, batch: Batch, stream: ResultStream | None = None) -> None:
+        if self._batch is not None:
             msg = "this BatchRun has been used already; make a new one for each batch"
             raise ClosedError(msg)
-        self._scheduler = scheduler
+        self._batch, self._stream = batch, stream
 
-    def _started(self) -> Scheduler:
-        if self._scheduler is None:
+    def _started(self) -> Batch:
+        if self._batch is None:
             msg = "the batch has not been started yet"
             raise ClosedError(msg)
-        return self._scheduler
+        return self._batch
 
     @property
     def result(self) -> BatchResult[Out, Any]:
@@ -92,11 +93,11 @@ class BatchRun(Generic[Out]):
         Of a stream, ``results`` are those that have not been read, unless the configuration says
         ``keep_results``; the sums count everything.
         """
-        if self._scheduler is None:
+        if self._batch is None:
             return BatchResult(
                 termination=Termination(EndCause.RUNNING, "the batch has not been started yet")
             )
-        return self._scheduler.result()
+        return self._batch.result()
 
     def stats(self) -> dict[str, Any]:
         """Numbers about pace and health at this moment."""
@@ -122,21 +123,25 @@ class BatchRun(Generic[Out]):
         return self
 
     async def __anext__(self) -> WorkItemResult[Out, Any]:
-        outbox = self._started().outbox
-        if not isinstance(outbox, Outbox):
+        batch = self._started()
+        if self._stream is None:
             msg = "run_batch() collects its results: read .result, or use stream_batch()"
             raise ClosedError(msg)
-        result = await outbox.get()
+        result = await self._stream.get()
         if result is not None:
-            if outbox.holds_room:
-                self._started().window.release()
-            else:
-                self._started().window.wake()
+            batch.make_room()
             return result
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         raise StopAsyncIteration
+
+    async def _run_for_reader(self) -> None:
+        """Run the batch; keep its own failure for the reader, who gets it after the last result."""
+        try:
+            await self._started().run()
+        except Exception as error:
+            self._error = error
 
 
 async def run_batch(
@@ -199,11 +204,11 @@ async def run_batch(
         gate=gate,
     )
     keep = options.config.keep_results is not False
-    scheduler = Scheduler(options, items, Collector(), keep)
+    batch = Batch(options, items, Collector(), keep)
     if into is not None:
-        into._bind(scheduler)
-    await scheduler.run()
-    return scheduler.result()
+        into._bind(batch)
+    await batch.run()
+    return batch.result()
 
 
 @asynccontextmanager
@@ -253,20 +258,20 @@ async def stream_batch(
         progress_callback=progress_callback,
         gate=gate,
     )
-    outbox = OrderedOutbox(options.config.reorder_window) if ordered else Outbox()
-    run = BatchRun[Out]()
-    scheduler = Scheduler(options, items, outbox, bool(options.config.keep_results))
-    run._bind(scheduler)
+    stream = OrderedResultStream(options.config.reorder_window) if ordered else ResultStream()
     try:
+        batch = Batch(options, items, stream, bool(options.config.keep_results))
+        run = BatchRun[Out]()
+        run._bind(batch, stream)
         async with anyio.create_task_group() as group:
-            group.start_soon(_run_for_reader, run, scheduler, name="batchllm run")
+            group.start_soon(run._run_for_reader, name="batchllm run")
             try:
                 yield run
             except anyio.get_cancelled_exc_class():
-                scheduler.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+                batch.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
                 raise
             finally:
-                scheduler.leave(
+                batch.leave(
                     EndCause.READER_LEFT,
                     "the block of stream_batch was left before the last result",
                 )
@@ -274,11 +279,5 @@ async def stream_batch(
     except BaseExceptionGroup as errors:
         # Only the group's own wrapping is taken off: a group that the block raised stays whole.
         raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
-
-
-async def _run_for_reader(run: BatchRun[Any], scheduler: Scheduler) -> None:
-    """Keep the run's own failure for the reader, who gets it after the last result."""
-    try:
-        await scheduler.run()
-    except Exception as error:
-        run._error = error
+    finally:
+        stream.discard()

@@ -1,6 +1,8 @@
 """The engine: guarded calls, attempts, and the run of a batch with all its endings."""
 
 from batchllm.engine.attempts import GiveUp, WaitThen, failed_result, next_step
+from batchllm.engine.batch import Batch
+from batchllm.engine.delivery import Collector, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
 from batchllm.engine.guard import (
     Failed,
@@ -14,15 +16,14 @@ from batchllm.engine.guard import (
 )
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
-from batchllm.engine.outbox import Collector, OrderedOutbox, Outbox
 from batchllm.engine.resources import Resources
-from batchllm.engine.runtime import RunOptions, Runtime
-from batchllm.engine.scheduler import Scheduler
+from batchllm.engine.run import Run, RunOptions, cause_of
 from batchllm.engine.work_queue import WorkQueue
 
 __all__ = [
     "CANCEL",
     "DRAIN",
+    "Batch",
     "BlockingSource",
     "Collector",
     "Ending",
@@ -30,19 +31,19 @@ __all__ = [
     "GiveUp",
     "ItemRun",
     "Ok",
-    "OrderedOutbox",
-    "Outbox",
+    "OrderedResultStream",
     "Phase",
     "Resources",
+    "ResultStream",
+    "Run",
     "RunOptions",
-    "Runtime",
-    "Scheduler",
     "Stop",
     "TimedOut",
     "WaitThen",
     "WorkQueue",
     "blocking_source",
     "bounded",
+    "cause_of",
     "failed_result",
     "in_words",
     "next_step",

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
-import anyio
 from attrs import define, frozen
 
 from batchllm.core import (
@@ -23,17 +20,18 @@ from batchllm.core import (
     Outcome,
     Reply,
     RetryConfig,
-    RetryState,
     TokenUsage,
     WorkItemResult,
     with_notes,
 )
-from batchllm.engine.calls import Calls, CallSite
-from batchllm.engine.charges import Charge
+from batchllm.engine.call import Call, CallContext
+from batchllm.engine.ending import Phase
 from batchllm.engine.failures import Failure
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
-from batchllm.engine.item import ItemRun
+from batchllm.engine.item import Charge, ItemRun
+from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.waiting import Window
 from batchllm.policy import RetrySchedule, Verdict, overload_pause
 
 __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_step"]
@@ -118,22 +116,20 @@ class Attempts:
     """Takes items through their attempts.
 
     Args:
-        calls: Makes the guarded calls.
+        context: What calls need.
         schedule: Gives the backoff.
-        asleep: A block during which an item holds no room in the window.
-        before_retry: Told of each failed attempt that will be followed by another.
+        window: Items that wait hold no room in it.
+        hooks: Called after each failed attempt that will be followed by another.
     """
 
-    calls: Calls
+    context: CallContext
     schedule: RetrySchedule
-    asleep: Callable[[], AbstractContextManager[None]]
-    before_retry: Callable[[ItemRun, int, Failure], Awaitable[None]] | None = None
+    window: Window
+    hooks: RetryHooks
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
-        config = self.calls.config
-        site = CallSite(self.calls, item, strategy)
-        state = RetryState(item.values, _guard=site)
+        config = self.context.config
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
         max_attempts = item.work.max_attempts or config.retry.max_attempts
         refusals, overloads, charges = 0, 0, item.charges
@@ -141,9 +137,13 @@ class Attempts:
         while True:
             attempt, item.begun = charges.count + 1, item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
-            ended = await self.calls.make(site, state, item.work.prompt, attempt, timeout)
+            call = Call(self.context, item, strategy, item.work.prompt, attempt, timeout)
+            try:
+                ended = await call.make()
+            except BaseException:
+                item.cut_off = call.cut_off
+                raise
             attempt = charges.count + 1  # an outage may have given some back meanwhile
-            item.cut_off = False  # what a composite cut off inside is over; the item is not
             if isinstance(ended, Reply):
                 item.end_attempt(attempt)
                 if config.enable_detailed_logging:
@@ -168,20 +168,23 @@ class Attempts:
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
-                if charges.pending and self.calls.ending.stopping:
+                if charges.pending and self._stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
                 return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
-            if self.before_retry is not None:
-                await self.before_retry(item, attempt, ended)
+            await self.hooks.before_retry(item, attempt, ended)
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
 
+    @property
+    def _stopping(self) -> bool:
+        return self.context.ending.stopping
+
     def _would_fail(self, item: ItemRun, step: WaitThen | GiveUp, info: ErrorInfo) -> bool:
         """Return whether *step* fails the item for lack of attempts or time."""
-        if self.calls.ending.stopping:
+        if self._stopping:
             return False
         if isinstance(step, GiveUp):
             return info.is_retryable or info.is_timeout
@@ -193,38 +196,32 @@ class Attempts:
         The first items that fail in an outage would be lost before there are enough failures to
         know it for one.
         """
-        calls, charges = self.calls, item.charges
+        context, charges = self.context, item.charges
         before, last = charges.count, charges.pending[-1]
-        with self.asleep(), calls.waiting.until():
-            await last.gate.is_given_back(last.row, calls.callers)
+        with self.window.asleep(), context.ending.until(Phase.DRAINING):
+            await last.gate.is_given_back(last.row, context.callers)
         item.settle()
         return WaitThen(0.0, counts=False) if charges.count < before else None
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Return whether there is time for another attempt after a wait of *seconds*."""
-        return not self.calls.ending.stopping and item.left(self.calls.clock()) > seconds
+        return not self._stopping and item.left(self.context.clock()) > seconds
 
     async def _back_off(self, item: ItemRun, seconds: float) -> bool:
         """Sleep outside the window; return whether the run goes on after it."""
         if seconds > 0:
-            calls = self.calls
-            now = calls.clock()
-            with self.asleep(), calls.waiting.until():
-                await anyio.sleep(seconds)
-            slept = calls.clock() - now
+            slept = await self.context.waits.back_off(seconds)
             item.spend(slept)
             item.charges.slept(slept)
-            calls.waiting.seconds["backoff"] += slept
         item.settle()
-        return not self.calls.ending.stopping
+        return not self._stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
-        if self.calls.ending.stopping:
-            reason = self.calls.ending.describe().reason
-            return failed_result(
-                item, failure.error, Category.STOPPED, f"no further attempt: {reason}"
-            )
-        name, seconds = item.bound(self.calls.clock())
+        context = self.context
+        if context.ending.stopping:
+            reason = f"no further attempt: {context.ending.describe().reason}"
+            return failed_result(item, failure.error, Category.STOPPED, reason)
+        name, seconds = item.bound(context.clock())
         return failed_result(
             item,
             failure.error,

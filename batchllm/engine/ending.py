@@ -1,15 +1,19 @@
 """How a run ends, as a state machine: it only ever moves on towards its end.
 
 Running → draining → cancelling → over. A drain lets calls in flight finish and starts none; a
-cancellation ends them. Whoever asks first is named as the cause.
+cancellation ends them. The first request is named as the cause. Whatever has to stop at a phase
+does it in a block of `Ending.until`, so that the state machine calls nothing: it cancels scopes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from enum import Enum, IntEnum
 
-from attrs import define
+import anyio
+from attrs import define, field
 
 from batchllm.core import EndCause, Termination
 
@@ -43,24 +47,45 @@ class Ending:
     Attributes:
         phase: How far it has got.
         termination: Why it ends, once that is known.
-        error: What the caller gets in place of a result, where the run itself failed.
-        on_change: Called with each new phase, synchronously.
+        error: What the caller gets in place of a result if the run itself failed.
     """
 
     phase: Phase = Phase.RUNNING
     termination: Termination | None = None
     error: Exception | None = None
-    on_change: Callable[[Phase], None] = lambda phase: None
+    _bounded: dict[anyio.CancelScope, Phase] = field(factory=dict, init=False)
 
     @property
     def stopping(self) -> bool:
-        """Whether no further call may start."""
+        """Return whether no further call may start."""
         return self.phase is not Phase.RUNNING
 
     @property
     def cancelled_by_us(self) -> bool:
-        """Whether calls in flight are being cancelled by the run itself."""
+        """Return whether the run itself is cancelling its calls in flight."""
         return self.phase is Phase.CANCELLING
+
+    @contextmanager
+    def until(self, phase: Phase, deadline: float = math.inf) -> Generator[anyio.CancelScope]:
+        """Cancel the block when the run reaches *phase*, or at *deadline*.
+
+        Args:
+            phase: The first phase in which the block must not go on.
+            deadline: On the event loop's clock.
+        """
+        with anyio.CancelScope(deadline=deadline) as scope:
+            self._bounded[scope] = phase
+            if self.phase >= phase:
+                scope.cancel("the run is ending")
+            try:
+                yield scope
+            finally:
+                del self._bounded[scope]
+
+    async def reached(self, phase: Phase) -> None:
+        """Wait until the run has reached *phase*."""
+        with self.until(phase):
+            await anyio.sleep_forever()
 
     def request(self, how: Stop, termination: Termination) -> bool:
         """Ask for the end.
@@ -75,7 +100,7 @@ class Ending:
         self.phase = target
         if self.termination is None:
             self.termination = termination
-        self.on_change(target)
+        self._cancel(Phase.DRAINING, target)
         return True
 
     def fail(self, error: Exception, termination: Termination) -> bool:
@@ -85,14 +110,24 @@ class Ending:
         return self.request(Stop.DRAIN, termination)
 
     def close(self, otherwise: Termination | None = None) -> Termination:
-        """End it now; *otherwise* is the reason where none was given before."""
+        """End it now; *otherwise* is the reason if none was given before.
+
+        Calls are left alone: either all have ended, or a scope further out cancels them.
+        """
         self.phase = Phase.OVER
         if self.termination is None:
             self.termination = otherwise or Termination()
+        self._cancel(Phase.OVER, Phase.OVER)
         return self.termination
 
     def describe(self) -> Termination:
-        """Why it ends, or that it has not ended."""
+        """Return why it ends, or that it has not ended."""
         if self.termination is not None:
             return self.termination
         return Termination(EndCause.RUNNING, "the batch is running")
+
+    def _cancel(self, first: Phase, last: Phase) -> None:
+        # In the order of the phases, so that no item is started any more when calls are cancelled.
+        for phase in sorted({p for p in self._bounded.values() if first <= p <= last}):
+            for scope in [scope for scope, p in self._bounded.items() if p is phase]:
+                scope.cancel("the run is ending")

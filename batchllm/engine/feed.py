@@ -1,126 +1,102 @@
 """The feed: reads the source, and starts items as long as there is room for them.
 
-It alone pulls, and pulls the next only while the window, the outbox and the calls have room. What
-becomes of an item is not its business: it hands each on and forgets it.
+It alone pulls, and pulls the next only while the window, the delivery and the calls have room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import BatchError, InvalidItemError, LLMWorkItem, SourceError
+from batchllm.core import BatchError, EndCause, InvalidItemError, SourceError, Termination
+from batchllm.engine.delivery import Delivery
+from batchllm.engine.ending import Ending, Phase
+from batchllm.engine.events import Events
 from batchllm.engine.guard import contains, in_words
 from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import END, Source, pull, read_item
-from batchllm.engine.observing import Events
-from batchllm.engine.outbox import Collector, Outbox
-from batchllm.engine.window import Window
+from batchllm.engine.scheduler import Scheduler
+from batchllm.engine.waiting import Window
 from batchllm.gate import CallerLimits
 
-__all__ = ["Feed", "Taken"]
+__all__ = ["Feed", "open_source"]
 
-Taken: TypeAlias = LLMWorkItem[Any, Any, Any] | InvalidItemError
-
-# Small, since what is alive at once is what the garbage collector has to look at.
-_BREATHE = 8
+_BURST = 8
+"""Items that are started in one turn of the event loop. Small, since the garbage collector has to
+look at all that is alive at once."""
 
 
 @define(eq=False, kw_only=True)
 class Feed:
-    """Feeds one run from one source, once.
+    """Feeds one batch from one source, once.
 
     Args:
         source: Where items come from.
+        scheduler: Starts them.
         window: Room for items.
-        outbox: Where results go; one that is full of unread results stops the feed.
+        delivery: Where results go; one that is full of unread results stops the feed.
         callers: The run's cap on calls in flight.
         events: What observers have not read yet stops the feed, too.
+        ending: Closes the feed.
         reads_ahead: Whether to start items before a call is free for them.
         clock: Seconds on the event loop's clock.
-        accept: Takes each item, or what is wrong with it, with its index and the time.
-        fail: Takes the error of a source that failed.
-
-    Attributes:
-        accepted: Items so far.
-        closing: Whether no further item may start.
+        warnings: Gets a sentence if the source cannot be closed.
     """
 
     source: Source
+    scheduler: Scheduler
     window: Window
-    outbox: Collector | Outbox
+    delivery: Delivery
     callers: CallerLimits
     events: Events
+    ending: Ending
     reads_ahead: bool
     clock: Callable[[], float]
-    accept: Callable[[Taken, int, float], None]
-    fail: Callable[[SourceError], None]
-    accepted: int = field(default=0, init=False)
-    closing: bool = field(default=False, init=False)
+    warnings: list[str]
     _ids: IdSet = field(factory=IdSet, init=False)
-    _pulling: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
-
-    @property
-    def total(self) -> int:
-        """Items of the source where that is known, else items accepted so far."""
-        size = self.source.size
-        return self.accepted if size is None else max(size, self.accepted)
-
-    def open(self) -> None:
-        """Begin to read.
-
-        Raises:
-            InvalidItemError: The source is nothing to read items from.
-        """
-        try:
-            self.source.open()
-        except BatchError:
-            raise
-        except Exception as error:
-            self._failed(error)
 
     async def run(self) -> None:
-        """Start items until the source is at its end, or the feed is closed."""
-        with self._pulling:
-            while not self.closing and await self._run_once():
-                while not self._has_room():
-                    await self.window.news()
-                if self.events.active:
-                    await self.events.room()
-
-    def close(self) -> None:
-        """Start no further item, and stop waiting for one."""
-        self.closing = True
-        self._pulling.cancel("the batch is ending")
+        """Start items until the source is at its end, or the run is; then close the source."""
+        try:
+            with self.ending.until(Phase.DRAINING):
+                while not self.ending.stopping and await self._run_once():
+                    while not self._has_room():
+                        await self.window.changed()
+                    if self.events.active:
+                        await self.events.room()
+        finally:
+            self.callers.more_to_come = False
+            complaint = await self.source.close()
+            if complaint:
+                self.warnings.append(complaint)
 
     async def _run_once(self) -> bool:
-        """Start as many items as calls are free, then let them run; whether more may come."""
-        now = self.clock()
+        """Start as many items as calls are free, then let them run; return if more may come."""
+        now, source = self.clock(), self.source
         in_flight = self.callers.in_flight
-        burst = self._burst()
-        self.source.begin_burst()
+        burst = self._burst(in_flight)
+        source.begin_burst()
         for _ in range(burst):
-            if self.closing or not self._has_room():
-                self.source.end_burst()
+            if self.ending.stopping or not self._has_room():
+                source.end_burst()
                 return True
-            if self.source.may_wait:
+            if source.may_wait:
                 value = await self._pull()
                 now = self.clock()
             else:
                 value = self._pull_now()
             if value is END:
-                self.source.end_burst()
+                source.end_burst()
                 return False
-            self._take(value, now)
-        self.source.end_burst()
+            self._start(value, now)
+        source.end_burst()
         if self._takes_all(in_flight, burst):
             # Nothing can be started before a call ends, so there is no need to look again once
             # these have started: in a steady state that is a turn of the event loop per item.
-            await self.window.news()
+            await self.window.changed()
         else:
             await checkpoint()
         return True
@@ -136,20 +112,20 @@ class Feed:
             return False
         return in_flight + burst >= self.callers.calls
 
-    def _burst(self) -> int:
-        """How many items to start in one go: they take the free calls without having to wait."""
+    def _burst(self, in_flight: int) -> int:
+        """Return how many items to start in one go: as many as calls are free for, or a burst."""
         if self.reads_ahead:
-            return _BREATHE
-        return max(1, min(_BREATHE, self.callers.calls - self.callers.in_flight))
+            return _BURST
+        return max(1, min(_BURST, self.callers.calls - in_flight))
 
     def _has_room(self) -> bool:
         if not self.reads_ahead and self.callers.full:
             return False
-        return self.window.has_room and self.outbox.has_room(self.accepted)
+        return self.window.has_room and self.delivery.has_room(self.scheduler.accepted)
 
     async def _pull(self) -> Any:
         try:
-            return await pull(self.source, max(1, self.window.size - self.window.taken))
+            return await pull(self.source, max(1, int(self.window.size - self.window.taken)))
         except Exception as error:
             return self._failed(error)
 
@@ -162,24 +138,43 @@ class Feed:
             return self._failed(error)  # noqa: ASYNC104
 
     def _failed(self, error: BaseException) -> Any:
-        failure = SourceError(
-            f"the items raised {in_words(error)}, after {self.accepted} of them; what was "
-            "finished is in .partial"
-        )
-        failure.__cause__ = error
-        self.fail(failure)
+        _fail(self.ending, error, self.scheduler.accepted)
         return END
 
-    def _take(self, value: object, now: float) -> None:
-        index = self.accepted
-        self.accepted += 1
-        work = read_item(value, index)
-        if isinstance(work, LLMWorkItem) and not self._ids.add(work.item_id):
-            work = InvalidItemError(
-                f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            )
+    def _start(self, value: object, now: float) -> None:
+        scheduler = self.scheduler
+        index = scheduler.accepted
         size = self.source.size
         if size is not None:
-            self.callers.more_to_come = self.accepted < size
-        self.window.taken += 1
-        self.accept(work, index, now)
+            self.callers.more_to_come = index + 1 < size
+        work = read_item(value, index)
+        if isinstance(work, InvalidItemError):
+            scheduler.start_invalid(work, now)
+        elif self._ids.add(work.item_id):
+            scheduler.start(work, now)
+        else:
+            text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
+            scheduler.start_invalid(InvalidItemError(text), now)
+
+
+def open_source(source: Source, ending: Ending) -> None:
+    """Begin to read; a source that cannot be read ends the run.
+
+    Raises:
+        InvalidItemError: It is nothing to read items from.
+    """
+    try:
+        source.open()
+    except BatchError:
+        raise
+    except Exception as error:
+        _fail(ending, error, 0)
+
+
+def _fail(ending: Ending, error: BaseException, accepted: int) -> None:
+    failure = SourceError(
+        f"the items raised {in_words(error)}, after {accepted} of them; what was finished is in "
+        ".partial"
+    )
+    failure.__cause__ = error
+    ending.fail(failure, Termination(EndCause.SOURCE_FAILED, str(failure)))

@@ -4,63 +4,73 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, assert_never
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from attrs import define, field
 
-from batchllm.core import ProcessingEvent, ProcessorConfig, QuotaScope
-from batchllm.engine.observing import Events
-from batchllm.engine.pause_log import log_event
+from batchllm.core import LLMCallStrategy, ProcessorConfig, QuotaScope
 from batchllm.gate import Gate, cooldown_policy
-from batchllm.policy import (
-    CapLearned,
-    CooldownEnded,
-    EndpointDown,
-    EpisodeStarted,
-    GateEvent,
-    LimitAdopted,
-    OutageEnded,
-    OutageStarted,
-    PaceLearned,
-    PauseLengthened,
-    RateLimiter,
-    ScopeParked,
-    is_own_address,
-)
+from batchllm.policy import EpisodeStarted, GateEvent, GateSnapshot, RateLimiter, is_own_address
 
-__all__ = ["Gates"]
+__all__ = ["GateListener", "Gates"]
+
+
+class GateListener(Protocol):
+    """What a run needs to learn from its gates."""
+
+    def on_gate_event(self, gate: Gate, event: GateEvent) -> None:
+        """Take in *event* of *gate*; must not raise."""
 
 
 @define(eq=False)
 class Gates:
-    """Finds the gate of a scope, and passes on what gates tell.
+    """Finds the gate of a scope, and passes its events on to the run that goes on.
 
     Args:
         config: For the gates that the run makes itself.
         given: Gates of the user's own; one without a scope serves every scope.
         rng: For the jitter of cooldowns.
-        events: Told of episodes, cooldowns and parked scopes.
-        on_change: Called when a scope begins or ends to cool down, or is parked.
+
+    Attributes:
         episodes: Pauses of all scopes so far.
     """
 
     config: ProcessorConfig
     given: Sequence[Gate]
     rng: random.Random
-    events: Events = field(factory=Events)
-    on_change: Callable[[Gate, GateEvent], None] = lambda gate, event: None
-    known: dict[QuotaScope, Gate] = field(factory=dict, init=False)
     episodes: int = field(default=0, init=False)
+    _known: dict[QuotaScope, Gate] = field(factory=dict, init=False)
+    _listener: GateListener | None = field(default=None, init=False)
 
     def of(self, scope: QuotaScope) -> Gate:
-        """The gate of *scope*."""
-        gate = self.known.get(scope)
+        """Return the gate of *scope*."""
+        gate = self._known.get(scope)
         if gate is None:
-            gate = self.known[scope] = self._find(scope) or self._make(scope)
-            if sum(other is gate for other in self.known.values()) == 1:
-                gate.add_listener(self._listen)
+            gate = self._known[scope] = self._find(scope) or self._make(scope)
+            if sum(other is gate for other in self._known.values()) == 1:
+                gate.add_listener(self._pass_on)
         return gate
+
+    def meet(self, strategy: LLMCallStrategy[Any]) -> None:
+        """Know the scopes of *strategy* and all its parts, so that a parked one is not the last."""
+        if strategy.quota_scope is not None:
+            self.of(strategy.quota_scope)
+        for part in strategy.parts:
+            self.meet(part)
+
+    def is_closed(self, strategy: LLMCallStrategy[Any]) -> bool:
+        """Return whether *strategy* has to wait for its scope, or all its parts have to."""
+        if strategy.quota_scope is not None:
+            return self.of(strategy.quota_scope).closed
+        return bool(strategy.parts) and all(map(self.is_closed, strategy.parts))
+
+    def is_unanswered(self, strategy: LLMCallStrategy[Any]) -> bool:
+        """Return whether a call of *strategy* would wait for an endpoint that does not answer."""
+        if strategy.quota_scope is not None:
+            return self.of(strategy.quota_scope).unanswered
+        return bool(strategy.parts) and all(map(self.is_unanswered, strategy.parts))
 
     def _find(self, scope: QuotaScope) -> Gate | None:
         for gate in self.given:
@@ -74,7 +84,7 @@ class Gates:
     def _make(self, scope: QuotaScope) -> Gate:
         config = self.config
         declared = config.max_requests_per_minute is not None
-        mind = RateLimiter(
+        limiter = RateLimiter(
             calls=config.max_workers,
             cooldown=cooldown_policy(config.rate_limit),
             park_after=math.inf if config.park_after is None else config.park_after,
@@ -82,74 +92,51 @@ class Gates:
             cold_start=not declared,
             own_address=is_own_address(scope.base_url),
         )
-        return Gate(mind=mind, scope=scope, outage_after=config.outage_after)
+        return Gate(mind=limiter, scope=scope, outage_after=config.outage_after)
 
-    @property
-    def own(self) -> list[Gate]:
-        """Those that the run made itself."""
-        return [gate for gate in self.known.values() if all(gate is not g for g in self.given)]
+    @contextmanager
+    def heard_by(self, listener: GateListener) -> Generator[None]:
+        """Pass every event on to *listener* for the length of the block: one run."""
+        self._listener = listener
+        try:
+            yield
+        finally:
+            self._listener = None
+
+    def _pass_on(self, gate: Gate, event: GateEvent) -> None:
+        if isinstance(event, EpisodeStarted):
+            self.episodes += 1
+        if self._listener is not None:
+            self._listener.on_gate_event(gate, event)
+
+    def reconfigure(self, config: ProcessorConfig) -> None:
+        """Make gates for *config* from now on, and cap those that were made."""
+        self.config = config
+        for gate in self.distinct():
+            if all(gate is not given for given in self.given):
+                gate.set_calls(config.max_workers)
 
     def close(self) -> None:
         """Stop listening; gates that the user owns live on."""
-        for gate in self._distinct():
-            gate.remove_listener(self._listen)
+        for gate in self.distinct():
+            gate.remove_listener(self._pass_on)
 
-    def _distinct(self) -> list[Gate]:
-        return list({id(gate): gate for gate in self.known.values()}.values())
+    def distinct(self) -> list[Gate]:
+        """Return each gate once, however many scopes it serves."""
+        return list({id(gate): gate for gate in self._known.values()}.values())
 
     def all_gave_up(self) -> bool:
         """Return whether no scope that the run has met can be called: parked, or down."""
-        return all(gate.gave_up for gate in self.known.values())
+        return all(gate.gave_up for gate in self._known.values())
 
-    def stats(self) -> dict[str, Any]:
-        """What the gates know, per scope."""
-        return {str(scope): gate.snapshot() for scope, gate in self.known.items()}
+    def snapshots(self) -> dict[str, GateSnapshot]:
+        """Return what the gates know, per scope."""
+        return {str(scope): gate.snapshot() for scope, gate in self._known.items()}
 
     def held_back(self) -> dict[str, float]:
-        """Seconds during which calls waited, by cause, over all gates."""
+        """Return seconds during which calls waited, by cause, over all gates."""
         held: dict[str, float] = {}
-        for gate in self._distinct():
+        for gate in self.distinct():
             for cause, seconds in gate.held_back().items():
                 held[cause] = held.get(cause, 0.0) + seconds
         return held
-
-    def _listen(self, gate: Gate, event: GateEvent) -> None:
-        scope = str(gate.scope or "every scope")
-        log_event(scope, event)
-        if isinstance(event, EpisodeStarted):
-            self.episodes += 1
-        for name, data in _as_processing_events(event):
-            self.events.emit(name, {"scope": scope, **data})
-        self.on_change(gate, event)
-
-
-def _as_processing_events(event: GateEvent) -> Iterator[tuple[ProcessingEvent, dict[str, Any]]]:
-    """Translate what a gate reports into what observers get."""
-    match event:
-        case EpisodeStarted(at=at, cause=cause, until=until, hinted=hinted):
-            data = {"cause": cause, "seconds": max(0.0, until - at), "hinted": hinted}
-            yield ProcessingEvent.RATE_LIMIT_HIT, data
-            yield ProcessingEvent.COOLDOWN_STARTED, data
-        case PauseLengthened(at=at, cause=cause, until=until, hinted=hinted):
-            data = {"cause": cause, "seconds": max(0.0, until - at), "hinted": hinted}
-            yield ProcessingEvent.PAUSE_LENGTHENED, data
-        case CooldownEnded(cause=cause, length=length):
-            yield ProcessingEvent.COOLDOWN_ENDED, {"cause": cause, "seconds": length}
-        case PaceLearned(rate=rate):
-            yield ProcessingEvent.QUOTA_LEARNED, {"pace": rate, "rate": rate}
-        case CapLearned(calls=calls):
-            yield ProcessingEvent.QUOTA_LEARNED, {"calls": calls}
-        case LimitAdopted(limit=limit, source=source):
-            data = {"dimension": limit.dimension, "amount": limit.amount, "per": limit.per}
-            yield ProcessingEvent.LIMIT_ADOPTED, {**data, "source": source}
-        case OutageStarted(at=at, until=until, failures=failures):
-            data = {"failures": failures, "seconds": max(0.0, until - at)}
-            yield ProcessingEvent.OUTAGE_STARTED, data
-        case OutageEnded(length=length):
-            yield ProcessingEvent.OUTAGE_ENDED, {"seconds": length}
-        case EndpointDown(length=length, answered=answered):
-            yield ProcessingEvent.ENDPOINT_DOWN, {"seconds": length, "answered": answered}
-        case ScopeParked(cause=cause):
-            yield ProcessingEvent.SCOPE_PARKED, {"cause": cause}
-        case _:
-            assert_never(event)

@@ -1,7 +1,7 @@
 """The slow tail: a call that takes very long is made a second time, and the first answer wins.
 
 A wrapper of the guarded call, off by default. The second copy is admitted like any call, and only
-where it cannot take anything from anybody: at the end of a batch or in a pool, with the gate open
+if it takes nothing from other calls: at the end of a batch or in a pool, with the gate open
 and calm and room to spare. What it costs is counted; providers bill the loser, too.
 """
 
@@ -15,7 +15,9 @@ from anyio.abc import TaskGroup
 from attrs import define, field
 
 from batchllm.core import HedgeConfig, ProcessingEvent, Reply
+from batchllm.engine.events import Events
 from batchllm.engine.item import ItemRun
+from batchllm.engine.waiting import Waits
 from batchllm.gate import Gate
 from batchllm.policy import HedgeMind
 
@@ -29,54 +31,52 @@ Copy: TypeAlias = Callable[[], Awaitable[Any]]
 
 @define(eq=False)
 class Hedging:
-    """Makes calls with a second copy in reserve.
+    """Make calls with a second copy in reserve.
 
     Args:
         config: When to make one.
         clock: Seconds on the event loop's clock.
-        idle: Whether no fresh call waits for its turn.
-        tell: Takes the event of each second copy.
+        waits: Know whether a fresh call waits for its turn.
+        events: Get the event of each second copy.
     """
 
     config: HedgeConfig
     clock: Callable[[], float]
-    idle: Callable[[], bool]
-    tell: Callable[[ProcessingEvent, dict[str, Any]], None]
-    minds: dict[Gate, HedgeMind] = field(factory=dict, init=False)
+    waits: Waits
+    events: Events
+    _policies: dict[Gate, HedgeMind] = field(factory=dict, init=False)
 
     @property
     def count(self) -> int:
         """Second copies so far."""
-        return sum(mind.hedges for mind in self.minds.values())
+        return sum(policy.hedges for policy in self._policies.values())
 
     async def call(self, gate: Gate, item: ItemRun, first: Copy, second: Copy) -> Any:
-        """Make *first*, and *second* where it takes very long; the first answer wins.
+        """Make *first*, and *second* if it takes very long; the first answer wins.
 
         Returns:
             The reply that came first, else the failure of *first*.
         """
-        mind = self._mind_of(gate)
-        race = _Race()
-        started, cut_off = self.clock(), item.cut_off
+        policy = self._policy_of(gate)
+        race, started = _Race(), self.clock()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._reserve, tasks, race, mind, gate, item, second)
+            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, second)
             ended = await first()
             if not isinstance(ended, Reply) and race.under_way is not None:
                 await race.under_way.wait()
             race.first = ended
             tasks.cancel_scope.cancel("the call has ended")
-        item.cut_off = cut_off  # the loser was; the item has its answer, or goes on
         if race.second is not None:
             return race.second
         if isinstance(race.first, Reply):
-            mind.on_ok(self.clock() - started)
+            policy.on_ok(self.clock() - started)
         return race.first
 
     async def _reserve(
         self,
         tasks: TaskGroup,
         race: _Race,
-        mind: HedgeMind,
+        policy: HedgeMind,
         gate: Gate,
         item: ItemRun,
         second: Copy,
@@ -84,14 +84,16 @@ class Hedging:
         """Make the second copy once the first is slow and everything else allows it."""
         begun = self.clock()
         while True:
-            slow = mind.slow()
+            slow = policy.slow()
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
-            if slow is not None and left <= 0 and self._allowed(mind, gate):
+            if slow is not None and left <= 0 and self._allowed(policy, gate):
                 break
             await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
         race.under_way = anyio.Event()
-        mind.on_hedge()
-        self.tell(ProcessingEvent.HEDGE_STARTED, {"item_id": item.work.item_id, "after": slow})
+        policy.on_hedge()
+        self.events.emit(
+            ProcessingEvent.HEDGE_STARTED, {"item_id": item.work.item_id, "after": slow}
+        )
         try:
             ended = await second()
             if isinstance(ended, Reply):
@@ -101,17 +103,17 @@ class Hedging:
         finally:
             race.under_way.set()
 
-    def _allowed(self, mind: HedgeMind, gate: Gate) -> bool:
-        return mind.allows() and self.idle() and gate.calm_for(_CALM)
+    def _allowed(self, policy: HedgeMind, gate: Gate) -> bool:
+        return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
 
-    def _mind_of(self, gate: Gate) -> HedgeMind:
-        mind = self.minds.get(gate)
-        if mind is None:
+    def _policy_of(self, gate: Gate) -> HedgeMind:
+        policy = self._policies.get(gate)
+        if policy is None:
             config = self.config
-            mind = self.minds[gate] = HedgeMind(
+            policy = self._policies[gate] = HedgeMind(
                 config.max_share, config.min_samples, config.min_delay, config.delay
             )
-        return mind
+        return policy
 
 
 @define(eq=False)

@@ -15,7 +15,8 @@ from typing import Any, get_origin
 from attrs import define, field, frozen
 
 from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError, kind_of
-from batchllm.engine.guard import Ended, bounded
+from batchllm.engine.guard import Ended, Failed, TimedOut, bounded, in_words
+from batchllm.engine.item import ItemRun
 
 __all__ = [
     "HookTable",
@@ -23,6 +24,7 @@ __all__ = [
     "StrategyShape",
     "awaitable",
     "call_hook",
+    "note_hook",
     "read_after_process",
 ]
 
@@ -222,3 +224,11 @@ async def call_hook(hook: Callable[..., Any], *args: Any, seconds: float | None)
         return value
 
     return await bounded(call, seconds)
+
+
+def note_hook(item: ItemRun, name: str, ended: Ended[Any]) -> None:
+    """Note on *item* if the hook called *name* went wrong; the item goes on."""
+    if isinstance(ended, Failed):
+        item.note(f"{name} raised {in_words(ended.error)}")
+    elif isinstance(ended, TimedOut):
+        item.note(f"{name} took longer than hook_timeout and was cancelled")

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item, kind_of
 from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
-from batchllm.engine.source_watch import SEVERAL, SLOW_SECONDS, SourceWatch
+from batchllm.engine.loop_watch import SEVERAL, SLOW_SECONDS, SourceWatch
 from batchllm.engine.tables import rows_as_items
 from batchllm.engine.work_queue import WorkQueue
 from batchllm.llm_strategies import ThreadRunner, run_in_thread

@@ -1,4 +1,4 @@
-"""What the engine keeps for one item while it runs."""
+"""The books of one item while it runs: its time, its tokens, and the attempts that count."""
 
 from __future__ import annotations
 
@@ -8,11 +8,74 @@ from typing import Any
 from attrs import define, field
 
 from batchllm.core import LLMWorkItem, TokenUsage, add_usage
-from batchllm.engine.charges import Charges
 from batchllm.gate import Gate, Refusal
-from batchllm.policy import FailureRow
+from batchllm.policy import FailureRow, Verdict
 
-__all__ = ["ItemRun"]
+__all__ = ["Charge", "Charges", "ItemRun"]
+
+
+@define(eq=False)
+class Charge:
+    """One failed attempt that may turn out to be an outage's.
+
+    Attributes:
+        gate: The gate at which it failed.
+        row: The failures that it belongs to.
+        seconds: What it took of the item's stopwatch, its backoff included.
+    """
+
+    gate: Gate
+    row: FailureRow
+    seconds: float
+
+
+@define(eq=False)
+class Charges:
+    """Count the attempts of one item.
+
+    Attributes:
+        pending: Failed attempts of which it is not decided yet whether they count.
+    """
+
+    pending: list[Charge] = field(factory=list, init=False)
+    _certain: int = field(default=0, init=False)
+
+    @property
+    def count(self) -> int:
+        """Attempts that count, as far as is known."""
+        return self._certain + len(self.pending)
+
+    def add(self) -> None:
+        """Count an attempt for good."""
+        self._certain += 1
+
+    def add_pending(self, charge: Charge) -> None:
+        """Count an attempt for as long as its row of failures is not an outage's."""
+        self.pending.append(charge)
+
+    def slept(self, seconds: float) -> None:
+        """Add the backoff after the last attempt."""
+        if self.pending:
+            self.pending[-1].seconds += seconds
+
+    def settle(self) -> float:
+        """Decide what can be decided.
+
+        Returns:
+            Seconds of the item's stopwatch that the attempts given back had taken.
+        """
+        refund = 0.0
+        undecided: list[Charge] = []
+        for charge in self.pending:
+            match charge.row.verdict:
+                case Verdict.PENDING:
+                    undecided.append(charge)
+                case Verdict.COUNTS:
+                    self._certain += 1
+                case Verdict.GIVEN_BACK:
+                    refund += charge.seconds
+        self.pending = undecided
+        return refund
 
 
 @define(eq=False)
@@ -25,11 +88,11 @@ class ItemRun:
     Attributes:
         work: The item, as middleware left it.
         index: Its position in the input, from 0.
-        started: When it was taken up, on the event loop's clock.
+        started: When it was started, on the event loop's clock.
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
-        cut_off: Whether a call of it was cancelled in flight, and so may have been billed.
+        cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
         charges: The attempts that it has used up.
@@ -65,13 +128,21 @@ class ItemRun:
 
     @property
     def used(self) -> bool:
-        """Whether it may have run out of time by now: it has run before, or has a deadline."""
+        """Return whether it may have run out of time: it has run before, or has a deadline."""
         return self._spent > 0.0 or self.deadline < math.inf
 
     @property
     def spent(self) -> float:
-        """What its stopwatch shows while no call runs."""
+        """Seconds that its stopwatch shows while no call runs."""
         return self._spent
+
+    def begin_call(self, gate: Gate, now: float) -> None:
+        """Note that a call at *gate* was let through."""
+        if gate not in self.called:
+            self.called = (*self.called, gate)
+        self.settle()  # while it waited its last failures may have turned out to be an outage's
+        self.start_clock(now)
+        self.unanswered = None
 
     def start_clock(self, now: float) -> None:
         """Let the stopwatch run; calls that overlap are counted once."""
@@ -90,7 +161,7 @@ class ItemRun:
         return min(self.limit - self._shown(now), self.deadline - now)
 
     def bound(self, now: float) -> tuple[str, float]:
-        """Which setting ends the item first, seen from *now*, and its seconds."""
+        """Return which setting ends the item first, seen from *now*, and its seconds."""
         if self.limit - self._shown(now) <= self.deadline - now:
             return "timeout_per_item", self.limit
         return "deadline_per_item", self.deadline - self.started

@@ -1,7 +1,7 @@
 """The way of one item: middleware in, attempts, middleware out, post-processor, events.
 
-A result that is finished is sheltered from there on: what was paid for is not lost because
-somebody cancels while it is being handed over.
+A result that is finished is shielded from there on: what was paid for is not lost because the
+batch is cancelled while it is being delivered.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from batchllm.core import (
     LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
+    ProcessorConfig,
     Reply,
     WorkItemResult,
     check_texts,
     with_notes,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
-from batchllm.engine.failures import Failure
-from batchllm.engine.guard import Failed, Ok, TimedOut, in_words
-from batchllm.engine.hooks import call_hook, read_after_process
+from batchllm.engine.events import Events
+from batchllm.engine.guard import Failed, Ok, TimedOut
+from batchllm.engine.hooks import call_hook, note_hook, read_after_process
 from batchllm.engine.item import ItemRun
-from batchllm.engine.observing import Events
 
 __all__ = ["Pipeline"]
 
@@ -44,30 +44,30 @@ class Pipeline:
     """Takes items from acceptance to their finished results.
 
     Args:
+        config: The run's settings.
         attempts: Makes the calls.
         strategy: For items that bring none.
         middlewares: In the order of going in.
         post_processor: Called with every result, sync or async.
-        events: Told of each step.
+        events: On their way to observers.
     """
 
+    config: ProcessorConfig
     attempts: Attempts
-    strategy: LLMCallStrategy[Any] | None = None
-    middlewares: Sequence[BaseMiddleware] = ()
-    post_processor: Callable[[Result], Any] | None = None
-    events: Events = field(factory=Events)
+    strategy: LLMCallStrategy[Any] | None
+    middlewares: Sequence[BaseMiddleware]
+    post_processor: Callable[[Result], Any] | None
+    events: Events
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
 
     def __attrs_post_init__(self) -> None:
         for middleware in self.middlewares:
             self._takes_item[id(middleware)] = read_after_process(middleware)
-        if self.middlewares or self.events.observers:
-            self.attempts.before_retry = self._before_retry
 
     @property
     def plain(self) -> bool:
-        """Whether a result is complete as soon as its attempts are: no hooks to call."""
+        """Return whether a result is complete as soon as its attempts are: no hooks to call."""
         return not self.middlewares and self.post_processor is None
 
     async def process(self, item: ItemRun) -> Result:
@@ -84,17 +84,17 @@ class Pipeline:
         self._known = strategy
         if self.events.active:
             self.events.emit(ProcessingEvent.ITEM_STARTED, {"item_id": item.work.item_id})
-        if self.attempts.calls.config.dry_run:
+        if self.config.dry_run:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
     async def complete(self, item: ItemRun, result: Result) -> Result:
-        """Middleware out and the post-processor, sheltered from cancellation; then the events."""
+        """Middleware out and the post-processor, shielded from cancellation; then the events."""
         if not self.plain:
             hooks = 2 * len(self.middlewares) + 2  # one more than there are: their clocks go first
-            seconds = self.attempts.calls.config.hook_timeout
+            seconds = self.config.hook_timeout
             limit = math.inf if seconds is None else hooks * seconds
-            # Without a limit there is no shelter either, since a shield has to end.
+            # Without a limit there is no shield either, since a shield has to end.
             with anyio.move_on_after(limit, shield=limit < math.inf):
                 result = await self._go_out(item, result)
         if self.events.active:
@@ -113,7 +113,7 @@ class Pipeline:
         async def run() -> Reply:
             return Reply.read(await strategy.dry_run(item.work.prompt))
 
-        seconds = self.attempts.calls.config.hook_timeout
+        seconds = self.config.hook_timeout
         ended = await call_hook(run, seconds=seconds)
         if isinstance(ended, Ok):
             item.book(ended.value.usage)
@@ -140,7 +140,7 @@ class Pipeline:
         for middleware in reversed(self.middlewares):
             if failed_for_good:
                 ended = await self._hook(middleware.on_error, item.work, result.exception)
-                _note(item, f"{type(middleware).__name__}.on_error", ended)
+                note_hook(item, f"{type(middleware).__name__}.on_error", ended)
             args = (item.work, result) if self._takes_item[id(middleware)] else (result,)
             ended = await self._hook(middleware.after_process, *args)
             if not isinstance(ended, Ok):
@@ -152,26 +152,13 @@ class Pipeline:
                 found = type(ended.value).__name__
                 item.note(f"{what} returned a {found}; return a WorkItemResult or None")
         if self.post_processor is not None:
-            _note(item, "post_processor", await self._hook(self.post_processor, result))
+            note_hook(item, "post_processor", await self._hook(self.post_processor, result))
         if len(item.notes) > noted:
             result = evolve(result, metadata=with_notes(result.metadata, item.notes))
         return result
 
-    async def _before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
-        if self.events.active:
-            data = {
-                "item_id": item.work.item_id,
-                "attempt": attempt,
-                "error": in_words(failure.error),
-                "error_category": failure.info.error_category,
-            }
-            self.events.emit(ProcessingEvent.ITEM_RETRY, data)
-        for middleware in self.middlewares:
-            ended = await self._hook(middleware.on_retry, item.work, attempt, failure.error)
-            _note(item, f"{type(middleware).__name__}.on_retry", ended)
-
     def _hook(self, hook: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        return call_hook(hook, *args, seconds=self.attempts.calls.config.hook_timeout)
+        return call_hook(hook, *args, seconds=self.config.hook_timeout)
 
     def _broken(
         self, item: ItemRun, middleware: BaseMiddleware, name: str, ended: Failed | TimedOut
@@ -184,7 +171,7 @@ class Pipeline:
     ) -> Result:
         if isinstance(ended, Failed):
             return failed_result(item, ended.error, category, f"in {hook}")
-        seconds = self.attempts.calls.config.hook_timeout or 0.0
+        seconds = self.config.hook_timeout or 0.0
         error = FrameworkTimeoutError(
             f"{hook} took longer than hook_timeout ({seconds:g} s)", seconds=seconds
         )
@@ -228,10 +215,3 @@ def _replace(item: ItemRun, value: object) -> InvalidItemError | None:
         return error
     item.work = value
     return None
-
-
-def _note(item: ItemRun, hook: str, ended: Any) -> None:
-    if isinstance(ended, Failed):
-        item.note(f"{hook} raised {in_words(ended.error)}")
-    elif isinstance(ended, TimedOut):
-        item.note(f"{hook} took longer than hook_timeout and was cancelled")

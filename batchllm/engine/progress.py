@@ -11,9 +11,9 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import ProcessorConfig, Tally
-from batchllm.engine.clocks import Clocks
 from batchllm.engine.guard import Ended, Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
+from batchllm.engine.loop_watch import Clocks
 
 __all__ = ["Progress"]
 

@@ -1,4 +1,4 @@
-"""What outlives a batch where a processor runs several: gates, the cap, prepared strategies."""
+"""Parts that outlive a batch if a processor runs several: gates, the cap, prepared strategies."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from batchllm.core import ProcessorConfig
 from batchllm.engine.gates import Gates
 from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
+from batchllm.engine.waiting import Wakeup
 from batchllm.gate import CallerLimits, Gate, per_minute
 from batchllm.policy import Limit, RateLimiter
 
@@ -20,7 +21,7 @@ __all__ = ["Resources"]
 
 @define(eq=False)
 class Resources:
-    """Owned by whoever built them: a run, a processor or a pool; ended by ``close``.
+    """The parts that one run has to itself, or several one after the other; ended by ``close``.
 
     Attributes:
         rng: For every jitter.
@@ -28,6 +29,7 @@ class Resources:
         gates: One per quota scope.
         callers: The cap on calls in flight, and limits over all scopes together.
         lifecycle: What strategies keep ready.
+        wakeup: Of the feed of the run that goes on.
     """
 
     rng: random.Random
@@ -35,34 +37,34 @@ class Resources:
     gates: Gates
     callers: CallerLimits
     lifecycle: Lifecycle
+    wakeup: Wakeup
 
     @classmethod
     def build(cls, config: ProcessorConfig, gates: Sequence[Gate] = ()) -> Resources:
         """Make them for *config*, with the user's own *gates*."""
         rng = random.Random(config.seed)
-        hooks = HookTable()
+        hooks, wakeup = HookTable(), Wakeup()
         return cls(
             rng,
             hooks,
             Gates(config, gates, rng),
-            CallerLimits(config.max_workers, _mind_of(_declared(config), rng)),
+            CallerLimits(config.max_workers, _limiter_of(_declared(config), rng), wakeup),
             Lifecycle(hooks, config.prepare_timeout, config.cleanup_timeout),
+            wakeup,
         )
 
     def reconfigure(self, config: ProcessorConfig) -> None:
         """Let changed limits take effect at once; calls in flight are not touched."""
-        self.gates.config = config
-        limits = _declared(config)
-        if self.callers.mind is None:
-            self.callers.mind = _mind_of(limits, self.rng)
+        limits, callers = _declared(config), self.callers
+        if callers.mind is None:
+            callers.mind = _limiter_of(limits, self.rng)
         else:  # what was sent within the last minute still counts
-            self.callers.mind.set_limits(limits)
-        self.callers.resize(config.max_workers)
-        for gate in self.gates.own:
-            gate.set_calls(config.max_workers)
+            callers.mind.set_limits(limits)
+        callers.resize(config.max_workers)
+        self.gates.reconfigure(config)
 
     async def close(self) -> list[str]:
-        """Clean up, sheltered and with deadlines.
+        """Clean up, shielded and with deadlines.
 
         Returns:
             A sentence for each ``cleanup`` that went wrong.
@@ -73,11 +75,11 @@ class Resources:
 
 
 def _declared(config: ProcessorConfig) -> tuple[Limit, ...]:
-    """The limits that hold over all scopes together."""
+    """Return the limits that hold over all scopes together."""
     return tuple(per_minute(config.max_requests_per_minute, config.max_tokens_per_minute))
 
 
-def _mind_of(limits: tuple[Limit, ...], rng: random.Random) -> RateLimiter | None:
+def _limiter_of(limits: tuple[Limit, ...], rng: random.Random) -> RateLimiter | None:
     if not limits:
         return None
     return RateLimiter(limits=limits, park_after=math.inf, rng=rng, cold_start=False)

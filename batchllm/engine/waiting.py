@@ -1,8 +1,10 @@
-"""Waiting for a permit or a backoff: it ends with the item's time, or when the run stops."""
+"""Where items wait: for room in the window, for a permit, for the end of a backoff.
+
+Every wait for a permit or a backoff ends with the item's time, or when the run stops.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -10,72 +12,160 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import CallCost, CallTooLargeError, ScopeParkedError
-from batchllm.engine.ending import Ending
+from batchllm.engine.ending import Ending, Phase
 from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
 from batchllm.engine.item import ItemRun
 from batchllm.gate import CallerLimits, Gate, Permit, Refusal
 
-__all__ = ["Waiting"]
+__all__ = ["Waits", "Wakeup", "Window"]
 
 
 @define(eq=False)
-class Waiting:
-    """The waits of one run.
+class Wakeup:
+    """Wakes the feed whenever something changes that it waits for.
 
-    Args:
-        ending: The end of the run.
-        callers: The run's cap on calls in flight over all scopes.
-        clock: Seconds on the event loop's clock.
-
-    Attributes:
-        on_wait: Called when an item begins to wait for something else than a free call, so that
-            the feed looks whether another may start in its place.
-        seconds: What items have waited so far, by cause.
-        at: How many items wait at which gate.
+    The parts that change such things have it from the start: the window, the cap on calls in
+    flight and what listens to the gates. It is level-free: the feed looks at the state itself,
+    before and after it waits.
     """
 
-    ending: Ending
-    callers: CallerLimits
-    clock: Callable[[], float]
-    on_wait: Callable[[], None] = lambda: None
-    seconds: dict[str, float] = field(
-        factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
-        init=False,
-    )
-    at: dict[Gate, int] = field(factory=dict, init=False)
-    _scopes: set[anyio.CancelScope] = field(factory=set, init=False)
+    _changed: anyio.Event | None = field(default=None, init=False)
 
-    @property
-    def idle(self) -> bool:
-        """Whether no fresh call waits for its turn, now or in the source."""
-        return not self.callers.more_to_come and not any(self.at.values())
+    def wake(self) -> None:
+        """Let the feed look again; costs an attribute test while it does not wait."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def wait(self) -> None:
+        """Wait until something has changed."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
+
+@define(eq=False)
+class Window:
+    """Counts items, so that the feed knows when to pull the next.
+
+    The window holds items that are ready, calling, or finished and unread. An item that waits for
+    a backoff or a cooldown is outside; there may be *max_sleeping* of them.
+
+    Args:
+        size: Items that may hold room.
+        max_sleeping: Items that may wait outside.
+        wakeup: Of the feed.
+
+    Attributes:
+        taken: Items accepted and not delivered, inside or outside.
+        sleeping: Those of them in backoff.
+        waiting: How many of them wait at which gate.
+    """
+
+    size: float
+    max_sleeping: float
+    wakeup: Wakeup = field(factory=Wakeup)
+    taken: int = field(default=0, init=False)
+    sleeping: int = field(default=0, init=False)
+    waiting: dict[Gate, int] = field(factory=dict, init=False)
 
     @property
     def cooling(self) -> int:
         """Items that wait for a scope which is cooling down."""
-        return sum(count for gate, count in self.at.items() if count and gate.closed)
+        return sum(count for gate, count in self.waiting.items() if count and gate.closed)
 
-    def stop(self) -> None:
-        """End every wait, since no call may start any more."""
-        for scope in list(self._scopes):
-            scope.cancel("the batch is ending")
+    @property
+    def has_room(self) -> bool:
+        """Return whether one more item may come in."""
+        if self.taken < self.size:
+            return True
+        outside = self.sleeping + self.cooling
+        return self.taken - outside < self.size and outside < self.max_sleeping
+
+    def wake(self) -> None:
+        """Let the feed look again whether there is room."""
+        self.wakeup.wake()
+
+    async def changed(self) -> None:
+        """Wait until the feed has to look again."""
+        await self.wakeup.wait()
+
+    def resize(self, size: int) -> None:
+        """Change its size; items that are inside stay."""
+        self.size = size
+        self.wake()
+
+    def release(self) -> None:
+        """Let an item leave for good."""
+        self.taken -= 1
+        self.wake()
 
     @contextmanager
-    def until(self, deadline: float = math.inf) -> Generator[anyio.CancelScope]:
-        """A scope for waiting that ends at *deadline*, or when the run stops."""
-        with anyio.CancelScope(deadline=deadline) as scope:
-            self._scopes.add(scope)
-            if self.ending.stopping:
-                scope.cancel("the batch is ending")
-            try:
-                yield scope
-            finally:
-                self._scopes.discard(scope)
+    def asleep(self) -> Generator[None]:
+        """Count an item as outside while it sleeps."""
+        self.sleeping += 1
+        self.wake()
+        try:
+            yield
+        finally:
+            self.sleeping -= 1
+
+    @contextmanager
+    def waiting_at(self, gate: Gate) -> Generator[None]:
+        """Count an item as outside while it waits at *gate* and the gate's scope cools down."""
+        self.waiting[gate] = self.waiting.get(gate, 0) + 1
+        self.wake()
+        try:
+            yield
+        finally:
+            self.waiting[gate] -= 1
+
+
+@define(eq=False)
+class Waits:
+    """The waits of one run for permits, and what all its waits took.
+
+    Args:
+        ending: The end of the run.
+        callers: The run's cap on calls in flight over all scopes.
+        window: Counts those that wait.
+        clock: Seconds on the event loop's clock.
+
+    Attributes:
+        seconds: What items have waited so far, by cause.
+    """
+
+    ending: Ending
+    callers: CallerLimits
+    window: Window
+    clock: Callable[[], float]
+    seconds: dict[str, float] = field(
+        factory=lambda: dict.fromkeys(("admission_wait", "cooldown_wait", "backoff"), 0.0),
+        init=False,
+    )
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no fresh call waits for its turn, now or in the source."""
+        return not self.callers.more_to_come and not any(self.window.waiting.values())
+
+    def wake_feed(self) -> None:
+        """Let another item start beside one that may wait before it calls."""
+        self.window.wake()
+
+    async def back_off(self, seconds: float) -> float:
+        """Sleep for *seconds* outside the window, unless the run stops; return what it took."""
+        now = self.clock()
+        with self.window.asleep(), self.ending.until(Phase.DRAINING):
+            await anyio.sleep(seconds)
+        slept = self.clock() - now
+        self.seconds["backoff"] += slept
+        return slept
 
     async def for_permit(
         self, gate: Gate, cost: CallCost, item: ItemRun, refusal: Refusal | None = None
     ) -> Permit | Failure:
-        """Wait until *gate* lets a call of *item* start, or say why it will not start.
+        """Wait until *gate* lets a call of *item* start, or return why it will not start.
 
         Args:
             gate: Where.
@@ -83,11 +173,12 @@ class Waiting:
             item: Whose call it is.
             refusal: Of its last call at *gate*.
         """
-        self.at[gate] = self.at.get(gate, 0) + 1
-        self.on_wait()
         permit: Permit | None = None
         try:
-            with self.until(item.deadline):
+            with (
+                self.window.waiting_at(gate),
+                self.ending.until(Phase.DRAINING, item.deadline),
+            ):
                 permit = await gate.admit(
                     cost,
                     self.callers,
@@ -98,10 +189,8 @@ class Waiting:
                 )
         except (ScopeParkedError, CallTooLargeError) as error:
             # An endpoint that is given up may have stopped the run: then the rest is stopped.
-            down = gate.mind.parked is None and isinstance(error, ScopeParkedError)
+            down = isinstance(error, ScopeParkedError) and not gate.parked
             return stopped(self.ending) if down and self.ending.stopping else no_permit(error)
-        finally:
-            self.at[gate] -= 1
         if self.ending.stopping:
             if permit is not None:  # granted in the very turn in which the run was stopped
                 permit.undo()

@@ -2,28 +2,102 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem
+from batchllm.engine.delivery import Collector
 from batchllm.engine.idset import IdSet
-from batchllm.engine.outbox import Collector
 
 __all__ = ["WorkQueue"]
+
+Item: TypeAlias = LLMWorkItem[Any, Any, Any]
+_Entry: TypeAlias = tuple[Item, object | None]
+"""An item, and the token of the room that its producer waited for, if it had to."""
 
 # The queue on whose behalf a task runs: every task of a run inherits it.
 _serves: ContextVar[object] = ContextVar("batchllm_work_queue", default=None)
 
 
 @define(eq=False)
+class _Intake:
+    """The queue of one run: a stream of items, and the room for those that come from outside.
+
+    The stream takes any number, since what the run itself adds never waits. Producers outside
+    borrow tokens of a limiter; items that hold no token take room from it all the same.
+    """
+
+    send: MemoryObjectSendStream[_Entry]
+    receive: MemoryObjectReceiveStream[_Entry]
+    room: anyio.CapacityLimiter
+    under_way: int = 0
+    _size: float = math.inf
+    _without_token: int = 0
+
+    @classmethod
+    def open(cls) -> _Intake:
+        send, receive = anyio.create_memory_object_stream[_Entry](math.inf)
+        return cls(send, receive, anyio.CapacityLimiter(math.inf))
+
+    @property
+    def waiting(self) -> int:
+        return self.receive.statistics().current_buffer_used
+
+    def put(self, item: Item, token: object | None) -> None:
+        self.send.send_nowait((item, token))
+        if token is None:
+            self._without_token += 1
+            self.resize(self._size)
+
+    def resize(self, size: float) -> None:
+        self._size = size
+        left = size if size == math.inf else max(0, int(size) - self._without_token)
+        if self.room.total_tokens != left:
+            self.room.total_tokens = left
+
+    async def take(self) -> Item:
+        """Return the next item.
+
+        Raises:
+            anyio.EndOfStream: None is left, and none is under way that could add one.
+        """
+        self.end_if_idle()
+        item, token = await self.receive.receive()
+        self.under_way += 1
+        if token is None:
+            self._without_token -= 1
+            self.resize(self._size)
+        else:
+            self.room.release_on_behalf_of(token)
+        return item
+
+    def end_if_idle(self) -> None:
+        # A token without an item belongs to a producer that is about to add one.
+        if not (self.under_way or self.waiting or self.room.borrowed_tokens):
+            self.send.close()
+
+    def close(self) -> list[Item]:
+        """End it; return what was not taken. Producers that wait go on."""
+        left: list[Item] = []
+        while self.waiting:
+            left.append(self.receive.receive_nowait()[0])
+        self.send.close()
+        self.receive.close()
+        self.room.total_tokens = math.inf
+        return left
+
+
+@define(eq=False)
 class WorkQueue:
-    """Holds the work of one batch: before its run in any number, during it in *limit*.
+    """Holds the work of one batch: before its run in any number, during it within a limit.
 
     Iterating over it ends when it is empty and nothing that was taken from it is still under way,
     so that an item's post-processor may add further items.
@@ -33,31 +107,36 @@ class WorkQueue:
 
     Attributes:
         total: Items of the batch so far: the best there is to say about its size.
-        running: Whether a run reads from it.
     """
 
     limit: int = 0
     total: int = field(default=0, init=False)
-    running: bool = field(default=False, init=False)
-    _items: deque[LLMWorkItem[Any, Any, Any]] = field(factory=deque, init=False)
+    _backlog: deque[Item] = field(factory=deque, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
-    _under_way: int = field(default=0, init=False)
-    _news: anyio.Event | None = field(default=None, init=False)
-    _room: int = field(default=1, init=False)
-    _waiting: deque[anyio.Event] = field(factory=deque, init=False)
+    _intake: _Intake | None = field(default=None, init=False)
+
+    @property
+    def running(self) -> bool:
+        """Return whether a run reads from it."""
+        return self._intake is not None
 
     @property
     def waiting(self) -> int:
         """Items that were not taken yet."""
-        return len(self._items)
+        return len(self._backlog) + (0 if self._intake is None else self._intake.waiting)
 
-    def put(self, item: LLMWorkItem[Any, Any, Any]) -> None:
+    @property
+    def producers(self) -> int:
+        """Tasks that wait until they may add an item."""
+        return 0 if self._intake is None else self._intake.room.statistics().tasks_waiting
+
+    def put(self, item: Item) -> None:
         """Add *item* before the run.
 
         Raises:
             InvalidItemError: Its id is there already, or the queue is full.
         """
-        if self.limit and len(self._items) >= self.limit:
+        if self.limit and len(self._backlog) >= self.limit:
             msg = (
                 f"item {item.item_id!r}: max_queue_size is {self.limit}, and so many items wait "
                 "for process_all(); raise max_queue_size, or 0 for no limit"
@@ -65,28 +144,7 @@ class WorkQueue:
             raise InvalidItemError(msg)
         self._add(item)
 
-    @contextmanager
-    def serving(self) -> Generator[None]:
-        """The run; what it did not take when it ends waits for the next, whose ids start anew."""
-        self.running = True
-        token = _serves.set(self)
-        try:
-            yield
-        finally:
-            _serves.reset(token)
-            self._end()
-
-    def _end(self) -> None:
-        self.running = False
-        self._under_way = 0
-        self._ids = IdSet()
-        self.total = len(self._items)
-        for item in self._items:
-            self._ids.add(item.item_id)
-        while self._waiting:
-            self._waiting.popleft().set()
-
-    async def put_when_room(self, item: LLMWorkItem[Any, Any, Any], room: int) -> None:
+    async def put_when_room(self, item: Item, room: int) -> None:
         """Add *item* during the run, once fewer than *room* items wait; first come, first served.
 
         What the run calls itself, a hook or a strategy, never waits here: the run waits for it.
@@ -94,57 +152,68 @@ class WorkQueue:
         Raises:
             InvalidItemError: Its id is there already.
         """
-        if _serves.get() is self or not (self._waiting or len(self._items) >= room):
+        intake = self._intake
+        if intake is None or _serves.get() is self:
             self._add(item)
             return
-        self._room, turn = room, anyio.Event()
-        self._waiting.append(turn)
+        intake.resize(room)
+        token = object()
+        await intake.room.acquire_on_behalf_of(token)
         try:
-            await turn.wait()
-            self._add(item)
+            self._add(item, token if intake is self._intake else None)
         except BaseException:
-            if turn.is_set():
-                self._next_turn()  # the next in line takes what was not used
-            else:
-                self._waiting.remove(turn)
+            intake.room.release_on_behalf_of(token)
+            intake.end_if_idle()
             raise
 
-    def _add(self, item: LLMWorkItem[Any, Any, Any]) -> None:
+    def _add(self, item: Item, token: object | None = None) -> None:
         if not self._ids.add(item.item_id):
             msg = f"item {item.item_id!r} was added before; ids must be unique in a batch"
             raise InvalidItemError(msg)
         self.total += 1
-        self._items.append(item)
-        self._wake()
+        if self._intake is None:
+            self._backlog.append(item)
+            return
+        try:
+            self._intake.put(item, token)
+        except anyio.ClosedResourceError:
+            self._backlog.append(item)  # the run has seen its last item, and is ending
+
+    @contextmanager
+    def serving(self) -> Generator[None]:
+        """Serve one run; what it does not take waits for the next, whose ids start anew."""
+        intake = self._intake = _Intake.open()
+        while self._backlog:
+            intake.put(self._backlog.popleft(), None)
+        token = _serves.set(self)
+        try:
+            yield
+        finally:
+            _serves.reset(token)
+            self._intake = None
+            self._backlog.extendleft(reversed(intake.close()))
+            self.total = len(self._backlog)
+            self._ids = IdSet()
+            for item in self._backlog:
+                self._ids.add(item.item_id)
 
     def done(self) -> None:
-        """One item that was taken has its result."""
-        self._under_way -= 1
-        self._wake()
+        """Note that one item that was taken has its result."""
+        if self._intake is not None:
+            self._intake.under_way -= 1
+            self._intake.end_if_idle()
 
-    def outbox(self) -> Collector:
-        """Where a run that reads from here puts its results."""
+    def collector(self) -> Collector:
+        """Return where a run that reads from here delivers its results."""
         return Collector(self.done)
-
-    def _wake(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None
 
     def __aiter__(self) -> WorkQueue:
         return self
 
-    async def __anext__(self) -> LLMWorkItem[Any, Any, Any]:
-        while not self._items:
-            if self._under_way == 0:
-                raise StopAsyncIteration
-            self._news = anyio.Event()
-            await self._news.wait()
-        self._under_way += 1
-        item = self._items.popleft()
-        self._next_turn()
-        return item
-
-    def _next_turn(self) -> None:
-        if self._waiting and len(self._items) < self._room:
-            self._waiting.popleft().set()
+    async def __anext__(self) -> Item:
+        if self._intake is None:
+            raise StopAsyncIteration
+        try:
+            return await self._intake.take()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None

@@ -159,6 +159,11 @@ class Gate:
         return self.mind.parked is not None or self._breaker.down
 
     @property
+    def parked(self) -> bool:
+        """Return whether the scope is parked until its quota returns."""
+        return self.mind.parked is not None
+
+    @property
     def unanswered(self) -> bool:
         """Return whether a call would only wait for an endpoint that does not answer.
 

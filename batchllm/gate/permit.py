@@ -89,7 +89,7 @@ class Permit:
         row = gate.judge_health(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )
-        if self._callers is not None:
+        if self._callers is not None and self._taken is not None:
             self._callers.end(now, self._taken, usage)
         gate.advance(now)
         return row
@@ -101,7 +101,7 @@ class Permit:
         gate.mind.on_cancel(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None:
+        if self._callers is not None and self._taken is not None:
             self._callers.end(now, self._taken, None)
         gate.advance(now)
 
@@ -112,6 +112,6 @@ class Permit:
         gate.mind.on_release(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None:
+        if self._callers is not None and self._taken is not None:
             self._callers.undo(now, self._taken)
         gate.advance(now)

@@ -7,17 +7,15 @@ from typing import Any
 import anyio
 import pytest
 
-from batchllm.api import open_pool, run_batch
+from batchllm.api import BatchRun, open_pool, run_batch
 from batchllm.core import (
     HedgeConfig,
     LLMCallStrategy,
-    LLMWorkItem,
     ProcessingEvent,
     ProcessorConfig,
-    Reply,
+    RetryState,
 )
-from batchllm.engine.hedging import Hedging
-from batchllm.engine.item import ItemRun
+from batchllm.engine import CANCEL
 from batchllm.testing import RecordingObserver
 
 pytestmark = pytest.mark.anyio
@@ -133,28 +131,36 @@ async def test_a_pool_hedges_at_any_time() -> None:
         assert anyio.current_time() - start == pytest.approx(3.0)
 
 
-async def test_a_loser_does_not_make_its_item_cut_off() -> None:
+class Then(LLMCallStrategy[str]):
+    """Calls another strategy, and then does something that takes very long, and is no call."""
+
+    quota_scope = None
+
+    def __init__(self, inner: LLMCallStrategy[str]) -> None:
+        self.parts = (inner,)
+
+    async def execute(
+        self, prompt: str, attempt: int, timeout: float, state: RetryState
+    ) -> tuple[str, Any]:
+        reply = await state.call(self.parts[0], prompt, attempt, timeout)
+        if prompt == "slow":
+            await anyio.sleep(1_000.0)
+        return reply.output, None
+
+
+@pytest.mark.parametrize(("stopped_at", "category"), [(2.0, "cancelled"), (10.0, "stopped")])
+async def test_a_loser_does_not_make_its_item_cut_off(stopped_at: float, category: str) -> None:
     """An item whose race is over and that is stopped later, as it waits, was not cut off."""
-    item = ItemRun(LLMWorkItem("a"), 0, 0.0)
+    run = BatchRun[Any]()
 
-    class Eager(Hedging):
-        def _allowed(self, mind: Any, gate: Any) -> bool:
-            return True
+    async def stop() -> None:
+        await anyio.sleep(stopped_at)
+        run.stop(CANCEL)
 
-    hedging = Eager(
-        HedgeConfig(delay=1.0, min_samples=1), anyio.current_time, bool, lambda *told: None
-    )
-
-    async def loser() -> Any:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            item.cut_off = True
-
-    async def winner() -> Any:
-        return Reply.read(("x", None))
-
-    gate: Any = object()
-    await hedging.call(gate, item, winner, winner)  # what is slow is known from a first call
-    assert (await hedging.call(gate, item, loser, winner)).output == "x"
-    assert not item.cut_off
+    settings = config(min_samples=1, max_share=1.0, delay=3.0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        await run_batch(["a", "b", "slow"], Then(Tail({"slow"})), config=settings, into=run)
+        group.cancel_scope.cancel()
+    assert run.result.stats["hedged_calls"] == (category == "stopped")
+    assert run.result.by_id()["2"].error_category == category

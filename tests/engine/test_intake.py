@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import EndCause, InvalidItemError, LLMWorkItem, SourceError
 from batchllm.engine import BlockingSource, blocking_source
-from batchllm.engine.source_watch import SLOW_SECONDS
+from batchllm.engine.loop_watch import SLOW_SECONDS
 from batchllm.testing import Answer, Hang, Leak, ScriptedStrategy, play, run_inline, virtual_run
 
 pytestmark = pytest.mark.anyio

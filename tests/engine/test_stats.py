@@ -6,7 +6,7 @@ from random import Random
 
 from attrs import evolve
 
-from batchllm.engine.limited import limited_by
+from batchllm.engine.stats import limited_by
 from batchllm.policy import GateSnapshot, Limit, RateLimiter
 
 

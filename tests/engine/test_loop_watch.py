@@ -9,8 +9,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.engine.clocks import Clocks
-from batchllm.engine.source_watch import SEVERAL, SLOW_SECONDS, SourceWatch
+from batchllm.engine.loop_watch import SEVERAL, SLOW_SECONDS, Clocks, SourceWatch
 
 LONG = 2 * SLOW_SECONDS
 SHORT = SLOW_SECONDS / 10

@@ -1,0 +1,179 @@
+"""The run of a batch: feed → items → delivery, and every way in which it can end.
+
+The feed closes first, whatever the reason; items that are finished stay finished; what happens to
+the rest is the table in ``docs/design/endings.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import (
+    BatchError,
+    BatchResult,
+    EndCause,
+    Tally,
+    Termination,
+    WorkItemResult,
+)
+from batchllm.engine.delivery import Delivery
+from batchllm.engine.ending import Phase, Stop
+from batchllm.engine.feed import Feed, open_source
+from batchllm.engine.guard import only_error, raise_as_it_was
+from batchllm.engine.intake import Source
+from batchllm.engine.progress import Progress
+from batchllm.engine.resources import Resources
+from batchllm.engine.run import Run, RunOptions, cause_of
+from batchllm.engine.scheduler import Scheduler
+
+__all__ = ["Batch"]
+
+
+@define(eq=False)
+class Batch:
+    """Runs one batch, once.
+
+    Args:
+        options: The user's.
+        items: Any iterable of items.
+        delivery: Where results go.
+        keep: Whether to keep every result for ``result``.
+        resources: Of a processor that runs several batches; ``None`` makes the run's own.
+    """
+
+    _options: RunOptions
+    _items: Any
+    _delivery: Delivery
+    _keep: bool = True
+    _resources: Resources | None = None
+    _run: Run = field(init=False)
+    _source: Source = field(init=False)
+    _progress: Progress = field(init=False)
+    _results: list[WorkItemResult[Any, Any]] = field(factory=list, init=False)
+    _last_stats: dict[str, Any] | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._run = Run.build(self._options, resources=self._resources)
+        self._source = Source(self._items)
+        self._progress = Progress(self._options.config)
+
+    async def run(self) -> None:
+        """Process the whole source.
+
+        Raises:
+            BatchError: The source or a ``prepare`` failed; ``partial`` has what was finished.
+            BaseException: A cancellation from outside, or what ends the program.
+        """
+        run, ending = self._run, self._run.ending
+        run.resources.callers.more_to_come = True
+        try:
+            open_source(self._source, ending)
+            async with run.opened(self._source.size):
+                await self._run_items()
+        except BaseException as raised:  # noqa: ASYNC103
+            error = only_error(raised)
+            self._close(cause_of(error))
+            raise_as_it_was(self._with_partial(error))
+        self._close(None)
+        if ending.error is not None:
+            raise self._with_partial(ending.error)
+
+    async def _run_items(self) -> None:
+        run, options = self._run, self._options
+        try:
+            with run.ending.until(Phase.CANCELLING):
+                async with anyio.create_task_group() as tasks:
+                    scheduler = Scheduler(
+                        run=run,
+                        source=self._source,
+                        delivery=self._delivery,
+                        results=self._results if self._keep else None,
+                        progress=self._progress,
+                        tasks=tasks,
+                    )
+                    feed = Feed(
+                        source=self._source,
+                        scheduler=scheduler,
+                        window=run.window,
+                        delivery=self._delivery,
+                        callers=run.resources.callers,
+                        events=run.events,
+                        ending=run.ending,
+                        # A middleware may take its time before a call, so that items have to be
+                        # ready before a call is free; without one, an item that is started
+                        # earlier would only wait.
+                        reads_ahead=bool(options.middlewares),
+                        clock=run.clock,
+                        warnings=run.warnings,
+                    )
+                    # A task of its own: if the caller's task is cancelled natively, that must not
+                    # be taken for an error of the source, which would drain the calls in flight.
+                    tasks.start_soon(feed.run, name="batchllm feed")
+        finally:
+            run.warnings.extend(self._progress.warnings)
+
+    def stop(self, how: Stop, termination: Termination) -> None:
+        """Ask for the end; a drain may be followed by a cancellation, never the other way."""
+        self._run.stop(how, termination)
+
+    def leave(self, cause: EndCause, reason: str) -> None:
+        """Start no call from here on, since results are not read any more.
+
+        The caller cancels what is under way.
+        """
+        ending = self._run.ending
+        if ending.phase is not Phase.OVER:
+            ending.close(Termination(cause, reason))
+
+    def resize_window(self, size: int) -> None:
+        """Change how many items are live at once; those that are stay."""
+        self._run.window.resize(size)
+
+    def make_room(self) -> None:
+        """Let another item in: a result was read."""
+        window = self._run.window
+        if self._delivery.holds_room:
+            window.release()
+        else:
+            window.wake()
+
+    # -- what there is to see of it --------------------------------------------------------------
+
+    @property
+    def tally(self) -> Tally:
+        """Sums over the results so far."""
+        return self._run.tally
+
+    @property
+    def termination(self) -> Termination:
+        """Why it ended, or that it runs."""
+        return self._run.ending.describe()
+
+    def stats(self) -> dict[str, Any]:
+        """Return numbers about pace and health now, or at the end once that has come."""
+        return self._last_stats or self._run.stats.read()
+
+    def result(self) -> BatchResult[Any, Any]:
+        """Return what is finished so far."""
+        run, last = self._run, self._last_stats
+        return BatchResult(
+            list(self._results) if self._keep else self._delivery.unread(),
+            tally=run.tally.copy(),
+            termination=run.ending.describe(),
+            wall_time=run.stats.duration if last is None else last["duration"],
+            warnings=tuple(run.warnings),
+            stats=self.stats(),
+        )
+
+    def _close(self, otherwise: Termination | None) -> None:
+        self._run.ending.close(otherwise)
+        self._last_stats = self._run.stats.read()
+        self._delivery.close()
+
+    def _with_partial(self, error: BaseException) -> BaseException:
+        if isinstance(error, BatchError):
+            error.partial = self.result()
+        return error

@@ -1,0 +1,365 @@
+"""The one guarded call: admit, bound, execute, report, book, ``on_error``.
+
+Every call of every strategy goes this way, also those that a composite makes through
+``state.call``. A leaf (it has a quota scope) holds one permit, and its deadline, round its
+``execute`` alone; a composite holds neither, so nothing that it waits for can wait for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+import anyio
+from attrs import define, field
+
+from batchllm.classifiers import failed_usage
+from batchllm.core import (
+    ErrorClassifier,
+    ErrorInfo,
+    LLMCallStrategy,
+    Outcome,
+    PrepareError,
+    ProcessorConfig,
+    ProgramError,
+    QuotaScope,
+    Reply,
+    RetryState,
+    ServerHint,
+    StrategyError,
+)
+from batchllm.engine.ending import Ending
+from batchllm.engine.estimates import ONE_REQUEST, Estimates
+from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
+from batchllm.engine.gates import Gates
+from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
+from batchllm.engine.hedging import Hedging
+from batchllm.engine.hooks import (
+    HookTable,
+    StateArgument,
+    StrategyShape,
+    awaitable,
+    call_hook,
+    note_hook,
+)
+from batchllm.engine.item import ItemRun
+from batchllm.engine.lifecycle import Lifecycle
+from batchllm.engine.waiting import Waits
+from batchllm.gate import CallerLimits, Gate, Permit
+
+__all__ = ["Call", "CallContext"]
+
+CallEnded: TypeAlias = "Reply | Failure"
+
+
+@define(eq=False, kw_only=True)
+class CallContext:
+    """The parts of a run that each of its calls needs.
+
+    Attributes:
+        config: The run's settings.
+        gates: Finds the gate of a quota scope.
+        callers: The run's cap on calls in flight over all scopes.
+        hooks: How strategies are called.
+        lifecycle: Gets strategies ready.
+        ending: Says whether calls may still start.
+        waits: Where items wait for their permits.
+        clock: Seconds on the event loop's clock.
+        batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
+        classifier: The user's classifier, asked before the strategy's own.
+        hedging: Makes slow calls a second time; ``None`` never does.
+        estimates: What calls take from limits on tokens.
+    """
+
+    config: ProcessorConfig
+    gates: Gates
+    callers: CallerLimits
+    hooks: HookTable
+    lifecycle: Lifecycle
+    ending: Ending
+    waits: Waits
+    clock: Callable[[], float]
+    batch_deadline: float = math.inf
+    classifier: ErrorClassifier | None = None
+    hedging: Hedging | None = None
+    estimates: Estimates = field(factory=Estimates, init=False)
+
+
+@define(eq=False)
+class Call:
+    """One guarded call of one strategy for one item; the engine's side of its ``RetryState``.
+
+    Args:
+        context: What it shares with the run's other calls.
+        item: Whose call it is.
+        strategy: What is called.
+        prompt: Passed on to it.
+        attempt: Passed on to it, from 1.
+        timeout: Seconds for the call; what the item has left bounds it, too.
+
+    Attributes:
+        cut_off: Whether it, or a call made within it, was cancelled in flight and so may have
+            been billed.
+    """
+
+    context: CallContext
+    item: ItemRun
+    strategy: LLMCallStrategy[Any]
+    prompt: Any
+    attempt: int
+    timeout: float
+    cut_off: bool = field(default=False, init=False)
+    _shape: StrategyShape = field(init=False)
+    _state: RetryState | None = field(default=None, init=False)
+    _permit: Permit | None = field(default=None, init=False)
+    _scope: anyio.CancelScope | None = field(default=None, init=False)
+    _deadline: float = field(default=math.inf, init=False)
+    _stalled_after: float | None = field(default=None, init=False)
+
+    async def make(self) -> CallEnded:
+        """Make the call: a reply, or what became of it instead."""
+        context, strategy = self.context, self.strategy
+        if context.ending.stopping:
+            return stopped(context.ending)
+        try:
+            if not context.lifecycle.is_ready(strategy):
+                refused = await self._prepare()
+                if refused is not None:
+                    return refused
+            shape = self._shape = context.hooks.shape_of(strategy)
+        except PrepareError:
+            return stopped(context.ending)
+        except StrategyError as error:
+            return unusable(error)
+        if strategy.quota_scope is None:
+            ended = await self._as_composite()
+        elif context.hedging is not None:
+            gate = context.gates.of(strategy.quota_scope)
+            ended = await context.hedging.call(gate, self.item, self._as_leaf, self._second_copy)
+        else:
+            ended = await self._as_leaf()
+        if shape.on_error is not None and isinstance(ended, Failure):
+            await self._call_on_error(shape.on_error, ended)
+        return ended
+
+    async def _prepare(self) -> Failure | None:
+        """Wait until the strategy is ready; return why the call is not made, if it is not."""
+        context, item = self.context, self.item
+        context.waits.wake_feed()
+        if not await context.lifecycle.prepare(self.strategy, context.ending, item.deadline):
+            return out_of_time(item, context.clock())
+        context.gates.meet(self.strategy)
+        return stopped(context.ending) if context.ending.stopping else None
+
+    async def _second_copy(self) -> CallEnded:
+        copy = Call(self.context, self.item, self.strategy, self.prompt, self.attempt, self.timeout)
+        copy._shape = self._shape
+        try:
+            return await copy._as_leaf()
+        except BaseException:
+            self.cut_off = self.cut_off or copy.cut_off
+            raise
+
+    # -- a leaf: with a permit and a deadline ---------------------------------------------------
+
+    async def _as_leaf(self) -> CallEnded:
+        context, item, strategy = self.context, self.item, self.strategy
+        gate = context.gates.of(cast("QuotaScope", strategy.quota_scope))
+        try:
+            cost = context.estimates.cost_of(strategy, self.prompt, gate, context.callers)
+        except Exception as error:
+            return self._judge(error)
+        if item.used and item.left(context.clock()) <= 0:
+            return out_of_time(item, context.clock())
+        refusal = item.refusals.get(gate) if item.refusals else None
+        permit = gate.admit_nowait(cost, context.callers, item=item, refusal=refusal)
+        if permit is None:
+            waited = await context.waits.for_permit(gate, cost, item, refusal)
+            if isinstance(waited, Failure):
+                return waited
+            permit = waited
+        item.begin_call(gate, permit.at)
+        self._permit = permit
+        try:
+            value = await self._execute_within(permit.at)
+        except BaseException:
+            item.stop_clock(context.clock())
+            self.cut_off = True
+            permit.abandon()
+            raise
+        now = context.clock()
+        item.stop_clock(now)
+        if isinstance(value, Reply):
+            item.book(value.usage)
+            permit.report(Outcome.OK, now, usage=value.usage)
+            if item.refusals:
+                item.refusals.pop(gate, None)
+            if cost is not ONE_REQUEST:
+                context.estimates.learn(strategy.quota_scope, self.prompt, value.usage)
+            return value
+        return self._report_failure(gate, permit, self._judge(value), now)
+
+    def _report_failure(self, gate: Gate, permit: Permit, failure: Failure, now: float) -> Failure:
+        item = self.item
+        usage = failed_usage(failure.error)
+        item.book(usage)
+        outcome, hint = failure.info.outcome, failure.info.scope_hint
+        row = permit.report(outcome, now, hint=hint, usage=usage)
+        item.unanswered = None if row is None else (gate, row)
+        if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
+            item.refused(gate, now, None if hint is None else hint.wait)
+        elif item.refusals:
+            item.refusals.pop(gate, None)
+        return failure
+
+    async def _execute_within(self, now: float) -> Reply | BaseException:
+        """Execute within the deadline: a reply, or what went wrong.
+
+        The steps after an error are those of ``guard.bounded``; they are written out here since
+        this is the path of every call.
+        """
+        context, item = self.context, self.item
+        left = item.left(now)
+        # The end of the batch is passed on but not enforced here: the run cancels all its calls
+        # then, which must not be taken for a timeout of each of them.
+        bound = min(self.timeout, left)
+        seconds = min(bound, context.batch_deadline - now)
+        self._deadline = now + bound
+        failure: BaseException | None = None
+        # Not anyio.CancelScope(...): what that makes is initialised a second time on its way out
+        # of __new__, which on Trio is a second scope.
+        scope = self._scope = anyio.move_on_at(self._deadline)
+        try:
+            with scope:
+                try:
+                    return Reply.read(await self._execute(seconds))
+                except BaseException as error:  # noqa: ASYNC103
+                    if contains(error):
+                        raise
+                    failure = error
+                await settle()
+        except RuntimeError as error:
+            raise left_open(error) from error
+        finally:
+            self._scope = None
+        if scope.cancelled_caught or failure is None:
+            stalled, final = self._stalled_after, bound >= left
+            return timed_out(item, bound, context.clock(), stalled=stalled, final=final)
+        return failure
+
+    # -- a composite: it calls others, and holds nothing meanwhile -------------------------------
+
+    async def _as_composite(self) -> CallEnded:
+        context, item = self.context, self.item
+        # It may wait for anything before it calls, such as another item's call for the same answer.
+        context.waits.wake_feed()
+        now = context.clock()
+        seconds = min(self.timeout, item.left(now), context.batch_deadline - now)
+
+        async def run() -> Reply:
+            return Reply.read(await self._execute(seconds))
+
+        ended = await bounded(run, None)
+        if isinstance(ended, Ok):
+            return ended.value
+        failure = cast("BaseException", ended.error)
+        last = item.last_failure
+        if isinstance(last, Failure) and last.error is failure:
+            return last
+        return self._judge(failure)
+
+    # -- the strategy's hooks, as their signatures take the state --------------------------------
+
+    @property
+    def state(self) -> RetryState:
+        """The item's memory, as this call's strategy gets it."""
+        if self._state is None:
+            self._state = RetryState(self.item.values, _guard=self)
+        return self._state
+
+    def _execute(self, seconds: float) -> Awaitable[object]:
+        shape, strategy = self._shape, self.strategy
+        if shape.execute is StateArgument.POSITION:
+            value = strategy.execute(self.prompt, self.attempt, seconds, self.state)
+        elif shape.execute is StateArgument.KEYWORD:
+            value = strategy.execute(self.prompt, self.attempt, seconds, state=self.state)
+        else:
+            value = strategy.execute(self.prompt, self.attempt, seconds)
+        return awaitable(strategy, value) if shape.plain else value
+
+    async def _call_on_error(self, takes: StateArgument, failure: Failure) -> None:
+        """Call ``on_error``; what it raises is noted on the item, and the first error decides."""
+        if not failure.of_the_strategy:
+            return
+        strategy, attempt = self.strategy, self.attempt
+
+        def on_error(error: BaseException) -> Any:
+            hook: Callable[..., Any] = strategy.on_error
+            if takes is StateArgument.POSITION:
+                return hook(error, attempt, self.state)
+            if takes is StateArgument.KEYWORD:
+                return hook(error, attempt, state=self.state)
+            return hook(error, attempt)
+
+        seconds = self.context.config.hook_timeout
+        ended = await call_hook(on_error, failure.error, seconds=seconds)
+        note_hook(self.item, f"{type(strategy).__name__}.on_error", ended)
+
+    def _judge(self, error: BaseException) -> Failure:
+        """Classify what the call raised."""
+        self.item.last_failure = failure = judge(self.strategy, error, self.context.classifier)
+        return failure
+
+    # -- what a strategy asks for through its RetryState -----------------------------------------
+
+    def progress(self) -> None:
+        """Note that a streamed request began, or that a piece of its answer arrived."""
+        limit = self.context.config.stall_timeout
+        if self._scope is None or limit is None:
+            return
+        at = self.context.clock() + limit
+        self._stalled_after = limit if at < self._deadline else None
+        self._scope.deadline = min(self._deadline, at)
+
+    def observe(self, hint: ServerHint) -> None:
+        """Keep what a reply reported about limits."""
+        if self._permit is not None:
+            self._permit.observe(hint)
+
+    async def call(
+        self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
+    ) -> Reply:
+        """Make a guarded call of *inner* on behalf of a composite."""
+        if self.strategy.quota_scope is not None:
+            name = type(self.strategy).__name__
+            msg = (
+                f"{name} calls another strategy through state.call while it holds a permit of its "
+                f"own; set quota_scope = None on {name} to make it a composite"
+            )
+            raise ProgramError(msg)
+        call = Call(self.context, self.item, inner, prompt, attempt, timeout)
+        try:
+            ended = await call.make()
+        except BaseException:
+            self.cut_off = self.cut_off or call.cut_off
+            raise
+        if isinstance(ended, Reply):
+            return ended
+        self.item.last_failure = ended
+        raise ended.error
+
+    def explain(self, error: Exception) -> ErrorInfo:
+        """Return what *error* means: as judged where it arose, else as this strategy's own."""
+        last = self.item.last_failure
+        if isinstance(last, Failure) and last.error is error:
+            return last.info
+        return self._judge(error).info
+
+    def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Return whether *inner* has to wait for its scope, or all its parts have to."""
+        return self.context.gates.is_closed(inner)
+
+    def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
+        """Return whether a call of *inner* would wait for an endpoint that does not answer."""
+        return self.context.gates.is_unanswered(inner)

@@ -1,0 +1,47 @@
+"""The hooks between two attempts: the event of the retry, and ``on_retry`` of each middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define
+
+from batchllm.core import BaseMiddleware, ProcessingEvent
+from batchllm.engine.events import Events
+from batchllm.engine.failures import Failure
+from batchllm.engine.guard import in_words
+from batchllm.engine.hooks import call_hook, note_hook
+from batchllm.engine.item import ItemRun
+
+__all__ = ["RetryHooks"]
+
+
+@define(eq=False)
+class RetryHooks:
+    """Calls what wants to know of a failed attempt that will be followed by another.
+
+    Args:
+        middlewares: In the order of going in.
+        events: On their way to observers.
+        hook_timeout: Seconds for each ``on_retry``; ``None`` is without a bound.
+    """
+
+    middlewares: Sequence[BaseMiddleware]
+    events: Events
+    hook_timeout: float | None
+
+    async def before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
+        """Report that *attempt* of *item* ended in *failure*, and that another follows."""
+        if self.events.active:
+            data = {
+                "item_id": item.work.item_id,
+                "attempt": attempt,
+                "error": in_words(failure.error),
+                "error_category": failure.info.error_category,
+            }
+            self.events.emit(ProcessingEvent.ITEM_RETRY, data)
+        for middleware in self.middlewares:
+            ended = await call_hook(
+                middleware.on_retry, item.work, attempt, failure.error, seconds=self.hook_timeout
+            )
+            note_hook(item, f"{type(middleware).__name__}.on_retry", ended)

@@ -1,0 +1,271 @@
+"""One run of a batch or a pool: it makes its parts, and begins and ends with them.
+
+Each part gets what it needs when it is made, so the order in `Run.build` is the order of who
+knows whom; ``docs/design/engine.md`` has it as a picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define, field
+
+from batchllm.core import (
+    BaseMiddleware,
+    BaseObserver,
+    Category,
+    EndCause,
+    ErrorClassifier,
+    ItemStopped,
+    LLMCallStrategy,
+    LLMWorkItem,
+    ProcessingEvent,
+    ProcessorConfig,
+    Tally,
+    Termination,
+    WorkItemResult,
+)
+from batchllm.engine.attempts import Attempts, failed_result
+from batchllm.engine.call import CallContext
+from batchllm.engine.ending import CANCEL, Ending, Phase, Stop
+from batchllm.engine.events import Events
+from batchllm.engine.gate_events import GateWatch
+from batchllm.engine.guard import contains, in_words
+from batchllm.engine.hedging import Hedging
+from batchllm.engine.item import ItemRun
+from batchllm.engine.pipeline import Pipeline
+from batchllm.engine.resources import Resources
+from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.stats import Stats
+from batchllm.engine.waiting import Waits, Window
+from batchllm.gate import Gate
+from batchllm.policy import RetrySchedule
+
+__all__ = ["Run", "RunOptions", "cause_of"]
+
+
+@define(kw_only=True)
+class RunOptions:
+    """The options of a run, beside its items.
+
+    Attributes:
+        config: The settings.
+        strategy: For items that bring none.
+        middlewares: Steps round each item.
+        observers: Watch events.
+        post_processor: Called with every result.
+        error_classifier: Asked first what an exception means.
+        gates: The user's own gates.
+    """
+
+    config: ProcessorConfig = field(factory=ProcessorConfig)
+    strategy: LLMCallStrategy[Any] | None = None
+    middlewares: Sequence[BaseMiddleware] = ()
+    observers: Sequence[BaseObserver] = ()
+    post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None
+    error_classifier: ErrorClassifier | None = None
+    gates: Sequence[Gate] = ()
+
+
+@define(eq=False, kw_only=True)
+class Run:
+    """The parts of one run, made inside its event loop by ``build``.
+
+    Attributes:
+        config: The settings.
+        resources: Gates, cap and lifecycle; the run's own, or a processor's.
+        owned: Whether they end with the run.
+        clock: Seconds on the event loop's clock.
+        ending: How the run ends.
+        events: On their way to observers.
+        window: Room for items.
+        waits: The waits of items.
+        pipeline: Takes an item from its start to its complete result.
+        watch: Takes in the events of gates.
+        stats: Numbers about pace and health.
+        tally: Sums over the results so far.
+        warnings: What went wrong beside the items.
+    """
+
+    config: ProcessorConfig
+    resources: Resources
+    owned: bool
+    clock: Callable[[], float]
+    ending: Ending
+    events: Events
+    window: Window
+    waits: Waits
+    pipeline: Pipeline
+    watch: GateWatch
+    stats: Stats
+    tally: Tally = field(factory=Tally, init=False)
+    warnings: list[str] = field(factory=list, init=False)
+
+    @classmethod
+    def build(
+        cls,
+        options: RunOptions,
+        *,
+        resources: Resources | None = None,
+        pool: bool = False,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> Run:
+        """Make the parts of a run.
+
+        Args:
+            options: The user's.
+            resources: Of a processor, which runs several batches; ``None`` makes the run's own.
+            pool: Whether calls come from outside, in any number, and no item waits to be sent.
+            clock: Seconds on the event loop's clock.
+
+        Raises:
+            StrategyError: A middleware or strategy cannot be called.
+        """
+        config, started = options.config, clock()
+        shared = resources or Resources.build(config, options.gates)
+        if options.strategy is not None:
+            shared.hooks.shape_of(options.strategy)
+        ending, events = Ending(), Events(options.observers)
+        if pool:
+            window = Window(math.inf, math.inf, shared.wakeup)
+        else:
+            window = Window(config.window_size, config.max_sleeping, shared.wakeup)
+        waits = Waits(ending, shared.callers, window, clock)
+        watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
+        hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
+        limit = math.inf if config.batch_timeout is None else config.batch_timeout
+        context = CallContext(
+            config=config,
+            gates=shared.gates,
+            callers=shared.callers,
+            hooks=shared.hooks,
+            lifecycle=shared.lifecycle,
+            ending=ending,
+            waits=waits,
+            clock=clock,
+            batch_deadline=started + limit,
+            classifier=options.error_classifier,
+            hedging=hedging,
+        )
+        hooks = RetryHooks(options.middlewares, events, config.hook_timeout)
+        schedule = RetrySchedule(config.retry, shared.rng)
+        pipeline = Pipeline(
+            config,
+            Attempts(context, schedule, window, hooks),
+            options.strategy,
+            options.middlewares,
+            options.post_processor,
+            events,
+        )
+        return cls(
+            config=config,
+            resources=shared,
+            owned=resources is None,
+            clock=clock,
+            ending=ending,
+            events=events,
+            window=window,
+            waits=waits,
+            pipeline=pipeline,
+            watch=watch,
+            stats=Stats(shared, waits, window, hedging, clock, started),
+        )
+
+    # -- from its start event to its end event ---------------------------------------------------
+
+    @asynccontextmanager
+    async def opened(self, total: int | None) -> AsyncGenerator[None]:
+        """Serve observers, gates and time limits for the length of the block, and end the run.
+
+        An exception that leaves the block ends the run at once: there is no end event then.
+
+        Args:
+            total: Items of the run, if it is known.
+        """
+        try:
+            async with anyio.create_task_group() as services:
+                self.events.start(services)
+                self._watch_time(services)
+                self.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": total})
+                with self.resources.gates.heard_by(self.watch):
+                    try:
+                        yield
+                        self.ending.close()  # a stop that is asked for from here on is too late
+                    finally:
+                        if self.owned:
+                            self.warnings.extend(await self.resources.close())
+                self._emit_completed()
+                self.events.close()
+            self.warnings.extend(self.events.warnings())
+        finally:
+            self.events.discard()
+
+    def _watch_time(self, services: TaskGroup) -> None:
+        limit, grace = self.config.batch_timeout, self.config.drain_grace
+        if limit is not None:
+            services.start_soon(self._stop_at_batch_timeout, limit)
+        if grace is not None:
+            services.start_soon(self._stop_after_grace, grace)
+
+    async def _stop_at_batch_timeout(self, limit: float) -> None:
+        with self.ending.until(Phase.OVER):
+            await anyio.sleep(limit)
+            reason = f"batch_timeout ({limit:g} s) was over"
+            self.stop(CANCEL, Termination(EndCause.BATCH_TIMEOUT, reason))
+
+    async def _stop_after_grace(self, grace: float) -> None:
+        with self.ending.until(Phase.OVER):
+            await self.ending.reached(Phase.DRAINING)
+            await anyio.sleep(grace)
+            self.stop(CANCEL, self.ending.describe())
+
+    def stop(self, how: Stop, termination: Termination) -> None:
+        """Ask for the end; a drain may be followed by a cancellation, never the other way."""
+        self.ending.request(how, termination)
+
+    def _emit_completed(self) -> None:
+        data = {
+            "total": self.tally.total,
+            "succeeded": self.tally.succeeded,
+            "failed": self.tally.failed,
+            "duration": self.stats.duration,
+            "termination": self.ending.describe().cause.value,
+            "tokens": dict(self.tally.usage),
+        }
+        self.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
+
+    # -- its items -------------------------------------------------------------------------------
+
+    def start_item(self, work: LLMWorkItem[Any, Any, Any], index: int, now: float) -> ItemRun:
+        """Begin to keep the books of one item."""
+        config = self.config
+        limit = work.timeout if work.timeout is not None else config.timeout_per_item
+        return ItemRun(
+            work,
+            index,
+            now,
+            math.inf if limit is None else limit,
+            math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
+        )
+
+    def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
+        """Return the result of an item that was not called, or cut off, since the run ends."""
+        reason = self.ending.describe().reason
+        if item.cut_off:
+            error = ItemStopped(f"cancelled while it was being called, and maybe billed: {reason}")
+            return failed_result(item, error, Category.CANCELLED)
+        return failed_result(item, ItemStopped(f"not run: {reason}"), Category.STOPPED)
+
+
+def cause_of(error: BaseException) -> Termination:
+    """Return what to call the end of a run that came as *error*."""
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+    if contains(error):
+        return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
+    return Termination(EndCause.PROGRAM_ERROR, in_words(error))

@@ -1,0 +1,119 @@
+"""Numbers about the pace and health of a run, and in words what held it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import define
+
+from batchllm.engine.gate_events import limit_in_words
+from batchllm.engine.hedging import Hedging
+from batchllm.engine.resources import Resources
+from batchllm.engine.waiting import Waits, Window
+from batchllm.policy import OUTAGE, GateSnapshot, Limit
+
+__all__ = ["Stats", "limited_by"]
+
+_MOST = 0.5
+"""The share of the time, or of a limit, beyond which it counts."""
+
+
+@define(eq=False)
+class Stats:
+    """Reads what the parts of one run count.
+
+    Args:
+        resources: Gates, the cap on calls and connections.
+        waits: What items have waited.
+        window: Where they wait now.
+        hedging: Counts second copies; ``None`` if there are none.
+        clock: Seconds on the event loop's clock.
+        started: When the run began.
+    """
+
+    resources: Resources
+    waits: Waits
+    window: Window
+    hedging: Hedging | None
+    clock: Callable[[], float]
+    started: float
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the run began."""
+        return self.clock() - self.started
+
+    def read(self) -> dict[str, Any]:
+        """Return the numbers, as ``get_stats()`` gives them."""
+        resources, window = self.resources, self.window
+        gates, callers = resources.gates, resources.callers
+        scopes = gates.snapshots()
+        sends = sum(s.sends for s in scopes.values())
+        refused = sum(s.throttled + s.overloaded for s in scopes.values())
+        own = callers.own_limits(self.clock())
+        held, duration = gates.held_back(), self.duration
+        held["calls"] = held.get("calls", 0.0) + callers.full_for
+        cap = callers.statistics()
+        snapshots = [*scopes.values(), *([] if own is None else [own])]
+        return {
+            "duration": duration,
+            "in_flight": cap.borrowed_tokens,
+            "waiting": sum(window.waiting.values()),
+            "sleeping": window.sleeping,
+            "rate_limit_count": gates.episodes,
+            "hedged_calls": 0 if self.hedging is None else self.hedging.count,
+            "throttled_calls": sum(s.throttled for s in scopes.values()),
+            "calls_sent": sends,
+            "refused_share": refused / sends if sends else 0.0,
+            "waits": dict(self.waits.seconds),
+            "held_back": held,
+            "limited_by": limited_by(held, duration, snapshots, int(cap.total_tokens)),
+            "own_limits": own,
+            "scopes": scopes,
+            "connections": resources.lifecycle.connections(),
+        }
+
+
+def limited_by(
+    held: Mapping[str, float], duration: float, scopes: Sequence[GateSnapshot], calls: int
+) -> str | None:
+    """Return what held a run back for most of its time; ``None`` if nothing did.
+
+    Args:
+        held: Seconds during which calls waited, by cause.
+        duration: Seconds of the run.
+        scopes: What its gates know.
+        calls: Its cap on calls in flight.
+    """
+    cause = max(held, key=lambda name: held[name], default="calls")
+    # Where no cause alone took most of the time, those of the provider may have together.
+    together = sum(held.get(name, 0.0) for name in ("quota", "cooldown", "calls"))
+    if not held or max(held[cause], together) <= _MOST * duration or duration <= 0:
+        return None
+    if cause == OUTAGE:
+        return f"an endpoint that did not answer, for {held[cause]:,.0f} s"
+    caps = [scope.cap for scope in scopes if scope.cap is not None]
+    if caps and cause != "cooldown":
+        return f"the provider's cap, found to be {sum(caps):,} calls at a time"
+    if cause == "calls":
+        return f"{calls:,} calls in flight at most; raise concurrency if the server allows more"
+    if cause == "cooldown":
+        return f"pauses after rate limits, for {held[cause]:,.0f} s"
+    used = [
+        limit_in_words(limit)
+        for scope in scopes
+        for limit, share in zip(scope.limits, scope.used, strict=True)
+        if share > _MOST or _is_below_the_pace(limit, scope.pace)
+    ]
+    if used:
+        return f"the quota of {', '.join(dict.fromkeys(used))}"
+    pace = sum(scope.pace for scope in scopes if scope.pace is not None)
+    if pace:
+        return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
+    return "a quota of the run's own"
+
+
+def _is_below_the_pace(limit: Limit, pace: float | None) -> bool:
+    """Return whether *limit* is what binds: a short one may look unused when the run ends."""
+    return pace is not None and limit.dimension == "requests" and limit.amount <= pace * limit.per

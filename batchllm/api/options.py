@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from typing import Any
 
 from attrs import evolve
@@ -18,6 +19,7 @@ from batchllm.core import (
 )
 from batchllm.engine import RunOptions
 from batchllm.gate import Gate
+from batchllm.journal import Journal, OnResume, read_journal
 from batchllm.llm_strategies import StrategyLike, as_strategy
 
 __all__ = ["build_options"]
@@ -36,6 +38,8 @@ def build_options(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    journal: str | PathLike[str] | Journal | None = None,
+    on_resume: OnResume | None = None,
 ) -> RunOptions:
     """Check what a face was given.
 
@@ -59,7 +63,20 @@ def build_options(
         post_processor=post_processor,
         error_classifier=error_classifier,
         gates=gates,
+        journal=_journal(journal, on_resume),
     )
+
+
+def _journal(
+    journal: str | PathLike[str] | Journal | None, on_resume: OnResume | None
+) -> Journal | None:
+    settings = read_journal(journal)
+    if on_resume is None:
+        return settings
+    if settings is None:
+        msg = f"on_resume is {on_resume!r}, and there is no journal to go on from; give journal="
+        raise ConfigError(msg)
+    return evolve(settings, on_resume=on_resume)
 
 
 def _settings(

@@ -138,7 +138,9 @@ class Pool(Generic[Out]):
             result = await run.pipeline.process(item)
         if result is None:
             result = run.result_of_stopped(item)
+        result = await run.pipeline.go_out(item, result)
         result = await run.pipeline.complete(item, result)
+        run.pipeline.announce(result)
         run.tally.add(result)
         results.append(result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -32,6 +33,7 @@ from batchllm.core import (
 )
 from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
+from batchllm.journal import Journal, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["ParallelBatchProcessor"]
@@ -62,6 +64,9 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.
+        journal: A file in which each result is written down before anyone sees it, as for
+            ``run_batch``. Each ``process_all()`` goes on from it.
+        on_resume: What becomes of items that the journal has finished: ``"replay"`` or ``"skip"``.
 
     Raises:
         StrategyError: The strategy is none.
@@ -79,6 +84,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: ErrorClassifier | None = None,
         progress_callback: Callable[..., Any] | None = None,
         gate: Gate | Sequence[Gate] | None = None,
+        journal: str | PathLike[str] | Journal | None = None,
+        on_resume: OnResume | None = None,
     ) -> None:
         self._options = build_options(
             strategy,
@@ -89,6 +96,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             error_classifier=error_classifier,
             progress_callback=progress_callback,
             gate=gate,
+            journal=journal,
+            on_resume=on_resume,
         )
         settings = self._options.config
         self._config = LiveConfig(settings, self._reconfigure)

@@ -11,6 +11,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from os import PathLike
 from typing import Any, Generic, TypeAlias, final
 
 import anyio
@@ -42,6 +43,7 @@ from batchllm.engine import (
     raise_as_it_was,
 )
 from batchllm.gate import Gate
+from batchllm.journal import Journal, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
@@ -156,6 +158,8 @@ async def run_batch(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    journal: str | PathLike[str] | Journal | None = None,
+    on_resume: OnResume | None = None,
     into: BatchRun[Out] | None = None,
 ) -> BatchResult[Out, Any]:
     """Process all items and collect the results.
@@ -178,6 +182,12 @@ async def run_batch(
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several, to share limits with other runs and pools.
+        journal: A file in which each result is written down before anyone sees it: a path, or a
+            ``Journal`` with further settings. If it is there already, the run goes on from it, and
+            calls only for what it has not finished.
+        on_resume: What becomes of items that the journal has finished: ``"replay"``, the default,
+            gives their results again, marked ``replayed`` and left out of this run's sums;
+            ``"skip"`` counts them only.
         into: A ``BatchRun`` that keeps what is finished within reach if this is cancelled.
 
     Returns:
@@ -188,6 +198,8 @@ async def run_batch(
         ConfigError: Another argument is wrong.
         BatchError: The source or a strategy's ``prepare`` failed; ``partial`` has what was
             finished.
+        JournalError: The journal cannot be used, or written on; ``unsaved`` has the results that
+            were finished and could not be saved.
     """
     if into is not None and not isinstance(into, BatchRun):
         msg = f"into is {kind_of(into)}; give a BatchRun()"
@@ -202,6 +214,8 @@ async def run_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        journal=journal,
+        on_resume=on_resume,
     )
     keep = options.config.keep_results is not False
     batch = Batch(options, items, Collector(), keep)
@@ -225,6 +239,8 @@ async def stream_batch(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    journal: str | PathLike[str] | Journal | None = None,
+    on_resume: OnResume | None = None,
 ) -> AsyncGenerator[BatchRun[Out]]:
     """Process all items and read the results as they come, in memory that does not grow.
 
@@ -257,6 +273,8 @@ async def stream_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        journal=journal,
+        on_resume=on_resume,
     )
     stream = OrderedResultStream(options.config.reorder_window) if ordered else ResultStream()
     try:

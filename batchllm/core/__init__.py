@@ -64,7 +64,14 @@ from batchllm.core.hints import (
     ServerHint,
 )
 from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
-from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
+from batchllm.core.items import (
+    ItemLike,
+    LLMWorkItem,
+    NumberedItem,
+    Prompt,
+    as_work_item,
+    check_prompt,
+)
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     AttemptTiming,
@@ -119,6 +126,7 @@ __all__ = [
     "MalformedResponseError",
     "ManagedLLMModel",
     "Middleware",
+    "NumberedItem",
     "Outcome",
     "PrepareError",
     "ProcessingEvent",

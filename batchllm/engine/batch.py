@@ -21,11 +21,12 @@ from batchllm.core import (
 )
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Phase, Stop
-from batchllm.engine.feed import Feed, open_source
+from batchllm.engine.feed import Feed, Reader, open_source
 from batchllm.engine.guard import only_error, raise_as_it_was
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
+from batchllm.engine.resume import Resume
 from batchllm.engine.run import Run, RunOptions, cause_of
 from batchllm.engine.scheduler import Scheduler
 
@@ -70,9 +71,10 @@ class Batch:
         run, ending = self._run, self._run.ending
         run.resources.callers.more_to_come = True
         try:
-            open_source(self._source, ending)
-            async with run.opened(self._source.size):
-                await self._run_items()
+            async with run.recorder.opened():
+                open_source(self._source, ending)
+                async with run.opened(self._source.size):
+                    await self._run_items()
         except BaseException as raised:  # noqa: ASYNC103
             error = only_error(raised)
             self._close(cause_of(error))
@@ -94,6 +96,7 @@ class Batch:
                         progress=self._progress,
                         tasks=tasks,
                     )
+                    reader = Reader(run.recorder)
                     feed = Feed(
                         source=self._source,
                         scheduler=scheduler,
@@ -101,6 +104,9 @@ class Batch:
                         delivery=self._delivery,
                         callers=run.resources.callers,
                         events=run.events,
+                        recorder=run.recorder,
+                        reader=reader,
+                        resume=self._resume(reader),
                         ending=run.ending,
                         # A middleware may take its time before a call, so that items have to be
                         # ready before a call is free; without one, an item that is started
@@ -114,6 +120,12 @@ class Batch:
                     tasks.start_soon(feed.run, name="batchllm feed")
         finally:
             run.warnings.extend(self._progress.warnings)
+
+    def _resume(self, reader: Reader) -> Resume | None:
+        run = self._run
+        if not run.recorder.resumes:
+            return None
+        return Resume(self._source, reader, run.recorder, self._delivery, run.tally)
 
     def stop(self, how: Stop, termination: Termination) -> None:
         """Ask for the end; a drain may be followed by a cancellation, never the other way."""
@@ -154,7 +166,11 @@ class Batch:
 
     def stats(self) -> dict[str, Any]:
         """Return numbers about pace and health now, or at the end once that has come."""
-        return self._last_stats or self._run.stats.read()
+        return self._last_stats or self._read_stats()
+
+    def _read_stats(self) -> dict[str, Any]:
+        journal = self._run.recorder.numbers()
+        return self._run.stats.read() | ({} if journal is None else {"journal": journal})
 
     def result(self) -> BatchResult[Any, Any]:
         """Return what is finished so far."""
@@ -170,7 +186,7 @@ class Batch:
 
     def _close(self, otherwise: Termination | None) -> None:
         self._run.ending.close(otherwise)
-        self._last_stats = self._run.stats.read()
+        self._last_stats = self._read_stats()
         self._delivery.close()
 
     def _with_partial(self, error: BaseException) -> BaseException:

@@ -28,6 +28,7 @@ from batchllm.core import (
     RetryState,
     ServerHint,
     StrategyError,
+    TokenUsage,
 )
 from batchllm.engine.ending import Ending
 from batchllm.engine.estimates import ONE_REQUEST, Estimates
@@ -45,6 +46,7 @@ from batchllm.engine.hooks import (
 )
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import Lifecycle
+from batchllm.engine.recorder import Recorder
 from batchllm.engine.waiting import Waits
 from batchllm.gate import CallerLimits, Gate, Permit
 
@@ -65,6 +67,7 @@ class CallContext:
         lifecycle: Gets strategies ready.
         ending: Says whether calls may still start.
         waits: Where items wait for their permits.
+        recorder: Writes down that calls begin and fail.
         clock: Seconds on the event loop's clock.
         batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
         classifier: The user's classifier, asked before the strategy's own.
@@ -79,6 +82,7 @@ class CallContext:
     lifecycle: Lifecycle
     ending: Ending
     waits: Waits
+    recorder: Recorder
     clock: Callable[[], float]
     batch_deadline: float = math.inf
     classifier: ErrorClassifier | None = None
@@ -180,13 +184,15 @@ class Call:
                 return waited
             permit = waited
         item.begin_call(gate, permit.at)
-        self._permit = permit
+        self._permit, recorder = permit, context.recorder
+        number = recorder.begin_call(item, self.attempt)
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
             item.stop_clock(context.clock())
             self.cut_off = True
             permit.abandon()
+            recorder.cut_off(item, number)
             raise
         now = context.clock()
         item.stop_clock(now)
@@ -198,11 +204,15 @@ class Call:
             if cost is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self.prompt, value.usage)
             return value
-        return self._report_failure(gate, permit, self._judge(value), now)
-
-    def _report_failure(self, gate: Gate, permit: Permit, failure: Failure, now: float) -> Failure:
-        item = self.item
+        failure = self._judge(value)
         usage = failed_usage(failure.error)
+        recorder.fail_call(item, number, failure, usage)
+        return self._report_failure(gate, permit, failure, usage, now)
+
+    def _report_failure(
+        self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
+    ) -> Failure:
+        item = self.item
         item.book(usage)
         outcome, hint = failure.info.outcome, failure.info.scope_hint
         row = permit.report(outcome, now, hint=hint, usage=usage)

@@ -88,18 +88,28 @@ class Pipeline:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
-    async def complete(self, item: ItemRun, result: Result) -> Result:
-        """Middleware out and the post-processor, shielded from cancellation; then the events."""
-        if not self.plain:
-            hooks = 2 * len(self.middlewares) + 2  # one more than there are: their clocks go first
-            seconds = self.config.hook_timeout
-            limit = math.inf if seconds is None else hooks * seconds
-            # Without a limit there is no shield either, since a shield has to end.
-            with anyio.move_on_after(limit, shield=limit < math.inf):
+    async def go_out(self, item: ItemRun, result: Result) -> Result:
+        """Middleware out, shielded from cancellation."""
+        if self.middlewares:
+            with self._shield(2 * len(self.middlewares)):
                 result = await self._go_out(item, result)
-        if self.events.active:
-            self._announce(item, result)
         return result
+
+    async def complete(self, item: ItemRun, result: Result) -> Result:
+        """Call the post-processor, shielded from cancellation."""
+        if self.post_processor is not None:
+            noted = len(item.notes)
+            with self._shield(1):
+                note_hook(item, "post_processor", await self._hook(self.post_processor, result))
+            if len(item.notes) > noted:
+                result = evolve(result, metadata=with_notes(result.metadata, item.notes))
+        return result
+
+    def _shield(self, hooks: int) -> anyio.CancelScope:
+        """Return a shield for so many hooks; without a limit there is none, since it has to end."""
+        seconds = self.config.hook_timeout
+        limit = math.inf if seconds is None else (hooks + 1) * seconds  # their clocks go first
+        return anyio.move_on_after(limit, shield=limit < math.inf)
 
     def _no_strategy(self, item: ItemRun, found: object) -> Result:
         what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"
@@ -151,8 +161,6 @@ class Pipeline:
                 what = f"{type(middleware).__name__}.after_process"
                 found = type(ended.value).__name__
                 item.note(f"{what} returned a {found}; return a WorkItemResult or None")
-        if self.post_processor is not None:
-            note_hook(item, "post_processor", await self._hook(self.post_processor, result))
         if len(item.notes) > noted:
             result = evolve(result, metadata=with_notes(result.metadata, item.notes))
         return result
@@ -178,7 +186,10 @@ class Pipeline:
         error.__cause__ = ended.error
         return failed_result(item, error, category)
 
-    def _announce(self, item: ItemRun, result: Result) -> None:
+    def announce(self, result: Result) -> None:
+        """Report a finished result to observers."""
+        if not self.events.active:
+            return
         data: dict[str, Any] = {
             "item_id": result.item_id,
             "duration": result.timing.total,

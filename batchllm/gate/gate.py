@@ -189,6 +189,10 @@ class Gate:
             return True
         return callers is not None and callers.mind is not None and callers.mind.counts_tokens
 
+    def learned(self) -> Learned | None:
+        """Return what the gate found out about its quota, for a later one to start from."""
+        return self.mind.learned(self.clock())
+
     def snapshot(self) -> GateSnapshot:
         """What the gate knows and does now."""
         snapshot = self.mind.snapshot(self.clock())

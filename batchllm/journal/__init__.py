@@ -1,6 +1,7 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
 from batchllm.journal.entries import Entry, Registrar
+from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
 from batchllm.journal.settings import (
     Durability,
@@ -15,12 +16,14 @@ from batchllm.journal.worker import (
     open_inline_worker,
     open_thread_worker,
 )
-from batchllm.journal.writer import JournalWriter, Taken, open_journal
+from batchllm.journal.writer import NOT_READ, JournalWriter, Taken, open_journal
 
 __all__ = [
+    "NOT_READ",
     "Choice",
     "Durability",
     "Entry",
+    "ItemKey",
     "Journal",
     "JournalWriter",
     "Ledger",

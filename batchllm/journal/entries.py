@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from attrs import define, field, frozen
 
-from batchllm.core import InvalidItemError, LLMCallStrategy, WorkItemResult
+from batchllm.core import Category, InvalidItemError, LLMCallStrategy, WorkItemResult
 from batchllm.journal.groups import Committed
 from batchllm.journal.identity import (
     ItemKey,
@@ -17,10 +17,20 @@ from batchllm.journal.identity import (
     digest_of,
     key_of_id,
 )
-from batchllm.journal.ledger import State
+from batchllm.journal.ledger import Known, State
 from batchllm.journal.payload import encode_result
 
-__all__ = ["Entry", "Identity", "Registrar", "committed"]
+_OUTSIDE: Final = frozenset(
+    {
+        Category.AUTHENTICATION,
+        Category.INSUFFICIENT_QUOTA,
+        Category.MODEL_NOT_FOUND,
+        Category.PERMISSION,
+    }
+)
+"""Failures whose reason lies outside of the item, so that the next run tries it again unasked."""
+
+__all__ = ["Entry", "Identity", "Registrar", "committed", "usage_as_json"]
 
 
 @frozen
@@ -50,6 +60,7 @@ class Entry:
         text: Its prompt, to be kept.
         started: When its first call began, in seconds since 1970; 0 before.
         calls: The numbers of its calls under way, or answered and not yet written.
+        known: What the journal has of it, once it was looked up.
     """
 
     key: ItemKey
@@ -60,6 +71,7 @@ class Entry:
     text: Any = None
     started: float = 0.0
     calls: list[int] = field(factory=list)
+    known: Known | None = None
 
 
 @define(eq=False)
@@ -147,7 +159,7 @@ def committed(
         entry.prompt,
         entry.identity.digest,
         entry.own,
-        State.DONE if result.success else State.FAILED,
+        _state_of(result),
         pending,
         entry.position,
         entry.started or now,
@@ -158,6 +170,12 @@ def committed(
         row_end,
         encode_result(result, prompt=entry.text, keep_inputs=keep_inputs),
     )
+
+
+def _state_of(result: WorkItemResult[Any, Any]) -> State:
+    if result.success:
+        return State.DONE
+    return State.BLOCKED if result.error_category in _OUTSIDE else State.FAILED
 
 
 def usage_as_json(usage: Any) -> str | None:

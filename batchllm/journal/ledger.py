@@ -20,6 +20,8 @@ class State(IntEnum):
 
     DONE = 1
     FAILED = 2
+    BLOCKED = 3
+    """Failed for a reason that lies outside of the item: the key, the account, the model's name."""
 
 
 class Choice(Enum):
@@ -37,6 +39,7 @@ class Reason(Enum):
     MAYBE_BILLED = "a call of it was in flight when an earlier run ended"
     FINISHED = "finished"
     FAILED_BEFORE = "failed before"
+    BLOCKED_BEFORE = "failed before, for a reason outside of the item"
     RETRY_FAILED = "failed before, and failures are to run again"
     PROMPT_CHANGED = "another prompt"
     STRATEGY_CHANGED = "another strategy"
@@ -50,11 +53,13 @@ class Known:
         state: How it ended.
         prompt: The digest of its prompt, ``None`` if that had no canonical form.
         strategy: The digest of its strategy's identity.
+        pending: Whether its post-processor is still to be called.
     """
 
     state: State
     prompt: bytes | None
     strategy: bytes
+    pending: bool = False
 
 
 @frozen
@@ -67,6 +72,7 @@ class Verdict:
 
 _NEW = Verdict(Choice.RUN, Reason.NEW)
 _MAYBE_BILLED = Verdict(Choice.RUN, Reason.MAYBE_BILLED)
+_BLOCKED = Verdict(Choice.RUN, Reason.BLOCKED_BEFORE)
 _PROMPT_CHANGED = Verdict(Choice.RUN, Reason.PROMPT_CHANGED)
 _RERUN = Verdict(Choice.RUN, Reason.STRATEGY_CHANGED)
 _REFUSED = Verdict(Choice.REFUSE, Reason.STRATEGY_CHANGED)
@@ -98,6 +104,8 @@ def decide(
         return _MAYBE_BILLED if maybe_billed else _NEW
     if known.prompt != prompt:
         return _PROMPT_CHANGED
+    if known.state is State.BLOCKED:
+        return _BLOCKED
     if known.strategy != strategy and on_changed != "keep":
         if on_changed == "rerun" or known.state is State.FAILED:
             return _RERUN

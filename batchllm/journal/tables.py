@@ -28,6 +28,7 @@ _BEGIN_CALL: Final = (
     "INSERT INTO calls (call, source, key, attempt, started, run) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _FAIL_CALL: Final = "UPDATE calls SET ended = ?, category = ?, error = ?, usage = ? WHERE call = ?"
+_STATES: Final = {int(state): state for state in State}
 _SIZES: Final = (1, 16, 256)
 """Keys per query: few sizes, so that each statement is prepared once."""
 
@@ -110,10 +111,10 @@ def find_known(
         keys: Of the items.
         digests: The digest of each strategy, by its number.
     """
-    columns = "source, key, state, prompt, strategy"
+    columns = "source, key, state, prompt, strategy, pending"
     return {
-        (source, key): Known(State(state), prompt, digests[strategy])
-        for source, key, state, prompt, strategy in _select(connection, columns, keys)
+        (source, key): Known(_STATES[state], prompt, digests[strategy], pending > 0)
+        for source, key, state, prompt, strategy, pending in _select(connection, columns, keys)
     }
 
 

@@ -21,15 +21,15 @@ from batchllm.core import JournalError, TokenUsage, WorkItemResult
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
 from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Sample
 from batchllm.journal.identity import ItemKey, differences
-from batchllm.journal.ledger import Choice, Ledger, Verdict
+from batchllm.journal.ledger import Choice, Ledger, State, Verdict
 from batchllm.journal.owner import BEAT_EVERY
 from batchllm.journal.payload import decode_result
 from batchllm.journal.settings import Journal
 from batchllm.journal.store import Opened, Store
 from batchllm.journal.tables import Finished
-from batchllm.journal.worker import OpenWorker, Worker, open_thread_worker
+from batchllm.journal.worker import Worker
 
-__all__ = ["JournalWriter", "Taken", "open_journal"]
+__all__ = ["NOT_READ", "JournalWriter", "Taken", "open_journal"]
 
 _MOST: Final = 256
 """Results in one group: at 2 µs a row its transaction takes less than the flush that follows."""
@@ -54,14 +54,18 @@ class Taken:
     """A result of an earlier run.
 
     Attributes:
-        result: As it was then, marked ``replayed``.
+        result: As it was then, marked ``replayed``; ``None`` if it was not read.
         pending: Whether its post-processor is still to be called.
         row_end: The length of the output behind its row; 0 if it has none yet.
     """
 
-    result: WorkItemResult[Any, Any]
+    result: WorkItemResult[Any, Any] | None
     pending: bool
     row_end: int | None
+
+
+NOT_READ: Final = Taken(None, pending=False, row_end=None)
+"""Stands for a result that nobody asked for."""
 
 
 @define(eq=False)
@@ -189,10 +193,12 @@ class JournalWriter:
                 file cannot be read.
         """
         known = await self.worker.call(partial(self.store.known, [entry.key for entry in entries]))
+        for entry in entries:
+            entry.known = known.get(entry.key)
         billed = self.opened.maybe_billed
         verdicts = [
             self.ledger.decide(
-                known.get(entry.key),
+                entry.known,
                 entry.prompt,
                 entry.identity.digest,
                 maybe_billed=entry.key in billed,
@@ -296,7 +302,7 @@ def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
     fields = decode_result(found.payload, output_type)
     del fields["prompt"]
     result: WorkItemResult[Any, Any] = WorkItemResult(
-        success=found.state == 1,
+        success=found.state is State.DONE,
         cost=found.cost,
         submission_index=entry.position,
         replayed=True,
@@ -330,7 +336,6 @@ async def open_journal(
     config: str | None = None,
     inputs: str | None = None,
     has_output: bool = False,
-    worker: OpenWorker = open_thread_worker,
     store: Callable[[Journal], Store] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[JournalWriter]:
@@ -346,7 +351,6 @@ async def open_journal(
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
-        worker: Opens the thread; ``open_inline_worker`` in virtual time.
         store: Makes the store; tests give one that fails.
         wall_clock: Seconds since 1970.
 
@@ -354,7 +358,7 @@ async def open_journal(
         JournalError: It cannot be used, or its answers were given under another strategy.
     """
     made = store(settings) if store else Store(settings.path, settings.durability)
-    async with worker() as thread:
+    async with settings.worker() as thread:
         writer: JournalWriter | None = None
         try:
             opened = await thread.call(partial(made.open, version, config, inputs))

@@ -97,7 +97,7 @@ async def opened(
     open_it = more.pop("connect", connect)
     more.setdefault("on_failure", lambda error: None)
     more.setdefault("on_wait", lambda text: None)
-    more.setdefault("worker", open_inline_worker)
+    mine.setdefault("worker", open_inline_worker)
     chosen = Named() if strategy is None else strategy
     async with open_journal(
         Journal(path, **mine),

@@ -66,6 +66,7 @@ from batchllm.core import (
     InvalidItemError,
     ItemLike,
     ItemStopped,
+    JournalError,
     LimitHint,
     LLMCallStrategy,
     LLMModel,
@@ -118,6 +119,7 @@ from batchllm.engine import (
 from batchllm.gate import (
     Gate,
 )
+from batchllm.journal import Journal
 from batchllm.llm_strategies import (
     AnthropicStrategy,
     AsyncioBridge,
@@ -248,6 +250,8 @@ __all__ = [
     "ItemLike",
     "ItemStopped",
     "Items",
+    "Journal",
+    "JournalError",
     "KeyRotation",
     "LLMCallStrategy",
     "LLMModel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -97,11 +98,14 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """What names this strategy in records: its class and its plain fields, no secrets."""
+        """Name this strategy in records: by its class and its plain settings, no secrets.
+
+        The settings are the fields of an attrs class, else what ``__init__`` takes and keeps under
+        the same name, so that a count of calls is none; of a class whose ``__init__`` takes
+        nothing, all plain fields.
+        """
         plain = (str, int, float, bool, type(None))
-        fields = getattr(self, "__attrs_attrs__", None)
-        names = [a.name for a in fields] if fields else list(getattr(self, "__dict__", ()))
-        values = {name: getattr(self, name, None) for name in names}
+        values = {name: getattr(self, name, None) for name in _settings_of(self)}
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             **{
@@ -110,6 +114,19 @@ class LLMCallStrategy(ABC, Generic[T_co]):
                 if isinstance(value, plain) and not _sounds_secret(name)
             },
         }
+
+
+def _settings_of(strategy: LLMCallStrategy[Any]) -> list[str]:
+    fields = getattr(strategy, "__attrs_attrs__", None)
+    if fields:
+        return [a.name for a in fields if a.init]
+    kept = list(getattr(strategy, "__dict__", ()))
+    taken = [
+        name
+        for name, parameter in inspect.signature(type(strategy)).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    return [name for name in kept if name.lstrip("_") in taken] if taken else kept
 
 
 def _sounds_secret(name: str) -> bool:

@@ -43,7 +43,6 @@ from batchllm.journal import (
     ItemKey,
     Journal,
     JournalWriter,
-    Registrar,
     Taken,
     open_journal,
 )
@@ -107,7 +106,7 @@ class Recorder:
             return
         async with open_journal(
             self.settings,
-            lambda salt: Registrar(salt, self.strategy),
+            self.strategy,
             on_failure=self.fail,
             on_wait=self.warnings.append,
             version=_version(),

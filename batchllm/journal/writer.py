@@ -17,7 +17,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import JournalError, TokenUsage, WorkItemResult
+from batchllm.core import JournalError, LLMCallStrategy, TokenUsage, WorkItemResult
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
 from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Sample
 from batchllm.journal.identity import ItemKey, differences
@@ -328,7 +328,7 @@ def _changed_item(entry: Entry, path: str) -> JournalError:
 @asynccontextmanager
 async def open_journal(
     settings: Journal,
-    registrar_of: Callable[[bytes], Registrar],
+    strategy: LLMCallStrategy[Any] | None,
     *,
     on_failure: Callable[[JournalError], None],
     on_wait: Callable[[str], None],
@@ -343,7 +343,7 @@ async def open_journal(
 
     Args:
         settings: As the user said it.
-        registrar_of: Makes what enters items, of the key of the journal's digests.
+        strategy: The run's own.
         on_failure: Called once if it can no longer be written.
         on_wait: Called with a sentence if it has to wait for another program, or lies on a disk
             in the network.
@@ -367,7 +367,7 @@ async def open_journal(
                     f"the journal {settings.path} lies on a disk in the network: one process at a "
                     "time may use it"
                 )
-            registrar = registrar_of(opened.salt)
+            registrar = Registrar(opened.salt, strategy, opened.volatile)
             if opened.finished and settings.on_changed == "refuse":
                 await thread.call(partial(_check_strategy, made, registrar, settings))
             ledger = Ledger(settings.on_changed, settings.retry_failed)
@@ -427,4 +427,7 @@ def _close(store: Store, writer: JournalWriter | None) -> None:
         return
     for group in writer.leftover():
         store.write(group)
+    changed = writer.registrar.changed_by_the_run()
+    if changed:
+        store.note_volatile(changed)
     store.close(*writer.ending)

@@ -13,7 +13,7 @@ from batchllm.providers.chat_answer import read_answer
 from batchllm.providers.chat_prompt import as_messages
 from batchllm.providers.chat_reply import ChatReply, decode_reply, read_usage
 from batchllm.providers.chat_stream import ChatStream
-from batchllm.providers.endpoints import open_client
+from batchllm.providers.endpoints import lasting_address, open_client
 from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
@@ -170,7 +170,7 @@ class ChatModel(HeldToSchema):
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "provider": self.profile.provider,
-            "base_url": self._client.base_url,
+            "base_url": lasting_address(self._client.base_url),
             "model": self.model,
             "parameters": {**self._settings, **self._extra},
             "schema": self.schema,

@@ -21,7 +21,7 @@ from batchllm.core import (
     normalize_usage,
 )
 from batchllm.policy import JsonError, read_as, read_headers
-from batchllm.providers.endpoints import open_client
+from batchllm.providers.endpoints import lasting_address, open_client
 from batchllm.providers.errors_inside import error_within
 from batchllm.providers.failures import error_reply, request_id_of
 from batchllm.providers.parameters import check_names
@@ -164,7 +164,7 @@ class EmbeddingStrategy(LLMCallStrategy[list[Vector]]):
         return {
             "class": "EmbeddingStrategy",
             "provider": self.profile.provider,
-            "base_url": self._client.base_url,
+            "base_url": lasting_address(self._client.base_url),
             "model": self.model,
             "parameters": dict(self._settings),
         }

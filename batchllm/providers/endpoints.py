@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from batchllm.core import ConfigError
 from batchllm.transport import HeaderValues, Http, HttpClient, Secret, is_our_own, mask_headers
 
-__all__ = ["Endpoint", "open_client"]
+__all__ = ["Endpoint", "lasting_address", "open_client"]
+
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @frozen(kw_only=True)
@@ -28,6 +31,19 @@ class Endpoint:
     auth_header: str = "authorization"
     auth_prefix: str = "Bearer "
     needs_key: bool = True
+
+
+def lasting_address(base_url: str) -> str:
+    """Return an address as it names a strategy in records.
+
+    On this machine without the port: a tunnel or a local server has another one at each start, and
+    that is no reason to take its answers for another model's.
+    """
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        return base_url
+    return parts._replace(netloc=parts.hostname).geturl() if parts.hostname in _HERE else base_url
 
 
 def open_client(

@@ -16,7 +16,7 @@ from batchllm.core import (
     TokenUsage,
 )
 from batchllm.policy import JsonError, prompt_bytes, read_json
-from batchllm.providers.endpoints import Endpoint, open_client
+from batchllm.providers.endpoints import Endpoint, lasting_address, open_client
 from batchllm.providers.failures import error_reply
 from batchllm.providers.json_answers import HeldToSchema
 from batchllm.providers.parameters import check_names
@@ -205,7 +205,7 @@ class WireModel(HeldToSchema, ABC):
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "provider": self.endpoint.provider,
-            "base_url": self._client.base_url,
+            "base_url": lasting_address(self._client.base_url),
             "model": self.model,
             "parameters": {**self._settings, **self._extra},
             "schema": self.schema,

@@ -15,7 +15,6 @@ from batchllm.journal import (
     Entry,
     Journal,
     JournalWriter,
-    Registrar,
     Store,
     open_inline_worker,
     open_journal,
@@ -101,7 +100,7 @@ async def opened(
     chosen = Named() if strategy is None else strategy
     async with open_journal(
         Journal(path, **mine),
-        lambda salt: Registrar(salt, chosen),
+        chosen,
         store=lambda settings: Store(settings.path, settings.durability, open_it),
         **more,
     ) as journal:

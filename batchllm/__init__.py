@@ -14,197 +14,119 @@ The layers, each built on those above it::
     providers       wire formats
     llm_strategies  strategies by name, and strategies that compose others
     engine          guarded calls, attempts, and the run of a batch with all its endings
-    api             the faces: run_batch, stream_batch, open_pool, ParallelBatchProcessor
+    api             the entry points: run_batch, stream_batch, open_pool, ParallelBatchProcessor
     cli, testing    the command line; virtual time and doubles for tests
+
+The names that most programs need can be imported from here; everything else comes from its folder,
+such as ``batchllm.providers.ChatModel``. A name is imported when it is first used, so that
+``import batchllm`` is quick.
 """
 
-from batchllm.api import (
-    BatchRun,
-    Items,
-    LiveConfig,
-    ParallelBatchProcessor,
-    Pool,
-    call,
-    call_result,
-    open_pool,
-    run_batch,
-    run_batch_sync,
-    serve_pool,
-    stream_batch,
-    stream_batch_sync,
-)
-from batchllm.classifiers import (
-    AnthropicErrorClassifier,
-    DefaultErrorClassifier,
-    GeminiErrorClassifier,
-    OpenAIErrorClassifier,
-    classify,
-    failed_usage,
-)
-from batchllm.core import (
-    SKIP,
-    AttemptTiming,
-    BaseMiddleware,
-    BaseObserver,
-    BatchError,
-    BatchFailures,
-    BatchResult,
-    CallCost,
-    CallError,
-    CallTooLargeError,
-    Category,
-    ClosedError,
-    ConfigError,
-    Dimension,
-    EmptyResponseError,
-    EndCause,
-    ErrorClassifier,
-    ErrorInfo,
-    FailFast,
-    FrameworkTimeoutError,
-    HedgeConfig,
-    InvalidItemError,
-    ItemLike,
-    ItemStopped,
-    JournalError,
-    LimitHint,
-    LLMCallStrategy,
-    LLMModel,
-    LLMResponse,
-    LLMWorkItem,
-    MalformedResponseError,
-    ManagedLLMModel,
-    Middleware,
-    Outcome,
-    PrepareError,
-    ProcessingEvent,
-    ProcessorConfig,
-    ProgramError,
-    Prompt,
-    ProviderError,
-    QuotaScope,
-    RateLimitConfig,
-    RecordedError,
-    Reply,
-    RetryConfig,
-    RetryState,
-    SaturatedError,
-    ScopeParkedError,
-    ServerHint,
-    SourceError,
-    StallError,
-    StrategyError,
-    Termination,
-    Timing,
-    TokenTrackingError,
-    TokenUsage,
-    TransportError,
-    WorkItemResult,
-    config_from_dict,
-    config_from_json,
-    config_from_toml,
-    config_to_dict,
-    config_to_json,
-    config_to_toml,
-    dump_config,
-    load_config,
-)
-from batchllm.engine import (
-    CANCEL,
-    DRAIN,
-    BlockingSource,
-    Stop,
-    blocking_source,
-)
-from batchllm.gate import (
-    Gate,
-)
-from batchllm.journal import Journal
-from batchllm.llm_strategies import (
-    AnthropicStrategy,
-    AsyncioBridge,
-    Balance,
-    CallableStrategy,
-    Composite,
-    Fallback,
-    FallbackError,
-    GeminiCachedStrategy,
-    GeminiResponse,
-    GeminiStrategy,
-    KeyRotation,
-    LangChainStrategy,
-    ModelEscalation,
-    ModelStrategy,
-    OpenAIStrategy,
-    OutputStrategy,
-    PartialRecovery,
-    ProgressivePrompting,
-    ProgressiveTemperature,
-    PydanticAIStrategy,
-    ResponseCache,
-    StrategyLike,
-    ThreadRunner,
-    ValidationFeedback,
-    as_strategy,
-    from_callable,
-    llm,
-    provider_variables,
-    providers,
-    run_in_thread,
-    structured,
-)
-from batchllm.middleware import (
-    RedactingMiddleware,
-    SkippingMiddleware,
-)
-from batchllm.observers import (
-    LoggingObserver,
-    MetricsObserver,
-    Quantiles,
-)
-from batchllm.policy import (
-    Learned,
-    Limit,
-)
-from batchllm.providers import (
-    AnthropicModel,
-    ChatModel,
-    ChatProfile,
-    EmbeddingStrategy,
-    Finish,
-    GeminiCachedModel,
-    GeminiClient,
-    GeminiEmbeddingStrategy,
-    GeminiModel,
-    ResponsesModel,
-)
-from batchllm.structured import (
-    MISSING,
-    NotStrictError,
-    OutputSchema,
-    OutputValidationError,
-    Problem,
-    feedback_prompt,
-    feedback_text,
-    json_schema,
-    merge_fields,
-    output_schema,
-    parse,
-    partial_fields,
-    problems_of,
-)
-from batchllm.transport import HttpTransport
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from batchllm.api import (
+        BatchRun,
+        ParallelBatchProcessor,
+        Pool,
+        call,
+        call_result,
+        open_pool,
+        run_batch,
+        run_batch_sync,
+        serve_pool,
+        stream_batch,
+        stream_batch_sync,
+    )
+    from batchllm.classifiers import (
+        AnthropicErrorClassifier,
+        DefaultErrorClassifier,
+        GeminiErrorClassifier,
+        OpenAIErrorClassifier,
+    )
+    from batchllm.core import (
+        SKIP,
+        BaseMiddleware,
+        BaseObserver,
+        BatchError,
+        BatchFailures,
+        BatchResult,
+        Category,
+        ClosedError,
+        ConfigError,
+        EmptyResponseError,
+        EndCause,
+        ErrorClassifier,
+        ErrorInfo,
+        FailFast,
+        FrameworkTimeoutError,
+        HedgeConfig,
+        InvalidItemError,
+        JournalError,
+        LLMCallStrategy,
+        LLMModel,
+        LLMResponse,
+        LLMWorkItem,
+        ManagedLLMModel,
+        Middleware,
+        ProcessingEvent,
+        ProcessorConfig,
+        ProviderError,
+        RateLimitConfig,
+        RetryConfig,
+        RetryState,
+        SaturatedError,
+        Termination,
+        TokenTrackingError,
+        TokenUsage,
+        WorkItemResult,
+        dump_config,
+        load_config,
+    )
+    from batchllm.engine import CANCEL, DRAIN, blocking_source
+    from batchllm.gate import Gate
+    from batchllm.journal import Journal
+    from batchllm.llm_strategies import (
+        AnthropicStrategy,
+        AsyncioBridge,
+        Balance,
+        Fallback,
+        GeminiCachedStrategy,
+        GeminiResponse,
+        GeminiStrategy,
+        KeyRotation,
+        LangChainStrategy,
+        ModelEscalation,
+        ModelStrategy,
+        OpenAIResponsesStrategy,
+        OpenAIStrategy,
+        PartialRecovery,
+        ProgressivePrompting,
+        ProgressiveTemperature,
+        PydanticAIStrategy,
+        ResponseCache,
+        ValidationFeedback,
+        from_callable,
+        llm,
+        structured,
+    )
+    from batchllm.observers import MetricsObserver
+    from batchllm.policy import Limit
+    from batchllm.providers import EmbeddingStrategy, GeminiCachedModel, GeminiModel
+    from batchllm.transport import HttpTransport
 
 __all__ = [
     "CANCEL",
     "DRAIN",
-    "MISSING",
     "SKIP",
     "AnthropicErrorClassifier",
-    "AnthropicModel",
     "AnthropicStrategy",
     "AsyncioBridge",
-    "AttemptTiming",
     "Balance",
     "BaseMiddleware",
     "BaseObserver",
@@ -212,19 +134,10 @@ __all__ = [
     "BatchFailures",
     "BatchResult",
     "BatchRun",
-    "BlockingSource",
-    "CallCost",
-    "CallError",
-    "CallTooLargeError",
-    "CallableStrategy",
     "Category",
-    "ChatModel",
-    "ChatProfile",
     "ClosedError",
-    "Composite",
     "ConfigError",
     "DefaultErrorClassifier",
-    "Dimension",
     "EmbeddingStrategy",
     "EmptyResponseError",
     "EndCause",
@@ -232,14 +145,10 @@ __all__ = [
     "ErrorInfo",
     "FailFast",
     "Fallback",
-    "FallbackError",
-    "Finish",
     "FrameworkTimeoutError",
     "Gate",
     "GeminiCachedModel",
     "GeminiCachedStrategy",
-    "GeminiClient",
-    "GeminiEmbeddingStrategy",
     "GeminiErrorClassifier",
     "GeminiModel",
     "GeminiResponse",
@@ -247,9 +156,6 @@ __all__ = [
     "HedgeConfig",
     "HttpTransport",
     "InvalidItemError",
-    "ItemLike",
-    "ItemStopped",
-    "Items",
     "Journal",
     "JournalError",
     "KeyRotation",
@@ -258,96 +164,103 @@ __all__ = [
     "LLMResponse",
     "LLMWorkItem",
     "LangChainStrategy",
-    "Learned",
     "Limit",
-    "LimitHint",
-    "LiveConfig",
-    "LoggingObserver",
-    "MalformedResponseError",
     "ManagedLLMModel",
     "MetricsObserver",
     "Middleware",
     "ModelEscalation",
     "ModelStrategy",
-    "NotStrictError",
     "OpenAIErrorClassifier",
+    "OpenAIResponsesStrategy",
     "OpenAIStrategy",
-    "Outcome",
-    "OutputSchema",
-    "OutputStrategy",
-    "OutputValidationError",
     "ParallelBatchProcessor",
     "PartialRecovery",
     "Pool",
-    "PrepareError",
-    "Problem",
     "ProcessingEvent",
     "ProcessorConfig",
-    "ProgramError",
     "ProgressivePrompting",
     "ProgressiveTemperature",
-    "Prompt",
     "ProviderError",
     "PydanticAIStrategy",
-    "Quantiles",
-    "QuotaScope",
     "RateLimitConfig",
-    "RecordedError",
-    "RedactingMiddleware",
-    "Reply",
     "ResponseCache",
-    "ResponsesModel",
     "RetryConfig",
     "RetryState",
     "SaturatedError",
-    "ScopeParkedError",
-    "ServerHint",
-    "SkippingMiddleware",
-    "SourceError",
-    "StallError",
-    "Stop",
-    "StrategyError",
-    "StrategyLike",
     "Termination",
-    "ThreadRunner",
-    "Timing",
     "TokenTrackingError",
     "TokenUsage",
-    "TransportError",
     "ValidationFeedback",
     "WorkItemResult",
-    "as_strategy",
     "blocking_source",
     "call",
     "call_result",
-    "classify",
-    "config_from_dict",
-    "config_from_json",
-    "config_from_toml",
-    "config_to_dict",
-    "config_to_json",
-    "config_to_toml",
     "dump_config",
-    "failed_usage",
-    "feedback_prompt",
-    "feedback_text",
     "from_callable",
-    "json_schema",
     "llm",
     "load_config",
-    "merge_fields",
     "open_pool",
-    "output_schema",
-    "parse",
-    "partial_fields",
-    "problems_of",
-    "provider_variables",
-    "providers",
     "run_batch",
     "run_batch_sync",
-    "run_in_thread",
     "serve_pool",
     "stream_batch",
     "stream_batch_sync",
     "structured",
 ]
+
+__version__ = "0.1.0"
+
+# Searched for a name in this order, from the lowest layer up: what is small is found without
+# loading what is large. The rest can be had as attributes, but offers no name here.
+_FOLDERS: Final = (
+    "core",
+    "policy",
+    "classifiers",
+    "structured",
+    "gate",
+    "journal",
+    "transport",
+    "observers",
+    "providers",
+    "llm_strategies",
+    "engine",
+    "api",
+)
+_OTHER_FOLDERS: Final = ("cli", "middleware", "simulator", "testing")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a folder, when it is first asked for."""
+    if name in __all__:
+        for folder in _FOLDERS:
+            module = import_module(f"{__name__}.{folder}")
+            if name in module.__all__:
+                value = globals()[name] = getattr(module, name)
+                return value
+    if name in _FOLDERS or name in _OTHER_FOLDERS:
+        return import_module(f"{__name__}.{name}")
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This module, in which ``structured`` stays the function that goes by this name.
+
+    Python's import would put the folder of the same name in its place once it is loaded.
+    """
+
+    @property
+    def structured(self) -> Any:
+        """Return the function that makes the outputs of a strategy typed."""
+        return import_module(f"{__name__}.llm_strategies").structured
+
+    @structured.setter
+    def structured(self, module: object) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,4 +1,4 @@
-"""What the benchmarks share: tables, medians, and runs in an order that treats all alike."""
+"""The common parts of benchmarks: tables, medians, and runs in an order that treats all alike."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 @contextmanager
 def served(scenario: str, *options: str) -> Generator[str]:
     """Run ``batchllm serve-sim`` with *scenario*; gives its address."""
-    command = [sys.executable, "-m", "batchllm.cli", "serve-sim", scenario, *options]
+    command = [sys.executable, "-m", "batchllm", "serve-sim", scenario, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None

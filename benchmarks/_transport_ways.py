@@ -37,7 +37,7 @@ _STREAMED = "word " * 48  # the first 49 of 50 events have a word each, the last
 
 @frozen(kw_only=True)
 class Load:
-    """What a client has to do.
+    """The work of a client.
 
     Attributes:
         base_url: The server, with the delay of its replies in it.

@@ -29,7 +29,7 @@ _HEAD = ("loop", "s", "ms CPU", "lost", "requests", "opened", "late, ms: median"
 
 @frozen(kw_only=True)
 class Run:
-    """How one batch went.
+    """The outcome of one batch.
 
     Attributes:
         seconds: By the clock.

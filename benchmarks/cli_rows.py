@@ -1,4 +1,4 @@
-"""What a row of a file costs: ``python -m benchmarks.cli_rows``.
+"""The cost of a row of a file: ``python -m benchmarks.cli_rows``.
 
 ``batchllm run rows.jsonl -m openai-compatible:m -o answers.jsonl`` on a file of 20,000 rows, as one
 types it, against a server in a process of its own that answers after 100 ms. Rows per second and
@@ -28,7 +28,7 @@ from benchmarks._report import LOOPS, machine, table
 
 @frozen
 class Run:
-    """How one command went: seconds by the clock and of CPU, and rows that have their answer."""
+    """The outcome of one command: seconds by the clock and of CPU, and rows with their answer."""
 
     seconds: float
     cpu: float
@@ -45,7 +45,7 @@ def run(folder: Path, rows: int, loop: str, in_flight: int, server: ChatServer) 
                 file.write(json.dumps({"id": f"r{number}", "prompt": prompt}) + "\n")
     for old in folder.glob(f"{output.name}*"):
         old.unlink()
-    command = [sys.executable, "-m", "batchllm.cli", "run", str(source)]
+    command = [sys.executable, "-m", "batchllm", "run", str(source)]
     command += ["-m", "openai-compatible:m", "--base-url", server.base_url(0.1, tls=False)]
     command += ["-o", str(output), "--quiet", "--backend", loop]
     command += ["--concurrency", str(in_flight)]

@@ -1,4 +1,4 @@
-"""What an item costs beside its call: ``python -m benchmarks.overhead``.
+"""The cost of an item beside its call: ``python -m benchmarks.overhead``.
 
 CPU per item with a strategy that answers after one turn of the event loop and reports usage as
 the chat endpoints do, 100 calls at once. Each figure is the median of several rounds in which all
@@ -72,7 +72,7 @@ async def bare(count: int) -> None:
 
 
 async def by_hand(count: int) -> None:
-    """The same with a deadline for each call, and errors kept as results."""
+    """Bare tasks with a deadline for each call, and errors kept as results."""
     limiter, strategy = anyio.CapacityLimiter(_CALLS), Nothing()
     results: dict[int, Any] = {}
     alive, room = 0, anyio.Event()

@@ -36,7 +36,7 @@ class Check(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether both sides agree."""
+        """Return whether both sides agree."""
         return 0 <= self.server - self.client <= self.slack
 
 

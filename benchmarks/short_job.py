@@ -25,7 +25,7 @@ _CALLS = 200
 
 @frozen
 class Row:
-    """How one job went."""
+    """The outcome of one job."""
 
     seconds: float
     sent: int

@@ -1,4 +1,4 @@
-"""What second copies do to a batch's tail: ``python -m benchmarks.tail``.
+"""The effect of second copies on a batch's tail: ``python -m benchmarks.tail``.
 
 2,000 items at 100 in flight, whose calls take 1 s on average (lognormal, σ 0.5); one call in a
 hundred stalls for 10 s. The real engine, in virtual time, over several seeds. A large quota is
@@ -49,7 +49,7 @@ class Stalling(LLMCallStrategy[str]):
 
 @frozen
 class Run:
-    """How one batch went: virtual seconds, and the share of second copies."""
+    """The outcome of one batch: virtual seconds, and the share of second copies."""
 
     seconds: float
     copies: float

@@ -1,4 +1,4 @@
-"""What a request costs on the client: ``python -m benchmarks.transport``.
+"""The cost of a request on the client: ``python -m benchmarks.transport``.
 
 CPU (user and system) per request through ``run_batch`` with ``llm("openai-compatible:…")``,
 beside aiohttp, httpx, httpx2, the openai SDK and a hand-written protocol, each if it is installed.
@@ -57,12 +57,12 @@ class Line:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is this library."""
+        """Return whether it is this library."""
         return bool(self.parser)
 
     @property
     def is_slow(self) -> bool:
-        """Whether it is measured once, with fewer requests and not beyond 200 in flight."""
+        """Return whether it is measured once, with fewer requests and not beyond 200 in flight."""
         return self.name in _SLOW or self.parser == "httpx"
 
     @property

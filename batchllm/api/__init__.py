@@ -1,10 +1,9 @@
-"""The faces of the one engine."""
+"""The entry points of the one engine."""
 
 from batchllm.api.blocking import run_batch_sync, stream_batch_sync
-from batchllm.api.live_config import LiveConfig
 from batchllm.api.one_call import call, call_result
 from batchllm.api.pool import Pool, open_pool, serve_pool
-from batchllm.api.processor import ParallelBatchProcessor
+from batchllm.api.processor import LiveConfig, ParallelBatchProcessor
 from batchllm.api.run import BatchRun, Items, run_batch, stream_batch
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Doors for code that is not async: scripts, notebooks, other frameworks' threads.
+"""Entry points for code that is not async: scripts, notebooks, other frameworks' threads.
 
 The batch runs on asyncio in a thread of its own, so these work where an event loop already runs,
 as in a notebook.
@@ -14,6 +14,7 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from typing_extensions import TypeVar
 
+from batchllm.api.blocks import entered_by
 from batchllm.api.run import BatchRun, Items, run_batch, stream_batch
 from batchllm.core import BatchResult, WorkItemResult
 from batchllm.llm_strategies import StrategyLike
@@ -34,6 +35,7 @@ def run_batch_sync(
         return portal.call(partial(run_batch, items, strategy, **options))
 
 
+@entered_by("with stream_batch_sync(…) as results:")
 @contextmanager
 def stream_batch_sync(
     items: Items, strategy: StrategyLike[Out] | None = None, **options: Any

@@ -18,6 +18,8 @@ from batchllm.core import (
     ProcessorConfig,
     WorkItemResult,
     check_prompt,
+    explain_arguments,
+    places_of_settings,
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike
@@ -30,6 +32,7 @@ _MANY = 10
 _COUNT = "_batchllm_lone_calls"
 
 
+@explain_arguments(places_of_settings())
 async def call_result(
     prompt: Any,
     strategy: StrategyLike[Out],
@@ -38,7 +41,7 @@ async def call_result(
     context: Any = None,
     gate: Gate | Sequence[Gate] | None = None,
 ) -> WorkItemResult[Out, Any]:
-    """Make one call with all the resilience of a batch, and give the full result.
+    """Make one call with all the resilience of a batch, and return the full result.
 
     For many calls, use ``run_batch`` or ``open_pool``, which keep their connections and what they
     have learned about limits from call to call.
@@ -51,7 +54,7 @@ async def call_result(
         gate: A gate of your own, to share its limits.
 
     Raises:
-        InvalidItemError: The prompt is none.
+        InvalidItemError: The prompt is not a text, messages or parts.
         ConfigError: Another argument is wrong.
         BatchError: The strategy's ``prepare`` failed.
     """
@@ -59,6 +62,7 @@ async def call_result(
     return await _call_result(prompt, strategy, config, context, gate)
 
 
+@explain_arguments(places_of_settings())
 async def call(
     prompt: Any,
     strategy: StrategyLike[Out],
@@ -66,7 +70,7 @@ async def call(
     config: ProcessorConfig | None = None,
     gate: Gate | Sequence[Gate] | None = None,
 ) -> Out:
-    """Make one call with all the resilience of a batch, and give its value.
+    """Make one call with all the resilience of a batch, and return its value.
 
     Args:
         prompt: A text, a list of chat messages or a list of content parts.
@@ -76,7 +80,7 @@ async def call(
 
     Raises:
         Exception: The error of the last attempt.
-        InvalidItemError: The prompt is none.
+        InvalidItemError: The prompt is not a text, messages or parts.
         ConfigError: Another argument is wrong.
         BatchError: The strategy's ``prepare`` failed, or the call ended without an error to
             raise.
@@ -107,7 +111,7 @@ async def _call_result(
 
 @define(eq=False)
 class _LoneCalls:
-    """How often a strategy was called alone. No plain value, so that its identity leaves it out."""
+    """The number of lone calls; no plain value, so that the strategy's identity leaves it out."""
 
     number: int = 0
 
@@ -124,5 +128,5 @@ def _count(strategy: object) -> None:
             "its connections and what it learns about limits from call to call, and "
             "run_batch(prompts, strategy) makes many calls at once",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,  # above the check of arguments
         )

@@ -1,4 +1,4 @@
-"""The arguments that every face takes, checked in one place."""
+"""The arguments that all entry points take, checked in one place."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def build_options(
     journal: str | PathLike[str] | Journal | None = None,
     on_resume: OnResume | None = None,
 ) -> RunOptions:
-    """Check what a face was given.
+    """Check the arguments of an entry point.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong; it is named, with what to give.
     """
     _check_hook("post_processor", post_processor)

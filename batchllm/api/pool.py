@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskStatus
 from typing_extensions import TypeVar
 
+from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
@@ -26,6 +27,8 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
     check_prompt,
+    explain_arguments,
+    places_of_settings,
 )
 from batchllm.engine import (
     CANCEL,
@@ -79,7 +82,7 @@ class Pool(Generic[Out]):
             priority: Among the calls that wait, those with a higher number go first.
 
         Raises:
-            InvalidItemError: The prompt is none.
+            InvalidItemError: The prompt is not a text, messages or parts.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
             Exception: The error of the last attempt.
@@ -106,7 +109,7 @@ class Pool(Generic[Out]):
             priority: Among the calls that wait, those with a higher number go first.
 
         Raises:
-            InvalidItemError: The prompt is none.
+            InvalidItemError: The prompt is not a text, messages or parts.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
         """
@@ -211,6 +214,8 @@ def _why_left(error: BaseException) -> Termination:
     return Termination(why.cause, "the pool's owner was cancelled")
 
 
+@explain_arguments(places_of_settings())
+@entered_by_async("async with open_pool(…) as pool:")
 @asynccontextmanager
 async def open_pool(
     strategy: StrategyLike[Out],
@@ -247,7 +252,7 @@ async def open_pool(
         gate: A gate of your own, or several, to share limits with other pools and runs.
 
     Raises:
-        StrategyError: The strategy is not valid.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
         BatchError: At the end of the block: the strategy's ``prepare`` failed.
     """

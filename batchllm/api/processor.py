@@ -12,13 +12,13 @@ import anyio
 from attrs import evolve
 from typing_extensions import TypeVar
 
-from batchllm.api.live_config import LiveConfig
 from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchResult,
     ClosedError,
+    ConfigError,
     EndCause,
     ErrorClassifier,
     InvalidItemError,
@@ -29,20 +29,67 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
     check_texts,
+    explain_arguments,
     kind_of,
+    places_of_settings,
 )
 from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
 from batchllm.journal import Journal, OnResume
 from batchllm.llm_strategies import StrategyLike
 
-__all__ = ["ParallelBatchProcessor"]
+__all__ = ["LiveConfig", "ParallelBatchProcessor"]
 
 In = TypeVar("In", default=Any)
 Out = TypeVar("Out", default=Any)
 Ctx = TypeVar("Ctx", default=Any)
 
 
+_ASSIGNABLE = ("max_workers", "max_requests_per_minute", "max_tokens_per_minute")
+
+
+class LiveConfig:
+    """A view of a ``ProcessorConfig``.
+
+    Every setting can be read. ``max_workers``, ``max_requests_per_minute`` and
+    ``max_tokens_per_minute`` can be assigned at any time, are checked, and take effect at once.
+    """
+
+    __slots__ = ("_current", "_on_change")
+
+    _current: ProcessorConfig
+    _on_change: Callable[[ProcessorConfig], None]
+
+    def __init__(
+        self, config: ProcessorConfig, on_change: Callable[[ProcessorConfig], None]
+    ) -> None:
+        object.__setattr__(self, "_current", config)
+        object.__setattr__(self, "_on_change", on_change)
+
+    @property
+    def current(self) -> ProcessorConfig:
+        """The settings in force, as a value."""
+        return self._current
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._current, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _ASSIGNABLE:
+            msg = (
+                f"{name} cannot be assigned while a processor lives; only {', '.join(_ASSIGNABLE)} "
+                f"can. Make a new processor with ProcessorConfig({name}=…)"
+            )
+            raise ConfigError(msg)
+        changed = self._current.with_changes(**{name: value})
+        object.__setattr__(self, "_current", changed)
+        self._on_change(changed)
+
+    def __repr__(self) -> str:
+        return f"<live {self._current!r}>"
+
+
+@explain_arguments(places_of_settings())
 class ParallelBatchProcessor(Generic[In, Out, Ctx]):
     """Collects work items, then processes them in parallel; as often as you like.
 
@@ -69,7 +116,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         on_resume: What becomes of items that the journal has finished: ``"replay"`` or ``"skip"``.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
     """
 
@@ -126,7 +173,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
 
     @property
     def result(self) -> BatchResult[Out, Ctx]:
-        """The finished results of the batch that is running, or ran last."""
+        """Return the finished results of the batch that is running, or ran last."""
         return BatchResult([]) if self._batch is None else self._batch.result()
 
     async def add_work(self, item: LLMWorkItem[In, Out, Ctx]) -> None:
@@ -136,8 +183,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         by the run itself, in a hook such as the post-processor.
 
         Raises:
-            InvalidItemError: The item is none, its id is there already, it has no strategy, or
-                ``max_queue_size`` items wait already.
+            InvalidItemError: The item is no ``LLMWorkItem``, its id is there already, it has no
+                strategy, or ``max_queue_size`` items wait already.
             ClosedError: The processor has been cleaned up.
         """
         self._check_open()

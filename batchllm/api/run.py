@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeAlias, final
 import anyio
 from typing_extensions import TypeVar
 
+from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import build_options
 from batchllm.core import (
     BaseMiddleware,
@@ -30,7 +31,9 @@ from batchllm.core import (
     ProcessorConfig,
     Termination,
     WorkItemResult,
+    explain_arguments,
     kind_of,
+    places_of_settings,
 )
 from batchllm.engine import (
     DRAIN,
@@ -51,7 +54,7 @@ __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 Out = TypeVar("Out", default=Any)
 
 Items: TypeAlias = Iterable[ItemLike] | AsyncIterable[ItemLike] | BlockingSource
-"""The items that a batch accepts: any iterable or async iterable of them."""
+"""The items of a batch: any iterable or async iterable of them."""
 
 
 @final
@@ -90,7 +93,7 @@ class BatchRun(Generic[Out]):
 
     @property
     def result(self) -> BatchResult[Out, Any]:
-        """What is finished so far, with its sums.
+        """Return the finished part of the batch, with its sums.
 
         Of a stream, ``results`` are those that have not been read, unless the configuration says
         ``keep_results``; the sums count everything.
@@ -146,6 +149,7 @@ class BatchRun(Generic[Out]):
             self._error = error
 
 
+@explain_arguments(places_of_settings())
 async def run_batch(
     items: Items,
     strategy: StrategyLike[Out] | None = None,
@@ -194,7 +198,7 @@ async def run_batch(
         One result per item, whatever became of it.
 
     Raises:
-        StrategyError: The strategy is none.
+        StrategyError: *strategy* is not a valid strategy.
         ConfigError: Another argument is wrong.
         BatchError: The source or a strategy's ``prepare`` failed; ``partial`` has what was
             finished.
@@ -225,6 +229,8 @@ async def run_batch(
     return batch.result()
 
 
+@explain_arguments(places_of_settings())
+@entered_by_async("async with stream_batch(…) as run:")
 @asynccontextmanager
 async def stream_batch(
     items: Items,

@@ -1,4 +1,4 @@
-"""What exceptions mean: whether to try again, whether the whole scope has to wait, and how long.
+"""The meaning of exceptions: whether to try again, whether the scope has to wait, and how long.
 
 A classifier knows nothing of strategies. A strategy names the one that fits its provider by an
 attribute ``error_classifier``; without one ``DefaultErrorClassifier`` serves, which knows every
@@ -6,10 +6,12 @@ provider's codes and differs only where providers use the same words for differe
 classifier given to the run is asked before either.
 """
 
-from batchllm.classifiers.anthropic import AnthropicErrorClassifier
+from batchllm.classifiers.by_provider import (
+    AnthropicErrorClassifier,
+    GeminiErrorClassifier,
+    OpenAIErrorClassifier,
+)
 from batchllm.classifiers.default import DefaultErrorClassifier, classify
-from batchllm.classifiers.gemini import GeminiErrorClassifier
-from batchllm.classifiers.openai import OpenAIErrorClassifier
 from batchllm.classifiers.usage import failed_usage
 
 __all__ = [

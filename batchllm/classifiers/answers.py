@@ -1,4 +1,4 @@
-"""Whether a classifier's answer makes sense; those of users' own may hold anything."""
+"""The check of a classifier's answer; that of a user's own classifier may hold anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exception means, for any library and any provider."""
+"""The classifier for exceptions of any library and any provider."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _EMPTY: Final = {"empty": Category.BAD_OUTPUT, "truncated": Category.TRUNCATED}
 _SILENT: Final = (BatchFailures, SaturatedError)
 
 # A cause that was chained implicitly is only what happened to be handled: it counts where it is
-# news from the provider or the network, not where it is a slip in the handling code.
+# an error of the provider or the network, not if it is a slip in the handling code.
 _NEWS: Final = frozenset(
     {
         Category.RATE_LIMIT,
@@ -65,7 +65,7 @@ class DefaultErrorClassifier(ErrorClassifier):
     decides before the status, and words only where no code does. A group of one is its member;
     of several the least retryable one decides: what cannot pass before a rate limit, a rate
     limit before the rest. An exception that says nothing gives way to its ``__cause__``, and
-    to its ``__context__`` where that is news from the provider or the network; last of all its
+    to its ``__context__`` if that is an error of the provider or the network; last of all its
     type's name and the start of its message are looked at for a rate limit.
     """
 
@@ -94,9 +94,9 @@ class DefaultErrorClassifier(ErrorClassifier):
         if _wants_asyncio(exception):
             return error_info(Category.PROGRAM_ERROR)
         evidence = Evidence.of(exception)
-        told = self._told(evidence)
-        if told is not None:
-            return told
+        judged = self._by_reply(evidence)
+        if judged is not None:
+            return judged
         if category is not None:
             return error_info(category)
         behind = self._behind(exception, seen)
@@ -113,7 +113,9 @@ class DefaultErrorClassifier(ErrorClassifier):
                 return error_info(_EMPTY.get(exception.reason, Category.FILTERED))
             case ProviderError():
                 evidence = Evidence.of(exception)
-                return self._told(evidence) or error_info(Category.SERVER_ERROR, hint=evidence.hint)
+                return self._by_reply(evidence) or error_info(
+                    Category.SERVER_ERROR, hint=evidence.hint
+                )
             case BatchError() if not isinstance(exception, (*_SILENT, InvalidItemError)):
                 return error_info(Category.PROGRAM_ERROR)
             case _:
@@ -122,8 +124,8 @@ class DefaultErrorClassifier(ErrorClassifier):
                         return error_info(category)
                 return None
 
-    def _told(self, evidence: Evidence) -> ErrorInfo | None:
-        """Judge by what the provider told, ``None`` where it told nothing."""
+    def _by_reply(self, evidence: Evidence) -> ErrorInfo | None:
+        """Judge by the provider's reply; ``None`` if there is none or it says nothing."""
         status = evidence.status
         if status is None or status < 300:
             status = next((STATUS_OF[c] for c in evidence.codes if c in STATUS_OF), None)
@@ -167,7 +169,7 @@ class DefaultErrorClassifier(ErrorClassifier):
 def error_info(
     category: Category, *, retryable: bool | None = None, hint: ServerHint | None = None
 ) -> ErrorInfo:
-    """The ``ErrorInfo`` of *category*, retryable as the category is unless told otherwise."""
+    """The ``ErrorInfo`` of *category*, retryable as the category is unless declared otherwise."""
     return ErrorInfo(
         is_retryable=category in RETRYABLE if retryable is None else retryable,
         is_rate_limit=category == Category.RATE_LIMIT,
@@ -220,7 +222,7 @@ def _gravity(info: ErrorInfo) -> tuple[int, float]:
 def classify(
     exception: BaseException, custom: ErrorClassifier | None, default: ErrorClassifier
 ) -> ErrorInfo:
-    """Ask *custom*, and *default* where there is none or it answers ``None``.
+    """Ask *custom*, and *default* if it is missing or answers ``None``.
 
     Where *default* has no opinion either, or *exception* is no ``Exception``, the
     ``DefaultErrorClassifier`` decides. A classifier that raises, or answers with something else
@@ -238,7 +240,7 @@ def classify(
 def _ask(classifier: ErrorClassifier, exception: Exception) -> ErrorInfo | None:
     try:
         info: object = classifier.classify(exception)
-    except Exception as error:  # a user's code; the note tells of it
+    except Exception as error:  # a user's code; the note names it
         fault = f"raised {type(error).__name__}: {words_of(error)}"
     else:
         if info is None:

@@ -1,4 +1,4 @@
-"""What an exception of any library shows of the reply behind it, without importing the library.
+"""The reply behind an exception of any library, read without importing that library.
 
 Exceptions come from anywhere: attributes may be missing, of any type, or raise when they are
 read. Whatever cannot be read counts as absent.
@@ -24,34 +24,34 @@ _MOST_HEADERS: Final = 200
 
 
 def peek(value: object, name: str) -> Any:
-    """The attribute *name* of *value*, ``None`` where it is missing or cannot be read."""
+    """Return the attribute *name* of *value*; ``None`` if it is missing or cannot be read."""
     try:
         return getattr(value, name, None)
-    except Exception:  # a property of someone else's exception may raise anything
+    except Exception:  # a property of a foreign exception may raise anything
         return None
 
 
 def words_of(exception: BaseException) -> str:
-    """What *exception* says, cut to 4,096 characters."""
+    """Return the message of *exception*, cut to 4,096 characters."""
     message = peek(exception, "message")
     if isinstance(message, str) and message:
         return message[:_MOST_MESSAGE]
     try:
         return str(exception)[:_MOST_MESSAGE]
-    except Exception:  # someone else's __str__ may raise anything
+    except Exception:  # a foreign __str__ may raise anything
         return ""
 
 
 @frozen(kw_only=True)
 class Evidence:
-    """What is known of the reply that an exception stands for.
+    """The reply that an exception stands for, as far as it is known.
 
     Attributes:
-        status: The HTTP status, ``None`` where there is none. A reply of 200 with an error in
+        status: The HTTP status, ``None`` if it is unknown. A reply of 200 with an error in
             its body has the status that the body names.
         codes: The provider's codes and types in lower case, the finest first.
         message: The provider's words, else the exception's.
-        hint: What was told about waiting and limits.
+        hint: The reported waits and limits.
     """
 
     status: int | None

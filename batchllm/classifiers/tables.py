@@ -1,4 +1,4 @@
-"""Which category a status, a code, a sentence or a type of exception belongs to."""
+"""The categories of statuses, codes, sentences and types of exceptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RETRYABLE: Final = frozenset(
 
 
 class Phrase(NamedTuple):
-    """Words that tell a category where only a status, and no finer code, is given."""
+    """Words that show a category if only a status, and no finer code, is given."""
 
     category: Category
     statuses: frozenset[int]
@@ -46,7 +46,7 @@ class Phrase(NamedTuple):
 
 @frozen
 class Tables:
-    """What a classifier knows of one provider's errors; codes are in lower case."""
+    """One provider's errors as a classifier knows them; codes are in lower case."""
 
     codes: Mapping[str, Category]
     phrases: tuple[Phrase, ...]
@@ -148,7 +148,7 @@ _PHRASES: Final = (
 )
 
 COMMON: Final = Tables(_CODES, _PHRASES)
-"""What holds for every provider."""
+"""The table that holds for every provider."""
 
 _STATUSES: Final[Mapping[int, Category]] = {
     401: Category.AUTHENTICATION,

@@ -15,7 +15,7 @@ _MOST_EXCEPTIONS: Final = 64
 
 
 def failed_usage(exception: BaseException) -> TokenUsage | None:
-    """The tokens that *exception* says were billed, ``None`` where nobody says.
+    """Return the tokens that *exception* reports as billed; ``None`` if it reports none.
 
     They are looked for on the exception and on its ``result``, as a value or behind a method,
     then on what it was raised from, and of a group they are added up over its members.

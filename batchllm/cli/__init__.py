@@ -1,5 +1,5 @@
 """The command line: ``batchllm run``, ``batchllm serve-sim``, ``batchllm models``."""
 
-from batchllm.cli.app import main
+from batchllm.cli.entry import main
 
 __all__ = ["main"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,13 +9,14 @@ from typing import Any
 
 from cyclopts import App, CycloptsError
 
+from batchllm import __version__
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.models import models
 from batchllm.cli.run import RUN_EPILOGUE, RUN_HELP, run
 from batchllm.cli.serve_sim import SERVE_SIM_EPILOGUE, SERVE_SIM_HELP, serve_sim
 from batchllm.core import BatchError
 
-__all__ = ["main", "make_app"]
+__all__ = ["make_app", "run_program"]
 
 _HELP = "Large batches of LLM calls: files in, files out."
 
@@ -40,7 +40,7 @@ def make_app() -> App:
     """The commands and their options."""
     app = App(
         name="batchllm",
-        version=lambda: importlib.metadata.version("batchllm"),
+        version=__version__,
         help=_HELP,
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
@@ -53,13 +53,8 @@ def make_app() -> App:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, and give the exit code.
-
-    Args:
-        arguments: In place of the program's own.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+def run_program(words: Sequence[str]) -> int:
+    """Run the command that *words* give, and return the exit code."""
     debug = "--debug" in words
     try:
         ended: Any = make_app()(

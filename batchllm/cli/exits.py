@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the error that is the user's to mend."""
+"""The end of a command: its exit code, and the error that the user can mend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["EXIT_CODES", "ExitCode", "UsageError"]
 
 
 class ExitCode(IntEnum):
-    """What the shell gets."""
+    """The exit codes of the program."""
 
     OK = 0
     SOME_FAILED = 1

@@ -22,7 +22,7 @@ class Interrupts:
     """Watches for signals while a run goes on.
 
     Attributes:
-        note: Tells the user.
+        note: Called with what to show the user.
         count: How many have come.
     """
 

@@ -1,4 +1,4 @@
-"""What held a run back: its own concurrency, or a quota."""
+"""The cause that held a run back: its own concurrency, or a quota."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LimitWatch:
         self._full += in_flight >= self.config.max_workers
 
     def verdict(self, ended: BatchResult[Any, Any]) -> str | None:
-        """What held the run back for most of its time; ``None`` where that cannot be said."""
+        """Name what held the run back for most of its time; ``None`` if that cannot be said."""
         if self._full > _MOST * self._looks:
             most = self.config.max_workers
             return f"{most} calls in flight at most, and no quota; raise --concurrency"
@@ -57,7 +57,7 @@ class LimitWatch:
         return "rate limits of the provider" if stats["rate_limit_count"] else None
 
     def _limits_in_use(self, ended: BatchResult[Any, Any]) -> Iterator[str]:
-        """The limits, declared or told by the provider, that were used to a good part."""
+        """Return the limits, declared or reported, that were used to a good part."""
         config, stats = self.config, ended.stats
         used = {
             "requests": stats["calls_sent"],

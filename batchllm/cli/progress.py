@@ -1,4 +1,4 @@
-"""How far a run has got: a live line on a terminal, a plain one now and then elsewhere."""
+"""The progress of a run: a live line on a terminal, a plain one now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def format_of(name: str, given: InputFormat | None) -> InputFormat:
     """The format of the input *name*.
 
     Raises:
-        UsageError: It is a folder, or its name does not tell, and neither did the user.
+        UsageError: It is a folder, or neither its name nor the user names its format.
     """
     if Path(name).is_dir():
         msg = f"the input {name} is a folder; give one file, or - and pipe several into it"
@@ -46,7 +46,7 @@ def format_of(name: str, given: InputFormat | None) -> InputFormat:
     known = _BY_SUFFIX.get(Path(name).suffix.lower())
     if known is None:
         msg = (
-            f"the name {name} does not tell its format; give --input-format jsonl (a JSON object "
+            f"the name {name} does not show its format; give --input-format jsonl (a JSON object "
             "per line) or --input-format text (a prompt per line)"
         )
         raise UsageError(msg)
@@ -72,7 +72,7 @@ class Input:
         self.file.close()
 
     def count_lines(self) -> int:
-        """How many lines are not blank. Call it in a worker thread: it ends when cancelled."""
+        """Count the lines that are not blank, in a worker thread: it ends when it is cancelled."""
         count = 0
         with Path(self.name).open("rb") as file:
             for number, line in enumerate(file):
@@ -92,7 +92,7 @@ def open_input(name: str) -> Input:
         if name == "-":
             pipe = open(_STANDARD_INPUT, "rb", buffering=0, closefd=False)  # noqa: SIM115
             return Input("standard input", pipe, regular=False)
-        file = open(name, "rb")  # noqa: SIM115 - whoever called closes it
+        file = open(name, "rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
         msg = f"the input {name} cannot be read: {error.strerror or error}"
         raise UsageError(msg) from None
@@ -157,7 +157,7 @@ class LineSource:
 
 
 async def _read_some(descriptor: int) -> bytes:
-    """What is there to read, at least one byte; nothing at the end."""
+    """Return the bytes that are there, at least one; none at the end."""
     try:
         await anyio.wait_readable(descriptor)
     except (OSError, NotImplementedError):

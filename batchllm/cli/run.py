@@ -87,14 +87,14 @@ def run(
 ) -> ExitCode:
     """Send each line of INPUT to a model, and write a row for each."""
     display = display_for(sys.stderr, quiet=settings.quiet, output=settings.output)
-    with _told(display, quiet=settings.quiet):
+    with _with_warnings_in(display, quiet=settings.quiet):
         job = Job(input, settings, display)
         options = backend_options(settings.backend)
         return anyio.run(job.run, **options)
 
 
 @contextmanager
-def _told(display: Display, *, quiet: bool) -> Generator[None]:
+def _with_warnings_in(display: Display, *, quiet: bool) -> Generator[None]:
     """Show warnings of the library as lines of the display."""
     handler = logging.NullHandler() if quiet else _NoteHandler(display)
     logger = logging.getLogger("batchllm")
@@ -249,7 +249,7 @@ class Job:
     def _conclude(
         self, ended: BatchResult[Any, Any], watch: LimitWatch, problem: str | None
     ) -> None:
-        # Waits of hundreds of lines at once add up to hours that nobody waited.
+        # Waits of hundreds of lines at once add up to hours that no one call waited.
         stats = {**ended.stats, "limited_by": watch.verdict(ended), "waits": {}}
         text = evolve(ended, stats=stats).summary()
         failures = self.tallies.failures()
@@ -263,7 +263,7 @@ class Job:
 
 
 def exit_code(ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool) -> ExitCode:
-    """What the shell gets for how a run ended."""
+    """Return the exit code for the end of a run."""
     if broken:
         return ExitCode.STOPPED
     if not ended.termination.complete:

@@ -58,10 +58,10 @@ def serve_sim(
         msg = f"the log {log} exists already; give another name, or remove it"
         raise UsageError(msg)
     try:
-        told = parse_scenario(scenario)
+        parsed = parse_scenario(scenario)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    simulator = Simulator(told, seed=seed, log=SimulatorLog(log, keep=_KEPT))
+    simulator = Simulator(parsed, seed=seed, log=SimulatorLog(log, keep=_KEPT))
     # Where the event loop cannot watch for signals, Ctrl-C raises.
     with suppress(KeyboardInterrupt):
         anyio.run(_serve, simulator, host, port)

@@ -88,7 +88,7 @@ class RunSettings:
     overwrite: Annotated[bool, _flag("Replace an output that exists.", _ROWS)] = False
     input_format: Annotated[
         InputFormat | None,
-        _option("By default the input's name tells; standard input is jsonl.", _ROWS),
+        _option("By default as the input's name says; standard input is jsonl.", _ROWS),
     ] = None
     template: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""What the command counts for itself while a run goes on: it keeps no results to count later."""
+"""The counts that the command keeps during a run: it keeps no results to count later."""
 
 from __future__ import annotations
 

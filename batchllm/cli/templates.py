@@ -35,7 +35,7 @@ class Template:
         """Read a template.
 
         Raises:
-            UsageError: It is none, or names no field.
+            UsageError: It cannot be read as a template, or names no field.
         """
         try:
             pieces = list(Formatter().parse(text))

@@ -68,7 +68,7 @@ def output_row(line: Line, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
 
 
 def error_of(line: Line, result: WorkItemResult[Any, Any]) -> str | None:
-    """What went wrong with a line, told by its number where the line itself is at fault."""
+    """Say what went wrong with a line, with its number if the line itself is at fault."""
     if result.error_category != Category.INVALID_ITEM:
         return result.error
     by_engine = str(result.error).removeprefix(f"item {result.submission_index}: ")

@@ -1,24 +1,25 @@
 """Values and contracts that every layer shares: no I/O, no event loop."""
 
+from batchllm.core.arguments import explain_arguments
 from batchllm.core.batch_result import BatchResult
-from batchllm.core.config import (
+from batchllm.core.checks import (
     FASTEST_PER_MINUTE,
     SLOWEST_PER_MINUTE,
+    Check,
+    number,
+    one_of,
+    refuse,
+    switch,
+)
+from batchllm.core.config import ProcessorConfig, places_of_settings
+from batchllm.core.config_data import config_from_dict, config_to_dict
+from batchllm.core.config_files import dump_config, load_config
+from batchllm.core.config_parts import (
     FailFast,
     HedgeConfig,
     JitterKind,
-    ProcessorConfig,
     RateLimitConfig,
     RetryConfig,
-)
-from batchllm.core.config_data import config_from_dict, config_to_dict
-from batchllm.core.config_files import (
-    config_from_json,
-    config_from_toml,
-    config_to_json,
-    config_to_toml,
-    dump_config,
-    load_config,
 )
 from batchllm.core.contracts import (
     Category,
@@ -53,8 +54,8 @@ from batchllm.core.errors import (
     StrategyError,
     TokenTrackingError,
     TransportError,
+    UnknownArgumentError,
 )
-from batchllm.core.events import ProcessingEvent
 from batchllm.core.hints import (
     CallCost,
     Dimension,
@@ -63,7 +64,13 @@ from batchllm.core.hints import (
     QuotaScope,
     ServerHint,
 )
-from batchllm.core.hooks import SKIP, BaseMiddleware, BaseObserver, Middleware
+from batchllm.core.hooks import (
+    SKIP,
+    BaseMiddleware,
+    BaseObserver,
+    Middleware,
+    ProcessingEvent,
+)
 from batchllm.core.items import (
     ItemLike,
     LLMWorkItem,
@@ -85,12 +92,14 @@ from batchllm.core.results import (
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "AnswerViews",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -102,6 +111,8 @@ __all__ = [
     "CallGuard",
     "CallTooLargeError",
     "Category",
+    "Check",
+    "Citation",
     "ClosedError",
     "ConfigError",
     "Dimension",
@@ -149,9 +160,12 @@ __all__ = [
     "Tally",
     "Termination",
     "Timing",
+    "TokenLogprob",
     "TokenTrackingError",
     "TokenUsage",
+    "ToolCall",
     "TransportError",
+    "UnknownArgumentError",
     "WorkItemResult",
     "a_or_an",
     "add_usage",
@@ -160,15 +174,17 @@ __all__ = [
     "check_sendable",
     "check_texts",
     "config_from_dict",
-    "config_from_json",
-    "config_from_toml",
     "config_to_dict",
-    "config_to_json",
-    "config_to_toml",
     "dump_config",
+    "explain_arguments",
     "kind_of",
     "load_config",
     "normalize_usage",
+    "number",
+    "one_of",
+    "places_of_settings",
     "read_count",
+    "refuse",
+    "switch",
     "with_notes",
 ]

@@ -18,7 +18,7 @@ Ctx = TypeVar("Ctx")
 
 @frozen(repr=False)
 class BatchData(Generic[Out, Ctx]):
-    """What a ``BatchResult`` knows, before the ways to show and keep it."""
+    """The data of a ``BatchResult``, below the ways to show and keep it."""
 
     results: Sequence[WorkItemResult[Out, Ctx]] = field(factory=list[WorkItemResult[Any, Any]])
     tally: Tally = field(

@@ -1,4 +1,4 @@
-"""What a run gives back: a batch, and the ways to show it and to keep it."""
+"""The results of a batch, and the ways to show them and to keep them."""
 
 from __future__ import annotations
 

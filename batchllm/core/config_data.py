@@ -6,27 +6,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
 
-from attrs import Attribute, fields, has
+from attrs import has
 from cattrs import BaseValidationError, ClassValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from batchllm.core.config import (
-    FailFast,
-    JitterKind,
-    ProcessorConfig,
-    RateLimitConfig,
-    RetryConfig,
-)
+from batchllm.core.arguments import names_alike
+from batchllm.core.config import SECTIONS, ProcessorConfig, names_of_settings
+from batchllm.core.config_parts import FailFast, JitterKind
 from batchllm.core.errors import ConfigError
 
 __all__ = ["config_from_dict", "config_to_dict"]
 
-_SECTIONS: dict[str, type] = {
-    "": ProcessorConfig,
-    "retry": RetryConfig,
-    "rate_limit": RateLimitConfig,
-    "fail_fast": FailFast,
-}
+_TABLES: dict[str, type] = {"": ProcessorConfig, **SECTIONS}
 
 
 def config_from_dict(data: Mapping[str, Any], *, source: str = "settings") -> ProcessorConfig:
@@ -114,16 +105,11 @@ def _section(kind: type[Any], converter: Converter) -> Callable[[Any, Any], Any]
 
     def read(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
-            msg = f"is {value!r}; give a table of settings ({', '.join(_names_of(kind))})"
+            msg = f"is {value!r}; give a table of settings ({', '.join(names_of_settings(kind))})"
             raise TypeError(msg)
         return inner(cast("Mapping[str, Any]", value), kind)
 
     return read
-
-
-def _names_of(kind: type[Any]) -> list[str]:
-    attributes = cast("tuple[Attribute[Any], ...]", fields(kind))
-    return [attribute.name for attribute in attributes]
 
 
 def _problems(error: BaseException, path: str) -> Iterator[str]:
@@ -150,13 +136,22 @@ def _unknown(key: str, section: str) -> str:
     near = _nearest(key, section)
     if near:
         return f"{where} is no setting, did you mean {near}?"
-    return f"{where} is no setting; there are {', '.join(_names_of(_SECTIONS[section]))}"
+    return f"{where} is no setting; there are {', '.join(names_of_settings(_TABLES[section]))}"
 
 
 def _nearest(key: str, section: str) -> str | None:
-    """The path of the setting that *key* most likely stands for, its own table first."""
-    for name in (section, *(other for other in _SECTIONS if other != section)):
-        matches = get_close_matches(key, _names_of(_SECTIONS[name]), n=1)
-        if matches:
-            return f"{name}.{matches[0]}" if name else matches[0]
+    """Return the path of the setting that *key* most likely stands for, its own table first.
+
+    Names that other libraries use come before names that are only spelt alike.
+    """
+    tables = (section, *(other for other in _TABLES if other != section))
+    for find in (names_alike, _spelt_alike):
+        for name in tables:
+            matches = find(key, names_of_settings(_TABLES[name]))
+            if matches:
+                return f"{name}.{matches[0]}" if name else matches[0]
     return None
+
+
+def _spelt_alike(key: str, known: Collection[str]) -> list[str]:
+    return get_close_matches(key, known, n=1)

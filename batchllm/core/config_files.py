@@ -74,7 +74,7 @@ def load_config(path: str | Path) -> ProcessorConfig:
         ConfigError: The file's name ends otherwise, or a setting is wrong.
     """
     if not isinstance(path, str | Path):
-        msg = f"path is {kind_of(path)}; give the name of a file, or ProcessorConfig(**settings)"
+        msg = f"path is {kind_of(path)}; give the name of a file; config_from_dict() reads a dict"
         raise ConfigError(msg)
     read = config_from_toml if _kind_of(path) == "toml" else config_from_json
     try:

@@ -20,6 +20,7 @@ from attrs import evolve, field, frozen
 
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
 from batchllm.core.usage import TokenUsage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
     "Category",
@@ -35,7 +36,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class LLMCallStrategy(ABC, Generic[T_co]):
-    """How to make one LLM call, and what to keep ready for it.
+    """Makes LLM calls, and keeps ready what they need.
 
     Subclass it, as a plain class or an attrs class, and write ``execute``; the other hooks are
     optional. ``execute`` and ``on_error`` may leave their ``state`` parameter out. One instance
@@ -98,11 +99,11 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """Name this strategy in records: by its class and its plain settings, no secrets.
+        """Return what names this strategy in records: its class and its plain settings, no secrets.
 
-        The settings are the fields of an attrs class, else what ``__init__`` takes and keeps under
-        the same name, so that a count of calls is none; of a class whose ``__init__`` takes
-        nothing, all plain fields.
+        The settings are the fields of an attrs class, and what a subclass adds under a public name.
+        Of another class they are what ``__init__`` takes and keeps under the same name, so that a
+        count of calls is none; if it takes nothing, all plain fields.
         """
         plain = (str, int, float, bool, type(None))
         values = {name: getattr(self, name, None) for name in _settings_of(self)}
@@ -117,10 +118,12 @@ class LLMCallStrategy(ABC, Generic[T_co]):
 
 
 def _settings_of(strategy: LLMCallStrategy[Any]) -> list[str]:
-    fields = getattr(strategy, "__attrs_attrs__", None)
+    fields = getattr(strategy, "__attrs_attrs__", ())
+    names = [a.name for a in fields]
+    kept = [name for name in getattr(strategy, "__dict__", ()) if name not in names]
     if fields:
-        return [a.name for a in fields if a.init]
-    kept = list(getattr(strategy, "__dict__", ()))
+        added = [name for name in kept if not name.startswith("_")]
+        return [a.name for a in fields if a.init] + added
     taken = [
         name
         for name, parameter in inspect.signature(type(strategy)).parameters.items()
@@ -135,14 +138,14 @@ def _sounds_secret(name: str) -> bool:
 
 
 @frozen
-class LLMResponse:
+class LLMResponse(AnswerViews):
     """One model's answer, the same for every provider.
 
     Attributes:
         text: The answer.
         metadata: What else the provider said: finish reason, safety ratings, request id.
         raw: The provider's own reply.
-        hint: What the reply told about limits.
+        hint: The limits that the reply reported.
     """
 
     text: str
@@ -241,7 +244,7 @@ _FATAL: Final = frozenset(
 
 @frozen
 class ErrorInfo:
-    """What an exception means for the item and for everyone who shares its quota.
+    """The meaning of an exception for the item and for all who share its quota.
 
     Attributes:
         is_retryable: Whether another attempt may help.
@@ -249,7 +252,7 @@ class ErrorInfo:
         is_timeout: Whether time ran out.
         error_category: A ``Category`` or a word of the classifier's own.
         suggested_wait: Seconds: the scope's cooldown for a rate limit, else the least backoff.
-        hint: What the server told about limits.
+        hint: The limits that the server reported.
     """
 
     is_retryable: bool
@@ -261,7 +264,7 @@ class ErrorInfo:
 
     @property
     def outcome(self) -> Outcome:
-        """What the gate has to know of it."""
+        """Return the outcome of the call as the gate sees it."""
         if self.is_rate_limit:
             return Outcome.THROTTLED
         if self.is_timeout:
@@ -283,7 +286,7 @@ class ErrorInfo:
 
     @property
     def scope_hint(self) -> ServerHint | None:
-        """The hint for the whole scope, with ``suggested_wait`` where the server told no wait."""
+        """Return the hint for the whole scope, with ``suggested_wait`` if it has no wait."""
         if self.suggested_wait is None or not (
             self.is_rate_limit or self.error_category == Category.OVERLOADED
         ):

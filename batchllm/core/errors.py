@@ -4,6 +4,7 @@ Raised to the caller (the program, its configuration or its surroundings are wro
 
     BatchError
     ├── ConfigError            (ValueError)  a setting is wrong
+    │   └── UnknownArgumentError (TypeError) a function or class has no such argument
     ├── InvalidItemError       (ValueError)  an item is wrong; raised by ``add_work`` only
     ├── StrategyError          (TypeError)   a strategy or hook cannot be called as it is
     ├── ProgramError                         a hook broke the rules, e.g. left a scope open
@@ -64,6 +65,7 @@ __all__ = [
     "StrategyError",
     "TokenTrackingError",
     "TransportError",
+    "UnknownArgumentError",
 ]
 
 
@@ -97,6 +99,10 @@ class BatchError(_Portable):
 
 class ConfigError(BatchError, ValueError):
     """A setting has a value that cannot work."""
+
+
+class UnknownArgumentError(ConfigError, TypeError):
+    """A function or a class was called with a keyword that it does not have."""
 
 
 class InvalidItemError(BatchError, ValueError):
@@ -180,7 +186,7 @@ class ProviderError(CallError):
         status: HTTP status; 200 where the error came inside a successful reply.
         code: The provider's machine-readable code, such as ``"insufficient_quota"``.
         kind: The provider's error type, such as ``"invalid_request_error"``.
-        hint: What the reply told about limits and waiting.
+        hint: The limits and waits that the reply reported.
         request_id: The provider's id of the request, for its support.
     """
 

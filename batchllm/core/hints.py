@@ -1,4 +1,4 @@
-"""What a server reports about its limits, and how a call ended for the limiter."""
+"""The limits that a server reports, and the outcomes of calls for the limiter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Dimension = Literal["requests", "tokens", "input_tokens", "output_tokens", "conc
 
 
 class Outcome(StrEnum):
-    """How a call ended, as far as pace and health of its quota scope are concerned.
+    """The end of a call, as far as pace and health of its quota scope are concerned.
 
     ``TRANSIENT`` is a failure of the connection or the server, ``UNKNOWN`` an error that says
     nothing about either, such as an exception of the user's own code.
@@ -65,7 +65,7 @@ class LimitHint:
 
 @frozen(kw_only=True)
 class ServerHint:
-    """What one reply reported about waiting and limits.
+    """The waits and limits that one reply reported.
 
     Attributes:
         wait: Seconds to wait before the next call of this scope, if the server said so.
@@ -82,7 +82,7 @@ class ServerHint:
 
     @property
     def names_parallel_cap(self) -> bool:
-        """Whether a refusal came for too many calls at once, and for nothing else.
+        """Return whether a refusal came for too many calls at once, and for nothing else.
 
         Such a refusal says nothing about pace: the scope need not pause, only the calls in
         flight have to become fewer.
@@ -111,7 +111,7 @@ class QuotaScope:
 
 @frozen
 class CallCost:
-    """What one call takes from its quota, as reserved before it is sent."""
+    """The share of a quota that one call takes, as reserved before it is sent."""
 
     requests: int = 1
     input_tokens: int = field(default=0)

@@ -1,14 +1,13 @@
-"""The shapes of steps round an item and of those who watch: middleware and observers."""
+"""The bases of middleware, which may change items and results, and of observers of events."""
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, Final
 
-from batchllm.core.events import ProcessingEvent
 from batchllm.core.items import LLMWorkItem
 
-__all__ = ["SKIP", "BaseMiddleware", "BaseObserver", "Middleware"]
+__all__ = ["SKIP", "BaseMiddleware", "BaseObserver", "Middleware", "ProcessingEvent"]
 
 
 class _Skip(Enum):
@@ -51,6 +50,33 @@ class BaseMiddleware:
 
 
 Middleware = BaseMiddleware
+
+
+class ProcessingEvent(StrEnum):
+    """The events of a batch. Every event's data has ``timestamp`` (seconds since the epoch).
+
+    Item events also have ``item_id``; those that end an item have ``duration`` (seconds),
+    ``tokens`` (a mapping as ``TokenUsage``) and ``attempts``.
+    """
+
+    PROCESSING_STARTED = "processing_started"
+    ITEM_STARTED = "item_started"
+    ITEM_COMPLETED = "item_completed"
+    ITEM_FAILED = "item_failed"
+    ITEM_SKIPPED = "item_skipped"
+    ITEM_RETRY = "item_retry"
+    RATE_LIMIT_HIT = "rate_limit_hit"
+    COOLDOWN_STARTED = "cooldown_started"
+    PAUSE_LENGTHENED = "pause_lengthened"
+    COOLDOWN_ENDED = "cooldown_ended"
+    QUOTA_LEARNED = "quota_learned"
+    LIMIT_ADOPTED = "limit_adopted"
+    SCOPE_PARKED = "scope_parked"
+    OUTAGE_STARTED = "outage_started"
+    OUTAGE_ENDED = "outage_ended"
+    ENDPOINT_DOWN = "endpoint_down"
+    HEDGE_STARTED = "hedge_started"
+    PROCESSING_COMPLETED = "processing_completed"
 
 
 class BaseObserver:

@@ -1,4 +1,4 @@
-"""What goes in: prompts and work items."""
+"""Prompts and work items."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 ItemLike: TypeAlias = (
     "Prompt | tuple[str | int, Any] | tuple[str | int, Any, Any] | LLMWorkItem[Any, Any, Any]"
 )
-"""What every face accepts as an item."""
+"""The shapes of an item that every entry point accepts."""
 
 
 def _read_id(value: object) -> str:
@@ -140,14 +140,14 @@ def as_work_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any]:
 
 
 def check_prompt(value: Any, what: str = "the prompt") -> Any:
-    """Give *value* back if it is a prompt.
+    """Return *value* if it is a prompt.
 
     Args:
         value: A text, a list of chat messages or a list of content parts.
         what: How the message calls it.
 
     Raises:
-        InvalidItemError: It is none of these, or a text in it cannot be encoded.
+        InvalidItemError: It is something else, or a text in it cannot be encoded.
     """
     if isinstance(value, str):
         check_texts(value, what)

@@ -1,4 +1,4 @@
-"""What comes out per item, how a batch ended, and the sums over results."""
+"""The result of one item, the end of a batch, and the sums over results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from attrs import define, evolve, field, fields, frozen
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
 from batchllm.core.usage import TokenUsage, add_usage
+from batchllm.core.views import AnswerViews
 
 __all__ = [
     "AttemptTiming",
@@ -83,8 +84,8 @@ class Timing:
 
 
 @frozen
-class WorkItemResult(Generic[Out, Ctx]):
-    """How one item ended. Every accepted item gets exactly one.
+class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
+    """The end of one item. Every accepted item gets exactly one.
 
     Attributes:
         item_id: The item's id.
@@ -94,7 +95,8 @@ class WorkItemResult(Generic[Out, Ctx]):
         context: The item's own context.
         token_usage: Tokens of all attempts, failed ones included; empty where unknown.
         metadata: What the strategy returned beside output and usage, and notes of the run
-            (``notes``, such as a hook that raised).
+            (``notes``, such as a hook that raised). ``reasoning``, ``tool_calls``, ``logprobs``,
+            ``citations``, ``finish_reason`` and ``safety_ratings`` are typed views of it.
         exception: The exception object of the last attempt.
         error_category: The kind of failure, a ``Category`` or a classifier's own word.
         attempts: Attempts that were made; one that met a rate limit is not counted, since it
@@ -140,12 +142,12 @@ class WorkItemResult(Generic[Out, Ctx]):
 
     @property
     def skipped(self) -> bool:
-        """Whether a middleware left the item out."""
+        """Return whether a middleware left the item out."""
         return self.error_category == Category.SKIPPED
 
     @property
     def not_run(self) -> bool:
-        """Whether the batch ended before the item had its turn, or its scope was parked."""
+        """Return whether the batch ended, or the scope was parked, before the item had its turn."""
         return self.error_category in _NOT_RUN
 
 
@@ -174,7 +176,7 @@ def recorded(error: BaseException | None) -> RecordedError | None:
 
 
 class EndCause(StrEnum):
-    """Why a batch ended."""
+    """The reason why a batch ended."""
 
     RUNNING = "running"
     DONE = "done"
@@ -194,7 +196,7 @@ class EndCause(StrEnum):
 
 @frozen
 class Termination:
-    """How a batch ended.
+    """The end of a batch.
 
     Attributes:
         cause: Why.
@@ -208,7 +210,7 @@ class Termination:
 
     @property
     def complete(self) -> bool:
-        """Whether every item of the source was processed."""
+        """Return whether every item of the source was processed."""
         return self.cause is EndCause.DONE
 
 

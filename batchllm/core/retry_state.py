@@ -1,4 +1,4 @@
-"""What one item remembers from attempt to attempt, and its door to guarded calls."""
+"""The memory of one item from attempt to attempt, and its access to guarded calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Reply(NamedTuple):
-    """What a strategy's ``execute`` gave: output, usage (``None`` is unknown) and metadata."""
+    """The answer of a strategy's ``execute``: output, usage (``None`` is unknown) and metadata."""
 
     output: Any
     usage: TokenUsage | None
@@ -57,7 +57,7 @@ class CallGuard(Protocol):
         """A piece of a streamed answer arrived."""
 
     def observe(self, hint: ServerHint) -> None:
-        """A reply told something about limits."""
+        """Note the limits that a reply reported."""
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
@@ -66,11 +66,11 @@ class CallGuard(Protocol):
         ...
 
     def explain(self, error: Exception) -> ErrorInfo | None:
-        """What *error* means, ``None`` where nobody but the caller can tell."""
+        """Return what *error* means; ``None`` if only the caller can say."""
         return None
 
     def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
-        """Whether a call of *inner* would have to wait for its quota scope to open again."""
+        """Return whether a call of *inner* would have to wait for its quota scope to open again."""
         return False
 
     def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
@@ -83,7 +83,7 @@ class RetryState:
     """One item's memory, seen by each of its attempts and by ``on_error``.
 
     A dictionary with ``get``, ``set``, ``delete``, ``clear`` and ``in``. It is always true in a
-    boolean test, also when it is empty. Within a batch it is the item's door to guarded calls
+    boolean test, also when it is empty. Within a batch it gives the item access to guarded calls
     (:meth:`call`), too; one that is made by hand calls strategies directly, for unit tests.
     """
 
@@ -127,7 +127,7 @@ class RetryState:
             self._guard.progress()
 
     def observe(self, hint: ServerHint) -> None:
-        """Pass on what a successful reply told about limits, such as its rate-limit headers."""
+        """Pass on the limits that a successful reply reported, such as its rate-limit headers."""
         if self._guard is not None:
             self._guard.observe(hint)
 
@@ -161,7 +161,7 @@ class RetryState:
         return Reply.read(await inner.execute(*args, self))
 
     def explain(self, error: Exception) -> ErrorInfo | None:
-        """What the run takes an *error* of :meth:`call` to mean.
+        """Return what the run takes an *error* of :meth:`call` to mean.
 
         Returns:
             The judgement of the run's classifiers; ``None`` in a state that was made by hand.
@@ -169,7 +169,7 @@ class RetryState:
         return None if self._guard is None else self._guard.explain(error)
 
     def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
-        """Whether a call of *inner* would have to wait for its scope, or would be refused.
+        """Return whether a call of *inner* would have to wait for its scope, or would be refused.
 
         A scope is closed while it cools down after a rate limit and when it is parked; a
         composite is closed when all its parts are.

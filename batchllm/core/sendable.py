@@ -1,4 +1,4 @@
-"""What no request can carry: half of a surrogate pair, and numbers that JSON does not have."""
+"""The check for what no request can carry: half a surrogate pair, numbers that JSON has not."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def summary_of(batch: BatchData[Any, Any]) -> str:
 
 
 def html_of(batch: BatchData[Any, Any]) -> str:
-    """The same facts as a table of HTML, every text escaped."""
+    """Return these facts as a table of HTML, every text escaped."""
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th>'
         f'<td style="text-align:left">{escape(text)}</td></tr>'

@@ -97,7 +97,7 @@ def normalize_usage(usage: object) -> TokenUsage | None:
 
 
 def read_count(value: object) -> int | None:
-    """Return *value* as a count, also if it is a text or a float; ``None`` if it is none."""
+    """Return *value* as a count, also if it is a text or a float; ``None`` if it is no count."""
     if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

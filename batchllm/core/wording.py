@@ -14,7 +14,7 @@ def a_or_an(noun: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What *value* is, for a message: ``"an int"``, ``"None"`` or ``"the class Gate"``."""
+    """Return what *value* is, for a message: ``"an int"``, ``"None"`` or ``"the class Gate"``."""
     if value is None:
         return "None"
     if isinstance(value, type):

@@ -24,7 +24,8 @@ from batchllm.core import (
     WorkItemResult,
     with_notes,
 )
-from batchllm.engine.call import Call, CallContext
+from batchllm.engine.call import Call
+from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
 from batchllm.engine.failures import Failure
 from batchllm.engine.frames import drop_locals
@@ -131,15 +132,15 @@ class Attempts:
         """Call until the item has its answer or has failed for good."""
         config = self.context.config
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
+        call = Call(self.context, item, strategy, timeout)
         max_attempts = item.work.max_attempts or config.retry.max_attempts
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
         while True:
             attempt, item.begun = charges.count + 1, item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
-            call = Call(self.context, item, strategy, item.work.prompt, attempt, timeout)
             try:
-                ended = await call.make()
+                ended = await call.make(item.work.prompt, attempt)
             except BaseException:
                 item.cut_off = call.cut_off
                 raise

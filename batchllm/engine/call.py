@@ -16,12 +16,10 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
-    ErrorClassifier,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
     PrepareError,
-    ProcessorConfig,
     ProgramError,
     QuotaScope,
     Reply,
@@ -30,14 +28,10 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
 )
-from batchllm.engine.ending import Ending
-from batchllm.engine.estimates import ONE_REQUEST, Estimates
+from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
-from batchllm.engine.gates import Gates
 from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
-from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import (
-    HookTable,
     StateArgument,
     StrategyShape,
     awaitable,
@@ -45,62 +39,24 @@ from batchllm.engine.hooks import (
     note_hook,
 )
 from batchllm.engine.item import ItemRun
-from batchllm.engine.lifecycle import Lifecycle
-from batchllm.engine.recorder import Recorder
-from batchllm.engine.waiting import Waits
-from batchllm.gate import CallerLimits, Gate, Permit
+from batchllm.gate import Gate, Permit
 
-__all__ = ["Call", "CallContext"]
+__all__ = ["Call"]
 
 CallEnded: TypeAlias = "Reply | Failure"
 
 
-@define(eq=False, kw_only=True)
-class CallContext:
-    """The parts of a run that each of its calls needs.
-
-    Attributes:
-        config: The run's settings.
-        gates: Finds the gate of a quota scope.
-        callers: The run's cap on calls in flight over all scopes.
-        hooks: How strategies are called.
-        lifecycle: Gets strategies ready.
-        ending: Says whether calls may still start.
-        waits: Where items wait for their permits.
-        recorder: Writes down that calls begin and fail.
-        clock: Seconds on the event loop's clock.
-        batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
-        classifier: The user's classifier, asked before the strategy's own.
-        hedging: Makes slow calls a second time; ``None`` never does.
-        estimates: What calls take from limits on tokens.
-    """
-
-    config: ProcessorConfig
-    gates: Gates
-    callers: CallerLimits
-    hooks: HookTable
-    lifecycle: Lifecycle
-    ending: Ending
-    waits: Waits
-    recorder: Recorder
-    clock: Callable[[], float]
-    batch_deadline: float = math.inf
-    classifier: ErrorClassifier | None = None
-    hedging: Hedging | None = None
-    estimates: Estimates = field(factory=Estimates, init=False)
-
-
 @define(eq=False)
 class Call:
-    """One guarded call of one strategy for one item; the engine's side of its ``RetryState``.
+    """The guarded call of one strategy for one item, and the engine's side of its ``RetryState``.
+
+    It is made once or, after a failure that may pass, again: the strategy gets the same state.
 
     Args:
         context: What it shares with the run's other calls.
         item: Whose call it is.
         strategy: What is called.
-        prompt: Passed on to it.
-        attempt: Passed on to it, from 1.
-        timeout: Seconds for the call; what the item has left bounds it, too.
+        timeout: Seconds for each time; what the item has left bounds it, too.
 
     Attributes:
         cut_off: Whether it, or a call made within it, was cancelled in flight and so may have
@@ -110,10 +66,10 @@ class Call:
     context: CallContext
     item: ItemRun
     strategy: LLMCallStrategy[Any]
-    prompt: Any
-    attempt: int
     timeout: float
     cut_off: bool = field(default=False, init=False)
+    _prompt: Any = field(default=None, init=False)
+    _attempt: int = field(default=1, init=False)
     _shape: StrategyShape = field(init=False)
     _state: RetryState | None = field(default=None, init=False)
     _permit: Permit | None = field(default=None, init=False)
@@ -121,8 +77,15 @@ class Call:
     _deadline: float = field(default=math.inf, init=False)
     _stalled_after: float | None = field(default=None, init=False)
 
-    async def make(self) -> CallEnded:
-        """Make the call: a reply, or what became of it instead."""
+    async def make(self, prompt: Any, attempt: int) -> CallEnded:
+        """Make the call: a reply, or what became of it instead.
+
+        Args:
+            prompt: Passed on to the strategy.
+            attempt: Passed on to it, from 1.
+        """
+        self._prompt, self._attempt = prompt, attempt
+        self.cut_off, self._permit, self._stalled_after = False, None, None
         context, strategy = self.context, self.strategy
         if context.ending.stopping:
             return stopped(context.ending)
@@ -157,8 +120,8 @@ class Call:
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _second_copy(self) -> CallEnded:
-        copy = Call(self.context, self.item, self.strategy, self.prompt, self.attempt, self.timeout)
-        copy._shape = self._shape
+        copy = Call(self.context, self.item, self.strategy, self.timeout)
+        copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
         try:
             return await copy._as_leaf()
         except BaseException:
@@ -171,7 +134,7 @@ class Call:
         context, item, strategy = self.context, self.item, self.strategy
         gate = context.gates.of(cast("QuotaScope", strategy.quota_scope))
         try:
-            cost = context.estimates.cost_of(strategy, self.prompt, gate, context.callers)
+            cost = context.estimates.cost_of(strategy, self._prompt, gate, context.callers)
         except Exception as error:
             return self._judge(error)
         if item.used and item.left(context.clock()) <= 0:
@@ -202,7 +165,7 @@ class Call:
             if item.refusals:
                 item.refusals.pop(gate, None)
             if cost is not ONE_REQUEST:
-                context.estimates.learn(strategy.quota_scope, self.prompt, value.usage)
+                context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
             return value
         failure = self._judge(value)
         usage = failed_usage(failure.error)
@@ -291,18 +254,18 @@ class Call:
     def _execute(self, seconds: float) -> Awaitable[object]:
         shape, strategy = self._shape, self.strategy
         if shape.execute is StateArgument.POSITION:
-            value = strategy.execute(self.prompt, self.attempt, seconds, self.state)
+            value = strategy.execute(self._prompt, self._attempt, seconds, self.state)
         elif shape.execute is StateArgument.KEYWORD:
-            value = strategy.execute(self.prompt, self.attempt, seconds, state=self.state)
+            value = strategy.execute(self._prompt, self._attempt, seconds, state=self.state)
         else:
-            value = strategy.execute(self.prompt, self.attempt, seconds)
+            value = strategy.execute(self._prompt, self._attempt, seconds)
         return awaitable(strategy, value) if shape.plain else value
 
     async def _call_on_error(self, takes: StateArgument, failure: Failure) -> None:
         """Call ``on_error``; what it raises is noted on the item, and the first error decides."""
         if not failure.of_the_strategy:
             return
-        strategy, attempt = self.strategy, self.attempt
+        strategy, attempt = self.strategy, self._attempt
 
         def on_error(error: BaseException) -> Any:
             hook: Callable[..., Any] = strategy.on_error
@@ -348,9 +311,9 @@ class Call:
                 f"own; set quota_scope = None on {name} to make it a composite"
             )
             raise ProgramError(msg)
-        call = Call(self.context, self.item, inner, prompt, attempt, timeout)
+        call = Call(self.context, self.item, inner, timeout)
         try:
-            ended = await call.make()
+            ended = await call.make(prompt, attempt)
         except BaseException:
             self.cut_off = self.cut_off or call.cut_off
             raise

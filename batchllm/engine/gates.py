@@ -101,7 +101,7 @@ class Gates:
             own_address=is_own_address(scope.base_url),
             learned=self._memory.get(str(scope)),
         )
-        return Gate(mind=limiter, scope=scope, outage_after=config.outage_after)
+        return Gate(limiter=limiter, scope=scope, outage_after=config.outage_after)
 
     @contextmanager
     def heard_by(self, listener: GateListener) -> Generator[None]:

@@ -56,10 +56,10 @@ class Resources:
     def reconfigure(self, config: ProcessorConfig) -> None:
         """Let changed limits take effect at once; calls in flight are not touched."""
         limits, callers = _declared(config), self.callers
-        if callers.mind is None:
-            callers.mind = _limiter_of(limits, self.rng)
+        if callers.limiter is None:
+            callers.limiter = _limiter_of(limits, self.rng)
         else:  # what was sent within the last minute still counts
-            callers.mind.set_limits(limits)
+            callers.limiter.set_limits(limits)
         callers.resize(config.max_workers)
         self.gates.reconfigure(config)
 

@@ -32,7 +32,7 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.attempts import Attempts, failed_result
-from batchllm.engine.call import CallContext
+from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import CANCEL, Ending, Phase, Stop
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch

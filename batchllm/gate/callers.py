@@ -22,7 +22,7 @@ class Advances(Protocol):
 
 
 class Wakes(Protocol):
-    """Whatever starts further calls when there is room for them."""
+    """A part of a run that starts further calls when there is room for them."""
 
     def wake(self) -> None:
         """Look again whether there is room."""
@@ -51,7 +51,7 @@ class CallerLimits:
 
     Args:
         calls: The cap.
-        mind: Declared limits that hold over all scopes together; ``None`` if there are none.
+        limiter: Declared limits that hold over all scopes together; ``None`` if there are none.
         feed: Woken when a call is free that no gate has a waiter for.
 
     Attributes:
@@ -60,7 +60,7 @@ class CallerLimits:
     """
 
     _calls: int
-    mind: RateLimiter | None = None
+    limiter: RateLimiter | None = None
     _feed: Wakes | None = None
     more_to_come: bool = field(default=False, init=False)
     full_for: float = field(default=0.0, init=False)
@@ -92,17 +92,17 @@ class CallerLimits:
 
     def own_limits(self, now: float) -> GateSnapshot | None:
         """Return the state of the caller's own limits; ``None`` if there are none."""
-        return None if self.mind is None else self.mind.snapshot(now)
+        return None if self.limiter is None else self.limiter.snapshot(now)
 
     def next_time(self, now: float, cost: CallCost) -> float:
-        """When a call may start as far as the caller is concerned; infinity while it is full."""
+        """Return when a call may start by the caller's own limits; infinity while it is full."""
         if self.full:
             return math.inf
-        return now if self.mind is None else self.mind.next_time(now, cost)
+        return now if self.limiter is None else self.limiter.next_time(now, cost)
 
     def take(self, now: float, cost: CallCost) -> Taken:
         """Count a call that starts now; ``next_time`` has allowed it."""
-        limiter = self.mind
+        limiter = self.limiter
         taken = Taken() if limiter is None else Taken(limiter, limiter.on_send(now, cost))
         self._cap.acquire_on_behalf_of_nowait(taken)
         if self.full:

@@ -12,28 +12,31 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
-from functools import partial
 from threading import get_ident
-from typing import Final
 
 import anyio
-from attrs import evolve
 
 from batchllm.core import (
     CallCost,
-    CallTooLargeError,
-    ConfigError,
     Outcome,
     QuotaScope,
     RateLimitConfig,
-    ScopeParkedError,
+    explain_arguments,
 )
 from batchllm.gate.callers import CallerLimits
 from batchllm.gate.health import Health
 from batchllm.gate.lane import Refusal, Waiter
-from batchllm.gate.line import Line, oversize
 from batchllm.gate.permit import Permit
+from batchllm.gate.queue import WaitQueue, oversize
+from batchllm.gate.refusals import (
+    closed_meanwhile,
+    endpoint_down,
+    parked_scope,
+    too_large,
+    two_loops,
+)
 from batchllm.gate.settings import check_gate, cooldown_policy, per_minute
+from batchllm.gate.times import COOLDOWN, WaitTimes
 from batchllm.policy import (
     OUTAGE,
     ConcurrencySearch,
@@ -47,15 +50,13 @@ from batchllm.policy import (
     RateLimiter,
     ScopeParked,
     Settlement,
-    State,
     is_own_address,
 )
 
 __all__ = ["Gate"]
 
-_CAUSES: Final = ("calls", "quota", "cooldown", OUTAGE)
 
-
+@explain_arguments()
 class Gate:
     """Paces the calls of one quota scope.
 
@@ -79,7 +80,7 @@ class Gate:
         learned: What an earlier gate of the scope had learned.
         scope: The quota scope that it stands for; ``None`` for every one that is met.
         seed: Makes the jitter of pauses repeatable.
-        mind: Decides in place of one that is made from the arguments above.
+        limiter: Decides in place of one that is made from the arguments above.
         clock: Seconds on the event loop's clock.
 
     Raises:
@@ -101,7 +102,7 @@ class Gate:
         learned: Learned | None = None,
         scope: QuotaScope | None = None,
         seed: int | None = None,
-        mind: RateLimiter | None = None,
+        limiter: RateLimiter | None = None,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         limits = check_gate(
@@ -120,7 +121,7 @@ class Gate:
         )
         self.scope = scope
         self.clock = clock
-        self.mind = mind or RateLimiter(
+        self.limiter = limiter or RateLimiter(
             limits=(*per_minute(requests_per_minute, tokens_per_minute), *limits),
             calls=calls,
             cooldown=cooldown_policy(rate_limit),
@@ -131,37 +132,33 @@ class Gate:
             rng=random.Random(seed),
             own_address=scope is not None and is_own_address(scope.base_url),
         )
+        self._queue = WaitQueue(self.limiter, self)
         self._breaker = OutageBreaker(math.inf if outage_after is None else outage_after)
-        self._health = Health(self._breaker)
-        self._line: Line[Permit] = Line(self.mind, self)
-        self._alarm: Waiter[Permit] | None = None
+        self._health = Health(self._breaker, self.limiter, self._queue)
+        self._times = WaitTimes()
+        self._alarm: Waiter | None = None
         self._listeners: list[Callable[[Gate, GateEvent], None]] = []
-        self._closed_since: float | None = None
-        self._calm_since: float | None = None
-        self._held: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
-        self._held_by: str | None = None
-        self._held_since = 0.0
         self._thread: int | None = None
 
     def __repr__(self) -> str:
-        mind = self.mind
+        limiter = self.limiter
         what = "every scope" if self.scope is None else str(self.scope)
-        return f"<Gate of {what}: {mind.in_flight} in flight, {len(self._line)} waiting>"
+        return f"<Gate of {what}: {limiter.in_flight} in flight, {len(self._queue)} waiting>"
 
     @property
     def closed(self) -> bool:
         """Return whether the scope pauses, is being tried, does not answer, or is parked."""
-        return self.mind.cooling or self._breaker.open
+        return self.limiter.cooling or self._breaker.open
 
     @property
     def gave_up(self) -> bool:
         """Return whether waiting is of no use: the scope is parked, or its endpoint is down."""
-        return self.mind.parked is not None or self._breaker.down
+        return self.limiter.parked is not None or self._breaker.down
 
     @property
     def parked(self) -> bool:
         """Return whether the scope is parked until its quota returns."""
-        return self.mind.parked is not None
+        return self.limiter.parked is not None
 
     @property
     def unanswered(self) -> bool:
@@ -169,54 +166,41 @@ class Gate:
 
         It is false at the moments when a call is needed to find out whether it answers again.
         """
-        breaker = self._breaker
-        return breaker.open and breaker.next_time(now := self.clock(), 0) > now
+        return self._health.unanswered(self.clock())
 
     def calm_for(self, seconds: float) -> bool:
         """Return whether no call waits and the scope has not paused in the last *seconds*."""
-        if self._line or self.closed:
+        if self._queue or self.closed:
             return False
-        return self._calm_since is None or self.clock() - self._calm_since >= seconds
+        return self._times.calm_for(seconds, self.clock())
 
     @property
     def waiting(self) -> int:
         """Calls that wait for a permit."""
-        return len(self._line)
+        return len(self._queue)
 
     def counts_tokens(self, callers: CallerLimits | None = None) -> bool:
-        """Whether a limit on tokens is in force, so that a call has to say how many it takes."""
-        if self.mind.counts_tokens:
+        """Return whether a limit on tokens is in force, so that a call states how many it takes."""
+        if self.limiter.counts_tokens:
             return True
-        return callers is not None and callers.mind is not None and callers.mind.counts_tokens
+        return callers is not None and callers.limiter is not None and callers.limiter.counts_tokens
 
     def learned(self) -> Learned | None:
         """Return what the gate found out about its quota, for a later one to start from."""
         return self.mind.learned(self.clock())
 
     def snapshot(self) -> GateSnapshot:
-        """What the gate knows and does now."""
-        snapshot = self.mind.snapshot(self.clock())
-        if not self._breaker.open or self.mind.parked is not None:
-            return snapshot
-        until = self._breaker.until
-        return evolve(
-            snapshot,
-            state=State.CLOSED if until < math.inf else State.CANARY,
-            cause=OUTAGE,
-            until=until if until < math.inf else None,
-        )
+        """Return what the gate knows and does now."""
+        return self._health.snapshot(self.limiter.snapshot(self.clock()))
 
     def held_back(self) -> dict[str, float]:
-        """Seconds during which somebody waited, by what held the next call back.
+        """Return the seconds for which calls waited, by what held the next one back.
 
         ``"calls"`` is the cap on calls in flight, of the scope or of the caller, ``"quota"`` a
         limit or the pace of one that is being learned, ``"cooldown"`` a pause, ``"outage"`` an
         endpoint that does not answer.
         """
-        held = dict(self._held)
-        if self._held_by is not None:
-            held[self._held_by] += self.clock() - self._held_since
-        return held
+        return self._times.held(self.clock())
 
     def add_listener(self, listener: Callable[[Gate, GateEvent], None]) -> None:
         """Have *listener* called with each event of the gate, synchronously."""
@@ -228,12 +212,12 @@ class Gate:
 
     def set_calls(self, calls: int | None) -> None:
         """Change the scope's own cap on calls in flight; ``None`` is no cap."""
-        self.mind.set_calls(calls)
+        self.limiter.set_calls(calls)
         self.advance()
 
     def reopen(self) -> None:
         """Leave the parked state by trying one call."""
-        self.mind.reopen(self.clock())
+        self.limiter.reopen(self.clock())
         self.advance()
 
     def admit_nowait(
@@ -262,7 +246,7 @@ class Gate:
         if callers is not None and callers.full:
             return None
         now = self.clock()
-        if self._line and self._line.has_ready(now):
+        if self._queue and self._queue.has_ready(now):
             return None
         if refusal is not None and refusal.not_before > now:
             return None
@@ -270,8 +254,8 @@ class Gate:
         if self._breaker.open or not self._may_start(now, cost, callers):
             return None
         permit = self._grant(now, cost, callers, item)
-        if self.mind.has_events:
-            self._tell(now)
+        if self.limiter.has_events:
+            self._send_events(now)
         return permit
 
     async def admit(
@@ -300,14 +284,14 @@ class Gate:
             CallTooLargeError: *cost* is more than a limit can ever give.
             ConfigError: Calls of another event loop are in flight or wait here.
         """
-        self._refuse_hopeless(cost, callers)
+        self._check(cost, callers)
         permit = self.admit_nowait(cost, callers, item=item, refusal=refusal)
         if permit is not None:
             return permit
         now = self.clock()
-        waiter: Waiter[Permit] = Waiter(cost, callers, priority, now)
+        waiter: Waiter = Waiter(cost, callers, priority, now)
         waiter.item, waiter.untried, waiter.refusal = item, untried, refusal
-        self._line.join(waiter, now)
+        self._queue.join(waiter, now)
         try:
             await self._wait(waiter)
         except BaseException:
@@ -315,9 +299,8 @@ class Gate:
             raise
         if waiter.permit is None:
             self._leave(waiter)
-            self._refuse_hopeless(cost, callers)
-            msg = f"the quota scope {self.scope} was closed while a call was waiting for it"
-            raise ScopeParkedError(msg)
+            self._check(cost, callers)
+            raise closed_meanwhile(self.scope)
         return waiter.permit
 
     def _move_to(self, thread: int) -> None:
@@ -325,17 +308,11 @@ class Gate:
 
         A permit that ends on one loop cannot wake a call that waits on another.
         """
-        if self._busy():
-            what = "every scope" if self.scope is None else str(self.scope)
-            msg = (
-                f"the Gate of {what} is used by two event loops at once; give each loop (each "
-                "thread, each run_batch_sync) a Gate of its own, with its share of the limits, or "
-                "run the batches in one loop"
-            )
-            raise ConfigError(msg)
+        if self._health.busy:
+            raise two_loops(self.scope)
         self._thread = thread
 
-    async def _wait(self, waiter: Waiter[Permit]) -> None:
+    async def _wait(self, waiter: Waiter) -> None:
         self.advance()
         while waiter.waiting and not self._turns_away():
             with waiter.scope:
@@ -345,16 +322,17 @@ class Gate:
                 self.advance()
 
     def advance(self, now: float | None = None) -> None:
-        """Re-plan the line: hand out what may start now, and set the alarm for what comes next."""
+        """Re-plan the queue: hand out what may start now, and set the alarm for what comes next."""
         if now is None:
             now = self.clock()
         cause: str | None = None
         self._breaker.look(now)
-        while self._line:
+        while self._queue:
+            # The breaker is asked here and not by the method: this is the way of every call.
             if self._breaker.free:
-                chosen, at = self._line.choose(now)
+                chosen, at = self._queue.choose(now)
             else:
-                chosen, at = self._choose_spared(now)
+                chosen, at = self._health.choose(now)
             if chosen is None:
                 self._watch(at)
                 cause = self._cause(at)
@@ -363,116 +341,84 @@ class Gate:
             if chosen.too_large is None:
                 chosen.permit = self._hand_out(chosen, now)
             chosen.woken.set()
-        if cause is not None or self._held_by is not None:
-            self._note_hold(now, cause)
-        if self.mind.has_events or self._breaker.has_events:
-            self._tell(now)
+        if cause is not None or self._times.held_by is not None:
+            self._times.hold(now, cause)
+        if self.limiter.has_events or self._breaker.has_events:
+            self._send_events(now)
 
     def _watch(self, at: float) -> None:
         """Have one waiter, the same as long as it waits, look again at *at*."""
         alarm = self._alarm
         if alarm is None:
-            alarm = self._alarm = next(iter(self._line))
+            alarm = self._alarm = next(iter(self._queue))
         if alarm.scope.deadline != at:
             alarm.scope.deadline = at
 
-    def _hand_out(self, waiter: Waiter[Permit], now: float) -> Permit:
+    def _hand_out(self, waiter: Waiter, now: float) -> Permit:
         permit = self._grant(now, waiter.cost, waiter.callers, waiter.item)
-        waited = now - waiter.since
-        cooled = waiter.cooled
-        if self._closed_since is not None:  # the canary waits only while the scope cools
-            cooled += now - max(self._closed_since, waiter.since)
-        permit.cooldown_wait = min(waited, cooled)
-        permit.admission_wait = waited - permit.cooldown_wait
+        permit.admission_wait, permit.cooldown_wait = self._times.split(waiter, now)
         return permit
 
     def _cause(self, at: float) -> str:
         if self._breaker.open:
             return OUTAGE
-        if self.mind.cooling:
-            return "cooldown"
+        if self.limiter.cooling:
+            return COOLDOWN
         return "calls" if at == math.inf else "quota"
 
-    def _note_hold(self, now: float, cause: str | None) -> None:
-        if self._held_by is not None:
-            self._held[self._held_by] += now - self._held_since
-        self._held_by, self._held_since = cause, now
-
     def _may_start(self, now: float, cost: CallCost, callers: CallerLimits | None) -> bool:
-        if self.mind.next_time(now, cost) > now:
+        if self.limiter.next_time(now, cost) > now:
             return False
-        breaker = self._breaker
-        if not breaker.free and breaker.next_time(now, self.mind.in_flight) > now:
+        if not self._breaker.free and self._health.holds(now):
             return False
         return callers is None or callers.next_time(now, cost) <= now
 
     def _grant(
         self, now: float, cost: CallCost, callers: CallerLimits | None, item: object
     ) -> Permit:
-        send = self.mind.on_send(now, cost)
+        send = self.limiter.on_send(now, cost)
         theirs = None if callers is None else callers.take(now, cost)
         permit = Permit(self, callers, send, theirs, now, item=item)
         if self._breaker.open:
             permit.canary = self._breaker.on_send(now)
         return permit
 
-    def _tell(self, now: float) -> None:
-        events = [*self.mind.drain_events(), *self._breaker.drain_events()]
-        self._note_closed(now)
+    def _send_events(self, now: float) -> None:
+        events = [*self.limiter.drain_events(), *self._breaker.drain_events()]
+        self._times.pause(now, self._queue, paused=self.closed)
         for event in events:
             if isinstance(event, ScopeParked | EndpointDown):
-                for waiter in self._line:
+                for waiter in self._queue:
                     waiter.woken.set()
             for listener in list(self._listeners):
                 listener(self, event)
 
-    def _note_closed(self, now: float) -> None:
-        """Book the pause of those that wait, as it begins and as it ends."""
-        if self.closed:
-            if self._closed_since is None:
-                self._closed_since = now
-        elif self._closed_since is not None:
-            for waiter in self._line:
-                waiter.cooled += now - max(self._closed_since, waiter.since)
-            self._closed_since, self._calm_since = None, now
-
-    def _leave(self, waiter: Waiter[Permit]) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         if waiter.permit is not None:
             waiter.permit.undo()
             return
         self._give_up_place(waiter)
         self.advance()
 
-    def _give_up_place(self, waiter: Waiter[Permit]) -> None:
-        self._line.leave(waiter)
+    def _give_up_place(self, waiter: Waiter) -> None:
+        self._queue.leave(waiter)
         if waiter is self._alarm:
             self._alarm = None
 
-    def _refuse_hopeless(self, cost: CallCost, callers: CallerLimits | None) -> None:
-        parked = self.mind.parked
+    def _check(self, cost: CallCost, callers: CallerLimits | None) -> None:
+        """Raise if a call of this cost can neither start nor wait."""
+        parked = self.limiter.parked
         if parked is not None:
-            msg = (
-                f"the quota scope {self.scope} is parked ({parked.cause}); "
-                "run the rest again when its quota is back"
-            )
-            raise ScopeParkedError(msg)
+            raise parked_scope(self.scope, parked)
         if self._turns_away():
-            msg = (
-                f"the endpoint of {self.scope} does not answer, and was given up; run the rest "
-                "again when it can be reached"
-            )
-            raise ScopeParkedError(msg)
-        limit = oversize(self.mind, callers, cost)
+            raise endpoint_down(self.scope)
+        limit = oversize(self.limiter, callers, cost)
         if limit is not None:
-            what = limit.dimension.replace("_", " ")
-            msg = (
-                f"the call needs {limit.cost_of(cost):,} {what}, and the limit of "
-                f"{limit.amount:,} per {limit.per:g} s lets at most {limit.enforced[0]:,} pass at "
-                "once; make the prompt or max_tokens smaller, or raise the limit"
-            )
-            raise CallTooLargeError(msg)
+            raise too_large(limit, cost)
 
-    # -- the endpoint: does it answer at all? ---------------------------------------------------
+    def _turns_away(self) -> bool:
+        """Return whether no call may wait: parked, or given up and no canary is due."""
+        return self.limiter.parked is not None or self._health.gave_up(self.clock())
 
     def judge_health(
         self,
@@ -487,7 +433,7 @@ class Gate:
         Returns:
             The row of failures that the call belongs to, if it is a failure of the endpoint.
         """
-        return self._health.judge(outcome, now, item, canary, partial(self._untried_left, callers))
+        return self._health.judge(outcome, now, item, canary, callers)
 
     async def is_given_back(self, row: FailureRow, callers: CallerLimits | None = None) -> bool:
         """Wait until it is decided whether the failures of *row* were an outage's.
@@ -499,40 +445,4 @@ class Gate:
         Returns:
             Whether attempts that failed in it do not count for their items.
         """
-        return await self._health.is_given_back(
-            row, partial(self._untried_left, callers), self._busy
-        )
-
-    def _untried_left(self, callers: CallerLimits | None) -> bool:
-        return self._line.untried > 0 or (callers is not None and callers.more_to_come)
-
-    def _busy(self) -> bool:
-        return self.mind.in_flight > 0 or bool(self._line)
-
-    def _turns_away(self) -> bool:
-        """Return whether nobody may wait: parked, or given up and no canary is due."""
-        if self.mind.parked is not None:
-            return True
-        breaker = self._breaker
-        return breaker.down and breaker.next_time(now := self.clock(), 0) > now
-
-    def _choose_spared(self, now: float) -> tuple[Waiter[Permit] | None, float]:
-        """As ``Line.choose``, for an endpoint that does not answer or has just come back."""
-        breaker = self._breaker
-        at = breaker.next_time(now, self.mind.in_flight)
-        if at > now:
-            self._line.call_up(now)
-            return None, min(at, breaker.give_up_at)
-        if not breaker.open:
-            return self._line.choose(now)
-        at = self._line.call_up(now)
-        canary = self._line.first_untried()
-        if canary is None:
-            return None, at
-        ours = self.mind.next_time(now, canary.cost)
-        theirs = now if canary.callers is None else canary.callers.next_time(now, canary.cost)
-        if max(ours, theirs) <= now:
-            return canary, now
-        if theirs > now and canary.callers is not None:
-            canary.callers.waits_at(self)
-        return None, max(ours, theirs)
+        return await self._health.is_given_back(row, callers)

@@ -11,18 +11,16 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
-from typing import Generic, TypeVar
 
 import anyio
 from attrs import define, field, frozen
 
 from batchllm.core import CallCost
 from batchllm.gate.callers import CallerLimits
+from batchllm.gate.permit import Permit
 from batchllm.policy import Limit
 
 __all__ = ["Lane", "Place", "Refusal", "Waiter"]
-
-P = TypeVar("P")
 
 
 @frozen
@@ -47,7 +45,7 @@ class Place(Enum):
 
 
 @define(eq=False)
-class Waiter(Generic[P]):
+class Waiter:
     """One call that waits.
 
     Attributes:
@@ -67,7 +65,7 @@ class Waiter(Generic[P]):
     since: float
     woken: anyio.Event = field(factory=anyio.Event)
     scope: anyio.CancelScope = field(factory=anyio.CancelScope)
-    permit: P | None = None
+    permit: Permit | None = None
     too_large: Limit | None = None
     overtaken: int = 0
     cooled: float = 0.0
@@ -93,33 +91,33 @@ class Waiter(Generic[P]):
 
 
 @define(eq=False)
-class _Peers(Generic[P]):
+class _Peers:
     """The waiters of one priority; the refused ones in the order of their refusals."""
 
-    refused: list[Waiter[P]] = field(factory=list)
-    others: OrderedDict[Waiter[P], None] = field(factory=OrderedDict)
+    refused: list[Waiter] = field(factory=list)
+    others: OrderedDict[Waiter, None] = field(factory=OrderedDict)
 
-    def __iter__(self) -> Iterator[Waiter[P]]:
+    def __iter__(self) -> Iterator[Waiter]:
         yield from self.refused
         yield from self.others
 
     def __bool__(self) -> bool:
         return bool(self.refused or self.others)
 
-    def add(self, waiter: Waiter[P]) -> None:
+    def add(self, waiter: Waiter) -> None:
         if waiter.refusal is None:
             self.others[waiter] = None
         else:
             insort(self.refused, waiter, key=_refused_at)
 
-    def discard(self, waiter: Waiter[P]) -> bool:
+    def discard(self, waiter: Waiter) -> bool:
         """Take *waiter* out; return whether it was there."""
         if waiter.refusal is None:
             if waiter not in self.others:
                 return False
             del self.others[waiter]
             return True
-        # Whoever was refused at the same instant stands beside it.
+        # Those that were refused at the same instant stand beside it.
         place = bisect_left(self.refused, _refused_at(waiter), key=_refused_at)
         while place < len(self.refused):
             if self.refused[place] is waiter:
@@ -129,31 +127,31 @@ class _Peers(Generic[P]):
         return False
 
 
-def _refused_at(waiter: Waiter[P]) -> float:
+def _refused_at(waiter: Waiter) -> float:
     return 0.0 if waiter.refusal is None else waiter.refusal.at
 
 
 @define(eq=False)
-class Lane(Generic[P]):
+class Lane:
     """The waiters of one run or pool."""
 
-    _by_priority: dict[int, _Peers[P]] = field(factory=dict, init=False)
+    _by_priority: dict[int, _Peers] = field(factory=dict, init=False)
     _priorities: list[int] = field(factory=list, init=False)
     _count: int = field(default=0, init=False)
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Waiter[P]]:
+    def __iter__(self) -> Iterator[Waiter]:
         for priority in reversed(self._priorities):
             yield from self._by_priority[priority]
 
     @property
-    def head(self) -> Waiter[P]:
+    def head(self) -> Waiter:
         """The first; there is one."""
         return next(iter(self._by_priority[self._priorities[-1]]))
 
-    def join(self, waiter: Waiter[P]) -> None:
+    def join(self, waiter: Waiter) -> None:
         """Take a place among those of the same priority: in front if refused before."""
         peers = self._by_priority.get(waiter.priority)
         if peers is None:
@@ -162,7 +160,7 @@ class Lane(Generic[P]):
         peers.add(waiter)
         self._count += 1
 
-    def leave(self, waiter: Waiter[P]) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """Give the place up, if it still is there."""
         peers = self._by_priority.get(waiter.priority)
         if peers is None or not peers.discard(waiter):

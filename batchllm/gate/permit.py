@@ -1,4 +1,4 @@
-"""The right to make one call, and the report that ends it."""
+"""The right to make one call, which ends exactly once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Permit"]
 class Admits(Protocol):
     """A gate, as far as its permits are concerned."""
 
-    mind: RateLimiter
+    limiter: RateLimiter
     clock: Callable[[], float]
 
     def advance(self, now: float | None = None) -> None:
@@ -54,11 +54,11 @@ class Permit:
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
-    _hint: ServerHint | None = None
+    _hint: ServerHint | None = field(default=None, init=False)
     _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
-        """Remember what a successful reply told about limits, for the report to come."""
+        """Remember what a successful reply reported about limits, for the report to come."""
         self._hint = hint
 
     def report(
@@ -77,7 +77,7 @@ class Permit:
         """
         gate = self._gate
         tokens = usage or {}
-        gate.mind.on_result(
+        gate.limiter.on_result(
             now,
             self._send,
             outcome,
@@ -85,7 +85,7 @@ class Permit:
             tokens.get("input_tokens"),
             tokens.get("output_tokens"),
         )
-        # Before anyone is let in: the caller's room may go to the next waiter at once.
+        # Before another is let in: the caller's room may go to the next waiter at once.
         row = gate.judge_health(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )
@@ -98,7 +98,7 @@ class Permit:
         """End a call that was cancelled and may have reached the server."""
         gate = self._gate
         now = gate.clock()
-        gate.mind.on_cancel(now, self._send)
+        gate.limiter.on_cancel(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
         if self._callers is not None and self._taken is not None:
@@ -109,7 +109,7 @@ class Permit:
         """Give back a permit of which no byte has left."""
         gate = self._gate
         now = gate.clock()
-        gate.mind.on_release(now, self._send)
+        gate.limiter.on_release(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
         if self._callers is not None and self._taken is not None:

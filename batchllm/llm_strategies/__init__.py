@@ -10,7 +10,11 @@ from batchllm.llm_strategies.callables import (
     from_callable,
     run_in_thread,
 )
-from batchllm.llm_strategies.clients import AnthropicStrategy, OpenAIStrategy
+from batchllm.llm_strategies.clients import (
+    AnthropicStrategy,
+    OpenAIResponsesStrategy,
+    OpenAIStrategy,
+)
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.escalation import ModelEscalation
 from batchllm.llm_strategies.fallback import Fallback, FallbackError
@@ -45,6 +49,7 @@ __all__ = [
     "LangChainStrategy",
     "ModelEscalation",
     "ModelStrategy",
+    "OpenAIResponsesStrategy",
     "OpenAIStrategy",
     "OutputStrategy",
     "PartialRecovery",

@@ -19,14 +19,14 @@ StrategyLike: TypeAlias = LLMCallStrategy[T] | LLMModel | Callable[..., Any] | s
 
 
 def as_strategy(value: object) -> LLMCallStrategy[Any]:
-    """The strategy that *value* stands for.
+    """Make the strategy that *value* stands for.
 
     Args:
         value: A strategy, a name such as ``"openai:gpt-5-mini"``, an ``LLMModel``, or a function
             from prompt to answer.
 
     Raises:
-        StrategyError: It is none of these.
+        StrategyError: It is something else.
         ConfigError: It is a name that cannot be followed.
     """
     if isinstance(value, LLMCallStrategy):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Generic
 
+from attrs import Attribute, define, field
 from typing_extensions import TypeVar
 
 from batchllm.core import Category, ConfigError, ErrorInfo, Reply, RetryState
@@ -30,6 +31,19 @@ _ENDPOINTS_OWN: Final = frozenset(
 )
 
 
+def _check_weights(instance: Any, attribute: Attribute[Any], weights: tuple[Any, ...]) -> None:
+    parts = len(instance.parts)
+    if len(weights) != parts:
+        msg = f"weights has {len(weights)} entries for {parts} strategies; give one for each"
+        raise ConfigError(msg)
+    for weight in weights:
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 0 < weight < math.inf:
+            msg = f"weights holds {weight!r}; give numbers above 0"
+            raise ConfigError(msg)
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class Balance(Composite[T], Generic[T]):
     """Gives each call to the strategy that has the fewest, and keeps away from closed ones.
 
@@ -50,12 +64,13 @@ class Balance(Composite[T], Generic[T]):
         ConfigError: *weights* are not as many, or one is no number above 0.
     """
 
+    weights: tuple[float, ...] = field(init=False, validator=_check_weights)
+
     def __init__(
         self, strategies: Sequence[StrategyLike[T]], weights: Sequence[float] | None = None
     ) -> None:
         self.parts = parts_of(type(self).__name__, strategies)
         self.weights = (1.0,) * len(self.parts) if weights is None else tuple(weights)
-        _check(self.weights, len(self.parts))
         self._busy = [0] * len(self.parts)
         self._turn = 0
 
@@ -81,7 +96,7 @@ class Balance(Composite[T], Generic[T]):
                 self._busy[due] -= 1
 
     def identity(self) -> Mapping[str, Any]:
-        """The identities of the parts; which of them answers makes no difference."""
+        """Name the parts; which of them answers makes no difference."""
         return {**super().identity(), "weights": list(self.weights)}
 
     def _choose(self, memory: RetryState, tried: Collection[int]) -> int:
@@ -94,6 +109,7 @@ class Balance(Composite[T], Generic[T]):
         return due
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class KeyRotation(Balance[str]):
     """One model with several API keys: a ``Balance`` over them.
 
@@ -120,17 +136,6 @@ class KeyRotation(Balance[str]):
         **settings: Any,
     ) -> None:
         super().__init__([llm(name, api_key=key, **settings) for key in api_keys], weights)
-
-
-def _check(weights: tuple[float, ...], parts: int) -> None:
-    if len(weights) != parts:
-        msg = f"weights has {len(weights)} entries for {parts} strategies; give one for each"
-        raise ConfigError(msg)
-    for weight in weights:
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 < weight < math.inf:
-            msg = f"weights holds {weight!r}; give numbers above 0"
-            raise ConfigError(msg)
 
 
 def _is_the_endpoints_own(info: ErrorInfo) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic
 
 import anyio
 import msgspec
-from attrs import define, field
+from attrs import Attribute, define, field
 from typing_extensions import TypeVar
 
 from batchllm.core import (
@@ -21,6 +21,7 @@ from batchllm.core import (
     Reply,
     RetryState,
     TokenUsage,
+    refuse,
 )
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
@@ -46,14 +47,20 @@ class _Flight:
     traceback: TracebackType | None = None
 
 
+def _is_a_store(instance: Any, attribute: Attribute[Any], store: object) -> None:
+    if not isinstance(store, MutableMapping):
+        refuse(instance, attribute, store, "a mapping that can be changed, such as a dict")
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class ResponseCache(Composite[T], Generic[T]):
     """Keeps answers by prompt, and makes one call for identical prompts that come together.
 
     The first of them calls and the others wait, without holding a permit. If the call fails,
-    those who wait fail with it, and whoever asks afterwards calls anew: a failure is never kept.
-    Only where the failure is the first one's own, since it was cancelled, ran out of its time or
-    got an answer that is not valid, the next one calls in its place. Nobody waits for another's
-    call longer than its own may take. Items with the same prompt get the same output object, so
+    those that wait fail with it, and the next to ask calls anew: a failure is never kept. Only if
+    the failure is the first one's own, since it was cancelled, ran out of its time or got an
+    answer that is not valid, the next one calls in its place. None waits for another's call
+    longer than its own may take. Items with the same prompt get the same output object, so
     do not change outputs in place. A prompt that has no form in JSON is not cached.
 
     Example::
@@ -68,13 +75,21 @@ class ResponseCache(Composite[T], Generic[T]):
     Attributes:
         hits: Prompts that were answered without a call.
         misses: Calls that were made.
+
+    Raises:
+        StrategyError: *inner* cannot be a strategy.
+        ConfigError: *store* is not a mapping.
     """
+
+    store: MutableMapping[str, Reply] = field(init=False, validator=_is_a_store)
+    hits: int = field(init=False, default=0)
+    misses: int = field(init=False, default=0)
 
     def __init__(
         self, inner: StrategyLike[T], store: MutableMapping[str, Reply] | None = None
     ) -> None:
         self.parts = (as_strategy(inner),)
-        self.store: MutableMapping[str, Reply] = _Recent(10_000) if store is None else store
+        self.store = _Recent(10_000) if store is None else store
         self.hits = self.misses = 0
         # By event loop, too: a caller can wait for a call of its own loop only.
         self._flights: dict[tuple[Any, str], _Flight] = {}
@@ -82,7 +97,7 @@ class ResponseCache(Composite[T], Generic[T]):
 
     @property
     def error_classifier(self) -> ErrorClassifier | None:
-        """That of the inner strategy, for those who fail with another's call."""
+        """Return that of the inner strategy, for items that fail with another's call."""
         return getattr(self.parts[0], "error_classifier", None)
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
@@ -182,7 +197,7 @@ class _Recent(OrderedDict[str, Reply]):
 
 
 def _is_the_leaders_own(info: ErrorInfo) -> bool:
-    """Whether it says nothing about the others' calls.
+    """Return whether a failure says nothing about the others' calls.
 
     Its item is out of time, or the batch is over. After an answer that is not valid each item may
     ask differently, by what a strategy within remembers of it.

@@ -10,9 +10,16 @@ from typing import Any, Final, Protocol
 
 import anyio
 import anyio.to_thread
-from attrs import define
+from attrs import Attribute, define, field
 
-from batchllm.core import LLMCallStrategy, RetryState, StrategyError, TokenUsage, normalize_usage
+from batchllm.core import (
+    LLMCallStrategy,
+    RetryState,
+    StrategyError,
+    TokenUsage,
+    normalize_usage,
+    number,
+)
 from batchllm.transport import LoopTable
 
 __all__ = ["CallableStrategy", "ThreadRunner", "from_callable", "run_in_thread"]
@@ -53,6 +60,11 @@ class _Threads:
         """Let go; threads end by themselves."""
 
 
+def _can_be_called(instance: Any, attribute: Attribute[Any], function: Any) -> None:
+    _wanted_parameters(function)
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class CallableStrategy(LLMCallStrategy[Any]):
     """Calls a function for each attempt.
 
@@ -66,7 +78,15 @@ class CallableStrategy(LLMCallStrategy[Any]):
 
     Raises:
         StrategyError: *function* cannot be called so.
+        ConfigError: *threads* is no whole number above 0.
+
+    Example:
+        >>> CallableStrategy(str.upper)
+        from_callable(str.upper)
     """
+
+    function: Callable[..., Any] = field(init=False, validator=_can_be_called)
+    threads: int = field(init=False, validator=number(least=1, whole=True))
 
     def __init__(
         self,
@@ -117,7 +137,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         return _read_result(result)
 
     def identity(self) -> Mapping[str, Any]:
-        """The function's name."""
+        """Name the function."""
         return {"class": "from_callable", "function": _name(self.function)}
 
 
@@ -149,7 +169,7 @@ def _wanted_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         raise StrategyError(msg)
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C do not tell theirs
+    except (TypeError, ValueError):  # some functions written in C have none to show
         return ()
     by_name = {
         name

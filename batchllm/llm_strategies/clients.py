@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+from attrs import define
 
 from batchllm.llm_strategies.output import OutputStrategy
-from batchllm.providers import AnthropicClientModel, OpenAIClientModel
+from batchllm.providers import (
+    AnthropicClientModel,
+    OpenAIClientModel,
+    OpenAIResponsesClientModel,
+)
 
-__all__ = ["AnthropicStrategy", "OpenAIStrategy"]
+__all__ = ["AnthropicStrategy", "OpenAIResponsesStrategy", "OpenAIStrategy"]
 
 T = TypeVar("T")
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class OpenAIStrategy(OutputStrategy[T], Generic[T]):
     """Asks by an ``openai.AsyncOpenAI`` of yours, or by anything that has its methods.
 
@@ -28,12 +35,16 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
         system: The system instruction.
         output: See ``OutputStrategy``.
         temperature: ``None`` leaves it to the model.
-        parameters: More arguments for each call, such as ``max_completion_tokens=500``.
+        parameters: More arguments for each call, such as ``max_completion_tokens=500``;
+            ``stream=True`` has answers fetched piece by piece, so that a stall is noticed.
 
     Raises:
         StrategyError: *client* has no such method.
+        ConfigError: An argument is of a wrong kind.
         TypeError: *output* holds a type that JSON cannot express.
     """
+
+    _model_class: ClassVar[type[OpenAIClientModel | OpenAIResponsesClientModel]] = OpenAIClientModel
 
     @overload
     def __init__(
@@ -69,10 +80,28 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
         temperature: float | None = None,
         **parameters: Any,
     ) -> None:
-        asked = OpenAIClientModel(client, model, parameters=parameters)
+        asked = self._model_class(client, model, parameters=parameters)
         super().__init__(asked, output, temperature=temperature, system=system)
 
 
+@define(eq=False, slots=False, init=False, repr=False)
+class OpenAIResponsesStrategy(OpenAIStrategy[T], Generic[T]):
+    """An ``OpenAIStrategy`` that calls ``client.responses.create``.
+
+    Example::
+
+        OpenAIResponsesStrategy(openai.AsyncOpenAI(), "gpt-5-mini", reasoning={"effort": "low"})
+
+    Args:
+        client: Called is ``client.responses.create``.
+        model: See ``OpenAIStrategy``, as for the others.
+        parameters: More arguments for each call, such as ``max_output_tokens=500``.
+    """
+
+    _model_class = OpenAIResponsesClientModel
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class AnthropicStrategy(OutputStrategy[T], Generic[T]):
     """Asks by an ``anthropic.AsyncAnthropic`` of yours, or by anything that has its methods.
 
@@ -86,14 +115,16 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
     Args:
         client: Called is ``client.messages.create``.
         model: The provider's name of the model.
-        max_tokens: The most tokens of an answer, which Anthropic demands to be told.
+        max_tokens: The most tokens of an answer; Anthropic demands such a limit.
         system: The system instruction.
         output: See ``OutputStrategy``.
         temperature: ``None`` leaves it to the model.
-        parameters: More arguments for each call, such as ``thinking={…}``.
+        parameters: More arguments for each call, such as ``thinking={…}``; ``stream=True`` has
+            answers fetched piece by piece, so that a stall is noticed.
 
     Raises:
         StrategyError: *client* has no such method.
+        ConfigError: An argument is of a wrong kind.
         TypeError: *output* holds a type that JSON cannot express.
     """
 

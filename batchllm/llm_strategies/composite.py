@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
+from attrs import Attribute, define, field
 from typing_extensions import TypeVar
 
 from batchllm.classifiers import DefaultErrorClassifier, classify
@@ -26,14 +27,27 @@ T = TypeVar("T", default=Any)
 _DEFAULT = DefaultErrorClassifier()
 
 
+def _are_strategies(instance: Any, attribute: Attribute[Any], parts: Any) -> None:
+    if not isinstance(parts, tuple | list) or not all(
+        isinstance(part, LLMCallStrategy) for part in cast("Sequence[Any]", parts)
+    ):
+        msg = f"{type(instance).__name__}.parts is {parts!r}; give a tuple of strategies"
+        raise StrategyError(msg)
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class Composite(LLMCallStrategy[T], Generic[T]):
     """A strategy that makes no calls itself and has its parts make them.
 
     One instance serves any number of items; what belongs to one item is kept in its
     ``RetryState`` under a key of this instance, so that a class may be nested in itself.
+
+    Attributes:
+        parts: The strategies that it calls, set by ``__init__`` of each class.
     """
 
     quota_scope = None
+    parts: Sequence[LLMCallStrategy[Any]] = field(default=(), init=False, validator=_are_strategies)
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -57,7 +71,7 @@ class Composite(LLMCallStrategy[T], Generic[T]):
         raise StrategyError(msg)
 
     def recall(self, state: RetryState, default: Any = None) -> Any:
-        """What this instance has kept for the item."""
+        """Return what this instance has kept for the item."""
         return state.get(self._key, default)
 
     def keep(self, state: RetryState, value: Any) -> None:
@@ -67,22 +81,22 @@ class Composite(LLMCallStrategy[T], Generic[T]):
     def is_bad_output(
         self, error: Exception, part: LLMCallStrategy[Any], state: RetryState
     ) -> bool:
-        """Whether *error* says that *part*'s model answered, and the answer is not valid."""
+        """Return whether *part*'s model answered, and *error* says that the answer is not valid."""
         return self.meaning(error, part, state).error_category == Category.BAD_OUTPUT
 
     def meaning(self, error: Exception, part: LLMCallStrategy[Any], state: RetryState) -> ErrorInfo:
-        """What *error*, which came from *part*, means."""
+        """Classify *error*, which came from *part*."""
         info = state.explain(error)
         if info is None:
             info = classify(error, None, getattr(part, "error_classifier", None) or _DEFAULT)
         return info
 
     async def dry_run(self, prompt: Any) -> tuple[T, TokenUsage]:
-        """What the first part answers in a dry run."""
+        """Answer as the first part does in a dry run."""
         return await self.parts[0].dry_run(prompt)
 
     def identity(self) -> Mapping[str, Any]:
-        """The identities of the parts with this one's settings."""
+        """Name the parts with this one's settings."""
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "parts": [dict(part.identity()) for part in self.parts],
@@ -105,7 +119,7 @@ class Ladder(Composite[T], Generic[T]):
 
     @property
     def top(self) -> int:
-        """The last level, counted from 0; by default each part is one."""
+        """Return the last level, counted from 0; by default each part is one."""
         return len(self.parts) - 1
 
     def at(self, level: int, prompt: Any) -> tuple[LLMCallStrategy[Any], Any]:
@@ -113,7 +127,7 @@ class Ladder(Composite[T], Generic[T]):
         return self.parts[level], prompt
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
-        """Call at the level that the item has got to.
+        """Call at the level that the item has reached.
 
         Raises:
             Exception: What the call raised.
@@ -129,10 +143,10 @@ class Ladder(Composite[T], Generic[T]):
 
 
 def parts_of(owner: str, given: Sequence[Any]) -> tuple[LLMCallStrategy[Any], ...]:
-    """The strategies that *given* stands for.
+    """Make the strategies that *given* stands for.
 
     Raises:
-        StrategyError: There is none, or one cannot be a strategy.
+        StrategyError: *given* is empty, or something in it cannot be a strategy.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         msg = f"{owner} takes a list of strategies; write {owner}([{given!r}, ...])"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic
 
+from attrs import define
 from typing_extensions import TypeVar
 
 from batchllm.llm_strategies.accept import StrategyLike
@@ -15,6 +16,7 @@ __all__ = ["ModelEscalation"]
 T = TypeVar("T", default=Any)
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class ModelEscalation(Ladder[T], Generic[T]):
     """Calls the first model; each answer that is not valid moves its item on to the next.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Generic, Self
 
+from attrs import define
 from typing_extensions import TypeVar
 
 from batchllm.core import Category, ErrorClassifier, ErrorInfo, Reply, RetryState
@@ -16,7 +17,7 @@ __all__ = ["Fallback", "FallbackError"]
 T = TypeVar("T", default=Any)
 
 # The provider is at work, and asking it again may help; or the item itself is at fault, or the
-# batch is over, and nobody else would do better.
+# batch is over, and no other provider would do better.
 _STAYS: Final = frozenset(
     {
         Category.BAD_OUTPUT,
@@ -41,38 +42,39 @@ class FallbackError(ExceptionGroup[Exception]):
 
     @classmethod
     def of(cls, failures: Sequence[tuple[Exception, ErrorInfo]]) -> Self:
-        """The error for *failures*, each with its meaning."""
-        told = "; ".join(f"{type(error).__name__}: {error}" for error, _ in failures)
-        message = f"all {len(failures)} strategies of the fallback failed: {told}"
+        """Make the error for *failures*, each with its meaning."""
+        said = "; ".join(f"{type(error).__name__}: {error}" for error, _ in failures)
+        message = f"all {len(failures)} strategies of the fallback failed: {said}"
         group = cls(message, [error for error, _ in failures])
         infos = [info for _, info in failures]
         group.info = next((info for info in infos if info.is_retryable), infos[0])
         return group
 
     def derive(self, errors: Sequence[Exception], /) -> ExceptionGroup[Exception]:  # type: ignore[override]
-        """A part of it is a plain group: it does not say that every strategy failed."""
+        """Make a plain group of a part: it does not say that every strategy failed."""
         return ExceptionGroup(self.message, errors)
 
     def __str__(self) -> str:
         return self.message
 
 
-class _MostHopeful(ErrorClassifier):
-    """A group of alternatives is as retryable as the most retryable of them."""
+class _ByTheBest(ErrorClassifier):
+    """Classifies a group of alternatives by the most retryable of them."""
 
     def classify(self, exception: Exception) -> ErrorInfo | None:
         return exception.info if isinstance(exception, FallbackError) else None
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class Fallback(Composite[T], Generic[T]):
-    """Calls the first strategy, and the next one wherever one fails, within the same attempt.
+    """Calls the first strategy, and the next one if one fails, within the same attempt.
 
     The next one takes over after errors of the server or the network, timeouts, prompts that are
-    too long for it, and where an account, a key or a model is refused or its quota parked. It
-    does not where the current one will do when it is asked again: after a rate limit (to spread
-    load, use ``Balance``) and after an answer that is not valid (``ModelEscalation`` goes on
-    then). Nor does it where the item itself is at fault: a bad request, a filtered answer, an
-    item that is out of time. Each attempt begins with the first whose endpoint answers.
+    too long for it, and if an account, a key or a model is refused or its quota parked. It does
+    not if the current one will do when it is asked again: after a rate limit (to spread load, use
+    ``Balance``) and after an answer that is not valid (``ModelEscalation`` goes on then). Nor
+    does it if the item itself is at fault: a bad request, a filtered answer, an item that is out
+    of time. Each attempt begins with the first whose endpoint answers.
 
     Example::
 
@@ -90,8 +92,8 @@ class Fallback(Composite[T], Generic[T]):
 
     @property
     def error_classifier(self) -> ErrorClassifier:
-        """Reads a ``FallbackError``."""
-        return _MostHopeful()
+        """Return what classifies a ``FallbackError``."""
+        return _ByTheBest()
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call one after the other until one answers.

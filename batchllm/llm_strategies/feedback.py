@@ -1,16 +1,17 @@
-"""Tell the model what was wrong with its answer, field by field."""
+"""Ask again with what was wrong in the answer, field by field."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, cast, get_origin, overload
 
+from attrs import define, field
 from typing_extensions import TypeVar
 
 from batchllm.core import Reply, RetryState, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
-from batchllm.llm_strategies.output import name_of
+from batchllm.llm_strategies.output import is_output, name_of
 from batchllm.structured import Parsed, feedback_prompt, parse_noted
 
 __all__ = ["ValidationFeedback"]
@@ -18,6 +19,7 @@ __all__ = ["ValidationFeedback"]
 T = TypeVar("T", default=Any)
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class ValidationFeedback(Composite[T], Generic[T]):
     """After an answer that is not valid, asks again and says what was right and what was not.
 
@@ -28,9 +30,15 @@ class ValidationFeedback(Composite[T], Generic[T]):
     Args:
         inner: Makes the calls.
         output: What to make of its answer: a type such as an attrs class, dataclass, TypedDict
-            or Pydantic model, or a function. ``None`` where *inner* validates by itself; then
+            or Pydantic model, or a function. ``None`` if *inner* validates by itself; then
             it may be a composite, such as a ``ModelEscalation``.
+
+    Raises:
+        StrategyError: *inner* cannot be a strategy.
+        ConfigError: *output* is neither a type nor a function.
     """
+
+    output: Any = field(init=False, validator=is_output)
 
     @overload
     def __init__(self, inner: StrategyLike[T], output: None = None) -> None: ...
@@ -43,7 +51,7 @@ class ValidationFeedback(Composite[T], Generic[T]):
         self.output = output
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
-        """Call, with feedback where the item's last answer was not valid.
+        """Call, with feedback if the item's last answer was not valid.
 
         Raises:
             Exception: What the call raised, or the error of the validation.
@@ -61,7 +69,7 @@ class ValidationFeedback(Composite[T], Generic[T]):
         return Reply(parsed.output, reply.usage, with_notes(reply.metadata, parsed.notes))
 
     def identity(self) -> Mapping[str, Any]:
-        """The identity of the strategy with the output's type."""
+        """Name the strategy with the output's type."""
         return {**super().identity(), "output": name_of(self.output)}
 
     def _read(self, answer: Any) -> Parsed[T]:

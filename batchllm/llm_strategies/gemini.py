@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, cast
 
-from attrs import frozen
+from attrs import define, field, frozen
 from typing_extensions import TypeVar
 
 from batchllm.core import (
@@ -15,8 +15,10 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    switch,
 )
 from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.llm_strategies.output import is_output
 from batchllm.providers import GeminiCachedModel, GeminiModel
 from batchllm.structured import Parsed, output_schema, parse_noted
 
@@ -27,7 +29,7 @@ T = TypeVar("T", default=str)
 
 @frozen
 class GeminiResponse(Generic[T]):
-    """An output with what Gemini told about it.
+    """An output with what Gemini said about it.
 
     Attributes:
         output: The parsed answer; ``None`` in the result of an item whose answer was blocked.
@@ -45,6 +47,7 @@ class GeminiResponse(Generic[T]):
     raw_response: Any = None
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class GeminiStrategy(ModelStrategy[T], Generic[T]):
     """Asks a Gemini model, or any other ``LLMModel``, and parses what it says.
 
@@ -61,13 +64,17 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
         safety_settings: For a model that is given by name.
         output_type: What answers are to be, ``str`` by default. A model that is given by name
             is held to the JSON schema of any other.
-        include_metadata: Whether outputs are ``GeminiResponse`` objects with safety ratings and
+        include_metadata: If outputs are ``GeminiResponse`` objects with safety ratings and
             finish reason. The failed result of a blocked answer then has one as its output, too.
 
     Raises:
         StrategyError: *model* is neither, or a name without *client*, or *client* is given
             beside a model.
+        ConfigError: Another argument is of a wrong kind.
     """
+
+    output_type: type[Any] = field(init=False, validator=is_output)
+    include_metadata: bool = field(init=False, validator=switch)
 
     def __init__(
         self,
@@ -101,7 +108,7 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
                 "give client, system_instruction and safety_settings to it"
             )
             raise StrategyError(msg)
-        self.output_type: type[Any] = output_type or str
+        self.output_type = output_type or str
         self.include_metadata = include_metadata
         parser = response_parser or self._read_output
         super().__init__(model, cast("Callable[[LLMResponse], T]", parser), temperature=temperature)
@@ -133,6 +140,7 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
         return text if self.output_type is str else parse_noted(text, self.output_type)
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):
     """A ``GeminiStrategy`` on a ``GeminiCachedModel``: share one instance among all items.
 
@@ -148,15 +156,17 @@ class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):
         temperature: For every call.
         cache_ttl_seconds: Seconds that the cache lives after it was made or renewed.
         cache_renewal_buffer_seconds: Seconds before its end in which it is renewed.
-        auto_renew: Whether it is renewed, and made anew when the provider no longer has it.
+        auto_renew: If it is renewed, and made anew when the provider no longer has it.
         cache_tags: Marks that have to match for a cache to be used again.
         safety_settings: For every request.
-        delete_on_cleanup: Whether ``cleanup`` deletes the cache.
+        delete_on_cleanup: If ``cleanup`` deletes the cache.
         include_metadata: See ``GeminiStrategy``.
 
     Raises:
         ConfigError: A setting of the cache is wrong.
     """
+
+    cached_model: GeminiCachedModel = field(init=False)
 
     def __init__(
         self,
@@ -199,7 +209,7 @@ class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):
 
     @property
     def cache_name(self) -> str | None:
-        """The name of the cache in use, ``None`` before it is made and after its deletion."""
+        """Return the cache's name; ``None`` before it is made and after its deletion."""
         return self.cached_model.cache_name
 
     async def delete_cache(self) -> None:

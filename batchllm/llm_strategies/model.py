@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, Generic, TypeVar, cast, overload
+
+from attrs import Attribute, define, field
 
 from batchllm.core import (
     CallCost,
@@ -17,6 +20,8 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
     kind_of,
+    one_of,
+    refuse,
     with_notes,
 )
 from batchllm.providers import attach_usage
@@ -32,22 +37,61 @@ def _text(response: LLMResponse) -> str:
     return response.text
 
 
+def _has_generate(instance: Any, attribute: Attribute[Any], model: object) -> None:
+    if not callable(getattr(model, "generate", None)):
+        msg = (
+            f"the model is {kind_of(model)}, which has no generate(); give an "
+            "LLMModel, or a name such as llm('openai:gpt-5-mini')"
+        )
+        raise StrategyError(msg)
+
+
+def _is_parser(instance: Any, attribute: Attribute[Any], parser: object) -> None:
+    if not callable(parser):
+        refuse(instance, attribute, parser, "a function of an LLMResponse")
+
+
+def _is_temperature(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # NaN is refused with the item that it would be sent for.
+    if value is not None and (not is_number or value < 0):
+        remedy = "a number of at least 0, or None to leave it to the model"
+        refuse(instance, attribute, value, remedy)
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     """Asks *model* and parses what it says.
 
+    Example::
+
+        ModelStrategy(model, lambda response: response.text.strip())
+
     Args:
-        model: Any ``LLMModel``. ``prepare`` and ``cleanup`` are called where it has them.
+        model: Any ``LLMModel``. ``prepare`` and ``cleanup`` are called if it has them.
         response_parser: Makes the output of an ``LLMResponse``; by default its text. What it
             raises fails the attempt, and the tokens are counted all the same.
         temperature: ``None`` leaves it to the model.
         system: The system instruction.
         config: Settings for the model's provider.
-        error_classifier: Says what the provider's errors mean; by default the model's own, where
-            it has one, else the run's.
+        error_classifier: Says what the provider's errors mean; by default the model's own if it
+            has one, else the run's.
 
     Raises:
         StrategyError: *model* has no ``generate``.
+        ConfigError: Another argument is of a wrong kind.
     """
+
+    model: LLMModel = field(validator=_has_generate)
+    response_parser: Callable[[LLMResponse], Any] = field(validator=_is_parser)
+    temperature: float | None = field(validator=_is_temperature)
+    system: str | None = field(validator=one_of((str, NoneType), "a text, or None"))
+    config: Mapping[str, Any] | None = field(
+        validator=one_of((Mapping, NoneType), "a mapping, or None")
+    )
+    error_classifier: ErrorClassifier | None = field(
+        validator=one_of((ErrorClassifier, NoneType), "an ErrorClassifier, or None")
+    )
 
     @overload
     def __init__(
@@ -82,39 +126,35 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         config: Mapping[str, Any] | None = None,
         error_classifier: ErrorClassifier | None = None,
     ) -> None:
-        generate = getattr(model, "generate", None)
-        if not callable(generate):
-            msg = (
-                f"the model is {kind_of(model)}, which has no generate(); give an "
-                "LLMModel, or a name such as llm('openai:gpt-5-mini')"
-            )
-            raise StrategyError(msg)
-        self.model = model
-        self.response_parser = response_parser or _text
-        self.temperature = temperature
-        self.system = system
-        self.config = config
-        self.error_classifier: ErrorClassifier | None = error_classifier or getattr(
-            model, "error_classifier", None
+        own: ErrorClassifier | None = getattr(model, "error_classifier", None)
+        self.__attrs_init__(
+            model,
+            response_parser or _text,
+            temperature,
+            system,
+            config,
+            error_classifier or own,
         )
-        self.quota_scope = getattr(model, "quota_scope", None) or QuotaScope()
-        self._generate: Callable[..., Any] = generate
-        self._accepts_progress = _accepts(generate, "progress")
+
+    def __attrs_post_init__(self) -> None:
+        self.quota_scope = getattr(self.model, "quota_scope", None) or QuotaScope()
+        self._generate: Callable[..., Any] = self.model.generate
+        self._accepts_progress = _accepts(self._generate, "progress")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
 
     @property
     def gives_text(self) -> bool:
-        """Whether the output is the model's text as it is."""
+        """Return whether the output is the model's text as it is."""
         return self.response_parser is _text
 
     async def prepare(self) -> None:
-        """Prepare the model, where it is managed."""
+        """Prepare the model if it is managed."""
         await _call_if_there(self.model, "prepare")
 
     async def cleanup(self) -> None:
-        """Clean the model up, where it is managed."""
+        """Clean the model up if it is managed."""
         await _call_if_there(self.model, "cleanup")
 
     def connection_stats(self) -> Mapping[int, ConnectionStats]:
@@ -157,12 +197,12 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
             raise
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The model's own estimate, where it makes one."""
+        """Return the model's own estimate, if it makes one."""
         estimate: Callable[[Any], CallCost | None] | None = getattr(self.model, "estimate", None)
         return None if estimate is None else estimate(prompt)
 
     def identity(self) -> Mapping[str, Any]:
-        """The model's identity with the settings that change its answers."""
+        """Name the model with the settings that change its answers."""
         of_model = getattr(self.model, "identity", None)
         model = of_model() if callable(of_model) else {"class": type(self.model).__qualname__}
         return {

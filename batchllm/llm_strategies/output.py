@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, get_origin, overload
 
-from batchllm.core import ErrorClassifier, LLMModel, LLMResponse, RetryState, TokenUsage
+from attrs import Attribute, define, field
+
+from batchllm.core import ErrorClassifier, LLMModel, LLMResponse, RetryState, TokenUsage, refuse
 from batchllm.llm_strategies.model import ModelStrategy
-from batchllm.llm_strategies.prompts import with_text
 from batchllm.structured import (
     OutputSchema,
     OutputValidationError,
@@ -18,18 +19,20 @@ from batchllm.structured import (
     output_schema,
     parse_noted,
     strict_problems,
+    with_text,
 )
 
-__all__ = ["OutputStrategy", "is_plain_text", "name_of", "schema_text", "with_output"]
+__all__ = ["OutputStrategy", "is_output", "is_plain_text", "name_of", "schema_text", "with_output"]
 
 T = TypeVar("T")
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class OutputStrategy(ModelStrategy[T], Generic[T]):
     """Asks *model* for an *output*, and says what was wrong when it asks again.
 
-    The model is held to the type's JSON schema by its provider where it can be (it then has a
-    method ``with_output``); elsewhere the schema is put behind the prompt. An answer that does
+    The model is held to the type's JSON schema by its provider if it can be (it then has a
+    method ``with_output``); otherwise the schema is put behind the prompt. An answer that does
     not fit is an ``OutputValidationError``, which is retried with feedback field by field.
 
     Args:
@@ -43,8 +46,11 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
 
     Raises:
         StrategyError: *model* has no ``generate``.
+        ConfigError: Another argument is of a wrong kind.
         TypeError: *output* holds a type that JSON cannot express.
     """
+
+    output: Any = field(init=False)
 
     @overload
     def __init__(
@@ -80,7 +86,7 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
         config: Mapping[str, Any] | None = None,
         error_classifier: ErrorClassifier | None = None,
     ) -> None:
-        held, told = (model, None) if output is None else _asked_for(model, output)
+        held, wanted = (model, None) if output is None else _asked_for(model, output)
         super().__init__(
             held,
             cast("Any", None if output is None else partial(_read, output=output)),
@@ -90,21 +96,21 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
             error_classifier=error_classifier,
         )
         self.output = output
-        self._told = told
+        self._schema_text = wanted
         # Copies share it, so that feedback goes from one temperature's copy to the next.
         self._key = f"OutputStrategy {id(self):x}"
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
     ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
-        """Ask the model once, with feedback where the item's last answer did not fit.
+        """Ask the model once, with feedback if the item's last answer did not fit.
 
         Raises:
             OutputValidationError: The answer is no *output*; it says what is wrong.
             Exception: What the model raised.
         """
         memory = RetryState() if state is None else state
-        asked = prompt if self._told is None else with_text(prompt, self._told)
+        asked = prompt if self._schema_text is None else with_text(prompt, self._schema_text)
         refused: OutputValidationError | None = memory.get(self._key)
         if refused is not None:
             asked = feedback_prompt(asked, refused)
@@ -115,12 +121,18 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
             raise
 
     def identity(self) -> Mapping[str, Any]:
-        """The identity of the model with the output's type."""
+        """Name the model with the output's type."""
         return {**super().identity(), "output": name_of(self.output)}
 
 
+def is_output(instance: Any, attribute: Attribute[Any], output: object) -> None:
+    """Pass if *output* is a type or a function; a value, such as a list of types, is neither."""
+    if output is not None and not callable(output) and get_origin(output) is None:
+        refuse(instance, attribute, output, "a type, such as list[str], or a function")
+
+
 def is_plain_text(strategy: object) -> bool:
-    """Whether *strategy* does nothing but ask a model, and gives its text."""
+    """Return whether *strategy* does nothing but ask a model, and gives its text."""
     return (
         isinstance(strategy, ModelStrategy)
         and strategy.gives_text
@@ -129,7 +141,7 @@ def is_plain_text(strategy: object) -> bool:
 
 
 def with_output(strategy: ModelStrategy[Any], output: type[T]) -> OutputStrategy[T]:
-    """The same model in the same manner, asked for an *output*."""
+    """Make a strategy that asks the same model in the same manner for an *output*."""
     return OutputStrategy(
         strategy.model,
         output,
@@ -141,18 +153,18 @@ def with_output(strategy: ModelStrategy[Any], output: type[T]) -> OutputStrategy
 
 
 def name_of(kind: Any) -> str:
-    """The name of a type or function, for records."""
+    """Return the name of a type or function, for records."""
     return getattr(kind, "__qualname__", None) or str(kind)
 
 
 def schema_text(schema: Mapping[str, Any]) -> str:
-    """Asks for an answer that follows *schema*."""
+    """Write the request for an answer that follows *schema*."""
     shown = json.dumps(schema, ensure_ascii=False)
     return f"Answer with JSON that follows this schema, and with nothing else:\n{shown}"
 
 
 def _asked_for(model: LLMModel, output: Any) -> tuple[LLMModel, str | None]:
-    """The model held to the type's schema, or the text that asks it to follow it."""
+    """Return the model held to the type's schema, or the text that asks it to follow it."""
     schema = output_schema(output)
     hold: Callable[[OutputSchema], LLMModel] | None = getattr(model, "with_output", None)
     if hold is None or _refuses(model, schema):

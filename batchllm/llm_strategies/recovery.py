@@ -7,14 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Generic
 
-from attrs import frozen
+from attrs import define, field, frozen
 from typing_extensions import TypeVar
 
 from batchllm.core import Reply, RetryState, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
-from batchllm.llm_strategies.output import name_of
-from batchllm.llm_strategies.prompts import with_text
+from batchllm.llm_strategies.output import is_output, name_of
 from batchllm.structured import (
     OutputValidationError,
     Parsed,
@@ -22,6 +21,7 @@ from batchllm.structured import (
     merge_fields,
     parse,
     parse_noted,
+    with_text,
 )
 
 __all__ = ["PartialRecovery"]
@@ -31,17 +31,18 @@ T = TypeVar("T", default=Any)
 
 @frozen
 class _Partial:
-    """What an item has got: fields that are right, and why the others are not."""
+    """What an item has: fields that are right, and why the others are not."""
 
     known: dict[str, Any]
     error: OutputValidationError
 
 
+@define(eq=False, slots=False, init=False, repr=False)
 class PartialRecovery(Composite[T], Generic[T]):
     """After an answer that is partly right, asks only for the fields that were not, and merges.
 
     The second answer is shorter, so it costs less and takes less time, and what was right cannot
-    get wrong again. Where nothing was right, or the output is no record of fields, the whole
+    get wrong again. If nothing was right, or the output is no record of fields, the whole
     answer is asked for again, with feedback.
 
     Example::
@@ -51,7 +52,13 @@ class PartialRecovery(Composite[T], Generic[T]):
     Args:
         inner: Makes the calls and gives the model's text.
         output: An attrs class, dataclass, TypedDict or Pydantic model.
+
+    Raises:
+        StrategyError: *inner* cannot be a strategy.
+        ConfigError: *output* is not a type.
     """
+
+    output: Any = field(init=False, validator=is_output)
 
     def __init__(self, inner: StrategyLike[Any], output: type[T]) -> None:
         self.parts = (as_strategy(inner),)
@@ -76,7 +83,7 @@ class PartialRecovery(Composite[T], Generic[T]):
         return Reply(parsed.output, reply.usage, with_notes(reply.metadata, parsed.notes))
 
     def identity(self) -> Mapping[str, Any]:
-        """The identity of the strategy with the output's type."""
+        """Name the strategy with the output's type."""
         return {**super().identity(), "output": name_of(self.output)}
 
     def _read(self, answer: Any, known: Mapping[str, Any]) -> Parsed[T]:
@@ -91,7 +98,7 @@ class PartialRecovery(Composite[T], Generic[T]):
 
 
 def _merged(answer: str, known: Mapping[str, Any]) -> str:
-    """The JSON of *known* fields with those that *answer* adds."""
+    """Write the JSON of *known* fields with those that *answer* adds."""
     try:
         value: Any = parse(answer, dict[str, Any])
     except OutputValidationError as error:
@@ -113,7 +120,7 @@ def _prompt_for_the_rest(prompt: Any, got: _Partial) -> Any:
 
 
 def _wrong_fields(error: OutputValidationError) -> dict[str, str]:
-    """The top-level fields that *error* names, each with what is wrong with it."""
+    """Return the top-level fields that *error* names, each with what is wrong with it."""
     reasons: dict[str, list[str]] = {}
     for problem in error.problems:
         name = re.split(r"[.\[]", problem.path, maxsplit=1)[0]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, overload
 
-from attrs import evolve, field, frozen
+from attrs import frozen
 
 from batchllm.core import ConfigError, LLMModel, kind_of
 from batchllm.llm_strategies.model import ModelStrategy
@@ -21,36 +21,19 @@ from batchllm.providers import (
     AnthropicModel,
     ChatModel,
     ChatProfile,
+    ConnectionOptions,
     Endpoint,
     GeminiClient,
     GeminiModel,
     ResponsesModel,
+    WireModel,
 )
 from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
 from batchllm.transport import HeaderValues, Http, Secret, is_our_own, mask_headers
 
-__all__ = ["ModelRequest", "llm", "provider_variables", "providers"]
+__all__ = ["llm", "provider_variables", "providers"]
 
 T = TypeVar("T")
-
-# Where a provider's variables do not begin with its own name.
-_PREFIXES: Final = MappingProxyType({"azure": "AZURE_OPENAI", "openai-responses": "OPENAI"})
-
-
-@frozen(kw_only=True)
-class ModelRequest:
-    """What ``llm`` was asked for."""
-
-    provider: str
-    model: str
-    system: str | None
-    parameters: Mapping[str, Any]
-    extra: Mapping[str, Any]
-    base_url: str | None
-    api_key: Secret | None = field(repr=False)
-    headers: HeaderValues = field(repr=False)
-    http: Http | None
-    stream: bool
 
 
 @overload
@@ -104,7 +87,7 @@ def llm(
     stream: bool = False,
     **parameters: Any,
 ) -> ModelStrategy[Any]:
-    """The strategy for a model, by name.
+    """Make the strategy for a model, by name.
 
     Args:
         name: ``"provider:model"``, such as ``"openai:gpt-5-mini"`` (Chat Completions),
@@ -125,7 +108,7 @@ def llm(
         extra: Put into every request unchecked.
         http: An ``HttpTransport`` to share, a transport or client of httpx or httpx2, or a proxy's
             address, in place of connections of its own.
-        stream: Whether to ask for answers chunk by chunk, so that ``stall_timeout`` notices a
+        stream: If answers are asked for chunk by chunk, so that ``stall_timeout`` notices a
             stall.
         parameters: More of the provider's parameters, such as ``seed=7`` or ``stop=["END"]``;
             for Anthropic also ``cache_system`` (see ``AnthropicModel``).
@@ -142,144 +125,129 @@ def llm(
     api_key = None if api_key is None else Secret(api_key)
     headers = mask_headers(headers)
     provider, colon, model = name.partition(":")
-    builder = _BUILDERS.get(provider)
-    if builder is None or not model:
+    if provider not in _PROVIDERS or not model:
         raise ConfigError(_wrong_name(name, provider, bool(colon)))
-    given = {"temperature": temperature, "max_tokens": max_tokens, **parameters}
-    request = ModelRequest(
-        provider=provider,
-        model=model,
-        system=system,
-        parameters={key: value for key, value in given.items() if value is not None},
-        extra=extra or {},
-        base_url=base_url,
-        api_key=api_key,
-        headers=headers,
-        http=http,
-        stream=stream,
-    )
     if isinstance(output, (list, tuple, dict, set)):
         msg = f"output is {output!r:.80}, {kind_of(output)}; give a type, such as list[str]"
         raise ConfigError(msg)
-    strategy = builder(request)
+    known = _PROVIDERS[provider]
+    given = {"temperature": temperature, "max_tokens": max_tokens, **parameters}
+    given = {key: value for key, value in given.items() if value is not None}
+    connection: ConnectionOptions = {
+        "base_url": base_url,
+        "api_key": api_key,
+        "headers": headers,
+        "http": http,
+    }
+    asked = known.build(
+        model,
+        parameters={key: given[key] for key in given if key not in known.own_options},
+        extra=extra or {},
+        stream=stream,
+        **{key: given[key] for key in given if key in known.own_options},
+        **_connection(provider, connection),
+    )
+    strategy = ModelStrategy(asked, temperature=None, system=system)
     return strategy if output is None else with_output(strategy, output)
 
 
 def providers() -> tuple[str, ...]:
-    """The providers that ``llm`` knows."""
-    return tuple(sorted(_BUILDERS))
+    """Name the providers that ``llm`` knows."""
+    return tuple(sorted(_PROVIDERS))
 
 
 def provider_variables(provider: str) -> tuple[str, str]:
-    """The environment variables from which ``llm`` takes a provider's key and its address."""
-    return _variable(provider, "API_KEY"), _variable(provider, "BASE_URL")
+    """Name the environment variables of a provider's key and address that ``llm`` reads first."""
+    endpoint = _PROVIDERS[provider].endpoint
+    return endpoint.key_variables[0], endpoint.address_variables[0]
 
 
 def _wrong_name(name: str, provider: str, has_colon: bool) -> str:
-    known = ", ".join(sorted(_BUILDERS))
-    if provider in _BUILDERS:
+    known = ", ".join(sorted(_PROVIDERS))
+    if provider in _PROVIDERS:
         return f"{name!r} names no model; write {provider + ':model'!r}"
     if not has_colon:
         return f"{name!r} names no provider; write 'provider:model' with one of {known}"
-    near = difflib.get_close_matches(provider, sorted(_BUILDERS), n=1)
+    near = difflib.get_close_matches(provider, sorted(_PROVIDERS), n=1)
     meant = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown provider {provider!r}{meant} Known are {known}"
 
 
-def _variable(provider: str, what: str) -> str:
-    prefix = _PREFIXES.get(provider) or provider.upper().replace("-", "_")
-    return f"{prefix}_{what}"
+@frozen
+class _Provider:
+    """One of the names before the colon.
+
+    Attributes:
+        endpoint: Where its models are, and its variables.
+        build: Makes a model over a connection to it.
+        own_options: Parameters of ``llm`` that are options of the model's class.
+    """
+
+    endpoint: Endpoint
+    build: Callable[..., LLMModel]
+    own_options: Collection[str] = ()
 
 
-def _from_environment(provider: str, what: str) -> str | None:
-    return os.environ.get(_variable(provider, what)) or None
+def _of_class(kind: type[WireModel[Any]], **given: Any) -> _Provider:
+    endpoint: Endpoint = given.get("profile") or kind.endpoint
+    return _Provider(endpoint, partial(kind, **given), kind.own_options)
 
 
-def _build_chat(request: ModelRequest) -> ModelStrategy[str]:
-    profile = PROFILES[request.provider]
-    address, key, proxy = _connection(request, profile)
-    return _as_strategy(request, profile, address, key, request.http, proxy)
+def _gemini(
+    model: str,
+    *,
+    parameters: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    stream: bool,
+    **connection: Any,
+) -> GeminiModel:
+    client = GeminiClient(**connection)
+    return GeminiModel(model, client, parameters=parameters, extra=extra, stream=stream)
 
 
-def _build_responses(request: ModelRequest) -> ModelStrategy[str]:
-    return _build_native(request, ResponsesModel)
+def _simulated(model: str, *, http: Http | None, **options: Any) -> ChatModel:
+    try:
+        scenario = parse_scenario(model)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    http = http or SimulatorTransport(Simulator(scenario))
+    # There is nothing that a proxy could lead to.
+    return ChatModel(model, profile=_SIMULATOR, http=http, **{**options, "proxy": None})
 
 
-def _build_anthropic(request: ModelRequest) -> ModelStrategy[str]:
-    parameters = dict(request.parameters)
-    cache_system = parameters.pop("cache_system", False)
-    kind = partial(AnthropicModel, cache_system=cache_system)
-    return _build_native(evolve(request, parameters=parameters), kind, AnthropicModel.endpoint)
+_SIMULATOR: Final = ChatProfile(
+    provider="sim",
+    base_url="http://simulator/v1",
+    needs_key=False,
+    own_parameters=PROFILES["openai-compatible"].own_parameters,
+)
+_PROVIDERS: Final[Mapping[str, _Provider]] = MappingProxyType(
+    {
+        **{name: _of_class(ChatModel, profile=profile) for name, profile in PROFILES.items()},
+        "anthropic": _of_class(AnthropicModel),
+        "gemini": _Provider(GEMINI, _gemini),
+        "openai-responses": _of_class(ResponsesModel),
+        "sim": _Provider(_SIMULATOR, _simulated),
+    }
+)
 
 
-def _build_native(
-    request: ModelRequest,
-    kind: Callable[..., LLMModel],
-    endpoint: Endpoint = ResponsesModel.endpoint,
-) -> ModelStrategy[str]:
-    address, key, proxy = _connection(request, endpoint)
-    model = kind(
-        request.model,
-        base_url=address,
-        api_key=key,
-        headers=request.headers,
-        http=request.http,
-        parameters=request.parameters,
-        extra=request.extra,
-        stream=request.stream,
-        proxy=proxy,
-    )
-    return ModelStrategy(model, temperature=None, system=request.system)
-
-
-def _build_gemini(request: ModelRequest) -> ModelStrategy[str]:
-    address, key, proxy = _connection(request, GEMINI)
-    client = GeminiClient(
-        key, base_url=address, http=request.http, headers=request.headers, proxy=proxy
-    )
-    model = GeminiModel(
-        request.model,
-        client,
-        parameters=request.parameters,
-        extra=request.extra,
-        stream=request.stream,
-    )
-    return ModelStrategy(model, temperature=None, system=request.system)
-
-
-def _connection(request: ModelRequest, endpoint: Endpoint) -> tuple[str, Secret | None, str | None]:
-    """Address, key and proxy for a request, from it or from the environment."""
-    provider = request.provider
-    address = request.base_url or _address_from_environment(provider) or endpoint.base_url
+def _connection(provider: str, given: ConnectionOptions) -> ConnectionOptions:
+    """Complete address, key and proxy from the environment."""
+    endpoint, http = _PROVIDERS[provider].endpoint, given.get("http")
+    address = given.get("base_url") or endpoint.find_address(os.environ) or endpoint.base_url
     if not address:
-        msg = (
-            f"{provider} has no address of its own; give base_url, or set "
-            f"{_variable(provider, 'BASE_URL')}"
-        )
+        variable = endpoint.address_variables[0]
+        msg = f"{provider} has no address of its own; give base_url, or set {variable}"
         raise ConfigError(msg)
-    key = request.api_key or _key_from_environment(provider)
+    key = given.get("api_key") or endpoint.find_key(os.environ)
     if key is not None:  # one that was given is read from its usual variable in another process
         key = Secret(key, partial(_read_key, provider))
-    if key is None and endpoint.needs_key and is_our_own(request.http):
-        msg = f"{provider} needs a key: set {_variable(provider, 'API_KEY')}, or give api_key"
+    if key is None and endpoint.needs_key and is_our_own(http):
+        msg = f"{provider} needs a key: set {endpoint.key_variables[0]}, or give api_key"
         raise ConfigError(msg)
-    proxy = proxy_for(address, os.environ) if request.http is None else None
-    return address, key, proxy
-
-
-def _address_from_environment(provider: str) -> str | None:
-    address = _from_environment(provider, "BASE_URL")
-    endpoint = _from_environment(provider, "ENDPOINT")
-    if address is None and endpoint is not None and provider == "azure":
-        return f"{endpoint.rstrip('/')}/openai/v1"
-    return address
-
-
-def _key_from_environment(provider: str) -> Secret | None:
-    value = _from_environment(provider, "API_KEY")
-    if value is None and provider == "gemini":
-        value = os.environ.get("GOOGLE_API_KEY")  # as Google's own tools call it
-    return Secret(value) if value else None
+    proxy = proxy_for(address, os.environ) if http is None else None
+    return {**given, "base_url": address, "api_key": key, "proxy": proxy}
 
 
 def _read_key(provider: str) -> Secret:
@@ -288,58 +256,12 @@ def _read_key(provider: str) -> Secret:
     Raises:
         ConfigError: This process's environment does not have it.
     """
-    key = _key_from_environment(provider)
+    endpoint = _PROVIDERS[provider].endpoint
+    key = endpoint.find_key(os.environ)
     if key is None:
         msg = (
             f"the strategy that was unpickled left its key behind; set "
-            f"{_variable(provider, 'API_KEY')} in this process, too"
+            f"{endpoint.key_variables[0]} in this process, too"
         )
         raise ConfigError(msg)
     return Secret(key, partial(_read_key, provider))
-
-
-def _build_simulated(request: ModelRequest) -> ModelStrategy[str]:
-    try:
-        scenario = parse_scenario(request.model)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    http = request.http or SimulatorTransport(Simulator(scenario))
-    profile = evolve(PROFILES["openai-compatible"], provider="sim")
-    address = request.base_url or "http://simulator/v1"
-    return _as_strategy(request, profile, address, request.api_key, http, None)
-
-
-def _as_strategy(
-    request: ModelRequest,
-    profile: ChatProfile,
-    address: str,
-    key: Secret | None,
-    http: Http | None,
-    proxy: str | None,
-) -> ModelStrategy[str]:
-    model = ChatModel(
-        request.model,
-        profile=profile,
-        base_url=address,
-        api_key=key,
-        headers=request.headers,
-        http=http,
-        parameters=request.parameters,
-        extra=request.extra,
-        stream=request.stream,
-        proxy=proxy,
-    )
-    return ModelStrategy(model, temperature=None, system=request.system)
-
-
-Builder = Callable[[ModelRequest], ModelStrategy[str]]
-
-_BUILDERS: Final[Mapping[str, Builder]] = MappingProxyType(
-    {
-        **dict.fromkeys(PROFILES, _build_chat),
-        "anthropic": _build_anthropic,
-        "gemini": _build_gemini,
-        "openai-responses": _build_responses,
-        "sim": _build_simulated,
-    }
-)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, cast
 
-from attrs import evolve
+from attrs import Attribute, define, evolve, field
 from attrs.exceptions import FrozenInstanceError
 from typing_extensions import TypeVar
 
@@ -20,6 +20,18 @@ __all__ = ["ProgressiveTemperature"]
 T = TypeVar("T", default=Any)
 
 
+def _are_temperatures(instance: Any, attribute: Attribute[Any], given: tuple[Any, ...]) -> None:
+    if not given:
+        msg = "temperatures is empty; give at least one, such as (0.0, 0.5, 1.0)"
+        raise ConfigError(msg)
+    for value in given:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < math.inf:
+            msg = f"temperatures holds {value!r}; give numbers of at least 0"
+            raise ConfigError(msg)
+
+
+@define(eq=False, slots=False, init=False, repr=False)
 class ProgressiveTemperature(Ladder[T], Generic[T]):
     """Asks at the first temperature; each answer that is not valid moves its item to the next.
 
@@ -40,31 +52,18 @@ class ProgressiveTemperature(Ladder[T], Generic[T]):
         ConfigError: *temperatures* is empty, or one of them is negative or no number.
     """
 
+    temperatures: tuple[float, ...] = field(init=False, validator=_are_temperatures)
+
     def __init__(
         self, inner: StrategyLike[T], temperatures: Iterable[float] = (0.0, 0.5, 1.0)
     ) -> None:
-        self.temperatures = _checked(tuple(temperatures))
+        self.temperatures = tuple(temperatures)
         strategy = as_strategy(inner)
         self.parts = tuple(_at(strategy, temperature) for temperature in self.temperatures)
 
     def identity(self) -> Mapping[str, Any]:
-        """The identity of the strategy with the temperatures."""
+        """Name the strategy with the temperatures."""
         return {**super().identity(), "temperatures": list(self.temperatures)}
-
-
-def _checked(temperatures: tuple[float, ...]) -> tuple[float, ...]:
-    if not temperatures:
-        msg = "temperatures is empty; give at least one, such as (0.0, 0.5, 1.0)"
-        raise ConfigError(msg)
-    for value in temperatures:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value < math.inf
-        ):
-            msg = f"temperatures holds {value!r}; give numbers of at least 0"
-            raise ConfigError(msg)
-    return temperatures
 
 
 def _at(strategy: LLMCallStrategy[Any], temperature: float) -> LLMCallStrategy[Any]:

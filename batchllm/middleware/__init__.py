@@ -1,8 +1,7 @@
 """Steps round each item: the base to write your own, and a few that are ready."""
 
 from batchllm.core import SKIP, BaseMiddleware, Middleware
-from batchllm.middleware.redacting import RedactingMiddleware
-from batchllm.middleware.skipping import SkippingMiddleware
+from batchllm.middleware.ready import RedactingMiddleware, SkippingMiddleware
 
 __all__ = [
     "SKIP",

@@ -47,5 +47,5 @@ class LoggingObserver(BaseObserver):
         """Write one line, such as ``item_failed item_id=7 error_category=timeout``."""
         level = self.levels.get(event, logging.INFO)
         if self.logger.isEnabledFor(level):
-            told = " ".join(f"{key}={value}" for key, value in data.items() if key != "timestamp")
-            self.logger.log(level, "%s %s", event.value, told, extra={"batchllm": data})
+            fields = " ".join(f"{key}={value}" for key, value in data.items() if key != "timestamp")
+            self.logger.log(level, "%s %s", event.value, fields, extra={"batchllm": data})

@@ -46,7 +46,7 @@ class Quantiles:
         return self.total / self.count if self.count else 0.0
 
     def at(self, share: float) -> float:
-        """The value below which *share* (0-1) of all values are; 0 while there is none."""
+        """Return the value below which *share* (0-1) of all values are; 0 without any value."""
         rank, seen = max(1, math.ceil(share * self.count)), 0
         for place in sorted(self._bins):
             seen += self._bins[place]

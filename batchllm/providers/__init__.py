@@ -1,21 +1,37 @@
 """Providers' wire formats over the one HTTP seam."""
 
+from batchllm.providers.adapters import (
+    AnthropicClientModel,
+    AsyncioBridge,
+    LangChainStrategy,
+    OpenAIClientModel,
+    OpenAIResponsesClientModel,
+    PydanticAIStrategy,
+)
 from batchllm.providers.anthropic import AnthropicModel, CacheLifetime
-from batchllm.providers.billing import attach_usage
-from batchllm.providers.bridge import AsyncioBridge
-from batchllm.providers.chat import ChatModel
-from batchllm.providers.embeddings import EmbeddingStrategy
-from batchllm.providers.endpoints import Endpoint
-from batchllm.providers.finish import Finish, normalize_finish
-from batchllm.providers.gemini import GeminiModel
-from batchllm.providers.gemini_cache import GeminiCachedModel
-from batchllm.providers.gemini_client import GEMINI, GeminiClient
-from batchllm.providers.gemini_embeddings import GeminiEmbeddingStrategy
-from batchllm.providers.langchain import LangChainStrategy
-from batchllm.providers.profiles import PROFILES, ChatProfile
-from batchllm.providers.pydantic_ai import PydanticAIStrategy
-from batchllm.providers.responses import ResponsesModel
-from batchllm.providers.sdk import AnthropicClientModel, OpenAIClientModel
+from batchllm.providers.gemini import (
+    GEMINI,
+    GeminiCachedModel,
+    GeminiClient,
+    GeminiEmbeddingStrategy,
+    GeminiModel,
+)
+from batchllm.providers.openai import (
+    PROFILES,
+    ChatModel,
+    ChatProfile,
+    EmbeddingStrategy,
+    ResponsesModel,
+)
+from batchllm.providers.wire import (
+    ConnectionOptions,
+    Endpoint,
+    Finish,
+    WireModel,
+    WireOptions,
+    attach_usage,
+    normalize_finish,
+)
 
 __all__ = [
     "GEMINI",
@@ -26,6 +42,7 @@ __all__ = [
     "CacheLifetime",
     "ChatModel",
     "ChatProfile",
+    "ConnectionOptions",
     "EmbeddingStrategy",
     "Endpoint",
     "Finish",
@@ -35,8 +52,11 @@ __all__ = [
     "GeminiModel",
     "LangChainStrategy",
     "OpenAIClientModel",
+    "OpenAIResponsesClientModel",
     "PydanticAIStrategy",
     "ResponsesModel",
+    "WireModel",
+    "WireOptions",
     "attach_usage",
     "normalize_finish",
 ]

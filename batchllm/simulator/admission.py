@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 @define(eq=False)
 class Ticket:
-    """What one accepted request was charged, and when; a settlement changes the charge."""
+    """The charge of one accepted request, and its time; a settlement changes the charge."""
 
     at: float
     cost: float
@@ -45,7 +45,7 @@ class AdmissionModel(Protocol):
         ...
 
     def remaining(self, now: float) -> float:
-        """What could be charged at `now`, at least 0."""
+        """Return the units that could be charged at `now`, at least 0."""
         ...
 
     def reset(self, now: float) -> float:
@@ -162,7 +162,7 @@ class FixedWindow:
             ticket.cost = cost
 
     def remaining(self, now: float) -> float:
-        """What this window has left."""
+        """Return the units that this window has left."""
         self._advance(now)
         return max(0.0, self.limit - self._used)
 
@@ -239,7 +239,7 @@ class SlidingLog:
             ticket.cost = cost
 
     def remaining(self, now: float) -> float:
-        """What the log has room for."""
+        """Return the units for which the log has room."""
         self._forget(now)
         return max(0.0, self.limit - self._used)
 

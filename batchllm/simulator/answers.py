@@ -1,4 +1,4 @@
-"""What the simulated model says: a function of the request and the attempt, nothing else."""
+"""The answers of the simulated model: a function of the request and the attempt, nothing else."""
 
 import json
 import math

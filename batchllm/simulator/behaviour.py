@@ -1,7 +1,7 @@
-"""What happens to a request: refused, failed on purpose, or answered, and when. Pure and seeded.
+"""The fate of a request: refused, failed on purpose, or answered, and when. Pure and seeded.
 
 The time is an argument; all randomness comes from the seed, the request and the attempt, so that
-the same request meets the same fate whatever else goes on.
+the same request has the same fate whatever else goes on.
 """
 
 import random
@@ -10,14 +10,13 @@ from attrs import define, evolve, field, frozen
 
 from batchllm.simulator.admission import ServiceQueue
 from batchllm.simulator.answers import compose, request_rng
-from batchllm.simulator.context_caches import ContextCaches, missing_cache
+from batchllm.simulator.caches import ContextCaches, PromptCache, missing_cache
 from batchllm.simulator.faults import (
     SHAPE_FAULTS,
     STATUS_FAULTS,
     Fault,
     settings_in_prompt,
 )
-from batchllm.simulator.prompt_cache import PromptCache
 from batchllm.simulator.quotas import Charge, Quotas, Refusal
 from batchllm.simulator.scenarios import Scenario
 from batchllm.simulator.wires import Answer, Call, LimitState, Problem
@@ -30,8 +29,8 @@ class Decision:
     """The fate of one request.
 
     Exactly one of `answer` and `problem` is there. `latency` is the seconds to the first byte;
-    `seconds_per_token` comes on top for each token. `refused` tells a refusal by a limit from a
-    failure on purpose.
+    `seconds_per_token` comes on top for each token. `refused` marks a refusal by a limit, in
+    contrast to a failure on purpose.
     """
 
     answer: Answer | None = None
@@ -71,7 +70,7 @@ class Behaviour:
     def decide(
         self, call: Call, *, key: str, number: int, attempt: int, now: float, wall: float
     ) -> Decision:
-        """Settle what happens to a request that has arrived at `now`, by the calendar at `wall`.
+        """Decide what happens to a request that has arrived at `now`, by the calendar at `wall`.
 
         Raises:
             ValueError: a marker in the prompt names no known fault.

@@ -25,17 +25,17 @@ _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError
 
 @define(eq=False)
 class Closing:
-    """The news that a door closes: it interrupts what would wait for ever."""
+    """The closing of a front end: it interrupts what would wait for ever."""
 
     begun: bool = field(init=False, default=False)
     _scopes: set[anyio.CancelScope] = field(init=False, factory=set)
 
     @contextmanager
     def interrupts(self) -> Generator[None]:
-        """Leave the block early when the door closes, or at once when it has begun to."""
+        """Leave the block early when the front end closes, or at once if it has begun to."""
         with anyio.CancelScope() as scope:
             if self.begun:
-                scope.cancel("the simulator's door is closing")
+                scope.cancel("the simulator is closing")
             self._scopes.add(scope)
             try:
                 yield
@@ -46,7 +46,7 @@ class Closing:
         """Interrupt every such block, and take no further requests."""
         self.begun = True
         for scope in self._scopes:
-            scope.cancel("the simulator's door is closing")
+            scope.cancel("the simulator is closing")
 
 
 async def converse(simulator: Simulator, stream: ByteStream, closing: Closing) -> None:

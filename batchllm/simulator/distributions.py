@@ -1,4 +1,4 @@
-"""How long things take and how large they are: seeded draws that never go below zero."""
+"""Durations and sizes as seeded draws that never go below zero."""
 
 import math
 import random
@@ -9,7 +9,7 @@ from attrs import field, frozen, validators
 
 @frozen
 class Fixed:
-    """The same value every time."""
+    """One value every time."""
 
     value: float = field(validator=validators.ge(0))
 
@@ -73,7 +73,7 @@ def to_distribution(value: "Distribution | float | str") -> Distribution:
     """Read a distribution: `0.05` is fixed, `0.02..0.1` uniform, `1.5~0.4` log-normal.
 
     Raises:
-        ValueError: the text is none of the three.
+        ValueError: the text has none of the three forms.
     """
     if isinstance(value, Fixed | Uniform | LogNormal):
         return value

@@ -1,4 +1,4 @@
-"""The faults a server can be told to show: their names, how a prompt asks for them, their mix.
+"""The faults that a server can show on demand: their names, how a prompt asks for them, their mix.
 
 A prompt asks by a marker: `[[fault:500]]` always, `[[fault:500*2]]` for its first two attempts,
 `[[fault:429=7]]` with an argument. Several markers act together. `[[answer:text]]` and
@@ -145,7 +145,7 @@ class Fault:
     argument: str | None = None
 
     def number(self, default: float) -> float:
-        """The argument as a number, or `default` when there is none."""
+        """Return the argument as a number, or `default` without one."""
         return default if self.argument is None else float(self.argument)
 
 
@@ -170,7 +170,7 @@ def faults_in_prompt(prompt: str, attempt: int) -> tuple[Fault, ...]:
 
 
 def settings_in_prompt(prompt: str) -> dict[str, str]:
-    """What the markers `[[answer:…]]` and `[[latency:…]]` in `prompt` settle."""
+    """Return what the markers `[[answer:…]]` and `[[latency:…]]` in `prompt` set."""
     if "[[" not in prompt:
         return {}
     return dict(_SETTING.findall(prompt))
@@ -214,7 +214,7 @@ def _parse_fault(text: str) -> Fault:
 
 @frozen(kw_only=True)
 class FaultPlan:
-    """Which requests fail, and how.
+    """The plan by which requests fail.
 
     Args:
         rate: The share of requests that get a fault drawn from `mix`.

@@ -18,7 +18,7 @@ class SimulatorTransport(httpx.AsyncBaseTransport):
 
     Delays are `anyio.sleep`, so that virtual time jumps over them. Lost connections are httpx's
     `ConnectError`, `RemoteProtocolError` and `ReadError`; a request's read timeout is kept, and
-    a reply that stalls waits for ever where there is none.
+    a reply that stalls waits for ever without one.
     """
 
     def __init__(self, simulator: Simulator) -> None:

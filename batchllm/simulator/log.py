@@ -91,7 +91,7 @@ class SimulatorLog:
         return tuple(self._entries)
 
     def __len__(self) -> int:
-        """How many requests have arrived."""
+        """Return the number of requests that have arrived."""
         return self._count
 
     def __iter__(self) -> Iterator[LogEntry]:

@@ -33,7 +33,7 @@ class _PipeEnd(ByteStream):
         await self._outgoing.send(bytes(item))
 
     async def send_eof(self) -> None:
-        """Tell the other end that nothing more comes."""
+        """Signal the other end that nothing more comes."""
         await self._outgoing.aclose()
 
     async def aclose(self) -> None:

@@ -23,7 +23,7 @@ _MINUTE = 60.0
 
 @define(eq=False)
 class Dimension:
-    """One limit of a scope: `declared` per `window` as the provider tells it."""
+    """One limit of a scope: `declared` per `window` as the provider reports it."""
 
     name: str
     declared: float
@@ -33,12 +33,12 @@ class Dimension:
 
 @frozen
 class Charge:
-    """What one accepted request was charged, to be settled when it ends."""
+    """The charges of one accepted request, to be settled when it ends."""
 
     tickets: tuple[tuple[Dimension, Ticket], ...]
 
     def settle(self, now: float, answer: Answer | None, *, refunds: bool) -> None:
-        """Correct each limit once the request has ended; `answer` is None where none was made."""
+        """Correct each limit once the request has ended; `answer` is None if none was made."""
         for dimension, ticket in self.tickets:
             cost = _real_cost(dimension.name, ticket, answer, refunds=refunds)
             if cost != ticket.cost:
@@ -85,7 +85,7 @@ class Quotas:
         return Charge(tuple((each, each.model.take(now, cost)) for each, cost in costs))
 
     def states(self, now: float) -> tuple[LimitState, ...]:
-        """The limits as headers tell them."""
+        """Return the limits as headers report them."""
         return tuple(
             LimitState(
                 dimension=each.name,

@@ -1,4 +1,4 @@
-"""What a simulated provider is like: its speed, its quota, its faults; and some with names."""
+"""Scenarios: the speed, the quota and the faults of a simulated provider; some have names."""
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -44,7 +44,7 @@ class Scenario:
         refusal_latency: Seconds to a refusal.
         answer_tokens: Length of a free answer.
         seconds_per_token: Added for each token of the answer.
-        requests_per_minute: Quota on requests; None is none, here and below.
+        requests_per_minute: Quota on requests; None is no quota, here and below.
         tokens_per_minute: Quota on input and output; the bound on the output is reserved first.
         input_tokens_per_minute: Quota on input alone.
         output_tokens_per_minute: Quota on what was really written.
@@ -59,8 +59,8 @@ class Scenario:
         queue_capacity: Waiting requests of such a server, beyond which there is a 503.
         refunds: Whether tokens reserved but not used are given back.
         reserved_output: Output tokens reserved for a request that gives no bound.
-        limit_headers: Whether replies tell the limits.
-        hints: Whether refusals tell when to come back.
+        limit_headers: Whether replies report the limits.
+        hints: Whether refusals report when to come back.
         faults: Which requests fail, and how.
         wrong_answers: Share of structured answers that break their schema.
         noise: Share of requests refused with a 429 for no reason.
@@ -160,7 +160,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
                 requests_per_day=200,
                 enforcement="fixed",
             ),
-            Scenario(  # capacity that all share: it drifts, and nothing tells how much there is
+            Scenario(  # capacity that all share: it drifts, and nothing shows how much there is
                 name="vertex",
                 profile="vertex",
                 latency=LogNormal(0.9, 0.4),

@@ -1,4 +1,4 @@
-"""The simulated provider without its doors: a request in, a reply on a schedule out, no I/O."""
+"""The simulated provider without I/O: a request in, a reply on a schedule out."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ _BROKEN_BY = frozenset(
         "stream-error",
     }
 )
-# A request, or a schema in it, of a shape that nobody foresaw is the client's mistake.
+# A request, or a schema in it, of an unforeseen shape is the client's mistake.
 _MISSHAPEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _BROKEN_STREAM_BY = frozenset({"no-terminal"})
 
@@ -54,13 +54,13 @@ def _to_scenario(given: Scenario | str) -> Scenario:
 
 @define(eq=False)
 class Exchange:
-    """One request and its reply; whoever plays the reply calls `finish` exactly once."""
+    """One request and its reply; the front end that plays the reply calls `finish` exactly once."""
 
     reply: WireReply
     _on_finish: Callable[[bool], None] | None = None
 
     def finish(self, *, aborted: bool = False) -> None:
-        """Tell that the reply has been played, or that the client left before its end."""
+        """Note that the reply has been played, or that the client left before its end."""
         if self._on_finish is not None:
             self._on_finish(aborted)
             self._on_finish = None

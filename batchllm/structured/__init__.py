@@ -1,6 +1,6 @@
 """Answers with a type: schemas to ask by, parsing, and feedback on what was wrong. Pure."""
 
-from batchllm.structured.feedback import feedback_prompt, feedback_text, problems_of
+from batchllm.structured.feedback import feedback_prompt, feedback_text, problems_of, with_text
 from batchllm.structured.parse import Parsed, parse, parse_noted
 from batchllm.structured.partial import merge_fields, partial_fields
 from batchllm.structured.problems import MISSING, OutputValidationError, Problem
@@ -26,4 +26,5 @@ __all__ = [
     "partial_fields",
     "problems_of",
     "strict_problems",
+    "with_text",
 ]

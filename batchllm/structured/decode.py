@@ -76,12 +76,12 @@ def _loads(text: str) -> Decoded | None:
 
 
 def fenced(text: str) -> Iterator[str]:
-    """The blocks between fences of three backticks."""
+    """Give the blocks between fences of three backticks."""
     return (match[1] for match in islice(_FENCE.finditer(text), _PIECES))
 
 
 def bracketed(text: str) -> Iterator[str]:
-    """The spans from an opening bracket to its closing one; what never closes is passed over."""
+    """Give the spans from an opening bracket to its closing one; one that never closes is left."""
     start, pieces, effort = _next_opening(text, 0), 0, len(text) + _EFFORT
     while start >= 0 and pieces < _PIECES and effort > 0:
         closed, stop = _span(text, start)
@@ -98,7 +98,7 @@ def _next_opening(text: str, position: int) -> int:
 
 
 def _span(text: str, start: int) -> tuple[bool, int]:
-    """Whether the bracket at *start* is closed, and where that was seen."""
+    """Return whether the bracket at *start* is closed, and where that was seen."""
     closers: list[str] = []
     for match in _BRACKET.finditer(text, start):
         mark = match[0]

@@ -1,4 +1,4 @@
-"""Telling a model what was right in its answer and what to fix."""
+"""Words for a model on what was right in its answer and what to fix."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from batchllm.policy import mended_text
 from batchllm.structured.models import model_problems
 from batchllm.structured.problems import MISSING, OutputValidationError, Problem
 
-__all__ = ["feedback_prompt", "feedback_text", "problems_of"]
+__all__ = ["feedback_prompt", "feedback_text", "problems_of", "with_text"]
 
 _VALUE_SHOWN = 120
 _PROBLEMS_SHOWN = 30
 
 
 def feedback_prompt(original_prompt: Any, error: BaseException) -> Any:
-    """The prompt for another try: the original one, followed by what was right and wrong.
+    """Write the prompt for another try: the original one, followed by what was right and wrong.
 
     Args:
         original_prompt: A text, a list of chat messages or a list of content parts.
@@ -31,17 +31,26 @@ def feedback_prompt(original_prompt: Any, error: BaseException) -> Any:
     Returns:
         A prompt of the same shape as the original.
     """
-    text = feedback_text(error)
-    if isinstance(original_prompt, str):
-        return f"{original_prompt}\n\n{text}"
-    parts = list(cast("Sequence[Mapping[str, Any]]", original_prompt))
-    if parts and "role" in parts[0]:
-        return [*parts, {"role": "user", "content": text}]
-    return [*parts, {"type": "text", "text": text}]
+    return with_text(original_prompt, feedback_text(error))
+
+
+def with_text(prompt: Any, text: str) -> Any:
+    """Put *text* behind *prompt*, in the shape that the prompt has.
+
+    Args:
+        prompt: A text, a list of chat messages or a list of content parts.
+        text: Becomes a paragraph, a message of the user or a content part.
+    """
+    if isinstance(prompt, str):
+        return f"{prompt}\n\n{text}"
+    entries = list(cast("Sequence[Mapping[str, Any]]", prompt))
+    if entries and "role" in entries[0]:
+        return [*entries, {"role": "user", "content": text}]
+    return [*entries, {"type": "text", "text": text}]
 
 
 def feedback_text(error: BaseException) -> str:
-    """What was right in an answer, what is to be fixed, and why."""
+    """Say what was right in an answer, what is to be fixed, and why."""
     lines = ["Your previous answer was not valid."]
     valid = error.valid if isinstance(error, OutputValidationError) else {}
     if valid:
@@ -58,7 +67,7 @@ def feedback_text(error: BaseException) -> str:
 
 
 def problems_of(error: BaseException) -> list[Problem]:
-    """What *error* says is wrong, field by field as far as it tells."""
+    """Return what *error* says is wrong, field by field as far as it does."""
     if isinstance(error, OutputValidationError) and error.problems:
         return list(error.problems)
     if isinstance(error, cattrs.BaseValidationError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import Any, Generic, TypeVar, cast
 
 from attrs import evolve, frozen
@@ -11,7 +12,6 @@ from batchllm.structured.convert import Reading, read_value
 from batchllm.structured.decode import Decoded, bracketed, decode, decode_cut_short, fenced
 from batchllm.structured.partial import valid_fields
 from batchllm.structured.problems import OutputValidationError, Problem
-from batchllm.structured.repair import repaired
 from batchllm.structured.schema import VALUE_KEY, is_object
 
 __all__ = ["Parsed", "parse", "parse_noted"]
@@ -39,7 +39,7 @@ class _Answer:
     """A piece of JSON as it was read.
 
     Attributes:
-        is_other: Whether it is no object where one was asked for, such as a ``[1]`` in a text.
+        is_other: If it is no object though one was asked for, such as a ``[1]`` in a text.
     """
 
     decoded: Decoded
@@ -65,7 +65,7 @@ def parse(text: str, kind: type[T], *, repair: bool = False) -> T:
     """Find the JSON in *text* and read it as a *kind*.
 
     The JSON may stand in fences, between other text, behind a byte order mark, and have a
-    comma before a closing bracket. Where there are several pieces, the last one that fits is
+    comma before a closing bracket. If there are several pieces, the last one that fits is
     taken. Keys that the type does not have are ignored. ``NaN``, ``Infinity``, and a key that
     is given twice with different values are problems of their fields.
 
@@ -73,7 +73,7 @@ def parse(text: str, kind: type[T], *, repair: bool = False) -> T:
         text: The answer.
         kind: An attrs class, dataclass, ``TypedDict`` or Pydantic model, or anything that is
             built of those, containers and the types that msgspec knows.
-        repair: Whether json-repair may guess what broken JSON was meant to be. JSON that
+        repair: If json-repair may guess what broken JSON was meant to be. JSON that
             breaks off is refused all the same: its last value may have lost its end.
 
     Raises:
@@ -98,7 +98,7 @@ def _find(text: str, kind: Any, *, repair: bool) -> _Answer:
         if rest is not None and (isinstance(rest.value, dict) or not is_object(kind)):
             raise _broken_off(text, rest, kind)
     if answer is None and repair:
-        guess = repaired(text)
+        guess = _repaired(text)
         answer = None if guess is None else _read(Decoded(guess), kind)
     if answer is None:
         said = "has no readable JSON in it" if text.strip() else "is empty"
@@ -110,14 +110,28 @@ def _find(text: str, kind: Any, *, repair: bool) -> _Answer:
     return answer
 
 
+def _repaired(text: str) -> Any:
+    """Guess what broken JSON was meant to be; ``None`` if there is no guess."""
+    try:
+        module: Any = import_module("json_repair")
+    except ImportError as error:
+        msg = 'repair=True needs json-repair: pip install "batchllm[json]"'
+        raise ImportError(msg) from error
+    try:
+        value = module.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return None if isinstance(value, str) else value  # a text without any JSON gives an empty one
+
+
 def _answers(text: str, kind: Any) -> Iterator[Iterable[_Answer]]:
-    """The answers in *text*, those that are found with more confidence first."""
+    """Give the answers in *text*, those that are found with more confidence first."""
     for pieces in ((text,), fenced(text), bracketed(text)):
         yield [_read(decoded, kind) for piece in pieces if (decoded := decode(piece)) is not None]
 
 
 def _best(groups: Iterable[Iterable[_Answer]]) -> _Answer | None:
-    """The last of those with the fewest problems, in the first group that has any."""
+    """Return the last of those with the fewest problems, in the first group that has any."""
     for group in groups:
         best: _Answer | None = None
         for answer in group:

@@ -13,22 +13,22 @@ __all__ = ["merge_fields", "partial_fields", "valid_fields"]
 
 
 def partial_fields(value: Any, kind: Any) -> tuple[dict[str, Any], list[Problem]]:
-    """The top-level fields of *value* that fit *kind*, and what is wrong with the others.
+    """Return the top-level fields of *value* that fit *kind*, and what is wrong with the others.
 
     Args:
         value: An answer as ``json.loads`` gives it.
         kind: The output type.
 
     Returns:
-        The right fields as JSON has them, and the problems. There are no right fields where
-        *kind* is no record, or where the record as a whole is refused.
+        The right fields as JSON has them, and the problems. There are no right fields if *kind*
+        is no record, or if the record as a whole is refused.
     """
     problems = read_value(value, kind).problems
     return valid_fields(value, kind, problems), problems
 
 
 def valid_fields(value: Any, kind: Any, problems: Sequence[Problem]) -> dict[str, Any]:
-    """The fields of *value* that *kind* has and no problem touches."""
+    """Return the fields of *value* that *kind* has and no problem touches."""
     if not isinstance(value, dict) or any(not problem.path for problem in problems):
         return {}
     values = cast("dict[str, Any]", value)

@@ -34,12 +34,12 @@ _REF = "#/$defs/"
 
 @frozen(kw_only=True)
 class OutputSchema:
-    """What a provider is told about the output type.
+    """An output type as a provider gets it.
 
     Attributes:
         name: The type's name, in the letters that providers allow.
         schema: An object's JSON schema; the type itself may stand under its key ``value``.
-        strict: Whether the schema has the strict form.
+        strict: If the schema has the strict form.
     """
 
     name: str
@@ -48,7 +48,7 @@ class OutputSchema:
 
 
 def output_schema(kind: Any, *, only: Collection[str] | None = None) -> OutputSchema:
-    """The schema of *kind* for a provider: in strict form where the type allows it.
+    """Make the schema of *kind* for a provider: in strict form if the type allows it.
 
     Args:
         kind: The output type.
@@ -72,7 +72,7 @@ def output_schema(kind: Any, *, only: Collection[str] | None = None) -> OutputSc
 
 
 def json_schema(kind: Any, *, strict: bool = False) -> dict[str, Any]:
-    """The JSON schema of *kind*, which may be anything that ``parse`` reads.
+    """Make the JSON schema of *kind*, which may be anything that ``parse`` reads.
 
     Args:
         kind: The output type.
@@ -97,7 +97,7 @@ def json_schema(kind: Any, *, strict: bool = False) -> dict[str, Any]:
 
 
 def is_object(kind: Any) -> bool:
-    """Whether every value of *kind* is a JSON object with named fields."""
+    """Return whether every value of *kind* is a JSON object with named fields."""
     bare = stripped(kind)
     if is_pydantic_model(bare):
         return not getattr(bare, "__pydantic_root_model__", False)
@@ -105,7 +105,7 @@ def is_object(kind: Any) -> bool:
 
 
 def schema_name(kind: Any) -> str:
-    """A name of 1 to 64 letters, digits, hyphens and underscores, the same in every process."""
+    """Name *kind* in 1 to 64 letters, digits, hyphens and underscores, alike in every process."""
     bare = stripped(kind)
     record = record_of(bare)
     name = record.name if record is not None else getattr(bare, "__name__", str(bare))
@@ -205,7 +205,7 @@ class _Builder:
             try:
                 return self._leaf(kind)
             except TypeError:
-                pass  # a union that msgspec cannot tell apart
+                pass  # a union whose members msgspec cannot distinguish
         return {"anyOf": [self.build(member) for member in members]}
 
     def _leaf(self, kind: Any) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class RecordField:
         name: Its name in the class.
         key: Its name in JSON, and in the record's constructor.
         type: Its type, with ``Annotated`` kept.
-        required: Whether it has no default.
-        default: The default; ``MISSING`` where there is none or it is made by a factory.
+        required: If it has no default.
+        default: The default; ``MISSING`` if there is none or a factory makes it.
         description: What it means, from ``metadata={"description": …}``.
     """
 
@@ -89,14 +89,12 @@ class Record:
 
 
 def record_of(kind: Any) -> Record | None:
-    """The record that *kind* is; ``None`` for every other type."""
+    """Return the record that *kind* is; ``None`` for every other type."""
     origin: Any = get_origin(kind) or kind
     if not isinstance(origin, type) or is_pydantic_model(origin):
         return None
-    if attrs.has(origin):
-        fields = _attrs_fields(kind, origin)
-    elif dataclasses.is_dataclass(origin):
-        fields = _dataclass_fields(kind, origin)
+    if attrs.has(origin) or dataclasses.is_dataclass(origin):
+        fields = _class_fields(kind, origin)
     elif is_typeddict(origin):
         fields = _typed_dict_fields(kind, origin)
     else:
@@ -105,33 +103,20 @@ def record_of(kind: Any) -> Record | None:
     return Record(kind=origin, name=name, fields=tuple(fields), description=_description(origin))
 
 
-def _attrs_fields(kind: Any, origin: type[Any]) -> Iterable[RecordField]:
+def _class_fields(kind: Any, origin: type[Any]) -> Iterable[RecordField]:
     hints = _hints(kind, origin)
-    for attribute in cast("tuple[attrs.Attribute[Any], ...]", attrs.fields(origin)):
-        if attribute.init:
-            plain = attribute.default is not attrs.NOTHING and not isinstance(
-                attribute.default, cast("type", attrs.Factory)
-            )
-            yield RecordField(
-                name=attribute.name,
-                key=attribute.alias or attribute.name,
-                type=hints.get(attribute.name, Any),
-                required=attribute.default is attrs.NOTHING,
-                default=attribute.default if plain else MISSING,
-                description=attribute.metadata.get("description"),
-            )
-
-
-def _dataclass_fields(kind: Any, origin: type[Any]) -> Iterable[RecordField]:
-    hints = _hints(kind, origin)
-    for part in dataclasses.fields(origin):
+    known: Iterable[Any] = attrs.fields(origin) if attrs.has(origin) else dataclasses.fields(origin)
+    for part in known:
         if part.init:
-            plain = part.default is not dataclasses.MISSING
+            made = getattr(part, "default_factory", dataclasses.MISSING)
+            # By identity: a default may be an array, which has no truth when it is compared.
+            absent = part.default is attrs.NOTHING or part.default is dataclasses.MISSING
+            plain = not absent and not isinstance(part.default, cast("type", attrs.Factory))
             yield RecordField(
                 name=part.name,
-                key=part.name,
-                type=hints[part.name],
-                required=not plain and part.default_factory is dataclasses.MISSING,
+                key=getattr(part, "alias", None) or part.name,
+                type=hints.get(part.name, Any),
+                required=absent and made is dataclasses.MISSING,
                 default=part.default if plain else MISSING,
                 description=part.metadata.get("description"),
             )
@@ -158,7 +143,7 @@ def _hints(kind: Any, origin: type[Any]) -> dict[str, Any]:
 
 
 def _filled(hint: Any, given: Mapping[Any, Any]) -> Any:
-    """*hint* with the type variables of a generic class filled in."""
+    """Fill the type variables of a generic class into *hint*."""
     if isinstance(hint, TypeVar):
         return given.get(hint, Any)
     open_parameters: tuple[Any, ...] = getattr(hint, "__parameters__", ())
@@ -178,12 +163,12 @@ def _name_of(kind: Any) -> str:
 
 
 def is_pydantic_model(kind: Any) -> bool:
-    """Whether *kind* is a Pydantic model, told by its methods, so that nothing is imported."""
+    """Return whether *kind* is a Pydantic model, by its methods, so that nothing is imported."""
     return isinstance(kind, type) and hasattr(kind, "model_validate_json")
 
 
 def stripped(kind: Any) -> Any:
-    """*kind* without ``Annotated``, ``NewType`` and the names of ``type`` statements."""
+    """Strip ``Annotated``, ``NewType`` and the names of ``type`` statements off *kind*."""
     while True:
         if get_origin(kind) is Annotated:
             kind = get_args(kind)[0]
@@ -196,12 +181,12 @@ def stripped(kind: Any) -> Any:
 
 
 def union_members(kind: Any) -> tuple[Any, ...] | None:
-    """The members of a union; ``None`` for every other type."""
+    """Return the members of a union; ``None`` for every other type."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else None
 
 
 def accepts_null(kind: Any) -> bool:
-    """Whether JSON's ``null`` is a value of *kind*."""
+    """Return whether JSON's ``null`` is a value of *kind*."""
     bare = stripped(kind)
     members = union_members(bare)
     if members is not None:
@@ -210,7 +195,7 @@ def accepts_null(kind: Any) -> bool:
 
 
 def is_leaf(kind: Any) -> bool:
-    """Whether msgspec alone reads *kind*: there is no record or Pydantic model in it."""
+    """Return whether msgspec alone reads *kind*: there is no record or Pydantic model in it."""
     bare = stripped(kind)
     if is_pydantic_model(bare) or record_of(bare) is not None:
         return False
@@ -220,7 +205,7 @@ def is_leaf(kind: Any) -> bool:
 
 
 def field_keys(kind: Any) -> tuple[str, ...]:
-    """The keys of the object that *kind* is in JSON; none where it is no object with fields."""
+    """Return the keys of the object that *kind* is in JSON; none if it is no such object."""
     bare = stripped(kind)
     members = union_members(bare)
     if members is not None:

@@ -38,7 +38,7 @@ class NotStrictError(TypeError):
 
 
 def strict_form(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """*schema* with every property required, no others allowed, and null for what is optional.
+    """Require every property of *schema*, allow no others, and null for what is optional.
 
     Keywords that strict modes refuse are dropped; ``parse`` checks the type all the same.
 
@@ -140,7 +140,7 @@ _NAMES: Final[dict[type, str]] = {
 
 
 def with_types(schema: Any) -> Any:
-    """*schema* with a ``type`` beside every ``enum``, which a ``const`` becomes, too.
+    """Put a ``type`` beside every ``enum`` of *schema*; a ``const`` becomes one, too.
 
     OpenAI refuses an enumeration without a type, and Gemini does not know ``const``. Keywords
     are looked for where schemas stand, so that a property called ``enum`` is not one.

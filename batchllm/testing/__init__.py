@@ -6,11 +6,10 @@ not imported here, since it needs Hypothesis.
 
 from batchllm.journal import open_inline_worker
 from batchllm.testing.agent import MockAgent, MockRun, MockUsage
-from batchllm.testing.clock import Backend, virtual_run, virtual_time
+from batchllm.testing.clock import Backend, run_inline, virtual_run, virtual_time
 from batchllm.testing.observer import RecordingObserver
 from batchllm.testing.scripted import Script, ScriptedCall, ScriptedStrategy
 from batchllm.testing.steps import Answer, Hang, Leak, LeaveScopeOpen, Raise, Return, Step, play
-from batchllm.testing.threads import run_inline
 
 __all__ = [
     "Answer",

@@ -30,7 +30,7 @@ class MockUsage:
 
 @frozen
 class MockRun(Generic[Out]):
-    """What ``MockAgent.run`` gives."""
+    """The result of ``MockAgent.run``."""
 
     output: Out
     _usage: MockUsage
@@ -83,7 +83,7 @@ class MockAgent(Generic[Out]):
 
     @property
     def call_count(self) -> int:
-        """How often it was run."""
+        """Return how often it was run."""
         return len(self.prompts)
 
     async def run(self, prompt: Any, **settings: Any) -> MockRun[Out]:
@@ -97,10 +97,10 @@ class MockAgent(Generic[Out]):
         number = len(self.prompts)
         await anyio.sleep(self._latency)
         if number == self._rate_limit_on_call:
-            msg = f"MockAgent: call {number} meets a rate limit (429), as it was told"
+            msg = f"MockAgent: call {number} meets a rate limit (429), as requested"
             raise ProviderError(msg, status=429)
         if number == self._timeout_on_call:
-            msg = f"MockAgent: call {number} takes too long, as it was told"
+            msg = f"MockAgent: call {number} takes too long, as requested"
             raise TimeoutError(msg)
         return MockRun(self._answer(prompt), self._usage)
 

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 import trio.testing
+from anyio.lowlevel import checkpoint
 
-__all__ = ["Backend", "virtual_run", "virtual_time"]
+__all__ = ["Backend", "run_inline", "virtual_run", "virtual_time"]
 
 Backend = Literal["asyncio", "trio"]
 
@@ -86,3 +87,14 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is not None and not ready:
             self.now += timeout
         return ready
+
+
+async def run_inline(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
+    """Call *function* here and now; stands in for ``run_in_thread`` in virtual time.
+
+    Give it as ``run_sync`` to ``CallableStrategy`` or ``blocking_source``. The limiter is
+    honoured, so that what waits for a free thread waits here, too.
+    """
+    async with limiter:
+        await checkpoint()
+        return function()

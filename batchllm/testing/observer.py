@@ -1,4 +1,4 @@
-"""An observer that remembers what it was told."""
+"""An observer that remembers the events it saw."""
 
 from __future__ import annotations
 

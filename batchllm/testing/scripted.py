@@ -23,8 +23,8 @@ class ScriptedCall:
 
     Attributes:
         prompt: Its prompt.
-        attempt: The attempt that it was told.
-        timeout: The seconds that it was told.
+        attempt: The attempt that was passed.
+        timeout: The seconds that were passed.
         started: When it began, on the event loop's clock.
         ended: When it ended; ``None`` while it runs.
         error: What it raised; a cancellation as well.
@@ -39,7 +39,7 @@ class ScriptedCall:
 
 
 class ScriptedStrategy(LLMCallStrategy[Any]):
-    """Does what it is told, call by call.
+    """Does what its script says, call by call.
 
     Example::
 
@@ -56,7 +56,7 @@ class ScriptedStrategy(LLMCallStrategy[Any]):
 
     Attributes:
         calls: Every call, in order of its start.
-        errors: What ``on_error`` was told: ``(exception, attempt)``.
+        errors: The arguments of ``on_error``: ``(exception, attempt)``.
         in_flight: Calls that run now.
         most_in_flight: The most that ever ran at once.
         prepared: How often ``prepare()`` was begun.
@@ -106,7 +106,7 @@ class ScriptedStrategy(LLMCallStrategy[Any]):
             call.ended = anyio.current_time()
 
     async def on_error(self, exception: BaseException, attempt: int, *args: Any) -> None:
-        """Remember what it was told."""
+        """Remember the arguments."""
         self.errors.append((exception, attempt))
 
     async def cleanup(self) -> None:

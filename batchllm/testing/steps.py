@@ -1,4 +1,4 @@
-"""What a scripted call may do: all the ways in which code that is not ours can end."""
+"""The steps of a scripted call: all the ways in which code that is not ours can end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Hang:
 
 @frozen
 class Leak:
-    """Raise a cancellation that nobody asked for, after some seconds."""
+    """Raise a cancellation of no scope, after some seconds."""
 
     after: float = 0.0
 

@@ -116,12 +116,12 @@ def configs(draw: st.DrawFn) -> ProcessorConfig:
 
 @frozen
 class TraceEvent:
-    """One reply of a server, as the mind of a gate sees it.
+    """One reply of a server, as the rate limiter sees it.
 
     Attributes:
         after: Seconds since the reply before.
         outcome: How the call ended.
-        hint: What the reply told about limits.
+        hint: The limits that the reply reported.
     """
 
     after: float

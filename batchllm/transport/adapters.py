@@ -16,19 +16,19 @@ import anyio
 
 from batchllm.core import ConfigError
 from batchllm.transport.decoding import readable
-from batchllm.transport.exchanges import MAX_BODY, REFUSED, ReplyStream
-from batchllm.transport.pool import Origin
-from batchllm.transport.wire_errors import (
+from batchllm.transport.exchange_errors import (
     CannotConnectError,
     ConnectionLostError,
+    ExchangeError,
     ReplyTooLargeError,
-    WireError,
 )
+from batchllm.transport.exchanges import MAX_BODY, REFUSED, ReplyStream
+from batchllm.transport.pool import Origin
 
 __all__ = ["LibraryName", "client_over", "library_of", "respond"]
 
 LibraryName = Literal["httpx2", "httpx"]
-"""Whose classes a client is of: openai, anthropic and google-genai take httpx2's."""
+"""The library whose classes a client has: openai, anthropic and google-genai take httpx2's."""
 
 _OF_THE_BODY: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _PORTS: Final = {"http": 80, "https": 443}
@@ -101,7 +101,7 @@ async def respond(open_stream: OpenStream, request: Any) -> Any:
     with anyio.move_on_after(timeouts.get("read")):
         try:
             stream = await open_stream(origin, head, body, method=request.method)
-        except WireError as error:
+        except ExchangeError as error:
             failure = _translated(error, library, request)
     if failure is not None:
         raise failure
@@ -149,7 +149,7 @@ def _origin_of(url: Any) -> Origin:
     return Origin(url.scheme, url.host, url.port or _PORTS.get(url.scheme, 80))
 
 
-def _translated(error: WireError, library: Any, request: Any) -> Exception:
+def _translated(error: ExchangeError, library: Any, request: Any) -> Exception:
     kind = library.RemoteProtocolError
     if isinstance(error, CannotConnectError):
         kind = library.ConnectError
@@ -184,7 +184,7 @@ def _stream_class(library: Any) -> type[Any]:
             with anyio.move_on_after(self._seconds):
                 try:
                     piece = await self._stream.receive()
-                except WireError as error:
+                except ExchangeError as error:
                     failure = _translated(error, self._library, self._request)
             if failure is not None:
                 raise failure

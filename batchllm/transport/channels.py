@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
 
-from batchllm.transport.wire_errors import ConnectionLostError
+from batchllm.transport.exchange_errors import ConnectionLostError
 
 __all__ = ["Channel", "SocketChannel", "StreamChannel", "words_of"]
 

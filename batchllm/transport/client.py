@@ -14,20 +14,25 @@ import ssl
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
 
 import anyio
 import httpx
 
-from batchllm.core import ConfigError, StrategyError
+from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
+from batchllm.transport.address import Address
+from batchllm.transport.border import Border
 from batchllm.transport.exchanges import RawReply, ReplyStream
-from batchllm.transport.failures import Border
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
-from batchllm.transport.head import HeaderValues, RequestHead, is_public, mask_headers, secrets_of
+from batchllm.transport.head import (
+    HeaderValues,
+    RequestHead,
+    for_another_process,
+    mask_headers,
+    secrets_of,
+)
 from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
-from batchllm.transport.pool import Origin
-from batchllm.transport.proxied import ProxiedTransport
+from batchllm.transport.proxied import ProxiedTransport, secrets_of_proxy
 from batchllm.transport.redact import Cleaner
 from batchllm.transport.reply import (
     HttpReply,
@@ -42,15 +47,10 @@ from batchllm.transport.statistics import ConnectionStats
 __all__ = ["Http", "HttpClient", "is_our_own"]
 
 Http: TypeAlias = "HttpTransport | AsyncTransport | AsyncClient | httpx.Proxy | str"
-"""What ``http=`` takes: a transport or client of ours, httpx's or httpx2's, or a proxy."""
+"""The values of ``http=``: a transport or client of ours, httpx's or httpx2's, or a proxy."""
 
 _CONNECT_SECONDS: Final = 30.0
 _USER_AGENT: Final = "batchllm"
-_PORTS: Final = {"http": 80, "https": 443}
-# Addresses end up in logs, so a key has no place in them.
-_NAMES_OF_KEYS: Final = frozenset(
-    {"key", "api_key", "api-key", "apikey", "access_token", "token", "sig"}
-)
 
 
 class HttpClient:
@@ -103,13 +103,9 @@ class HttpClient:
             "max_body": max_body,
         }
         secrets = self._made_of["secrets"]
-        url = _read_base_url(base_url)
-        root, _, self._query = base_url.partition("?")
-        self.base_url = root.rstrip("/")
-        self.host = url.netloc.decode("ascii")
-        self._origin = Origin(url.scheme, url.host, url.port or _PORTS[url.scheme])
-        self._path = url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
-        known = (*secrets, *secrets_of(headers), *_secrets_of_proxy(proxy))
+        self._address = Address(base_url)
+        self.base_url, self.host = self._address.base_url, self._address.host
+        known = (*secrets, *secrets_of(headers), *secrets_of_proxy(proxy))
         self.redact = Cleaner(known)
         self._border = Border(self.host, self.redact, max_body)
         self._head = RequestHead(self.host, {**_usual_headers(), **_by_low_name(headers)})
@@ -144,9 +140,9 @@ class HttpClient:
     def __reduce__(self) -> tuple[Any, ...]:
         made_of = dict(self._made_of)
         made_of["headers"] = {
-            name: _for_another_process(name, value) for name, value in made_of["headers"].items()
+            name: for_another_process(name, value) for name, value in made_of["headers"].items()
         }
-        if _secrets_of_proxy(made_of["proxy"]):
+        if secrets_of_proxy(made_of["proxy"]):
             msg = f"{self!r} cannot be pickled, since its proxy has a password; make it again there"
             raise TypeError(msg)
         return partial(HttpClient, **made_of), ()
@@ -250,9 +246,9 @@ class HttpClient:
                     content = await stream.read()
                 elapsed = anyio.current_time() - start
                 return HttpReply(stream.status, stream.headers, content, elapsed)
-            head = self._head.write(method, self._target(path), len(body), headers)
+            head = self._head.write(method, self._address.target(path), len(body), headers)
             raw = await self._own.exchange(
-                self._origin, head, body, method=method, max_body=self._border.max_body
+                self._address.origin, head, body, method=method, max_body=self._border.max_body
             )
             return self._reply_of(raw, anyio.current_time() - start)
         except Exception as error:
@@ -274,16 +270,16 @@ class HttpClient:
         body: bytes,
         headers: HeaderValues | None,
     ) -> ReplyStream:
-        head = self._head.write(method, self._target(path), len(body), headers)
+        head = self._head.write(method, self._address.target(path), len(body), headers)
         return await own.open_stream(
-            self._origin, head, body, method=method, max_body=self._border.max_body
+            self._address.origin, head, body, method=method, max_body=self._border.max_body
         )
 
     async def _send(self, method: str, path: str, body: bytes, headers: HeaderValues | None) -> Any:
         """Send by the transport or client that was given, in its own library's terms."""
         self._one_loop.check()
         given = self._given
-        address = self._address(path)
+        address = self._address.url(path)
         extra = RequestHead(self.host, headers or {}).fields()[1:]
         fields = [*self._head.fields(), *extra]
         if self._is_client:
@@ -302,17 +298,9 @@ class HttpClient:
         )
         return await given.handle_async_request(request)
 
-    def _target(self, path: str) -> str:
-        mark = "&" if "?" in path else "?"
-        return f"{self._path}{path}{mark}{self._query}" if self._query else self._path + path
-
-    def _address(self, path: str) -> str:
-        mark = "&" if "?" in path else "?"
-        return f"{self.base_url}{path}{mark}{self._query}" if self._query else self.base_url + path
-
 
 def is_our_own(http: Http | None) -> bool:
-    """Return whether requests through *http* get no key from anybody but us."""
+    """Return whether requests through *http* get their key from us alone."""
     return http is None or isinstance(http, (str, httpx.Proxy, HttpTransport))
 
 
@@ -322,70 +310,12 @@ def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:
     return ProxiedTransport(proxy, context_of(verify) or True)
 
 
-def _read_base_url(text: str) -> httpx.URL:
-    _, at, after = text.rpartition("@")
-    shown = f"***@{after}" if at else text
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        msg = f"base_url is {shown!r}, which is no address ({error})"
-        raise ConfigError(msg) from None
-    if url.scheme not in ("http", "https") or not url.host:
-        msg = f"base_url is {shown!r}; give a full address such as 'http://localhost:8000/v1'"
-        raise ConfigError(msg)
-    if url.userinfo or url.fragment or not _NAMES_OF_KEYS.isdisjoint(url.params):
-        address = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
-        msg = (
-            f"base_url {address!r} carries a user, a key or a fragment; give the address alone, "
-            "and the key as api_key"
-        )
-        raise ConfigError(msg)
-    return url
-
-
 def _not_a_transport(given: object) -> str:
     return (
         f"http is a {type(given).__name__}; give an object with handle_async_request(request), "
         "such as an HttpTransport or an httpx transport, an httpx.AsyncClient, or the address of "
         "a proxy"
     )
-
-
-def _secrets_of_proxy(proxy: Any) -> list[Secret]:
-    """Return what must not show: percent-encoded as in the address, decoded, and both parts as one.
-
-    The last is what ``Proxy-Authorization`` has in base64, in which a ``Secret`` is masked, too.
-    """
-    if isinstance(proxy, str):
-        # Not by urlsplit, which finds no password in an address without a scheme.
-        given, _, _ = (proxy.partition("//")[2] or proxy).rpartition("@")
-        user, _, password = given.partition(":")
-    else:
-        auth = getattr(proxy, "raw_auth", None) or (b"", b"")
-        user, password = (part.decode("utf-8", "replace") for part in auth)
-        given = f"{user}:{password}"
-    spellings = [user, password, given]
-    if isinstance(proxy, str):
-        name, word = unquote(user), unquote(password)
-        spellings += [name, word, f"{name}:{word}"]
-    return [Secret(text) for text in dict.fromkeys(spellings) if text.strip(":")]
-
-
-def _for_another_process(name: str, value: Secret) -> str | Secret:
-    """Return what a pickle may have of a header's value.
-
-    Raises:
-        TypeError: It is a key of which nobody knows where it came from.
-    """
-    if is_public(name):
-        return value.reveal()
-    if value.can_be_read_again:
-        return value
-    msg = (
-        f"a client whose header {name!r} was given cannot be pickled, since a pickle must not "
-        "have a key; name the model by llm(), which reads its key from the environment again"
-    )
-    raise TypeError(msg)
 
 
 def _usual_headers() -> dict[str, str]:

@@ -38,7 +38,7 @@ class State(IntEnum):
 
 
 class Event(IntEnum):
-    """What happens to a connection."""
+    """The events in the life of a connection."""
 
     REQUEST = auto()
     """A request is about to be sent on it."""
@@ -61,7 +61,7 @@ class Event(IntEnum):
     LOST = auto()
     """The operating system reports the connection as reset or broken."""
     GARBAGE = auto()
-    """What arrived is not HTTP, or passes a limit on its size."""
+    """The bytes that arrived are not HTTP, or pass a limit on their size."""
     LEFT = auto()
     """The caller was cancelled, ran out of time, or does not want the rest of the reply."""
     RELEASE = auto()
@@ -71,7 +71,7 @@ class Event(IntEnum):
 
 
 class Verdict(IntEnum):
-    """What is to be done."""
+    """The action to take on a connection."""
 
     GO_ON = auto()
     """Nothing: the exchange goes on."""

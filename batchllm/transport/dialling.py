@@ -17,7 +17,7 @@ import anyio.to_thread
 import httpx
 
 from batchllm.transport.channels import words_of
-from batchllm.transport.wire_errors import CannotConnectError, TooManyFilesError
+from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
 
 __all__ = ["CONNECT_SECONDS", "Address", "dial", "encrypt", "resolve", "usual_context"]
 

@@ -10,15 +10,15 @@ from typing import Final, NamedTuple
 from attrs import define, field
 
 from batchllm.transport.connection import Event, Verdict
-from batchllm.transport.parsing import Headers
-from batchllm.transport.pool import Connection, OriginPool
-from batchllm.transport.wire_errors import (
+from batchllm.transport.exchange_errors import (
     ClosedByServerError,
     ConnectionLostError,
+    ExchangeError,
     GarbageError,
     ReplyTooLargeError,
-    WireError,
 )
+from batchllm.transport.parsing import Headers
+from batchllm.transport.pool import Connection, OriginPool
 
 __all__ = ["MAX_BODY", "REFUSED", "RawReply", "ReplyStream", "exchange", "open_stream"]
 
@@ -63,7 +63,7 @@ async def exchange(
         The reply. One that refuses is one even if its body breaks off; it has what came of it.
 
     Raises:
-        WireError: There is no whole reply.
+        ExchangeError: There is no whole reply.
     """
     connection = await _reach_head(pool, head, body, method, may_replay=may_replay)
     pieces: list[bytes] = []
@@ -73,7 +73,7 @@ async def exchange(
         while not connection.whole:
             await _read_on(connection)
             pieces += _take_pieces(connection, max_body)
-    except WireError as error:
+    except ExchangeError as error:
         await pool.discard(connection, _event_of(error))
         if connection.reader.status < REFUSED:
             raise
@@ -126,7 +126,7 @@ class ReplyStream:
         """Return the next piece of the body; ``b""`` at its end.
 
         Raises:
-            WireError: The body is cut off, too large, or not HTTP; or the stream was closed.
+            ExchangeError: The body is cut off, too large, or not HTTP; or the stream was closed.
         """
         if self._closed:
             raise ConnectionLostError("the reply was closed before it was read on")

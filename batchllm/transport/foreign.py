@@ -10,7 +10,7 @@ import anyio
 
 from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
-from batchllm.transport.failures import Border
+from batchllm.transport.border import Border
 from batchllm.transport.loops import LoopTable, loop_of_now
 
 __all__ = ["AsyncClient", "AsyncTransport", "ForeignSource", "Held", "OneLoop"]
@@ -115,7 +115,7 @@ class Held:
 
     @property
     def holders(self) -> int:
-        """How many hold it on the running event loop."""
+        """Return how many hold it on the running event loop."""
         return self._table.leases
 
     def hold(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from batchllm.core import ConfigError
 from batchllm.transport.secret import Secret
 
-__all__ = ["HeaderValues", "RequestHead", "is_public", "mask_headers", "secrets_of"]
+__all__ = ["HeaderValues", "RequestHead", "for_another_process", "mask_headers", "secrets_of"]
 
 HeaderValues = Mapping[str, "str | Secret"]
 
@@ -34,7 +34,7 @@ def mask_headers(headers: Mapping[str, Any] | None) -> dict[str, Secret]:
     return {name: Secret(value) for name, value in (headers or {}).items()}
 
 
-def is_public(name: str) -> bool:
+def _is_public(name: str) -> bool:
     """Return whether a header of this name never carries a key."""
     return name.lower() in _PUBLIC
 
@@ -42,14 +42,31 @@ def is_public(name: str) -> bool:
 def secrets_of(headers: HeaderValues) -> list[Secret]:
     """Return the values that messages must not show, those of headers known to be public apart."""
     return [
-        _without_scheme(Secret(given)) for name, given in headers.items() if not is_public(name)
+        _without_scheme(Secret(given)) for name, given in headers.items() if not _is_public(name)
     ]
 
 
 def _without_scheme(value: Secret) -> Secret:
-    """What follows a scheme such as ``Bearer``."""
+    """Return what follows a scheme such as ``Bearer``."""
     scheme, _, rest = value.reveal().partition(" ")
     return Secret(rest) if rest and scheme.isalpha() else value
+
+
+def for_another_process(name: str, value: Secret) -> str | Secret:
+    """Return what a pickle may have of a header's value.
+
+    Raises:
+        TypeError: It is a key of which it is not known where it came from.
+    """
+    if _is_public(name):
+        return value.reveal()
+    if value.can_be_read_again:
+        return value
+    msg = (
+        f"a client whose header {name!r} was given cannot be pickled, since a pickle must not "
+        "have a key; name the model by llm(), which reads its key from the environment again"
+    )
+    raise TypeError(msg)
 
 
 class RequestHead:

@@ -24,7 +24,7 @@ _KEEP_ALIVE: Final = 30.0
 """Seconds: half of what most proxies and load balancers keep an idle connection (60 s)."""
 
 ParserName = Literal["auto", "plain", "h11", "httptools"]
-"""Which parser reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
+"""The parser that reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
 
 
 class HttpTransport:
@@ -129,7 +129,7 @@ class HttpTransport:
 
     @property
     def holders(self) -> int:
-        """How many hold it on the running event loop."""
+        """Return how many hold it on the running event loop."""
         return self._pools.leases
 
     async def aclose(self) -> None:
@@ -160,7 +160,7 @@ class HttpTransport:
             max_body: The most bytes that the body of the reply may have, as it comes.
 
         Raises:
-            WireError: There is no whole reply.
+            ExchangeError: There is no whole reply.
         """
         pool = self._pools.of_this_loop().of(origin)
         return await exchange(pool, head, body, method, max_body, may_replay=self._replay)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader
-from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
 
 httptools: Any
 try:

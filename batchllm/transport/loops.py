@@ -1,4 +1,4 @@
-"""What belongs to an event loop is kept per event loop: a plain dict from loop to value.
+"""A table of what belongs to an event loop: a plain dict from loop to value.
 
 A strategy may be used by any number of threads and loops at once. The entry of a loop is made by
 its first lease and removed, after closing, by the last. Entries of loops that have ended meanwhile
@@ -65,7 +65,7 @@ class LoopTable(Generic[T]):
         return len(self._entries)
 
     def of_this_loop(self) -> T:
-        """Return the running loop's value, which is made if there is none."""
+        """Return the running loop's value, which is made if it is not there."""
         if self._pid != os.getpid():
             self._start_anew()
         entry = self._entries.get(current_token().native_token)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import h11
 
-from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
+from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 
 __all__ = ["MAX_HEAD", "H11Fallback", "H11Reader", "Headers", "ReplyReader"]
 
@@ -163,7 +163,7 @@ class H11Reader:
 
 
 class H11Fallback:
-    """What readers share that hand a reply over to h11 from its first byte."""
+    """The common part of readers that pass a reply on to h11 from its first byte."""
 
     __slots__ = ("_h11", "headers", "pieces", "reusable", "status", "surplus")
 

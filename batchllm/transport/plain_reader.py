@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader, Headers
-from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
 
 __all__ = ["PlainReader"]
 

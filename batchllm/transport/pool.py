@@ -27,17 +27,17 @@ from batchllm.transport.dialling import (
     resolve,
     usual_context,
 )
+from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
 from batchllm.transport.parsing import ReplyReader
 from batchllm.transport.statistics import ConnectionCounts
-from batchllm.transport.wire_errors import CannotConnectError, TooManyFilesError
 
 __all__ = ["Connect", "Connection", "Origin", "OriginPool", "Pool", "PoolSettings"]
 
 _CONNECTS: Final = 100
 """Connections under way at once to one server: the backlog of a usual listener (asyncio's 100)."""
 _HANDSHAKES: Final = 64
-"""The same with TLS: a handshake takes 1 ms of CPU, so 64 that are answered at once hold the
-event loop for 64 ms."""
+"""Connections with TLS under way at once: a handshake takes 1 ms of CPU, so 64 that are answered
+at once hold the event loop for 64 ms."""
 _ADDRESSES_LAST: Final = 30.0
 """Seconds for which a name is not looked up again; each look-up takes a thread."""
 
@@ -55,7 +55,7 @@ class Origin(NamedTuple):
 
 @frozen(kw_only=True)
 class PoolSettings:
-    """How connections are made and kept.
+    """The rules by which connections are made and kept.
 
     Attributes:
         make_reader: Makes the reader of replies.

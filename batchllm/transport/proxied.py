@@ -6,14 +6,16 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
+from urllib.parse import unquote
 
 import anyio
 import httpx
 from attrs import define
 
 from batchllm.transport.loops import LoopTable
+from batchllm.transport.secret import Secret
 
-__all__ = ["ProxiedTransport"]
+__all__ = ["ProxiedTransport", "secrets_of_proxy"]
 
 _KEEP_ALIVE: Final = 30.0
 _CLOSE_SECONDS: Final = 5.0
@@ -65,7 +67,7 @@ class ProxiedTransport:
 
     @property
     def holders(self) -> int:
-        """How many hold it on the running event loop."""
+        """Return how many hold it on the running event loop."""
         return self._table.leases
 
     async def aclose(self) -> None:
@@ -75,3 +77,23 @@ class ProxiedTransport:
     async def handle_async_request(self, request: Any) -> Any:
         """Send *request* through the proxy."""
         return await self._table.of_this_loop().transport.handle_async_request(request)
+
+
+def secrets_of_proxy(proxy: Any) -> list[Secret]:
+    """Return what must not show: percent-encoded as in the address, decoded, and both parts as one.
+
+    The last is what ``Proxy-Authorization`` has in base64, in which a ``Secret`` is masked, too.
+    """
+    if isinstance(proxy, str):
+        # Not by urlsplit, which finds no password in an address without a scheme.
+        given, _, _ = (proxy.partition("//")[2] or proxy).rpartition("@")
+        user, _, password = given.partition(":")
+    else:
+        auth = getattr(proxy, "raw_auth", None) or (b"", b"")
+        user, password = (part.decode("utf-8", "replace") for part in auth)
+        given = f"{user}:{password}"
+    spellings = [user, password, given]
+    if isinstance(proxy, str):
+        name, word = unquote(user), unquote(password)
+        spellings += [name, word, f"{name}:{word}"]
+    return [Secret(text) for text in dict.fromkeys(spellings) if text.strip(":")]

@@ -9,9 +9,9 @@ from typing import Final, Protocol, Self
 
 from attrs import frozen
 
+from batchllm.transport.border import Border
 from batchllm.transport.decoding import Decoder, decoder_of, readable
 from batchllm.transport.exchanges import REFUSED, ReplyStream
-from batchllm.transport.failures import Border
 from batchllm.transport.parsing import Headers
 
 __all__ = ["HttpReply", "HttpStream", "OwnSource", "Source", "join_headers", "unpack"]

@@ -41,7 +41,7 @@ class Secret:
 
     @property
     def can_be_read_again(self) -> bool:
-        """Whether it can be pickled."""
+        """Return whether it can be pickled."""
         return self._again is not None
 
     def reveal(self) -> str:
@@ -55,7 +55,7 @@ class Secret:
         return other
 
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that tell accounts apart and do not lead back to the key."""
+        """Return eight hexadecimal digits that distinguish accounts and do not reveal the key."""
         digest = hmac.new(b"batchllm account", self._value.encode(), hashlib.sha256)
         return digest.hexdigest()[:8]
 

@@ -1,4 +1,4 @@
-"""What became of connections, in numbers."""
+"""The fates of connections, in numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a rate limiter uses a quota that it does not know: ``python -m benchmarks.quota``."""
+"""The share of an unknown quota that a rate limiter uses: ``python -m benchmarks.quota``."""
 
 from benchmarks.quota.limiter import Limited
 from benchmarks.quota.makers import bucket, fixed, sliding

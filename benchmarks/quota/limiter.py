@@ -24,7 +24,7 @@ class Limited:
 
     @property
     def parked(self) -> Parked | None:
-        """Why the scope has been given up, if it has."""
+        """Return why the scope has been given up, if it has."""
         return self.limiter.parked
 
     def next_time(self, now: float, tokens: float) -> float:

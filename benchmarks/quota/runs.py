@@ -40,7 +40,7 @@ _EARLY: Final = 300.0
 
 @frozen
 class Spec:
-    """What is run; a process needs no more to run it."""
+    """The description of a run; a process needs no more to run it."""
 
     group: Group
     name: str

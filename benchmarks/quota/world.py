@@ -29,7 +29,7 @@ Draw = Callable[[Random], float]
 
 
 class Client(Protocol):
-    """What decides when to send; all instants are seconds of one clock."""
+    """A client that decides when to send; all instants are seconds of one clock."""
 
     def next_time(self, now: float, tokens: float) -> float:
         """Return the earliest instant for the next send; infinity until something is reported."""
@@ -55,7 +55,7 @@ _USUAL: Final = lognormal(3.0, 0.5)
 
 @frozen(kw_only=True)
 class Traffic:
-    """What is sent, and how long everything takes.
+    """The requests that are sent, and how long everything takes.
 
     Attributes:
         items: How many there are.
@@ -74,7 +74,7 @@ class Traffic:
 
 @define
 class Record:
-    """What happened: instants of arrival in order, and what follows from them.
+    """The record of a run: instants of arrival in order, and what follows from them.
 
     A silence is a stretch without a send while an item waits and has a caller; the one in which
     the run ended stands apart, since a scope that was given up stays silent for good.

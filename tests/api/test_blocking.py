@@ -15,7 +15,7 @@ from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
 
 
 def test_run_batch_sync() -> None:
-    """The same result, and cleaned up."""
+    """The result is that of ``run_batch``, and everything is cleaned up."""
     strategy = ScriptedStrategy({"b": Raise(TypeError)})
     result = run_batch_sync(["a", "b"], strategy, concurrency=2)
     assert result.outputs == ["a", None]
@@ -49,7 +49,7 @@ def test_leaving_early() -> None:
 
 
 def test_errors_come_through() -> None:
-    """What the batch raises, and what the block raises."""
+    """Errors of the batch come through, and errors of the block."""
 
     def items() -> Any:
         yield "a"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("prompt", [123, None, [], ["a", "b"]])
 async def test_a_prompt_is_checked_as_in_a_batch(prompt: Any) -> None:
-    """What a batch refuses no single call sends."""
+    """A single call sends no prompt that a batch refuses."""
     strategy = ScriptedStrategy()
     with pytest.raises(InvalidItemError, match=r"^the prompt is .*; give a text"):
         await call(prompt, strategy)

@@ -122,7 +122,7 @@ async def test_what_single_faces_take() -> None:
 
 
 async def test_steps_need_no_base_class() -> None:
-    """What has the methods is a middleware."""
+    """An object with the methods is a middleware."""
 
     class Steps:
         def before_process(self, item: Any) -> None:

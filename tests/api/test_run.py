@@ -134,7 +134,7 @@ async def test_iteration_ends_once() -> None:
 
 
 async def test_groups_of_the_reader_stay_whole() -> None:
-    """What the block raises comes out as it was, a group included."""
+    """An error of the block comes out as it was, a group included."""
     group = ExceptionGroup("mine", [ValueError("one")])
     with pytest.raises(ExceptionGroup) as caught:
         async with stream_batch(["a"], ScriptedStrategy()):

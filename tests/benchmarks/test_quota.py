@@ -46,6 +46,6 @@ def test_a_figure_that_is_worse_is_found() -> None:
 
 
 def test_the_two_groups_have_no_server_in_common() -> None:
-    """What the limiter is tuned on says nothing about servers that it has not seen."""
+    """Tuning on some servers says nothing about servers that the limiter has not seen."""
     assert not set(GROUPS["tuned"]) & set(GROUPS["untuned"])
     assert len(GROUPS["untuned"]) >= 10

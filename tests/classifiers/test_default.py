@@ -1,4 +1,4 @@
-"""What exceptions of our own, of the language and of strangers' libraries mean."""
+"""The meaning of exceptions of our own, of the language and of foreign libraries."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ class TestCodes:
         assert category(error) == Category.INSUFFICIENT_QUOTA
 
     def test_a_wait_makes_a_503_an_overload(self) -> None:
-        """Who says when to come back has too much to do."""
+        """A server that says when to come back has too much to do."""
         error = ProviderError("busy", status=503, hint=ServerHint(wait=3.0))
         info = look(error)
 
@@ -413,7 +413,7 @@ class TestTypes:
         assert info.suggested_wait is None
 
     def test_unknown_errors_are_tried_again(self) -> None:
-        """What nobody knows may pass the next time."""
+        """An unknown error may pass the next time."""
         assert look(Exception("?")).is_retryable
 
     @pytest.mark.parametrize("module", ["asyncio.exceptions", "trio"])
@@ -440,7 +440,7 @@ class TestGroupsAndCauses:
         assert look(group).is_rate_limit
 
     def test_the_least_retryable_of_a_group_decides(self) -> None:
-        """What cannot pass comes before a rate limit, a rate limit before the rest."""
+        """An error that cannot pass comes before a rate limit, a rate limit before the rest."""
         final = ProviderError("no", status=401)
         short = ProviderError("?", status=429, hint=ServerHint(wait=1.0))
         long = ProviderError("?", status=429, hint=ServerHint(wait=9.0))
@@ -583,7 +583,7 @@ class TestStrangers:
     def test_any_exception_has_an_answer_and_keeps_it(
         self, attributes: dict[str, Any], response: dict[str, Any] | None
     ) -> None:
-        """Whatever the attributes are, nothing is raised, and asking again changes nothing."""
+        """Any attributes are read without an error, and asking again changes nothing."""
         error = SDKError(**attributes)
         if response is not None:
             error.response = Response(**response)  # type: ignore[attr-defined]

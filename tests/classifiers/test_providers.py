@@ -1,4 +1,4 @@
-"""What each provider's errors mean, as their wires and their SDKs give them."""
+"""The meaning of each provider's errors, as their wires and their SDKs give them."""
 
 from __future__ import annotations
 

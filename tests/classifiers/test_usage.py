@@ -96,7 +96,7 @@ class Rude:
 
 
 def test_strangers_do_no_harm() -> None:
-    """What raises when it is read is unknown, and so is a method."""
+    """An attribute that raises when it is read is unknown, and so is a method."""
     assert failed_usage(Hostile()) is None
     assert failed_usage(billed(usage=Rude())) is None
     assert failed_usage(billed(usage=lambda: USAGE)) is None

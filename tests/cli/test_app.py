@@ -20,7 +20,7 @@ def prompts(folder: Path, name: str = "in.jsonl") -> str:
 
 
 def told(capsys: Captured, *arguments: str) -> str:
-    """What a command that is used wrongly says: one sentence, no traceback, exit code 2."""
+    """Return the words of a command that is used wrongly: one sentence, exit code 2."""
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -174,7 +174,7 @@ def test_no_error_shows_a_traceback(
     code: ExitCode,
     message: str,
 ) -> None:
-    """Whatever a command raises becomes a sentence and an exit code."""
+    """Any error of a command becomes a sentence and an exit code."""
 
     def broken(*_: object, **__: object) -> None:
         raise error

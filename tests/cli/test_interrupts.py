@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def interrupted(calls: int, signals: int, latency: float = 30.0) -> tuple[list[str], Any]:
-    """What is told, and the results by category, of a run that gets signals after a second."""
+    """Return the notes, and the results by category, of a run that gets signals after a second."""
 
     async def slow(prompt: str) -> str:
         await anyio.sleep(latency)
@@ -36,7 +36,7 @@ async def interrupted(calls: int, signals: int, latency: float = 30.0) -> tuple[
 
 
 async def test_one_signal_lets_calls_finish() -> None:
-    """What is in flight has its answer, and the note says how much that is."""
+    """Calls in flight get their answers, and the note says how many they are."""
     notes, kinds = await interrupted(calls=4, signals=1)
     assert "the 4 calls in flight may finish" in notes[0]
     assert kinds == [None] * 4

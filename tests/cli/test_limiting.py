@@ -1,4 +1,4 @@
-"""What held a run back, told from looks at it and from its numbers."""
+"""The cause that held a run back, found by looks at it and in its numbers."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +41,7 @@ def test_a_run_that_is_mostly_full_is_held_by_its_concurrency() -> None:
 
 
 def test_the_quota_is_the_limits_that_were_used() -> None:
-    """Whether declared or told; a limit that was hardly touched held nobody back."""
+    """Declared and reported limits count; one that was hardly touched held nothing back."""
     assert verdict(limits=TOLD) == "the quota of 3,000 requests per minute, 100 requests per 5 s"
     assert verdict(max_requests_per_minute=3000, max_tokens_per_minute=9000, sent=10) == (
         "the quota of 9,000 tokens per minute"

@@ -1,4 +1,4 @@
-"""How progress is shown: one line that has everything, on terminals and off them."""
+"""Progress is one line that has everything, on terminals and off them."""
 
 import io
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What is counted while a run goes on."""
+"""The counts that are kept during a run."""
 
 from typing import Any
 

@@ -99,7 +99,7 @@ def test_a_lone_category_is_no_set_of_letters() -> None:
 def test_waits_are_bounded_and_never_shrink(
     attempts: int, initial: float, longest: float, base: float
 ) -> None:
-    """Whatever the settings, no wait overflows, is not a number, or is above the longest."""
+    """With any settings no wait overflows, is not a number, or is above the longest."""
     initial, longest = sorted((initial, longest))
     waits = RetryConfig(attempts, initial, longest, base).waits()
     assert len(waits) == min(attempts - 1, 1000)

@@ -13,13 +13,15 @@ from batchllm.core import (
     RateLimitConfig,
     RetryConfig,
     config_from_dict,
-    config_from_json,
-    config_from_toml,
     config_to_dict,
-    config_to_json,
-    config_to_toml,
     dump_config,
     load_config,
+)
+from batchllm.core.config_files import (
+    config_from_json,
+    config_from_toml,
+    config_to_json,
+    config_to_toml,
 )
 
 positive = st.floats(0.001, 1e9) | st.integers(1, 10**6)

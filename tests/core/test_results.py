@@ -110,7 +110,7 @@ def test_only_a_finished_source_is_complete() -> None:
 
 
 def test_a_copy_of_a_tally_stands_still() -> None:
-    """What is shown during a run does not change under its reader."""
+    """A tally shown during a run does not change under its reader."""
     tally = Tally.of(MIXED.results)
     copy = tally.copy()
     tally.add(done("z", token_usage={"input_tokens": 1}, cost=1.0))

@@ -137,7 +137,7 @@ def test_pydantic_outputs_are_read_as_their_model() -> None:
 
 @attrs.frozen
 class Event:
-    """What a structured output can hold, and JSON has no type for."""
+    """An output with values for which JSON has no type."""
 
     day: dt.date
     at: dt.datetime

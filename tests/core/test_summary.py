@@ -56,7 +56,7 @@ def test_a_summary_says_what_happened() -> None:
 
 
 def test_an_empty_batch_has_a_summary() -> None:
-    """What is not known is said to be unknown, and no rate is made up."""
+    """An unknown number is called unknown, and no rate is made up."""
     assert BatchResult[Any, Any]().summary() == (
         "Items   0: 0 succeeded, 0 failed\n"
         "Tokens  unknown\n"

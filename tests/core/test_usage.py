@@ -238,7 +238,7 @@ def test_sums_are_the_same_in_every_order(left: Any, middle: Any, right: Any) ->
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.floats() | st.none() | st.text()))
 def test_any_mapping_is_read(usage: dict[str, Any]) -> None:
-    """What is read twice is the same, and only whole numbers of at least 0."""
+    """Reading twice changes nothing, and only whole numbers of at least 0 are left."""
     for key, name in zip(list(usage), TokenUsage.__annotations__, strict=False):
         usage[name] = usage.pop(key)
     read = normalize_usage(usage)

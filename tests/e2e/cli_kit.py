@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.e2e.patience import PATIENCE
 
-PROGRAM = [sys.executable, "-m", "batchllm.cli"]
+PROGRAM = [sys.executable, "-m", "batchllm"]
 BACKENDS = ("asyncio", "uvloop", "trio")
 
 

@@ -1,4 +1,4 @@
-"""How long a test waits for what is going to happen: a guard against hanging, no bound on time."""
+"""The longest wait of a test for what is going to happen: a guard against hanging."""
 
 from collections.abc import Callable
 

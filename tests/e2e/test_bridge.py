@@ -10,7 +10,8 @@ import pytest
 from anyio.abc import TaskStatus
 
 from batchllm.core import TransportError
-from batchllm.providers.bridge import AsyncioBridge, comes_from
+from batchllm.providers.adapters.bridge import AsyncioBridge
+from batchllm.providers.adapters.bridged import comes_from
 from tests.e2e.patience import PATIENCE, until
 
 pytestmark = pytest.mark.anyio

@@ -201,7 +201,7 @@ def test_standard_input_may_be_no_pipe() -> None:
 
 
 def test_a_limit_holds_for_a_pipe() -> None:
-    """What comes after it is not read."""
+    """Lines after the limit are not read."""
     data = b'{"prompt": "Hi"}\n' * 5
     code, out, err = run_program("run", "-", "-m", "sim:instant", "--limit", "2", data=data)
     assert code == 0, err

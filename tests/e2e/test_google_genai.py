@@ -110,7 +110,7 @@ MEANINGS = {
 
 
 async def test_errors_of_googles_client_keep_their_meaning(connect: Open) -> None:
-    """What the SDK raises is classified as what our own client raises."""
+    """Errors of the SDK are classified as those of our own client."""
     found: dict[str, str] = {}
     async with connect(Simulator("instant?profile=gemini")) as client:
         model = GeminiModel("gemini-x", client)

@@ -47,7 +47,7 @@ async def test_answers_match_their_prompts(stream: bool) -> None:
     ],
 )
 async def test_faults_on_the_wire_are_told(fault: str, error: type[Exception]) -> None:
-    """What breaks on real sockets is the same error as in process, and the next call works."""
+    """A break on real sockets gives the error that it gives in process, and the next call works."""
     async with serve(Simulator("instant")) as server:
         strategy = llm("openai-compatible:m", base_url=f"{server.url}/v1", stream=True)
         with pytest.raises(error):

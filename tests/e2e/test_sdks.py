@@ -14,6 +14,7 @@ from batchllm import (
     BatchResult,
     LangChainStrategy,
     LLMCallStrategy,
+    OpenAIResponsesStrategy,
     OpenAIStrategy,
     ProcessorConfig,
     PydanticAIStrategy,
@@ -34,7 +35,7 @@ CONFIG = ProcessorConfig(
 
 @frozen
 class Person:
-    """What is asked for."""
+    """The type of the outputs."""
 
     name: str
     age: int
@@ -54,7 +55,7 @@ async def run(strategy: LLMCallStrategy[Any], *prompts: Any) -> BatchResult[Any,
 
 
 def check_books(result: BatchResult[Any, Any], simulator: Simulator) -> None:
-    """What was counted here is what the server counted."""
+    """Compare the counts here with the server's own."""
     answered = [entry for entry in simulator.log.entries if entry.outcome == "ok"]
     assert result.total_input_tokens == sum(entry.input_tokens for entry in answered)
     assert result.total_output_tokens == sum(entry.output_tokens for entry in answered)
@@ -72,6 +73,28 @@ async def test_openai() -> None:
             texts, "[[answer:one]]", "[[answer:two]] [[fault:500*1]]", "[[fault:refusal]]"
         )
         people = await run(OpenAIStrategy(client, "gpt-x", output=Person), "Who?")
+    assert result.outputs == ["one", "two", None]
+    assert [one.attempts for one in result.in_input_order()] == [1, 2, 1]
+    assert result.in_input_order()[2].error_category == "filtered"
+    assert len(simulator.log.entries) == 5
+    assert isinstance(people.outputs[0], Person)
+    assert result.total_input_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_openai_by_responses(stream: bool) -> None:
+    """Calls of the same client by its other API: answers, a retry of ours, tokens and types."""
+    openai = pytest.importorskip("openai")
+    async with (
+        simulated() as (simulator, server),
+        openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k") as client,
+    ):
+        given: dict[str, Any] = {"stream": True} if stream else {}
+        texts = OpenAIResponsesStrategy(client, "gpt-x", system="Be brief.", **given)
+        result = await run(
+            texts, "[[answer:one]]", "[[answer:two]] [[fault:500*1]]", "[[fault:refusal]]"
+        )
+        people = await run(OpenAIResponsesStrategy(client, "gpt-x", output=Person), "Who?")
     assert result.outputs == ["one", "two", None]
     assert [one.attempts for one in result.in_input_order()] == [1, 2, 1]
     assert result.in_input_order()[2].error_category == "filtered"

@@ -90,7 +90,7 @@ async def test_a_client_that_gives_up_is_noticed(fault: str) -> None:
 
 
 async def test_leaving_lets_replies_end_within_their_grace() -> None:
-    """What is under way when the server closes is answered; nothing new is accepted."""
+    """Requests under way when the server closes are answered; nothing new is accepted."""
     simulator = Simulator("instant")
     statuses: list[int] = []
 

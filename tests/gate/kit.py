@@ -77,8 +77,8 @@ class Callers:
 
 
 def idle(gate: Gate) -> bool:
-    """Whether the gate holds nothing and nobody waits at it."""
-    return gate.waiting == 0 and gate.mind.in_flight == 0
+    """Return whether the gate holds no call and none waits at it."""
+    return gate.waiting == 0 and gate.limiter.in_flight == 0
 
 
 async def turns(count: int) -> None:

@@ -112,7 +112,7 @@ async def test_the_strategys_own_estimate_counts() -> None:
 
 
 async def test_a_wrong_estimate_fails_its_item() -> None:
-    """What is no cost is a program error that names the type."""
+    """An estimate that is no cost is a program error that names the type."""
     config = ProcessorConfig(max_tokens_per_minute=1_000)
     result = await run_batch(prompts(1), Counted(cost=5), config=config)
     assert result.results[0].error_category == Category.PROGRAM_ERROR
@@ -187,7 +187,7 @@ async def test_an_items_deadline_ends_its_wait() -> None:
     result = await run_batch(prompts(2), strategy, config=config, gate=limited)
     assert {each.error_category for each in result.results} == {None, Category.TIMEOUT}
     assert "deadline_per_item" in (result.failures[0].error or "")
-    assert limited.waiting == limited.mind.in_flight == 0
+    assert limited.waiting == limited.limiter.in_flight == 0
     config = ProcessorConfig(timeout_per_item=5.0)
     result = await run_batch(prompts(2), strategy, config=config, gate=limited)
     assert result.succeeded == 2
@@ -207,7 +207,7 @@ async def test_a_drain_ends_every_wait() -> None:
     kinds = list(ended.categories.values())
     assert kinds.count(None) == 1
     assert kinds.count(Category.STOPPED) == len(kinds) - 1
-    assert gate.waiting == gate.mind.in_flight == 0
+    assert gate.waiting == gate.limiter.in_flight == 0
 
 
 async def test_stats_tell_what_limits_a_run() -> None:

@@ -212,7 +212,7 @@ async def test_a_storm_is_one_episode_with_one_canary() -> None:
     for at in again:  # as at a cold start: what goes out at once has been earned by what was before
         assert sum(at <= t < at + 0.01 for t in again) <= max(4, 2 * sum(t < at for t in again))
         assert sum(at <= t < at + 0.25 for t in again) <= 8 + 1.1 * sum(t < at for t in again)
-    assert gate.waiting == gate.mind.in_flight == 0
+    assert gate.waiting == gate.limiter.in_flight == 0
 
 
 async def test_an_overload_leaves_the_quota_alone() -> None:

@@ -115,7 +115,7 @@ async def test_one_that_was_overtaken_for_long_holds_up_everybody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The bound is the bound: with a smaller one the large call goes that much earlier."""
-    monkeypatch.setattr("batchllm.gate.line._MOST_OVERTAKES", 5)
+    monkeypatch.setattr("batchllm.gate.queue._MOST_OVERTAKES", 5)
     gate = open_gate(tokens_per_minute=1_000)
     ours, theirs = Callers(gate, CallerLimits(50)), Callers(gate, CallerLimits(50))
     theirs.started = ours.started
@@ -168,8 +168,8 @@ async def test_only_one_waiter_is_woken_by_news() -> None:
         await anyio.sleep(1.2)
         assert gate.closed
         assert gate.waiting > 290
-        woken = [waiter for waiter in gate._line if waiter.woken.is_set()]
-        watching = [waiter for waiter in gate._line if waiter.scope.deadline < math.inf]
+        woken = [waiter for waiter in gate._queue if waiter.woken.is_set()]
+        watching = [waiter for waiter in gate._queue if waiter.scope.deadline < math.inf]
         assert (len(woken), len(watching)) == (0, 1)
     assert idle(gate)
 
@@ -214,8 +214,8 @@ async def test_a_call_that_can_never_fit_fails_at_once() -> None:
 
 
 async def test_the_callers_own_limit_can_be_too_small_as_well() -> None:
-    """What is declared for the run counts as what is declared for the scope."""
-    gate, own = open_gate(), open_gate(tokens_per_minute=100).mind
+    """Limits declared for the run count as those declared for the scope."""
+    gate, own = open_gate(), open_gate(tokens_per_minute=100).limiter
     with pytest.raises(CallTooLargeError, match="needs 101 tokens"):
         await gate.admit(CallCost(1, 101), CallerLimits(5, own))
 

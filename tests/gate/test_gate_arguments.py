@@ -1,4 +1,4 @@
-"""What a gate is made of is checked when it is made, by name."""
+"""The arguments of a gate are checked when it is made, by name."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,7 +30,7 @@ class Priority(int):
     __hash__ = int.__hash__
 
 
-class Counted(Waiter[Any]):
+class Counted(Waiter):
     """A waiter that counts how often it is compared."""
 
     compared = 0
@@ -49,7 +48,7 @@ async def waiters(*priorities: int) -> list[Counted]:
 
 async def test_joining_costs_a_few_comparisons_however_many_wait() -> None:
     """Ten thousand with rising priorities find their places by halving."""
-    lane: Lane[Any] = Lane()
+    lane: Lane = Lane()
     many = await waiters(*map(Priority, range(10_000)))
     Priority.compared = 0
     for waiter in many:
@@ -61,7 +60,7 @@ async def test_joining_costs_a_few_comparisons_however_many_wait() -> None:
 @pytest.mark.parametrize("distinct", [1, 7, 10_000])
 async def test_leaving_costs_a_few_comparisons_however_many_wait(distinct: int) -> None:
     """Ten thousand that are cancelled in any order look for themselves, not at the others."""
-    lane: Lane[Any] = Lane()
+    lane: Lane = Lane()
     many = await waiters(*(Priority(n % distinct) for n in range(10_000)))
     for waiter in many:
         lane.join(waiter)
@@ -76,8 +75,8 @@ async def test_leaving_costs_a_few_comparisons_however_many_wait(distinct: int) 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.booleans()), max_size=60))
 async def test_the_order_is_by_priority_then_by_arrival(steps: list[tuple[int, bool]]) -> None:
-    """Whoever joins and leaves, the lane reads as a list that is sorted and keeps its ties."""
-    lane: Lane[Any] = Lane()
+    """After any joining and leaving the lane reads as a list that is sorted and keeps its ties."""
+    lane: Lane = Lane()
     waiting: list[Counted] = []
     for number, (priority, leaves) in enumerate(steps):
         if leaves and waiting:

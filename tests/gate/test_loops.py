@@ -42,7 +42,7 @@ def test_a_second_loop_is_refused_while_the_first_has_calls_in_flight(backend: B
 
 @both
 def test_one_loop_after_the_other_is_served(backend: Backend) -> None:
-    """What a gate knows goes with it from loop to loop."""
+    """A gate takes its knowledge from loop to loop."""
     gate = Gate(calls=1)
 
     async def call() -> int:

@@ -159,7 +159,7 @@ async def _play(script: Script, limits: list[Limit], cap: int, sizes: list[int])
 def test_any_trace_ends_with_nothing_held(
     script: Script, limits: list[Limit], cap: int, sizes: list[int], backend: Backend
 ) -> None:
-    """Whatever tasks ask, take, report and whenever they leave: all end, and the gate is empty."""
+    """With any tasks that ask, report and leave at any time, all end and the gate is empty."""
     virtual_run(_play, script, limits, cap, sizes, backend=backend)
 
 

@@ -78,7 +78,7 @@ async def test_one_that_leaves_while_it_stands_aside_is_forgotten() -> None:
 
 async def test_a_lane_keeps_refused_waiters_sorted_whatever_comes_and_goes() -> None:
     """By priority, then refused ones by the instant of their refusal, then by arrival."""
-    rng, lane, inside = random.Random(1), Lane[Any](), list[Any]()
+    rng, lane, inside = random.Random(1), Lane(), list[Any]()
     limits = CallerLimits(1)
     for _ in range(2_000):
         if inside and rng.random() < 0.4:
@@ -87,7 +87,7 @@ async def test_a_lane_keeps_refused_waiters_sorted_whatever_comes_and_goes() -> 
             lane.leave(gone)
         else:
             refusal = Refusal(float(rng.randint(0, 9)), 0.0) if rng.random() < 0.5 else None
-            waiter: Waiter[Any] = Waiter(ONE, limits, rng.randint(0, 2), 0.0, refusal=refusal)
+            waiter: Waiter = Waiter(ONE, limits, rng.randint(0, 2), 0.0, refusal=refusal)
             lane.join(waiter)
             inside.append(waiter)
         key = lambda w: (-w.priority, w.refusal is None, w.refusal.at if w.refusal else 0.0)  # noqa: E731
@@ -130,7 +130,7 @@ class Refusing(LLMCallStrategy[str]):
 
 
 async def test_no_item_is_ever_sent_before_its_own_hint() -> None:
-    """Whatever the scope makes of it."""
+    """A hint binds its item, no matter how the scope takes the refusal."""
     strategy = Refusing()
     gate = Gate(requests_per_minute=6_000, seed=1)  # declared, so that no search is about
     result = await run_batch([f"p{n}" for n in range(200)], strategy, concurrency=50, gate=gate)

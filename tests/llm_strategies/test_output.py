@@ -203,7 +203,7 @@ async def test_structured_puts_the_schema_into_the_prompt_of_everything_else() -
 
     strategy = structured(ask, Person)
     assert isinstance(strategy, ValidationFeedback)
-    assert "told" in strategy.parts[0].identity()
+    assert "schema_text" in strategy.parts[0].identity()
     result = await run(strategy, "Who?")
     assert result.outputs == [Person("Ann", 41, "Lima")]
     assert seen[0].startswith("Who?\n\nAnswer with JSON")
@@ -270,4 +270,4 @@ def test_a_schema_that_a_provider_would_refuse_stands_in_the_prompt(
     """Else each of its items would cost a request that is answered with 400."""
     strategy: Any = llm(f"{provider}:m", output=kind, api_key="k")
     assert (strategy.model.schema is not None) == natively
-    assert (strategy._told is None) == natively
+    assert (strategy._schema_text is None) == natively

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def sent(prompt: Any, middleware: RedactingMiddleware) -> Any:
-    """What the strategy is asked."""
+    """Return the prompt that reaches the strategy."""
     strategy = ScriptedStrategy()
     await run_batch([prompt], strategy, middlewares=[middleware])
     return strategy.prompts[0]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_each_event_is_a_line_at_its_level(caplog: pytest.LogCaptureFixture) -> None:
-    """What goes well is for debugging, a failure is a warning, and no prompt is told."""
+    """Success is logged for debugging, a failure as a warning, and no prompt at all."""
     caplog.set_level(logging.DEBUG, "batchllm.events")
     strategy = ScriptedStrategy({"secret prompt": Raise(TypeError("broken"))})
     await run_batch([("bad", "secret prompt"), "fine"], strategy, observers=[LoggingObserver()])

@@ -15,7 +15,7 @@ durations = st.lists(
 
 @given(durations, st.floats(min_value=0.01, max_value=1.0))
 def test_a_quantile_is_right_to_two_per_cent(values: list[float], share: float) -> None:
-    """Whatever the values, the quantile lies within 2 % of the value of that rank."""
+    """With any values the quantile lies within 2 % of the value of that rank."""
     seen = Quantiles()
     for value in values:
         seen.add(value)

@@ -18,7 +18,7 @@ from batchllm.core import (
     StrategyError,
 )
 from batchllm.llm_strategies import AnthropicStrategy, OpenAIStrategy, llm
-from batchllm.providers.sdk import client_scope
+from batchllm.providers.adapters import client_scope
 
 pytestmark = pytest.mark.anyio
 

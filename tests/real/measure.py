@@ -31,7 +31,7 @@ _runs: Final = itertools.count(random.randrange(1_000_000))  # a key of its own 
 
 @frozen(kw_only=True)
 class Measured:
-    """What came of one run.
+    """The outcome of one run.
 
     Attributes:
         took: Seconds.

@@ -41,7 +41,7 @@ class Gemini:
 
 @frozen(kw_only=True)
 class MockLimits:
-    """What one mocklimit server enforces, per key."""
+    """The limits that one mocklimit server enforces, per key."""
 
     openai: OpenAI = OpenAI()
     anthropic: Anthropic = Anthropic()

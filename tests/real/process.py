@@ -46,7 +46,7 @@ class MissingServerError(Exception):
 
 @frozen(kw_only=True)
 class Command:
-    """How one server is run.
+    """The command that runs one server.
 
     Attributes:
         arguments: The program and its arguments, for a port.

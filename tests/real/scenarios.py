@@ -1,4 +1,4 @@
-"""What is run against each server, and what must come of it."""
+"""The runs against each server, and the bounds of their outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Backend = Literal["asyncio", "trio"]
 _ANSWER: Final = 0.12
 """Seconds of mocklimit's mean answer, see ``mocklimit._endpoint``."""
 _BASE_PATHS: Final = {"anthropic": "", "gemini": "/v1beta"}
-"""What follows the server's address in a provider's ``base_url``; all others have ``/v1``."""
+"""The end of a provider's ``base_url`` after the server's address; all others have ``/v1``."""
 _GATEWAY_ANSWER: Final = 0.1
 """Seconds of LiteLLM's answers without a delay, several at once on one core (measured)."""
 _GATEWAY_WORK: Final = 0.05

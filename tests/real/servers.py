@@ -143,7 +143,7 @@ def _nginx(front: Front, upstream: Server, folder: Path) -> Command:
 def _simulator(scenario: str) -> Command:
     return Command(
         arguments=lambda port: (
-            *(sys.executable, "-m", "batchllm.cli", "serve-sim", scenario),
+            *(sys.executable, "-m", "batchllm", "serve-sim", scenario),
             *("--port", str(port)),
         ),
         ready="/__sim/stats",

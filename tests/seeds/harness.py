@@ -1,4 +1,4 @@
-"""What the samples only name: clients, models, errors; and the record of which sample ran how."""
+"""Stand-ins for what the samples only name (clients, models, errors), and a record of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from attrs import field, frozen
 
 from batchllm import (
     BatchResult,
-    GeminiClient,
     LLMCallStrategy,
     LLMWorkItem,
     ParallelBatchProcessor,
@@ -21,6 +20,7 @@ from batchllm import (
     ProviderError,
     RetryConfig,
 )
+from batchllm.providers import GeminiClient
 from batchllm.simulator import Simulator, SimulatorTransport
 
 __all__ = [
@@ -216,7 +216,7 @@ class Genai:
 
     @property
     def caches(self) -> dict[str, int]:
-        """How many caches were created, renewed, deleted, are alive, and so on."""
+        """Return how many caches were created, renewed, deleted, are alive, and so on."""
         counts: dict[str, int] = self.simulator.stats()["caches"]
         return counts
 

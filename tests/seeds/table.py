@@ -31,7 +31,7 @@ Google's module with clients that reach the simulator in virtual time; "client" 
 the methods that the sample calls.
 
 A processor that is used without `async with`, as some samples do, has to be ended by `cleanup()`,
-where its strategies have something to clean up. Otherwise there is a `ResourceWarning`.
+if its strategies have something to clean up. Otherwise there is a `ResourceWarning`.
 """
 
 

@@ -81,7 +81,7 @@ async def test_smart_model_escalation() -> None:
     of=BOTH,
 )
 async def test_smart_retry_with_validation_feedback() -> None:
-    """What was wrong is kept by `on_error`, and the next prompt is made of it."""
+    """The mistake is kept by `on_error`, and the next prompt is made of it."""
     from pydantic import BaseModel, ValidationError
 
     class PersonData(BaseModel):
@@ -183,7 +183,7 @@ async def test_shared_context_caching(tmp_path: Path, monkeypatch: pytest.Monkey
 async def test_shared_context_caching_by_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same with a model that keeps the cache, and a strategy that asks it."""
+    """A model keeps the cache, and a strategy asks it."""
     from google.genai.types import Content
 
     from batchllm import GeminiCachedModel, GeminiStrategy

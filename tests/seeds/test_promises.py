@@ -1,4 +1,4 @@
-"""What the text round the samples promises."""
+"""The promises of the text round the samples."""
 
 import logging
 from typing import Any
@@ -149,7 +149,7 @@ async def test_middleware_is_an_onion() -> None:
 
 
 async def test_a_post_processor_that_fails_is_seen() -> None:
-    """What a post-processor raises is in the result, which stays a success."""
+    """The error of a post-processor is in the result, which stays a success."""
 
     def broken(result: Any) -> None:
         raise OSError("disk full")
@@ -321,7 +321,7 @@ async def test_a_dry_run_can_be_ones_own() -> None:
 
 
 async def test_tokens_of_failed_attempts_count() -> None:
-    """What an exception carries as `_failed_token_usage` was paid for, and is in the sums."""
+    """Tokens that an exception carries as `_failed_token_usage` are in the sums."""
 
     async def answer(prompt: str) -> Any:
         error = ValueError("cannot be parsed")

@@ -400,7 +400,7 @@ async def test_environment_isolation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_older_spelling_has_every_keyword_of_the_samples() -> None:
-    """What the samples give to the cached strategy, it takes by name."""
+    """The cached strategy takes by name each argument that the samples give."""
     from batchllm import GeminiCachedStrategy
 
     taken = set(inspect.signature(GeminiCachedStrategy).parameters)

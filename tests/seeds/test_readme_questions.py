@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Output(str):
-    """What the samples call the type of an output."""
+    """The type of an output, by the name that the samples use."""
 
 
 @contextmanager
@@ -213,7 +213,7 @@ async def test_synchronous_llm_clients(anyio_backend: str) -> None:
 
 @sample(52, "What happens if my process crashes mid-batch?", "`db`, strategy", of=README)
 async def test_process_crashes_mid_batch() -> None:
-    """What a post-processor has marked is not done again."""
+    """An item that a post-processor has marked is not done again."""
 
     class Database:
         def __init__(self) -> None:
@@ -392,7 +392,7 @@ async def test_pause_and_resume() -> None:
 
 @sample(59, "How do I implement retries with different prompts?", "`call_llm`, `Output`", of=README)
 async def test_retries_with_different_prompts() -> None:
-    """What `on_error` keeps goes into the next prompt."""
+    """The error that `on_error` keeps goes into the next prompt."""
 
     class AdaptivePromptStrategy(LLMCallStrategy[Output]):
         def __init__(self):

@@ -66,7 +66,7 @@ async def test_openai() -> None:
 @needs("anthropic")
 @sample(13, "Anthropic Claude", "client", of=README)
 async def test_anthropic_claude() -> None:
-    """The same strategy with its types written out."""
+    """The strategy runs with its types written out."""
     from anthropic import AsyncAnthropic
 
     from batchllm import TokenUsage
@@ -399,7 +399,7 @@ async def test_model_escalation_for_cost_optimization() -> None:
 
 @sample(22, "Example: Partial Recovery Pattern", "client", of=README)
 async def test_partial_recovery_pattern() -> None:
-    """What was right is kept in the item's state; only the rest is asked for again."""
+    """Right fields are kept in the item's state; only the rest is asked for again."""
     import json
 
     from batchllm import LLMCallStrategy, RetryState, TokenUsage

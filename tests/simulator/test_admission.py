@@ -89,7 +89,7 @@ def test_a_counting_log_locks_out_who_keeps_knocking() -> None:
 @every_model
 @given(steps=gaps, cost=costs)
 def test_the_wait_that_is_told_is_enough(make: Make, steps: list[float], cost: int) -> None:
-    """Whoever waits as long as a refusal says is let in, and not much earlier."""
+    """A client that waits as long as a refusal says is let in, and not much earlier."""
     model = make()
     for now in times_of(steps):
         wait = model.wait(now, cost)

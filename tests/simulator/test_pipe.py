@@ -57,7 +57,7 @@ async def connected(simulator: Simulator) -> AsyncGenerator[Client]:
 
 
 async def test_a_connection_serves_one_request_after_the_other() -> None:
-    """The same connection answers several requests, in virtual time."""
+    """One connection answers several requests, in virtual time."""
     simulator = Simulator("default?latency=60")
     async with connected(simulator) as client:
         start = anyio.current_time()
@@ -84,7 +84,7 @@ async def test_a_stream_is_chunked() -> None:
 
 
 async def test_split_pieces_arrive_apart() -> None:
-    """What a fault cuts into pieces is sent in pieces."""
+    """A reply that a fault cuts into pieces is sent in pieces."""
     async with connected(Simulator()) as client:
         await client.ask("[[fault:split]]")
         await client.stream.receive()
@@ -183,7 +183,7 @@ async def test_a_client_that_waits_to_be_told_is_told() -> None:
 
 
 async def test_a_pipe_gives_no_more_than_is_asked_for() -> None:
-    """What does not fit stays for the next read."""
+    """Bytes that do not fit stay for the next read."""
     async with connected(Simulator()) as client:
         await client.ask("x")
         assert await client.stream.receive(8) == b"HTTP/1.1"

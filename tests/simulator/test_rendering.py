@@ -148,7 +148,7 @@ def test_a_body_can_be_malformed(desk: Desks, stream: bool) -> None:
 def test_a_page_can_come_in_place_of_an_answer(
     desk: Desks, fault: str, status: int, kind: str
 ) -> None:
-    """What a proxy would send comes as it would."""
+    """A page comes as a proxy would send it."""
     got = desk().chat(f"[[fault:{fault}]]")
     assert (got.status, got.headers["content-type"]) == (status, kind)
     assert got.headers["content-length"] == str(len(got.raw))

@@ -41,7 +41,7 @@ class Point(NamedTuple):
 @pytest.mark.parametrize("wanted", [Person, Address, list[Person], dict[str, int], Point, int])
 @given(seed=st.integers(0, 10_000))
 def test_a_value_can_be_read_as_its_type(wanted: Any, seed: int) -> None:
-    """What is made for the schema of a type can be decoded as that type."""
+    """An answer made for the schema of a type can be decoded as that type."""
     made = satisfy(msgspec.json.schema(wanted), random.Random(seed))
     msgspec.json.decode(json.dumps(made), type=wanted)
 

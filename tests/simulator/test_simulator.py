@@ -48,7 +48,7 @@ def test_a_prompt_can_say_what_it_wants_to_hear(desk: Desks) -> None:
 
 
 def test_fates_do_not_depend_on_the_order(desk: Desks) -> None:
-    """Which requests fail is the same in whatever order they come."""
+    """The requests that fail are the same in any order of arrival."""
     prompts = [f"p{number}" for number in range(200)]
     forward, backward = desk("instant?faults=0.3"), desk("instant?faults=0.3")
     fates = {prompt: forward.chat(prompt).status for prompt in prompts}
@@ -271,7 +271,7 @@ def test_paths_and_bodies_that_are_not_known(desk: Desks) -> None:
     ],
 )  # fmt: skip
 def test_a_misshapen_request_is_the_clients_mistake(desk: Desks, fields: dict[str, Any]) -> None:
-    """Whatever is wrong with a request, it is a 400 and the simulator goes on."""
+    """A request with any mistake gets a 400, and the simulator goes on."""
     asked = desk()
     got = asked.chat(**fields)
     assert (got.status, got.json["error"]["type"]) == (400, "invalid_request_error")

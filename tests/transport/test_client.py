@@ -202,7 +202,7 @@ async def test_a_huge_body_is_refused() -> None:
     ],
 )
 async def test_failures_are_mapped_once(raised: Exception, sent: bool, words: str) -> None:
-    """Whatever a library raises becomes one error that says whether the request went out."""
+    """Every error of a library becomes one that says whether the request went out."""
     client = HttpClient(Transport(raised), base_url=URL)
     with pytest.raises(TransportError, match=words) as caught:
         await client.post_json("/", b"")
@@ -231,7 +231,7 @@ async def test_any_exception_of_a_transport_is_a_failed_connection(amid: bool) -
 
 
 async def test_errors_of_ours_pass() -> None:
-    """What a transport says in the library's own words is not said again."""
+    """An error of ours from a transport is not wrapped again."""
     for raised in (ConfigError("no"), MalformedResponseError("cut", status=200)):
         with pytest.raises(type(raised)) as caught:
             await HttpClient(Transport(raised), base_url=URL).post_json("/", b"")
@@ -564,7 +564,7 @@ async def test_a_refusal_outranks_a_body_that_cannot_be_unpacked(encoding: str) 
 
 
 async def test_a_refusal_that_is_packed_is_unpacked() -> None:
-    """What can be read is read."""
+    """A packed body is read if it can be unpacked."""
     packed = gzip.compress(b"no")
     client = HttpClient(
         Transport(Pieces(packed), status=429, content_encoding="gzip"), base_url=URL
@@ -574,7 +574,7 @@ async def test_a_refusal_that_is_packed_is_unpacked() -> None:
 
 
 async def test_a_refusal_that_is_cut_off_stays_a_refusal() -> None:
-    """What came before the end is its body."""
+    """The part before the cut is its body."""
     client = HttpClient(Transport(Pieces(b"too ma"), status=429, content_length="99"), base_url=URL)
 
     assert (await client.post_json("/x", b"{}")).body == b"too ma"

@@ -80,7 +80,7 @@ def test_whoever_leaves_closes_the_connection(state: State) -> None:
 
 @pytest.mark.parametrize("state", [State.IDLE, State.DONE, State.BODY])
 def test_surplus_bytes_discard(state: State) -> None:
-    """What belongs to no request ends the connection, and no reply with it."""
+    """Bytes that belong to no request end the connection, and no reply with it."""
     assert ConnectionState(state=state).on(Event.SURPLUS) is Verdict.DISCARD
 
 

@@ -1,4 +1,4 @@
-"""What is kept per event loop: leases, loops that have ended, forks, and one maker for all."""
+"""The table per event loop: leases, loops that have ended, forks, and one maker for all."""
 
 import asyncio
 import os

@@ -11,10 +11,10 @@ from anyio.abc import ByteStream
 from batchllm.simulator.pipe import _pipe
 from batchllm.transport import HttpTransport
 from batchllm.transport.connection import Event
+from batchllm.transport.exchange_errors import ConnectionLostError, TooManyFilesError
 from batchllm.transport.plain_reader import PlainReader
 from batchllm.transport.pool import Connection, Origin, OriginPool, PoolSettings
 from batchllm.transport.statistics import ConnectionCounts
-from batchllm.transport.wire_errors import ConnectionLostError, TooManyFilesError
 
 pytestmark = pytest.mark.anyio
 

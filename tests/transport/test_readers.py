@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.parsing import MAX_HEAD, H11Reader, ReplyReader
 from batchllm.transport.plain_reader import PlainReader
-from batchllm.transport.wire_errors import ClosedByServerError, GarbageError
 
 READERS: list[type[Any]] = [H11Reader, PlainReader, *([HttptoolsReader] if is_installed() else [])]
 
@@ -120,7 +120,7 @@ def test_any_bytes_are_read_or_refused(kind: type[Any], data: bytes, size: int) 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_reader_serves_one_reply_after_the_other(kind: type[Any]) -> None:
-    """What one reply left does not show in the next."""
+    """Nothing of one reply shows in the next."""
     reader = kind()
     for number in range(3):
         body = b"%d" % number

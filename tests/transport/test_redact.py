@@ -70,7 +70,7 @@ def test_plain_words_stay() -> None:
 
 
 def test_a_mask_does_not_make_a_secret() -> None:
-    """What is left round a mask and spells a secret again is masked, too."""
+    """Text left round a mask that spells a secret again is masked, too."""
     inner, outer = "innersecret", "ab***cd99"
     out = Redactor([Secret(inner), Secret(outer)])("ab" + inner + "cd99")
     assert out == "***"

@@ -1,4 +1,4 @@
-"""What the type checkers must infer for users; checked, never run."""
+"""The types that checkers must infer for users; checked, never run."""
 
 from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type
@@ -14,7 +14,6 @@ from batchllm import (
     LLMWorkItem,
     ModelStrategy,
     OpenAIStrategy,
-    OutputStrategy,
     ParallelBatchProcessor,
     PydanticAIStrategy,
     WorkItemResult,
@@ -26,6 +25,7 @@ from batchllm import (
     stream_batch,
     structured,
 )
+from batchllm.llm_strategies import OutputStrategy
 from batchllm.testing import MockAgent, virtual_run
 
 

@@ -1,4 +1,4 @@
-"""What Gemini's strategies make of a parser or an output type; checked, never run."""
+"""The types of Gemini's strategies with a parser or an output type; checked, never run."""
 
 from typing import assert_type
 
@@ -7,13 +7,13 @@ from attrs import frozen
 from batchllm import (
     GeminiCachedModel,
     GeminiCachedStrategy,
-    GeminiClient,
     GeminiModel,
     GeminiStrategy,
     LLMModel,
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.providers import GeminiClient
 
 
 @frozen

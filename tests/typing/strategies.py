@@ -1,4 +1,4 @@
-"""What composites make of the types of their parts; checked, never run."""
+"""The types of composites, from those of their parts; checked, never run."""
 
 from typing import Any, assert_type
 

@@ -18,7 +18,7 @@ _MOST_NESTING: Final = 4
 
 @frozen(kw_only=True)
 class ErrorBody:
-    """What an error body says.
+    """The content of an error body.
 
     Attributes:
         message: For people, cut to 4,096 characters.
@@ -36,7 +36,7 @@ class ErrorBody:
 
     @classmethod
     def read(cls, body: object) -> ErrorBody:
-        """Read parsed JSON, its text or bytes, or any text; what is none of these is empty."""
+        """Read parsed JSON, its text or bytes, or any text; anything else is empty."""
         body = _parsed(body)
         if isinstance(body, str):
             return cls(message=_cut(body))
@@ -105,7 +105,7 @@ def _upstream(inner: dict[str, Any]) -> str:
 
 
 def _code(inner: dict[str, Any]) -> tuple[str | None, int | None]:
-    """Tell a code from a status: Azure, vLLM, OpenRouter and Google repeat the status as code."""
+    """Separate code and status: Azure, vLLM, OpenRouter and Google repeat the status as code."""
     code = inner.get("code", inner.get("Code"))
     status = None
     if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:

@@ -1,4 +1,4 @@
-"""What the headers of a reply say about waiting and limits, as a ``ServerHint``.
+"""The waits and limits in the headers of a reply, as a ``ServerHint``.
 
 Everything here is total: any text may come, nothing is raised, and garbage counts as silence.
 Waits are finite, above 0 and at most ``LONGEST``. Of several fields that ask for a wait the most
@@ -221,7 +221,7 @@ def _resolution(text: str) -> float:
 
 
 def _period(amount: int, remaining: int | None, reset: float, text: str) -> float | None:
-    """Tell a limit per day from one per minute, which bear the same names.
+    """Distinguish a limit per day from one per minute, which bear the same names.
 
     Groq counts requests per day, and so does OpenAI for small accounts. A bucket that refills
     steadily gives its period away: the reset grows by period/amount with each use. A minute

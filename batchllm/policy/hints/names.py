@@ -39,7 +39,7 @@ _DIMENSIONS: Final[dict[str, Dimension]] = {
 _ANTHROPIC_ROUNDING: Final = 1_000
 """Tokens to which Anthropic rounds what remains, so as many may be missing from it."""
 _UPSTREAM: Final = "llm_provider-"
-"""What LiteLLM puts before the headers of the provider behind it."""
+"""The prefix that LiteLLM puts before the headers of the provider behind it."""
 # x-ratelimit-remaining-requests, x-ratelimit-api_key-limit-tokens, ratelimit-reset.
 _NAMED: Final = re.compile(
     r"(?:x-)?rate-?limit-(?:([a-z0-9_]{1,40})-)?(limit|remaining|reset)(?:-([a-z0-9_-]{1,60}))?"

@@ -1,4 +1,4 @@
-"""What a whole error reply says: status, headers and body together."""
+"""The evidence of a whole error reply: status, headers and body together."""
 
 from __future__ import annotations
 

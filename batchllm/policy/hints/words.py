@@ -1,4 +1,4 @@
-"""What error bodies say about waiting and limits, where headers say nothing."""
+"""The waits and limits in error bodies, for replies whose headers say nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXHAUSTED_CODES: Final = frozenset(
 
 
 class BodyHint(NamedTuple):
-    """What a body says: seconds to wait, limits, and whether they come back at all soon."""
+    """The content of a body: seconds to wait, limits, and whether they come back at all soon."""
 
     wait: float | None = None
     limits: tuple[LimitHint, ...] = ()
@@ -80,7 +80,7 @@ def read_message(message: str, clock: Clock) -> BodyHint:
 
 
 def can_never_pass(message: str) -> bool:
-    """Whether a refusal names a request that is larger than the limit itself."""
+    """Return whether a refusal names a request that is larger than the limit itself."""
     counts = _COUNTS.search(message)
     if counts and counts[3] and int(counts[3]) > int(counts[1]):
         return True

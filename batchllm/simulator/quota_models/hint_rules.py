@@ -1,4 +1,4 @@
-"""What a refusal says about waiting: the truth, nothing, or one of the usual untruths."""
+"""Rules for the wait that a refusal names: the truth, nothing, or one of the usual untruths."""
 
 from collections.abc import Callable
 

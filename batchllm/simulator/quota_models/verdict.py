@@ -25,7 +25,7 @@ class QuotaServer(Protocol):
     """A quota that a client cannot see. Times are seconds and must not go backwards."""
 
     notes_departures: bool
-    """Whether `depart` changes anything, so that a simulation may leave it out otherwise."""
+    """True if `depart` changes anything, so that a simulation may leave it out otherwise."""
 
     def arrive(self, now: float, tokens: float = 0.0, work: float = 0.0) -> Verdict:
         """Decide on a request of `tokens` whose answer takes `work` seconds to make."""

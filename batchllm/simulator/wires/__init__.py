@@ -36,7 +36,7 @@ class Wire(Protocol):
     name: str
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         ...
 
     def parse(self, request: WireRequest) -> Call:
@@ -56,7 +56,7 @@ class Wire(Protocol):
         ...
 
     def error(self, problem: Problem, context: Context, call: Call | None) -> bytes:
-        """The body of an error; `call` is None where the request could not be read."""
+        """The body of an error; `call` is None if the request could not be read."""
         ...
 
     def headers(self, context: Context) -> Headers:

@@ -16,6 +16,7 @@ from batchllm.simulator.wires.exchange import (
     WireRequest,
 )
 from batchllm.simulator.wires.parsing import (
+    SHORTEST_PREFIX,
     count_tokens,
     digest_of,
     dump,
@@ -26,7 +27,6 @@ from batchllm.simulator.wires.parsing import (
     required_text,
     text_of,
 )
-from batchllm.simulator.wires.prompt_prefix import SHORTEST_PREFIX
 from batchllm.simulator.wires.rate_headers import rate_headers
 from batchllm.simulator.wires.sse import EVENT_STREAM
 
@@ -64,7 +64,7 @@ class AnthropicWire:
     name = "anthropic"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return request.method == "POST" and request.path.endswith("/messages")
 
     def parse(self, request: WireRequest) -> Call:
@@ -184,7 +184,7 @@ def _schema_and_tool(body: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None,
 
 
 def _marked_prefix(body: Mapping[str, Any], contents: list[Any]) -> Prefix | None:
-    """What lies before the last `cache_control` mark, if that is long enough to be kept."""
+    """Return what lies before the last `cache_control` mark, if it is long enough to be kept."""
     blocks: list[Any] = [*(body.get("tools") or ())]
     for content in contents:
         blocks += content if isinstance(content, list) else [content]

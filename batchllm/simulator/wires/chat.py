@@ -14,6 +14,7 @@ from batchllm.simulator.wires.exchange import (
     WireRequest,
 )
 from batchllm.simulator.wires.parsing import (
+    automatic_prefix,
     count_tokens,
     digest_of,
     dump,
@@ -24,7 +25,6 @@ from batchllm.simulator.wires.parsing import (
     required_text,
     text_of,
 )
-from batchllm.simulator.wires.prompt_prefix import automatic_prefix
 from batchllm.simulator.wires.rate_headers import rate_headers
 from batchllm.simulator.wires.sse import EVENT_STREAM
 
@@ -40,7 +40,7 @@ class ChatWire:
     name = "chat"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return request.method == "POST" and request.path.endswith("/chat/completions")
 
     def parse(self, request: WireRequest) -> Call:

@@ -45,7 +45,7 @@ def chat_error(problem: Problem, context: Context, model: str) -> dict[str, Any]
 
 
 def problem_message(problem: Problem, context: Context, model: str) -> str:
-    """What the provider says in words; limits come with their numbers where they are known."""
+    """Return the provider's message; limits come with their numbers if these are known."""
     words = _LIMIT_WORDS.get(problem.dimension, problem.dimension)
     match problem.kind:
         case "rate_limit" | "daily_limit" if problem.limit is not None:

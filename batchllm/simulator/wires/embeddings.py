@@ -35,7 +35,7 @@ class EmbeddingsWire:
     name = "embeddings"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return request.method == "POST" and request.path.endswith("/embeddings")
 
     def parse(self, request: WireRequest) -> Call:

@@ -1,4 +1,4 @@
-"""What passes between a door, the simulator and a wire: requests, answers, problems, replies."""
+"""Requests, answers, problems and replies, as front ends, simulator and wires exchange them."""
 
 import enum
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class WireRequest:
 
 
 class Ending(enum.Enum):
-    """How a reply ends once its last chunk is sent."""
+    """The end of a reply once its last chunk is sent."""
 
     COMPLETE = "complete"
     DISCONNECT = "disconnect"
@@ -49,10 +49,10 @@ class Chunk:
 
 @frozen(kw_only=True)
 class WireReply:
-    """What a door has to play: a head after `head_delay` seconds, the chunks, then the ending.
+    """A reply to be played: a head after `head_delay` seconds, the chunks, then the ending.
 
-    With `sends_head` false nothing is sent before the ending; with `connects` false a door that
-    can refuse a connection does so. A body without `content-length` among the headers is chunked.
+    With `sends_head` false nothing is sent before the ending; with `connects` false a front
+    end that can refuse a connection does so. A body without `content-length` is chunked.
     """
 
     status: int
@@ -73,7 +73,7 @@ class WireReply:
 class Call:
     """A request as every wire understands it.
 
-    `kind` tells what is asked for; `prompt` is all its text, `headline` the part a log shows.
+    `kind` says what is asked for; `prompt` is all its text, `headline` the part a log shows.
     `digest` names the request (model, messages, schema) and is the same for each repetition.
     `tokens_allowed` is the caller's bound on the output, if it gave one.
     """
@@ -109,7 +109,7 @@ Finish = Literal["stop", "length", "content_filter", "refusal", "unknown"]
 
 @frozen(kw_only=True)
 class Answer:
-    """What the model said, and what it costs. `output_tokens` includes `reasoning_tokens`."""
+    """An answer of the model, and its tokens. `output_tokens` includes `reasoning_tokens`."""
 
     text: str = ""
     finish: Finish = "stop"
@@ -147,7 +147,7 @@ ProblemKind = Literal[
 
 @frozen(kw_only=True)
 class Problem:
-    """Why there is no answer, in words every wire can put into its own error body."""
+    """The reason why there is no answer, in words for every wire's own error body."""
 
     status: int
     kind: ProblemKind

@@ -50,7 +50,7 @@ class GeminiWire:
     name = "gemini"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         found = _PATH.match(request.path)
         return bool(request.method == "POST" and found and found[2] in _GENERATE | _EMBED)
 
@@ -107,7 +107,7 @@ class GeminiWire:
         return dump(gemini_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
-        """Gemini tells nothing of its limits in headers."""
+        """Return nothing: Gemini has no headers for limits."""
         return (("server-timing", f"gfet4t7; dur={context.latency * 1000:.0f}"),)
 
 

@@ -42,7 +42,7 @@ class GeminiCachesWire:
     name = "gemini-caches"
 
     def matches(self, request: WireRequest) -> bool:
-        """Whether the request is for this wire."""
+        """Return whether the request is for this wire."""
         return _action(request) is not None
 
     def parse(self, request: WireRequest) -> Call:
@@ -90,7 +90,7 @@ class GeminiCachesWire:
         return dump(gemini_error(problem, context, model)).encode()
 
     def headers(self, context: Context) -> Headers:
-        """Gemini tells nothing of its limits in headers."""
+        """Return nothing: Gemini has no headers for limits."""
         return ()
 
 

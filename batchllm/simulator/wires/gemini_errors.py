@@ -1,4 +1,4 @@
-"""Error bodies of Gemini and Vertex, with the details that tell quota and wait."""
+"""Error bodies of Gemini and Vertex, with the details that name quota and wait."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -5,8 +5,12 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NoReturn
 
-from batchllm.simulator.wires.exchange import Problem, WireProblem, WireRequest
+from batchllm.simulator.wires.exchange import Prefix, Problem, WireProblem, WireRequest
 
+SHORTEST_PREFIX = 1024
+"""Tokens below which no provider keeps the beginning of a prompt."""
+_PREFIX_STEP = 128
+_PREFIX_LIFETIME = 300.0
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_ATTACHMENT = 256
 _STREAM_PIECES = 48
@@ -21,6 +25,19 @@ def digest_of(*parts: object) -> str:
     """A name for a request: equal parts give equal names."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return blake2b(canonical.encode(), digest_size=12).hexdigest()
+
+
+def automatic_prefix(text: str) -> Prefix | None:
+    """The prefix that is kept without being asked for: of 1,024 tokens or more, in steps of 128."""
+    tokens = count_tokens(text)
+    if tokens < SHORTEST_PREFIX:
+        return None
+    return Prefix(
+        digest=digest_of(text),
+        tokens=tokens - tokens % _PREFIX_STEP,
+        lifetime=_PREFIX_LIFETIME,
+        explicit=False,
+    )
 
 
 def dump(value: object) -> str:

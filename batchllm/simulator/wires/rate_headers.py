@@ -1,4 +1,4 @@
-"""The headers in which providers tell their limits, one function per provider."""
+"""The headers in which providers report their limits, one function per provider."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +10,7 @@ Pairs = Iterator[tuple[str, str]]
 
 
 def rate_headers(context: Context, style: str | None = None) -> Headers:
-    """The limits and the wait of `context` in a style, that of its profile unless told."""
+    """Return limits and wait of `context` in a style, by default that of its profile."""
     return tuple(_STYLES.get(style or context.profile, _silent)(context))
 
 

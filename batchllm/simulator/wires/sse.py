@@ -11,7 +11,7 @@ EVENT_STREAM = "text/event-stream; charset=utf-8"
 
 @frozen(kw_only=True)
 class Framing:
-    """How events are written; the defaults are what providers send."""
+    """The form in which events are written; the defaults are what providers send."""
 
     newline: str = "\n"
     multi_line: bool = False

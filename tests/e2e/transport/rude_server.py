@@ -79,7 +79,7 @@ Script = Callable[[Talk], Awaitable[None]]
 
 @define(eq=False)
 class RudeServer:
-    """What the server saw.
+    """A server that misbehaves on request, and records what it saw.
 
     Attributes:
         connections: How many were made.

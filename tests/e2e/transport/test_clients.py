@@ -178,7 +178,7 @@ def test_a_client_of_another_loop_is_refused_by_name(library: str, kind: str) ->
 
 
 async def test_a_mock_serves_any_loop() -> None:
-    """What has no connections is not tied to a loop."""
+    """A transport without connections is not tied to a loop."""
     mock = httpx.MockTransport(lambda request: httpx.Response(200, content=b"{}"))
     client = HttpClient(mock, base_url="http://api.test")
     client._one_loop._loop = object()

@@ -8,7 +8,7 @@ import pytest
 
 from batchllm.core import TransportError
 from batchllm.transport import HttpClient, HttpTransport, dialling
-from batchllm.transport.wire_errors import CannotConnectError
+from batchllm.transport.exchange_errors import CannotConnectError
 from tests.e2e.patience import until
 from tests.e2e.transport.rude_server import Talk, polite, rude
 
@@ -82,7 +82,7 @@ async def test_a_name_that_does_not_exist_is_named() -> None:
 async def test_a_connect_that_takes_too_long_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever it waits for, a connect ends, and the error says after how long."""
+    """Every wait of a connect ends, and the error says after how long."""
     from batchllm.transport import pool
 
     monkeypatch.setattr(pool, "CONNECT_SECONDS", 0.05)

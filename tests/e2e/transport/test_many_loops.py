@@ -174,7 +174,7 @@ def test_one_strategy_again_and_again(url: str) -> None:
 
 
 def test_a_loop_that_ends_in_mid_call(url: str) -> None:
-    """What a dead loop left is dropped by the next run, its descriptors closed."""
+    """The next run drops what a dead loop left, and closes its descriptors."""
     run_strictly(_ENDS_IN_MID_CALL, url)
 
 
@@ -220,5 +220,5 @@ anyio.run(main)
 
 
 def test_caches_embeddings_and_functions_on_many_loops(url: str) -> None:
-    """What a strategy keeps beside its connections is fit for several loops, too."""
+    """The other state of a strategy is fit for several loops, too."""
     run_strictly(_CACHES, url)

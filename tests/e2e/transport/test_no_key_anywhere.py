@@ -111,7 +111,7 @@ def strategy_of(provider: str, url: str, *, stream: bool) -> Any:
 async def test_no_failing_path_shows_a_key(
     provider: str, stream: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever fails, wherever: no frame with a key, no key that the server said again."""
+    """Failures of every kind have no frame with a key, and no key that the server repeated."""
     caplog.set_level("DEBUG")
     with anyio.fail_after(60):
         for script in FAILING.values():

@@ -574,7 +574,7 @@ REFUSAL = b"429 Too Many Requests"
 async def test_a_refusal_outranks_its_body(
     parser: ParserName, answer: bytes, body: bytes | None
 ) -> None:
-    """Whatever is wrong with the body of a refusal, the status is what callers see."""
+    """A refusal with a broken body of any kind keeps its status."""
 
     async def script(talk: Talk) -> None:
         await talk.request()

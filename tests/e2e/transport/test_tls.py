@@ -184,7 +184,7 @@ def test_verification_cannot_be_switched_off() -> None:
 
 
 async def test_a_socket_whose_encryption_fails_is_closed() -> None:
-    """Whatever goes wrong, no descriptor is left open."""
+    """No failure of the encryption leaves a descriptor open."""
 
     class Broken(ssl.SSLContext):
         def wrap_socket(self, *args: Any, **settings: Any) -> Any:

@@ -43,7 +43,7 @@ def test_reads_what_servers_write(text: str, seconds: float) -> None:
     ["", " ", "-5", "+5", "abc", "nan", "inf", "1e309", "1e3", "5 s", "s", "1s2", "٣s", "1h?"],
 )
 def test_garbage_is_no_duration(text: str) -> None:
-    """What is not in the grammar is None."""
+    """A text outside the grammar is None."""
     assert parse_duration(text) is None
 
 
@@ -98,5 +98,5 @@ def test_reads_dates(text: str, moment: float) -> None:
 
 @pytest.mark.parametrize("text", ["soon", "2025-99-01T00:00:00Z", "Mon, 99 Foo 2025", "x" * 10_000])
 def test_garbage_is_no_moment(text: str) -> None:
-    """What is no date is None."""
+    """A text that is no date is None."""
     assert parse_moment(text) is None

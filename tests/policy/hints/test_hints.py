@@ -1,4 +1,4 @@
-"""What headers and error bodies say about waiting and limits."""
+"""The waits and limits in headers and error bodies."""
 
 import math
 from typing import Any
@@ -160,7 +160,7 @@ class TestLimits:
     def test_tells_a_day_from_a_minute(
         self, amount: str, remaining: str, reset: str, per: float | None
     ) -> None:
-        """The same header names a daily limit at some providers; its refill gives it away."""
+        """A header of one name is a daily limit at some providers; its refill gives it away."""
         (limit,) = self.limits(
             x_ratelimit_limit_requests=amount,
             x_ratelimit_remaining_requests=remaining,

@@ -1,4 +1,4 @@
-"""What real servers and gateways write that is not in any provider's documentation."""
+"""Replies of real servers and gateways that are not in any provider's documentation."""
 
 from email.utils import formatdate
 from math import isfinite
@@ -89,7 +89,7 @@ class TestWaits:
 
     @pytest.mark.parametrize("body", [b"\x1f\x8b\x00junk", b"\xff\xfe", "\ud800", [[]], "{" * 999])
     def test_a_body_that_cannot_be_read_leaves_the_headers(self, body: object) -> None:
-        """Whatever is packed or cut, the header stands."""
+        """The header counts, however the body is packed or cut."""
         assert wait_of({"retry-after": "2"}, body) == 2.0
 
 
@@ -172,7 +172,7 @@ class TestLimits:
         assert [one.amount for one in read_error(429, {}, error).limits] == [100]
 
     def test_words_that_contradict_their_type_say_nothing(self) -> None:
-        """Which of the two is wrong cannot be known."""
+        """One of the two is wrong, and it cannot be known which."""
         words = "on tokens per min (TPM): Limit 100, Used 100, Requested 1."
         error = {"error": {"message": words, "type": "requests"}}
         assert read_error(429, {}, error).limits == ()
@@ -267,5 +267,5 @@ def test_no_reply_raises_and_every_number_makes_sense(
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=8))
 def test_a_doubled_wait_is_never_shorter_than_any_of_its_values(waits: list[int]) -> None:
-    """Whoever asked for the longest is obeyed."""
+    """The longest of the waits is kept."""
     assert wait_of({"retry-after": ", ".join(map(str, waits))}) == max(waits)

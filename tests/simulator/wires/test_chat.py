@@ -129,7 +129,7 @@ def test_long_prefixes_are_cached(desk: Desks) -> None:
     ],
 )
 def test_errors_have_type_and_code(desk: Desks, fault: str, kind: str, code: str) -> None:
-    """What a client decides on is the code, so it has to be right."""
+    """Clients decide by the code, so it has to be right."""
     error = desk().chat(f"[[fault:{fault}]]").json["error"]
     assert (error["type"], error["code"]) == (kind, code)
 

@@ -134,7 +134,7 @@ def test_errors_have_its_statuses(desk: Desks) -> None:
 
 
 def test_texts_are_embedded_one_by_one_or_together(desk: Desks) -> None:
-    """The same text has the same vector either way; the length can be chosen."""
+    """A text has the same vector either way; the length can be chosen."""
     content = {"parts": [{"text": "a"}]}
     one = desk().send("POST", "/v1beta/models/e:embedContent", {"content": content}).json
     many = (

@@ -1,0 +1,248 @@
+"""A Gemini model with a context that is cached once and shared by every call."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from batchllm.core import CallCost, ConfigError, ErrorClassifier, LLMResponse, QuotaScope
+from batchllm.providers.gemini.keeper import CacheKeeper, fingerprint
+from batchllm.providers.gemini.model import GeminiModel, second_instruction
+from batchllm.providers.gemini.prompt import as_contents, as_instruction
+from batchllm.providers.wire import Progress
+from batchllm.transport import ConnectionStats
+
+__all__ = ["GeminiCachedModel"]
+
+_log = logging.getLogger("batchllm")
+
+
+class GeminiCachedModel:
+    """One Gemini model and a context cache for it; a ``ManagedLLMModel``.
+
+    Share one instance among all items: it keeps one cache, whatever the number of calls at
+    once. A cache with the same model, contents and tags that is there already is used again.
+
+    Args:
+        model: Its name, such as ``"gemini-2.5-flash"``.
+        client: A ``GeminiClient``, a ``google.genai.Client``, or anything that has the latter's
+            ``aio.models.generate_content`` and ``aio.caches``.
+        cached_content: What is cached, in any shape that a prompt may have. ``None`` where
+            *system_instruction* is all there is.
+        cache_ttl_seconds: Seconds that the cache lives after it was made or renewed.
+        cache_renewal_buffer_seconds: Seconds before its end in which it is renewed.
+        auto_renew: Whether it is renewed, and made anew when the provider no longer has it.
+        cache_tags: Marks of your own, such as a customer's id: all have to match for a cache to
+            be used again.
+        safety_settings: For every request.
+        delete_on_cleanup: Whether the last ``cleanup`` deletes the cache, too. Otherwise it
+            stays for the next run, and ends by itself.
+        system_instruction: Cached with the contents.
+        parameters: See ``GeminiModel``.
+        extra: See ``GeminiModel``.
+        schema: See ``GeminiModel``.
+        stream: See ``GeminiModel``.
+
+    Raises:
+        ConfigError: The buffer is not shorter than the TTL, or there is nothing to cache.
+
+    Warns:
+        UserWarning: The TTL (10 to 60 s) or the buffer (below 60 s) is so short that caching
+            hardly pays, or calls may outlast it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        client: Any,
+        cached_content: Any,
+        *,
+        cache_ttl_seconds: float = 3600,
+        cache_renewal_buffer_seconds: float = 300,
+        auto_renew: bool = True,
+        cache_tags: Mapping[str, str] | None = None,
+        safety_settings: Sequence[Mapping[str, Any]] | None = None,
+        delete_on_cleanup: bool = False,
+        system_instruction: Any = None,
+        parameters: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        stream: bool = False,
+    ) -> None:
+        _check_times(cache_ttl_seconds, cache_renewal_buffer_seconds)
+        self._inner = GeminiModel(
+            model,
+            client,
+            safety_settings=safety_settings,
+            parameters=parameters,
+            extra=extra,
+            schema=schema,
+            stream=stream,
+        )
+        cached = _as_cached(cached_content, system_instruction)
+        display_name = fingerprint(model, cached, cache_tags or {})
+        self._auto_renew = auto_renew
+        self._delete_on_cleanup = delete_on_cleanup
+        self._holders = 0
+        self._keeper = CacheKeeper(
+            caches=client.aio.caches,
+            model=model,
+            config={**cached, "display_name": display_name},
+            ttl=cache_ttl_seconds,
+            buffer=cache_renewal_buffer_seconds,
+            renews=auto_renew,
+        )
+
+    def __repr__(self) -> str:
+        client = type(self._inner.client).__name__
+        return f"GeminiCachedModel({self.model!r}, {client}, cache={self.cache_name!r})"
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._inner.model
+
+    @property
+    def cache_name(self) -> str | None:
+        """The name of the cache in use, ``None`` before it is made and after its deletion."""
+        return self._keeper.name
+
+    @property
+    def quota_scope(self) -> QuotaScope:
+        """The quota that calls count against."""
+        return self._inner.quota_scope
+
+    @property
+    def error_classifier(self) -> ErrorClassifier:
+        """Says what the provider's errors mean."""
+        return self._inner.error_classifier
+
+    async def prepare(self) -> None:
+        """Find or make the cache. May be called by several runs.
+
+        Raises:
+            Exception: What the client raised.
+        """
+        await self._inner.prepare()
+        try:
+            await self._keeper.ensure()
+        except BaseException:
+            await self._inner.cleanup()
+            raise
+        self._holders += 1
+
+    async def cleanup(self) -> None:
+        """Keep the cache for the next run, unless ``delete_on_cleanup`` was asked for.
+
+        Only the last of several runs does anything.
+        """
+        self._holders = max(0, self._holders - 1)
+        if not self._holders:
+            if self._delete_on_cleanup:
+                await self.delete_cache()
+            elif self.cache_name is not None:
+                _log.info("the Gemini cache %s stays, and ends by itself", self.cache_name)
+            await self._keeper.rest()
+        await self._inner.cleanup()
+
+    def connection_stats(self) -> Mapping[int, ConnectionStats]:
+        """Return what became of the connections on the running loop, by transport."""
+        return self._inner.connection_stats()
+
+    async def delete_cache(self) -> None:
+        """Delete the cache now. However many call this, one request goes out.
+
+        A failure is logged, since the cache ends by itself.
+        """
+        await self._keeper.delete()
+
+    async def generate(
+        self,
+        prompt: Any,
+        *,
+        temperature: float | None = None,
+        system_instruction: Any = None,
+        config: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> LLMResponse:
+        """Answer *prompt* with the cached context before it; see ``GeminiModel.generate``.
+
+        The cache is renewed first when its end is near. Where the provider no longer has it, it
+        is made anew and the call repeated, once.
+
+        Raises:
+            ValueError: A *system_instruction* is given: it belongs to the cache.
+            RuntimeError: There is no cache, and ``auto_renew`` is off: call ``prepare`` first.
+        """
+        if system_instruction is not None:
+            raise second_instruction()
+        settings = {"temperature": temperature, "progress": progress}
+        name = await self._keeper.ensure() if self._auto_renew else self.cache_name
+        if name is None:
+            msg = "there is no cache yet; call prepare() first, or leave auto_renew on"
+            raise RuntimeError(msg)
+        try:
+            return await self._ask(prompt, name, config, settings)
+        except Exception as error:  # of whichever client
+            if not self._auto_renew or not await self._keeper.is_gone(name, error):
+                raise
+            _log.info("the Gemini cache %s is gone; making it anew", name)
+        name = await self._keeper.replace(name)
+        return await self._ask(prompt, name, config, settings)
+
+    def estimate(self, prompt: Any) -> CallCost | None:
+        """The tokens of a call beside those that are cached."""
+        return self._inner.estimate(prompt)
+
+    def identity(self) -> Mapping[str, Any]:
+        """What tells this model's answers from another's, the cached context included."""
+        cached = self._keeper.config["display_name"]
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {**self._inner.identity(), "class": name, "cached_content": cached}
+
+    async def _ask(
+        self,
+        prompt: Any,
+        name: str,
+        config: Mapping[str, Any] | None,
+        settings: Mapping[str, Any],
+    ) -> LLMResponse:
+        cached = {**(config or {}), "cached_content": name}
+        return await self._inner.generate(prompt, config=cached, **settings)
+
+
+def _as_cached(content: Any, instruction: Any) -> dict[str, Any]:
+    """What the cache is made of, as the wire has it."""
+    parts = [] if instruction is None else as_instruction(instruction)["parts"]
+    contents: list[dict[str, Any]] = []
+    if content is not None and content != []:
+        system, contents = as_contents(content)
+        parts = [*parts, *system]
+    if not parts and not contents:
+        msg = "there is nothing to cache; give cached_content or system_instruction"
+        raise ConfigError(msg)
+    cached: dict[str, Any] = {"contents": contents} if contents else {}
+    return {**cached, "system_instruction": {"parts": parts}} if parts else cached
+
+
+def _check_times(ttl: float, buffer: float) -> None:
+    if not 0 <= buffer < ttl:
+        msg = (
+            f"cache_renewal_buffer_seconds is {buffer:g} and cache_ttl_seconds {ttl:g}; the "
+            "buffer has to be shorter than the TTL, and not negative"
+        )
+        raise ConfigError(msg)
+    if 10 <= ttl < 60:
+        msg = (
+            f"cache_ttl_seconds is {ttl:g}: a cache that ends within a minute costs more than it "
+            "saves; give 300 or more"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+    if buffer < 60:
+        msg = (
+            f"cache_renewal_buffer_seconds is {buffer:g}: a call that takes longer may find the "
+            "cache gone; give 60 or more"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)

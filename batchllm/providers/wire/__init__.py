@@ -1,0 +1,97 @@
+"""What the wires of all providers have in common."""
+
+from batchllm.providers.wire.answers import (
+    as_parts,
+    check_answered,
+    joined,
+    make_response,
+    malformed,
+    mapping_of,
+    mappings_of,
+    without_halves,
+)
+from batchllm.providers.wire.billing import attach_usage
+from batchllm.providers.wire.embedding import Embedder, Vector, as_texts
+from batchllm.providers.wire.endpoints import (
+    Account,
+    Connected,
+    ConnectionOptions,
+    Endpoint,
+    ServerOptions,
+    lasting_address,
+    mask_options,
+)
+from batchllm.providers.wire.error_replies import Peer, error_reply, request_id_of
+from batchllm.providers.wire.errors_inside import MayBeError, error_within, is_error
+from batchllm.providers.wire.exchange import (
+    Exchange,
+    JsonObject,
+    Progress,
+    ReplyFormat,
+    StreamReader,
+    decode_object,
+    not_readable,
+)
+from batchllm.providers.wire.extras import Cited, cited, token_logprobs
+from batchllm.providers.wire.finish import Finish, normalize_finish
+from batchllm.providers.wire.held_to_schema import HeldToSchema
+from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
+from batchllm.providers.wire.parameters import as_dict, check_names, check_options
+from batchllm.providers.wire.prompt_parts import parts_of, read_media
+from batchllm.providers.wire.request_body import encode
+from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_stream
+
+__all__ = [
+    "DONE",
+    "Account",
+    "Cited",
+    "Connected",
+    "ConnectionOptions",
+    "Embedder",
+    "Endpoint",
+    "Exchange",
+    "Finish",
+    "HeldToSchema",
+    "JsonObject",
+    "JsonWire",
+    "MayBeError",
+    "Peer",
+    "Progress",
+    "ReplyFormat",
+    "ServerOptions",
+    "StreamReader",
+    "Vector",
+    "Wire",
+    "WireModel",
+    "WireOptions",
+    "as_dict",
+    "as_parts",
+    "as_texts",
+    "attach_usage",
+    "check_answered",
+    "check_names",
+    "check_options",
+    "cited",
+    "decode_object",
+    "encode",
+    "error_reply",
+    "error_within",
+    "is_error",
+    "is_events",
+    "joined",
+    "lasting_address",
+    "make_response",
+    "malformed",
+    "mapping_of",
+    "mappings_of",
+    "mask_options",
+    "normalize_finish",
+    "not_readable",
+    "parts_of",
+    "read_events",
+    "read_media",
+    "read_stream",
+    "request_id_of",
+    "token_logprobs",
+    "without_halves",
+]

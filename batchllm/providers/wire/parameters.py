@@ -1,0 +1,77 @@
+"""Names of parameters and options: known ones pass, others are refused with the nearest one."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
+
+from batchllm.core import ConfigError, kind_of
+
+__all__ = ["as_dict", "check_names", "check_options"]
+
+_OURS: Final = {
+    "model": "it is part of the model's name",
+    "messages": "they are the prompt",
+    "stream": "say stream=True where the model is made",
+    "stream_options": "they are set by stream=True",
+    "n": "one call gives one answer; submit the item several times",
+}
+
+
+def as_dict(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of a mapping that may be left out."""
+    return dict(given or {})
+
+
+def check_names(names: Iterable[str], known: Collection[str], provider: str) -> None:
+    """Pass if each of *names* is among *known*.
+
+    Raises:
+        ConfigError: One is not; it names it, the nearest known one, and ``extra``.
+    """
+    for name in names:
+        if name in known:
+            continue
+        if name in _OURS:
+            msg = f"parameter {name!r} cannot be set here: {_OURS[name]}"
+            raise ConfigError(msg)
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ";"
+        msg = (
+            f"unknown parameter {name!r} for {provider}{meant} To send it all the same, give it "
+            f"in extra={{{name!r}: …}}"
+        )
+        raise ConfigError(msg)
+
+
+_KINDS: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
+    "base_url": (str, "an address"),
+    "extra": (Mapping, "a mapping"),
+    "parameters": (Mapping, "a mapping"),
+    "schema": (Mapping, "a JSON schema"),
+    "schema_name": (str, "a text"),
+    "stream": (bool, "True or False"),
+}
+
+
+def check_options(owner: type[Any], options: Mapping[str, object], known: Collection[str]) -> None:
+    """Pass if each of *options* is known to *owner* and of the kind that it has to be.
+
+    Raises:
+        ConfigError: One is not. The message has *owner*'s name, which is the class that the
+            caller wrote, whichever class reads the option.
+    """
+    for name, value in options.items():
+        if name not in known:
+            given = inspect.signature(owner).parameters.values()
+            own = [*known, *(one.name for one in given if one.kind is one.KEYWORD_ONLY)]
+            near = difflib.get_close_matches(name, own, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(own)}"
+            msg = f"{owner.__name__} has no option {name!r}{meant}"
+            raise ConfigError(msg)
+        kind, remedy = _KINDS.get(name, (object, ""))
+        if value is not None and not isinstance(value, kind):
+            msg = f"{owner.__name__}.{name} is {kind_of(value)}; give {remedy}"
+            raise ConfigError(msg)

@@ -13,7 +13,7 @@ from batchllm.core.checks import (
 )
 from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
-from batchllm.core.config_files import dump_config, load_config
+from batchllm.core.config_files import config_to_json, dump_config, load_config
 from batchllm.core.config_parts import (
     FailFast,
     HedgeConfig,
@@ -175,6 +175,7 @@ __all__ = [
     "check_texts",
     "config_from_dict",
     "config_to_dict",
+    "config_to_json",
     "dump_config",
     "explain_arguments",
     "kind_of",

@@ -148,7 +148,7 @@ class Call:
             permit = waited
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
-        number = recorder.begin_call(item, self.attempt)
+        number = recorder.begin_call(item, self._attempt)
         try:
             value = await self._execute_within(permit.at)
         except BaseException:

@@ -187,7 +187,7 @@ class Gate:
 
     def learned(self) -> Learned | None:
         """Return what the gate found out about its quota, for a later one to start from."""
-        return self.mind.learned(self.clock())
+        return self.limiter.learned(self.clock())
 
     def snapshot(self) -> GateSnapshot:
         """Return what the gate knows and does now."""

@@ -42,7 +42,7 @@ __all__ = ["Entry", "Identity", "Registrar", "committed", "usage_as_json"]
 
 @frozen
 class Identity:
-    """What names a strategy: the canonical JSON of its ``identity()``, and its digest."""
+    """The name of a strategy: the canonical JSON of its ``identity()``, and its digest."""
 
     digest: bytes
     text: str

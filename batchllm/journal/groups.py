@@ -1,4 +1,4 @@
-"""What is written together: one group is one transaction.
+"""Groups of rows that are written together: one group is one transaction.
 
 Calls that begin and end within one group leave no trace but that of a failure, so a run whose calls
 are quicker than the disk writes little more than its results.
@@ -54,14 +54,14 @@ class Committed(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """How far the run has got at one moment, as JSON."""
+    """The progress of the run at one moment, as JSON."""
 
     at: float
     data: str
 
 
 class Quota(NamedTuple):
-    """What was learned about one quota scope."""
+    """The knowledge about one quota scope."""
 
     scope: str
     rate: float

@@ -1,4 +1,4 @@
-"""What makes two items the same: the key, the digest of the prompt, and the strategy."""
+"""The identity of items: the key, the digest of the prompt, and the strategy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do with an item that the journal may know: run it, take it over, or refuse.
+"""Decisions about items that the journal may know: run them, take them over, or refuse.
 
 Pure: the table of ``docs/design/journal.md`` as a function, and the counts that a run reports.
 """
@@ -16,7 +16,7 @@ __all__ = ["Choice", "Known", "Ledger", "Reason", "State", "Verdict", "decide"]
 
 
 class State(IntEnum):
-    """What the journal has of an item. Written to the file, so the numbers never change."""
+    """The state of an item in the file; its numbers never change."""
 
     DONE = 1
     FAILED = 2
@@ -25,7 +25,7 @@ class State(IntEnum):
 
 
 class Choice(Enum):
-    """What to do with an item."""
+    """A decision about one item."""
 
     RUN = "run"
     TAKE_OVER = "take over"
@@ -33,7 +33,7 @@ class Choice(Enum):
 
 
 class Reason(Enum):
-    """Why."""
+    """The reason of a decision."""
 
     NEW = "new"
     MAYBE_BILLED = "a call of it was in flight when an earlier run ended"

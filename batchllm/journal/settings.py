@@ -1,4 +1,4 @@
-"""How a batch is to be journaled, as its user says it."""
+"""The settings of a journal, as its user gives them."""
 
 from __future__ import annotations
 

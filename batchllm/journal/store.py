@@ -59,7 +59,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @frozen(kw_only=True)
 class Opened:
-    """What a journal had when it was opened.
+    """The contents of a journal when it was opened.
 
     Attributes:
         run: The number of this run in it.
@@ -248,6 +248,7 @@ class Store:
             self._db.execute("DELETE FROM driver")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
+            self.abandon()
             raise journal_error(error, str(self.path)) from error
         finally:
             self._drop()
@@ -270,8 +271,8 @@ class Store:
     def abandon(self) -> None:
         """Let go of the file after a write has failed: no further result is written to it.
 
-        Only that nobody drives it any more is tried to be said, by a connection of its own: the
-        same process may free some space and go on.
+        One row is still taken back, by a connection of its own: the one that says that this process
+        drives it, since the same process may free some space and go on.
         """
         self._drop()
         if self._driver is None:

@@ -65,7 +65,7 @@ class Taken:
 
 
 NOT_READ: Final = Taken(None, pending=False, row_end=None)
-"""Stands for a result that nobody asked for."""
+"""Stands for a result that was not asked for."""
 
 
 @define(eq=False)
@@ -107,7 +107,7 @@ class JournalWriter:
     # What a run writes.
 
     def begin_call(self, entry: Entry, attempt: int) -> int:
-        """Note that a call begins; nobody waits for that.
+        """Note that a call begins, without waiting for it.
 
         Returns:
             Its number, for :meth:`fail_call`.

@@ -1,4 +1,4 @@
-"""What tests of the journal share: entries, results, and connections that fail on purpose."""
+"""Parts that tests of the journal share: entries, results, and connections that fail on purpose."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from os import PathLike
 from typing import Any
 
 from attrs import evolve
@@ -19,7 +18,7 @@ from batchllm.core import (
 )
 from batchllm.engine import RunOptions
 from batchllm.gate import Gate
-from batchllm.journal import Journal, OnResume, read_journal
+from batchllm.journal import Journal, JournalLike, JournalWriter, OnResume, read_journal
 from batchllm.llm_strategies import StrategyLike, as_strategy
 
 __all__ = ["build_options"]
@@ -38,7 +37,7 @@ def build_options(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
-    journal: str | PathLike[str] | Journal | None = None,
+    journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
 ) -> RunOptions:
     """Check the arguments of an entry point.
@@ -68,10 +67,10 @@ def build_options(
 
 
 def _journal(
-    journal: str | PathLike[str] | Journal | None, on_resume: OnResume | None
-) -> Journal | None:
-    settings = read_journal(journal)
-    if on_resume is None:
+    journal: JournalLike | None, on_resume: OnResume | None
+) -> Journal | JournalWriter | None:
+    settings = journal if isinstance(journal, JournalWriter) else read_journal(journal)
+    if on_resume is None or isinstance(settings, JournalWriter):
         return settings
     if settings is None:
         msg = f"on_resume is {on_resume!r}, and there is no journal to go on from; give journal="

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from os import PathLike
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -35,7 +34,7 @@ from batchllm.core import (
 )
 from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
-from batchllm.journal import Journal, OnResume
+from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["LiveConfig", "ParallelBatchProcessor"]
@@ -131,7 +130,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: ErrorClassifier | None = None,
         progress_callback: Callable[..., Any] | None = None,
         gate: Gate | Sequence[Gate] | None = None,
-        journal: str | PathLike[str] | Journal | None = None,
+        journal: JournalLike | None = None,
         on_resume: OnResume | None = None,
     ) -> None:
         self._options = build_options(

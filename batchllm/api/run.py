@@ -11,7 +11,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from os import PathLike
 from typing import Any, Generic, TypeAlias, final
 
 import anyio
@@ -46,7 +45,7 @@ from batchllm.engine import (
     raise_as_it_was,
 )
 from batchllm.gate import Gate
-from batchllm.journal import Journal, OnResume
+from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
@@ -162,7 +161,7 @@ async def run_batch(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
-    journal: str | PathLike[str] | Journal | None = None,
+    journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
     into: BatchRun[Out] | None = None,
 ) -> BatchResult[Out, Any]:
@@ -245,7 +244,7 @@ async def stream_batch(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
-    journal: str | PathLike[str] | Journal | None = None,
+    journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
 ) -> AsyncGenerator[BatchRun[Out]]:
     """Process all items and read the results as they come, in memory that does not grow.

@@ -10,7 +10,6 @@ import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import anyio
@@ -73,7 +72,7 @@ class Recorder:
     """The journal of one run, if it has one.
 
     Args:
-        settings: As the user said it; ``None`` for no journal.
+        given: As the user said it, or open already; ``None`` for no journal.
         config: The settings of the run.
         strategy: The run's own.
         ending: The run ends if its journal cannot be written.
@@ -83,7 +82,7 @@ class Recorder:
         warnings: Gets a sentence if something is to be known.
     """
 
-    settings: Journal | None
+    given: Journal | JournalWriter | None
     config: ProcessorConfig
     strategy: LLMCallStrategy[Any] | None
     ending: Ending
@@ -101,32 +100,45 @@ class Recorder:
         Raises:
             JournalError: It cannot be used.
         """
-        if self.settings is None:
+        if self.given is None:
             yield
-            return
-        async with open_journal(
-            self.settings,
-            self.strategy,
-            on_failure=self.fail,
-            on_wait=self.warnings.append,
-            version=_version(),
-            config=config_to_json(self.config),
-        ) as journal:
-            self._journal = journal
-            self.gates.remember(journal.opened.quotas)
-            cut_short: BaseException | None = None
-            try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._sample, journal)
-                    yield
-                    group.cancel_scope.cancel("every item has ended")
-            except BaseException as error:
-                cut_short = error
-                raise
-            finally:
-                self._note_progress(journal)
-                termination = self.ending.termination or _cut_short_by(cut_short)
-                journal.ending = (termination.cause.value, termination.reason, self._counts())
+        elif isinstance(self.given, JournalWriter):
+            async with self._using(self.given):
+                yield
+        else:
+            async with (
+                open_journal(
+                    self.given,
+                    self.strategy,
+                    on_wait=self.warnings.append,
+                    config=config_to_json(self.config),
+                ) as journal,
+                self._using(journal),
+            ):
+                yield
+
+    @asynccontextmanager
+    async def _using(self, journal: JournalWriter) -> AsyncGenerator[None]:
+        self._journal = journal
+        self.gates.remember(journal.opened.quotas)
+        cut_short: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._sample, journal)
+                group.start_soon(self._fail_with, journal)
+                yield
+                group.cancel_scope.cancel("every item has ended")
+        except BaseException as error:
+            cut_short = error
+            raise
+        finally:
+            self._note_progress(journal)
+            termination = self.ending.termination or _cut_short_by(cut_short)
+            journal.ending = (termination.cause.value, termination.reason, self._counts())
+
+    async def _fail_with(self, journal: JournalWriter) -> None:
+        """End the run when the journal fails, also if no result waits for it."""
+        self.fail(await journal.failure())
 
     @property
     def journal(self) -> JournalWriter | None:
@@ -141,7 +153,7 @@ class Recorder:
     @property
     def replays(self) -> bool:
         """Return whether results of earlier runs are delivered again."""
-        return self.settings is not None and self.settings.on_resume == "replay"
+        return self._journal is not None and self._journal.settings.on_resume == "replay"
 
     # -- before an item is started ---------------------------------------------------------------
 
@@ -181,6 +193,8 @@ class Recorder:
         ]
         wanted = taken_over if self.replays else [e for e in taken_over if _is_pending(e)]
         found = await journal.take_over(wanted) if wanted else []
+        if journal.has_output and self.replays:
+            journal.take_over_rows((entry.position, entry.key) for entry in wanted)
         taken: dict[ItemKey, Taken] = {entry.key: NOT_READ for entry in taken_over}
         taken |= {entry.key: one for entry, one in zip(wanted, found, strict=True)}
         return [taken.get(entry.key) for entry in entries]
@@ -234,9 +248,10 @@ class Recorder:
                 return False
             return True
         self._unsaved.append(result)
-        assert self.settings is not None
-        msg = f"the journal {self.settings.path}: its disk gave no answer for {_COMMIT_SECONDS:g} s"
-        self.fail(JournalError(msg, problem="io", path=str(self.settings.path)))
+        assert self._journal is not None
+        path = self._journal.settings.path
+        msg = f"the journal {path}: its disk gave no answer for {_COMMIT_SECONDS:g} s"
+        self.fail(JournalError(msg, problem="io", path=str(path)))
         return False
 
     def fail(self, error: JournalError) -> None:
@@ -310,10 +325,3 @@ def _cut_short_by(error: BaseException | None) -> Termination:
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
     return Termination(EndCause.PROGRAM_ERROR, in_words(error))
-
-
-def _version() -> str:
-    try:
-        return version("batchllm")
-    except PackageNotFoundError:  # run from a folder that is not installed
-        return ""

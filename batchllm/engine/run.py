@@ -46,7 +46,7 @@ from batchllm.engine.retry_hooks import RetryHooks
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
-from batchllm.journal import Entry, Journal
+from batchllm.journal import Entry, Journal, JournalWriter
 from batchllm.policy import RetrySchedule
 
 __all__ = ["Run", "RunOptions", "cause_of"]
@@ -74,7 +74,7 @@ class RunOptions:
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None
     error_classifier: ErrorClassifier | None = None
     gates: Sequence[Gate] = ()
-    journal: Journal | None = None
+    journal: Journal | JournalWriter | None = None
 
 
 @define(eq=False, kw_only=True)

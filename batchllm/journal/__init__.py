@@ -3,6 +3,17 @@
 from batchllm.journal.entries import Entry, Registrar
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
+from batchllm.journal.output import (
+    OutputState,
+    StoredRow,
+    begin_rewrite,
+    end_rewrite,
+    missing_rows,
+    output_state,
+    refused_rows,
+    reset_output,
+    stored_rows,
+)
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -16,7 +27,7 @@ from batchllm.journal.worker import (
     open_inline_worker,
     open_thread_worker,
 )
-from batchllm.journal.writer import NOT_READ, JournalWriter, Taken, open_journal
+from batchllm.journal.writer import NOT_READ, JournalLike, JournalWriter, Taken, open_journal
 
 __all__ = [
     "NOT_READ",
@@ -25,20 +36,30 @@ __all__ = [
     "Entry",
     "ItemKey",
     "Journal",
+    "JournalLike",
     "JournalWriter",
     "Ledger",
     "OnChanged",
     "OnResume",
     "OpenWorker",
     "Opened",
+    "OutputState",
     "Reason",
     "Registrar",
     "State",
     "Store",
+    "StoredRow",
     "Taken",
     "Verdict",
+    "begin_rewrite",
+    "end_rewrite",
+    "missing_rows",
     "open_inline_worker",
     "open_journal",
     "open_thread_worker",
+    "output_state",
     "read_journal",
+    "refused_rows",
+    "reset_output",
+    "stored_rows",
 ]

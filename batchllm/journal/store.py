@@ -346,6 +346,14 @@ class Store:
         """
         return self._read(partial(_find_changed, self._db, self._numbers.get(strategy, 0)))
 
+    def with_output(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something about the output file, as the functions of ``output.py`` do.
+
+        Raises:
+            JournalError: The journal cannot be read or written.
+        """
+        return self._read(lambda: work(self._db))
+
     def _read(self, find: Callable[[], T]) -> T:
         try:
             return find()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -19,7 +21,7 @@ from attrs import define, field
 
 from batchllm.core import JournalError, LLMCallStrategy, TokenUsage, WorkItemResult
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
-from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Sample
+from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Refused, Sample
 from batchllm.journal.identity import ItemKey, differences
 from batchllm.journal.ledger import Choice, Ledger, State, Verdict
 from batchllm.journal.owner import BEAT_EVERY
@@ -29,7 +31,7 @@ from batchllm.journal.store import Opened, Store
 from batchllm.journal.tables import Finished
 from batchllm.journal.worker import Worker
 
-__all__ = ["NOT_READ", "JournalWriter", "Taken", "open_journal"]
+__all__ = ["NOT_READ", "JournalLike", "JournalWriter", "Taken", "open_journal"]
 
 _MOST: Final = 256
 """Results in one group: at 2 µs a row its transaction takes less than the flush that follows."""
@@ -87,14 +89,15 @@ class JournalWriter:
     registrar: Registrar
     store: Store
     worker: Worker
-    on_failure: Callable[[JournalError], None]
     wall_clock: Callable[[], float]
     has_output: bool = False
     failed: JournalError | None = field(default=None, init=False)
     ending: Ending = field(default=("unknown", "", ""), init=False)
     _groups: deque[_Gathering] = field(factory=lambda: deque([_Gathering()]), init=False)
     _wake: anyio.Event = field(factory=anyio.Event, init=False)
+    _broken: anyio.Event = field(factory=anyio.Event, init=False)
     _closing: bool = field(default=False, init=False)
+    _without_row: dict[int, ItemKey] = field(factory=dict, init=False)
     _scope: anyio.CancelScope = field(init=False)
     _next_call: int = field(init=False)
 
@@ -157,6 +160,8 @@ class JournalWriter:
         gathering = self._room()
         gathering.group.commit(row, entry.identity.text, entry.calls)
         entry.calls = []
+        if self.has_output:
+            self._without_row[entry.position] = entry.key
         await self._written(gathering)
 
     async def processed(self, entry: Entry) -> None:
@@ -169,11 +174,25 @@ class JournalWriter:
         gathering.group.processed.append(entry.key)
         await self._written(gathering)
 
+    def take_over_rows(self, taken: Iterable[tuple[int, ItemKey]]) -> None:
+        """Expect rows of items that earlier runs finished: their positions and keys."""
+        self._without_row.update(taken)
+
+    def note_row(self, position: int, end: int) -> None:
+        """Note that the row of the item at *position* is written, with the output's length."""
+        key = self._without_row.pop(position, None)
+        if key is not None:
+            self.note_rows([(key, end)])
+
     def note_rows(self, rows: Sequence[tuple[ItemKey, int]]) -> None:
         """Note rows of the output file that are written, with its length behind each."""
-        if self.failed is None:
-            self._groups[-1].group.rows.extend(rows)
-            self._wake.set()
+        self._groups[-1].group.rows.extend(rows)
+        self._wake.set()
+
+    def note_refused(self, line: int, row: bytes, end: int) -> None:
+        """Note the row of a line that was never sent."""
+        self._groups[-1].group.refused.append(Refused(line, row, end))
+        self._wake.set()
 
     def note_sample(self, data: str) -> None:
         """Note how far the run has got."""
@@ -263,7 +282,23 @@ class JournalWriter:
         """Write nothing from here on: after a failed flush no later one is to be trusted."""
         if self.failed is None:
             self.failed = error
-            self.on_failure(error)
+            self._broken.set()
+
+    async def failure(self) -> JournalError:
+        """Wait until it can no longer be written, and return why."""
+        await self._broken.wait()
+        assert self.failed is not None
+        return self.failed
+
+    async def flush(self) -> None:
+        """Wait until all that was noted is on the disk.
+
+        Raises:
+            JournalError: It is not.
+        """
+        gathering = self._room()
+        gathering.group.flushes += 1
+        await self._written(gathering)
 
     def finish(self) -> None:
         """Write what is there, then end."""
@@ -325,14 +360,16 @@ def _changed_item(entry: Entry, path: str) -> JournalError:
     return JournalError(msg, problem="changed", path=path)
 
 
+JournalLike: TypeAlias = "str | PathLike[str] | Journal | JournalWriter"
+"""A journal as entry points take it: a path, its settings, or one that is open."""
+
+
 @asynccontextmanager
 async def open_journal(
     settings: Journal,
     strategy: LLMCallStrategy[Any] | None,
     *,
-    on_failure: Callable[[JournalError], None],
     on_wait: Callable[[str], None],
-    version: str = "",
     config: str | None = None,
     inputs: str | None = None,
     has_output: bool = False,
@@ -344,10 +381,8 @@ async def open_journal(
     Args:
         settings: As the user said it.
         strategy: The run's own.
-        on_failure: Called once if it can no longer be written.
         on_wait: Called with a sentence if it has to wait for another program, or lies on a disk
             in the network.
-        version: Of batchllm.
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
@@ -361,7 +396,7 @@ async def open_journal(
     async with settings.worker() as thread:
         writer: JournalWriter | None = None
         try:
-            opened = await thread.call(partial(made.open, version, config, inputs))
+            opened = await thread.call(partial(made.open, _version(), config, inputs))
             if opened.network:
                 on_wait(
                     f"the journal {settings.path} lies on a disk in the network: one process at a "
@@ -378,7 +413,6 @@ async def open_journal(
                 registrar,
                 made,
                 thread,
-                on_failure,
                 wall_clock,
                 has_output,
             )
@@ -395,6 +429,13 @@ async def open_journal(
                 except JournalError as error:
                     # Nothing that was delivered is missing, so it is no reason to fail the run.
                     on_wait(f"the end of the run could not be written: {error}")
+
+
+def _version() -> str:
+    try:
+        return version("batchllm")
+    except PackageNotFoundError:  # run from a folder that is not installed
+        return ""
 
 
 def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> None:

@@ -94,7 +94,6 @@ async def opened(
     """A journal in virtual time; arguments of ``Journal`` and ``open_journal`` alike."""
     mine = {name: more.pop(name) for name in list(more) if hasattr(Journal("x"), name)}
     open_it = more.pop("connect", connect)
-    more.setdefault("on_failure", lambda error: None)
     more.setdefault("on_wait", lambda text: None)
     mine.setdefault("worker", open_inline_worker)
     chosen = Named() if strategy is None else strategy

@@ -201,16 +201,16 @@ async def test_a_network_disk_is_said_once(tmp_path: Path, monkeypatch: Any) -> 
 
 async def test_after_a_failed_write_nothing_is_written(tmp_path: Path) -> None:
     """Not even if the disk would take it again: what the system dropped, it does not report."""
-    path, seen = tmp_path / "run.db", list[JournalError]()
+    path = tmp_path / "run.db"
     faults = Faults(0, "SQLITE_IOERR_FSYNC", lambda statement: statement == "COMMIT")
-    async with opened(path, connect=faults.connect, on_failure=seen.append) as journal:
+    async with opened(path, connect=faults.connect) as journal:
         await journal.commit(enter(journal, "a"), ok("a"))
         faults.at = faults.seen + 1
         with pytest.raises(JournalError, match="the disk failed"):
             await journal.commit(enter(journal, "b"), ok("b"))
         with pytest.raises(JournalError, match="the disk failed"):
             await journal.commit(enter(journal, "c"), ok("c"))
-    assert len(seen) == 1
+        assert (await journal.failure()).problem == "io"
     assert names_in(path) == {"a"}
     async with opened(path) as journal:  # the same process goes on once the disk is mended
         await journal.commit(enter(journal, "b"), ok("b"))
@@ -318,7 +318,6 @@ def test_the_thread_is_one_and_ends_with_its_block(tmp_path: Path, backend: Back
         async with open_journal(
             Journal(tmp_path / f"{backend}.db"),
             Named(),
-            on_failure=lambda error: None,
             on_wait=lambda text: None,
         ) as journal:
             async with anyio.create_task_group() as group:

@@ -28,6 +28,7 @@ class Line:
         fields: What the row had, for the output.
         text: The line itself, where it could not be read as a row.
         problem: Why it cannot be sent; ``None`` for a line that can.
+        named: If the id is the row's own, and no number of ours.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Line:
     fields: Mapping[str, Any]
     text: str | None = None
     problem: str | None = None
+    named: bool = False
 
 
 @frozen
@@ -80,7 +82,14 @@ class LineReader:
     def _with_prompt(self, number: int, fields: dict[str, Any]) -> Line:
         item_id = fields["id"] if "id" in fields else _stand_in(number)
         prompt, problem = self._prompt_of(fields)
-        return Line(number=number, item_id=item_id, prompt=prompt, fields=fields, problem=problem)
+        return Line(
+            number=number,
+            item_id=item_id,
+            prompt=prompt,
+            fields=fields,
+            problem=problem,
+            named="id" in fields,
+        )
 
     def _prompt_of(self, fields: dict[str, Any]) -> tuple[Any, str | None]:
         if self.template is not None:

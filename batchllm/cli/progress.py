@@ -59,7 +59,7 @@ class Snapshot:
         scopes = stats.get("scopes", {}).values()
         pauses = [max(0.0, (s.until or now) - now) for s in scopes if s.cause is not None]
         return cls(
-            done=tallies.done,
+            done=tallies.done + tallies.before,
             total=tallies.total,
             failed=tallies.failed,
             tokens=tallies.tokens,

@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.lines import InputFormat, Line, LineReader
+from batchllm.cli.lines import InputFormat, LineReader
+from batchllm.core import NumberedItem
 from batchllm.engine import blocking_source
 
 __all__ = ["Input", "LineSource", "format_of", "open_input"]
@@ -101,7 +102,7 @@ def open_input(name: str) -> Input:
 
 @define(eq=False)
 class LineSource:
-    """Turns an input into items, and remembers each line until its result is there.
+    """Turns an input into items, each with its line as the context.
 
     A line that cannot be sent becomes an item that the engine refuses, so that it gets its one
     result in its own place like every other.
@@ -115,7 +116,6 @@ class LineSource:
     input: Input
     reader: LineReader
     limit: int | None = None
-    _pending: dict[int, Line] = field(factory=dict, init=False)
     _taken: int = field(default=0, init=False)
 
     def items(self) -> Any:
@@ -124,10 +124,6 @@ class LineSource:
             return ()
         # A disk may be slow too, and one behind a network stand still.
         return blocking_source(self._from_file()) if self.input.regular else self._from_pipe()
-
-    def line_of(self, index: int) -> Line:
-        """The line of the item at *index*; forgets it."""
-        return self._pending.pop(index)
 
     def _from_file(self) -> Iterator[Any]:
         for number, raw in enumerate(self.input.file, 1):
@@ -151,9 +147,13 @@ class LineSource:
     def _items_of(self, number: int, raw: bytes) -> Iterator[Any]:
         line = self.reader.read(number, raw)
         if line is not None:
-            self._pending[self._taken] = line
             self._taken += 1
-            yield line if line.problem else (line.item_id, line.prompt)
+            # Without its prompt, which is the item's own.
+            context = evolve(line, prompt=None)
+            if line.named or line.problem:
+                yield line.item_id, None if line.problem else line.prompt, context
+            else:
+                yield NumberedItem(line.item_id, line.prompt, context)
 
 
 async def _read_some(descriptor: int) -> bytes:

@@ -30,8 +30,9 @@ Backend = Literal["asyncio", "uvloop", "trio"]
 
 _MODEL = Group("The model", sort_key=1)
 _ROWS = Group("Lines in and out", sort_key=2)
-_PACE = Group("Pace and patience", sort_key=3)
-_HOW = Group("How it runs", sort_key=4)
+_RESUME = Group("Going on, and starting anew", sort_key=3)
+_PACE = Group("Pace and patience", sort_key=4)
+_HOW = Group("How it runs", sort_key=5)
 
 _OPTIONS = {
     "ProcessorConfig.max_requests_per_minute": "--rpm",
@@ -77,15 +78,38 @@ class RunSettings:
     output: Annotated[
         str,
         _option(
-            "Where rows go as they come, as JSON lines; - is standard output. A file that "
-            "exists is refused.",
+            "Where rows go as they come, as JSON lines; - is standard output. If the file is there "
+            "with its journal, the run goes on; a file without one is refused.",
             _ROWS,
             "--output",
             "-o",
             allow_leading_hyphen=True,
         ),
     ] = "-"
-    overwrite: Annotated[bool, _flag("Replace an output that exists.", _ROWS)] = False
+    journal: Annotated[
+        Path | None,
+        _option(
+            "Where each answer is written down before its row; by default beside the output, with "
+            ".journal behind its name. A row is only ever of an answer that is there.",
+            _RESUME,
+        ),
+    ] = None
+    no_journal: Annotated[
+        bool, _flag("Keep none: a run that stops cannot be gone on with.", _RESUME)
+    ] = False
+    retry_failed: Annotated[bool, _flag("Try lines again that failed.", _RESUME)] = False
+    rerun_changed: Annotated[
+        bool, _flag("Ask again if the model or its settings have changed.", _RESUME)
+    ] = False
+    keep_finished: Annotated[
+        bool, _flag("Keep answers of another model or of other settings.", _RESUME)
+    ] = False
+    fresh: Annotated[
+        bool, _flag("Start anew; the old output and journal get another name.", _RESUME)
+    ] = False
+    overwrite: Annotated[
+        bool, _flag("Start anew; the old output and journal are lost.", _RESUME)
+    ] = False
     input_format: Annotated[
         InputFormat | None,
         _option("By default as the input's name says; standard input is jsonl.", _ROWS),

@@ -16,7 +16,7 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import Line
 from batchllm.core import Category, WorkItemResult
 
-__all__ = ["RowWriter", "open_output", "output_row"]
+__all__ = ["RowWriter", "check_output", "encode_row", "is_file", "open_output", "output_row"]
 
 _OURS = frozenset(
     {
@@ -96,7 +96,14 @@ class RowWriter:
         Raises:
             OSError: It cannot be written.
         """
-        data = _encode(row)
+        await self.write_bytes(encode_row(row))
+
+    async def write_bytes(self, data: bytes) -> None:
+        """Write a row that is encoded.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         if self.waits:
             await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         else:
@@ -115,17 +122,20 @@ class RowWriter:
 _OTHER_FORMATS = (".csv", ".parquet", ".tsv", ".xlsx")
 
 
-def open_output(name: str, *, overwrite: bool, beside: str = "-") -> RowWriter:
-    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+def is_file(name: str) -> bool:
+    """Return whether an output is a file on a disk, or will be one; no device, no pipe."""
+    return name != "-" and (not os.path.exists(name) or os.path.isfile(name))
+
+
+def check_output(name: str, *, beside: str) -> None:
+    """Pass if *name* can be the output of a run.
 
     Args:
         name: Where to write.
-        overwrite: Whether a file of that name may be emptied.
         beside: The input, which is never written over.
 
     Raises:
-        UsageError: It exists already, is the input, cannot be made, or its name promises another
-            format than JSON lines.
+        UsageError: It is the input, or its name promises another format than JSON lines.
     """
     if name.lower().endswith(_OTHER_FORMATS):
         msg = (
@@ -133,16 +143,23 @@ def open_output(name: str, *, overwrite: bool, beside: str = "-") -> RowWriter:
             "lines only; give a name that ends in .jsonl"
         )
         raise UsageError(msg)
+    if os.path.exists(name) and os.path.exists(beside) and os.path.samefile(name, beside):
+        msg = f"the output {name} is the input itself; give another name"
+        raise UsageError(msg)
+
+
+def open_output(name: str) -> RowWriter:
+    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+
+    Raises:
+        UsageError: It exists already, or cannot be made.
+    """
     if name == "-":
         sys.stdout.flush()
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return RowWriter("standard output", file, _waits(file))
-    if os.path.exists(name) and os.path.exists(beside) and os.path.samefile(name, beside):
-        msg = f"the output {name} is the input itself; give another name"
-        raise UsageError(msg)
-    is_device = os.path.exists(name) and not os.path.isfile(name)
     try:
-        file = open(name, "wb" if overwrite or is_device else "xb", buffering=0)  # noqa: SIM115
+        file = open(name, "xb" if is_file(name) else "wb", buffering=0)  # noqa: SIM115
     except FileExistsError:
         msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
         raise UsageError(msg) from None
@@ -156,7 +173,8 @@ def _waits(file: BinaryIO) -> bool:
     return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
-def _encode(row: dict[str, Any]) -> bytes:
+def encode_row(row: dict[str, Any]) -> bytes:
+    """Write a row as a line of JSON."""
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False)
     except ValueError:

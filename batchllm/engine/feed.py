@@ -56,14 +56,14 @@ class Reader:
         self._count += 1
         work = read_item(value, index)
         if isinstance(work, InvalidItemError):
-            return Admitted(work, index)
+            return Admitted(work, index, context=_context_of(value))
         if not self._ids.add(work.item_id):
             text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            return Admitted(InvalidItemError(text), index)
+            return Admitted(InvalidItemError(text), index, context=work.context)
         try:
             return Admitted(work, index, self.recorder.enter(value, work, index))
         except InvalidItemError as error:
-            return Admitted(error, index)
+            return Admitted(error, index, context=work.context)
 
 
 @define(eq=False, kw_only=True)
@@ -195,6 +195,11 @@ class Feed:
         if size is not None:
             self.callers.more_to_come = one.index + 1 < size
         self.scheduler.start(one, now)
+
+
+def _context_of(value: object) -> Any:
+    """Return the context of a bad item, by which its user knows it: ``(id, prompt, context)``."""
+    return value[2] if isinstance(value, tuple) and len(value) == 3 else None
 
 
 def open_source(source: Source, ending: Ending) -> None:

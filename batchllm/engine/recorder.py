@@ -299,6 +299,7 @@ class Recorder:
         return {
             "path": str(journal.settings.path),
             "finished_before": self.tally.before,
+            "skips": not self.replays,
             "maybe_billed": len(journal.opened.maybe_billed),
             "decisions": {r.name.lower(): n for r, n in journal.ledger.counts.items()},
         }

@@ -34,12 +34,14 @@ class Admitted:
         index: Its position in the input.
         entry: What its journal knows it by.
         taken: What an earlier run finished of it.
+        context: Of something that is no valid item, as far as it has one.
     """
 
     work: LLMWorkItem[Any, Any, Any] | InvalidItemError
     index: int
     entry: Entry | None = None
     taken: Taken | None = None
+    context: Any = None
 
 
 class Reading(Protocol):

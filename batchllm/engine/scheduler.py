@@ -74,7 +74,7 @@ class Scheduler:
         self.accepted = index + 1
         self.run.window.taken += 1
         if isinstance(work, InvalidItemError):
-            self._start_invalid(work, index, now)
+            self._start_invalid(one, work, now)
             return
         item = self.run.start_item(work, index, now, one.entry)
         if one.taken is not None:
@@ -82,10 +82,12 @@ class Scheduler:
         else:
             self.tasks.start_soon(self._run_item, item, name=work.item_id)
 
-    def _start_invalid(self, error: InvalidItemError, index: int, now: float) -> None:
+    def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
+        index = one.index
         # An id of its own, so that no result is taken for that of another item.
         placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(f"invalid item {index}")
+        placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
         self.tasks.start_soon(self._finish, item, result, name=placeholder.item_id)

@@ -54,7 +54,7 @@ class Committed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A line that was never sent, since it is wrong; ``row_end`` is the output's length behind it."""
+    """A line that was never sent, since it is wrong; the output ends behind it at ``row_end``."""
 
     line: int
     row: bytes

@@ -249,7 +249,7 @@ class Job:
         try:
             await output.finish(complete=complete)
         except OSError as error:
-            return f"{self.settings.output} cannot be written: {error.strerror or error}"
+            return f"{output.name} cannot be written: {error.strerror or error}"
         except JournalError as error:
             return in_options(error)
         return None
@@ -269,7 +269,7 @@ class Job:
                         await self._write(source, result, output)
                     except OSError as error:
                         why = error.strerror or error
-                        problem = f"{self.settings.output} cannot be written: {why}"
+                        problem = f"{output.name} cannot be written: {why}"
                         batch.stop(CANCEL, problem)
         except SourceError as error:
             return f"{source.input.name} cannot be read on: {error.__cause__ or error}"
@@ -391,6 +391,11 @@ class PlainOutput:
 
     writer: RowWriter
     restored: int = 0
+
+    @property
+    def name(self) -> str:
+        """The output as messages name it."""
+        return self.writer.name
 
     async def write(self, line: Line, result: WorkItemResult[Any, Any], row: Any) -> None:
         """Write a row.

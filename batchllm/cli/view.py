@@ -141,6 +141,11 @@ class JournaledOutput:
         if state.superseded or len(lines) != len(self._lines) or self._superseded_lines:
             await self._journal.worker.call(partial(self._rewrite, lines))
 
+    @property
+    def name(self) -> str:
+        """The output as messages name it."""
+        return str(self.path)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -10,7 +10,7 @@ import pytest
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import Line
-from batchllm.cli.writing import RowWriter, _encode, open_output, output_row
+from batchllm.cli.writing import RowWriter, check_output, encode_row, open_output, output_row
 from batchllm.core import TokenUsage, WorkItemResult
 
 pytestmark = pytest.mark.anyio
@@ -94,14 +94,14 @@ def test_a_refused_line_has_no_id_of_another() -> None:
 def test_a_name_of_another_format_is_refused(tmp_path: Path, name: str) -> None:
     """Rows are JSON lines, and no file is made that says otherwise."""
     with pytest.raises(UsageError, match=r"JSON lines only; give a name that ends in \.jsonl"):
-        open_output(str(tmp_path / name), overwrite=True)
+        check_output(str(tmp_path / name), beside="-")
     assert not (tmp_path / name).exists()
 
 
 async def test_rows_are_in_the_file_when_written(tmp_path: Path) -> None:
     """Each is one line, whatever it has inside, and is not held back in a buffer."""
     path = tmp_path / "out.jsonl"
-    writer = open_output(str(path), overwrite=False)
+    writer = open_output(str(path))
     await writer.write({"output": "zwölf\nlines"})
     await writer.write({"output": "half a pair \ud83d"})
     first, second = path.read_bytes().splitlines()
@@ -112,24 +112,31 @@ async def test_rows_are_in_the_file_when_written(tmp_path: Path) -> None:
 
 def test_a_device_is_no_file_to_lose() -> None:
     """It can be written to as it is."""
-    open_output(os.devnull, overwrite=False).close()
+    open_output(os.devnull).close()
 
 
-def test_an_output_that_exists_is_refused_unless_told(tmp_path: Path) -> None:
+def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
     """Answers have been paid for."""
     path = tmp_path / "out.jsonl"
     path.write_text("paid for")
     with pytest.raises(UsageError, match=r"exists already.*--overwrite"):
-        open_output(str(path), overwrite=False)
+        open_output(str(path))
     assert path.read_text() == "paid for"
-    open_output(str(path), overwrite=True).close()
-    assert path.read_text() == ""
+
+
+def test_the_input_is_no_output(tmp_path: Path) -> None:
+    """Under another name neither, and whatever may be overwritten."""
+    path, link = tmp_path / "in.jsonl", tmp_path / "link.jsonl"
+    path.write_text("prompts")
+    link.symlink_to(path)
+    with pytest.raises(UsageError, match="is the input itself"):
+        check_output(str(link), beside=str(path))
 
 
 def test_an_output_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """The system's reason is in the sentence."""
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
-        open_output(str(tmp_path / "none" / "out.jsonl"), overwrite=True)
+        open_output(str(tmp_path / "none" / "out.jsonl"))
 
 
 class Dribble:
@@ -152,12 +159,12 @@ async def test_a_short_write_is_continued() -> None:
 
 def test_a_pipe_may_have_to_wait(tmp_path: Path) -> None:
     """A file on a disk never does; a named pipe does, so its rows go through a thread."""
-    with closing(open_output(str(tmp_path / "file"), overwrite=True)) as file:
+    with closing(open_output(str(tmp_path / "file"))) as file:
         assert not file.waits
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    with closing(open_output(str(fifo), overwrite=True)) as pipe:
+    with closing(open_output(str(fifo))) as pipe:
         assert pipe.waits
     os.close(reader)
 
@@ -165,11 +172,11 @@ def test_a_pipe_may_have_to_wait(tmp_path: Path) -> None:
 def test_an_output_with_infinity_is_still_a_row_of_json() -> None:
     """It is paid for, so it is written, with null for what JSON has no number for."""
     row = {"id": "a", "output": {"x": [float("inf"), 1.5, (float("nan"),)], "half": "\ud83d"}}
-    line = _encode(row)
+    line = encode_row(row)
 
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
     read = json.loads(line, parse_constant=refuse)
     assert read == {"id": "a", "output": {"x": [None, 1.5, [None]], "half": "\ud83d"}}
-    assert _encode({"output": float("-inf")}) == b'{"output": null}\n'
+    assert encode_row({"output": float("-inf")}) == b'{"output": null}\n'

@@ -147,7 +147,7 @@ def test_a_run_that_cannot_succeed_stops(tmp_path: Path, capsys: Captured) -> No
     assert 3 <= categories.count("authentication") < 10
     err = capsys.readouterr().err
     assert "fail_fast: 3 items in a row failed with authentication" in err
-    assert "Run the rest again" in err
+    assert "The same command goes on" in err
 
 
 def test_nothing_is_sent_where_the_output_exists(tmp_path: Path, capsys: Captured) -> None:

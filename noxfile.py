@@ -82,6 +82,39 @@ def core(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, *(session.posargs or CORE))
 
 
+@nox.session(python=SUPPORTED[0])
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that are declared, on the lowest Python.
+
+    pip always takes the highest; uv raises a declared version only where another one needs it.
+    """
+    session.install("uv")
+    groups = nox.project.dependency_groups(PROJECT, "test")
+    session.run("uv", "pip", "install", "--resolution=lowest-direct", "-e", ".[all]", *groups)
+    session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it as users do, and run tests against it, away from the sources."""
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder / "away", ignore_errors=True)
+    session.run("pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(folder / "dist"), ".")
+    newest = max((folder / "dist").glob("batchllm-*.whl"), key=lambda file: file.stat().st_mtime)
+    session.install("--force-reinstall", "--no-deps", str(newest))
+    session.install(str(newest), *nox.project.dependency_groups(PROJECT, "test"))
+    for name in ("tests", "benchmarks", "docs"):  # whatever the tests read, but not the package
+        shutil.copytree(name, folder / "away" / name)
+    shutil.copy("pyproject.toml", folder / "away")
+    with session.chdir(folder / "away"):
+        session.run("pytest", *PARALLEL, *(session.posargs or CORE))
+        session.run("batchllm", "--version")
+        session.run(
+            *("batchllm", "run", "docs/examples/prompts.jsonl", "-m", "sim:default"),
+            *("-o", "answers.jsonl", "--overwrite"),
+        )
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting, the hazards of async code, and the layers."""

@@ -14,7 +14,7 @@ import batchllm
 
 ROOT = Path(batchllm.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-PAGE = ROOT.parent / "docs" / "reference" / "names.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "names.md"
 
 # What is imported from `batchllm` by the samples that came before the library.
 FIXED = (

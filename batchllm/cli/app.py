@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from attrs import frozen
 from cyclopts import App, CycloptsError
 
 from batchllm import __version__
+from batchllm.cli import help_texts as texts
 from batchllm.cli.exits import ExitCode, UsageError
-from batchllm.cli.models import models
-from batchllm.cli.run import RUN_EPILOGUE, RUN_HELP, run
-from batchllm.cli.serve_sim import SERVE_SIM_EPILOGUE, SERVE_SIM_HELP, serve_sim
-from batchllm.core import BatchError
 
 __all__ = ["make_app", "run_program"]
 
-_HELP = "Large batches of LLM calls: files in, files out."
 
-_EPILOGUE = """\
-Try it: batchllm run prompts.jsonl -m sim:default -o answers.jsonl
+@frozen
+class _Command:
+    """A command: the function behind it, which is imported when the command is used."""
 
-`batchllm run --help` has the options, examples and exit codes. --debug shows where an error \
-came from."""
+    name: str
+    target: str
+    help: str
+    epilogue: str = ""
+    usage: str | None = None
 
+
+_COMMANDS = (
+    _Command("run", "run:run", texts.RUN, texts.RUN_EPILOGUE, texts.RUN_USAGE),
+    _Command(
+        "estimate",
+        "estimate:estimate",
+        texts.ESTIMATE,
+        texts.ESTIMATE_EPILOGUE,
+        texts.ESTIMATE_USAGE,
+    ),
+    _Command("init", "init:init", texts.INIT, texts.INIT_EPILOGUE),
+    _Command("models", "models:models", texts.MODELS),
+    _Command("serve-sim", "serve_sim:serve_sim", texts.SERVE_SIM, texts.SERVE_SIM_EPILOGUE),
+    _Command("completion", "completion:completion", texts.COMPLETION, texts.COMPLETION_EPILOGUE),
+)
+
+_HELP_FLAGS = frozenset({"--help", "-h"})
 
 _KINDS = {
     "int|Literal[auto]|None": "a whole number or auto",
@@ -34,22 +54,26 @@ _KINDS = {
     "int": "a whole number",
     "float": "a number",
 }
+"""Kinds of values in words, by the names of their types."""
 
 
 def make_app() -> App:
-    """The commands and their options."""
+    """Return the commands and their options; only what is used is imported."""
     app = App(
         name="batchllm",
         version=__version__,
-        help=_HELP,
-        help_epilogue=_EPILOGUE,
+        help=texts.PROGRAM,
         help_format="plaintext",
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
-    app.command(run, name="run", help=RUN_HELP, help_epilogue=RUN_EPILOGUE)
-    app.command(serve_sim, name="serve-sim", help=SERVE_SIM_HELP, help_epilogue=SERVE_SIM_EPILOGUE)
-    app.command(models, name="models", help_epilogue="")
+    for command in _COMMANDS:
+        app.command(
+            f"batchllm.cli.{command.target}",
+            name=command.name,
+            help=command.help,
+            usage=command.usage,
+        )
     return app
 
 
@@ -60,15 +84,45 @@ def run_program(words: Sequence[str]) -> int:
         ended: Any = make_app()(
             [word for word in words if word != "--debug"], exit_on_error=False, print_error=False
         )
+        if (not words or _HELP_FLAGS & set(words)) and (examples := _epilogue_for(words)):
+            print(f"\n{examples}")
+        sys.stdout.flush()
     except BaseException as error:  # noqa: ASYNC103
+        if isinstance(error, BrokenPipeError):
+            _forget_the_rest()
+            return ExitCode.OK  # noqa: ASYNC104
         if isinstance(error, SystemExit) or (debug and not isinstance(error, KeyboardInterrupt)):
             raise
         return _explain(error)  # noqa: ASYNC104
     return int(ended or ExitCode.OK)
 
 
+def _epilogue_for(words: Sequence[str]) -> str:
+    """Return the examples of the command that *words* name.
+
+    They are printed as they stand. Rich would break their lines at the width of the terminal,
+    and what is copied from there would be two commands.
+    """
+    names = (word for word in words if not word.startswith("-"))
+    name = next(names, None)
+    found = [command.epilogue for command in _COMMANDS if command.name == name]
+    return found[0] if found else texts.PROGRAM_EPILOGUE
+
+
+def _forget_the_rest() -> None:
+    """Send what standard output still holds nowhere: its reader, such as ``head``, has gone.
+
+    Python would write it at the exit, and complain about the pipe on standard error.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def _explain(error: BaseException) -> ExitCode:
     """Say in a sentence what went wrong."""
+    from batchllm.core import BatchError  # loaded by the command that failed, or soon enough
+
     if isinstance(error, BaseExceptionGroup) and error.split(KeyboardInterrupt)[0] is not None:
         error = KeyboardInterrupt()
     match error:
@@ -76,7 +130,7 @@ def _explain(error: BaseException) -> ExitCode:
             _say("interrupted; rows that were written stay")
             return ExitCode.INTERRUPTED
         case CycloptsError():
-            _say(f"{_in_plain_words(str(error))} (batchllm --help shows how)")
+            _say(f"{_in_plain_words(str(error))} ({_help_for(error)} shows how)")
             return ExitCode.USAGE
         case UsageError():
             _say(str(error))
@@ -90,6 +144,11 @@ def _explain(error: BaseException) -> ExitCode:
             return ExitCode.STOPPED
 
 
+def _help_for(error: CycloptsError) -> str:
+    """Return the command whose help has the options that *error* is about."""
+    return " ".join(["batchllm", *(error.command_chain or ()), "--help"])
+
+
 def _in_plain_words(text: str) -> str:
     """Name what an option takes by words for what its type says."""
     for kind, words in _KINDS.items():
@@ -98,4 +157,5 @@ def _in_plain_words(text: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"batchllm: {text}", file=sys.stderr)
+    with suppress(OSError):  # if standard error has gone as well, the exit code is left
+        print(f"batchllm: {text}", file=sys.stderr)

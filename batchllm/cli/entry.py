@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from batchllm import __version__
 
 __all__ = ["main"]
+
+_STANDARD_FILES = (0, 1, 2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,11 +19,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: In place of the program's own.
     """
+    _fill_closed_files()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         print(__version__)
         return 0
-    # Imported here, since it takes half a second that the version need not wait for.
+    # Imported here, since the version need not wait for a parser of options.
     from batchllm.cli.app import run_program
 
     return run_program(words)
+
+
+def _fill_closed_files() -> None:
+    """Open the null device for each standard file that the shell closed, as by ``2>&-``.
+
+    Otherwise the next file that is opened takes its number, and what is meant for the terminal
+    would be written into it. Python has ``None`` for such a stream, to which ``print`` prefers
+    standard output.
+    """
+    for number in _STANDARD_FILES:
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115

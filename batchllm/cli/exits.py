@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 EXIT_CODES = """\
 Exit codes
 
-  0    every line has its answer
+  0    every line has its answer, or the reader of a pipe had enough
   1    some lines have none; their rows say why
   2    the command or a setting is wrong; nothing was sent
   3    the run stopped before its end: a parked quota, the same failure again

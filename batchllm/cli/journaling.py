@@ -29,12 +29,13 @@ _OPTIONS = (
 )
 
 
-def journal_of(settings: RunSettings, *, is_file: bool) -> Journal | None:
+def journal_of(settings: RunSettings, output: str, *, is_file: bool) -> Journal | None:
     """Return the journal of a run, ``None`` if it keeps none.
 
     Args:
         settings: The options.
-        is_file: If the output is a file on a disk, or will be one.
+        output: The name of the output.
+        is_file: If that is a file on a disk, or will be one.
 
     Raises:
         UsageError: The options contradict each other.
@@ -51,7 +52,7 @@ def journal_of(settings: RunSettings, *, is_file: bool) -> Journal | None:
     if path is None:
         if not is_file:
             return None
-        path = Path(settings.output + _SUFFIX)
+        path = Path(output + _SUFFIX)
     changed: OnChanged = (
         "rerun" if settings.rerun_changed else "keep" if settings.keep_finished else "refuse"
     )
@@ -66,28 +67,43 @@ def journal_of(settings: RunSettings, *, is_file: bool) -> Journal | None:
     )
 
 
-def prepare_files(settings: RunSettings, journal: Journal | None, *, is_file: bool) -> None:
+def prepare_files(
+    settings: RunSettings, name: str, journal: Journal | None, *, is_file: bool
+) -> None:
     """Put files out of the way, as --fresh and --overwrite say.
+
+    Args:
+        settings: The options.
+        name: Of the output.
+        journal: The journal of the run.
+        is_file: If the output is a file on a disk, or will be one.
 
     Raises:
         UsageError: An output is there that would be lost.
         JournalError: Another process drives the journal.
     """
-    output = Path(settings.output)
-    journal_there = journal is not None and journal.path.exists()
+    output = Path(name)
+    # Also with --no-journal: one that is left behind would later cut the new file to its rows.
+    path = Path(name + _SUFFIX) if journal is None else journal.path
+    journal_there = (journal is not None or is_file) and path.exists()
     if settings.fresh or settings.overwrite:
-        if journal is not None and journal_there:
-            _check_idle(journal.path)
+        if journal_there:
+            _check_idle(path)
         moved = [output] if is_file and output.is_file() else []
-        moved += [journal.path] if journal is not None and journal_there else []
-        for path in moved:
+        for one in [*moved, *([path] if journal_there else [])]:
             if settings.fresh:
-                _set_aside(path)
+                _set_aside(one)
             else:
-                _remove(path)
+                _remove(one)
+    elif journal is None and journal_there:
+        msg = (
+            f"there is a journal of {name} to go on from, {path}; leave out --no-journal, or give "
+            "--fresh to keep both under other names, or --overwrite to lose them"
+        )
+        raise UsageError(msg)
     elif is_file and output.exists() and not journal_there:
         msg = (
-            f"the output {settings.output} exists already, without a journal to go on from; give "
+            f"the output {name} exists already, without a journal to go on from; give "
             "another name, --fresh to keep it under another one, or --overwrite to lose it"
         )
         raise UsageError(msg)

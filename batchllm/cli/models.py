@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from batchllm.cli.exits import ExitCode
+from cyclopts import Parameter
+
+from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.llm_strategies import provider_variables, providers
 from batchllm.providers import PROFILES
 from batchllm.simulator import SCENARIOS, Scenario
@@ -13,42 +17,86 @@ from batchllm.simulator import SCENARIOS, Scenario
 __all__ = ["models"]
 
 
-def models() -> ExitCode:
+def models(
+    provider: Annotated[str | None, Parameter(help="Only this one.")] = None,
+    /,
+    *,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", show_default=False, help="For a script.")
+    ] = False,
+) -> ExitCode:
     """List the providers and what they need, and the simulator's scenarios."""
-    console = Console(highlight=False)
-    console.print(_providers())
-    console.print(_scenarios())
+    names = providers() if provider is None else (_known(provider),)
+    rows = [_provider(name) for name in names]
+    with_scenarios = "sim" in names
+    if as_json:
+        found: dict[str, Any] = {"providers": rows}
+        if with_scenarios:
+            found["scenarios"] = {name: _traits(one) for name, one in sorted(SCENARIOS.items())}
+        print(json.dumps(found, indent=2))
+        return ExitCode.OK
+    table = [[row["name"], _key_in_words(row), _address_in_words(row)] for row in rows]
+    print(_table("Providers: -m provider:model", ["provider", "key from", "address"], table))
+    if with_scenarios:
+        scenarios = [[name, ", ".join(_traits(one))] for name, one in sorted(SCENARIOS.items())]
+        title = "Scenarios: -m sim:scenario, or batchllm serve-sim"
+        print("\n" + _table(title, ["scenario", "what it is like"], scenarios))
     return ExitCode.OK
 
 
-def _providers() -> Table:
-    table = _table("Providers: -m provider:model", "provider", "key from", "address")
-    for provider in providers():
-        if provider == "sim":
-            table.add_row("sim", "none", "a simulator on this machine; see below")
-            continue
-        key, address = provider_variables(provider)
-        profile = PROFILES.get(provider)
-        needs_key = profile is None or profile.needs_key
-        known = "its own" if profile is None else profile.base_url or f"--base-url or {address}"
-        table.add_row(provider, key if needs_key else f"{key}, if it has one", known)
-    return table
+def _known(name: str) -> str:
+    name = name.lower().partition(":")[0]
+    if name in providers():
+        return name
+    near = difflib.get_close_matches(name, providers(), n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    msg = f"unknown provider {name!r}{meant} Known are {', '.join(providers())}"
+    raise UsageError(msg)
 
 
-def _scenarios() -> Table:
-    table = _table(
-        "Scenarios: -m sim:scenario, or batchllm serve-sim", "scenario", "what it is like"
-    )
-    for name, scenario in sorted(SCENARIOS.items()):
-        table.add_row(name, ", ".join(_traits(scenario)))
-    return table
+def _provider(name: str) -> dict[str, Any]:
+    if name == "sim":
+        return {
+            "name": name,
+            "key": None,
+            "needs_key": False,
+            "address": None,
+            "address_from": None,
+        }
+    key, address = provider_variables(name)
+    profile = PROFILES.get(name)
+    return {
+        "name": name,
+        "key": key,
+        "needs_key": profile is None or profile.needs_key,
+        "address": None if profile is None else profile.base_url or None,
+        "address_from": address,
+    }
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _key_in_words(row: dict[str, Any]) -> str:
+    if row["key"] is None:
+        return "none"
+    return str(row["key"]) if row["needs_key"] else f"{row['key']}, if it has one"
+
+
+def _address_in_words(row: dict[str, Any]) -> str:
+    if row["name"] == "sim":
+        return "a simulator on this machine; see below"
+    if row["address"] is not None:
+        return str(row["address"])
+    return "its own" if row["name"] not in PROFILES else f"--base-url or {row['address_from']}"
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in columns. Long lines stay whole, so that addresses in them can be copied."""
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (heads, *rows)
+    ]
+    return "\n".join([title, *lines])
 
 
 def _traits(scenario: Scenario) -> list[str]:

@@ -15,28 +15,10 @@ from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
-__all__ = ["SERVE_SIM_EPILOGUE", "SERVE_SIM_HELP", "serve_sim"]
+__all__ = ["serve_sim"]
 
 _KEPT = 100_000
-
-SERVE_SIM_HELP = """\
-Answer like an LLM provider, over HTTP, until Ctrl-C.
-
-The first line on standard output is the server's URL. It speaks OpenAI's Chat Completions and \
-the other wires of batchllm, so any client can be tried on it. GET /__sim/log gives its record \
-of the requests, GET /__sim/stats the counts.
-
-SCENARIO is a name that `batchllm models` lists, with options behind it, such as \
-"quota?rpm=600&faults=0.05"."""
-
-SERVE_SIM_EPILOGUE = """\
-Examples
-
-  A quota of 3,000 requests a minute, and 5 % of the requests fail:
-    batchllm serve-sim "quota?rpm=3000&faults=0.05" --port 8080 --log requests.jsonl
-
-  In another shell:
-    batchllm run prompts.jsonl -m openai-compatible:any --base-url http://127.0.0.1:8080/v1"""
+"""Requests that the record keeps in memory."""
 
 
 def serve_sim(

@@ -23,8 +23,8 @@ class Tallies:
         total: Lines of the input, once they are counted.
         done: Rows written.
         failed: Those that were tried, or could not be, and have no answer.
-        not_run: Lines whose turn never came.
-        cut_off: Lines whose call was cancelled in flight.
+        not_run: Lines whose turn never came; they have no row.
+        cut_off: Lines whose call was cancelled in flight; they have none either.
         before: Lines that an earlier run finished.
         tokens: Input and output together.
         cost: US dollars; ``None`` while no price is known.

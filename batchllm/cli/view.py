@@ -2,28 +2,35 @@
 
 Rows are appended as results come. The journal knows how long the file is and which rows are in it;
 a run that goes on cuts the file there, appends what is finished and missing, and goes on. Rows of
-results that were superseded stay until the run ends; then one pass writes the file anew.
+results that were superseded stay until the run ends; then one pass writes the file anew. Formats
+that cannot be appended to (Parquet, packed ones) are written by such a pass at each end of a run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from attrs import define, evolve, field
+import anyio.to_thread
+import cattrs
+from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.lines import Line
-from batchllm.cli.writing import encode_row, output_row
+from batchllm.cli.rows import RowMaker, as_json
+from batchllm.cli.source import Taken
+from batchllm.cli.writing import RowWriter, appended_as, header_of, open_output
 from batchllm.core import Category, WorkItemResult
 from batchllm.journal import (
     JournalWriter,
+    OutputState,
     StoredRow,
     begin_rewrite,
     end_rewrite,
@@ -36,19 +43,19 @@ from batchllm.journal import (
 
 __all__ = ["JournaledOutput", "row_of_stored"]
 
-Result = WorkItemResult[Any, Any]
 T = TypeVar("T")
 
 
-def row_of_stored(stored: StoredRow) -> dict[str, Any]:
-    """Make the row of a result that is read from a journal, as it was made when it came."""
+def row_of_stored(maker: RowMaker, stored: StoredRow) -> dict[str, Any]:
+    """Return the row of a result that is read from a journal, as it was when it came."""
     result, context = stored.result, stored.result.context
-    if isinstance(context, dict) and {"number", "item_id", "fields"} <= context.keys():
-        line = Line(**context)
-    else:  # a journal of a program, or one without prompts
+    try:
+        taken = cattrs.structure(context, Taken)
+    except Exception:  # the context of a program, or none since prompts are left out
         number = result.submission_index + 1
-        line = Line(number=number, item_id=result.item_id, fields={})
-    return output_row(line, evolve(result, context=None))
+        line = Line(number=number, item_id=result.item_id, own_id=result.item_id, fields={})
+        taken = Taken(line, "", None, keeps_id=True)
+    return maker.row(taken, result, stored.started)
 
 
 @define(eq=False)
@@ -63,21 +70,32 @@ class JournaledOutput:
     path: Path
     restored: int = field(default=0, init=False)
     _journal: JournalWriter
-    _file: BinaryIO
+    _maker: RowMaker
+    _columns: Sequence[str]
     _name: str
+    _file: BinaryIO | None
+    _encode: Callable[[dict[str, Any]], bytes] | None
     _length: int
-    _lines: dict[int, bytes]
-    _superseded_lines: bool = field(default=False, init=False)
+    _refused: dict[str, bytes]
+    _stale: bool = False
 
     @classmethod
     async def open(
-        cls, journal: JournalWriter, path: Path, *, ordered: bool = False
+        cls,
+        journal: JournalWriter,
+        path: Path,
+        maker: RowMaker,
+        columns: Sequence[str],
+        *,
+        ordered: bool = False,
     ) -> JournaledOutput:
         """Open the file, cut it where the journal knows it, and append what is missing.
 
         Args:
             journal: The journal, open.
             path: The file, which is made if it is not there.
+            maker: Makes rows.
+            columns: Of a table.
             ordered: If rows come in the order of the input, so that all are written again.
 
         Raises:
@@ -86,42 +104,50 @@ class JournaledOutput:
         """
         name = _name_beside(path, journal.settings.path)
         state = await _call(journal, output_state)
-        size = _size_of(path)
-        if size is not None and state.name != name:
+        if state.name != name and _is_there(path):
             msg = (
                 f"the output {path} exists already, and its journal {journal.settings.path} does "
                 "not know it; give another name, --fresh to keep it under another one, or "
                 "--overwrite to lose it"
             )
             raise UsageError(msg)
-        anew = size is None or size < state.length or state.rewriting or ordered
-        if anew or state.name is None:
+        if ordered or not _is_as_known(path, state, columns):
             await _call(journal, partial(reset_output, name=name))
             state = await _call(journal, output_state)
-        file = _open_at(path, state.length)
-        output = cls(path, journal, file, name, state.length, state.lines)
+        encode = appended_as(str(path), columns, begun=state.length > 0)
+        file: BinaryIO | None = _open_at(path, state.length if encode else _size_of(path))
+        if encode is None and file is not None:
+            file.close()  # it is there now, with the mode of any new file
+            file = None
+        output = cls(path, journal, maker, columns, name, file, encode, state.length, state.lines)
         if not ordered:
             await output._append_missing()
         return output
 
-    async def write(self, line: Line, result: Result, row: dict[str, Any]) -> None:
+    @property
+    def name(self) -> str:
+        """The output as messages name it."""
+        return str(self.path)
+
+    async def write(
+        self, taken: Taken, result: WorkItemResult[Any, Any], row: dict[str, Any]
+    ) -> None:
         """Append the row of a result.
 
         Raises:
             OSError: It cannot be written.
         """
-        data = encode_row(row)
-        if result.error_category == Category.INVALID_ITEM:
-            known = self._lines.get(line.number)
-            if known != data:
-                self._append(data)
-                if known is not None:
-                    self._superseded_lines = True
-            self._lines[line.number] = data
-            self._journal.note_refused(line.number, data, self._length)
+        if result.error_category != Category.INVALID_ITEM:
+            self._append(row)
+            self._journal.note_row(result.submission_index, self._length)
             return
-        self._append(data)
-        self._journal.note_row(result.submission_index, self._length)
+        # Not in the journal as an item, since it was never sent; its row is kept as it is.
+        data, known = as_json(row).encode(), self._refused.get(taken.place)
+        if known != data:
+            self._append(row)
+            self._stale = self._stale or known is not None
+        self._refused[taken.place] = data
+        self._journal.note_refused(taken.place, data, self._length)
 
     async def finish(self, *, complete: bool) -> None:
         """Append what is still missing, and write the file anew if rows in it are superseded.
@@ -132,76 +158,100 @@ class JournaledOutput:
 
         Raises:
             OSError: The file cannot be written.
+            JournalError: The journal cannot be read or written.
         """
         await self._journal.flush()
-        await self._append_missing()
         run = self._journal.opened.run if complete else None
-        lines = await _call(self._journal, partial(refused_rows, run=run))
+        refused = await _call(self._journal, partial(refused_rows, run=run))
+        await self._append_missing()
         state = await _call(self._journal, output_state)
-        if state.superseded or len(lines) != len(self._lines) or self._superseded_lines:
-            await self._journal.worker.call(partial(self._rewrite, lines))
-
-    @property
-    def name(self) -> str:
-        """The output as messages name it."""
-        return str(self.path)
+        stale = self._stale or state.superseded or len(refused) != len(self._refused)
+        if stale or self._encode is None:
+            await self._rewrite(refused)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     async def _append_missing(self) -> None:
+        if self._encode is None:
+            return  # written as a whole, at the end
         kind = self._journal.settings.output_type
         while rows := await _call(self._journal, partial(missing_rows, output_type=kind)):
             noted = []
             for stored in rows:
-                self._append(encode_row(row_of_stored(stored)))
+                self._append(row_of_stored(self._maker, stored))
                 noted.append((stored.key, self._length))
             self.restored += len(noted)
             self._journal.note_rows(noted)
             await self._journal.flush()
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, row: dict[str, Any]) -> None:
+        if self._encode is None or self._file is None:
+            return
+        data = self._encode(row)
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
         self._length += len(data)
 
-    # In the journal's thread: it may take seconds, and nothing else is written meanwhile.
-
-    def _rewrite(self, lines: list[tuple[int, bytes]]) -> None:
-        mode = os.stat(self.path).st_mode & 0o7777
+    async def _rewrite(self, refused: Sequence[bytes]) -> None:
+        """Write the file anew beside it, and put it in its place."""
         target = self.path.resolve()
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        temporary = _make_beside(target)
         try:
-            with open(descriptor, "wb") as file:
-                os.chmod(temporary, mode)
-                self._journal.store.with_output(partial(self._replace, file, temporary, lines))
-        except BaseException:
+            writer = open_output(temporary, overwrite=True, inputs=(), columns=self._columns)
+            ends = await self._write_stored(writer, temporary)
+            for row in refused:
+                await writer.write(json.loads(row))
+            await anyio.to_thread.run_sync(writer.close)
+            await anyio.to_thread.run_sync(_flush, temporary)
+            length = os.stat(temporary).st_size
+            # In this order: a process that ends in between finds the note, and builds the file
+            # anew from the journal, whichever of the two files is there.
+            await _call(self._journal, begin_rewrite)
+            os.replace(temporary, target)
+            done = partial(end_rewrite, name=self._name, ends=ends, length=length)
+            await _call(self._journal, done)
+        finally:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-            raise
-        self._file.close()
-        self._file = _open_at(self.path, self._length)
 
-    def _replace(
-        self, file: BinaryIO, temporary: str, lines: list[tuple[int, bytes]], db: sqlite3.Connection
-    ) -> None:
-        length, ends, line_ends = 0, list[tuple[int, int]](), list[tuple[int, int]]()
-        for stored in stored_rows(db, self._journal.settings.output_type):
-            length += file.write(encode_row(row_of_stored(stored)))
-            ends.append((stored.item, length))
-        for line, data in lines:
-            length += file.write(data)
-            line_ends.append((length, line))
-        file.flush()
-        os.fsync(file.fileno())
-        # In this order: a process that ends in between finds the note, and builds the file anew
-        # from the journal, whichever of the two files is there.
-        begin_rewrite(db)
-        os.replace(temporary, self.path.resolve())
-        end_rewrite(db, self._name, ends, line_ends)
-        self._length = length
+    async def _write_stored(self, writer: RowWriter, temporary: str) -> list[tuple[int, int]]:
+        ends: list[tuple[int, int]] = []
+        kind, last = self._journal.settings.output_type, 0
+        while rows := await _call(
+            self._journal, partial(stored_rows, after=last, output_type=kind)
+        ):
+            for stored in rows:
+                await writer.write(row_of_stored(self._maker, stored))
+            # Where a row ends counts only for the last one, and that it is there for the others.
+            length = max(1, os.stat(temporary).st_size)
+            ends += [(stored.item, length) for stored in rows]
+            last = rows[-1].item
+        return ends
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is_as_known(path: Path, state: OutputState, columns: Sequence[str]) -> bool:
+    """Return whether the file can be gone on with, as far as the journal knows it."""
+    if state.name is None or state.rewriting or not path.exists():
+        return False
+    if path.stat().st_size < state.length:
+        return False
+    head = header_of(str(path), columns)
+    if not head or not state.length:
+        return True
+    with open(path, "rb") as file:  # a table whose columns have changed is written anew
+        return file.read(len(head)) == head
 
 
 def _name_beside(path: Path, journal: Path) -> str:
@@ -209,15 +259,29 @@ def _name_beside(path: Path, journal: Path) -> str:
     return os.path.relpath(path.resolve(), journal.resolve().parent)
 
 
-def _size_of(path: Path) -> int | None:
-    return path.stat().st_size if path.exists() else None
-
-
 def _open_at(path: Path, length: int) -> BinaryIO:
     """Open a file to be appended to, cut at *length*."""
     file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
     os.truncate(path, length)
     return file
+
+
+def _make_beside(target: Path) -> str:
+    """Make an empty file beside *target*, of the same mode and kind."""
+    suffix = "".join(target.suffixes)
+    descriptor, name = tempfile.mkstemp(suffix, f".{target.stem}.", target.parent)
+    os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(name, target.stat().st_mode & 0o7777)
+    return name
+
+
+def _flush(name: str) -> None:
+    descriptor = os.open(name, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _call(journal: JournalWriter, work: Callable[[sqlite3.Connection], T]) -> Awaitable[T]:

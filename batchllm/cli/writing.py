@@ -1,94 +1,47 @@
-"""Results as rows of JSON, each on its way to the file as soon as it is there."""
+"""Rows on their way to a file, each as soon as it is there."""
 
 from __future__ import annotations
 
-import json
-import math
+import csv
+import io
 import os
 import stat
 import sys
-from typing import Any, BinaryIO
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import anyio.to_thread
-from attrs import define
+from attrs import define, field
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.lines import Line
-from batchllm.core import Category, WorkItemResult
+from batchllm.cli.formats import OutputFormat, format_of_output
+from batchllm.cli.parquet import ParquetColumns, pyarrow_or_refuse
+from batchllm.cli.rows import EXTRA, as_cell, as_json
 
-__all__ = ["RowWriter", "check_output", "encode_row", "is_file", "open_output", "output_row"]
+__all__ = [
+    "AnswerWriter",
+    "RowWriter",
+    "StreamWriter",
+    "appended_as",
+    "check_output",
+    "header_of",
+    "is_file",
+    "open_output",
+]
 
-_OURS = frozenset(
-    {
-        "attempts",
-        "calls",
-        "cost",
-        "error",
-        "error_category",
-        "id",
-        "input",
-        "output",
-        "success",
-        "usage",
-    }
-)
+_GZIP = 31  # zlib's number for its largest window with the head and tail of gzip
 
 
-def output_row(line: Line, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
-    """The row for a line and its result.
-
-    The input's fields follow ours; those that are called like one of ours are put together under
-    ``"input"``. A line that could not be read stands there as a text.
-
-    A line that was refused has the id ``None``, and its number: its own id, kept under ``"input"``,
-    may be that of another line, and no row may be taken for that one's answer.
-    """
-    refused = result.error_category == Category.INVALID_ITEM
-    ours = _OURS | {"line"} if refused else _OURS
-    row: dict[str, Any] = {"id": None, "line": line.number} if refused else {"id": line.item_id}
-    row |= {
-        "success": result.success,
-        "output": result.output,
-        "error": error_of(line, result),
-        "error_category": result.error_category,
-        "usage": dict(result.token_usage) or None,
-        "cost": result.cost,
-        "attempts": result.attempts,
-        # A call that never started, since the run was ending, took no time at all.
-        "calls": sum(1 for attempt in result.timing.attempts if attempt.execution > 0),
-    }
-    row |= {name: value for name, value in line.fields.items() if name not in ours}
-    kept = ours if refused else ours - {"id"}
-    theirs = {name: value for name, value in line.fields.items() if name in kept}
-    if line.text is not None:
-        row["input"] = line.text
-    elif theirs:
-        row["input"] = theirs
-    return row
-
-
-def error_of(line: Line, result: WorkItemResult[Any, Any]) -> str | None:
-    """Say what went wrong with a line, with its number if the line itself is at fault."""
-    if result.error_category != Category.INVALID_ITEM:
-        return result.error
-    by_engine = str(result.error).removeprefix(f"item {result.submission_index}: ")
-    problem = line.problem or by_engine.replace("item_id is", "its id is")
-    return f"line {line.number}: {problem}"
-
-
-@define(eq=False)
-class RowWriter:
-    """Writes rows.
+class RowWriter(Protocol):
+    """The destination of rows.
 
     Attributes:
         name: As messages show it.
-        file: Where they go, unbuffered.
-        waits: Whether a write may have to wait for a reader, and so belongs in a thread.
     """
 
     name: str
-    file: BinaryIO
-    waits: bool
 
     async def write(self, row: dict[str, Any]) -> None:
         """Write a row; it is out of our hands when this returns.
@@ -96,102 +49,274 @@ class RowWriter:
         Raises:
             OSError: It cannot be written.
         """
-        await self.write_bytes(encode_row(row))
+        ...
 
-    async def write_bytes(self, data: bytes) -> None:
-        """Write a row that is encoded.
+    def close(self) -> None:
+        """Write what is still to be written, and close the file.
 
         Raises:
             OSError: It cannot be written.
         """
+        ...
+
+
+@define(eq=False)
+class StreamWriter:
+    """Writes each row behind the last one.
+
+    Attributes:
+        name: As messages show it.
+        file: Where they go, unbuffered.
+        waits: Whether a write may have to wait for a reader, and so belongs in a thread.
+        encode: Makes bytes of a row.
+        packs: Whether the bytes are packed by gzip.
+    """
+
+    name: str
+    file: BinaryIO
+    waits: bool
+    encode: Callable[[dict[str, Any]], bytes]
+    packs: bool = False
+    _packer: Any = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._packer = zlib.compressobj(wbits=_GZIP) if self.packs else None
+
+    async def write(self, row: dict[str, Any]) -> None:
+        """Write a row; it is out of our hands when this returns.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        data = self.encode(row)
+        if self._packer is not None:
+            # Flushed for each row, so that all of them can be read if the program is killed.
+            data = self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
         if self.waits:
             await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         else:
             self._write_all(data)
+
+    def close(self) -> None:
+        """Close the file.
+
+        Raises:
+            OSError: The end of a packed file cannot be written.
+        """
+        try:
+            if self._packer is not None:
+                self._write_all(self._packer.flush())
+        finally:
+            self.file.close()
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[self.file.write(rest) :]
 
+
+@define(eq=False)
+class AnswerWriter:
+    """Prints the answer to a single prompt, and nothing else."""
+
+    name: str = field(default="standard output", init=False)
+
+    async def write(self, row: dict[str, Any]) -> None:
+        """Print the output of a row, if it has one: a text as it is, anything else as JSON.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if row["success"]:
+            output = row["output"]
+            text = output if isinstance(output, str) else as_json(output)
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            sys.stdout.flush()
+
     def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        """Do nothing: standard output is not ours to close."""
 
 
-_OTHER_FORMATS = (".csv", ".parquet", ".tsv", ".xlsx")
+def json_line(row: dict[str, Any]) -> bytes:
+    """Return a row as a line of JSON."""
+    return as_json(row).encode() + b"\n"
 
 
-def is_file(name: str) -> bool:
-    """Return whether an output is a file on a disk, or will be one; no device, no pipe."""
-    return name != "-" and (not os.path.exists(name) or os.path.isfile(name))
+@define(eq=False)
+class CsvLines:
+    """Makes rows of a table, the header before the first one.
+
+    Attributes:
+        columns: Their names; fields that have none are put together in the last.
+        delimiter: Between fields.
+        begun: Whether the header is there.
+    """
+
+    columns: Sequence[str]
+    delimiter: str
+    begun: bool = field(default=False, init=False)
+
+    def __call__(self, row: dict[str, Any]) -> bytes:
+        """Return a row as a line of text."""
+        head = b"" if self.begun else self.header()
+        self.begun = True
+        extra = {name: value for name, value in row.items() if name not in self.columns}
+        cells = {**row, EXTRA: extra or None}
+        return head + self._line([_in_words(as_cell(cells.get(name))) for name in self.columns])
+
+    def header(self) -> bytes:
+        """Return the names of the columns as a line of text."""
+        return self._line(self.columns)
+
+    def _line(self, cells: Sequence[Any]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, delimiter=self.delimiter, lineterminator="\n").writerow(cells)
+        return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def check_output(name: str, *, beside: str) -> None:
-    """Pass if *name* can be the output of a run.
+def _in_words(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+@define(eq=False)
+class ParquetWriter:
+    """Keeps rows as JSON lines beside the output, and makes Parquet of them at the end.
+
+    Attributes:
+        name: As messages show it.
+        rows: The JSON lines.
+        aside: Their file, which is deleted once all is done.
+    """
+
+    name: str
+    rows: StreamWriter
+    aside: Path
+    _columns: ParquetColumns = field(factory=ParquetColumns, init=False)
+
+    async def write(self, row: dict[str, Any]) -> None:
+        """Write a row to the side.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._columns.add(row)
+        await self.rows.write(row)
+
+    def close(self) -> None:
+        """Write the Parquet file.
+
+        Raises:
+            OSError: It cannot be written; the rows stay in the file beside it.
+        """
+        self.rows.close()
+        self._columns.write(self.aside, Path(self.name))
+        self.aside.unlink()
+
+
+def open_output(
+    name: str, *, overwrite: bool, inputs: Sequence[str], columns: Sequence[str]
+) -> RowWriter:
+    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
 
     Args:
         name: Where to write.
-        beside: The input, which is never written over.
+        overwrite: Whether a file of that name may be emptied.
+        inputs: The inputs, which are never written over.
+        columns: The columns of a table.
 
     Raises:
-        UsageError: It is the input, or its name promises another format than JSON lines.
-    """
-    if name.lower().endswith(_OTHER_FORMATS):
-        msg = (
-            f"the output {name} would be no {os.path.splitext(name)[1]}: rows are written as JSON "
-            "lines only; give a name that ends in .jsonl"
-        )
-        raise UsageError(msg)
-    if os.path.exists(name) and os.path.exists(beside) and os.path.samefile(name, beside):
-        msg = f"the output {name} is the input itself; give another name"
-        raise UsageError(msg)
-
-
-def open_output(name: str) -> RowWriter:
-    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
-
-    Raises:
-        UsageError: It exists already, or cannot be made.
+        UsageError: It exists already, is an input, cannot be made, or its name promises another
+            kind of file.
     """
     if name == "-":
         sys.stdout.flush()
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
-        return RowWriter("standard output", file, _waits(file))
+        return StreamWriter("standard output", file, _waits(file), json_line)
+    check_output(name, inputs)
+    kind, packs = format_of_output(name)
+    if os.path.isfile(name) and not overwrite:
+        msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
+        raise UsageError(msg)
+    if kind == "parquet":
+        pyarrow_or_refuse(name)
+        aside = Path(f"{name}.rows.jsonl")
+        _open_new(name, overwrite=overwrite).close()
+        beside = _open_new(str(aside), overwrite=overwrite)
+        return ParquetWriter(
+            name, StreamWriter(str(aside), beside, _waits(beside), json_line), aside
+        )
+    file = _open_new(name, overwrite=overwrite)
+    return StreamWriter(name, file, _waits(file), _encoder_for(kind, columns), packs)
+
+
+def is_file(name: str) -> bool:
+    """Return whether an output is a file on a disk, or will be one: no device, no pipe."""
+    return name != "-" and (not os.path.exists(name) or os.path.isfile(name))
+
+
+def appended_as(
+    name: str, columns: Sequence[str], *, begun: bool
+) -> Callable[[dict[str, Any]], bytes] | None:
+    """Return what makes bytes of a row that can be appended to a file.
+
+    Args:
+        name: Of the file.
+        columns: Of a table.
+        begun: Whether a table has its header already.
+
+    Returns:
+        ``None`` for a format that is written as a whole: Parquet, or packed.
+    """
+    kind, packs = format_of_output(name)
+    if kind == "parquet" or packs:
+        return None
+    encode = _encoder_for(kind, columns)
+    if isinstance(encode, CsvLines):
+        encode.begun = begun
+    return encode
+
+
+def header_of(name: str, columns: Sequence[str]) -> bytes:
+    """Return the first line of a table; nothing of JSON lines."""
+    encode = appended_as(name, columns, begun=False)
+    return encode.header() if isinstance(encode, CsvLines) else b""
+
+
+def _encoder_for(kind: OutputFormat, columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+    if kind == "jsonl":
+        return json_line
+    return CsvLines(columns, "," if kind == "csv" else "\t")
+
+
+def check_output(name: str, inputs: Sequence[str]) -> None:
+    """Pass if *name* can be the output of a run.
+
+    Raises:
+        UsageError: It is an input, or its name promises another kind of file, or one that needs
+            what is not installed.
+    """
+    if name == "-":
+        return
+    kind, _ = format_of_output(name)
+    if kind == "parquet":
+        pyarrow_or_refuse(name)
+    for one in inputs:
+        if os.path.exists(name) and os.path.exists(one) and os.path.samefile(name, one):
+            msg = f"the output {name} is the input itself; give another name"
+            raise UsageError(msg)
+
+
+def _open_new(name: str, *, overwrite: bool) -> BinaryIO:
+    is_device = os.path.exists(name) and not os.path.isfile(name)
     try:
-        file = open(name, "xb" if is_file(name) else "wb", buffering=0)  # noqa: SIM115
+        return open(name, "wb" if overwrite or is_device else "xb", buffering=0)
     except FileExistsError:
         msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
         raise UsageError(msg) from None
     except OSError as error:
         msg = f"the output {name} cannot be written: {error.strerror or error}"
         raise UsageError(msg) from None
-    return RowWriter(name, file, _waits(file))
 
 
 def _waits(file: BinaryIO) -> bool:
     return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-
-
-def encode_row(row: dict[str, Any]) -> bytes:
-    """Write a row as a line of JSON."""
-    try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        # An output with NaN or infinity is paid for, and JSON has no such number: null stands
-        # for it, as JavaScript and Pydantic write it.
-        text = json.dumps(_without_infinity(row), ensure_ascii=False)
-    try:
-        return text.encode() + b"\n"
-    except UnicodeEncodeError:  # half of a pair of surrogates has no bytes of its own
-        return json.dumps(json.loads(text)).encode() + b"\n"
-
-
-def _without_infinity(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_infinity(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_infinity(part) for part in value]
-    return value

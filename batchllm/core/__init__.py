@@ -91,6 +91,7 @@ from batchllm.core.results import (
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
+from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.wording import a_or_an, kind_of
@@ -178,6 +179,7 @@ __all__ = [
     "config_to_json",
     "dump_config",
     "explain_arguments",
+    "facts_of",
     "kind_of",
     "load_config",
     "normalize_usage",

@@ -10,7 +10,7 @@ from typing import Any
 from batchllm.core.batch_data import BatchData
 from batchllm.core.results import WorkItemResult
 
-__all__ = ["html_of", "one_line", "summary_of"]
+__all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
 _CATEGORIES_SHOWN = 5
 _WARNINGS_SHOWN = 5
@@ -29,7 +29,7 @@ def one_line(batch: BatchData[Any, Any]) -> str:
 
 def summary_of(batch: BatchData[Any, Any]) -> str:
     """A block of text: one fact per line, failures and warnings below."""
-    rows = list(_facts(batch))
+    rows = list(facts_of(batch))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {text}" for name, text in rows]
     failures = list(_failure_lines(batch))
@@ -46,7 +46,7 @@ def html_of(batch: BatchData[Any, Any]) -> str:
     rows = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th>'
         f'<td style="text-align:left">{escape(text)}</td></tr>'
-        for name, text in _facts(batch)
+        for name, text in facts_of(batch)
     )
     return (
         f"<table>{rows}</table>"
@@ -71,7 +71,8 @@ def _counts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, int]]:
         yield "not run", batch.not_run
 
 
-def _facts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
+def facts_of(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of a batch: the name of each fact, and the fact."""
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     yield "Items", f"{batch.total_items:,}: {counts}"
     if batch.tally.before:

@@ -73,7 +73,7 @@ class AnswerViews:
 
     @property
     def finish_reason(self) -> str | None:
-        """The reason why the answer ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
+        """The reason why it ended: ``stop``, ``length``, ``filtered``, ``tool``, ``unknown``."""
         return _text(self._said("finish_reason"))
 
     @property

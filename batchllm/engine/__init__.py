@@ -14,6 +14,7 @@ from batchllm.engine.guard import (
     raise_as_it_was,
     shielded,
 )
+from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.resources import Resources
@@ -29,6 +30,7 @@ __all__ = [
     "Ending",
     "Failed",
     "GiveUp",
+    "IdSet",
     "ItemRun",
     "Ok",
     "OrderedResultStream",

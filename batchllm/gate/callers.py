@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import anyio
 from attrs import define, field
@@ -11,7 +11,10 @@ from attrs import define, field
 from batchllm.core import CallCost, Outcome, TokenUsage
 from batchllm.policy import GateSnapshot, RateLimiter, Send
 
-__all__ = ["Advances", "CallerLimits", "Taken", "Wakes"]
+__all__ = ["Advances", "CallerLimits", "CallersSend", "Wakes"]
+
+CallersSend: TypeAlias = tuple[RateLimiter, Send]
+"""A call and the limiter that counts it: limits may be changed while it is in flight."""
 
 
 class Advances(Protocol):
@@ -28,26 +31,19 @@ class Wakes(Protocol):
         """Look again whether there is room."""
 
 
-@define(eq=False)
-class Taken:
-    """A call's place among those of its caller; it is what borrows the token of the cap.
+class Borrower(Protocol):
+    """A permit, as far as its caller's limits are concerned."""
 
-    Attributes:
-        limiter: The caller's own limits, which may be changed while the call is in flight.
-        send: What the call took from them.
-    """
-
-    limiter: RateLimiter | None = None
-    send: Send | None = None
+    counted: CallersSend | None
 
 
 @define(eq=False)
 class CallerLimits:
     """An exact cap on calls in flight, and limits of the caller's own.
 
-    The cap is a ``CapacityLimiter`` whose tokens are taken without waiting, at the moment at
-    which a gate grants a permit: cap, pace, pause and ledger are one decision, and a call that
-    waits, waits in one place, the queue of its gate.
+    The cap is a ``CapacityLimiter``. Its tokens are taken without waiting, when a gate grants a
+    permit, and the permit is the borrower: so cap, pace, pause and ledger are one decision, and a
+    call that waits, waits in one place, the queue of its gate.
 
     Args:
         calls: The cap.
@@ -55,13 +51,15 @@ class CallerLimits:
         feed: Woken when a call is free that no gate has a waiter for.
 
     Attributes:
+        full: Whether the cap is reached; kept, since every call asks for it several times.
         more_to_come: Whether there are items that did not come to any gate yet.
         full_for: Seconds during which the cap was reached and there were more to come.
     """
 
-    _calls: int
+    calls: int
     limiter: RateLimiter | None = None
     _feed: Wakes | None = None
+    full: bool = field(default=False, init=False)
     more_to_come: bool = field(default=False, init=False)
     full_for: float = field(default=0.0, init=False)
     _cap: anyio.CapacityLimiter = field(init=False)
@@ -69,22 +67,12 @@ class CallerLimits:
     _waiting: dict[Advances, None] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._cap = anyio.CapacityLimiter(self._calls)
-
-    @property
-    def calls(self) -> int:
-        """The cap."""
-        return self._calls
+        self._cap = anyio.CapacityLimiter(self.calls)
 
     @property
     def in_flight(self) -> int:
         """Calls that hold a permit."""
         return self._cap.borrowed_tokens
-
-    @property
-    def full(self) -> bool:
-        """Return whether the cap is reached."""
-        return self._cap.borrowed_tokens >= self._calls
 
     def statistics(self) -> anyio.CapacityLimiterStatistics:
         """Return the numbers of the cap on calls in flight."""
@@ -100,47 +88,52 @@ class CallerLimits:
             return math.inf
         return now if self.limiter is None else self.limiter.next_time(now, cost)
 
-    def take(self, now: float, cost: CallCost) -> Taken:
-        """Count a call that starts now; ``next_time`` has allowed it."""
-        limiter = self.limiter
-        taken = Taken() if limiter is None else Taken(limiter, limiter.on_send(now, cost))
-        self._cap.acquire_on_behalf_of_nowait(taken)
-        if self.full:
-            self._full_since = now
-        return taken
+    def take(self, now: float, cost: CallCost, permit: Borrower) -> CallersSend | None:
+        """Count the call of *permit*, which starts now; ``next_time`` has allowed it."""
+        cap = self._cap
+        cap.acquire_on_behalf_of_nowait(permit)
+        if cap.borrowed_tokens >= self.calls:
+            self.full, self._full_since = True, now
+        return None if self.limiter is None else (self.limiter, self.limiter.on_send(now, cost))
 
-    def end(self, now: float, taken: Taken, usage: TokenUsage | None) -> None:
+    def end(self, now: float, permit: Borrower, usage: TokenUsage | None) -> None:
         """Count a call that ended, with the tokens it took if they are known."""
-        if taken.limiter is not None and taken.send is not None:
+        if permit.counted is not None:
+            limiter, send = permit.counted
             tokens = usage or {}
-            taken.limiter.on_result(
+            limiter.on_result(
                 now,
-                taken.send,
+                send,
                 Outcome.OK,
                 input_tokens=tokens.get("input_tokens"),
                 output_tokens=tokens.get("output_tokens"),
             )
-        self._free(now, taken)
+        self._free(now, permit)
 
-    def undo(self, now: float, taken: Taken) -> None:
+    def undo(self, now: float, permit: Borrower) -> None:
         """Forget a call that never left."""
-        if taken.limiter is not None and taken.send is not None:
-            taken.limiter.on_release(now, taken.send)
-        self._free(now, taken)
+        if permit.counted is not None:
+            limiter, send = permit.counted
+            limiter.on_release(now, send)
+        self._free(now, permit)
 
     def resize(self, calls: int) -> None:
         """Change the cap; calls in flight are not touched."""
-        self._calls = self._cap.total_tokens = calls
+        self.calls = self._cap.total_tokens = calls
+        self.full = self.in_flight >= calls
         self._let_in()
 
     def waits_at(self, gate: Advances) -> None:
-        """Remember that *gate* has a waiter that lacks room among these calls."""
+        """Remember that *gate* has a call waiting for room among these calls."""
         self._waiting[gate] = None
 
-    def _free(self, now: float, taken: Taken) -> None:
-        if self.more_to_come and self.in_flight == self._calls:
-            self.full_for += now - self._full_since
-        self._cap.release_on_behalf_of(taken)
+    def _free(self, now: float, permit: Borrower) -> None:
+        self._cap.release_on_behalf_of(permit)
+        if self.full:
+            if self.more_to_come:
+                self.full_for += now - self._full_since
+                self._full_since = now
+            self.full = self._cap.borrowed_tokens >= self.calls
         self._let_in()
 
     def _let_in(self) -> None:

@@ -377,8 +377,9 @@ class Gate:
         self, now: float, cost: CallCost, callers: CallerLimits | None, item: object
     ) -> Permit:
         send = self.limiter.on_send(now, cost)
-        theirs = None if callers is None else callers.take(now, cost)
-        permit = Permit(self, callers, send, theirs, now, item=item)
+        permit = Permit(self, callers, send, now, item=item)
+        if callers is not None:
+            permit.counted = callers.take(now, cost, permit)
         if self._breaker.open:
             permit.canary = self._breaker.on_send(now)
         return permit

@@ -8,7 +8,7 @@ from typing import Protocol
 from attrs import define, field
 
 from batchllm.core import Outcome, ServerHint, TokenUsage
-from batchllm.gate.callers import CallerLimits, Taken
+from batchllm.gate.callers import CallerLimits, CallersSend
 from batchllm.policy import FailureRow, RateLimiter, Send
 
 __all__ = ["Permit"]
@@ -44,16 +44,17 @@ class Permit:
         admission_wait: Seconds waited for room or pace.
         cooldown_wait: Seconds waited because the scope was cooling.
         canary: The number of the canary that it is, if its endpoint did not answer; else 0.
+        counted: The same call as the caller's own limits count it, if there are any.
     """
 
     _gate: Admits
     _callers: CallerLimits | None
     _send: Send
-    _taken: Taken | None
     at: float
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
+    counted: CallersSend | None = field(default=None, init=False)
     _hint: ServerHint | None = field(default=None, init=False)
     _item: object = field(default=None, kw_only=True, alias="item")
 
@@ -89,8 +90,8 @@ class Permit:
         row = gate.judge_health(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )
-        if self._callers is not None and self._taken is not None:
-            self._callers.end(now, self._taken, usage)
+        if self._callers is not None:
+            self._callers.end(now, self, usage)
         gate.advance(now)
         return row
 
@@ -101,8 +102,8 @@ class Permit:
         gate.limiter.on_cancel(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None and self._taken is not None:
-            self._callers.end(now, self._taken, None)
+        if self._callers is not None:
+            self._callers.end(now, self, None)
         gate.advance(now)
 
     def undo(self) -> None:
@@ -112,6 +113,6 @@ class Permit:
         gate.limiter.on_release(now, self._send)
         if self.canary:
             gate.judge_health(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None and self._taken is not None:
-            self._callers.undo(now, self._taken)
+        if self._callers is not None:
+            self._callers.undo(now, self)
         gate.advance(now)

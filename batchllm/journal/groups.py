@@ -56,7 +56,7 @@ class Committed(NamedTuple):
 class Refused(NamedTuple):
     """A line that was never sent, since it is wrong; the output ends behind it at ``row_end``."""
 
-    line: int
+    place: str
     row: bytes
     row_end: int
 

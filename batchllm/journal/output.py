@@ -7,7 +7,7 @@ and end a transaction of their own.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from attrs import frozen
@@ -43,14 +43,14 @@ class OutputState:
         length: Bytes of it that are known.
         superseded: If rows are in it that others have taken the place of.
         rewriting: If a process ended while it put a new file in its place.
-        lines: Lines that were never sent and have a row, with the row.
+        lines: Rows of lines that were never sent, as JSON, by input and number.
     """
 
     name: str | None
     length: int
     superseded: bool
     rewriting: bool
-    lines: dict[int, bytes]
+    lines: dict[str, bytes]
 
 
 class StoredRow(NamedTuple):
@@ -71,7 +71,7 @@ def output_state(db: sqlite3.Connection) -> OutputState:
         facts.get("output_length", 0),
         bool(facts.get("superseded")),
         bool(facts.get("rewriting")),
-        dict(db.execute("SELECT line, row FROM refused").fetchall()),
+        dict(db.execute("SELECT place, row FROM refused").fetchall()),
     )
 
 
@@ -102,7 +102,7 @@ def begin_rewrite(db: sqlite3.Connection) -> None:
 
 
 def end_rewrite(
-    db: sqlite3.Connection, name: str, ends: Sequence[tuple[int, int]], lines: Sequence[Any]
+    db: sqlite3.Connection, name: str, ends: Sequence[tuple[int, int]], length: int
 ) -> None:
     """Note the rows of a new output.
 
@@ -110,12 +110,10 @@ def end_rewrite(
         db: The journal's connection.
         name: Of the output.
         ends: Numbers of items, with the length of the file behind their rows.
-        lines: ``(row_end, line)`` of each row of a line that was never sent.
+        length: Of the file as a whole.
     """
     db.execute("BEGIN IMMEDIATE")
     db.executemany("UPDATE items SET row_end = ? WHERE item = ?", [(e, i) for i, e in ends])
-    db.executemany("UPDATE refused SET row_end = ? WHERE line = ?", lines)
-    length = max([end for _, end in ends[-1:]] + [end for end, _ in lines[-1:]], default=0)
     _set_facts(db, name, length)
     db.execute("COMMIT")
 
@@ -126,18 +124,20 @@ def missing_rows(db: sqlite3.Connection, output_type: Any) -> list[StoredRow]:
     return [_read(row, output_type) for row in db.execute(query).fetchall()]
 
 
-def stored_rows(db: sqlite3.Connection, output_type: Any = None) -> Iterator[StoredRow]:
-    """Yield every finished item, in the order in which they were first finished."""
-    last = 0
+def stored_rows(db: sqlite3.Connection, after: int = 0, output_type: Any = None) -> list[StoredRow]:
+    """Return some of the finished items, in the order in which they were first finished.
+
+    Args:
+        db: The journal's connection.
+        after: The number of the last one that was returned before.
+        output_type: The class of outputs, if it cannot be found by its name.
+    """
     query = f"SELECT {_COLUMNS} FROM items WHERE item > ? ORDER BY item LIMIT {_CHUNK}"
-    while rows := db.execute(query, (last,)).fetchall():
-        for row in rows:
-            yield _read(row, output_type)
-        last = rows[-1][0]
+    return [_read(row, output_type) for row in db.execute(query, (after,)).fetchall()]
 
 
-def refused_rows(db: sqlite3.Connection, run: int | None = None) -> list[tuple[int, bytes]]:
-    """Return the lines that were never sent, with their rows.
+def refused_rows(db: sqlite3.Connection, run: int | None = None) -> list[bytes]:
+    """Return the rows of lines that were never sent, as JSON.
 
     Args:
         db: The journal's connection.
@@ -145,7 +145,7 @@ def refused_rows(db: sqlite3.Connection, run: int | None = None) -> list[tuple[i
     """
     if run is not None:
         db.execute("DELETE FROM refused WHERE run < ?", (run,))
-    return db.execute("SELECT line, row FROM refused ORDER BY row_end").fetchall()
+    return [row for (row,) in db.execute("SELECT row FROM refused ORDER BY row_end")]
 
 
 def _read(row: Any, output_type: Any) -> StoredRow:

@@ -43,7 +43,7 @@ CREATE TABLE items (
 CREATE INDEX items_by_state ON items (state, own, strategy);
 CREATE INDEX items_without_row ON items (row_end) WHERE row_end = 0;
 CREATE TABLE refused (
-    line INTEGER PRIMARY KEY, row BLOB NOT NULL, row_end INTEGER NOT NULL, run INTEGER NOT NULL
+    place TEXT PRIMARY KEY, row BLOB NOT NULL, row_end INTEGER NOT NULL, run INTEGER NOT NULL
 );
 CREATE TABLE calls (
     call INTEGER PRIMARY KEY, run INTEGER NOT NULL, source TEXT NOT NULL, key TEXT NOT NULL,

@@ -83,7 +83,7 @@ def write_group(
         )
     if group.refused:
         connection.executemany(
-            "INSERT OR REPLACE INTO refused (line, row, row_end, run) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO refused (place, row, row_end, run) VALUES (?, ?, ?, ?)",
             [(*row, run) for row in group.refused],
         )
     if group.rows:

@@ -189,9 +189,9 @@ class JournalWriter:
         self._groups[-1].group.rows.extend(rows)
         self._wake.set()
 
-    def note_refused(self, line: int, row: bytes, end: int) -> None:
-        """Note the row of a line that was never sent."""
-        self._groups[-1].group.refused.append(Refused(line, row, end))
+    def note_refused(self, place: str, row: bytes, end: int) -> None:
+        """Note the row of a line that was never sent, by its input and number."""
+        self._groups[-1].group.refused.append(Refused(place, row, end))
         self._wake.set()
 
     def note_sample(self, data: str) -> None:

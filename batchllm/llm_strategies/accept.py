@@ -15,7 +15,7 @@ __all__ = ["StrategyLike", "as_strategy"]
 T = TypeVar("T")
 
 StrategyLike: TypeAlias = LLMCallStrategy[T] | LLMModel | Callable[..., Any] | str
-"""What may stand where a strategy is expected."""
+"""Everything that may stand where a strategy is expected."""
 
 
 def as_strategy(value: object) -> LLMCallStrategy[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic
 from attrs import Attribute, define, field
 from typing_extensions import TypeVar
 
-from batchllm.core import Category, ConfigError, ErrorInfo, Reply, RetryState
+from batchllm.core import Category, ConfigError, ErrorInfo, Reply, RetryState, explain_arguments
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Composite, parts_of
 from batchllm.llm_strategies.registry import llm
@@ -43,6 +43,7 @@ def _check_weights(instance: Any, attribute: Attribute[Any], weights: tuple[Any,
             raise ConfigError(msg)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class Balance(Composite[T], Generic[T]):
     """Gives each call to the strategy that has the fewest, and keeps away from closed ones.
@@ -135,6 +136,8 @@ class KeyRotation(Balance[str]):
         weights: Sequence[float] | None = None,
         **settings: Any,
     ) -> None:
+        # Masked before anything can fail: a traceback shows what local variables hold.
+        api_keys = [Secret(key) for key in api_keys]
         super().__init__([llm(name, api_key=key, **settings) for key in api_keys], weights)
 
 

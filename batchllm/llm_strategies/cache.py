@@ -21,6 +21,7 @@ from batchllm.core import (
     Reply,
     RetryState,
     TokenUsage,
+    explain_arguments,
     refuse,
 )
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
@@ -52,6 +53,7 @@ def _is_a_store(instance: Any, attribute: Attribute[Any], store: object) -> None
         refuse(instance, attribute, store, "a mapping that can be changed, such as a dict")
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ResponseCache(Composite[T], Generic[T]):
     """Keeps answers by prompt, and makes one call for identical prompts that come together.

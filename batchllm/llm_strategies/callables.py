@@ -17,6 +17,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    explain_arguments,
     normalize_usage,
     number,
 )
@@ -64,6 +65,7 @@ def _can_be_called(instance: Any, attribute: Attribute[Any], function: Any) -> N
     _wanted_parameters(function)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class CallableStrategy(LLMCallStrategy[Any]):
     """Calls a function for each attempt.

@@ -1,4 +1,4 @@
-"""What the ready-made composites share: parts, a memory per item, and no call of their own."""
+"""The base of the ready-made composites: parts, a memory per item, and no call of its own."""
 
 from __future__ import annotations
 

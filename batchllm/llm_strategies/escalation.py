@@ -8,6 +8,7 @@ from typing import Any, Generic
 from attrs import define
 from typing_extensions import TypeVar
 
+from batchllm.core import explain_arguments
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Ladder, parts_of
 
@@ -16,6 +17,7 @@ __all__ = ["ModelEscalation"]
 T = TypeVar("T", default=Any)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ModelEscalation(Ladder[T], Generic[T]):
     """Calls the first model; each answer that is not valid moves its item on to the next.

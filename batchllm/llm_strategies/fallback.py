@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Self
 from attrs import define
 from typing_extensions import TypeVar
 
-from batchllm.core import Category, ErrorClassifier, ErrorInfo, Reply, RetryState
+from batchllm.core import Category, ErrorClassifier, ErrorInfo, Reply, RetryState, explain_arguments
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Composite, parts_of
 
@@ -65,6 +65,7 @@ class _ByTheBest(ErrorClassifier):
         return exception.info if isinstance(exception, FallbackError) else None
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class Fallback(Composite[T], Generic[T]):
     """Calls the first strategy, and the next one if one fails, within the same attempt.

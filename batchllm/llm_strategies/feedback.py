@@ -8,7 +8,7 @@ from typing import Any, Generic, cast, get_origin, overload
 from attrs import define, field
 from typing_extensions import TypeVar
 
-from batchllm.core import Reply, RetryState, with_notes
+from batchllm.core import Reply, RetryState, explain_arguments, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.output import is_output, name_of
@@ -19,6 +19,7 @@ __all__ = ["ValidationFeedback"]
 T = TypeVar("T", default=Any)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ValidationFeedback(Composite[T], Generic[T]):
     """After an answer that is not valid, asks again and says what was right and what was not.

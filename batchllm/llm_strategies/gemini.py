@@ -15,6 +15,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    explain_arguments,
     switch,
 )
 from batchllm.llm_strategies.model import ModelStrategy
@@ -47,6 +48,7 @@ class GeminiResponse(Generic[T]):
     raw_response: Any = None
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class GeminiStrategy(ModelStrategy[T], Generic[T]):
     """Asks a Gemini model, or any other ``LLMModel``, and parses what it says.
@@ -140,6 +142,7 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
         return text if self.output_type is str else parse_noted(text, self.output_type)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class GeminiCachedStrategy(GeminiStrategy[T], Generic[T]):
     """A ``GeminiStrategy`` on a ``GeminiCachedModel``: share one instance among all items.

@@ -19,6 +19,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    explain_arguments,
     kind_of,
     one_of,
     refuse,
@@ -59,6 +60,7 @@ def _is_temperature(instance: Any, attribute: Attribute[Any], value: Any) -> Non
         refuse(instance, attribute, value, remedy)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     """Asks *model* and parses what it says.
@@ -82,15 +84,15 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         ConfigError: Another argument is of a wrong kind.
     """
 
-    model: LLMModel = field(validator=_has_generate)
-    response_parser: Callable[[LLMResponse], Any] = field(validator=_is_parser)
-    temperature: float | None = field(validator=_is_temperature)
-    system: str | None = field(validator=one_of((str, NoneType), "a text, or None"))
+    model: LLMModel = field(init=False, validator=_has_generate)
+    response_parser: Callable[[LLMResponse], Any] = field(init=False, validator=_is_parser)
+    temperature: float | None = field(init=False, validator=_is_temperature)
+    system: str | None = field(init=False, validator=one_of((str, NoneType), "a text, or None"))
     config: Mapping[str, Any] | None = field(
-        validator=one_of((Mapping, NoneType), "a mapping, or None")
+        init=False, validator=one_of((Mapping, NoneType), "a mapping, or None")
     )
     error_classifier: ErrorClassifier | None = field(
-        validator=one_of((ErrorClassifier, NoneType), "an ErrorClassifier, or None")
+        init=False, validator=one_of((ErrorClassifier, NoneType), "an ErrorClassifier, or None")
     )
 
     @overload
@@ -127,16 +129,12 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         error_classifier: ErrorClassifier | None = None,
     ) -> None:
         own: ErrorClassifier | None = getattr(model, "error_classifier", None)
-        self.__attrs_init__(
-            model,
-            response_parser or _text,
-            temperature,
-            system,
-            config,
-            error_classifier or own,
-        )
-
-    def __attrs_post_init__(self) -> None:
+        self.model = model
+        self.response_parser = response_parser or _text
+        self.temperature = temperature
+        self.system = system
+        self.config = config
+        self.error_classifier = error_classifier or own
         self.quota_scope = getattr(self.model, "quota_scope", None) or QuotaScope()
         self._generate: Callable[..., Any] = self.model.generate
         self._accepts_progress = _accepts(self._generate, "progress")

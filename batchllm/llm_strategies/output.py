@@ -9,7 +9,15 @@ from typing import Any, Generic, TypeVar, cast, get_origin, overload
 
 from attrs import Attribute, define, field
 
-from batchllm.core import ErrorClassifier, LLMModel, LLMResponse, RetryState, TokenUsage, refuse
+from batchllm.core import (
+    ErrorClassifier,
+    LLMModel,
+    LLMResponse,
+    RetryState,
+    TokenUsage,
+    explain_arguments,
+    refuse,
+)
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.structured import (
     OutputSchema,
@@ -27,6 +35,7 @@ __all__ = ["OutputStrategy", "is_output", "is_plain_text", "name_of", "schema_te
 T = TypeVar("T")
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class OutputStrategy(ModelStrategy[T], Generic[T]):
     """Asks *model* for an *output*, and says what was wrong when it asks again.
@@ -182,4 +191,9 @@ def _refuses(model: LLMModel, schema: OutputSchema) -> bool:
 
 
 def _read(response: LLMResponse, *, output: Any) -> Any:
-    return parse_noted(response.text, output)
+    try:
+        return parse_noted(response.text, output)
+    except OutputValidationError as error:
+        if (response.metadata or {}).get("finish_reason") == "length":
+            error.args = (f"the limit on tokens cut it off, raise max_tokens; {error}",)
+        raise

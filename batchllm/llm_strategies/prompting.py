@@ -8,7 +8,7 @@ from typing import Any, Generic
 from attrs import Attribute, define, field
 from typing_extensions import TypeVar
 
-from batchllm.core import ConfigError, LLMCallStrategy
+from batchllm.core import ConfigError, LLMCallStrategy, explain_arguments
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Ladder
 from batchllm.structured import with_text
@@ -24,6 +24,7 @@ def _are_texts(instance: Any, attribute: Attribute[Any], additions: Any) -> None
         raise ConfigError(msg)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ProgressivePrompting(Ladder[T], Generic[T]):
     """Asks by the prompt as it is; each answer that is not valid adds one more text to it.

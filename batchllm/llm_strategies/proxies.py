@@ -1,4 +1,4 @@
-"""Which proxy the customary environment variables name for an address."""
+"""The proxy that the customary environment variables name for an address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["proxy_for"]
 
 
 def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:
-    """The proxy for *address*, or ``None``; this machine itself is never reached through one.
+    """Return the proxy for *address*; ``None`` if there is none, as for this machine itself.
 
     Args:
         address: Where requests go.

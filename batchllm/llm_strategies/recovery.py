@@ -10,7 +10,7 @@ from typing import Any, Generic
 from attrs import define, field, frozen
 from typing_extensions import TypeVar
 
-from batchllm.core import Reply, RetryState, with_notes
+from batchllm.core import Reply, RetryState, explain_arguments, with_notes
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
 from batchllm.llm_strategies.output import is_output, name_of
@@ -31,12 +31,13 @@ T = TypeVar("T", default=Any)
 
 @frozen
 class _Partial:
-    """What an item has: fields that are right, and why the others are not."""
+    """The state of one item: fields that are right, and why the others are not."""
 
     known: dict[str, Any]
     error: OutputValidationError
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class PartialRecovery(Composite[T], Generic[T]):
     """After an answer that is partly right, asks only for the fields that were not, and merges.

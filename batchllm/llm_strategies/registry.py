@@ -125,6 +125,7 @@ def llm(
     api_key = None if api_key is None else Secret(api_key)
     headers = mask_headers(headers)
     provider, colon, model = name.partition(":")
+    provider = provider.strip().lower()  # people write OpenAI and DeepSeek
     if provider not in _PROVIDERS or not model:
         raise ConfigError(_wrong_name(name, provider, bool(colon)))
     if isinstance(output, (list, tuple, dict, set)):
@@ -212,7 +213,8 @@ def _simulated(model: str, *, http: Http | None, **options: Any) -> ChatModel:
         raise ConfigError(str(error)) from error
     http = http or SimulatorTransport(Simulator(scenario))
     # There is nothing that a proxy could lead to.
-    return ChatModel(model, profile=_SIMULATOR, http=http, **{**options, "proxy": None})
+    options["proxy"] = None
+    return ChatModel(model, profile=_SIMULATOR, http=http, **options)
 
 
 _SIMULATOR: Final = ChatProfile(

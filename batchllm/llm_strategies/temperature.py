@@ -11,7 +11,7 @@ from attrs import Attribute, define, evolve, field
 from attrs.exceptions import FrozenInstanceError
 from typing_extensions import TypeVar
 
-from batchllm.core import ConfigError, LLMCallStrategy, StrategyError
+from batchllm.core import ConfigError, LLMCallStrategy, StrategyError, explain_arguments
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Ladder
 
@@ -31,6 +31,7 @@ def _are_temperatures(instance: Any, attribute: Attribute[Any], given: tuple[Any
             raise ConfigError(msg)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class ProgressiveTemperature(Ladder[T], Generic[T]):
     """Asks at the first temperature; each answer that is not valid moves its item to the next.

@@ -71,6 +71,8 @@ def read_as(data: bytes | str, decoder: msgspec.json.Decoder[T], *, keep_halves:
         return msgspec.convert(value, decoder.type, strict=decoder.strict)
     except (msgspec.ValidationError, RecursionError) as error:
         raise JsonError(str(error)) from error
+    except UnicodeError as error:  # half a pair, where the type has no text at all
+        raise JsonError(str(refusal)) from error
 
 
 _TOO_DEEP: Final = "it is nested too deeply to be read"

@@ -62,7 +62,7 @@ class Reading:
 
 @define(eq=False)
 class _Memory:
-    """What one reading remembers.
+    """The memory of one reading.
 
     Attributes:
         unknown: Keys that no type had; they are ignored, and distinguish members of unions.

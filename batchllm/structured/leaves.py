@@ -1,4 +1,4 @@
-"""What a value is refused for, and the leaves, which msgspec reads."""
+"""Reasons why a value is refused, and the leaves, which msgspec reads."""
 
 from __future__ import annotations
 

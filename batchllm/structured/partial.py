@@ -1,4 +1,4 @@
-"""What is right in an answer that is partly wrong."""
+"""The fields that are right in an answer that is partly wrong."""
 
 from __future__ import annotations
 

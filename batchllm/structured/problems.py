@@ -1,4 +1,4 @@
-"""What is wrong with an answer, field by field."""
+"""Problems of an answer, field by field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the strict modes of providers accept of JSON schema."""
+"""The part of JSON schema that the strict modes of providers accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How output types are built: which of them are records, and of which fields."""
+"""The build of output types: which of them are records, and of which fields."""
 
 from __future__ import annotations
 

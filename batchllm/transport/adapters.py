@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 import anyio
 
-from batchllm.core import ConfigError
-from batchllm.transport.decoding import readable
+from batchllm.core import ConfigError, MalformedResponseError
+from batchllm.transport.decoding import Decoder, decoder_of, is_foreign, readable
 from batchllm.transport.exchange_errors import (
     CannotConnectError,
     ConnectionLostError,
@@ -108,11 +108,31 @@ async def respond(open_stream: OpenStream, request: Any) -> Any:
     if stream is None:
         msg = f"no reply within {timeouts.get('read'):g} s"
         raise library.ReadTimeout(msg, request=request)
-    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in stream.headers]
-    content = _stream_class(library)(stream, library, request, timeouts.get("read"))
-    if stream.status >= REFUSED:
+    refused = stream.status >= REFUSED
+    decoder = None if refused else _decoder_for(stream)
+    content = _stream_class(library)(stream, library, request, timeouts.get("read"), decoder)
+    if refused:
         return await _refusal(library, stream, content, request)
+    fields = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in stream.headers
+        if decoder is None or name not in _OF_THE_BODY
+    ]
     return library.Response(stream.status, headers=fields, stream=content, request=request)
+
+
+def _decoder_for(stream: ReplyStream) -> Decoder | None:
+    """Return what unpacks an answer, if it is packed in a way that we know.
+
+    The library would do it too, but it refuses a whole answer whose header is wrong. What we cannot
+    undo is left to the library, whose client may have asked for it.
+    """
+    encoding = _encoding_of(stream)
+    return None if is_foreign(encoding) else decoder_of(encoding, MAX_BODY)
+
+
+def _encoding_of(stream: ReplyStream) -> str:
+    return ", ".join(value for name, value in stream.headers if name == "content-encoding")
 
 
 async def _refusal(library: Any, stream: ReplyStream, content: Any, request: Any) -> Any:
@@ -124,8 +144,7 @@ async def _refusal(library: Any, stream: ReplyStream, content: Any, request: Any
                 pieces.append(piece)  # noqa: PERF401 - what came before an error is kept
     finally:
         await content.aclose()
-    encoding = next((value for name, value in stream.headers if name == "content-encoding"), "")
-    body = readable(b"".join(pieces), encoding, MAX_BODY)
+    body = readable(b"".join(pieces), _encoding_of(stream), MAX_BODY)
     fields = [pair for pair in stream.headers if pair[0] not in _OF_THE_BODY]
     return library.Response(stream.status, headers=fields, content=body, request=request)
 
@@ -168,8 +187,14 @@ def _stream_class(library: Any) -> type[Any]:
 
     class Body(library.AsyncByteStream):  # type: ignore[misc]
         def __init__(
-            self, stream: ReplyStream, library: Any, request: Any, seconds: float | None
+            self,
+            stream: ReplyStream,
+            library: Any,
+            request: Any,
+            seconds: float | None,
+            decoder: Decoder | None,
         ) -> None:
+            self._decoder = decoder
             self._stream = stream
             self._library = library
             self._request = request
@@ -179,6 +204,24 @@ def _stream_class(library: Any) -> type[Any]:
             return self
 
         async def __anext__(self) -> bytes:
+            while True:
+                piece = await self._receive()
+                if self._decoder is None:
+                    break
+                if not piece and not self._decoder.complete:
+                    raise self._library.ReadError("the body is cut off", request=self._request)
+                try:
+                    unpacked = self._decoder.feed(piece)
+                except MalformedResponseError as error:
+                    raise self._library.DecodingError(str(error), request=self._request) from None
+                if unpacked or not piece:
+                    piece = unpacked
+                    break
+            if not piece:
+                raise StopAsyncIteration
+            return piece
+
+        async def _receive(self) -> bytes:
             failure: Exception | None = None
             piece: bytes | None = None
             with anyio.move_on_after(self._seconds):
@@ -191,8 +234,6 @@ def _stream_class(library: Any) -> type[Any]:
             if piece is None:
                 msg = f"nothing received for {self._seconds:g} s"
                 raise self._library.ReadTimeout(msg, request=self._request)
-            if not piece:
-                raise StopAsyncIteration
             return piece
 
         async def aclose(self) -> None:

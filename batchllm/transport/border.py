@@ -87,12 +87,6 @@ class Border:
             f"the reply of {self.host} is cut off after {received:,}{of} bytes; {_BILLED}"
         )
 
-    def not_asked_for(self, encoding: str, status: int) -> MalformedResponseError:
-        """Return the error for a body that is compressed in a way that we cannot undo."""
-        shown = self.clean(encoding)[:40]
-        msg = f"{self.host} sent a body with Content-Encoding {shown!r}, which was not asked for"
-        return MalformedResponseError(msg, status=status)
-
     def _of_our_own(self, error: ExchangeError) -> Exception:
         reason = self.clean(str(error))
         if isinstance(error, ReplyTooLargeError):

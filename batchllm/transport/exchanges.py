@@ -25,7 +25,7 @@ __all__ = ["MAX_BODY", "REFUSED", "RawReply", "ReplyStream", "exchange", "open_s
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a reply: 8,000 vectors of 3,072 numbers, spelled as decimals, are 40 MB of them."""
 
-REFUSED: Final = 400
+REFUSED: Final = 300
 """The lowest status that says what happened by itself, whatever becomes of the body behind it."""
 
 _JOINED: Final = 65_536

@@ -9,6 +9,7 @@ from typing import Final, Protocol, Self
 
 from attrs import frozen
 
+from batchllm.core import MalformedResponseError
 from batchllm.transport.border import Border
 from batchllm.transport.decoding import Decoder, decoder_of, readable
 from batchllm.transport.exchanges import REFUSED, ReplyStream
@@ -115,15 +116,15 @@ class HttpStream:
         try:
             self.status, headers = await self._source.open()
             self.headers = self._border.clean.headers(headers)
-            encoding = self.headers.get("content-encoding", _IDENTITY)
-            if encoding != _IDENTITY and self.status < REFUSED:
-                self._decoder = decoder_of(encoding, self._border.max_body)
-        except LookupError as error:
-            encoding = str(error.args[0])
-            await self._close()
-            return self._border.not_asked_for(encoding, self.status)
         except Exception as error:
             return self._source.failure(error)
+        encoding = self.headers.get("content-encoding", _IDENTITY)
+        if encoding != _IDENTITY and self.status < REFUSED:
+            try:
+                self._decoder = decoder_of(encoding, self._border.max_body)
+            except MalformedResponseError as error:
+                await self._close()
+                return self._source.failure(error)
         return None
 
     async def _receive(self) -> bytes | Exception:
@@ -236,15 +237,12 @@ def unpack(body: bytes, encoding: str, status: int, border: Border) -> bytes:
     The body of a refusal that cannot be unpacked is returned as it came.
 
     Raises:
-        MalformedResponseError: It is damaged, too large, or compressed in an unknown way.
+        MalformedResponseError: It is damaged, too large, or packed in a way that we cannot undo.
         TransportError: It is cut off.
     """
     if status >= REFUSED:
         return readable(body, encoding, border.max_body)
-    try:
-        decoder = decoder_of(encoding, border.max_body)
-    except LookupError as error:
-        raise border.not_asked_for(str(error.args[0]), status) from None
+    decoder = decoder_of(encoding, border.max_body)
     if decoder is None:
         return body
     unpacked = decoder.feed(body)

@@ -1,5 +1,10 @@
 """The program as a whole: its help, and what it says and returns when something is wrong."""
 
+import json
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +47,29 @@ def test_help_teaches(capsys: Captured) -> None:
     assert "/__sim/log" in capsys.readouterr().out
 
 
+EXAMPLE = re.compile(r"^ +(?=\S*(?:batchllm|head) |--|-m |eval )")
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("command", ["run", "estimate", "init", "serve-sim", "completion", None])
+def test_examples_can_be_copied(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, command: str | None, columns: int
+) -> None:
+    """In any width: each line is whole, at most 80 columns, and goes on only behind a backslash."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([*([] if command is None else [command]), "--help"]) == 0
+    lines = [*capsys.readouterr().out.splitlines(), ""]
+    begun = [at for at, line in enumerate(lines) if line.startswith("    ") and EXAMPLE.match(line)]
+    assert begun
+    for at in begun:
+        assert len(lines[at]) < 80
+        assert lines[at].endswith("\\") == bool(re.match(r" {6}[-]", lines[at + 1]))
+    examples = "\n".join(lines[at].strip() for at in begun).replace("\\\n", "")
+    for line in examples.splitlines():
+        if command != "completion":
+            shlex.split(line)  # no quote is left open
+
+
 def test_the_commands_are_listed(capsys: Captured) -> None:
     """Without a command, or asked for help, the program shows what there is."""
     for arguments in ([], ["--help"]):
@@ -55,6 +83,62 @@ def test_the_version_is_told(capsys: Captured) -> None:
     """It is the package's."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out[0].isdigit()
+
+
+HEAVY = ("anyio", "httpx", "cattrs", "trio", "jinja2", "batchllm.core", "batchllm.providers")
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["run", "--help"], ["estimate", "--help"], ["rnu"]]
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(words: list[str]) -> None:
+    """The version and the help are there at once."""
+    program = (
+        f"import sys; from batchllm.cli import main; main({words!r}); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    loaded = done.stderr.decode().splitlines()[-1]
+    # A mistyped command takes a little longer: the right one is looked for among all.
+    assert loaded == "[]" or words == ["rnu"]
+
+
+def test_an_error_names_the_help_of_its_command(capsys: Captured) -> None:
+    """That help has the options which the error is about."""
+    assert "(batchllm run --help shows how)" in told(capsys, "run", "in.jsonl")
+    assert "(batchllm serve-sim --help shows how)" in told(capsys, "serve-sim", "--port", "x")
+    assert "(batchllm --help shows how)" in told(capsys, "rnu")
+
+
+def test_addresses_are_whole_in_any_width(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line may wrap on the terminal, but what is copied is one line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith("  https://openrouter.ai/api/v1") for line in lines)
+
+
+def test_models_for_scripts_and_one_at_a_time(capsys: Captured) -> None:
+    """By name, and as JSON; a misspelt one is met with the right one."""
+    assert main(["models", "OpenAI"]) == 0
+    assert "anthropic" not in capsys.readouterr().out
+    assert main(["models", "groq", "--json"]) == 0
+    (groq,) = json.loads(capsys.readouterr().out)["providers"]
+    assert (groq["name"], groq["key"], groq["needs_key"]) == ("groq", "GROQ_API_KEY", True)
+    assert main(["models", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["scenarios"]) == set(SCENARIOS)
+    assert "did you mean groq?" in told(capsys, "models", "grok2")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(capsys: Captured, shell: str) -> None:
+    """The script names the commands and their options."""
+    assert main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    for word in ("estimate", "serve-sim", "keep-metadata"):
+        assert word in text
 
 
 def test_models_lists_what_can_be_named(capsys: Captured) -> None:
@@ -71,15 +155,15 @@ def test_models_lists_what_can_be_named(capsys: Captured) -> None:
     [
         (["rnu"], 'Unknown command "rnu"'),
         (["run", "in.jsonl"], "--model requires an argument"),
-        (["run", "-m", "sim:default"], "INPUT requires an argument"),
+        (["run", "-m", "sim:default"], "nothing to run: give a file of prompts"),
         (["run", "in.jsonl", "-m", "sim:default", "--limt", "3"], "Did you mean --limit"),
         (["run", "in.jsonl", "-m", "sim:default", "--backend", "curio"], '"trio"'),
         (["run", "none.jsonl", "-m", "sim:default"], "none.jsonl cannot be read: No such file"),
-        (["run", "in.csv", "-m", "sim:default"], "give --input-format jsonl"),
+        (["run", "/dev/null", "-m", "sim:default"], "give --input-format with one of jsonl"),
         (["run", "in.jsonl", "-m", "sim:default", "--rpm", "0"], "above 0, or leave it out\n"),
         (["run", "in.jsonl", "-m", "sim:default", "--concurrency", "x"], "number or auto."),
         (["run", "in.jsonl", "-m", "sim:default", "--tpm", "x"], '"x" into a number.'),
-        (["run", ".", "-m", "sim:default"], "the input . is a folder; give one file"),
+        (["run", ".", "-m", "sim:default"], "the input . is a folder; give its files"),
         (["serve-sim", "defalt"], "did you mean 'default'"),
         (["serve-sim", "--port", "x"], "--port"),
     ],

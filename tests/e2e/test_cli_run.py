@@ -1,7 +1,12 @@
 """``batchllm run`` over real HTTP: every line one row, and the server's log agrees."""
 
+import csv
+import gzip
 import json
+import shlex
+import subprocess
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +14,8 @@ import pytest
 from batchllm.cli import main
 from batchllm.cli.exits import ExitCode
 from benchmarks import reconcile
-from tests.e2e.cli_kit import BACKENDS, read_rows, run_program, simulator, write_prompts
+from tests.e2e.cli_kit import BACKENDS, PROGRAM, read_rows, run_program, simulator, write_prompts
+from tests.e2e.patience import PATIENCE
 
 Captured = pytest.CaptureFixture[str]
 
@@ -76,9 +82,10 @@ def test_bad_lines_are_told_and_kept_and_the_rest_goes_on(tmp_path: Path, capsys
     rows = tmp_path / "out.jsonl"
     assert run(prompts, rows, "-m", "sim:instant", "--ordered") == ExitCode.SOME_FAILED
     found = read_rows(rows)
-    assert [row["id"] for row in found] == ["a", *[None] * 5, 7]
-    assert [row.get("line") for row in found] == [None, 3, 4, 5, 6, 7, None]
-    assert [row["input"]["id"] for row in found[2:5]] == ["a", " ", "b"]
+    assert [row["id"] for row in found] == ["a", None, None, None, "b", None, 7]
+    places = [row.get("line") for row in found]
+    assert places == [None, *(f"{prompts}:{number}" for number in (3, 4, 5, 6, 7)), None]
+    assert [row["input"]["id"] for row in found[2:4]] == ["a", " "]
     assert [row["success"] for row in found] == [True, *[False] * 5, True]
     bad = found[1:6]
     assert {row["error_category"] for row in bad} == {"invalid_item"}
@@ -206,3 +213,119 @@ def test_a_limit_holds_for_a_pipe() -> None:
     code, out, err = run_program("run", "-", "-m", "sim:instant", "--limit", "2", data=data)
     assert code == 0, err
     assert out.count("\n") == 2
+
+
+def test_a_table_in_and_a_table_out(tmp_path: Path) -> None:
+    """Its columns are kept, whatever is in them."""
+    prompts = tmp_path / "in.csv"
+    prompts.write_text('id;question;note\n1;"[[answer:a;b]]";"x\ny"\n2;[[answer:c]];\n')
+    rows = tmp_path / "out.csv"
+    columns = ("--prompt-column", "question", "--ordered", "--keep-prompt")
+    assert run(prompts, rows, "-m", "sim:instant", *columns) == ExitCode.OK
+    with rows.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["id"], first["output"], first["note"]) == ("1", "a;b", "x\ny")
+    assert (second["id"], second["output"], second["model"]) == ("2", "c", "instant")
+    assert second["sent_prompt"] == second["question"] == "[[answer:c]]"
+    assert datetime.fromisoformat(first["started_at"]) < datetime.now(UTC)
+
+
+def test_several_inputs_make_one_output(tmp_path: Path, capsys: Captured) -> None:
+    """Rows say where they are from, since ids may be shared."""
+    first = write_prompts(tmp_path / "a.jsonl", 3)
+    second = tmp_path / "b.txt.gz"
+    second.write_bytes(gzip.compress(b"Hi\nHo\n"))
+    rows = tmp_path / "out.jsonl"
+    third = tmp_path / "c.jsonl"
+    third.write_text('{"id": "p0", "prompt": "the same id"}\n')
+    command = ["run", str(first), str(second), str(third), "-o", str(rows), "-m", "sim:instant"]
+    assert main(command) == ExitCode.OK
+    found = {(Path(row["source"]).name, row["id"]) for row in read_rows(rows)}
+    assert found == {
+        ("a.jsonl", "p0"), ("a.jsonl", "p1"), ("a.jsonl", "p2"),
+        ("b.txt.gz", "line-1"), ("b.txt.gz", "line-2"), ("c.jsonl", "p0"),
+    }  # fmt: skip
+    assert f"6 written to {rows}" in capsys.readouterr().err
+
+
+def test_answers_follow_a_schema(tmp_path: Path) -> None:
+    """An output is the object that was asked for."""
+    schema = tmp_path / "mood.json"
+    schema.write_text('{"type": "object", "properties": {"mood": {"type": "string"}}}')
+    prompts = tmp_path / "in.txt"
+    prompts.write_text('[[answer:{"mood": "glad"}]]\n')
+    rows = tmp_path / "out.jsonl"
+    assert run(prompts, rows, "-m", "sim:instant", "--schema", schema) == ExitCode.OK
+    assert read_rows(rows)[0]["output"] == {"mood": "glad"}
+
+
+def test_one_model_stands_in_for_another(tmp_path: Path) -> None:
+    """The first refuses its key, and the second answers."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 5)
+    rows = tmp_path / "out.jsonl"
+    models = ("-m", "sim:strict", "-m", "sim:instant")
+    assert run(prompts, rows, *models) == ExitCode.OK
+    assert all(row["success"] for row in read_rows(rows))
+
+
+def test_shards_write_files_of_their_own(tmp_path: Path) -> None:
+    """Together they have every line once."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 20)
+    out = tmp_path / "out.{shard}.jsonl"
+    for shard in ("1/2", "2/2"):
+        assert run(prompts, out, "-m", "sim:instant", "--shard", shard) == ExitCode.OK
+    files = [tmp_path / f"out.{k}-of-2.jsonl" for k in (1, 2)]
+    found = [row["id"] for file in files for row in read_rows(file)]
+    assert sorted(found) == sorted(f"p{n}" for n in range(20))
+    assert run(prompts, tmp_path / "x.jsonl", "-m", "sim:instant", "--shard", "1/2") == 2
+
+
+def test_a_key_that_is_refused_is_named_by_its_variable(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it can be looked for where it came from."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+    prompts = write_prompts(tmp_path / "in.jsonl", 3)
+    rows = tmp_path / "out.jsonl"
+    with simulator("strict") as url:
+        command = ["run", str(prompts), "-o", str(rows), "-m", "openai:x"]
+        assert main([*command, "--base-url", f"{url}/v1"]) == ExitCode.STOPPED
+    err = capsys.readouterr().err
+    assert "the key was read from OPENAI_API_KEY" in err
+    assert "sk-wrong" not in err
+
+
+def shell(command: str) -> tuple[int, str, str]:
+    """Run a command line of a shell, in which ``batchllm`` is the program."""
+    line = command.replace("batchllm ", f"{shlex.join(PROGRAM)} ")
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, timeout=PATIENCE, check=False
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_a_closed_pipe_ends_silently(tmp_path: Path) -> None:
+    """`| head` has what it wanted, and no script that looks at the exit code stops."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 300)
+    code, out, err = shell(f"batchllm run {prompts} -m sim:default --concurrency 4 | head -2")
+    assert (code, out.count("\n"), err) == (0, 2, "")
+    code, out, err = shell("batchllm models | head -1")
+    assert (code, out.count("\n"), err) == (0, 1, "")
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2> /dev/full", "2> >(exit)"])
+def test_a_run_outlives_standard_error(tmp_path: Path, redirection: str) -> None:
+    """It may be closed, full, or have lost its reader; the rows are all there."""
+    prompts = write_prompts(tmp_path / "in.jsonl", 20)
+    rows = tmp_path / "out.jsonl"
+    code, out, _ = shell(f"batchllm run {prompts} -o {rows} -m sim:instant {redirection}")
+    assert (code, out) == (0, "")
+    assert len(read_rows(rows)) == 20
+
+
+def test_a_pipe_may_be_a_table_without_prompts() -> None:
+    """It is a sentence, although the header comes only while the run goes on."""
+    words = ("run", "-", "-m", "sim:instant", "--input-format", "csv")
+    code, out, err = run_program(*words, data=b"id,text\n1,Hi\n")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert "batchllm: standard input: no column is called prompt" in err

@@ -24,7 +24,7 @@ async def test_endpoints_of_one_speed_take_turns() -> None:
 
 
 async def test_a_slow_endpoint_gets_fewer() -> None:
-    """Who has the fewest in flight is next, so that speed decides the shares."""
+    """The part with the fewest calls in flight is next, so that speed decides the shares."""
     slow, fast = scripted("slow", says("x", after=4.0)), scripted("fast", says("x", after=1.0))
     await run(Balance([slow, fast]), *PROMPTS, concurrency=4)
     assert len(fast.calls) > 1.5 * len(slow.calls)
@@ -53,7 +53,7 @@ async def test_a_cooling_endpoint_is_left_alone() -> None:
     "trouble", [refused(401), refused(403), refused(429, code="insufficient_quota")]
 )
 async def test_a_refused_key_costs_no_item(trouble: Raise) -> None:
-    """What is wrong with a key goes to another one in the same attempt."""
+    """An error of a key moves the call to another key in the same attempt."""
     bad, good = scripted("bad", trouble), scripted("good", says("x", after=1.0))
     batch = await run(Balance([bad, good]), *PROMPTS, concurrency=4)
     assert batch.succeeded == 60

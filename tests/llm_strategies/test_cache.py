@@ -60,7 +60,7 @@ async def test_those_who_wait_share_a_failure_and_it_is_not_kept() -> None:
 
 
 async def test_after_an_answer_that_is_not_valid_each_asks_for_itself() -> None:
-    """What an item has learned from its bad answers is not used up by the others'."""
+    """The lessons that an item drew from its bad answers are not used up by the others'."""
     cheap, strong = scripted("cheap", Raise(ValueError)), scripted("strong", says("x"))
     cache = ResponseCache(ModelEscalation([cheap, strong]))
     batch = await run(cache, *["p"] * 6, concurrency=6)
@@ -121,7 +121,7 @@ async def test_when_the_first_one_is_out_of_time_the_next_takes_over() -> None:
 
 
 async def test_nobody_waits_longer_than_its_own_call_may_take() -> None:
-    """Who has waited for another's call as long as its own may take makes its own."""
+    """An item that waited for another's call as long as its own may take makes its own."""
     inner = scripted("one", Hang(), says("x"), per_call=True)
     cache = ResponseCache(inner)
     async with anyio.create_task_group() as tasks:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
     ],
 )
 async def test_the_next_one_takes_over_in_the_same_attempt(trouble: Raise) -> None:
-    """What another provider may do better goes to it at once, and costs no attempt."""
+    """A call that another provider may do better goes to it at once, and costs no attempt."""
     first, second = scripted("a", trouble), scripted("b", says("right"))
     batch = await run(Fallback([first, second]))
     assert batch.outputs == ["right"]
@@ -144,7 +144,7 @@ async def test_a_foreign_cancellation_is_no_reason_to_go_on() -> None:
 
 
 async def test_functions_and_names_will_do() -> None:
-    """Whatever may stand for a strategy may be a part."""
+    """Everything that may stand for a strategy may be a part."""
 
     async def broken(prompt: str) -> str:
         raise ConnectionError

@@ -51,7 +51,7 @@ async def test_a_function_may_validate() -> None:
 
 
 async def test_a_list_of_records_is_a_type_as_well() -> None:
-    """What is read is said by any type that can be parsed."""
+    """Any type that can be parsed says how an answer is read."""
     batch = await run(ValidationFeedback(scripted("one", says(f"[{GOOD}]")), list[Person]))
     assert batch.outputs == [[Person("Ann", 41, "Lima")]]
 

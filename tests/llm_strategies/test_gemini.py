@@ -145,7 +145,7 @@ async def test_without_metadata_a_blocked_answer_has_no_output(client: GeminiCli
 
 
 async def test_a_parser_that_fails_is_a_bad_output(client: GeminiClient) -> None:
-    """What a parser raises fails the attempt, with its tokens counted."""
+    """An error of the parser fails the attempt, with its tokens counted."""
 
     def strict(response: LLMResponse) -> str:
         raise ValueError(response.text)

@@ -128,7 +128,7 @@ async def test_unknown_usage_stays_unknown() -> None:
 
 
 async def test_hints_and_progress_reach_the_run() -> None:
-    """What a reply told about limits is observed, and a streaming model can mark progress."""
+    """Limits in a reply are observed, and a streaming model can mark progress."""
     guard = Guard()
     state = RetryState(_guard=guard)
     strategy = ModelStrategy(Managed(LLMResponse("x", hint=HINT)))
@@ -213,7 +213,7 @@ def test_scope_and_estimate_are_the_models() -> None:
 
 
 def test_identities_name_model_and_settings() -> None:
-    """What changes an answer changes the identity."""
+    """All that changes an answer changes the identity."""
     one = ModelStrategy(Managed(), system="a").identity()
     assert one["model"] == {"name": "m"}
     assert one == ModelStrategy(Managed(), system="a").identity()

@@ -50,7 +50,7 @@ class AsModel(BaseModel):
 
 @frozen
 class Loose:
-    """What has no strict form."""
+    """A type without a strict form."""
 
     scores: dict[str, int]
 

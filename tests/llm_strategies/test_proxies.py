@@ -1,4 +1,4 @@
-"""Which proxy an address gets."""
+"""The proxy that an address gets."""
 
 import pytest
 

@@ -53,7 +53,7 @@ async def test_where_nothing_was_right_everything_is_asked_for(useless: str) -> 
 
 @pytest.mark.parametrize("second", ["Sorry!", '{"age": 41, "ci', '{"age": "no"}'])
 async def test_a_useless_second_answer_loses_nothing(second: str) -> None:
-    """What is known survives an answer that adds nothing."""
+    """Known fields survive an answer that adds nothing."""
     inner = scripted("one", says('{"name": "Ann", "city": "Lima"}'), says(second),
                      says('{"age": 41}'))  # fmt: skip
     assert (await run(PartialRecovery(inner, Person))).outputs == [ANN]

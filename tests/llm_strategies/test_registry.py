@@ -71,7 +71,7 @@ async def test_simulators_are_not_shared() -> None:
 
 
 async def test_settings_reach_the_wire() -> None:
-    """What llm is given is in the request."""
+    """All that llm is given is in the request."""
     server = Server()
     strategy = llm(
         "openai:gpt-x",
@@ -298,3 +298,11 @@ def test_what_is_no_strategy_is_refused(value: object, words: str) -> None:
     """Anything else is told, with what to give."""
     with pytest.raises(StrategyError, match=words):
         as_strategy(value)
+
+
+def test_a_provider_is_found_in_any_case() -> None:
+    """People write OpenAI and DeepSeek; a model's name is left as it is."""
+    shown = repr(llm("OpenAI:GPT-X", api_key="k"))
+    assert shown == repr(llm("openai:GPT-X", api_key="k"))
+    assert "GPT-X" in shown
+    assert repr(llm("Ollama:x")) == repr(llm("ollama:x"))

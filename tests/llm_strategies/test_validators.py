@@ -27,7 +27,12 @@ from batchllm.llm_strategies import (
     ValidationFeedback,
     llm,
 )
-from batchllm.providers import EmbeddingStrategy, GeminiClient, GeminiEmbeddingStrategy
+from batchllm.providers import (
+    EmbeddingStrategy,
+    GeminiCachedModel,
+    GeminiClient,
+    GeminiEmbeddingStrategy,
+)
 
 
 class Model:
@@ -123,6 +128,16 @@ WRONG: list[tuple[Callable[..., Any], type[Exception], str]] = [
         "EmbeddingStrategy.error_classifier is 3; give an ErrorClassifier",
     ),
     (
+        lambda: GeminiCachedModel("m", GeminiClient("k"), "x", cache_ttl_seconds="1h"),
+        ConfigError,
+        "GeminiCachedModel.cache_ttl_seconds is '1h'; give a number above 0",
+    ),
+    (
+        lambda: GeminiCachedModel("m", GeminiClient("k"), "x", cache_tags=["a"]),
+        ConfigError,
+        r"cache_tags is \['a'\]; give a mapping of texts",
+    ),
+    (
         lambda: GeminiEmbeddingStrategy(None, GeminiClient("k")),
         ConfigError,
         "GeminiEmbeddingStrategy.model is None; give the model's name",
@@ -134,8 +149,28 @@ WRONG: list[tuple[Callable[..., Any], type[Exception], str]] = [
 def test_a_wrong_argument_names_field_value_and_remedy(
     make: Callable[..., Any], error: type[Exception], words: str
 ) -> None:
-    """Whoever reads the message knows what to change."""
+    """Each message says what to change."""
     with pytest.raises(error, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ModelStrategy(Model(), temprature=1), "ModelStrategy.* did you mean temperature"),
+        (lambda: Balance([SIM], weight=[1]), "Balance.* has no argument weight; .* weights"),
+        (lambda: ResponseCache(SIM, sotre={}), "ResponseCache.* did you mean store"),
+        (lambda: CallableStrategy(len, thread=1), "CallableStrategy.* did you mean threads"),
+        (lambda: LangChainStrategy(Runnable(), to_inputs=len), "LangChain.* did you mean to_input"),
+        (
+            lambda: GeminiCachedModel("m", GeminiClient("k"), "x", cache_ttl=60),
+            "GeminiCachedModel.* did you mean cache_t",
+        ),
+    ],
+)
+def test_a_misspelt_argument_is_explained(make: Callable[..., Any], words: str) -> None:
+    """The class that was written is named, with what was meant."""
+    with pytest.raises(ConfigError, match=words):
         make()
 
 
@@ -153,7 +188,7 @@ def test_what_is_assigned_later_is_checked_too() -> None:
 
 
 def test_a_subclass_with_fields_of_its_own_is_named_by_them() -> None:
-    """What a plain subclass keeps counts for its identity as it does for any strategy."""
+    """The fields of a plain subclass count for its identity as they do for any strategy."""
 
     class Mine(ModelStrategy[str]):
         def __init__(self, tone: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of the composites share: scopes, people to extract, and short names."""
+"""The kit of the tests of composites: scopes, people to extract, and short names."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from batchllm.testing import Answer, Raise, ScriptedStrategy
 
 @frozen
 class Person:
-    """What the models in these tests are asked for."""
+    """A person, which the models in these tests are asked for."""
 
     name: str
     age: int

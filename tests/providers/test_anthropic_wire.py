@@ -67,7 +67,7 @@ async def test_the_system_prompt_can_be_cached(given: Any, ttl: str) -> None:
 
 
 def test_another_lifetime_is_refused() -> None:
-    """What the provider does not offer is told with what it does."""
+    """A parameter that the provider does not offer is refused with those that it does."""
     with pytest.raises(ConfigError, match="'5m', '1h'"):
         anthropic(Server(MESSAGE), cache_system="2h")
 

@@ -58,7 +58,7 @@ async def test_an_answer_comes_with_all_that_is_told_about_it(stream: bool) -> N
     ["byte-order-mark", "crlf", "gzip", "keep-alive", "multi-line", "split", "wrong-date"],
 )
 async def test_odd_but_correct_replies_are_read(noise: str, stream: bool) -> None:
-    """What a server may do to the bytes changes nothing of the answer."""
+    """Nothing that a server may do to the bytes changes the answer."""
     model, _ = simulated(stream=stream)
     response = await model.generate(f"[[fault:{noise}]] [[answer:grün und 😀]]")
     assert response.text == "grün und 😀"

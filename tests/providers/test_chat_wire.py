@@ -515,7 +515,7 @@ def test_estimates_need_a_bound_on_the_answer() -> None:
 
 
 def test_identities_tell_models_apart() -> None:
-    """What changes an answer changes the identity, and the key is not in it."""
+    """All that changes an answer changes the identity, and the key is not in it."""
     one = model_of(Server(PLAIN)).identity()
     assert one == model_of(Server(PLAIN), api_key="another-key-2").identity()
     assert one != model_of(Server(PLAIN), parameters={"seed": 1}).identity()

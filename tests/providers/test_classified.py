@@ -1,4 +1,4 @@
-"""What the simulator's faults mean once the provider and its classifier have read them."""
+"""The meaning of the simulator's faults once provider and classifier have read them."""
 
 import pytest
 

@@ -108,7 +108,7 @@ async def test_an_item_that_is_no_text_is_refused(item: object) -> None:
 
 
 async def test_limits_are_passed_on() -> None:
-    """What the reply tells about limits reaches the run."""
+    """Limits in the reply reach the run."""
 
     seen: list[ServerHint] = []
 

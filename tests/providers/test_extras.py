@@ -1,7 +1,8 @@
-"""What is paid for beside the text comes back alike: native and by SDK clients, streamed or not."""
+"""Parts of an answer beside its text come back alike: native and by SDKs, streamed or not."""
 
 import json
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace as Thing
 from typing import Any
 
 import pytest
@@ -264,6 +265,29 @@ def gemini_reply() -> dict[str, Any]:
     return {"candidates": [candidate]}
 
 
+def check_gemini(response: LLMResponse) -> None:
+    assert response.text == "Äky blue."
+    assert response.reasoning == "Look up."
+    assert response.tool_calls == (CALL,)
+    assert response.logprobs == (TokenLogprob("Äky", -0.1, (TokenLogprob("Sea", -2.5),)),)
+    assert response.citations == (
+        Citation("https://a.test", "A", start=0, end=3),
+        Citation("https://b.test", start=0, end=9),
+    )
+
+
+async def test_geminis_extras_come_by_googles_client_too() -> None:
+    """Its objects have other names for the same fields."""
+    types = pytest.importorskip("google.genai.types")
+    reply = types.GenerateContentResponse.model_validate(gemini_reply())
+
+    async def generate_content(**request: Any) -> Any:
+        return reply
+
+    client = Thing(aio=Thing(models=Thing(generate_content=generate_content)))
+    check_gemini(await GeminiModel("m", client).generate("?"))
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_geminis_extras_have_the_same_form(stream: bool) -> None:
     """Its bytes are characters here, and its own words for things are ours."""
@@ -277,14 +301,7 @@ async def test_geminis_extras_have_the_same_form(stream: bool) -> None:
     server = streaming(*events) if stream else Server(whole)
     client = GeminiClient("k", base_url="http://api.test/v1beta", http=server)
     response = await GeminiModel("m", client, stream=stream).generate("?")
-    assert response.text == "Äky blue."
-    assert response.reasoning == "Look up."
-    assert response.tool_calls == (CALL,)
-    assert response.logprobs == (TokenLogprob("Äky", -0.1, (TokenLogprob("Sea", -2.5),)),)
-    assert response.citations == (
-        Citation("https://a.test", "A", start=0, end=3),
-        Citation("https://b.test", start=0, end=9),
-    )
+    check_gemini(response)
 
 
 @pytest.mark.parametrize(

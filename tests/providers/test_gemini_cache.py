@@ -41,7 +41,7 @@ class Server(SimulatorTransport):
 
     @property
     def counts(self) -> dict[str, int]:
-        """What was done to caches."""
+        """All that was done to caches."""
         caches: dict[str, int] = self.simulator.stats()["caches"]
         return caches
 
@@ -66,7 +66,7 @@ def again(server: Server, **settings: Any) -> GeminiCachedModel:
 
 
 async def at_once(count: int, call: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """What each of many calls at once returned or raised."""
+    """The outcome of each of many calls at once."""
     results: list[Any] = []
 
     async def one() -> None:
@@ -135,7 +135,7 @@ async def test_a_cache_that_expires_while_nobody_calls_is_made_anew() -> None:
 
 
 async def test_a_cache_is_found_again() -> None:
-    """The same model, contents and tags lead to the cache that is there, which is renewed."""
+    """Equal model, contents and tags lead to the cache that is there, which is renewed."""
     first, server = world(cache_tags={"customer": "a", "v": "1"})
     await first.prepare()
     await first.cleanup()

@@ -58,7 +58,7 @@ async def test_content_in_blocks_is_joined() -> None:
 
 
 async def test_other_outputs_are_left_alone() -> None:
-    """What a parser made is the output."""
+    """The output is the parser's."""
     made = {"answer": 42}
     assert await LangChainStrategy(Runnable(made)).execute("p", 1, 10.0) == (made, None, None)
 

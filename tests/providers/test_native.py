@@ -91,7 +91,7 @@ async def test_an_answer_comes_with_all_that_is_told_about_it(world: World) -> N
     "noise", ["byte-order-mark", "crlf", "gzip", "keep-alive", "multi-line", "split"]
 )
 async def test_odd_but_correct_replies_are_read(noise: str, world: World) -> None:
-    """What a server may do to the bytes changes nothing of the answer."""
+    """Nothing that a server may do to the bytes changes the answer."""
     response = await world.model().generate(f"[[fault:{noise}]] [[answer:grün und 😀]]")
     assert response.text == "grün und 😀"
     assert response.token_usage["total_tokens"] > 0
@@ -284,7 +284,7 @@ async def test_messages_and_parts_arrive(whole: World) -> None:
     ],
 )
 async def test_a_prompt_of_another_shape_is_told(prompt: Any, words: str, whole: World) -> None:
-    """What is no prompt fails with what a prompt may be, before anything is sent."""
+    """A value that is no prompt fails with what a prompt may be, before anything is sent."""
     with pytest.raises(ValueError, match=words):
         await whole.model().generate(prompt)
     assert not whole.simulator.log.entries

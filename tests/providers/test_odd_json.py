@@ -83,7 +83,7 @@ def server(wire: str, *texts: str, stream: bool) -> Server:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("wire", WIRES)
 async def test_half_a_pair_is_an_answer(wire: str, stream: bool) -> None:
-    """What is half becomes U+FFFD and is noted; NaN in a field that is not used does no harm."""
+    """Half a pair becomes U+FFFD and is noted; NaN in a field that is not used does no harm."""
     there = server(wire, "half \ud83d", " pair", stream=stream)
     response = await model(wire, there, stream=stream).generate("x")
     assert response.text == "half \ufffd pair"
@@ -116,7 +116,7 @@ async def test_depth_is_a_malformed_reply(wire: str) -> None:
 
 
 async def test_tool_calls_and_thoughts_are_mended_too() -> None:
-    """Whatever is kept of an answer can be encoded."""
+    """All that is kept of an answer can be encoded."""
     call = {"id": "\ud83d", "function": {"name": "f", "arguments": '{"a": "\ude00"}'}}
     message = {"content": "ok", "reasoning_content": "\ud83d", "tool_calls": [call]}
     body = json.dumps({"choices": [{"finish_reason": "stop", "message": message}]}).encode()

@@ -24,7 +24,7 @@ KINDS: list[Maker] = [ChatModel, ResponsesModel, AnthropicModel, EmbeddingStrate
 
 @pytest.mark.parametrize("kind", [*KINDS, GeminiClient])
 def test_a_misspelt_option_is_refused_under_the_name_of_its_class(kind: Any) -> None:
-    """Whichever class reads it, the one that the user wrote is named, with what was meant."""
+    """The class that the user wrote is named, with what was meant."""
     with pytest.raises(ConfigError, match=f"{kind.__name__}.*base_ur.*did you mean.*base_url"):
         kind("m", base_ur="http://api.test")
 
@@ -67,7 +67,7 @@ def test_a_profile_that_is_none_is_named() -> None:
 
 
 def test_no_key_is_in_the_frames_of_a_refusal() -> None:
-    """Whatever is refused, the local variables of our frames have no key."""
+    """No local variable of our frames has a key when something is refused."""
     with pytest.raises(ConfigError) as caught:
         AnthropicModel("m", api_key="canary-0123", cache_system="7m")  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as other:

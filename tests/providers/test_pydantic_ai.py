@@ -25,7 +25,7 @@ QUICK = ProcessorConfig(retry=RetryConfig(initial_wait=0.1, jitter=False))
 
 
 class Summary(BaseModel):
-    """What an agent gives."""
+    """The result of an agent."""
 
     title: str
     points: list[str]
@@ -128,7 +128,7 @@ async def test_an_error_that_can_carry_nothing_is_wrapped() -> None:
 
 
 async def test_more_arguments_go_to_each_run() -> None:
-    """What an agent depends on is passed through."""
+    """Dependencies of an agent are passed through."""
     agent = Agent(Thing(output="x"))
     await PydanticAIStrategy(agent, deps="d", bridge=False).execute("p", 1, 10.0)
     assert agent.runs == [("p", {"deps": "d"})]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 @frozen
 class Person:
-    """What is asked for."""
+    """A person that is asked for."""
 
     name: str
 
@@ -147,7 +147,7 @@ async def test_the_least_that_a_client_can_say_is_enough() -> None:
 
 
 async def test_mocks_are_clients() -> None:
-    """What a mock has is what it was given, not what it would invent."""
+    """A mock has what it was given, not what it would invent."""
     client = MagicMock()
     client.chat.completions.create = AsyncMock(return_value=completion("from a mock"))
     assert (await ask(OpenAIStrategy(client, "m")))[0] == "from a mock"
@@ -260,7 +260,7 @@ async def test_headers_and_retries_of_a_real_client(is_async: bool) -> None:
 
 
 def test_the_scope_is_the_one_of_our_own_client() -> None:
-    """The same account at the same provider shares its limits, whoever calls."""
+    """One account at one provider shares its limits, by whatever it is called."""
     ours = llm("openai:gpt-x", api_key="sk-secret", base_url="https://api.openai.com/v1")
     theirs = OpenAIStrategy(OpenAIClient(None), "gpt-x")
     assert theirs.quota_scope == ours.quota_scope
@@ -320,7 +320,7 @@ async def test_an_error_that_the_client_lets_pass_keeps_its_status(reply: Any) -
 
 
 async def test_anthropics_client_lets_errors_pass_too() -> None:
-    """Whatever gateway is behind it."""
+    """So do gateways behind it."""
     reply = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow"}}
     with pytest.raises(ProviderError, match="slow") as caught:
         await ask(AnthropicStrategy(AnthropicClient(reply), "m"))

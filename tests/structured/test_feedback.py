@@ -44,7 +44,7 @@ def test_right_fields_survive_and_wrong_ones_are_named() -> None:
 
 
 def test_two_answers_make_a_whole_one() -> None:
-    """What was right stays, the second answer gives the rest."""
+    """Right fields stay, the second answer gives the rest."""
     valid, _ = partial_fields({"name": "Ann", "age": "x"}, Person)
     merged = merge_fields(valid, {"name": "Bob", "age": 4})
     assert merged == {"name": "Ann", "age": 4}
@@ -59,7 +59,7 @@ def test_unions_have_right_fields_too() -> None:
 
 
 def test_a_record_that_is_refused_as_a_whole_has_no_right_fields() -> None:
-    """Which of its fields is wrong cannot be known; a validator may look at several."""
+    """No single field is to blame; a validator may look at several."""
 
     @attrs.frozen
     class Range:

@@ -79,7 +79,7 @@ def test_every_problem_is_named_with_its_path() -> None:
 
 
 def test_a_validator_of_the_class_names_its_field() -> None:
-    """What a validator refuses is a problem of its field, once the types are right."""
+    """A value that a validator refuses is a problem of its field, once the types are right."""
     (problem,) = problems('{"name": "", "age": 1}', Person)
     assert (problem.path, problem.value) == ("name", "")
     assert "name" in problem.message
@@ -146,7 +146,7 @@ def test_numbers_that_are_none_are_problems_of_their_field(number: str) -> None:
 
 
 def test_a_key_with_two_values_is_refused() -> None:
-    """Which of two different values was meant cannot be known."""
+    """None of two different values can be known to be meant."""
     assert problems('{"name": "Ann", "age": 3, "age": 4}', Person) == [
         Problem("age", "is given twice, with different values", 3)
     ]
@@ -407,7 +407,7 @@ def test_a_type_that_cannot_be_hashed_is_read_all_the_same() -> None:
 
 
 def test_readings_in_several_threads_do_not_meet() -> None:
-    """What one reading remembers of a union is not seen by another."""
+    """One reading's memory of a union is not seen by another."""
     text = json.dumps([{"x": 1, "tags": []}, {"street": "a", "number": 1}] * 200)
 
     def read(_: int) -> Any:

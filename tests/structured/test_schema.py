@@ -99,7 +99,7 @@ def test_a_record_becomes_an_object() -> None:
 
 
 def test_the_strict_form_requires_everything_and_allows_nothing_else() -> None:
-    """What may be left out may be null instead, and defaults are gone."""
+    """A field that may be left out may be null instead, and defaults are gone."""
     schema = json_schema(Person, strict=True)
     assert schema["required"] == list(schema["properties"])
     assert schema["additionalProperties"] is False
@@ -136,7 +136,7 @@ def test_two_records_of_one_name_stay_apart() -> None:
 
 
 def test_constraints_and_descriptions_are_kept() -> None:
-    """What ``Annotated`` says of numbers and of containers is in the schema."""
+    """All that ``Annotated`` says of numbers and of containers is in the schema."""
     properties = json_schema(Bounded)["properties"]
     assert properties["items"]["minItems"] == 1
     assert properties["items"]["description"] == "at least one"
@@ -175,7 +175,7 @@ def test_what_is_no_object_is_wrapped_for_providers() -> None:
 
 
 def test_a_type_with_free_keys_is_asked_for_loosely() -> None:
-    """What has no strict form is still asked for, and the reason is in the error."""
+    """A type without a strict form is still asked for, and the reason is in the error."""
     assert not output_schema(Zoo).strict
     with pytest.raises(NotStrictError, match=r"the output\.names is an object with any keys"):
         json_schema(Zoo, strict=True)

@@ -573,8 +573,13 @@ async def test_a_refusal_that_is_packed_is_unpacked() -> None:
     assert (await client.post_json("/x", b"{}")).body == b"no"
 
 
-async def test_a_refusal_that_is_cut_off_stays_a_refusal() -> None:
-    """The part before the cut is its body."""
-    client = HttpClient(Transport(Pieces(b"too ma"), status=429, content_length="99"), base_url=URL)
+@pytest.mark.parametrize("status", [307, 429])
+async def test_a_refusal_that_is_cut_off_stays_a_refusal(status: int) -> None:
+    """The part before the cut is its body; a redirect is a refusal, too."""
+    transport = Transport(Pieces(b"too ma"), status=status, content_length="99")
+    reply = await HttpClient(transport, base_url=URL).post_json("/x", b"{}")
+    assert (reply.status, reply.body) == (status, b"too ma")
 
-    assert (await client.post_json("/x", b"{}")).body == b"too ma"
+    packed = gzip.compress(b"too many")[:-4]
+    transport = Transport(Pieces(packed), status=status, content_encoding="gzip")
+    assert (await HttpClient(transport, base_url=URL).post_json("/x", b"{}")).status == status

@@ -39,7 +39,7 @@ class _OtherLoop:
         self.loop.call_soon_threadsafe(partial(function, *args), context=self._context_here())
 
     def _context_here(self) -> Context:
-        """The caller's context variables, except those by which a loop knows itself."""
+        """Return the caller's context variables, except those by which a loop knows itself."""
         merged = self.context.copy()
         for variable, value in copy_context().items():
             if variable not in self.context:
@@ -90,10 +90,10 @@ class AsyncioBridge:
     """Lets libraries that only work on asyncio be called on every event loop.
 
     On asyncio it calls them directly. Elsewhere it keeps one asyncio event loop in a thread,
-    from the first call until the last of those who ``hold`` it has let go. A call that is
+    from the first call until the last holder has let go. A call that is
     cancelled is cancelled over there, and has ended when the caller goes on.
 
-    A strategy has one of its own for each run. Connections belong to an event loop, so where an
+    A strategy has one of its own for each run. Connections belong to an event loop, so if an
     agent, or a client that it keeps, serves several runs, give all of them one bridge, and close
     the client over there::
 

@@ -1,4 +1,4 @@
-"""What the adapters of libraries have in common that are asyncio inside."""
+"""The base of the adapters of libraries that are asyncio inside."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from batchllm.core import (
     RetryState,
     TokenUsage,
     add_usage,
+    explain_arguments,
     normalize_usage,
     one_of,
     refuse,
@@ -38,6 +39,7 @@ def _is_function(instance: Any, attribute: Attribute[Any], function: object) -> 
         refuse(instance, attribute, function, "a function from prompt to input")
 
 
+@explain_arguments()
 @define(eq=False, slots=False, init=False, repr=False)
 class LangChainStrategy(BridgedStrategy[Any]):
     """Invokes a LangChain runnable, or anything alike, for each attempt.

@@ -30,7 +30,7 @@ class AgentRun(Protocol[T_co]):
 
     @property
     def output(self) -> T_co:
-        """What the model answered."""
+        """The model's answer."""
         ...
 
 

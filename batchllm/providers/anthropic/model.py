@@ -24,7 +24,7 @@ from batchllm.structured import SchemaRules
 __all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "AnthropicWire", "CacheLifetime"]
 
 DEFAULT_MAX_TOKENS: Final = 4_096
-"""Tokens of an answer where nothing is said: the wire demands a limit."""
+"""Tokens of an answer if nothing is said: the wire demands a limit."""
 
 CacheLifetime = Literal["5m", "1h"]
 
@@ -52,7 +52,7 @@ _PARAMETERS: Final = frozenset(
 
 
 class AnthropicWire(JsonWire):
-    """Anthropic's Messages, whoever carries them."""
+    """Anthropic's Messages, whatever carries them."""
 
     schema_rules: ClassVar[SchemaRules | None] = "anthropic"
     error_classifier: ErrorClassifier = AnthropicErrorClassifier()

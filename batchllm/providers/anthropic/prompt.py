@@ -15,14 +15,14 @@ _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 def as_system_and_messages(
     prompt: Any, system: str | None
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The blocks of the system prompt, and the messages.
+    """Return the blocks of the system prompt, and the messages.
 
     Args:
         prompt: A text, chat messages, or content parts (one user message). Messages with the
             role ``"system"`` go to the system prompt, since the wire has no such role. Parts
             are those of the chat wire; a part of a type that only Anthropic knows goes out as
             it is, and any part may carry ``cache_control``.
-        system: Put first, where there is one.
+        system: Put first, if there is one.
 
     Raises:
         ValueError: The prompt has another shape, or a part lacks what it needs.

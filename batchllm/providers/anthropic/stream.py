@@ -11,7 +11,8 @@ from batchllm.providers.wire import (
     DONE,
     JsonObject,
     Peer,
-    decode_object,
+    as_list,
+    decode_event,
     error_within,
     malformed,
     mapping_of,
@@ -27,6 +28,9 @@ _GROWS: Final = {
     "signature_delta": ("signature", "signature"),
 }
 
+_BY_FIELD: Final = {"message": "message_start", "content_block": "content_block_start"}
+_OF_BLOCKS: Final = ("thinking", "text")
+
 
 class AnthropicStream:
     """Collects events, and gives the message that the server would have sent without a stream.
@@ -41,6 +45,7 @@ class AnthropicStream:
         self._usage: JsonObject = {}
         self._blocks: dict[int, JsonObject] = {}
         self._pieces: dict[int, dict[str, list[str]]] = {}
+        self._current = 0
         self._events = 0
         self._has_ended = False
         self.error: object = None
@@ -58,17 +63,18 @@ class AnthropicStream:
         """
         if not data.strip() or data.strip() == DONE:
             return
-        event = decode_object(data.encode("utf-8", "replace"), self._client)
+        event = decode_event(data, self._client)
         self._events += 1
-        match event.get("type"):
+        match _kind_of(event):
             case "message_start":
                 self._message.update(mapping_of(event.get("message")))
                 self._count(self._message.pop("usage", None))
             case "content_block_start":
-                block = dict(mapping_of(event.get("content_block")))
-                self._blocks[_index(event)] = block
+                self._current = self._place(event, len(self._blocks))
+                self._blocks[self._current] = dict(mapping_of(event.get("content_block")))
             case "content_block_delta":
-                self._grow(_index(event), mapping_of(event.get("delta")))
+                self._current = self._place(event, self._current)
+                self._grow(self._current, mapping_of(event.get("delta")))
             case "message_delta":
                 self._message.update(mapping_of(event.get("delta")))
                 self._count(event.get("usage"))
@@ -79,6 +85,13 @@ class AnthropicStream:
             case _:
                 self.error = error_within(event, answered=False)
 
+    def _place(self, event: Mapping[str, Any], otherwise: int) -> int:
+        """Return which block *event* is about; *otherwise* if its number cannot be read."""
+        index = event.get("index")
+        if isinstance(index, str) and index.isascii() and index.isdigit():
+            return int(index[:9])
+        return index if isinstance(index, int) and index is not True else otherwise
+
     def _count(self, usage: object) -> None:
         """Later counts are totals that replace earlier ones; zeros are none, beside real ones."""
         counts = mapping_of(usage).items()
@@ -87,11 +100,14 @@ class AnthropicStream:
         )
 
     def _grow(self, index: int, delta: Mapping[str, Any]) -> None:
-        if delta.get("type") == "citations_delta":
+        kind = delta.get("type")
+        if not isinstance(kind, str):
+            kind = next((one for one, (name, _) in _GROWS.items() if name in delta), "")
+        if kind == "citations_delta":
             block = self._blocks.setdefault(index, {"type": "text"})
-            block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
+            block["citations"] = [*as_list(block.get("citations")), delta.get("citation")]
             return
-        source, target = _GROWS.get(str(delta.get("type")), ("", ""))
+        source, target = _GROWS.get(kind, ("", ""))
         piece = delta.get(source)
         if isinstance(piece, str):
             self._pieces.setdefault(index, {}).setdefault(target, []).append(piece)
@@ -109,21 +125,45 @@ class AnthropicStream:
                 "is not whole, and the provider may bill it"
             )
             raise malformed(msg, self.usage)
-        content = [self._block(index) for index in sorted(self._blocks.keys() | self._pieces)]
+        places = sorted(self._blocks.keys() | self._pieces)
+        content = [block for index in places for block in self._content_at(index)]
         usage = {"usage": self._usage} if self._usage else {}
         return {**self._message, "content": content, **usage}
+
+    def _content_at(self, index: int) -> list[JsonObject]:
+        block = self._block(index)
+        if block["type"] != "text" and "text" in self._pieces.get(index, {}):
+            # What came as a text is one, whatever the event before it called the block.
+            return [block, {"type": "text", "text": block["text"]}]
+        return [block]
 
     def _block(self, index: int) -> JsonObject:
         pieces = {name: "".join(texts) for name, texts in self._pieces.get(index, {}).items()}
         block = self._blocks.get(index, {"type": "text"})
         given = pieces.pop("partial_json", None)
-        grown = {name: str(block.get(name) or "") + text for name, text in pieces.items()}
-        return {**block, **grown, **({"input": _parsed(given)} if given else {})}
+        grown = {name: _words(block.get(name)) + text for name, text in pieces.items()}
+        whole = {**block, **grown, **({"input": _parsed(given)} if given else {})}
+        if not isinstance(whole.get("type"), str):
+            whole["type"] = next((kind for kind in _OF_BLOCKS if kind in whole), "")
+        return whole
 
 
-def _index(event: Mapping[str, Any]) -> int:
-    index = event.get("index")
-    return index if isinstance(index, int) else 0
+def _kind_of(event: Mapping[str, Any]) -> str:
+    """Return the type of *event*; one without a type is what its fields make it."""
+    kind = event.get("type")
+    if isinstance(kind, str):
+        return kind
+    for name, kind in _BY_FIELD.items():
+        if name in event:
+            return kind
+    if "delta" in event:
+        is_end = "stop_reason" in mapping_of(event["delta"])
+        return "message_delta" if is_end else "content_block_delta"
+    return ""
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _parsed(text: str) -> Any:

@@ -7,7 +7,20 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchllm.core import CallCost, ConfigError, ErrorClassifier, LLMResponse, QuotaScope
+from attrs import Attribute, define, field
+
+from batchllm.core import (
+    CallCost,
+    ConfigError,
+    ErrorClassifier,
+    LLMResponse,
+    QuotaScope,
+    explain_arguments,
+    number,
+    one_of,
+    refuse,
+    switch,
+)
 from batchllm.providers.gemini.keeper import CacheKeeper, fingerprint
 from batchllm.providers.gemini.model import GeminiModel, second_instruction
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
@@ -19,6 +32,13 @@ __all__ = ["GeminiCachedModel"]
 _log = logging.getLogger("batchllm")
 
 
+def _check_texts(instance: Any, attribute: Attribute[Any], tags: Mapping[Any, Any]) -> None:
+    if not isinstance(tags, Mapping) or not all(isinstance(one, str) for one in tags.values()):
+        refuse(instance, attribute, tags, "a mapping of texts")
+
+
+@explain_arguments()
+@define(eq=False, slots=False, init=False, repr=False)
 class GeminiCachedModel:
     """One Gemini model and a context cache for it; a ``ManagedLLMModel``.
 
@@ -29,15 +49,15 @@ class GeminiCachedModel:
         model: Its name, such as ``"gemini-2.5-flash"``.
         client: A ``GeminiClient``, a ``google.genai.Client``, or anything that has the latter's
             ``aio.models.generate_content`` and ``aio.caches``.
-        cached_content: What is cached, in any shape that a prompt may have. ``None`` where
+        cached_content: The context, in any shape that a prompt may have. ``None`` if
             *system_instruction* is all there is.
         cache_ttl_seconds: Seconds that the cache lives after it was made or renewed.
         cache_renewal_buffer_seconds: Seconds before its end in which it is renewed.
-        auto_renew: Whether it is renewed, and made anew when the provider no longer has it.
+        auto_renew: If it is renewed, and made anew when the provider no longer has it.
         cache_tags: Marks of your own, such as a customer's id: all have to match for a cache to
             be used again.
         safety_settings: For every request.
-        delete_on_cleanup: Whether the last ``cleanup`` deletes the cache, too. Otherwise it
+        delete_on_cleanup: If the last ``cleanup`` deletes the cache, too. Otherwise it
             stays for the next run, and ends by itself.
         system_instruction: Cached with the contents.
         parameters: See ``GeminiModel``.
@@ -52,6 +72,14 @@ class GeminiCachedModel:
         UserWarning: The TTL (10 to 60 s) or the buffer (below 60 s) is so short that caching
             hardly pays, or calls may outlast it.
     """
+
+    cache_ttl_seconds: float = field(init=False, validator=number(above=0))
+    cache_renewal_buffer_seconds: float = field(
+        init=False, validator=one_of((int, float), "a number of seconds")
+    )
+    auto_renew: bool = field(init=False, validator=switch)
+    cache_tags: Mapping[str, str] = field(init=False, validator=_check_texts)
+    delete_on_cleanup: bool = field(init=False, validator=switch)
 
     def __init__(
         self,
@@ -71,6 +99,11 @@ class GeminiCachedModel:
         schema: Mapping[str, Any] | None = None,
         stream: bool = False,
     ) -> None:
+        self.cache_ttl_seconds = cache_ttl_seconds
+        self.cache_renewal_buffer_seconds = cache_renewal_buffer_seconds
+        self.auto_renew = auto_renew
+        self.cache_tags = {} if cache_tags is None else cache_tags
+        self.delete_on_cleanup = delete_on_cleanup
         _check_times(cache_ttl_seconds, cache_renewal_buffer_seconds)
         self._inner = GeminiModel(
             model,
@@ -82,9 +115,7 @@ class GeminiCachedModel:
             stream=stream,
         )
         cached = _as_cached(cached_content, system_instruction)
-        display_name = fingerprint(model, cached, cache_tags or {})
-        self._auto_renew = auto_renew
-        self._delete_on_cleanup = delete_on_cleanup
+        display_name = fingerprint(model, cached, self.cache_tags)
         self._holders = 0
         self._keeper = CacheKeeper(
             caches=client.aio.caches,
@@ -140,7 +171,7 @@ class GeminiCachedModel:
         """
         self._holders = max(0, self._holders - 1)
         if not self._holders:
-            if self._delete_on_cleanup:
+            if self.delete_on_cleanup:
                 await self.delete_cache()
             elif self.cache_name is not None:
                 _log.info("the Gemini cache %s stays, and ends by itself", self.cache_name)
@@ -169,8 +200,8 @@ class GeminiCachedModel:
     ) -> LLMResponse:
         """Answer *prompt* with the cached context before it; see ``GeminiModel.generate``.
 
-        The cache is renewed first when its end is near. Where the provider no longer has it, it
-        is made anew and the call repeated, once.
+        The cache is renewed first when its end is near. If the provider no longer has it, it is
+        made anew and the call repeated, once.
 
         Raises:
             ValueError: A *system_instruction* is given: it belongs to the cache.
@@ -179,25 +210,25 @@ class GeminiCachedModel:
         if system_instruction is not None:
             raise second_instruction()
         settings = {"temperature": temperature, "progress": progress}
-        name = await self._keeper.ensure() if self._auto_renew else self.cache_name
+        name = await self._keeper.ensure() if self.auto_renew else self.cache_name
         if name is None:
             msg = "there is no cache yet; call prepare() first, or leave auto_renew on"
             raise RuntimeError(msg)
         try:
             return await self._ask(prompt, name, config, settings)
         except Exception as error:  # of whichever client
-            if not self._auto_renew or not await self._keeper.is_gone(name, error):
+            if not self.auto_renew or not await self._keeper.is_gone(name, error):
                 raise
             _log.info("the Gemini cache %s is gone; making it anew", name)
         name = await self._keeper.replace(name)
         return await self._ask(prompt, name, config, settings)
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The tokens of a call beside those that are cached."""
+        """Estimate the tokens of a call beside those that are cached."""
         return self._inner.estimate(prompt)
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells this model's answers from another's, the cached context included."""
+        """Name what distinguishes this model's answers, the cached context included."""
         cached = self._keeper.config["display_name"]
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return {**self._inner.identity(), "class": name, "cached_content": cached}
@@ -214,7 +245,7 @@ class GeminiCachedModel:
 
 
 def _as_cached(content: Any, instruction: Any) -> dict[str, Any]:
-    """What the cache is made of, as the wire has it."""
+    """Return the content of the cache, as the wire has it."""
     parts = [] if instruction is None else as_instruction(instruction)["parts"]
     contents: list[dict[str, Any]] = []
     if content is not None and content != []:
@@ -228,6 +259,7 @@ def _as_cached(content: Any, instruction: Any) -> dict[str, Any]:
 
 
 def _check_times(ttl: float, buffer: float) -> None:
+    # Warnings name the line that made the model: above __init__ and the check of its arguments.
     if not 0 <= buffer < ttl:
         msg = (
             f"cache_renewal_buffer_seconds is {buffer:g} and cache_ttl_seconds {ttl:g}; the "
@@ -239,10 +271,10 @@ def _check_times(ttl: float, buffer: float) -> None:
             f"cache_ttl_seconds is {ttl:g}: a cache that ends within a minute costs more than it "
             "saves; give 300 or more"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)
     if buffer < 60:
         msg = (
             f"cache_renewal_buffer_seconds is {buffer:g}: a call that takes longer may find the "
             "cache gone; give 60 or more"
         )
-        warnings.warn(msg, UserWarning, stacklevel=3)
+        warnings.warn(msg, UserWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""Gemini's settings: the names of its SDK, and where each stands on the wire."""
+"""Gemini's settings: the names of its SDK, and the place of each on the wire."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _KNOWN: Final = _OF_REQUEST | _OF_GENERATION | set(_ALIASES)
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters under the names that Gemini's SDK gives them; ``None`` leaves one out.
+    """Return parameters under the names of Gemini's SDK; ``None`` leaves one out.
 
     Raises:
         ConfigError: One is unknown.
@@ -65,7 +65,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_request(contents: Any, config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The body of a request for *contents* in any shape, with settings by the SDK's names.
+    """Write the body of a request for *contents* in any shape, with settings by the SDK's names.
 
     Names that are not known go out as settings of the generation.
     """
@@ -86,7 +86,7 @@ def as_request(contents: Any, config: Mapping[str, Any] | None) -> dict[str, Any
 
 
 def as_cache_request(model: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The body that makes a cache; *config* as for the SDK's ``caches.create``."""
+    """Write the body that makes a cache; *config* as for the SDK's ``caches.create``."""
     request: dict[str, Any] = {"model": model}
     for name, value in config.items():
         if name == "contents":

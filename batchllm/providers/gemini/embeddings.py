@@ -13,11 +13,19 @@ from batchllm.core import (
     MalformedResponseError,
     RetryState,
     TokenUsage,
+    explain_arguments,
     one_of,
 )
 from batchllm.providers.gemini.model import OverGemini, has_method, quota_scope_of
 from batchllm.providers.gemini.reply import look, read_usage
-from batchllm.providers.wire import Embedder, Vector, as_dict, as_texts, check_names
+from batchllm.providers.wire import (
+    Embedder,
+    Vector,
+    as_dict,
+    as_texts,
+    check_names,
+    check_vectors,
+)
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
@@ -32,6 +40,7 @@ def _or_own(given: ErrorClassifier | None) -> ErrorClassifier:
     return given or GeminiErrorClassifier()
 
 
+@explain_arguments()
 @define(eq=False, slots=False, repr=False)
 class GeminiEmbeddingStrategy(OverGemini, Embedder):
     """Turns each item, a text or a list of texts, into a list of vectors, one per text in order.
@@ -85,11 +94,17 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
         reply = await self.client.aio.models.embed_content(
             model=self.model, contents=texts, config=self._settings or None
         )
-        vectors = [look(one, "values") for one in look(reply, "embeddings") or ()]
-        if len(vectors) != len(texts) or not all(isinstance(one, list) for one in vectors):
-            msg = f"gemini gave {len(vectors)} vectors for {len(texts)} texts, or empty ones"
-            raise MalformedResponseError(msg, status=200)
-        return cast("list[Vector]", vectors), read_usage(reply), {"model": self.model}
+        usage, given = read_usage(reply), look(reply, "embeddings")
+        vectors = [look(one, "values") for one in given] if isinstance(given, list) else []
+        try:
+            if len(vectors) != len(texts):
+                msg = f"gemini gave {len(vectors)} vectors for {len(texts)} texts"
+                raise MalformedResponseError(msg, status=200)
+            check_vectors(vectors, "gemini")
+        except MalformedResponseError as error:
+            error.usage = usage
+            raise
+        return cast("list[Vector]", vectors), usage, {"model": self.model}
 
     def identity(self) -> Mapping[str, Any]:
         """Name what distinguishes these vectors from another model's."""

@@ -37,22 +37,22 @@ _NAMES_A_CACHE: Final = re.compile(r"cached[ _]?content", re.IGNORECASE)
 
 
 def fingerprint(model: str, cached: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    """The display name by which a cache is found again: the only field that is ours to fill.
+    """Return the display name by which a cache is found again, the only field that is ours.
 
     Args:
         model: The model that it is for.
-        cached: What is in it, as the wire has it.
+        cached: Its content, as the wire has it.
         tags: The user's own marks; caches with different ones are different.
     """
     check_sendable({"cached_content": cached, "cache_tags": tags})
-    told = [model.removeprefix("models/"), cached, sorted(tags.items())]
-    digest = hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+    named = [model.removeprefix("models/"), cached, sorted(tags.items())]
+    digest = hashlib.sha256(msgspec.json.encode(named, order="deterministic")).hexdigest()
     return f"batchllm-{digest[:40]}"
 
 
 @define(eq=False)
 class _OnLoop:
-    """What belongs to one event loop: its clock's times, and the callers that wait there."""
+    """The share of one event loop: its clock's times, and the callers that wait there."""
 
     ends: float = -math.inf
     renew_at: float = -math.inf
@@ -74,10 +74,10 @@ class CacheKeeper:
     Args:
         caches: A client's ``aio.caches``.
         model: The model that the cache is for.
-        config: ``contents``, ``system_instruction``, ``display_name``: what it is made of.
+        config: ``contents``, ``system_instruction``, ``display_name``: its content.
         ttl: Seconds that it lives after it was made or renewed.
         buffer: Seconds before its end in which it is renewed.
-        renews: Whether it is renewed at all, or made anew when it is gone.
+        renews: If it is renewed at all, or made anew when it is gone.
 
     Attributes:
         name: The cache's name; ``None`` before it is made and after it was deleted.
@@ -94,7 +94,7 @@ class CacheKeeper:
     _maker: OneMaker = field(factory=lambda: OneMaker(), init=False)
 
     async def ensure(self) -> str:
-        """The name of a cache that is alive, found, made or renewed where that is needed.
+        """Return the name of a cache that is alive, found, made or renewed if that is needed.
 
         Raises:
             Exception: What the client raised; a ``RuntimeError`` caused by it for callers that
@@ -108,7 +108,7 @@ class CacheKeeper:
         return self.name
 
     async def replace(self, gone: str) -> str:
-        """The name of a cache to use in place of one that is *gone*, made once for everybody."""
+        """Return the name of a cache in place of one that is *gone*, made once for all callers."""
         if self.name == gone:
             async with self._alone():
                 if self.name == gone:
@@ -117,7 +117,7 @@ class CacheKeeper:
         return await self.ensure()
 
     async def is_gone(self, name: str, error: Exception) -> bool:
-        """Whether a call failed with *error* because its cache is no longer there."""
+        """Return whether a call failed with *error* because its cache is no longer there."""
         if status_of(error) not in _GONE:
             return False
         if _NAMES_A_CACHE.search(str(error)):
@@ -224,7 +224,7 @@ class CacheKeeper:
         here.renew_at = here.ends - min(self.buffer, lifetime / 2)
 
     async def _find(self) -> str | None:
-        """The name of a cache with the same model, contents and tags: the one that ends last."""
+        """Find a cache with the same model, contents and tags: the one that ends last."""
         wanted, model = self.config["display_name"], self.model.removeprefix("models/")
         found: dict[str, datetime | None] = {}
         pages = self.caches.list()
@@ -236,7 +236,7 @@ class CacheKeeper:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an exception of any client stands for."""
+    """Return the HTTP status that an exception of any client stands for."""
     values = (getattr(error, name, None) for name in ("status_code", "code", "status"))
     return next((value for value in values if isinstance(value, int)), None)
 

@@ -17,6 +17,7 @@ from batchllm.core import (
     LLMResponse,
     QuotaScope,
     check_sendable,
+    explain_arguments,
     one_of,
     switch,
 )
@@ -78,6 +79,7 @@ def _can_stream(instance: GeminiModel, attribute: Attribute[Any], stream: bool) 
         raise ConfigError(msg)
 
 
+@explain_arguments()
 @define(eq=False, slots=False, repr=False)
 class GeminiModel(OverGemini, HeldToSchema):
     """One Gemini model; an ``LLMModel`` that can be shared.
@@ -176,14 +178,14 @@ class GeminiModel(OverGemini, HeldToSchema):
         return response
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The tokens of a call; ``None`` where no ``max_tokens`` bounds the answer."""
+        """Estimate the tokens of a call; ``None`` if no ``max_tokens`` bounds the answer."""
         limit = self._settings.get("max_output_tokens")
         if not isinstance(limit, int):
             return None
         return CallCost(1, prompt_bytes(prompt) // 4 + 16, limit)
 
     def identity(self) -> Mapping[str, Any]:
-        """What tells this model's answers from another's, for records; no secrets."""
+        """Name what distinguishes this model's answers, for records; no secrets."""
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "provider": GEMINI.provider,
@@ -224,7 +226,7 @@ class GeminiModel(OverGemini, HeldToSchema):
 
 
 def second_instruction() -> ValueError:
-    """The error for a system instruction beside a cached context."""
+    """Make the error for a system instruction beside a cached context."""
     msg = (
         "system_instruction cannot be given for a call with a cached context: it is part of the "
         "cache; give it where the cache is made"
@@ -233,7 +235,7 @@ def second_instruction() -> ValueError:
 
 
 def quota_scope_of(model: str, client: Any) -> QuotaScope:
-    """The quota that calls of *model* through *client* count against."""
+    """Return the quota that calls of *model* through *client* count against."""
     if isinstance(client, GeminiClient):
         return QuotaScope(GEMINI.provider, client.http.base_url, client.account, model)
     # Google's client keeps its key where only it should look; without it, accounts are one scope.

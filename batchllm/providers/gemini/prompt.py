@@ -25,7 +25,7 @@ _OPAQUE: Final = frozenset(
 
 
 def as_contents(prompt: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The parts of the system instruction that *prompt* brings along, and its contents.
+    """Return the parts of the system instruction that *prompt* brings along, and its contents.
 
     Args:
         prompt: A text, chat messages, content parts of the chat wire, or what Gemini's own SDK
@@ -57,13 +57,13 @@ def as_contents(prompt: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
 
 
 def as_instruction(instruction: Any) -> dict[str, Any]:
-    """A system instruction, in any shape that a prompt may have, as one content."""
+    """Return a system instruction, in any shape that a prompt may have, as one content."""
     system, contents = as_contents(instruction)
     return {"parts": [*system, *(part for content in contents for part in content["parts"])]}
 
 
 def camel_case(value: Any) -> Any:
-    """*value* with the names of its fields as the wire has them, and SDK objects as mappings."""
+    """Name the fields of *value* as the wire does, with SDK objects as mappings."""
     value = _plain(value)
     if isinstance(value, Mapping):
         fields = cast("Mapping[str, Any]", value)
@@ -75,7 +75,7 @@ def camel_case(value: Any) -> Any:
 
 
 def camel_name(name: str) -> str:
-    """The name of a field as the wire has it."""
+    """Return the name of a field as the wire has it."""
     first, *rest = name.split("_")
     return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
@@ -93,7 +93,7 @@ def _items(prompt: Any) -> Iterator[Any]:
 
 
 def _read(item: Any) -> tuple[str | None, list[dict[str, Any]]]:
-    """The role of a turn and its parts; a loose part has no role."""
+    """Return the role of a turn and its parts; a loose part has no role."""
     item = _plain(item)
     if isinstance(item, str):
         return None, [{"text": item}]

@@ -1,4 +1,4 @@
-"""From a ``generateContent`` reply to an ``LLMResponse``, whoever's client fetched it.
+"""From a ``generateContent`` reply to an ``LLMResponse``, whichever client fetched it.
 
 The reply is the wire's JSON, an object of Google's SDK, or a stand-in with the same attributes:
 every field is looked up by its name in snake case, and in camel case where it is JSON.
@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from batchllm.core import LLMResponse, TokenUsage, read_count
-from batchllm.providers.gemini.prompt import camel_case, camel_name
+from batchllm.providers.gemini.prompt import camel_name
 from batchllm.providers.wire import (
     Cited,
     Finish,
     check_answered,
     cited,
+    is_first,
     make_response,
     malformed,
     normalize_finish,
@@ -64,7 +65,7 @@ def read_reply(reply: object, headers: Mapping[str, str]) -> LLMResponse:
     if not candidates and not block and not isinstance(text, str):
         msg = "gemini answered without a candidate, and without a reason for it"
         raise malformed(msg, usage, headers)
-    candidate = candidates[0] if candidates else None
+    candidate = _first(candidates)
     parts = _list(look(look(candidate, "content"), "parts"))
     reason = block or _word(look(candidate, "finish_reason"))
     tools = [call for part in parts if (call := look(part, "function_call")) is not None]
@@ -86,7 +87,7 @@ def read_reply(reply: object, headers: Mapping[str, str]) -> LLMResponse:
             "model": look(reply, "model_version"),
             "safety_ratings": ratings,
             "block_reason": block,
-            "tool_calls": camel_case(tools) or None,
+            "tool_calls": [_as_call(call) for call in tools] or None,
             "reasoning": _texts(parts, thought=True) or None,
             "logprobs": list(_logprobs(look(candidate, "logprobs_result"))) or None,
             "citations": list(_citations(candidate, parts)) or None,
@@ -135,8 +136,30 @@ def _list(value: object) -> Sequence[Any]:
     return cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else ()
 
 
+def _as_call(call: object) -> object:
+    """Name the fields of a function call as the wire does; the arguments are the model's own."""
+    dump = getattr(call, "model_dump", None)
+    fields = dump(exclude_none=True) if callable(dump) else call
+    if not isinstance(fields, dict):
+        return fields
+    known = cast("dict[str, Any]", fields)
+    return {camel_name(name): one for name, one in known.items() if one is not None}
+
+
+def _first(candidates: Sequence[Any]) -> Any:
+    first = (one for one in candidates if is_first(look(one, "index")))
+    return next(first, candidates[0] if candidates else None)
+
+
+def _is_thought(part: object) -> bool:
+    mark = look(part, "thought")
+    if isinstance(part, dict):
+        return bool(mark) and mark != "false"
+    return mark is True  # a stand-in has a true value under every name
+
+
 def _texts(parts: Sequence[Any], *, thought: bool) -> str:
-    texts = (look(part, "text") for part in parts if (look(part, "thought") is True) is thought)
+    texts = (look(part, "text") for part in parts if _is_thought(part) is thought)
     return "".join(text for text in texts if isinstance(text, str))
 
 
@@ -151,8 +174,8 @@ def _ratings(rated: object) -> dict[str, str] | None:
 
 def _detail(reason: str | None, ratings: Mapping[str, str] | None) -> str:
     high = [f"{name} {how}" for name, how in (ratings or {}).items() if how in ("HIGH", "MEDIUM")]
-    told = ", ".join([*([reason] if reason else []), *high])
-    return f" ({told})" if told else ""
+    said = ", ".join([*([reason] if reason else []), *high])
+    return f" ({said})" if said else ""
 
 
 def _logprobs(result: object) -> Iterator[dict[str, Any]]:

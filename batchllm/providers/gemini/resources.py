@@ -1,4 +1,4 @@
-"""Gemini's context caches as resources, and the pages they are listed in."""
+"""Gemini's context caches as resources, and the pages on which they are listed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["CachePager", "CachedContent", "read_cache"]
 
 @frozen(kw_only=True)
 class CachedContent:
-    """A context cache; its contents are never told.
+    """A context cache; its contents are never shown.
 
     Attributes:
         name: Names it in requests: ``cachedContents/…``.
         model: The model that it is for: ``models/…``.
-        display_name: What it was called by whoever made it.
+        display_name: The name that its maker gave it.
         create_time: When it was made, by the server's clock.
         update_time: When it was last renewed.
         expire_time: When it ends.

@@ -11,8 +11,9 @@ from batchllm.providers.wire import (
     DONE,
     JsonObject,
     Peer,
-    decode_object,
+    decode_event,
     error_within,
+    is_first,
     malformed,
     mapping_of,
     mappings_of,
@@ -21,6 +22,7 @@ from batchllm.providers.wire import (
 __all__ = ["GeminiStream"]
 
 
+_OF_A_TEXT: Final = frozenset({"text", "thought"})
 _OF_AN_ANSWER: Final = frozenset({"candidates", "promptFeedback", "usageMetadata"})
 
 
@@ -60,7 +62,7 @@ class GeminiStream:
         if data.strip() == DONE:  # by gateways in front of it
             self._is_done = True
             return
-        chunk = decode_object(data.encode("utf-8", "replace"), self._client)
+        chunk = decode_event(data, self._client)
         self._chunks += 1
         self.error = error_within(chunk, answered=not chunk.keys().isdisjoint(_OF_AN_ANSWER))
         if self.error:
@@ -74,7 +76,7 @@ class GeminiStream:
             self._reply["usageMetadata"] = {**known, **real}
         self._reply.update(chunk)
         for candidate in candidates:
-            if candidate.get("index") in (0, None):
+            if is_first(candidate.get("index")):
                 self._add_logprobs(mapping_of(candidate.get("logprobsResult")))
                 self._candidate.update(candidate)
                 for part in mappings_of(mapping_of(candidate.get("content")).get("parts")):
@@ -85,10 +87,12 @@ class GeminiStream:
             self._logprobs.setdefault(name, []).extend(mappings_of(result.get(name)))
 
     def _add_part(self, part: dict[str, Any]) -> None:
-        last = self._parts[-1] if self._parts else None
-        alike = ({"text"}, {"text", "thought"})
-        if last is not None and last.keys() == part.keys() and set(part) in alike:
-            last["text"] += part["text"]
+        last = self._parts[-1] if self._parts else {}
+        texts = last.get("text"), part.get("text")
+        # Nothing but text, and both of the answer or both of the thoughts before it.
+        is_alike = {**last, "text": ""} == {**part, "text": ""} and part.keys() <= _OF_A_TEXT
+        if is_alike and isinstance(texts[0], str) and isinstance(texts[1], str):
+            last["text"] = texts[0] + texts[1]
         else:
             self._parts.append(part)
 

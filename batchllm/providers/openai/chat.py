@@ -18,7 +18,7 @@ __all__ = ["ChatModel", "ChatWire"]
 
 
 class ChatWire(Wire[ChatReply]):
-    """Chat Completions, whoever carries them."""
+    """Chat Completions, whatever carries them."""
 
     error_classifier: ErrorClassifier = OpenAIErrorClassifier()
 

@@ -12,6 +12,7 @@ from batchllm.providers.wire import (
     Finish,
     check_answered,
     cited,
+    is_first,
     make_response,
     malformed,
     mapping_of,
@@ -39,22 +40,30 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
     usage = read_usage(reply)
     if not reply.choices and not _filtered(reply.prompt_filter_results):
         raise malformed(f"{provider} answered without a choice", usage, headers)
-    choice = reply.choices[0] if reply.choices else Choice(finish_reason="content_filter")
-    if normalize_finish(choice.finish_reason) == "error":
+    choice = _first(reply.choices or [Choice(finish_reason="content_filter")])
+    finish = normalize_finish(choice.finish_reason)
+    if finish == "error":
         msg = f"{provider} failed half way: finish reason {choice.finish_reason!r}"
         raise malformed(msg, usage, headers)
-    response = _response(reply, choice, usage, headers)
+    response = _response(reply, choice, finish, usage, headers)
     refusal = (choice.message or choice.delta or _EMPTY).refusal
     what = "answer" if reply.choices else "prompt"
     check_answered(response, provider, refusal=str(refusal or ""), what=what)
     return response
 
 
+def _first(choices: list[Choice]) -> Choice:
+    return next((one for one in choices if is_first(one.index)), choices[0])
+
+
 def _response(
-    reply: ChatReply, choice: Choice, usage: TokenUsage | None, headers: Mapping[str, str]
+    reply: ChatReply,
+    choice: Choice,
+    finish: Finish,
+    usage: TokenUsage | None,
+    headers: Mapping[str, str],
 ) -> LLMResponse:
     message = choice.message or choice.delta or _EMPTY
-    finish: Finish = normalize_finish(choice.finish_reason)
     of_choice, of_prompt = choice.content_filter_results, reply.prompt_filter_results
     return make_response(
         message.text,
@@ -73,23 +82,24 @@ def _response(
             "function_call": message.function_call,
             "refusal": message.refusal,
             "reasoning": message.reasoning_content or message.reasoning or message.thoughts or None,
-            "logprobs": token_logprobs(choice.logprobs) or None,
-            "citations": list(_citations(reply, message)) or None,
+            "logprobs": (choice.logprobs and token_logprobs(choice.logprobs)) or None,
+            "citations": _citations(reply, message) or None,
             "content_filter_results": of_choice if _filtered(of_choice) else None,
             "prompt_filter_results": of_prompt if _filtered(of_prompt) else None,
         },
     )
 
 
-def _citations(reply: ChatReply, message: Message) -> Iterator[Cited]:
-    yield from citations_of(message.annotations)
+def _citations(reply: ChatReply, message: Message) -> list[Cited]:
     if message.annotations:
-        return
+        return list(citations_of(message.annotations))
     # Perplexity and xAI name their sources beside the choices.
-    found = mappings_of(reply.search_results)
-    yield from (cited(url=one.get("url"), title=one.get("title")) for one in found)
-    if not found and isinstance(reply.citations, list):
-        yield from (cited(url=one) for one in reply.citations if isinstance(one, str))
+    if reply.search_results:
+        found = mappings_of(reply.search_results)
+        return [cited(url=one.get("url"), title=one.get("title")) for one in found]
+    if isinstance(reply.citations, list):
+        return [cited(url=one) for one in reply.citations if isinstance(one, str)]
+    return []
 
 
 def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
@@ -112,13 +122,15 @@ def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
         )
 
 
-def _filtered(results: Any) -> bool:
-    """Return whether Azure's filter results, however nested, say that something was filtered."""
+def _filtered(results: Any, depth: int = 6) -> bool:
+    """Whether Azure's filter results say that something was filtered; theirs are 4 deep."""
     inner: Iterable[Any] = ()
+    if not depth:
+        return False
     if isinstance(results, list):
         inner = results
     elif isinstance(results, dict):
         if results.get("filtered") is True:
             return True
         inner = results.values()
-    return any(_filtered(one) for one in inner)
+    return any(_filtered(one, depth - 1) for one in inner)

@@ -12,14 +12,14 @@ __all__ = ["as_messages", "data_url"]
 
 
 def as_messages(prompt: Any, system: str | None) -> list[dict[str, Any]]:
-    """The messages for *prompt*.
+    """Return the messages for *prompt*.
 
     Args:
         prompt: A text, chat messages, or content parts (one user message). Parts are
             ``{"type": "text", "text": …}``, ``{"type": "image", "url": …}``,
             ``{"type": "image" | "file", "data": bytes or base64, "media_type": …}`` and
             ``{"type": "file", "file_id": …}``; a part of another type goes out as it is.
-        system: Put first, where there is one.
+        system: Put first, if there is one.
 
     Raises:
         ValueError: The prompt has another shape, or a part lacks what it needs.
@@ -69,7 +69,7 @@ def _as_wire_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def data_url(part: Mapping[str, Any], media_type: str) -> str:
-    """The data of an image or file part as a ``data:`` URL.
+    """Return the data of an image or file part as a ``data:`` URL.
 
     Raises:
         ValueError: The part has no data.

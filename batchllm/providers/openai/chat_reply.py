@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import msgspec
 
 from batchllm.core import TokenUsage, normalize_usage, read_count
-from batchllm.policy import JsonError, read_as
-from batchllm.providers.wire import MayBeError, Peer, is_error, not_readable
+from batchllm.policy import JsonError, read_as, read_json
+from batchllm.providers.wire import MayBeError, Peer, is_error, mappings_of, not_readable
 
-__all__ = ["ChatReply", "Choice", "Message", "decode_chunk", "decode_reply", "read_usage"]
+__all__ = [
+    "ChatReply",
+    "Choice",
+    "Message",
+    "decode_chunk",
+    "decode_reply",
+    "read_usage",
+]
 
 
 class Message(msgspec.Struct, gc=False):
@@ -112,17 +120,69 @@ def decode_reply(body: bytes, client: Peer) -> ChatReply:
         client: Named in messages, which do not show its keys.
 
     Raises:
-        MalformedResponseError: It is cut off, or is no JSON object of this kind.
+        MalformedResponseError: It is cut off, or is no JSON object.
     """
     try:
         return read_as(body, _DECODER, keep_halves=True)
     except JsonError as error:
+        reply = _read_by_hand(body)
+        if reply is not None:
+            return reply
         raise not_readable(body, client, "chat completion", str(error)) from error
 
 
-def decode_chunk(data: str, client: Peer) -> ChatReply:
-    """Read the data of one event; errors as for :func:`decode_reply`."""
-    return decode_reply(data.encode("utf-8", "replace"), client)
+def decode_chunk(data: str, client: Peer) -> ChatReply | None:
+    """Read the data of one event; ``None`` if it is JSON that says nothing, such as ``null``.
+
+    Raises:
+        MalformedResponseError: It is no JSON, so that a piece of the answer may be lost.
+    """
+    body = data.encode("utf-8", "replace")
+    try:
+        return read_as(body, _DECODER, keep_halves=True)
+    except JsonError:
+        reply = _read_by_hand(body)
+        if reply is not None:
+            return reply
+        with suppress(JsonError):
+            read_json(body, keep_halves=True)
+            return None
+        return decode_reply(body, client)
+
+
+def _read_by_hand(body: bytes) -> ChatReply | None:
+    """Read JSON whose shape is odd, but of which an answer or an error may be made."""
+    try:
+        value = read_json(body, keep_halves=True)
+    except JsonError:
+        return None
+    if isinstance(value, list):  # as Gemini's servers send an error, under this wire too
+        value = next((one for one in mappings_of(value) if is_error(one.get("error"))), None)
+    return _forgive(value) if isinstance(value, dict) else None
+
+
+def _forgive(fields: Mapping[str, Any]) -> ChatReply:
+    """Return what can be read of a reply in which fields are of another type than they should."""
+    known = {name: fields[name] for name in ChatReply.__struct_fields__ if name in fields}
+    known["choices"] = [_as_choice(one) for one in mappings_of(fields.get("choices"))] or None
+    return ChatReply(**known)
+
+
+def _as_choice(fields: Mapping[str, Any]) -> Choice:
+    known = {name: fields[name] for name in Choice.__struct_fields__ if name in fields}
+    return Choice(
+        **{
+            **known,
+            "message": _as_message(known.get("message")),
+            "delta": _as_message(known.get("delta")),
+        }
+    )
+
+
+def _as_message(value: Any) -> Message | None:
+    if not isinstance(value, dict):
+        return None
+    return Message(**{name: value[name] for name in Message.__struct_fields__ if name in value})
 
 
 def read_usage(reply: ChatReply) -> TokenUsage | None:
@@ -131,7 +191,7 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     if usage is None and isinstance(reply.x_groq, dict):
         usage = cast("dict[str, Any]", reply.x_groq).get("usage")
     if not isinstance(usage, dict):
-        return normalize_usage(usage)  # an object, where someone else's client read the reply
+        return normalize_usage(usage)  # an object of another library
     counts = cast("Mapping[str, Any]", usage)
     found: dict[str, int] = {}
     _take(found, "input_tokens", counts, "prompt_tokens")

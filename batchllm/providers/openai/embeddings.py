@@ -34,6 +34,7 @@ from batchllm.providers.wire import (
     as_texts,
     check_names,
     check_options,
+    check_vectors,
     encode,
     lasting_address,
     malformed,
@@ -49,7 +50,7 @@ _KNOWN: Final = frozenset({"dimensions", "user", "input_type", "truncate", "outp
 
 class _Entry(msgspec.Struct, gc=False):
     embedding: list[float] | str
-    index: int = -1
+    index: int | None = None
 
 
 class _Reply(MayBeError, gc=False):
@@ -78,10 +79,10 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
             is missing.
     """
 
-    model: str = field(validator=one_of(str, "the model's name"))
-    profile: ChatProfile = field(converter=profile_of)
+    model: str = field(init=False, validator=one_of(str, "the model's name"))
+    profile: ChatProfile = field(init=False)
     error_classifier: ErrorClassifier = field(
-        validator=one_of(ErrorClassifier, "an ErrorClassifier")
+        init=False, validator=one_of(ErrorClassifier, "an ErrorClassifier")
     )
     _size_parameter: ClassVar[str] = "dimensions"
 
@@ -97,8 +98,9 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
     ) -> None:
         mask_options(options)
         check_options(type(self), options, ConnectionOptions.__annotations__)
-        self.__attrs_init__(model, profile, error_classifier or OpenAIErrorClassifier())
-        self.endpoint = self.profile
+        self.model = model
+        self.profile = self.endpoint = profile_of(profile)
+        self.error_classifier = error_classifier or OpenAIErrorClassifier()
         check_names(parameters or {}, _KNOWN, self.profile.provider)
         account = Account.open(self.profile, options)
         self._client = account.http
@@ -160,7 +162,7 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
 
     def _in_order(self, reply: _Reply, count: int, usage: TokenUsage | None) -> list[Vector]:
         entries = reply.data or []
-        if all(entry.index < 0 for entry in entries):
+        if all(entry.index is None for entry in entries):
             for position, entry in enumerate(entries):
                 entry.index = position
         by_index = {entry.index: entry for entry in entries}
@@ -170,14 +172,21 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
                 "them wrongly"
             )
             raise malformed(msg, usage)
-        return [_as_vector(by_index[index].embedding) for index in range(count)]
+        try:
+            vectors = [_as_vector(by_index[index].embedding) for index in range(count)]
+            check_vectors(vectors, self._client.host)
+        except MalformedResponseError as error:
+            error.usage = usage
+            raise
+        return vectors
 
 
 def _as_vector(embedding: list[float] | str) -> Vector:
     if isinstance(embedding, list):
         return embedding
     try:
-        return [number for (number,) in struct.iter_unpack("<f", base64.b64decode(embedding))]
+        packed = base64.b64decode("".join(embedding.split()), validate=True)
+        return [number for (number,) in struct.iter_unpack("<f", packed)]
     except (ValueError, struct.error) as error:
         msg = f"a vector is no base64 of 32-bit floats ({error})"
         raise MalformedResponseError(msg, status=200) from error

@@ -1,4 +1,4 @@
-"""How the servers that speak Chat Completions differ from each other."""
+"""The differences between the servers that speak Chat Completions."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class ChatProfile(Endpoint):
     """One kind of server: an ``Endpoint`` and its dialect.
 
     Attributes:
-        max_tokens_field: What it calls the limit on an answer's tokens.
-        seed_field: What it calls the seed.
+        max_tokens_field: Its name for the limit on an answer's tokens.
+        seed_field: Its name for the seed.
         schema_mode: If it holds an answer to a JSON schema, or only to being JSON.
         packed_vectors: If it gives embeddings in base64.
         usage_in_stream: If a stream has to be asked for its token counts.
-        own_parameters: What it accepts beside the parameters that all know.
+        own_parameters: Names that it accepts beside those that all know.
     """
 
     max_tokens_field: str = "max_tokens"

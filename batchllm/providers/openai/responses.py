@@ -45,7 +45,7 @@ _PARAMETERS: Final = frozenset(
 
 
 class ResponsesWire(JsonWire):
-    """OpenAI's Responses, whoever carries them."""
+    """OpenAI's Responses, whatever carries them."""
 
     error_classifier: ErrorClassifier = OpenAIErrorClassifier()
 

@@ -44,13 +44,13 @@ def read_response(
     """
     usage, status = normalize_usage(mapping_of(reply.get("usage")) or None), reply.get("status")
     items = mappings_of(reply.get("output"))
-    if status in _UNFINISHED or (status is None and not items):
+    if (isinstance(status, str) and status in _UNFINISHED) or (not status and not items):
         msg = f"{provider} answered with a response that is not complete: {status!r}"
         raise malformed(msg, usage, headers)
     contents = [
         part
         for item in items
-        if item.get("type") == "message"
+        if _is_message(item)
         for part in as_parts(item.get("content"), "output_text")
     ]
     tools = [item for item in items if str(item.get("type")).endswith("function_call")]
@@ -77,6 +77,11 @@ def read_response(
     )
     check_answered(response, provider, refusal=refusal)
     return response
+
+
+def _is_message(item: Mapping[str, Any]) -> bool:
+    kind = item.get("type")
+    return kind == "message" or (not isinstance(kind, str) and "content" in item)
 
 
 def _finish(reason: object, has_tools: bool) -> Finish:

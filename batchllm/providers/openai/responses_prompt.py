@@ -12,7 +12,7 @@ __all__ = ["as_input"]
 
 
 def as_input(prompt: Any) -> str | list[Mapping[str, Any]]:
-    """The input for *prompt*.
+    """Return the input for *prompt*.
 
     Args:
         prompt: A text, chat messages, or content parts (one user message). Parts are those of

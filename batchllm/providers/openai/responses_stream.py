@@ -9,10 +9,11 @@ from batchllm.providers.wire import (
     DONE,
     JsonObject,
     Peer,
-    decode_object,
+    decode_event,
     error_within,
     malformed,
     mapping_of,
+    mappings_of,
 )
 
 __all__ = ["ResponsesStream"]
@@ -48,25 +49,25 @@ class ResponsesStream:
         """
         if self._response is not None or not data.strip() or data.strip() == DONE:
             return
-        event = decode_object(data.encode("utf-8", "replace"), self._client)
+        event = decode_event(data, self._client)
         self._events += 1
-        kind = event.get("type")
+        kind = _kind_of(event)
         if kind == "error":
             self.error = {"error": event.get("error") or event}
         elif kind == "response.output_item.done":
             self._items.append(event.get("item"))
         elif kind in _TERMINAL:
             self._end(dict(mapping_of(event.get("response"))))
-        elif not str(kind).startswith("response."):
+        elif not kind.startswith("response."):
             self.error = error_within(event, answered=False)
 
     def _end(self, response: JsonObject) -> None:
-        # Some compatible servers leave out of the last event what the others have told already.
-        response["output"] = response.get("output") or self._items
+        # Some compatible servers leave out of the last event what the others have said already.
+        response["output"] = mappings_of(response.get("output")) or self._items
         self._response = response
         if response.get("error") or response.get("status") == "failed":
-            told = response.get("error")
-            self.error = {"error": told or {"code": "server_error", "message": "it failed"}}
+            said = response.get("error")
+            self.error = {"error": said or {"code": "server_error", "message": "it failed"}}
 
     def reply(self) -> JsonObject:
         """The whole response.
@@ -82,3 +83,15 @@ class ResponsesStream:
             )
             raise malformed(msg, None)
         return self._response
+
+
+def _kind_of(event: JsonObject) -> str:
+    """Return the type of *event*; one without a type is what its fields make it."""
+    kind = event.get("type")
+    if isinstance(kind, str):
+        return kind
+    response = mapping_of(event.get("response"))
+    ending = f"response.{response.get('status')}"
+    if ending not in _TERMINAL and mappings_of(response.get("output")):
+        return "response.completed"  # what is still in progress has no output yet
+    return ending if ending in _TERMINAL else ""

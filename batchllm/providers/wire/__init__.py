@@ -1,8 +1,11 @@
-"""What the wires of all providers have in common."""
+"""The parts that the wires of all providers have in common."""
 
 from batchllm.providers.wire.answers import (
+    as_list,
     as_parts,
+    attach_usage,
     check_answered,
+    is_first,
     joined,
     make_response,
     malformed,
@@ -10,8 +13,7 @@ from batchllm.providers.wire.answers import (
     mappings_of,
     without_halves,
 )
-from batchllm.providers.wire.billing import attach_usage
-from batchllm.providers.wire.embedding import Embedder, Vector, as_texts
+from batchllm.providers.wire.embedding import Embedder, Vector, as_texts, check_vectors
 from batchllm.providers.wire.endpoints import (
     Account,
     Connected,
@@ -29,6 +31,7 @@ from batchllm.providers.wire.exchange import (
     Progress,
     ReplyFormat,
     StreamReader,
+    decode_event,
     decode_object,
     not_readable,
 )
@@ -36,9 +39,8 @@ from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
-from batchllm.providers.wire.parameters import as_dict, check_names, check_options
 from batchllm.providers.wire.prompt_parts import parts_of, read_media
-from batchllm.providers.wire.request_body import encode
+from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
 from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_stream
 
 __all__ = [
@@ -65,19 +67,23 @@ __all__ = [
     "WireModel",
     "WireOptions",
     "as_dict",
+    "as_list",
     "as_parts",
     "as_texts",
     "attach_usage",
     "check_answered",
     "check_names",
     "check_options",
+    "check_vectors",
     "cited",
+    "decode_event",
     "decode_object",
     "encode",
     "error_reply",
     "error_within",
     "is_error",
     "is_events",
+    "is_first",
     "joined",
     "lasting_address",
     "make_response",

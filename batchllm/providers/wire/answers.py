@@ -6,15 +6,24 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from batchllm.core import EmptyResponseError, LLMResponse, MalformedResponseError, TokenUsage
+from batchllm.core import (
+    EmptyResponseError,
+    LLMResponse,
+    MalformedResponseError,
+    TokenTrackingError,
+    TokenUsage,
+)
 from batchllm.policy import is_replaced, mend, mended_text, read_headers
 from batchllm.providers.wire.error_replies import request_id_of
 from batchllm.providers.wire.finish import Finish
 from batchllm.transport import printable
 
 __all__ = [
+    "as_list",
     "as_parts",
+    "attach_usage",
     "check_answered",
+    "is_first",
     "joined",
     "make_response",
     "malformed",
@@ -122,6 +131,11 @@ def malformed(
     return error
 
 
+def as_list(value: object) -> list[Any]:
+    """Return *value* if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
 def mapping_of(value: object) -> Mapping[str, Any]:
     """Return *value* if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else _EMPTY
@@ -132,17 +146,49 @@ def mappings_of(value: object) -> list[Mapping[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def is_first(index: object) -> bool:
+    """Return whether *index*, of a choice, is none of a second one.
+
+    It may be a text, or nonsense. Hardly ever is there a second choice, so an answer must not get
+    lost for the number beside it.
+    """
+    if isinstance(index, str) and index.isascii() and index.isdigit():
+        return not index.strip("0")
+    return not isinstance(index, int) or index <= 0 or index is True
+
+
 def as_parts(value: object, kind: str) -> list[Mapping[str, Any]]:
-    """Return *value* as parts; a text among them, or in place of the list, is one of *kind*."""
+    """Return *value* as parts; a text without a type, or in place of a part, is one of *kind*."""
     parts: list[Any] = (
         [value] if isinstance(value, str) else value if isinstance(value, list) else []
     )
-    return mappings_of(
-        [{"type": kind, "text": one} if isinstance(one, str) else one for one in parts]
-    )
+    return mappings_of([_as_part(one, kind) for one in parts])
+
+
+def _as_part(one: Any, kind: str) -> Any:
+    if isinstance(one, str):
+        return {"type": kind, "text": one}
+    if isinstance(one, dict) and "text" in one and not isinstance(one.get("type"), str):
+        return {**one, "type": kind}
+    return one
 
 
 def joined(parts: list[Mapping[str, Any]], kind: str, key: str) -> str:
     """Join the texts under *key* of the parts whose type is *kind*."""
     texts = (part.get(key) for part in parts if part.get("type") == kind)
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def attach_usage(error: Exception, usage: TokenUsage | None) -> None:
+    """Have *error*, which is about to be raised again, carry the tokens that it cost.
+
+    Raises:
+        TokenTrackingError: *error* cannot carry them; this one does, and names it as its cause.
+    """
+    if usage is None:
+        return
+    try:
+        error._failed_token_usage = usage  # type: ignore[attr-defined]
+    except AttributeError:
+        msg = f"{type(error).__name__}: {error}"
+        raise TokenTrackingError(msg, token_usage=usage) from error

@@ -1,13 +1,14 @@
-"""What strategies that turn texts into vectors have in common."""
+"""The base of strategies that turn texts into vectors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from batchllm.core import LLMCallStrategy, TokenUsage
+from batchllm.core import LLMCallStrategy, MalformedResponseError, TokenUsage
 
-__all__ = ["Embedder", "Vector", "as_texts"]
+__all__ = ["Embedder", "Vector", "as_texts", "check_vectors"]
 
 Vector = list[float]
 
@@ -42,3 +43,31 @@ def as_texts(prompt: Any) -> Sequence[str]:
         )
         raise ValueError(msg)
     return texts
+
+
+def check_vectors(vectors: Sequence[Any], server: str) -> None:
+    """Pass if *vectors* can be those of one model.
+
+    Args:
+        vectors: One for each text.
+        server: Named in the message.
+
+    Raises:
+        MalformedResponseError: One is empty, of another length than the first, or has something
+            else in it than finite numbers.
+    """
+    for position, vector in enumerate(vectors):
+        if not isinstance(vector, list) or not vector or len(vector) != len(vectors[0]):
+            what = f"{len(vector)} numbers" if isinstance(vector, list) else "no list"
+            msg = (
+                f"{server} gave vectors of different lengths, or empty ones: that of text "
+                f"{position} has {what}"
+            )
+            raise MalformedResponseError(msg, status=200)
+        try:
+            is_finite = math.isfinite(sum(vector))  # a tenth of the time that each by itself takes
+        except (TypeError, OverflowError):
+            is_finite = False
+        if not is_finite:
+            msg = f"{server} gave a vector that has NaN, infinity or no number in it: {position}"
+            raise MalformedResponseError(msg, status=200)

@@ -1,10 +1,10 @@
-"""Where a provider is reached, how its key is sent, and by which variables both are found."""
+"""Addresses of providers, how their keys are sent, and by which variables both are found."""
 
 from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -52,10 +52,6 @@ def _variable(what: str) -> Callable[[Any], tuple[str, ...]]:
     return lambda endpoint: (f"{endpoint.provider.upper().replace('-', '_')}_{what}",)
 
 
-def _as_names(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(names)
-
-
 @frozen(kw_only=True)
 class Endpoint:
     """One provider's API: its address, and how it wants to be asked.
@@ -80,7 +76,7 @@ class Endpoint:
     auth_prefix: str = "Bearer "
     needs_key: bool = True
     headers: tuple[tuple[str, str], ...] = ()
-    parameters: frozenset[str] = field(default=frozenset(), converter=_as_names)
+    parameters: frozenset[str] = frozenset()
     wire_names: tuple[tuple[str, str], ...] = ()
     key_variables: tuple[str, ...] = field(default=Factory(_variable("API_KEY"), takes_self=True))
     address_variables: tuple[str, ...] = field(
@@ -109,7 +105,7 @@ class Endpoint:
 
 
 class ServerOptions(TypedDict, total=False):
-    """How to reach a provider's server.
+    """The ways to reach a provider's server.
 
     Attributes:
         base_url: The server's address. By default the one that the provider's environment
@@ -129,7 +125,7 @@ class ServerOptions(TypedDict, total=False):
 
 
 class ConnectionOptions(ServerOptions, total=False):
-    """How to reach a provider's server as one of its users.
+    """The ways to reach a provider's server as one of its users.
 
     Attributes:
         api_key: The key; it never shows in messages or records.

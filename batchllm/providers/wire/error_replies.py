@@ -29,7 +29,7 @@ _MOST_SHOWN: Final = 500
 
 
 class Peer(Protocol):
-    """Who answered: an ``HttpClient``, or what stands for another library's client."""
+    """The side that answered: an ``HttpClient``, or a stand-in for another library's client."""
 
     @property
     def host(self) -> str:
@@ -43,14 +43,14 @@ class Peer(Protocol):
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The provider's id of a request, from its reply's headers."""
+    """Return the provider's id of a request, from its reply's headers."""
     return next((headers[name] for name in _IDS if name in headers), None)
 
 
 def error_reply(
     provider: str, client: Peer, status: int, headers: Mapping[str, str], body: object
 ) -> ProviderError:
-    """The error for a reply that is one.
+    """Make the error for a reply that is one.
 
     Args:
         provider: Named in the message, with the host.
@@ -60,17 +60,17 @@ def error_reply(
         headers: The reply's.
         body: Bytes or parsed JSON.
     """
-    told = ErrorBody.read(body)
-    refused = status if status != 200 else told.status
-    hint = read_error(refused, headers, told, now_wall=time.time())
-    if status == 200 and told.status is not None:
-        status = told.status
+    said = ErrorBody.read(body)
+    refused = status if status != 200 else said.status
+    hint = read_error(refused, headers, said, now_wall=time.time())
+    if status == 200 and said.status is not None:
+        status = said.status
     request_id = request_id_of(headers)
-    code = told.code or told.kind
+    code = said.code or said.kind
     msg = f"{provider} ({client.host}) answered {status}"
     if code:
         msg += f" {client.redact(code)[:_MOST_SHOWN]}"
-    msg += f": {client.redact(_shown(told.message))}"
+    msg += f": {client.redact(_shown(said.message))}"
     if 300 <= status < 400:
         msg += (
             "; redirects are not followed, so set base_url to where it is now: "
@@ -83,8 +83,8 @@ def error_reply(
     return ProviderError(
         msg,
         status=status,
-        code=_cleaned(told.code, client),
-        kind=_cleaned(told.kind, client),
+        code=_cleaned(said.code, client),
+        kind=_cleaned(said.kind, client),
         hint=hint,
         request_id=_cleaned(request_id, client),
     )

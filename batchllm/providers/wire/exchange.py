@@ -19,6 +19,7 @@ __all__ = [
     "Progress",
     "ReplyFormat",
     "StreamReader",
+    "decode_event",
     "decode_object",
     "not_readable",
 ]
@@ -49,7 +50,7 @@ class StreamReader(EventReader, Protocol[R_co]):
 
 
 class ReplyFormat(ABC, Generic[R]):
-    """How a server's replies are read: as an *R*, or as the error that one is.
+    """The reading of a server's replies: as an *R*, or as the error that one is.
 
     A reply that is a stream of events is read as one, and one that is not is read as a whole,
     whatever was asked for and whatever its headers say.
@@ -63,7 +64,7 @@ class ReplyFormat(ABC, Generic[R]):
     @property
     @abstractmethod
     def _peer(self) -> Peer:
-        """What stands for the server in messages."""
+        """The stand-in for the server in messages."""
 
     @abstractmethod
     def _decode(self, body: bytes) -> R:
@@ -175,6 +176,22 @@ def decode_object(body: bytes, client: Peer) -> JsonObject:
     if not isinstance(reply, dict):
         raise not_readable(body, client, "JSON object", f"it is a {type(reply).__name__}")
     return cast("JsonObject", reply)
+
+
+def decode_event(data: str, client: Peer) -> JsonObject:
+    """Read the data of one event; what is no JSON object (``null``, a number) says nothing.
+
+    Raises:
+        MalformedResponseError: It is no JSON, so that a piece of the answer may be lost.
+    """
+    body = data.encode("utf-8", "replace")
+    try:
+        event = read_json(body, keep_halves=True)
+    except JsonError as error:
+        raise not_readable(body, client, "JSON object", str(error)) from error
+    if isinstance(event, list) and event and isinstance(event[0], dict) and event[0].get("error"):
+        return cast("JsonObject", event[0])
+    return cast("JsonObject", event) if isinstance(event, dict) else {}
 
 
 def not_readable(body: bytes, client: Peer, what: str, why: str) -> MalformedResponseError:

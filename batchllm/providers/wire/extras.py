@@ -1,4 +1,4 @@
-"""What is paid for beside the text, in one form for the metadata of every provider."""
+"""The parts of an answer beside its text, in one form for the metadata of every provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an answer ended, in one vocabulary for every provider."""
+"""Reasons why an answer ended, in one vocabulary for every provider."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ _WORDS: Final[dict[str, Finish]] = {
 
 
 def normalize_finish(reason: object) -> Finish:
-    """Read a provider's finish reason; one that nobody knows yet is ``"unknown"``."""
+    """Read a provider's finish reason; one that is not known yet is ``"unknown"``."""
+    if isinstance(reason, (dict, list)):
+        return "unknown"
     word = str(reason).lower()
     if word.startswith("malformed"):
         return "error"

@@ -24,8 +24,7 @@ from batchllm.providers.wire.exchange import (
     decode_object,
 )
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.parameters import check_names, check_options
-from batchllm.providers.wire.request_body import encode
+from batchllm.providers.wire.request import check_names, check_options, encode
 from batchllm.transport import HttpClient
 
 __all__ = ["JsonWire", "Wire", "WireModel", "WireOptions"]
@@ -34,7 +33,7 @@ R = TypeVar("R")
 
 
 class Wire(HeldToSchema, ReplyFormat[R], Generic[R]):
-    """One provider's way to be asked and to answer, whoever carries requests and replies."""
+    """One provider's way to be asked and to answer, by whatever carries requests and replies."""
 
     error_classifier: ErrorClassifier
 
@@ -59,7 +58,7 @@ class JsonWire(Wire[JsonObject]):
 
 
 class WireOptions(ConnectionOptions, total=False):
-    """What every model over a wire of its own takes, beside its name.
+    """The options of every model over a wire of its own.
 
     Attributes:
         parameters: For every request, such as ``{"temperature": 0.2, "max_tokens": 500}``.

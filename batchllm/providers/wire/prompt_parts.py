@@ -1,4 +1,4 @@
-"""The data of images and files in a prompt: as bytes, whichever way they were given."""
+"""The data of images and files in a prompt: as bytes, in whichever way they were given."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["Media", "parts_of", "read_media"]
 
 
 class Media(NamedTuple):
-    """What an image or a file holds."""
+    """The content of an image or a file."""
 
     media_type: str
     data: bytes
 
 
 def read_media(part: Mapping[str, Any], media_type: str) -> Media:
-    """The data of *part*: bytes, base64 or a ``data:`` URL, under ``"data"`` or ``"url"``.
+    """Read the data of *part*: bytes, base64 or a ``data:`` URL, under ``"data"`` or ``"url"``.
 
     Args:
-        part: Its ``"media_type"`` says what it is, where the URL does not.
-        media_type: What it is where neither says so.
+        part: Its ``"media_type"`` says what it is, if the URL does not.
+        media_type: Its type if neither says so.
 
     Raises:
         ValueError: It has no data, or what it has is no base64.
@@ -48,7 +48,7 @@ def read_media(part: Mapping[str, Any], media_type: str) -> Media:
 
 
 def parts_of(prompt: Any) -> Sequence[Mapping[str, Any]]:
-    """The messages or content parts that a prompt is made of, where it is no text.
+    """Return the messages or content parts that a prompt is made of, if it is no text.
 
     Raises:
         ValueError: It is something else.

@@ -37,6 +37,11 @@ def is_events(body: bytes) -> bool:
     return body[:64].lstrip(_BLANK).startswith(_FIELDS)
 
 
+def _is_something_else(start: bytes) -> bool:
+    """Return whether a body begins as JSON or a page does; also in UTF-16 and UTF-32."""
+    return b"\0" in start[:8] or start[:64].lstrip(_BLANK).startswith(_NO_EVENTS)
+
+
 def read_events(body: bytes, answer: EventReader) -> None:
     """Read a whole body of events into *answer*, up to an error if there is one."""
     events = SseDecoder()
@@ -69,7 +74,7 @@ async def read_stream(
         text = start[:64].lstrip(_BLANK)
         if len(text) >= _LONGEST_FIELD or text.startswith((*_FIELDS, *_NO_EVENTS)):
             break
-    if not is_events(start) and (not announced or start[:64].lstrip(_BLANK).startswith(_NO_EVENTS)):
+    if not is_events(start) and (not announced or _is_something_else(start)):
         body = client.redact.body(start + await stream.read())
         return None if announced and body.strip(_BLANK) in (b"", b"{}") else body
     events = SseDecoder()

@@ -132,6 +132,39 @@ async def test_other_clients_see_a_refusal_whatever_its_body(library: Any) -> No
                 assert (response.status_code, response.content) == (429, b"no")
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+async def test_other_clients_get_an_answer_whatever_its_encoding(library: Any) -> None:
+    """As ours do; their own unpacking would refuse what a wrong header stands over."""
+    pytest.importorskip(library)
+    packed = gzip.compress(BODY)
+    answers = (
+        reply(packed, b"content-encoding: gzip"),
+        reply(packed, b"content-encoding: gzip", b"content-encoding: gzip"),
+        reply(BODY, b"content-encoding: gzip"),
+        reply(BODY, b"content-encoding: deflate"),
+        reply(BODY, b"content-encoding: utf-8"),
+        chunked(packed[:9], packed[9:], head=b"content-encoding: gzip\r\n"),
+    )
+    damaged = packed[:12] + b"\xff" * 9 + packed[21:]
+
+    async def script(talk: Talk) -> None:
+        for answer in (*answers, reply(packed[:-9], b"content-encoding: gzip")):
+            await talk.request()
+            await talk.send(answer)
+        await talk.request()
+        await talk.send(reply(damaged, b"content-encoding: gzip"))
+
+    package = importlib.import_module(library)
+    with anyio.fail_after(20):
+        async with rude(script) as server, HttpTransport() as http, http.client(library) as client:
+            for _ in answers:
+                assert (await client.post(server.url, json={})).content == BODY
+            with pytest.raises(package.ReadError, match="cut off"):
+                await client.post(server.url, json={})
+            with pytest.raises(package.DecodingError, match="is gzip and is not"):
+                await client.post(server.url, json={})
+
+
 def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
 

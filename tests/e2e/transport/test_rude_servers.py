@@ -131,6 +131,15 @@ ODD_BUT_WHOLE = {
     "deflate without a frame": reply(zlib.compress(BODY)[2:-4], b"content-encoding: deflate"),
     "gzip that is none": reply(BODY, b"content-encoding: gzip"),
     "utf-8 as an encoding": reply(BODY, b"content-encoding: utf-8"),
+    "br that is none": reply(BODY, b"content-encoding: br"),
+    "gzip said twice": reply(gzip.compress(BODY), *[b"content-encoding: gzip"] * 2),
+    "gzip twice": reply(gzip.compress(gzip.compress(BODY)), b"content-encoding: gzip, gzip"),
+    "the same length twice": reply(BODY, b"content-length: %d" % len(BODY)),
+    "a length and its twin in one": reply(BODY).replace(
+        b"content-length: %d" % len(BODY), b"content-length: %d, %d" % (len(BODY), len(BODY))
+    ),
+    "two content types": reply(BODY, b"content-type: text/event-stream"),
+    "two dates": reply(BODY, b"date: x", b"date: y"),
     "spaces round values": reply(BODY, b"x-a:   b   "),
     "an empty value": reply(BODY, b"x-a:"),
 }

@@ -1,33 +1,32 @@
-"""Options become settings: given ones win, wrong ones are told by the option's name."""
+"""Options become settings: given ones win, wrong ones are named by the option's name."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.exits import UsageError
-from batchllm.cli.settings import AUTO_CEILING, RunSettings, backend_options, open_strategy
-
-pytestmark = pytest.mark.anyio
+from batchllm.cli.settings import AUTO_CEILING, RunSettings, option_names
 
 
 def settings(**given: Any) -> RunSettings:
-    return RunSettings(**{"model": "sim:default", **given})
+    return RunSettings(**{"model": ("sim:default",), **given})
 
 
 def test_concurrency_is_learned_by_default() -> None:
     """auto is the default, and no results are kept in memory."""
     for given in (None, "auto"):
-        config = settings(concurrency=given).processor_config()
+        config = processor_config(settings(concurrency=given))
         assert config.max_workers == AUTO_CEILING
         assert config.keep_results is False
 
 
 def test_options_become_settings() -> None:
     """Each option has its field."""
-    config = settings(
-        concurrency=7, rpm=60.5, tpm=1000.0, max_attempts=4, timeout=33.0
-    ).processor_config()
+    config = processor_config(
+        settings(concurrency=7, rpm=60.5, tpm=1000.0, max_attempts=4, timeout=33.0)
+    )
     assert config.max_workers == 7
     assert config.max_requests_per_minute == 60.5
     assert config.max_tokens_per_minute == 1000.0
@@ -46,7 +45,7 @@ def test_a_file_is_the_base(tmp_path: Path, name: str, text: str) -> None:
     """Options win over it, and what neither gives keeps the command's own default."""
     path = tmp_path / name
     path.write_text(text)
-    config = settings(config=path, max_attempts=4).processor_config()
+    config = processor_config(settings(config=path, max_attempts=4))
     assert (config.park_after, config.max_workers) == (5.0, AUTO_CEILING)
     assert (config.retry.initial_wait, config.retry.max_attempts) == (2.0, 4)
 
@@ -55,9 +54,9 @@ def test_a_file_may_set_the_concurrency(tmp_path: Path) -> None:
     """Its max_workers holds unless --concurrency is given."""
     path = tmp_path / "a.toml"
     path.write_text("max_workers = 5")
-    assert settings(config=path).processor_config().max_workers == 5
-    assert settings(config=path, concurrency=8).processor_config().max_workers == 8
-    assert settings(config=path, concurrency="auto").processor_config().max_workers == AUTO_CEILING
+    assert processor_config(settings(config=path)).max_workers == 5
+    assert processor_config(settings(config=path, concurrency=8)).max_workers == 8
+    assert processor_config(settings(config=path, concurrency="auto")).max_workers == AUTO_CEILING
 
 
 @pytest.mark.parametrize(
@@ -73,17 +72,17 @@ def test_a_file_may_set_the_concurrency(tmp_path: Path) -> None:
 def test_a_wrong_value_is_told_by_its_option(given: dict[str, Any], option: str) -> None:
     """Users know the option, not the field behind it."""
     with pytest.raises(UsageError, match=rf"^{option} is .*; give a"):
-        settings(**given).processor_config()
+        processor_config(settings(**given))
 
 
 def test_a_file_that_is_not_there_or_wrong_is_told(tmp_path: Path) -> None:
     """The sentence has the file, and the setting that is wrong."""
     with pytest.raises(UsageError, match=r"none\.toml cannot be read: No such file"):
-        settings(config=tmp_path / "none.toml").processor_config()
+        processor_config(settings(config=tmp_path / "none.toml"))
     path = tmp_path / "a.toml"
     path.write_text("max_worker = 5")
     with pytest.raises(UsageError, match="did you mean max_workers"):
-        settings(config=path).processor_config()
+        processor_config(settings(config=path))
 
 
 def test_backends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,46 +96,6 @@ def test_backends(monkeypatch: pytest.MonkeyPatch) -> None:
         backend_options("uvloop")
 
 
-async def opened(given: RunSettings) -> str:
-    async with open_strategy(given) as strategy:
-        return repr(strategy)
-
-
-async def test_a_model_is_opened_by_name() -> None:
-    """A provider's own address, another one, or a simulator that runs elsewhere."""
-    assert "localhost:11434" in await opened(settings(model="ollama:x"))
-    elsewhere = "http://127.0.0.1:9/v1"
-    assert elsewhere in await opened(settings(model="ollama:x", base_url=elsewhere))
-    assert elsewhere in await opened(settings(base_url=elsewhere))
-
-
-async def test_a_key_comes_from_the_variable_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is never an argument, which other users of the machine could read."""
-    monkeypatch.setenv("MY_KEY", "secret-value")
-    shown = await opened(settings(model="openai:x", api_key_env="MY_KEY"))
-    assert "openai" in shown
-    assert "secret-value" not in shown
-    with pytest.raises(UsageError, match="the environment variable NO_KEY is not set"):
-        await opened(settings(model="openai:x", api_key_env="NO_KEY"))
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ("openai:x", "set OPENAI_API_KEY, or give --api-key-env"),
-        ("openai-compatible:x", "give --base-url, or set"),
-        ("opnai:x", "did you mean 'openai'"),
-        ("gpt", "names no provider"),
-        ("sim:", "names no model"),
-        ("sim:defalt", "--model sim:defalt: unknown scenario 'defalt', did you mean 'default'"),
-        ("sim:quota?rmp=3", "unknown option 'rmp'"),
-    ],
-)
-async def test_a_model_that_cannot_be_had_is_told(
-    monkeypatch: pytest.MonkeyPatch, model: str, message: str
-) -> None:
-    """The sentence has the remedy in terms of options."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(UsageError) as caught:
-        await opened(settings(model=model))
-    assert message in str(caught.value)
+def test_every_option_has_its_name() -> None:
+    """As it is typed."""
+    assert {"--help", "--limit", "--dry-run", "--id-column"} <= {*option_names()}

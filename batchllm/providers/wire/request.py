@@ -1,4 +1,7 @@
-"""Names of parameters and options: known ones pass, others are refused with the nearest one."""
+"""Parameters, options and bytes of a request, and what is refused before anything is sent.
+
+Known names pass, others are refused with the nearest known one.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import inspect
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from batchllm.core import ConfigError, kind_of
+import msgspec
 
-__all__ = ["as_dict", "check_names", "check_options"]
+from batchllm.core import ConfigError, UnknownArgumentError, check_sendable, kind_of
+
+__all__ = ["as_dict", "check_names", "check_options", "encode"]
 
 _OURS: Final = {
     "model": "it is part of the model's name",
     "messages": "they are the prompt",
-    "stream": "say stream=True where the model is made",
+    "stream": "say stream=True when the model is made",
     "stream_options": "they are set by stream=True",
     "n": "one call gives one answer; submit the item several times",
 }
@@ -60,18 +65,33 @@ def check_options(owner: type[Any], options: Mapping[str, object], known: Collec
     """Pass if each of *options* is known to *owner* and of the kind that it has to be.
 
     Raises:
-        ConfigError: One is not. The message has *owner*'s name, which is the class that the
-            caller wrote, whichever class reads the option.
+        UnknownArgumentError: One is not known. The message has *owner*'s name, which is the class
+            that the caller wrote, whichever class reads the option.
+        ConfigError: One is of a wrong kind.
     """
     for name, value in options.items():
         if name not in known:
             given = inspect.signature(owner).parameters.values()
             own = [*known, *(one.name for one in given if one.kind is one.KEYWORD_ONLY)]
             near = difflib.get_close_matches(name, own, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(own)}"
-            msg = f"{owner.__name__} has no option {name!r}{meant}"
-            raise ConfigError(msg)
+            meant = f"did you mean {near[0]}=…?" if near else f"it has {', '.join(own)}"
+            msg = f"{owner.__name__}() has no argument {name}; {meant}"
+            raise UnknownArgumentError(msg)
         kind, remedy = _KINDS.get(name, (object, ""))
         if value is not None and not isinstance(value, kind):
             msg = f"{owner.__name__}.{name} is {kind_of(value)}; give {remedy}"
             raise ConfigError(msg)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode(request: Mapping[str, Any]) -> bytes:
+    """Write *request* as JSON.
+
+    Raises:
+        InvalidItemError: A text in it cannot be encoded, or a number is not finite.
+        TypeError: A value in it has no form in JSON.
+    """
+    check_sendable(request)
+    return _ENCODER.encode(request)

@@ -1,0 +1,86 @@
+"""Options become the settings of a batch, and what is wrong with them a sentence about them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from batchllm.cli.exits import UsageError
+from batchllm.cli.settings import AUTO_CEILING, Backend, RunSettings
+from batchllm.core import ConfigError, ProcessorConfig, load_config
+
+__all__ = ["backend_options", "processor_config"]
+
+_OPTIONS = {
+    "ProcessorConfig.max_requests_per_minute": "--rpm",
+    "ProcessorConfig.max_tokens_per_minute": "--tpm",
+    "ProcessorConfig.max_workers": "--concurrency",
+    "ProcessorConfig.timeout_per_item": "--timeout",
+    "RetryConfig.max_attempts": "--max-attempts",
+}
+
+
+def processor_config(settings: RunSettings) -> ProcessorConfig:
+    """Return the settings of the batch.
+
+    Raises:
+        UsageError: One of them is wrong.
+    """
+    try:
+        return _changed(settings, _base(settings.config))
+    except ConfigError as error:
+        text = str(error)
+        for name, option in _OPTIONS.items():
+            text = text.replace(name, option)
+        text = re.sub(r", or None .*", ", or leave it out", text)
+        raise UsageError(text) from None
+    except OSError as error:
+        msg = f"--config: {settings.config} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from None
+
+
+def _base(path: Path | None) -> ProcessorConfig:
+    if path is None:
+        return ProcessorConfig(max_workers=AUTO_CEILING)
+    config = load_config(path)
+    return config if "max_workers" in _names_in(path) else evolve(config, max_workers=AUTO_CEILING)
+
+
+def _changed(settings: RunSettings, config: ProcessorConfig) -> ProcessorConfig:
+    concurrency = settings.concurrency
+    changes: dict[str, Any] = {
+        "max_workers": AUTO_CEILING if concurrency == "auto" else concurrency,
+        "max_requests_per_minute": settings.rpm,
+        "max_tokens_per_minute": settings.tpm,
+        "timeout_per_item": settings.timeout,
+    }
+    if settings.max_attempts is not None:
+        changes["retry"] = evolve(config.retry, max_attempts=settings.max_attempts)
+    given = {name: value for name, value in changes.items() if value is not None}
+    return evolve(config, **given, keep_results=False)
+
+
+def _names_in(path: Path) -> set[str]:
+    """Return the settings that a file gives; ``load_config`` has found it to be in order."""
+    read = tomllib.loads if path.suffix.lower() == ".toml" else json.loads
+    return set(read(path.read_text(encoding="utf-8-sig")))
+
+
+def backend_options(backend: Backend) -> dict[str, Any]:
+    """Return the arguments of ``anyio.run`` for an event loop.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    if backend != "uvloop":
+        return {"backend": backend}
+    if importlib.util.find_spec("uvloop") is None:
+        msg = '--backend uvloop needs uvloop; install it by: pip install "batchllm[uvloop]"'
+        raise UsageError(msg)
+    return {"backend": "asyncio", "backend_options": {"use_uvloop": True}}

@@ -1,0 +1,155 @@
+"""The end of a run in words: how it went, where the answers are, how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+
+from batchllm.cli.exits import ExitCode
+from batchllm.cli.tallies import Tallies
+from batchllm.core import BatchResult, Category, facts_of
+from batchllm.journal import JournalWriter, Reason
+
+__all__ = ["Ending", "JournalNotes", "exit_code"]
+
+
+@frozen(kw_only=True)
+class Ending:
+    """The end of a run.
+
+    Attributes:
+        result: Its sums.
+        tallies: What was counted of its rows.
+        output: Where the rows went.
+        limited_by: What held it back for most of its time.
+        keys: The environment variables from which keys were read.
+        problem: What broke the run itself.
+        journal: What came from the journal, if there is one.
+        command: The command that goes on.
+        remedy: What to do to have a journal, if there is none.
+    """
+
+    result: BatchResult[Any, Any]
+    tallies: Tallies
+    output: str
+    limited_by: str | None = None
+    keys: Sequence[str] = ()
+    problem: str | None = None
+    journal: JournalNotes | None = None
+    command: str = ""
+    remedy: str = ""
+
+    def describe(self) -> str:
+        """Return it as a block of text."""
+        # Waits of hundreds of lines at once add up to hours that no one call waited.
+        stats: Mapping[str, Any] = {**self.result.stats, "limited_by": self.limited_by, "waits": {}}
+        facts = []
+        for name, text in facts_of(evolve(self.result, stats=stats)):
+            if name == "Cost" and self.result.cost is None:
+                continue  # of a simulator or a server of one's own it would look like a fault
+            facts.append((name, text))
+            if name == "Items":
+                facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
+        width = max(len(name) for name, _ in facts)
+        parts = ["\n".join(f"{name:<{width}}  {text}" for name, text in facts)]
+        failures = [*self.tallies.failures(), *self._hints()]
+        if failures:
+            parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
+        if self.journal is not None:
+            parts.append(self.journal.describe(self.result))
+        if not self.result.termination.complete or self.problem is not None:
+            parts.append(self._how_to_go_on())
+        return "\n\n".join(parts)
+
+    def _hints(self) -> list[str]:
+        if Category.AUTHENTICATION not in self.tallies.categories or not self.keys:
+            return []
+        return [
+            f"the key was read from {' and '.join(self.keys)}; look whether it is the right one"
+        ]
+
+    def _how_to_go_on(self) -> str:
+        """Say what has no answer because the run ended before, and how to go on."""
+        parts = []
+        if self.tallies.not_run:
+            parts.append(f"{_lines(self.tallies.not_run)} had no turn")
+        if self.tallies.cut_off:
+            parts.append(f"{_lines(self.tallies.cut_off)} were cut off, and may be billed")
+        parts.append("lines that have no row were not finished")
+        text = "; ".join(parts)
+        if self.journal is not None:
+            return f"{text}. The same command goes on:\n  {self.command}"
+        return f"{text}. There is no journal to go on from; {self.remedy} to have one."
+
+
+@frozen(kw_only=True)
+class JournalNotes:
+    """What a run took from its journal.
+
+    Attributes:
+        path: The journal.
+        size: Its bytes on the disk.
+        restored: Rows that were finished before and missing in the output.
+        taken_over: Lines that earlier runs finished.
+        failed_before: Those of them that failed.
+        maybe_billed: Lines with a call in flight when an earlier run ended.
+    """
+
+    path: str
+    size: int
+    restored: int
+    taken_over: int
+    failed_before: int
+    maybe_billed: int
+
+    @classmethod
+    def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
+        """Read them at the end of a run."""
+        return cls(
+            path=str(journal.settings.path),
+            size=journal.settings.path.stat().st_size,
+            restored=restored,
+            taken_over=journal.ledger.taken_over,
+            failed_before=journal.ledger.counts[Reason.FAILED_BEFORE],
+            maybe_billed=len(journal.opened.maybe_billed),
+        )
+
+    def describe(self, result: BatchResult[Any, Any]) -> str:
+        """Say it, a sentence a line."""
+        lines = []
+        if self.restored:
+            rows = "1 row was" if self.restored == 1 else f"{self.restored:,} rows were"
+            lines.append(f"{rows} restored from the journal.")
+        called_for_none = result.total_items == result.tally.before * (result.total_items > 0)
+        if result.termination.complete and called_for_none and self.taken_over:
+            lines.append(
+                f"Nothing is left: {_lines(self.taken_over)} were finished before; --fresh asks "
+                "again."
+            )
+        if self.failed_before:
+            lines.append(f"{_lines(self.failed_before)} failed before; --retry-failed tries again.")
+        if self.maybe_billed:
+            lines.append(
+                f"{_lines(self.maybe_billed)} had a call in flight when an earlier run ended; "
+                "those calls may be billed."
+            )
+        lines.append(f"Journal: {self.path} ({self.size / 1e6:,.1f} MB)")
+        return "\n".join(lines)
+
+
+def _lines(count: int) -> str:
+    return f"{count:,} line{'' if count == 1 else 's'}"
+
+
+def exit_code(
+    ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool, failed_before: int = 0
+) -> ExitCode:
+    """Return the exit code for the end of a run."""
+    if broken:
+        return ExitCode.STOPPED
+    if not ended.termination.complete:
+        return ExitCode.INTERRUPTED if interrupted else ExitCode.STOPPED
+    all_well = ended.succeeded == ended.total_items and not failed_before
+    return ExitCode.OK if all_well else ExitCode.SOME_FAILED

@@ -1,0 +1,159 @@
+"""The texts of ``--help``. Lines of examples fit 80 columns, so that they can be copied."""
+
+from __future__ import annotations
+
+from batchllm.cli.exits import EXIT_CODES
+
+__all__ = [
+    "COMPLETION",
+    "COMPLETION_EPILOGUE",
+    "ESTIMATE",
+    "ESTIMATE_EPILOGUE",
+    "ESTIMATE_USAGE",
+    "INIT",
+    "INIT_EPILOGUE",
+    "MODELS",
+    "PROGRAM",
+    "PROGRAM_EPILOGUE",
+    "RUN",
+    "RUN_EPILOGUE",
+    "RUN_USAGE",
+    "SERVE_SIM",
+    "SERVE_SIM_EPILOGUE",
+]
+
+PROGRAM = "Large batches of LLM calls: files in, files out."
+
+PROGRAM_EPILOGUE = """\
+Try it without a key:
+
+    batchllm run "What is a batch?" -m sim:default
+    batchllm run prompts.jsonl -m sim:default -o answers.jsonl
+
+`batchllm run --help` has the options, examples and exit codes.
+--debug shows where an error came from."""
+
+RUN_USAGE = "Usage: batchllm run INPUT... -m MODEL [-o OUTPUT] [OPTIONS]"
+
+RUN = """\
+Send each line of INPUT to a model, and write a row for each.
+
+INPUT is one file or several, or - for standard input; with a space in it and in quotes, it is a \
+single prompt, whose answer is printed. The name shows the format, also with .gz behind it:
+
+  .jsonl, .json         objects with a "prompt", or chat "messages", or the
+                        fields that --template names; OpenAI's batch files
+  .csv, .tsv, .parquet  tables with a column prompt, or one that
+                        --prompt-column names
+  .txt                  a prompt per line
+
+The "id" of a row is optional; "line-7" stands in for it on line 7. Blank lines are skipped.
+
+Every other line gets one row when it is finished, in the order of completion: id, success, \
+output, error, error_category, usage, cost, attempts, calls (requests made, those that met a rate \
+limit included), model, started_at, and the input's own fields. Fields of the input that are \
+called like one of these are kept under "input". With several inputs each row has its "source". A line \
+that cannot be sent, or that has the id of an earlier one, is reported. Its row has the \
+error_category invalid_item and its place as "line", and its id unless that is another row's.
+
+Ctrl-C lets calls in flight finish and starts no other; a second one cancels them. (Where the \
+event loop cannot watch for signals, on Windows with asyncio, Ctrl-C cancels at once.)
+
+Each answer is written to a journal beside the output before its row is. However a run ends, by \
+Ctrl-C, a full disk or kill -9, the same command typed again goes on: it asks only for what is not \
+finished, and at its end each line has one row. Lines may be added, edited or taken out \
+meanwhile; an edited prompt is asked again. Another model, or another setting that changes \
+answers, is refused until you say which answers shall count."""
+
+RUN_EPILOGUE = f"""\
+Examples
+
+  Try it without a key, against a simulator with a quota and 5 % faults:
+    batchllm run prompts.jsonl -m "sim:quota?faults=0.05" -o answers.jsonl
+
+  Fifty calls in flight, at most 500 a minute; the key is in OPENAI_API_KEY:
+    batchllm run prompts.jsonl -m openai:gpt-5-mini -o answers.jsonl \\
+      --concurrency 50 --rpm 500
+
+  Look at the prompts first, and at what they would take; nothing is sent:
+    batchllm run reviews.csv -m openai:gpt-5-mini --dry-run \\
+      --template "Is this review glad or sad? One word. {{review}}"
+
+  A table in, a table out, each answer an object that follows a schema:
+    batchllm run people.csv -m openai:gpt-5-mini -o people.parquet \\
+      --prompt-column text --schema person.json
+
+  One model, and another that takes over if it fails:
+    batchllm run prompts.txt -o answers.csv -p top_p=0.9 \\
+      -m openai:gpt-5-mini -m anthropic:claude-haiku-4-5
+
+  After a stop, of whatever kind, go on; and try those again that failed:
+    batchllm run prompts.jsonl -m openai:gpt-5-mini -o answers.jsonl \\
+      --retry-failed
+
+  A server of your own, in a pipe:
+    head -100 prompts.txt | batchllm run - --input-format text \\
+      -m vllm:qwen3 --base-url http://gpu1:8000/v1 | jq -r .output
+
+{EXIT_CODES}"""
+
+ESTIMATE_USAGE = "Usage: batchllm estimate INPUT... -m MODEL [OPTIONS]"
+
+ESTIMATE = """\
+Say how many prompts, tokens, dollars and minutes a run would take; nothing is sent.
+
+It takes the options of `batchllm run`, so that the same command can be tried. Tokens are \
+estimated by the length of the prompts: one for four bytes."""
+
+ESTIMATE_EPILOGUE = """\
+Example
+
+    batchllm estimate prompts.jsonl -m openai:gpt-5-mini \\
+      --max-tokens 200 --rpm 500"""
+
+INIT = """\
+Write a file of settings with a comment for each, for --config.
+
+Every line is commented out and shows a default; what you change goes without the #."""
+
+INIT_EPILOGUE = """\
+Example
+
+    batchllm init batch.toml
+    batchllm run prompts.jsonl -m sim:default --config batch.toml"""
+
+MODELS = "List the providers and what they need, and the simulator's scenarios."
+
+SERVE_SIM = """\
+Answer like an LLM provider, over HTTP, until Ctrl-C.
+
+The first line on standard output is the server's URL. It speaks OpenAI's Chat Completions and \
+the other wires of batchllm, so any client can be tried on it. GET /__sim/log gives its record \
+of the requests, GET /__sim/stats the counts.
+
+SCENARIO is a name that `batchllm models` lists, with options behind it, such as \
+"quota?rpm=600&faults=0.05"."""
+
+SERVE_SIM_EPILOGUE = """\
+Examples
+
+  A quota of 3,000 requests a minute, and 5 % of the requests fail:
+    batchllm serve-sim "quota?rpm=3000&faults=0.05" --port 8080
+
+  In another shell:
+    batchllm run prompts.jsonl -m openai-compatible:any \\
+      --base-url http://127.0.0.1:8080/v1"""
+
+COMPLETION = "Print a script that completes commands and options in your shell."
+
+COMPLETION_EPILOGUE = """\
+Examples
+
+  bash, in ~/.bashrc:
+    eval "$(batchllm completion bash)"
+
+  zsh, in ~/.zshrc behind compinit:
+    eval "$(batchllm completion zsh)"
+
+  fish:
+    batchllm completion fish > ~/.config/fish/completions/batchllm.fish"""

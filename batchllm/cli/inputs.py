@@ -1,0 +1,246 @@
+"""Open inputs: a file, read lazily and unpacked, or a pipe, read as it fills."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
+from typing import Any, BinaryIO, cast
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from attrs import define, field
+
+from batchllm.cli.exits import UsageError
+from batchllm.cli.formats import FileFormat
+from batchllm.cli.lines import Line, LineReader, PromptRules, Reader, TableReader, ValueReader
+from batchllm.cli.parquet import read_parquet
+from batchllm.cli.records import (
+    Decoder,
+    LineSplitter,
+    ListSplitter,
+    Record,
+    RowSplitter,
+    Splitter,
+    records_of,
+)
+
+__all__ = ["BadInputError", "Input", "open_input"]
+
+_STANDARD_INPUT = 0
+_AT_ONCE = 65_536
+"""Bytes of one read."""
+
+_BETWEEN_CHECKS = 10_000
+"""Records that are counted before the counter looks whether it is still wanted."""
+
+
+_ROWS_FOR_FIELDS = 1_000
+"""Rows whose fields become the columns of a table."""
+
+_WITH_HEADER = ("csv", "tsv")
+
+
+class BadInputError(Exception):
+    """An input is not what it should be, so that the rest of it cannot be read."""
+
+
+@define(eq=False)
+class Input:
+    """An open input.
+
+    Attributes:
+        name: As messages show it.
+        file: Its bytes.
+        format: What is in it.
+        rules: How its rows become prompts.
+        regular: Whether it is a file on a disk, which is there as a whole and never waits.
+    """
+
+    name: str
+    file: BinaryIO
+    format: FileFormat
+    rules: PromptRules
+    regular: bool
+    _split: Splitter = field(init=False)
+    _reader: Reader = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._split, self._reader = _parts_for(self.format, self.rules)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def check(self) -> None:
+        """Look at the first record, before anything is sent or written.
+
+        Raises:
+            UsageError: The input has no column for prompts, or it is not what its name says.
+        """
+        if self.regular and self.format.name != "json":  # that is read as a whole
+            with (
+                closing(open_input(self.name, self.format, self.rules)) as other,
+                suppress(BadInputError),  # the run says so, and has rows for what can be read
+            ):
+                next(other.lines(), None)
+
+    def first_fields(self) -> list[str]:
+        """Return the names of the fields that its first rows have; none for a pipe."""
+        if not self.regular:
+            return []
+        names: dict[str, None] = {}
+        with (
+            closing(open_input(self.name, self.format, self.rules)) as other,
+            suppress(BadInputError),
+        ):
+            for line in islice(other.lines(), _ROWS_FOR_FIELDS):
+                names.update(dict.fromkeys(map(str, line.fields)))
+        return list(names)
+
+    def lines(self) -> Iterator[Line]:
+        """Read the lines, of a pipe too, in the thread that calls.
+
+        Raises:
+            BadInputError: It cannot be read on.
+            UsageError: Its header will not do.
+        """
+        with self._named():
+            for number, record in self._records():
+                line = self._read(number, record)
+                if line is not None:
+                    yield line
+
+    async def lines_as_they_come(self) -> AsyncGenerator[Line]:
+        """Read the lines of a pipe, or those of a file in a thread.
+
+        Raises:
+            BadInputError: It cannot be read on.
+            UsageError: Its header will not do.
+        """
+        if self.regular or self.format.name == "parquet":
+            lines = self.lines()
+            while (line := await anyio.to_thread.run_sync(next, lines, None)) is not None:
+                yield line
+            return
+        decoder, data = Decoder(), b"\0"
+        while data:
+            with self._named():
+                data = await self._read_some()
+            for line in self._cut(decoder, data):
+                yield line
+
+    @contextmanager
+    def _named(self) -> Generator[None]:
+        """Raise what makes reading impossible as an error that names the input."""
+        try:
+            yield
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            msg = f"{self.name} cannot be read on: {_what_is_wrong(error)}"
+            raise BadInputError(msg) from error
+
+    def count(self, wanted: Callable[[Any], bool] | None = None) -> int:
+        """Return how many records it has. Call it in a worker thread: it ends when cancelled.
+
+        Args:
+            wanted: Count only those whose id it accepts, for which they are read.
+        """
+        count = 0
+        with closing(open_input(self.name, self.format, self.rules)) as other:
+            if wanted is not None:
+                return sum(1 for line in other.lines() if wanted(line.item_id))
+            for number, (_, record) in enumerate(other._records()):
+                count += not isinstance(record, bytes) or bool(record.strip())
+                if number % _BETWEEN_CHECKS == 0:
+                    anyio.from_thread.check_cancelled()
+        return max(0, count - 1) if self.format.name in _WITH_HEADER else count
+
+    def _records(self) -> Iterator[Record]:
+        if self.format.name == "parquet":
+            return read_parquet(self.file, self.name)
+        return records_of(self._chunks(), self._split)
+
+    def _chunks(self) -> Iterator[bytes]:
+        file = self.file
+        if self.format.packed:
+            file = cast("BinaryIO", gzip.GzipFile(fileobj=self.file))
+        while chunk := file.read(_AT_ONCE):
+            yield chunk
+
+    def _read(self, number: int, record: Any) -> Line | None:
+        try:
+            return self._reader.read(number, record)
+        except UsageError as error:
+            msg = f"{self.name}: {error}"
+            raise UsageError(msg) from None
+
+    def _cut(self, decoder: Decoder, data: bytes) -> Iterator[Line]:
+        """Read the lines that *data* completes; no data is the end."""
+        with self._named():
+            records = self._split.feed(decoder.feed(data, final=not data))
+            if not data:
+                records += self._split.finish()
+        for number, record in records:
+            line = self._read(number, record)
+            if line is not None:
+                yield line
+
+    async def _read_some(self) -> bytes:
+        """Return what is there to read, at least one byte; nothing at the end."""
+        descriptor = self.file.fileno()
+        try:
+            await anyio.wait_readable(descriptor)
+        except (OSError, NotImplementedError):
+            # Files and null devices cannot be waited for, nor can any pipe on Windows.
+            read: Callable[[int, int], bytes] = os.read
+            return await anyio.to_thread.run_sync(
+                read, descriptor, _AT_ONCE, abandon_on_cancel=True
+            )
+        return os.read(descriptor, _AT_ONCE)
+
+
+def _what_is_wrong(error: Exception) -> str:
+    match error:
+        case EOFError() | zlib.error():
+            return f"it is not a whole gzip file: {error}"
+        case UnicodeDecodeError():
+            return f"it begins like {error.encoding} and is not: {error.reason}"
+        case ValueError():
+            return f"it is not JSON: {error}"
+        case _:
+            return str(error)
+
+
+def open_input(name: str, form: FileFormat, rules: PromptRules) -> Input:
+    """Open a file, or standard input for ``-``.
+
+    Raises:
+        UsageError: It cannot be opened.
+    """
+    try:
+        if name == "-":
+            pipe = open(_STANDARD_INPUT, "rb", buffering=0, closefd=False)  # noqa: SIM115
+            return Input("standard input", pipe, form, rules, regular=False)
+        file = open(name, "rb")  # noqa: SIM115 - the caller closes it
+    except OSError as error:
+        msg = f"the input {name} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from None
+    return Input(name, file, form, rules, stat.S_ISREG(os.fstat(file.fileno()).st_mode))
+
+
+def _parts_for(form: FileFormat, rules: PromptRules) -> tuple[Splitter, Reader]:
+    match form.name:
+        case "csv" | "tsv":
+            rows = RowSplitter("\t" if form.name == "tsv" else None)
+            return rows, TableReader(rows, rules)
+        case "json":
+            return ListSplitter(), ValueReader(rules)
+        case "parquet":
+            return LineSplitter(), ValueReader(rules)
+        case "jsonl" | "text":
+            return LineSplitter(), LineReader(form.name, rules)

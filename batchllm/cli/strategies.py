@@ -1,0 +1,141 @@
+"""The strategy that the options stand for: one model, or several that stand in for each other."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from batchllm.cli.exits import UsageError
+from batchllm.cli.schemas import output_type
+from batchllm.cli.settings import RunSettings
+from batchllm.core import ConfigError, LLMCallStrategy
+from batchllm.llm_strategies import Fallback, llm, provider_variables
+from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
+
+__all__ = ["key_variables", "open_strategy", "parameters_of"]
+
+# What a parameter is called here, if it has an option of its own.
+_OWN_OPTIONS = {"temperature": "--temperature", "max_tokens": "--max-tokens", "system": "--system"}
+# Arguments of `llm` that are no parameters of a model.
+_NOT_PARAMETERS = frozenset({"name", "output", "base_url", "api_key", "headers", "http", "stream"})
+
+
+@asynccontextmanager
+async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy[Any]]:
+    """Open the strategy for ``--model``; given several times, one takes over from the other.
+
+    For ``sim:…`` without ``--base-url`` a simulator listens on loopback meanwhile, so that the
+    run goes over real HTTP.
+
+    Raises:
+        UsageError: The model, its key or a parameter is wrong.
+    """
+    output = None if settings.schema is None else output_type(settings.schema)
+    given = {
+        "system": settings.system,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "output": output,
+        "api_key": _key_from(settings.api_key_env),
+        **parameters_of(settings.parameter),
+    }
+    async with AsyncExitStack() as servers:
+        parts = [await _open(name, settings.base_url, given, servers) for name in settings.model]
+        yield parts[0] if len(parts) == 1 else Fallback(parts)
+
+
+async def _open(
+    name: str, base_url: str | None, given: Mapping[str, Any], servers: AsyncExitStack
+) -> LLMCallStrategy[Any]:
+    provider, _, model = name.partition(":")
+    if provider.lower() == "sim" and model:
+        if base_url is None:
+            try:
+                scenario = parse_scenario(model)
+            except ValueError as error:
+                msg = f"--model {name}: {error}"
+                raise UsageError(msg) from None
+            simulator = Simulator(scenario, log=SimulatorLog(keep=0))
+            base_url = f"{(await servers.enter_async_context(serve(simulator))).url}/v1"
+        name = f"openai-compatible:{model}"
+    try:
+        strategy: LLMCallStrategy[Any] = llm(name, base_url=base_url, **given)
+    except ConfigError as error:
+        text = str(error).replace("api_key", "--api-key-env").replace("base_url", "--base-url")
+        raise UsageError(text) from None
+    return strategy
+
+
+def parameters_of(words: Sequence[str]) -> dict[str, Any]:
+    """Read ``-p name=value``.
+
+    Raises:
+        UsageError: One has no name or no value, or there is an option for it.
+    """
+    parameters: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            msg = f"-p {word}: give name=value, such as -p top_p=0.9"
+            raise UsageError(msg)
+        if name in _OWN_OPTIONS or name in _NOT_PARAMETERS:
+            option = _OWN_OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            msg = f"-p {word}: {name} is not given by -p but by {option}; see batchllm run --help"
+            raise UsageError(msg)
+        if name in parameters:
+            msg = f"-p {word}: {name} is given twice"
+            raise UsageError(msg)
+        parameters[name] = _value_of(text)
+    return parameters
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def key_variables(settings: RunSettings) -> list[str]:
+    """Return the environment variables from which the keys of the models were read."""
+    if settings.api_key_env is not None:
+        return [settings.api_key_env]
+    providers = [name.partition(":")[0].lower() for name in settings.model]
+    return [provider_variables(name)[0] for name in dict.fromkeys(providers) if name != "sim"]
+
+
+def _key_from(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        if not (variable.isidentifier() and variable.isupper()):
+            # Likely the key itself, which must not be shown.
+            msg = "--api-key-env takes the name of an environment variable that is set, not a key"
+            raise UsageError(msg)
+        msg = f"--api-key-env: the environment variable {variable} is not set"
+        raise UsageError(msg)
+    return key
+
+
+def check_strategy(settings: RunSettings) -> None:
+    """Look whether the models and their parameters can be used; no key is needed for that.
+
+    Raises:
+        UsageError: One of them is wrong.
+    """
+    given = {
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "output": None if settings.schema is None else output_type(settings.schema),
+        **parameters_of(settings.parameter),
+    }
+    for name in settings.model:
+        try:
+            llm(name, base_url=settings.base_url, api_key="not needed here", **given)
+        except ConfigError as error:
+            raise UsageError(str(error).replace("base_url", "--base-url")) from None

@@ -14,9 +14,9 @@ from batchllm.cli.settings import RunSettings
 from batchllm.core import JournalError
 from batchllm.journal import Journal, OnChanged, Store
 
-__all__ = ["in_options", "journal_of", "prepare_files", "the_same_command"]
+__all__ = ["SUFFIX", "in_options", "journal_of", "prepare_files", "the_same_command"]
 
-_SUFFIX = ".journal"
+SUFFIX = ".journal"
 _BESIDE = ("-wal", "-shm", "-journal")
 """Files that SQLite keeps beside a database; each goes where the database goes."""
 
@@ -52,7 +52,7 @@ def journal_of(settings: RunSettings, output: str, *, is_file: bool) -> Journal 
     if path is None:
         if not is_file:
             return None
-        path = Path(output + _SUFFIX)
+        path = Path(output + SUFFIX)
     changed: OnChanged = (
         "rerun" if settings.rerun_changed else "keep" if settings.keep_finished else "refuse"
     )
@@ -84,7 +84,7 @@ def prepare_files(
     """
     output = Path(name)
     # Also with --no-journal: one that is left behind would later cut the new file to its rows.
-    path = Path(name + _SUFFIX) if journal is None else journal.path
+    path = Path(name + SUFFIX) if journal is None else journal.path
     journal_there = (journal is not None or is_file) and path.exists()
     if settings.fresh or settings.overwrite:
         if journal_there:
@@ -134,8 +134,8 @@ def _set_aside(path: Path) -> None:
 def _numbered(path: Path, number: int) -> Path:
     """Return ``answers.1.jsonl`` for ``answers.jsonl``, and the same for its journal."""
     name, suffix = path.name, ""
-    if name.endswith(_SUFFIX):
-        name, suffix = name.removesuffix(_SUFFIX), _SUFFIX
+    if name.endswith(SUFFIX):
+        name, suffix = name.removesuffix(SUFFIX), SUFFIX
     stem, dot, kind = name.partition(".") if not name.startswith(".") else (name, "", "")
     return path.with_name(f"{stem}.{number}{dot}{kind}{suffix}")
 

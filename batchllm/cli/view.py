@@ -23,6 +23,7 @@ import cattrs
 from attrs import define, field
 
 from batchllm.cli.exits import UsageError
+from batchllm.cli.journaling import SUFFIX
 from batchllm.cli.lines import Line
 from batchllm.cli.rows import RowMaker, as_json
 from batchllm.cli.source import Taken
@@ -41,9 +42,12 @@ from batchllm.journal import (
     stored_rows,
 )
 
-__all__ = ["JournaledOutput", "row_of_stored"]
+__all__ = ["JournaledOutput", "make_beside", "row_of_stored"]
 
 T = TypeVar("T")
+
+BESIDE = "."
+"""The name of an output for the journal that lies beside it."""
 
 
 def row_of_stored(maker: RowMaker, stored: StoredRow) -> dict[str, Any]:
@@ -199,7 +203,7 @@ class JournaledOutput:
     async def _rewrite(self, refused: Sequence[bytes]) -> None:
         """Write the file anew beside it, and put it in its place."""
         target = self.path.resolve()
-        temporary = _make_beside(target)
+        temporary = make_beside(target)
         try:
             writer = open_output(temporary, overwrite=True, inputs=(), columns=self._columns)
             ends = await self._write_stored(writer, temporary)
@@ -255,7 +259,12 @@ def _is_as_known(path: Path, state: OutputState, columns: Sequence[str]) -> bool
 
 
 def _name_beside(path: Path, journal: Path) -> str:
-    """Name the output as seen from its journal, so that both may be moved together."""
+    """Name the output as seen from its journal, so that both may be moved together.
+
+    The one that lies beside its output is named after it, and both may be renamed together.
+    """
+    if journal.resolve() == Path(f"{path.resolve()}{SUFFIX}"):
+        return BESIDE
     return os.path.relpath(path.resolve(), journal.resolve().parent)
 
 
@@ -266,7 +275,7 @@ def _open_at(path: Path, length: int) -> BinaryIO:
     return file
 
 
-def _make_beside(target: Path) -> str:
+def make_beside(target: Path) -> str:
     """Make an empty file beside *target*, of the same mode and kind."""
     suffix = "".join(target.suffixes)
     descriptor, name = tempfile.mkstemp(suffix, f".{target.stem}.", target.parent)

@@ -14,6 +14,7 @@ from batchllm.journal.output import (
     reset_output,
     stored_rows,
 )
+from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -37,6 +38,7 @@ __all__ = [
     "ItemKey",
     "Journal",
     "JournalLike",
+    "JournalReader",
     "JournalWriter",
     "Ledger",
     "OnChanged",
@@ -46,8 +48,10 @@ __all__ = [
     "OutputState",
     "Reason",
     "Registrar",
+    "RunRecord",
     "State",
     "Store",
+    "StoredCall",
     "StoredRow",
     "Taken",
     "Verdict",
@@ -56,6 +60,7 @@ __all__ = [
     "missing_rows",
     "open_inline_worker",
     "open_journal",
+    "open_reader",
     "open_thread_worker",
     "output_state",
     "read_journal",

@@ -1,4 +1,4 @@
-"""What does a journal cost, and how quickly does a run go on that was nearly done?
+"""The cost of a journal, and the speed at which finished items are passed over.
 
     python -m benchmarks.journal            # all, with 1,000,000 finished items
     python -m benchmarks.journal --quick    # with 50,000

@@ -86,7 +86,7 @@ class Ending:
 
 @frozen(kw_only=True)
 class JournalNotes:
-    """What a run took from its journal.
+    """The facts that a run took from its journal.
 
     Attributes:
         path: The journal.

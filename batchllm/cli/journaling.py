@@ -1,4 +1,4 @@
-"""Which journal a run of the command line keeps, and what becomes of files that are there."""
+"""The journal of a run of the command line, and the fate of files that are there."""
 
 from __future__ import annotations
 

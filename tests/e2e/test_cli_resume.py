@@ -1,4 +1,4 @@
-"""The same command typed again: what goes on, what is refused, and what the output looks like."""
+"""The same command typed again: it goes on, or is refused, and the output is whole."""
 
 import gzip
 import json
@@ -132,7 +132,7 @@ def test_failures_are_tried_again_if_that_is_asked_for(
 
 
 def test_a_key_that_was_wrong_needs_no_option(tmp_path: Path, output: Path) -> None:
-    """What the lines had no part in is tried again by the same command."""
+    """A failure that no line had a part in is tried again by the same command."""
     prompts = write_prompts(tmp_path / "in.jsonl", 3)
     assert run(prompts, output, "--quiet", "-m", "sim:strict") != ExitCode.OK
     assert run(prompts, output, "--quiet") == ExitCode.OK

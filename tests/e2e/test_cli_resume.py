@@ -1,4 +1,4 @@
-"""The same command typed again: it goes on, or is refused, and the output is whole."""
+"""A command that is typed again: it goes on, or is refused, and the output is whole."""
 
 import gzip
 import json
@@ -13,7 +13,14 @@ import pytest
 
 from batchllm.cli import main
 from batchllm.cli.exits import ExitCode
-from tests.e2e.cli_kit import next_note, program, read_rows, wait_for_rows, write_prompts
+from tests.e2e.cli_kit import (
+    next_note,
+    program,
+    read_rows,
+    simulator,
+    wait_for_rows,
+    write_prompts,
+)
 
 Captured = pytest.CaptureFixture[str]
 SIM = ("-m", "sim:instant")
@@ -64,7 +71,7 @@ def test_a_finished_run_says_that_nothing_is_left(
 def test_an_output_is_cut_where_the_journal_knows_it(
     prompts: Path, output: Path, tail: bytes
 ) -> None:
-    """What a kill left behind the last known row goes; a shorter file is built anew."""
+    """Rests of a kill behind the last known row go; a shorter file is built anew."""
     assert run(prompts, output, "--quiet") == ExitCode.OK
     whole = output.read_bytes()
     output.write_bytes(whole + tail)
@@ -261,6 +268,20 @@ def test_what_can_be_asked_of_a_run(
     for words in (["status", "none"], ["show", str(output), "none"], ["export"]):
         assert main(words) == ExitCode.USAGE
         assert capsys.readouterr().err.startswith("batchllm: ")
+
+
+def test_no_key_is_in_any_file(
+    prompts: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the journal nor in the output, also if the server repeats it in an error."""
+    monkeypatch.setenv("SOME_KEY", "sk-CANARY-0123456789abcdef")
+    prompts.write_text(prompts.read_text() + '{"id": "bad", "prompt": "[[fault:400]] x"}\n')
+    with simulator("instant") as url:
+        model = ("-m", "openai-compatible:any", "--base-url", f"{url}/v1")
+        run(prompts, output, *model, "--api-key-env", "SOME_KEY", "--quiet")
+    assert len(read_rows(output)) == 21
+    for path in output.parent.iterdir():
+        assert b"CANARY" not in path.read_bytes()
 
 
 def test_the_command_that_goes_on_is_named(

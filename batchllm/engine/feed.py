@@ -193,7 +193,7 @@ class Feed:
         one = value if isinstance(value, Admitted) else self.reader.read(value)
         size = self.source.size
         if size is not None:
-            self.callers.more_to_come = one.index + 1 < size
+            self.callers.more_to_come = one.position + 1 < size
         self.scheduler.start(one, now)
 
 

@@ -70,7 +70,7 @@ class Scheduler:
 
     def start(self, one: Admitted, now: float) -> None:
         """Start the task of one item, which holds room in the window from here on."""
-        work, index = one.work, one.index
+        work, index = one.work, one.position
         self.accepted = index + 1
         self.run.window.taken += 1
         if isinstance(work, InvalidItemError):
@@ -84,7 +84,7 @@ class Scheduler:
 
     def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
-        index = one.index
+        index = one.position
         # An id of its own, so that no result is taken for that of another item.
         placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(f"invalid item {index}")
         placeholder.context = one.context

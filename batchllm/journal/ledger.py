@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from attrs import define, field, frozen
 
@@ -45,8 +46,7 @@ class Reason(Enum):
     STRATEGY_CHANGED = "another strategy"
 
 
-@frozen
-class Known:
+class Known(NamedTuple):
     """The row of a finished item, as far as a decision needs it.
 
     Attributes:

@@ -69,12 +69,13 @@ def lay(fuse: Fuse) -> None:
     output = batchllm.cli.view.JournaledOutput
     append = output._append
 
-    def append_with_fuse(self: Any, data: bytes) -> None:
+    def append_with_fuse(self: Any, row: dict[str, Any]) -> None:
         fuse.passes("row")
         if fuse.is_due("half a row"):
+            data = self._encode(row)
             self._file.write(data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
-        append(self, data)
+        append(self, row)
         fuse.passes("whole row")
 
     def connect_with_fuse(*args: Any, **options: Any) -> sqlite3.Connection:

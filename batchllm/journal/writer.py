@@ -127,6 +127,8 @@ class JournalWriter:
         self, entry: Entry, call: int, category: str, error: str, usage: TokenUsage | None
     ) -> None:
         """Note that a call ended without an answer; it goes with the next group."""
+        if call not in entry.calls:
+            return  # its item has a result already, from another copy of the call
         entry.calls.remove(call)
         self._groups[-1].group.failed.append(
             CallFailed(call, self.wall_clock(), category, error, usage_as_json(usage))
@@ -134,7 +136,8 @@ class JournalWriter:
 
     def cut_off(self, entry: Entry, call: int) -> None:
         """Note that a call was cancelled in flight: it stays as maybe billed."""
-        entry.calls.remove(call)
+        if call in entry.calls:
+            entry.calls.remove(call)
 
     async def commit(
         self, entry: Entry, result: WorkItemResult[Any, Any], *, pending: bool = False

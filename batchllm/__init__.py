@@ -7,6 +7,7 @@ The layers, each built on those above it::
     classifiers     what an exception means
     structured      schemas, parsing and feedback for structured output
     gate            admission: the AnyIO side of policy, one gate per quota scope
+    journal         results on disk, and the resumption of a run
     transport       HTTP: the one seam that every provider goes through
     middleware      steps round each item
     observers       metrics and logging
@@ -88,7 +89,7 @@ if TYPE_CHECKING:
         dump_config,
         load_config,
     )
-    from batchllm.engine import CANCEL, DRAIN, blocking_source
+    from batchllm.engine import CANCEL, DRAIN, PostProcessor, blocking_source, in_thread
     from batchllm.gate import Gate
     from batchllm.journal import Journal
     from batchllm.llm_strategies import (
@@ -176,6 +177,7 @@ __all__ = [
     "ParallelBatchProcessor",
     "PartialRecovery",
     "Pool",
+    "PostProcessor",
     "ProcessingEvent",
     "ProcessorConfig",
     "ProgressivePrompting",
@@ -197,6 +199,7 @@ __all__ = [
     "call_result",
     "dump_config",
     "from_callable",
+    "in_thread",
     "llm",
     "load_config",
     "open_pool",

@@ -102,8 +102,10 @@ async def _call_result(
     context: Any,
     gate: Gate | Sequence[Gate] | None,
 ) -> WorkItemResult[Out, Any]:
-    item: LLMWorkItem[Any, Any, Any] = LLMWorkItem("call", None, check_prompt(prompt), context)
     options = build_options(strategy, config=config, gate=gate)
+    texts = options.strategy is not None and options.strategy.takes_texts
+    checked = check_prompt(prompt, texts=texts)
+    item: LLMWorkItem[Any, Any, Any] = LLMWorkItem("call", None, checked, context)
     settings = evolve(options.config, keep_results=True)
     result = await run_batch([item], options.strategy, config=settings, gate=options.gates)
     return result.results[0]

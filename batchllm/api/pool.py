@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Generic, cast, final
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
@@ -37,6 +38,7 @@ from batchllm.engine import (
     Phase,
     Run,
     RunOptions,
+    Shelter,
     cause_of,
     only_error,
     raise_as_it_was,
@@ -62,12 +64,13 @@ class Pool(Generic[Out]):
         self._run = Run.build(options, pool=True)
         # No call waits for this limiter: it is full, or it is not.
         self._room = anyio.CapacityLimiter(options.config.max_workers + max_waiting)
+        self._texts = options.strategy is not None and options.strategy.takes_texts
         self._count = 0
         self._empty: anyio.Event | None = None
 
     def __repr__(self) -> str:
-        tally = self._run.tally
-        state = "ended" if self._run.ending.stopping else "open"
+        run = self._run
+        tally, state = run.tally, "ended" if run.ending.stopping else "open"
         return (
             f"<Pool: {state}, {self._room.borrowed_tokens:,} calls in flight or waiting, "
             f"{tally.total:,} done: {tally.succeeded:,} succeeded, {tally.failed:,} failed>"
@@ -92,7 +95,8 @@ class Pool(Generic[Out]):
             return cast("Out", result.output)
         if isinstance(result.exception, ItemStopped):
             msg = f"the pool has ended: {result.error}"
-            raise ClosedError(msg) from self._run.ending.error
+            ending = self._run.ending
+            raise ClosedError(msg) from ending.error
         if isinstance(result.exception, Exception):
             raise result.exception
         msg = f"the call has no answer: {result.error}"
@@ -113,7 +117,7 @@ class Pool(Generic[Out]):
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
         """
-        prompt = check_prompt(prompt)
+        prompt = check_prompt(prompt, texts=self._texts)
         number = self._count + 1
         work: LLMWorkItem[Any, Any, Any] = LLMWorkItem(
             f"call-{number}", None, prompt, context, priority=priority
@@ -126,32 +130,47 @@ class Pool(Generic[Out]):
             # In a child task: a native cancellation of the caller's own task, as by
             # asyncio.timeout(), must end the call and not be taken for an error of it.
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._make, item, results, name=work.item_id)
+                make = partial(self._make_alone, tasks, item, results)
+                tasks.start_soon(make, name=work.item_id)
         except BaseExceptionGroup as errors:
             raise_as_it_was(only_error(errors))
         finally:
             self._leave(item)
         return results[0]
 
-    async def _make(self, item: ItemRun, results: list[WorkItemResult[Any, Any]]) -> None:
+    async def _make_alone(
+        self, tasks: TaskGroup, item: ItemRun, results: list[WorkItemResult[Any, Any]]
+    ) -> None:
+        """Make one call in *tasks*, which is its caller's alone, as is what outlasts the caller."""
+        shelter = Shelter(self._run.config.cleanup_timeout)
+        if not self._run.pipeline.plain:
+            tasks.start_soon(shelter.watch, self._run.ending)
+        await self._make(item, results, shelter)
+        tasks.cancel_scope.cancel("the call has ended")
+
+    async def _make(
+        self, item: ItemRun, results: list[WorkItemResult[Any, Any]], shelter: Shelter
+    ) -> None:
         """Make one call, which the end of the pool may cut short; put its result in *results*."""
         run = self._run
         result: WorkItemResult[Any, Any] | None = None
         with run.ending.until(Phase.CANCELLING):
             result = await run.pipeline.process(item)
         if result is None:
+            item.cut_short()
             result = run.result_of_stopped(item)
-        result = await run.pipeline.go_out(item, result)
-        result = await run.pipeline.complete(item, result)
+        result = await run.pipeline.go_out(item, result, shelter)
+        result, _ = await run.pipeline.complete(item, result, shelter)
         run.pipeline.announce(result)
         run.tally.add(result)
         results.append(result)
 
     def stats(self) -> dict[str, Any]:
         """Return numbers about pace and health, and sums over the calls so far."""
-        tally, room = self._run.tally, self._room.statistics()
+        run, room = self._run, self._room.statistics()
+        tally = run.tally
         return {
-            **self._run.stats.read(),
+            **run.stats.read(),
             "inside": room.borrowed_tokens,
             "max_inside": int(room.total_tokens),
             "total": tally.total,

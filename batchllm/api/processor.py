@@ -106,7 +106,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         strategy: For items that bring none.
         middlewares: Steps round each item.
         observers: Watch events.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: an async function, or a sync one, which runs in a
+            thread; see ``PostProcessor``.
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.

@@ -18,6 +18,7 @@ from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import build_options
+from batchllm.api.progress_bars import Progress, with_progress
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
@@ -160,6 +161,7 @@ async def run_batch(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
+    progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
@@ -181,9 +183,12 @@ async def run_batch(
         concurrency: The cap on calls in flight, in place of ``config.max_workers``.
         middlewares: Steps round each item.
         observers: Watch events.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: an async function, or a sync one, which runs in a
+            thread; see ``PostProcessor``.
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
+        progress: ``True`` shows a progress bar; ``tqdm``, or a bar that is like one of it, is
+            used in its place.
         gate: A gate of your own, or several, to share limits with other runs and pools.
         journal: A file in which each result is written down before anyone sees it: a path, or a
             ``Journal`` with further settings. If it is there already, the run goes on from it, and
@@ -221,10 +226,11 @@ async def run_batch(
         on_resume=on_resume,
     )
     keep = options.config.keep_results is not False
-    batch = Batch(options, items, Collector(), keep)
-    if into is not None:
-        into._bind(batch)
-    await batch.run()
+    with with_progress(options, progress) as shown:
+        batch = Batch(shown, items, Collector(), keep)
+        if into is not None:
+            into._bind(batch)
+        await batch.run()
     return batch.result()
 
 
@@ -243,6 +249,7 @@ async def stream_batch(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
+    progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
@@ -282,25 +289,26 @@ async def stream_batch(
         on_resume=on_resume,
     )
     stream = OrderedResultStream(options.config.reorder_window) if ordered else ResultStream()
-    try:
-        batch = Batch(options, items, stream, bool(options.config.keep_results))
-        run = BatchRun[Out]()
-        run._bind(batch, stream)
-        async with anyio.create_task_group() as group:
-            group.start_soon(run._run_for_reader, name="batchllm run")
-            try:
-                yield run
-            except anyio.get_cancelled_exc_class():
-                batch.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
-                raise
-            finally:
-                batch.leave(
-                    EndCause.READER_LEFT,
-                    "the block of stream_batch was left before the last result",
-                )
-            group.cancel_scope.cancel("the block of stream_batch was left")
-    except BaseExceptionGroup as errors:
-        # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-        raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
-    finally:
-        stream.discard()
+    with with_progress(options, progress) as shown:
+        try:
+            batch = Batch(shown, items, stream, bool(options.config.keep_results))
+            run = BatchRun[Out]()
+            run._bind(batch, stream)
+            async with anyio.create_task_group() as group:
+                group.start_soon(run._run_for_reader, name="batchllm run")
+                try:
+                    yield run
+                except anyio.get_cancelled_exc_class():
+                    batch.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+                    raise
+                finally:
+                    batch.leave(
+                        EndCause.READER_LEFT,
+                        "the block of stream_batch was left before the last result",
+                    )
+                group.cancel_scope.cancel("the block of stream_batch was left")
+        except BaseExceptionGroup as errors:
+            # Only the group's own wrapping is taken off: a group that the block raised stays whole.
+            raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+        finally:
+            stream.discard()

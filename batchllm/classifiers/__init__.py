@@ -12,6 +12,7 @@ from batchllm.classifiers.by_provider import (
     OpenAIErrorClassifier,
 )
 from batchllm.classifiers.default import DefaultErrorClassifier, classify
+from batchllm.classifiers.evidence import status_of
 from batchllm.classifiers.usage import failed_usage
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "OpenAIErrorClassifier",
     "classify",
     "failed_usage",
+    "status_of",
 ]

@@ -91,7 +91,7 @@ class DefaultErrorClassifier(ErrorClassifier):
             return self._gravest(exception.exceptions, seen)
         if not isinstance(exception, Exception):
             return error_info(category or Category.UNKNOWN, retryable=False)
-        if _wants_asyncio(exception):
+        if _is_on_wrong_loop(exception):
             return error_info(Category.PROGRAM_ERROR)
         evidence = Evidence.of(exception)
         judged = self._by_reply(evidence)
@@ -186,14 +186,30 @@ _ASYNCIO: Final = (
 )
 
 
-def _wants_asyncio(exception: BaseException) -> bool:
-    """Return whether asyncio was missing, which no further attempt brings; a note says so."""
-    words = ("no running event loop", "no current event loop")
-    if not isinstance(exception, RuntimeError) or not any(w in words_of(exception) for w in words):
-        return False
-    if _ASYNCIO not in getattr(exception, "__notes__", ()):
-        exception.add_note(_ASYNCIO)
-    return True
+_OTHER_LOOP: Final = (
+    "a client, lock or future of asyncio belongs to the event loop that it was first used on; make "
+    "one for each event loop"
+)
+_OF_LOOPS: Final = (
+    (RuntimeError, "no running event loop", _ASYNCIO),
+    (RuntimeError, "no current event loop", _ASYNCIO),
+    (TypeError, "trio.run received unrecognized yield message", _ASYNCIO),
+    (RuntimeError, "attached to a different loop", _OTHER_LOOP),
+    (RuntimeError, "is bound to a different event loop", _OTHER_LOOP),
+)
+"""Errors of code on the wrong event loop, with what to do about it. No further attempt helps."""
+
+
+def _is_on_wrong_loop(exception: BaseException) -> bool:
+    """Return whether the code needs another event loop than the one it ran on; a note says so."""
+    said = words_of(exception) if isinstance(exception, RuntimeError | TypeError) else ""
+    advice = (
+        note for kind, words, note in _OF_LOOPS if isinstance(exception, kind) and words in said
+    )
+    note = next(advice, None)
+    if note is not None and note not in getattr(exception, "__notes__", ()):
+        exception.add_note(note)
+    return note is not None
 
 
 _SILENCE: Final = ServerHint()

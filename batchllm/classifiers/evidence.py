@@ -17,7 +17,7 @@ from attrs import evolve, frozen
 from batchllm.core import ProviderError, ServerHint
 from batchllm.policy import LONGEST, ErrorBody, read_error
 
-__all__ = ["Evidence", "peek", "words_of"]
+__all__ = ["Evidence", "peek", "status_of", "words_of"]
 
 _MOST_MESSAGE: Final = 4_096
 _MOST_HEADERS: Final = 200
@@ -170,3 +170,11 @@ def _strings(items: Callable[[], Any]) -> dict[str, str]:
         return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
     except Exception:  # what calls itself headers may be anything
         return {}
+
+
+def status_of(exception: BaseException) -> int | None:
+    """Return the HTTP status that *exception* stands for, if it shows one."""
+    try:
+        return Evidence.of(exception).status if isinstance(exception, Exception) else None
+    except Exception:  # so odd an object that even isinstance() raises
+        return None

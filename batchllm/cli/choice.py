@@ -46,7 +46,7 @@ class Shard:
 
 @frozen(kw_only=True)
 class Choice:
-    """Which lines are taken; a shard of the input first, then a sample, then the first.
+    """The lines that are taken: a shard of the input first, then a sample, then the first.
 
     Attributes:
         limit: The most lines.

@@ -15,7 +15,7 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import AUTO_CEILING, Backend, RunSettings
 from batchllm.core import ConfigError, ProcessorConfig, load_config
 
-__all__ = ["backend_options", "processor_config"]
+__all__ = ["backend_options", "processor_config", "seconds_of"]
 
 _OPTIONS = {
     "ProcessorConfig.max_requests_per_minute": "--rpm",
@@ -24,6 +24,9 @@ _OPTIONS = {
     "ProcessorConfig.timeout_per_item": "--timeout",
     "RetryConfig.max_attempts": "--max-attempts",
 }
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+"""Seconds of each unit."""
 
 
 def processor_config(settings: RunSettings) -> ProcessorConfig:
@@ -59,11 +62,26 @@ def _changed(settings: RunSettings, config: ProcessorConfig) -> ProcessorConfig:
         "max_requests_per_minute": settings.rpm,
         "max_tokens_per_minute": settings.tpm,
         "timeout_per_item": settings.timeout,
+        "batch_timeout": None if settings.deadline is None else seconds_of(settings.deadline),
     }
     if settings.max_attempts is not None:
         changes["retry"] = evolve(config.retry, max_attempts=settings.max_attempts)
     given = {name: value for name, value in changes.items() if value is not None}
     return evolve(config, **given, keep_results=False)
+
+
+def seconds_of(text: str) -> float:
+    """Read ``--deadline``: a number of seconds, or one with s, m or h behind it.
+
+    Raises:
+        UsageError: It is not a time above 0.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    seconds = 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
+    if seconds <= 0:
+        msg = f"--deadline is {text}; give a time such as 90s, 30m or 2h"
+        raise UsageError(msg)
+    return seconds
 
 
 def _names_in(path: Path) -> set[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import Protocol, TextIO
 
 from attrs import define, field
+from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -148,6 +152,8 @@ class LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._columns = 0
+        self._lengths: list[int] = []
 
     def note(self, text: str) -> None:
         """Write a line above the live ones."""
@@ -163,8 +169,22 @@ class LiveDisplay:
             first.add_row(ProgressBar(snapshot.total or 1, snapshot.done, width=bar), lines[0])
         else:
             first.add_row(lines[0])
+        self._make_room(columns)
+        self._lengths = [cell_len(line.plain) for line in lines]
+        self._lengths[0] += bar + 1 if bar else 0
         self._live.start()
         self._live.update(Group(first, *lines[1:]), refresh=True)
+
+    def _make_room(self, columns: int) -> None:
+        """Take away what a narrower window has made of the last drawing.
+
+        Terminals wrap its lines into more of them; Rich takes away as many as it drew.
+        """
+        if columns < self._columns:
+            rows = sum(max(0, math.ceil(length / columns) - 1) for length in self._lengths)
+            up = [(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)]
+            self._console.control(Control(*up * rows))
+        self._columns = columns
 
     def finish(self, text: str) -> None:
         """Put the summary in the place of the live lines."""

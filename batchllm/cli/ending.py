@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
-from batchllm.core import BatchResult, Category, facts_of
+from batchllm.core import BatchResult, Category, Tally, facts_of
 from batchllm.journal import JournalWriter, Reason
 
-__all__ = ["Ending", "JournalNotes", "exit_code"]
+__all__ = ["Ending", "JournalNotes", "exit_code", "hints"]
 
 
 @frozen(kw_only=True)
@@ -29,6 +29,7 @@ class Ending:
         journal: What came from the journal, if there is one.
         command: The command that goes on.
         remedy: What to do to have a journal, if there is none.
+        lost: Results that have no row, since the output broke.
     """
 
     result: BatchResult[Any, Any]
@@ -39,7 +40,8 @@ class Ending:
     problem: str | None = None
     journal: JournalNotes | None = None
     command: str = ""
-    remedy: str = ""
+    remedy: str = "give -o FILE"
+    lost: Tally = field(factory=Tally)
 
     def describe(self) -> str:
         """Return it as a block of text."""
@@ -47,28 +49,32 @@ class Ending:
         stats: Mapping[str, Any] = {**self.result.stats, "limited_by": self.limited_by, "waits": {}}
         facts = []
         for name, text in facts_of(evolve(self.result, stats=stats)):
-            if name == "Cost" and self.result.cost is None:
-                continue  # of a simulator or a server of one's own it would look like a fault
+            if text == "unknown":
+                continue  # of a simulator's cost, or without any call, it would look like a fault
             facts.append((name, text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
         width = max(len(name) for name, _ in facts)
         parts = ["\n".join(f"{name:<{width}}  {text}" for name, text in facts)]
-        failures = [*self.tallies.failures(), *self._hints()]
+        failures = [*self.tallies.failures(), *hints(self.tallies, self.keys)]
         if failures:
             parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
         if self.journal is not None:
             parts.append(self.journal.describe(self.result))
-        if not self.result.termination.complete or self.problem is not None:
+        if self.lost.total and self.journal is None:
+            parts.append(self._what_is_lost())
+        elif not self.result.termination.complete or self.problem is not None:
             parts.append(self._how_to_go_on())
         return "\n\n".join(parts)
 
-    def _hints(self) -> list[str]:
-        if Category.AUTHENTICATION not in self.tallies.categories or not self.keys:
-            return []
-        return [
-            f"the key was read from {' and '.join(self.keys)}; look whether it is the right one"
-        ]
+    def _what_is_lost(self) -> str:
+        """Say what an output that broke lacks: the items above are results, and not rows."""
+        lost = self.lost
+        return (
+            f"{lost.total:,} results have no row, {lost.succeeded:,} answers among them, nor have "
+            f"the lines that were not read; every row of {self.output} is whole. Run these lines "
+            "again once it can be written."
+        )
 
     def _how_to_go_on(self) -> str:
         """Say what has no answer because the run ended before, and how to go on."""
@@ -137,6 +143,18 @@ class JournalNotes:
             )
         lines.append(f"Journal: {self.path} ({self.size / 1e6:,.1f} MB)")
         return "\n".join(lines)
+
+
+def hints(tallies: Tallies, keys: Sequence[str]) -> list[str]:
+    """Return what may be the reason of failures.
+
+    Args:
+        tallies: The failures.
+        keys: The environment variables from which keys were read.
+    """
+    if Category.AUTHENTICATION not in tallies.categories or not keys:
+        return []
+    return [f"the key was read from {' and '.join(keys)}; look whether it is the right one"]
 
 
 def _lines(count: int) -> str:

@@ -11,6 +11,8 @@ from batchllm import __version__
 __all__ = ["main"]
 
 _STANDARD_FILES = (0, 1, 2)
+_INTERRUPTED = 130
+"""As in ``exits``, which would have to be imported for it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     # Imported here, since the version need not wait for a parser of options.
-    from batchllm.cli.app import run_program
-
+    try:
+        from batchllm.cli.app import run_program
+    except KeyboardInterrupt:
+        print("batchllm: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     return run_program(words)
 
 

@@ -57,12 +57,12 @@ def export(
 def _write(journals: list[JournalReader], output: str, maker: RowMaker) -> None:
     columns = column_names(maker.names, _fields(journals, maker))
     if not is_file(output):
-        _write_all(open_output(output, overwrite=True, inputs=(), columns=columns), journals, maker)
+        _write_all(open_output(output, overwrite=True, columns=columns), journals, maker)
         return
     target = Path(output)
     temporary = make_beside(target)
     try:
-        writer = open_output(temporary, overwrite=True, inputs=(), columns=columns)
+        writer = open_output(temporary, overwrite=True, columns=columns)
         _write_all(writer, journals, maker)
         os.replace(temporary, target)
     finally:

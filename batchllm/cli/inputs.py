@@ -6,7 +6,7 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, cast
@@ -18,7 +18,15 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import FileFormat
-from batchllm.cli.lines import Line, LineReader, PromptRules, Reader, TableReader, ValueReader
+from batchllm.cli.lines import (
+    Line,
+    LineReader,
+    PromptRules,
+    Reader,
+    TableReader,
+    ValueReader,
+    unused_settings,
+)
 from batchllm.cli.parquet import read_parquet
 from batchllm.cli.records import (
     Decoder,
@@ -36,6 +44,9 @@ _STANDARD_INPUT = 0
 _AT_ONCE = 65_536
 """Bytes of one read."""
 
+_LINES_AT_ONCE = 1_000
+"""Lines of a file that are read in one visit of a thread, if another input is a pipe."""
+
 _BETWEEN_CHECKS = 10_000
 """Records that are counted before the counter looks whether it is still wanted."""
 
@@ -44,6 +55,7 @@ _ROWS_FOR_FIELDS = 1_000
 """Rows whose fields become the columns of a table."""
 
 _WITH_HEADER = ("csv", "tsv")
+_TABLES = (*_WITH_HEADER, "parquet")
 
 
 class BadInputError(Exception):
@@ -69,6 +81,9 @@ class Input:
     regular: bool
     _split: Splitter = field(init=False)
     _reader: Reader = field(init=False)
+    _decoder: Decoder = field(factory=Decoder, init=False)
+    _rest: Iterator[Line] | None = field(default=None, init=False)
+    _ended: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._split, self._reader = _parts_for(self.format, self.rules)
@@ -77,18 +92,33 @@ class Input:
         """Close the file."""
         self.file.close()
 
-    def check(self) -> None:
+    def check(self) -> str | None:
         """Look at the first record, before anything is sent or written.
+
+        Returns:
+            A sentence that the user should read, if there is one.
 
         Raises:
             UsageError: The input has no column for prompts, or it is not what its name says.
         """
+        first = None
         if self.regular and self.format.name != "json":  # that is read as a whole
             with (
                 closing(open_input(self.name, self.format, self.rules)) as other,
                 suppress(BadInputError),  # the run says so, and has rows for what can be read
             ):
-                next(other.lines(), None)
+                first = next(other.lines(), None)
+                # All rows of a table have the same fields, so that each would be refused.
+                if first is not None and first.lacks_field and self.format.name in _TABLES:
+                    msg = f"{self.name}: {first.problem}"
+                    raise UsageError(msg)
+        unused = [] if first is None else unused_settings(first)
+        if not unused:
+            return None
+        return (
+            f"{self.name}: of its requests only the prompts are used; "
+            f"-m and -p give the rest ({', '.join(unused)})"
+        )
 
     def first_fields(self) -> list[str]:
         """Return the names of the fields that its first rows have; none for a pipe."""
@@ -116,24 +146,27 @@ class Input:
                 if line is not None:
                     yield line
 
-    async def lines_as_they_come(self) -> AsyncGenerator[Line]:
-        """Read the lines of a pipe, or those of a file in a thread.
+    async def next_lines(self) -> list[Line] | None:
+        """Read what there is of a pipe, or the next lines of a file in a thread.
+
+        Returns:
+            The lines that are complete, maybe none; ``None`` at the end.
 
         Raises:
             BadInputError: It cannot be read on.
             UsageError: Its header will not do.
         """
         if self.regular or self.format.name == "parquet":
-            lines = self.lines()
-            while (line := await anyio.to_thread.run_sync(next, lines, None)) is not None:
-                yield line
-            return
-        decoder, data = Decoder(), b"\0"
-        while data:
-            with self._named():
-                data = await self._read_some()
-            for line in self._cut(decoder, data):
-                yield line
+            if self._rest is None:
+                self._rest = self.lines()
+            some = islice(self._rest, _LINES_AT_ONCE)
+            return await anyio.to_thread.run_sync(list, some) or None
+        if self._ended:
+            return None
+        with self._named():
+            data = await self._read_some()
+        self._ended = not data
+        return list(self._cut(data))
 
     @contextmanager
     def _named(self) -> Generator[None]:
@@ -179,10 +212,10 @@ class Input:
             msg = f"{self.name}: {error}"
             raise UsageError(msg) from None
 
-    def _cut(self, decoder: Decoder, data: bytes) -> Iterator[Line]:
+    def _cut(self, data: bytes) -> Iterator[Line]:
         """Read the lines that *data* completes; no data is the end."""
         with self._named():
-            records = self._split.feed(decoder.feed(data, final=not data))
+            records = self._split.feed(self._decoder.feed(data, final=not data))
             if not data:
                 records += self._split.finish()
         for number, record in records:

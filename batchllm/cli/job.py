@@ -18,7 +18,7 @@ from attrs import define, field
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
-from batchllm.cli.ending import Ending, JournalNotes, exit_code
+from batchllm.cli.ending import Ending, JournalNotes, exit_code, hints
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
@@ -35,7 +35,6 @@ from batchllm.cli.view import JournaledOutput
 from batchllm.cli.writing import (
     AnswerWriter,
     RowWriter,
-    check_output,
     is_file,
     open_output,
 )
@@ -46,6 +45,7 @@ from batchllm.core import (
     JournalError,
     ProcessorConfig,
     SourceError,
+    Tally,
     WorkItemResult,
     config_to_json,
 )
@@ -70,6 +70,8 @@ def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
             return dry_run(plan, settings)
         display = _display(plan, settings)
         with _shown_on(display, quiet=settings.quiet):
+            for note in plan.notes:
+                display.note(note)
             options = backend_options(settings.backend)
             return anyio.run(Job(plan, settings, config, display).run, **options)
 
@@ -123,6 +125,7 @@ class Job:
     _maker: RowMaker = field(init=False)
     _problems: int = field(default=0, init=False)
     _had_enough: bool = field(default=False, init=False)
+    _lost: Tally = field(factory=Tally, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -153,7 +156,6 @@ class Job:
         plan, settings = self.plan, self.settings
         if plan.single:
             return await self._process(strategy, PlainOutput(AnswerWriter()))
-        check_output(plan.output, plan.inputs)
         to_file = is_file(plan.output)
         journal = journal_of(settings, plan.output, is_file=to_file)
         prepare_files(settings, plan.output, journal, is_file=to_file)
@@ -172,9 +174,7 @@ class Job:
 
     async def _open_plain(self) -> PlainOutput:
         plan, columns = self.plan, await self._columns()
-        return PlainOutput(
-            open_output(plan.output, overwrite=False, inputs=plan.inputs, columns=columns)
-        )
+        return PlainOutput(open_output(plan.output, overwrite=False, columns=columns))
 
     async def _open_journaled(self, journal: JournalWriter) -> JournaledOutput:
         name, columns = self.plan.output, await self._columns()
@@ -262,6 +262,8 @@ class Job:
                         problem = _cannot_write(output, error)
                         self._had_enough = isinstance(error, BrokenPipeError)
                         batch.stop(CANCEL, problem)
+                if problem is not None:
+                    self._lost.add(result)
         except SourceError as error:
             if isinstance(error.__cause__, UsageError):
                 raise error.__cause__ from None
@@ -286,6 +288,8 @@ class Job:
             self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
         elif self.plan.single and not result.success:
             self.display.note(f"batchllm: {result.error_category}: {result.error}")
+            for hint in hints(self.tallies, key_variables(self.settings)):
+                self.display.note(f"batchllm: {hint}")
 
     async def _finish(self, output: PlainOutput | JournaledOutput, *, complete: bool) -> str | None:
         """Bring the output to its end; return what was wrong, if anything was."""
@@ -354,6 +358,7 @@ class Job:
             journal=None if journal is None else JournalNotes.of(journal, output.restored),
             command=the_same_command(),
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
+            lost=self._lost,
         )
         self.display.finish(ending.describe())
         if problem is not None:

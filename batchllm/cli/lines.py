@@ -22,11 +22,16 @@ __all__ = [
     "Reader",
     "TableReader",
     "ValueReader",
+    "unused_settings",
 ]
 
 _IDS = ("id", "item_id")
 _BATCH_FIELDS = frozenset({"custom_id", "body"})
 """Fields that show a line of OpenAI's batch files."""
+
+
+_NO_FIELD = "no "
+"""Problems that begin like this are about a field that is not there."""
 
 
 class MissingFieldError(Exception):
@@ -50,6 +55,7 @@ class Line:
         fields: What the row had, for the output.
         text: The record itself, if it could not be read as a row.
         problem: Why it cannot be sent; ``None`` for a line that can.
+        lacks_field: True if it has no field for the prompt or the id.
     """
 
     number: int
@@ -59,6 +65,7 @@ class Line:
     fields: Mapping[str, Any]
     text: str | None = None
     problem: str | None = None
+    lacks_field: bool = False
 
 
 @frozen
@@ -88,6 +95,7 @@ class PromptRules:
             prompt=prompt,
             fields=fields,
             problem=problem,
+            lacks_field=problem is not None and problem.startswith(_NO_FIELD),
         )
 
     def _id_of(self, fields: Mapping[str, Any]) -> tuple[Any, str | None]:
@@ -132,6 +140,14 @@ def _prompt_of_request(body: Any) -> tuple[Any, str | None]:
         if isinstance(body, Mapping) and name in body:
             return _unless_blank(body[name])
     return None, 'its "body" has no "messages" or "input"'
+
+
+def unused_settings(line: Line) -> list[str]:
+    """Return what a request of OpenAI's batch files sets beside its prompt, and is not sent."""
+    body = line.fields.get("body")
+    if not line.fields.keys() >= _BATCH_FIELDS or not isinstance(body, Mapping):
+        return []
+    return [str(name) for name in body if name not in ("messages", "input")]
 
 
 def _there(fields: Mapping[str, Any]) -> str:

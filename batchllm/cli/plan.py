@@ -17,6 +17,7 @@ from batchllm.cli.inputs import Input, open_input
 from batchllm.cli.lines import Line, PromptRules
 from batchllm.cli.settings import RunSettings, option_names
 from batchllm.cli.source import LineSource, Taken
+from batchllm.cli.writing import check_output
 
 __all__ = ["Plan", "PromptSource", "open_plan"]
 
@@ -66,12 +67,14 @@ class Plan:
         output: The name of the output.
         single: Whether a single prompt was typed, whose answer alone is wanted.
         inputs: The names of the files.
+        notes: Sentences that the user should read first.
     """
 
     source: LineSource | PromptSource
     output: str
     single: bool
     inputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -90,16 +93,18 @@ def open_plan(words: Sequence[str], settings: RunSettings) -> Generator[Plan]:
     output = _output_name(settings, choice)
     rules = _rules(settings)
     sources = sources_of(words, option_names())
+    check_output(output, sources.files)
     if sources.prompt is not None:
         typed = PromptSource(sources.prompt, rules)
         yield Plan(source=typed, output=output, single=output == "-", inputs=())
         return
     with ExitStack() as files:
         inputs = [files.enter_context(closing(one)) for one in _open(sources, settings, rules)]
-        for one in inputs:
-            one.check()
+        notes = tuple(note for one in inputs if (note := one.check()) is not None)
         source = LineSource(inputs, _chooser(choice, inputs), settings.keep_prompt)
-        yield Plan(source=source, output=output, single=False, inputs=sources.files)
+        yield Plan(
+            source=source, output=output, single=False, inputs=sources.files, notes=tuple(notes)
+        )
 
 
 def _open(sources: Sources, settings: RunSettings, rules: PromptRules) -> Iterator[Input]:

@@ -174,6 +174,10 @@ class RunSettings:
         float | None,
         _option("Seconds for a line's own work, waiting for a quota apart; 120 by default.", _PACE),
     ] = None
+    deadline: Annotated[
+        str | None,
+        _option("Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled.", _PACE),
+    ] = None
     config: Annotated[
         Path | None,
         _option(

@@ -15,6 +15,9 @@ _CATEGORIES_SHOWN = 3
 _FULL = 0.95
 """The share of a limit in use beyond which it is what calls wait for."""
 
+_SHORTEST_PERIOD = 1.0
+"""Seconds; a shorter period of a reported limit is still a guess, and so would its rate be."""
+
 _PAUSES: Final[Mapping[str, str]] = {
     "throttled": "cooldown",
     "overloaded": "server overloaded, cooldown",
@@ -175,15 +178,14 @@ def _quota_of(scopes: list[Any]) -> str | None:
 
 
 def _limit_of(scopes: list[Any]) -> float | None:
-    """Return the calls per second that quotas allow: declared, reported, or learned."""
+    """Return the calls per second that quotas allow: the lowest declared, reported or learned."""
     rates = [
         limit.amount / limit.per
         for scope in scopes
         for limit in scope.limits
-        if limit.dimension == "requests"
+        if limit.dimension == "requests" and limit.per >= _SHORTEST_PERIOD
     ]
-    if not rates:
-        rates = [scope.pace for scope in scopes if scope.pace is not None]
+    rates += [scope.pace for scope in scopes if scope.pace is not None]
     return min(rates, default=None)
 
 

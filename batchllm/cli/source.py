@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -99,10 +98,10 @@ class LineSource:
                 if self.chooser.is_done:
                     return
 
-    async def _from_pipes(self) -> AsyncGenerator[Any]:
+    async def _from_pipes(self) -> AsyncIterator[Any]:
         for one in self.inputs:
-            async with aclosing(one.lines_as_they_come()) as lines:
-                async for line in lines:
+            while (lines := await one.next_lines()) is not None:
+                for line in lines:
                     for item in self._items_of(line, one):
                         yield item
                     if self.chooser.is_done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -34,7 +35,7 @@ async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy
         UsageError: The model, its key or a parameter is wrong.
     """
     output = None if settings.schema is None else output_type(settings.schema)
-    given = {
+    given: dict[str, Any] = {
         "system": settings.system,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
@@ -64,9 +65,14 @@ async def _open(
     try:
         strategy: LLMCallStrategy[Any] = llm(name, base_url=base_url, **given)
     except ConfigError as error:
-        text = str(error).replace("api_key", "--api-key-env").replace("base_url", "--base-url")
-        raise UsageError(text) from None
+        raise UsageError(_in_options(str(error))) from None
     return strategy
+
+
+def _in_options(text: str) -> str:
+    """Say what is wrong with an argument of ``llm`` in terms of the options."""
+    text = text.replace("api_key", "--api-key-env").replace("base_url", "--base-url")
+    return re.sub(r"extra=\{'(\w+)': …\}", r"""-p 'extra={"\1": …}'""", text)
 
 
 def parameters_of(words: Sequence[str]) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def check_strategy(settings: RunSettings) -> None:
     Raises:
         UsageError: One of them is wrong.
     """
-    given = {
+    given: dict[str, Any] = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "output": None if settings.schema is None else output_type(settings.schema),
@@ -138,4 +144,4 @@ def check_strategy(settings: RunSettings) -> None:
         try:
             llm(name, base_url=settings.base_url, api_key="not needed here", **given)
         except ConfigError as error:
-            raise UsageError(str(error).replace("base_url", "--base-url")) from None
+            raise UsageError(_in_options(str(error))) from None

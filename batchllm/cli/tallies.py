@@ -7,12 +7,12 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import Category, WorkItemResult
+from batchllm.core import Category, ErrorGroups, WorkItemResult
 
 __all__ = ["Tallies"]
 
 _RATE_SECONDS = 15.0
-_CATEGORIES_SHOWN = 5
+_ERRORS_SHOWN = 5
 
 
 @define(eq=False)
@@ -40,7 +40,7 @@ class Tallies:
     tokens: int = 0
     cost: float | None = None
     categories: Counter[str] = field(factory=Counter, init=False)
-    _examples: dict[str, str] = field(factory=dict, init=False)
+    _groups: ErrorGroups = field(factory=ErrorGroups, init=False)
     _marks: deque[tuple[float, int]] = field(factory=deque, init=False)
 
     def add(self, result: WorkItemResult[Any, Any], row: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Tallies:
             category = result.error_category or "unknown"
             self.categories[category] += 1
             who = "" if row["id"] is None else f"{row['id']}: "
-            self._examples.setdefault(category, f"{who}{row['error']}")
+            self._groups.add(category, f"{who}{row['error']}", str(row["error"]))
 
     def rate(self, now: float) -> float:
         """Rows per second lately. To be asked now and then."""
@@ -74,10 +74,5 @@ class Tallies:
         return (self.done - before) / (now - since) if now > since else 0.0
 
     def failures(self) -> list[str]:
-        """A line for each of the commonest kinds of failure, with its first example."""
-        lines = [
-            f"{count:,} × {category}, e.g. {self._examples[category]}"
-            for category, count in self.categories.most_common(_CATEGORIES_SHOWN)
-        ]
-        others = len(self.categories) - _CATEGORIES_SHOWN
-        return [*lines, f"and {others} more kinds"] if others > 0 else lines
+        """Return a line for each of the commonest errors, with its first example."""
+        return self._groups.lines(_ERRORS_SHOWN)

@@ -205,7 +205,7 @@ class JournaledOutput:
         target = self.path.resolve()
         temporary = make_beside(target)
         try:
-            writer = open_output(temporary, overwrite=True, inputs=(), columns=self._columns)
+            writer = open_output(temporary, overwrite=True, columns=self._columns)
             ends = await self._write_stored(writer, temporary)
             for row in refused:
                 await writer.write(json.loads(row))

@@ -9,6 +9,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -26,6 +27,7 @@ __all__ = [
     "StreamWriter",
     "appended_as",
     "check_output",
+    "encoder_for",
     "header_of",
     "is_file",
     "open_output",
@@ -52,7 +54,7 @@ class RowWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is still to be written, and close the file.
+        """Write what is still to be written, and close the file; may be called again.
 
         Raises:
             OSError: It cannot be written.
@@ -78,12 +80,16 @@ class StreamWriter:
     encode: Callable[[dict[str, Any]], bytes]
     packs: bool = False
     _packer: Any = field(init=False)
+    _whole: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._packer = zlib.compressobj(wbits=_GZIP) if self.packs else None
 
     async def write(self, row: dict[str, Any]) -> None:
         """Write a row; it is out of our hands when this returns.
+
+        Of a row that cannot be written no part stays in a file: the disk may be full in the middle
+        of a row, and every line of the file is to be read.
 
         Raises:
             OSError: It cannot be written.
@@ -95,17 +101,29 @@ class StreamWriter:
         if self.waits:
             await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
         else:
-            self._write_all(data)
+            try:
+                self._write_all(data)
+            except OSError:
+                self._cut()
+                raise
+            self._whole += len(data)
+
+    def _cut(self) -> None:
+        """Cut the file back to its last whole row."""
+        self._packer = None  # what it holds back belongs to the row that is cut off
+        with suppress(OSError):
+            os.ftruncate(self.file.fileno(), self._whole)
 
     def close(self) -> None:
-        """Close the file.
+        """Close the file; may be called again.
 
         Raises:
             OSError: The end of a packed file cannot be written.
         """
+        packer, self._packer = self._packer, None
         try:
-            if self._packer is not None:
-                self._write_all(self._packer.flush())
+            if packer is not None:
+                self._write_all(packer.flush())
         finally:
             self.file.close()
 
@@ -203,50 +221,63 @@ class ParquetWriter:
         await self.rows.write(row)
 
     def close(self) -> None:
-        """Write the Parquet file.
+        """Write the Parquet file; may be called again.
 
         Raises:
             OSError: It cannot be written; the rows stay in the file beside it.
         """
+        if self.rows.file.closed:
+            return
         self.rows.close()
         self._columns.write(self.aside, Path(self.name))
         self.aside.unlink()
 
 
-def open_output(
-    name: str, *, overwrite: bool, inputs: Sequence[str], columns: Sequence[str]
-) -> RowWriter:
-    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+def check_output(name: str, inputs: Sequence[str]) -> None:
+    """Refuse an output that can never be right, before anything is opened.
 
     Args:
         name: Where to write.
-        overwrite: Whether a file of that name may be emptied.
         inputs: The inputs, which are never written over.
+
+    Raises:
+        UsageError: It is an input, or its name promises another kind of file.
+    """
+    if name == "-":
+        return
+    kind, _ = format_of_output(name)
+    if kind == "parquet":
+        pyarrow_or_refuse(name)
+    for one in inputs:
+        if os.path.exists(name) and os.path.exists(one) and os.path.samefile(name, one):
+            msg = f"the output {name} is the input itself; give another name"
+            raise UsageError(msg)
+
+
+def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWriter:
+    """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
+
+    Args:
+        name: Where to write; ``check_output`` has passed it.
+        overwrite: Whether a file of that name may be emptied.
         columns: The columns of a table.
 
     Raises:
-        UsageError: It exists already, is an input, cannot be made, or its name promises another
-            kind of file.
+        UsageError: It exists already, or cannot be made.
     """
     if name == "-":
         sys.stdout.flush()
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return StreamWriter("standard output", file, _waits(file), json_line)
-    check_output(name, inputs)
     kind, packs = format_of_output(name)
-    if os.path.isfile(name) and not overwrite:
-        msg = f"the output {name} exists already; give another name, or --overwrite to lose it"
-        raise UsageError(msg)
-    if kind == "parquet":
-        pyarrow_or_refuse(name)
-        aside = Path(f"{name}.rows.jsonl")
-        _open_new(name, overwrite=overwrite).close()
-        beside = _open_new(str(aside), overwrite=overwrite)
-        return ParquetWriter(
-            name, StreamWriter(str(aside), beside, _waits(beside), json_line), aside
-        )
     file = _open_new(name, overwrite=overwrite)
-    return StreamWriter(name, file, _waits(file), _encoder_for(kind, columns), packs)
+    if kind == "parquet":
+        file.close()  # it keeps the place until the end
+        aside = Path(f"{name}.rows.jsonl")
+        beside = _open_new(str(aside), overwrite=overwrite)
+        rows = StreamWriter(str(aside), beside, _waits(beside), json_line)
+        return ParquetWriter(name, rows, aside)
+    return StreamWriter(name, file, _waits(file), encoder_for(kind, columns), packs)
 
 
 def is_file(name: str) -> bool:
@@ -270,7 +301,7 @@ def appended_as(
     kind, packs = format_of_output(name)
     if kind == "parquet" or packs:
         return None
-    encode = _encoder_for(kind, columns)
+    encode = encoder_for(kind, columns)
     if isinstance(encode, CsvLines):
         encode.begun = begun
     return encode
@@ -282,28 +313,11 @@ def header_of(name: str, columns: Sequence[str]) -> bytes:
     return encode.header() if isinstance(encode, CsvLines) else b""
 
 
-def _encoder_for(kind: OutputFormat, columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+def encoder_for(kind: OutputFormat, columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:
+    """Return what makes bytes of a row; that of a table puts its header before the first one."""
     if kind == "jsonl":
         return json_line
     return CsvLines(columns, "," if kind == "csv" else "\t")
-
-
-def check_output(name: str, inputs: Sequence[str]) -> None:
-    """Pass if *name* can be the output of a run.
-
-    Raises:
-        UsageError: It is an input, or its name promises another kind of file, or one that needs
-            what is not installed.
-    """
-    if name == "-":
-        return
-    kind, _ = format_of_output(name)
-    if kind == "parquet":
-        pyarrow_or_refuse(name)
-    for one in inputs:
-        if os.path.exists(name) and os.path.exists(one) and os.path.samefile(name, one):
-            msg = f"the output {name} is the input itself; give another name"
-            raise UsageError(msg)
 
 
 def _open_new(name: str, *, overwrite: bool) -> BinaryIO:

@@ -30,6 +30,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
     BatchFailures,
@@ -81,6 +82,7 @@ from batchllm.core.items import (
 )
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
+    AttemptFailure,
     AttemptTiming,
     EndCause,
     Tally,
@@ -101,6 +103,7 @@ __all__ = [
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
+    "AttemptFailure",
     "AttemptTiming",
     "BaseMiddleware",
     "BaseObserver",
@@ -120,6 +123,7 @@ __all__ = [
     "EmptyResponseError",
     "EndCause",
     "ErrorClassifier",
+    "ErrorGroups",
     "ErrorInfo",
     "FailFast",
     "FrameworkTimeoutError",
@@ -189,5 +193,6 @@ __all__ = [
     "read_count",
     "refuse",
     "switch",
+    "where_raised",
     "with_notes",
 ]

@@ -106,7 +106,7 @@ def _with_check(target: F, check: Callable[[Mapping[str, Any]], None]) -> F:
             begin(self, *args, **kwargs)
 
         kind.__init__ = init
-        return target
+        return cast("F", kind)
     if inspect.iscoroutinefunction(target):
         # Async as well, for those who ask whether it is, such as web frameworks.
         @wraps(target)

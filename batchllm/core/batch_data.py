@@ -27,6 +27,7 @@ class BatchData(Generic[Out, Ctx]):
     termination: Termination = field(factory=Termination, kw_only=True)
     wall_time: float = field(default=0.0, kw_only=True)
     warnings: Sequence[str] = field(default=(), kw_only=True)
+    never_read: int = field(default=0, kw_only=True)
     stats: Mapping[str, Any] = field(factory=dict[str, Any], kw_only=True)
 
     def __len__(self) -> int:
@@ -61,8 +62,12 @@ class BatchData(Generic[Out, Ctx]):
 
     @property
     def not_run(self) -> int:
-        """Items that were accepted and not tried to the end, since the batch ended before."""
-        return self.tally.not_run
+        """Items that were not tried to the end, since the batch ended before.
+
+        Of a source whose size is known these are also the ones that were never read, which have no
+        result; ``never_read`` is their number.
+        """
+        return self.tally.not_run + self.never_read
 
     @property
     def total_input_tokens(self) -> int:

@@ -28,6 +28,7 @@ class BatchResult(BatchData[Out, Ctx]):
         termination: How it ended.
         wall_time: Seconds from start to end.
         warnings: What went wrong beside the items, such as a ``cleanup`` that raised.
+        never_read: Items of a source of known size that the batch did not come to.
     """
 
     def summary(self) -> str:

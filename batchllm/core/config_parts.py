@@ -119,6 +119,8 @@ def _categories(names: Iterable[str]) -> frozenset[str]:
 class FailFast:
     """The rule that stops a batch because every further call would fail the same way.
 
+    An address at which no API answers counts, too, as long as there was no other answer.
+
     Args:
         categories: The error categories that count.
         after: How many items in a row have to fail with one of them.

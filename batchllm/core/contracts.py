@@ -47,13 +47,22 @@ class LLMCallStrategy(ABC, Generic[T_co]):
             all strategies without a name of their own share. ``None`` marks a composite, which
             makes no calls itself and calls its ``parts`` by ``state.call``.
         parts: The strategies that a composite calls; the run prepares and cleans up each once.
+        takes_texts: Whether a prompt may also be a list of texts, as for embeddings.
+        per_loop: Whether ``prepare`` and ``cleanup`` may run on several event loops at once, since
+            what they open is kept per loop. If not, a strategy that overrides one of them and is in
+            use on one loop is refused on a second.
     """
 
     quota_scope: QuotaScope | None = QuotaScope()
     parts: Sequence[LLMCallStrategy[Any]] = ()
+    takes_texts: bool = False
+    per_loop: bool = False
 
     async def prepare(self) -> None:
-        """Get ready. Called once per instance and run, before its first ``execute``.
+        """Get ready. Called once per instance before its first ``execute``.
+
+        Overlapping runs, pools and single calls on one event loop share one preparation; the last
+        of them to end cleans up.
 
         What it opens must not be a cancel scope or a task group: those cannot outlive it.
         """
@@ -92,7 +101,7 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return cast("T_co", text), usage
 
     async def cleanup(self) -> None:
-        """Let go of what ``prepare`` took. Called once per instance at the run's end, shielded."""
+        """Let go of what ``prepare`` took. Called once, shielded, when the last run has ended."""
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """The tokens that a call may take, for limits on tokens; ``None`` lets the run guess."""

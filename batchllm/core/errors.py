@@ -188,6 +188,8 @@ class ProviderError(CallError):
         kind: The provider's error type, such as ``"invalid_request_error"``.
         hint: The limits and waits that the reply reported.
         request_id: The provider's id of the request, for its support.
+        wrong_address: Whether no API seems to be where the request went: nothing was found there,
+            and not in the words of an API.
     """
 
     def __init__(
@@ -199,6 +201,7 @@ class ProviderError(CallError):
         kind: str | None = None,
         hint: ServerHint | None = None,
         request_id: str | None = None,
+        wrong_address: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -206,6 +209,7 @@ class ProviderError(CallError):
         self.kind = kind
         self.hint = hint
         self.request_id = request_id
+        self.wrong_address = wrong_address
 
     @property
     def status_code(self) -> int:

@@ -26,9 +26,9 @@ Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A text, a list of chat messages (``{"role": …, "content": …}``), or a list of content parts
 (``{"type": "text" | "image" | "file", …}``)."""
 
-ItemLike: TypeAlias = (
-    "Prompt | tuple[str | int, Any] | tuple[str | int, Any, Any] | LLMWorkItem[Any, Any, Any]"
-)
+_Named: TypeAlias = tuple[str | int, Any] | tuple[str | int, Any, Any]
+
+ItemLike: TypeAlias = "Prompt | Sequence[str] | _Named | LLMWorkItem[Any, Any, Any]"
 """The shapes of an item that every entry point accepts."""
 
 
@@ -110,12 +110,13 @@ class NumberedItem(NamedTuple):
     context: Any = None
 
 
-def as_work_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any]:
+def as_work_item(value: object, index: int, *, texts: bool = False) -> LLMWorkItem[Any, Any, Any]:
     """Read any accepted shape of item.
 
     Args:
         value: A prompt, ``(id, prompt)``, ``(id, prompt, context)`` or an ``LLMWorkItem``.
         index: The item's position, from 0, which names it where it has no id.
+        texts: Whether a prompt may also be a list of texts.
 
     Raises:
         InvalidItemError: It has none of these shapes, or a text in it cannot be encoded.
@@ -126,25 +127,24 @@ def as_work_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any]:
     if isinstance(value, LLMWorkItem):
         check_texts(value.prompt, f"item {value.item_id!r}: its prompt")
         return value
+    what = f"item {index}: its prompt"
     if isinstance(value, tuple):
         parts: tuple[Any, ...] = value
-        if len(parts) == 2:
-            return LLMWorkItem(parts[0], None, check_prompt(parts[1], f"item {index}: its prompt"))
-        if len(parts) == 3:
-            return LLMWorkItem(
-                parts[0], None, check_prompt(parts[1], f"item {index}: its prompt"), parts[2]
-            )
+        if len(parts) in (2, 3):
+            prompt = check_prompt(parts[1], what, texts=texts)
+            return LLMWorkItem(parts[0], None, prompt, *parts[2:])
         msg = f"item {index}: a tuple of {len(parts)}; give (id, prompt) or (id, prompt, context)"
         raise InvalidItemError(msg)
-    return LLMWorkItem(str(index), None, check_prompt(value, f"item {index}: its prompt"))
+    return LLMWorkItem(str(index), None, check_prompt(value, what, texts=texts))
 
 
-def check_prompt(value: Any, what: str = "the prompt") -> Any:
+def check_prompt(value: Any, what: str = "the prompt", *, texts: bool = False) -> Any:
     """Return *value* if it is a prompt.
 
     Args:
         value: A text, a list of chat messages or a list of content parts.
         what: How the message calls it.
+        texts: Whether it may also be a list of texts.
 
     Raises:
         InvalidItemError: It is something else, or a text in it cannot be encoded.
@@ -152,9 +152,16 @@ def check_prompt(value: Any, what: str = "the prompt") -> Any:
     if isinstance(value, str):
         check_texts(value, what)
         return value
-    if isinstance(value, list | tuple) and value and all(isinstance(p, Mapping) for p in value):
-        check_texts(value, what)
-        return value
+    if isinstance(value, list | tuple) and value:
+        parts: Sequence[Any] = value
+        if all(isinstance(part, Mapping) for part in parts) or (
+            texts and all(isinstance(part, str) for part in parts)
+        ):
+            check_texts(value, what)
+            return value
+    if texts:
+        msg = f"{what} is {kind_of(value)}; give a text, or a list of texts that is not empty"
+        raise InvalidItemError(msg)
     msg = (
         f"{what} is {kind_of(value)}; give a text, a list of chat "
         'messages ({"role": …, "content": …}) or a list of content parts'

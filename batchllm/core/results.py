@@ -15,6 +15,7 @@ from batchllm.core.usage import TokenUsage, add_usage
 from batchllm.core.views import AnswerViews
 
 __all__ = [
+    "AttemptFailure",
     "AttemptTiming",
     "EndCause",
     "Tally",
@@ -31,20 +32,39 @@ _NOT_RUN = frozenset({Category.STOPPED, Category.PARKED})
 
 
 @frozen
+class AttemptFailure:
+    """The end of a call that gave no answer.
+
+    Attributes:
+        error: What went wrong, as a sentence of at most 500 characters.
+        error_category: The kind of failure, as in ``WorkItemResult``.
+        status: The HTTP status that was answered, where one was.
+        token_usage: Tokens that the provider billed for it, where that is known.
+    """
+
+    error: str
+    error_category: str
+    status: int | None = None
+    token_usage: TokenUsage | None = None
+
+
+@frozen
 class AttemptTiming:
-    """Seconds that one attempt spent on what.
+    """Seconds that one attempt spent on what, and how it ended.
 
     Attributes:
         admission_wait: Waiting for a permit: for room among the calls, or for the pace.
         cooldown_wait: Waiting because the scope was cooling down.
         execution: Being called.
         backoff: Waiting after it, before the next attempt.
+        failure: How it ended, unless it gave the answer.
     """
 
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     execution: float = 0.0
     backoff: float = 0.0
+    failure: AttemptFailure | None = None
 
 
 @frozen
@@ -52,7 +72,8 @@ class Timing:
     """Seconds that an item spent on what, per attempt and in sum.
 
     Attributes:
-        attempts: One per call that was made for the item, refused ones included.
+        attempts: One per call that was made for the item, refused ones included; and a last one
+            without execution if the item ended while it waited for the next.
     """
 
     attempts: tuple[AttemptTiming, ...] = ()
@@ -104,6 +125,8 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
         spans: Where the time went, as bare numbers: four per call, in the order of
             ``AttemptTiming``. Read it as ``timing``. (Bare, since a million results of several
             objects each would keep the garbage collector busier than the batch.)
+        attempt_failures: How each call of ``spans`` ended; empty if none has failed. Read it as
+            ``timing``, too.
         cost: In US dollars; ``None`` where a price is unknown.
         submission_index: The item's position in the input, from 0.
         replayed: Whether it was taken from a journal and not called for.
@@ -123,6 +146,9 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
     cost: float | None = None
     submission_index: int = -1
     replayed: bool = False
+    attempt_failures: tuple[AttemptFailure | None, ...] = field(
+        default=(), kw_only=True, repr=False
+    )
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: getattr(self, name) for name in _NAMES}
@@ -136,9 +162,17 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
 
     @property
     def timing(self) -> Timing:
-        """Where the time went, call by call and in sum."""
-        spans = self.spans
-        return Timing(tuple(AttemptTiming(*spans[i : i + 4]) for i in range(0, len(spans), 4)))
+        """Where the time went and how each call ended, call by call and in sum."""
+        calls = [self.spans[n : n + 4] for n in range(0, len(self.spans), 4)]
+        failures = self.attempt_failures or (None,) * len(calls)
+        return Timing(
+            tuple(
+                AttemptTiming(admission, cooldown, execution, backoff, failure)
+                for (admission, cooldown, execution, backoff), failure in zip(
+                    calls, failures, strict=False
+                )
+            )
+        )
 
     @property
     def skipped(self) -> bool:

@@ -40,6 +40,7 @@ def write_batch(batch: BatchData[Any, Any]) -> str:
         "termination": converter.unstructure(batch.termination),
         "wall_time": batch.wall_time,
         "warnings": list(batch.warnings),
+        "never_read": batch.never_read,
         "stats": _plain(converter, batch.stats, "stats"),
     }
     return json.dumps(document, allow_nan=False)
@@ -68,6 +69,7 @@ def read_batch(text: str | bytes, output_type: Any, context_type: Any) -> dict[s
             "termination": converter.structure(document["termination"], Termination),
             "wall_time": float(document["wall_time"]),
             "warnings": tuple(document["warnings"]),
+            "never_read": int(document.get("never_read", 0)),
             "stats": document["stats"],
         }
     except (BaseValidationError, KeyError, TypeError, ValueError) as error:

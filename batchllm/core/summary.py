@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from batchllm.core.batch_data import BatchData
-from batchllm.core.results import WorkItemResult
+from batchllm.core.contracts import Category
+from batchllm.core.error_groups import ErrorGroups, where_raised
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
-_CATEGORIES_SHOWN = 5
+_ERRORS_SHOWN = 5
 _WARNINGS_SHOWN = 5
 _CAUSES = ("admission_wait", "cooldown_wait", "backoff")
 
@@ -22,7 +22,7 @@ def one_line(batch: BatchData[Any, Any]) -> str:
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
     return (
-        f"<BatchResult: {_plural(batch.total_items, 'item')}: {counts}; "
+        f"<BatchResult: {_plural(batch.total_items + batch.never_read, 'item')}: {counts}; "
         f"{_seconds(batch.wall_time)}{end}>"
     )
 
@@ -74,7 +74,7 @@ def _counts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, int]]:
 def facts_of(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
     """Yield what there is to say of a batch: the name of each fact, and the fact."""
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
-    yield "Items", f"{batch.total_items:,}: {counts}"
+    yield "Items", f"{batch.total_items + batch.never_read:,}: {counts}"
     if batch.tally.before:
         yield "Before", _before(batch)
     yield "Tokens", _tokens(batch)
@@ -137,19 +137,19 @@ def _ending(batch: BatchData[Any, Any]) -> str:
 
 
 def _failure_lines(batch: BatchData[Any, Any]) -> Iterator[str]:
-    """The commonest categories, each with its first failure as an example."""
-    counts, examples = Counter[str](), dict[str, WorkItemResult[Any, Any]]()
+    """The commonest errors, each with the first item that failed with it."""
+    groups = ErrorGroups()
     for result in batch.results:
         if not (result.success or result.skipped or result.not_run):
-            category = result.error_category or "unknown"
-            counts[category] += 1
-            examples.setdefault(category, result)
-    for category, count in counts.most_common(_CATEGORIES_SHOWN):
-        example = examples[category]
-        yield f"{count:,} × {category}, e.g. {example.item_id}: {_one_line_of(example.error)}"
-    others = len(counts) - _CATEGORIES_SHOWN
-    if others > 0:
-        yield f"and {_plural(others, 'other category', 'other categories')}"
+            error = result.exception
+            is_bug = result.error_category == Category.PROGRAM_ERROR
+            groups.add(
+                result.error_category or "unknown",
+                f"{result.item_id}: {_one_line_of(result.error)}",
+                result.error or "",
+                where_raised(error) if is_bug and error else "",
+            )
+    yield from groups.lines(_ERRORS_SHOWN)
 
 
 def _shortened(lines: Sequence[str], most: int) -> list[str]:

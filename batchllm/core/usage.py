@@ -84,16 +84,19 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     """
     if usage is None:
         return None
-    if type(usage) is dict and "total_tokens" in usage and _is_settled(cast("Any", usage)):
-        return cast("TokenUsage", usage)
-    fields = _fields_of(usage)
-    found = _read(fields)
+    given: Any = usage
+    if type(given) is dict and "total_tokens" in given and _is_settled(given):
+        return given  # type: ignore[return-value]
+    fields = _fields_of(given)
+    found: Any = _read(fields)
     if not found:
         return None
-    _settle_provider_quirks(fields.get, found)
+    if not _QUIRKS.isdisjoint(fields):
+        _settle_provider_quirks(fields.get, found)
     if "total_tokens" not in found and ("input_tokens" in found or "output_tokens" in found):
         found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
-    return cast("TokenUsage", found)
+    read: TokenUsage = found
+    return read
 
 
 def read_count(value: object) -> int | None:
@@ -111,28 +114,39 @@ _KEYS = frozenset(TokenUsage.__annotations__)
 # names for them, so its fields are looked up among the names, not the names among its fields
 # (3 µs, not 25). Where two fields are the same count, the name of the lower rank has it.
 _KEY_OF: dict[str, str] = {}
-_NESTED: dict[str, dict[str, str]] = {}
+_NESTED: dict[str, list[tuple[str, str, str]]] = {}
+"""For each field that holds others: the other's name, its full name, and what it counts."""
 _RANKS: dict[str, int] = {}
 for _key, _names in _NAMES.items():
     for _name in _names:
         _RANKS[_name] = len(_RANKS)
         _outer, _, _inner = _name.partition(".")
         if _inner:
-            _NESTED.setdefault(_outer, {})[_inner] = _name
+            _NESTED.setdefault(_outer, []).append((_inner, _name, _key))
         _KEY_OF[_name] = _key
 _FIELDS = frozenset(
     {_name.partition(".")[0] for _name in _KEY_OF} | {"tool_use_prompt_token_count"}
 )
+_QUIRKS = frozenset(
+    {
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "candidates_token_count",
+        "thoughts_token_count",
+    }
+)
+"""The fields of providers that count some tokens beside others, and not among them."""
 
 
 def _is_settled(usage: dict[Any, Any]) -> bool:
     return usage.keys() <= _KEYS and all(type(n) is int and n >= 0 for n in usage.values())
 
 
-def _fields_of(usage: object) -> Mapping[str, object]:
+def _fields_of(usage: Any) -> Mapping[str, object]:
     """The fields of a usage by name; of an object only those that we know."""
     if type(usage) is dict or isinstance(usage, Mapping):
-        return cast("Mapping[str, object]", usage)
+        fields: Mapping[str, object] = usage
+        return fields
     return {name: getattr(usage, name, None) for name in sorted(_known_fields(usage))}
 
 
@@ -166,15 +180,18 @@ def _read(fields: Mapping[str, object]) -> dict[str, int]:
             else:
                 _note(found, names, name, value)
         elif value is not None and name in _NESTED:
-            for inner, path in _NESTED[name].items():
-                _note(found, names, path, _get(value, inner))
+            _read_nested(found, names, name, value)
     return found
 
 
-def _get(details: Any, name: str) -> object:
-    if type(details) is dict or isinstance(details, Mapping):
-        return cast("Mapping[str, object]", details).get(name)
-    return getattr(details, name, None)
+def _read_nested(found: dict[str, int], names: dict[str, str], outer: str, details: Any) -> None:
+    mapping = type(details) is dict or isinstance(details, Mapping)
+    for name, path, key in _NESTED[outer]:
+        value = details.get(name) if mapping else getattr(details, name, None)
+        if type(value) is int and value >= 0 and key not in found:  # nearly always
+            found[key], names[key] = value, path
+        elif value is not None:
+            _note(found, names, path, value)
 
 
 def _note(found: dict[str, int], names: dict[str, str], name: str, value: object) -> None:

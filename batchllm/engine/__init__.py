@@ -15,10 +15,13 @@ from batchllm.engine.guard import (
     shielded,
 )
 from batchllm.engine.idset import IdSet
+from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
+from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
 from batchllm.engine.run import Run, RunOptions, cause_of
+from batchllm.engine.shelter import Shelter
 from batchllm.engine.work_queue import WorkQueue
 
 __all__ = [
@@ -31,14 +34,17 @@ __all__ = [
     "Failed",
     "GiveUp",
     "IdSet",
+    "InThread",
     "ItemRun",
     "Ok",
     "OrderedResultStream",
     "Phase",
+    "PostProcessor",
     "Resources",
     "ResultStream",
     "Run",
     "RunOptions",
+    "Shelter",
     "Stop",
     "TimedOut",
     "WaitThen",
@@ -47,6 +53,7 @@ __all__ = [
     "bounded",
     "cause_of",
     "failed_result",
+    "in_thread",
     "in_words",
     "next_step",
     "only_error",

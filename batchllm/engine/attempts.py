@@ -9,9 +9,11 @@ import logging
 import math
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
+    AttemptFailure,
     BatchError,
     CallError,
     Category,
@@ -24,6 +26,7 @@ from batchllm.core import (
     WorkItemResult,
     with_notes,
 )
+from batchllm.engine.bug_log import BugLog
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
@@ -47,6 +50,9 @@ _MOST_OVERLOADS = 50
 """Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
 minutes after which an endpoint that does not answer is given up."""
 
+_SENTENCE = 500
+"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
+
 
 @frozen
 class WaitThen:
@@ -54,7 +60,7 @@ class WaitThen:
 
     Attributes:
         counts: Whether the failed attempt counts towards ``max_attempts``. One that met a
-            limit of the scope does not: its gate makes it wait, and everybody else with it.
+            limit of the scope does not: its gate makes it wait, and all other calls with it.
     """
 
     seconds: float
@@ -79,7 +85,7 @@ def next_step(
     schedule: RetrySchedule,
     previous: float | None = None,
 ) -> WaitThen | GiveUp:
-    """What to do after a failed call.
+    """Return what to do after a failed call.
 
     Args:
         info: What its error means.
@@ -127,12 +133,14 @@ class Attempts:
     schedule: RetrySchedule
     window: Window
     hooks: RetryHooks
+    bugs: BugLog = field(factory=BugLog, init=False)
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
-        config = self.context.config
+        context = self.context
+        config, ending = context.config, context.ending
         timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
-        call = Call(self.context, item, strategy, timeout)
+        call = Call(context, item, strategy, timeout)
         max_attempts = item.work.max_attempts or config.retry.max_attempts
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
@@ -150,7 +158,7 @@ class Attempts:
                 if config.enable_detailed_logging:
                     _log_attempt(item, attempt, None)
                 return answer(item, ended)
-            item.end_attempt(attempt if ended.made else item.attempts)
+            item.end_attempt(attempt if ended.made else item.attempts, _how_it_ended(ended))
             refusals += ended.info.outcome in _SHARED
             overloads = overloads + 1 if ended.info.outcome is Outcome.OVERLOADED else 0
             step = _charge(item, ended) or next_step(
@@ -169,9 +177,11 @@ class Attempts:
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
-                if charges.pending and self._stopping:
+                if charges.pending and ending.stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
+                if ended.info.error_category == Category.PROGRAM_ERROR:
+                    self.bugs.note(item.work.item_id, ended.error)
                 return failed_result(item, ended.error, ended.info.error_category, reason)
             if not self._may_go_on(item, step.seconds):
                 return self._no_time(item, ended)
@@ -179,13 +189,10 @@ class Attempts:
             if not await self._back_off(item, step.seconds):
                 return self._no_time(item, ended)
 
-    @property
-    def _stopping(self) -> bool:
-        return self.context.ending.stopping
-
     def _would_fail(self, item: ItemRun, step: WaitThen | GiveUp, info: ErrorInfo) -> bool:
         """Return whether *step* fails the item for lack of attempts or time."""
-        if self._stopping:
+        context = self.context
+        if context.ending.stopping:
             return False
         if isinstance(step, GiveUp):
             return info.is_retryable or info.is_timeout
@@ -206,16 +213,16 @@ class Attempts:
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Return whether there is time for another attempt after a wait of *seconds*."""
-        return not self._stopping and item.left(self.context.clock()) > seconds
+        context = self.context
+        return not context.ending.stopping and item.left(context.clock()) > seconds
 
     async def _back_off(self, item: ItemRun, seconds: float) -> bool:
         """Sleep outside the window; return whether the run goes on after it."""
+        context = self.context
         if seconds > 0:
-            slept = await self.context.waits.back_off(seconds)
-            item.spend(slept)
-            item.charges.slept(slept)
+            await context.waits.back_off(item, seconds)
         item.settle()
-        return not self._stopping
+        return not context.ending.stopping
 
     def _no_time(self, item: ItemRun, failure: Failure) -> WorkItemResult[Any, Any]:
         context = self.context
@@ -283,8 +290,22 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )
+
+
+def _sentence(error: BaseException) -> str:
+    text = in_words(error)
+    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+
+
+def _how_it_ended(ended: Failure) -> AttemptFailure:
+    """Keep what a failed attempt was, since its exception gives way to the next one's."""
+    text = _sentence(ended.error)
+    short = text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
+    category, error = ended.info.error_category, ended.error
+    return AttemptFailure(short, category, status_of(error), failed_usage(error))
 
 
 def failed_result(
@@ -293,16 +314,14 @@ def failed_result(
     category: str,
     reason: str | None = None,
 ) -> WorkItemResult[Any, Any]:
-    """The result of an item that has no answer.
+    """Return the result of an item that has no answer.
 
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
-    of an answer, or what a provider told about an answer that it withheld.
+    of an answer, or what a provider reported about an answer that it withheld.
     """
+    text = None if error is None else _sentence(error)
     if error is not None:
-        drop_locals(error)
-    text = None if error is None else in_words(error)
-    if isinstance(error, _SPEAK_FOR_THEMSELVES):
-        text = str(error) or text
+        drop_locals(error)  # after its words, which it may take from its reply
     sentence = " – ".join(part for part in (text, reason) if part) or category
     return WorkItemResult(
         item.work.item_id,
@@ -316,5 +335,6 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        attempt_failures=item.failures,
         submission_index=item.index,
     )

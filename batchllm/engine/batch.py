@@ -53,13 +53,15 @@ class Batch:
     _run: Run = field(init=False)
     _source: Source = field(init=False)
     _progress: Progress = field(init=False)
+    _scheduler: Scheduler | None = field(default=None, init=False)
     _results: list[WorkItemResult[Any, Any]] = field(factory=list, init=False)
+    _resume: Resume | None = field(default=None, init=False)
     _last_stats: dict[str, Any] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._run = Run.build(self._options, resources=self._resources)
         self._source = Source(self._items)
-        self._progress = Progress(self._options.config)
+        self._progress = Progress(self._options.config, self._run.slow)
 
     async def run(self) -> None:
         """Process the whole source.
@@ -88,7 +90,7 @@ class Batch:
         try:
             with run.ending.until(Phase.CANCELLING):
                 async with anyio.create_task_group() as tasks:
-                    scheduler = Scheduler(
+                    scheduler = self._scheduler = Scheduler(
                         run=run,
                         source=self._source,
                         delivery=self._delivery,
@@ -96,7 +98,9 @@ class Batch:
                         progress=self._progress,
                         tasks=tasks,
                     )
-                    reader = Reader(run.recorder)
+                    texts = options.strategy is not None and options.strategy.takes_texts
+                    reader = Reader(run.recorder, texts)
+                    self._resume = self._make_resume(reader)
                     feed = Feed(
                         source=self._source,
                         scheduler=scheduler,
@@ -106,7 +110,7 @@ class Batch:
                         events=run.events,
                         recorder=run.recorder,
                         reader=reader,
-                        resume=self._resume(reader),
+                        resume=self._resume,
                         ending=run.ending,
                         # A middleware may take its time before a call, so that items have to be
                         # ready before a call is free; without one, an item that is started
@@ -121,7 +125,7 @@ class Batch:
         finally:
             run.warnings.extend(self._progress.warnings)
 
-    def _resume(self, reader: Reader) -> Resume | None:
+    def _make_resume(self, reader: Reader) -> Resume | None:
         run = self._run
         if not run.recorder.resumes:
             return None
@@ -142,7 +146,8 @@ class Batch:
 
     def resize_window(self, size: int) -> None:
         """Change how many items are live at once; those that are stay."""
-        self._run.window.resize(size)
+        window = self._run.window
+        window.resize(size)
 
     def make_room(self) -> None:
         """Let another item in: a result was read."""
@@ -161,8 +166,8 @@ class Batch:
 
     @property
     def termination(self) -> Termination:
-        """Why it ended, or that it runs."""
-        return self._run.ending.describe()
+        """Return why it ended, or that it runs."""
+        return self._run.termination
 
     def stats(self) -> dict[str, Any]:
         """Return numbers about pace and health now, or at the end once that has come."""
@@ -178,11 +183,21 @@ class Batch:
         return BatchResult(
             list(self._results) if self._keep else self._delivery.unread(),
             tally=run.tally.copy(),
-            termination=run.ending.describe(),
+            termination=run.termination,
             wall_time=run.stats.duration if last is None else last["duration"],
             warnings=tuple(run.warnings),
+            never_read=self._never_read(),
             stats=self.stats(),
         )
+
+    def _never_read(self) -> int:
+        """Return how many items of a sized source were not taken, once none will be any more."""
+        size, scheduler = self._source.size, self._scheduler
+        if size is None or self._run.ending.phase is not Phase.OVER:
+            return 0
+        accepted = 0 if scheduler is None else scheduler.accepted
+        passed = 0 if self._resume is None else self._resume.passed
+        return max(0, size - max(accepted, passed))
 
     def _close(self, otherwise: Termination | None) -> None:
         self._run.ending.close(otherwise)

@@ -1,4 +1,4 @@
-"""How a run ends, as a state machine: it only ever moves on towards its end.
+"""The end of a run, as a state machine: it only ever moves on towards its end.
 
 Running → draining → cancelling → over. A drain lets calls in flight finish and starts none; a
 cancellation ends them. The first request is named as the cause. Whatever has to stop at a phase
@@ -21,7 +21,7 @@ __all__ = ["CANCEL", "DRAIN", "Ending", "Phase", "Stop"]
 
 
 class Stop(Enum):
-    """What to do with calls in flight when a run is asked to stop."""
+    """The fate of calls in flight when a run is asked to stop."""
 
     DRAIN = "drain"
     CANCEL = "cancel"
@@ -32,7 +32,7 @@ CANCEL = Stop.CANCEL
 
 
 class Phase(IntEnum):
-    """How far a run has got."""
+    """The phase of a run."""
 
     RUNNING = 0
     DRAINING = 1
@@ -46,19 +46,16 @@ class Ending:
 
     Attributes:
         phase: How far it has got.
+        stopping: Whether no further call may start; kept, since every call asks for it.
         termination: Why it ends, once that is known.
         error: What the caller gets in place of a result if the run itself failed.
     """
 
-    phase: Phase = Phase.RUNNING
-    termination: Termination | None = None
-    error: Exception | None = None
+    phase: Phase = field(default=Phase.RUNNING, init=False)
+    stopping: bool = field(default=False, init=False)
+    termination: Termination | None = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
     _bounded: dict[anyio.CancelScope, Phase] = field(factory=dict, init=False)
-
-    @property
-    def stopping(self) -> bool:
-        """Return whether no further call may start."""
-        return self.phase is not Phase.RUNNING
 
     @property
     def cancelled_by_us(self) -> bool:
@@ -97,7 +94,7 @@ class Ending:
         target = Phase.DRAINING if how is Stop.DRAIN else Phase.CANCELLING
         if self.phase >= target:
             return False
-        self.phase = target
+        self.phase, self.stopping = target, True
         if self.termination is None:
             self.termination = termination
         self._cancel(Phase.DRAINING, target)
@@ -114,7 +111,7 @@ class Ending:
 
         Calls are left alone: either all have ended, or a scope further out cancels them.
         """
-        self.phase = Phase.OVER
+        self.phase, self.stopping = Phase.OVER, True
         if self.termination is None:
             self.termination = otherwise or Termination()
         self._cancel(Phase.OVER, Phase.OVER)

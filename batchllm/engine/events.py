@@ -19,6 +19,7 @@ from attrs import define, field
 from batchllm.core import BaseObserver, ProcessingEvent
 from batchllm.engine.guard import Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
+from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = ["Events"]
 
@@ -45,17 +46,19 @@ class Events:
     Args:
         observers: In any number.
         wall_clock: Seconds since the epoch, for ``timestamp``.
+        slow: Reports observers that hold the event loop.
     """
 
     observers: Sequence[BaseObserver] = ()
     wall_clock: Callable[[], float] = time.time
+    slow: SlowHooks = field(factory=SlowHooks)
     _lines: list[_Line] = field(factory=list, init=False)
     _open: bool = field(default=False, init=False)
     _relieved: anyio.Event | None = field(default=None, init=False)
 
     @property
     def active(self) -> bool:
-        """Whether anybody listens."""
+        """Return whether there is a listener."""
         return self._open
 
     def start(self, tasks: TaskGroup) -> None:
@@ -110,7 +113,14 @@ class Events:
     async def _deliver(self, line: _Line) -> None:
         with line.receive:
             async for event, data in line.receive:
-                ended = await call_hook(line.observer.on_event, event, data, seconds=_PATIENCE)
+                ended = await call_hook(
+                    line.observer.on_event,
+                    event,
+                    data,
+                    seconds=_PATIENCE,
+                    name=f"{type(line.observer).__name__}.on_event",
+                    slow=self.slow,
+                )
                 if isinstance(ended, Failed):
                     line.errors += 1
                     line.first_error = line.first_error or in_words(ended.error)

@@ -72,17 +72,17 @@ def no_permit(error: ScopeParkedError | CallTooLargeError) -> Failure:
     return Failure(error, info, made=False)
 
 
-def out_of_time(item: ItemRun, now: float) -> Failure:
-    """No call, since the item has no time left."""
-    return Failure(_item_timeout(item, now), _ITEM_TIMEOUT, made=False)
+def out_of_time(item: ItemRun, now: float, waited: str = "") -> Failure:
+    """No call, since the item has no time left; *waited* says what for."""
+    return Failure(_item_timeout(item, now, waited), _ITEM_TIMEOUT, made=False)
 
 
-def _item_timeout(item: ItemRun, now: float) -> FrameworkTimeoutError:
+def _item_timeout(item: ItemRun, now: float, waited: str = "") -> FrameworkTimeoutError:
     """What to say of an item whose own time is over."""
     name, seconds = item.bound(now)
     msg = (
         f"Framework timeout after {seconds:.1f}s: the item used up {name}; raise it, "
-        "or let it make fewer attempts"
+        f"or let it make fewer attempts{'; ' + waited if waited else ''}"
     )
     return FrameworkTimeoutError(msg, seconds=seconds, final=True)
 

@@ -44,9 +44,11 @@ class Reader:
 
     Args:
         recorder: Makes the entries.
+        texts: Whether a prompt may be a list of texts.
     """
 
     recorder: Recorder
+    texts: bool = False
     _count: int = field(default=0, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
 
@@ -54,7 +56,7 @@ class Reader:
         """Read the next item, or say what is wrong with it."""
         index = self._count
         self._count += 1
-        work = read_item(value, index)
+        work = read_item(value, index, texts=self.texts)
         if isinstance(work, InvalidItemError):
             return Admitted(work, index, context=_context_of(value))
         if not self._ids.add(work.item_id):

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Final
 
+from batchllm.engine.held_replies import drop_replies
+
 __all__ = ["drop_locals"]
 
 _OURS: Final = str(Path(__file__).resolve().parents[1])
@@ -24,12 +26,15 @@ _MOST_EXCEPTIONS: Final = 64
 def drop_locals(error: BaseException) -> None:
     """Replace the frames of *error*, and of what it came from, by ones that hold nothing.
 
+    Requests and replies among its fields go, too.
+
     Those of this package are left out: they are the same for every error. The others are not
     cleared in place, since one of them may be a task's that still runs.
     """
     with suppress(Exception):  # others' exceptions may raise anything, wherever one looks
         for each in _with_causes(error):
             each.__traceback__ = _bare(each.__traceback__)
+            drop_replies(each)
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

@@ -25,7 +25,7 @@ __all__ = ["GateListener", "Gates"]
 
 
 class GateListener(Protocol):
-    """What a run needs to learn from its gates."""
+    """The parts of a run that learn from its gates."""
 
     def on_gate_event(self, gate: Gate, event: GateEvent) -> None:
         """Take in *event* of *gate*; must not raise."""
@@ -61,12 +61,12 @@ class Gates:
                 gate.add_listener(self._pass_on)
         return gate
 
-    def meet(self, strategy: LLMCallStrategy[Any]) -> None:
+    def register(self, strategy: LLMCallStrategy[Any]) -> None:
         """Know the scopes of *strategy* and all its parts, so that a parked one is not the last."""
         if strategy.quota_scope is not None:
             self.of(strategy.quota_scope)
         for part in strategy.parts:
-            self.meet(part)
+            self.register(part)
 
     def is_closed(self, strategy: LLMCallStrategy[Any]) -> bool:
         """Return whether *strategy* has to wait for its scope, or all its parts have to."""

@@ -8,7 +8,7 @@ what makes that true on every event loop; see ``docs/design/endings.md``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Generic, NoReturn, TypeAlias, TypeVar
 
 import anyio
@@ -62,11 +62,22 @@ Ended: TypeAlias = "Ok[T] | Failed | TimedOut"
 
 
 def contains(error: BaseException, types: tuple[type[BaseException], ...] = _PASS_ON) -> bool:
-    """Whether *error* is, or is a group that holds, one of *types* (those that end a program)."""
-    if isinstance(error, BaseExceptionGroup):
-        members: tuple[BaseException, ...] = error.exceptions
-        return any(contains(inner, types) for inner in members)
-    return isinstance(error, types)
+    """Return whether *error* is, or is a group that holds, one of *types* (they end a program)."""
+    if not isinstance(error, BaseExceptionGroup):
+        return isinstance(error, types)
+    return any(isinstance(leaf, types) for leaf in _leaves(error))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over the errors of groups in groups, which may be nested deeper than calls may."""
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseExceptionGroup):
+            members: tuple[BaseException, ...] = one.exceptions
+            waiting += reversed(members)
+        else:
+            yield one
 
 
 async def settle() -> None:
@@ -129,17 +140,10 @@ def only_error(raised: BaseException) -> BaseException:
     first stands for all, with notes of the others that say something else.
     """
     leaves: list[BaseException] = []
-
-    def gather(error: BaseException) -> None:
-        if isinstance(error, BaseExceptionGroup):
-            for inner in error.exceptions:
-                gather(inner)
-        elif isinstance(error, RuntimeError) and isinstance(error.__context__, ProgramError):
-            leaves.append(error.__context__)  # the task itself complains of the open scope again
-        else:
-            leaves.append(error)
-
-    gather(raised)
+    for error in _leaves(raised):
+        of_scope = isinstance(error, RuntimeError) and isinstance(error.__context__, ProgramError)
+        # If so, the task itself complains of the open scope again.
+        leaves.append(error.__context__ if of_scope and error.__context__ else error)
     first, *others = leaves
     if not others:
         return first

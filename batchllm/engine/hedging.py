@@ -8,7 +8,7 @@ and calm and room to spare. What it costs is counted; providers bill the loser, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,17 +16,19 @@ from attrs import define, field
 
 from batchllm.core import HedgeConfig, ProcessingEvent, Reply
 from batchllm.engine.events import Events
+from batchllm.engine.failures import Failure
 from batchllm.engine.item import ItemRun
 from batchllm.engine.waiting import Waits
 from batchllm.gate import Gate
-from batchllm.policy import HedgeMind
+from batchllm.policy import HedgePolicy
 
 __all__ = ["Hedging"]
 
 _LOOK_AGAIN = 1.0
 _CALM = 60.0
 
-Copy: TypeAlias = Callable[[], Awaitable[Any]]
+CallEnded: TypeAlias = "Reply | Failure"
+Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
 
 
 @define(eq=False)
@@ -44,14 +46,14 @@ class Hedging:
     clock: Callable[[], float]
     waits: Waits
     events: Events
-    _policies: dict[Gate, HedgeMind] = field(factory=dict, init=False)
+    _policies: dict[Gate, HedgePolicy] = field(factory=dict, init=False)
 
     @property
     def count(self) -> int:
         """Second copies so far."""
         return sum(policy.hedges for policy in self._policies.values())
 
-    async def call(self, gate: Gate, item: ItemRun, first: Copy, second: Copy) -> Any:
+    async def call(self, gate: Gate, item: ItemRun, first: Copy, second: Copy) -> CallEnded:
         """Make *first*, and *second* if it takes very long; the first answer wins.
 
         Returns:
@@ -59,24 +61,25 @@ class Hedging:
         """
         policy = self._policy_of(gate)
         race, started = _Race(), self.clock()
+        ended: CallEnded | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reserve, tasks, race, policy, gate, item, second)
             ended = await first()
             if not isinstance(ended, Reply) and race.under_way is not None:
                 await race.under_way.wait()
-            race.first = ended
             tasks.cancel_scope.cancel("the call has ended")
         if race.second is not None:
             return race.second
-        if isinstance(race.first, Reply):
+        if isinstance(ended, Reply):
             policy.on_ok(self.clock() - started)
-        return race.first
+        assert ended is not None  # only the second copy cancels the first, and then it has won
+        return ended
 
     async def _reserve(
         self,
         tasks: TaskGroup,
         race: _Race,
-        policy: HedgeMind,
+        policy: HedgePolicy,
         gate: Gate,
         item: ItemRun,
         second: Copy,
@@ -103,14 +106,14 @@ class Hedging:
         finally:
             race.under_way.set()
 
-    def _allowed(self, policy: HedgeMind, gate: Gate) -> bool:
+    def _allowed(self, policy: HedgePolicy, gate: Gate) -> bool:
         return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
 
-    def _policy_of(self, gate: Gate) -> HedgeMind:
+    def _policy_of(self, gate: Gate) -> HedgePolicy:
         policy = self._policies.get(gate)
         if policy is None:
             config = self.config
-            policy = self._policies[gate] = HedgeMind(
+            policy = self._policies[gate] = HedgePolicy(
                 config.max_share, config.min_samples, config.min_delay, config.delay
             )
         return policy
@@ -118,6 +121,5 @@ class Hedging:
 
 @define(eq=False)
 class _Race:
-    first: Any = None
     second: Reply | None = None
     under_way: anyio.Event | None = None

@@ -15,8 +15,8 @@ from typing import Any, get_origin
 from attrs import define, field, frozen
 
 from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError, kind_of
-from batchllm.engine.guard import Ended, Failed, TimedOut, bounded, in_words
-from batchllm.engine.item import ItemRun
+from batchllm.engine.guard import Ended, bounded
+from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = [
     "HookTable",
@@ -24,7 +24,6 @@ __all__ = [
     "StrategyShape",
     "awaitable",
     "call_hook",
-    "note_hook",
     "read_after_process",
 ]
 
@@ -33,7 +32,7 @@ _HOOKS = frozenset({"execute", "on_error", "prepare", "cleanup"})
 
 
 class StateArgument(Enum):
-    """How a hook takes the item's ``RetryState``."""
+    """The way in which a hook takes the item's ``RetryState``."""
 
     LEFT_OUT = "left out"
     POSITION = "by position"
@@ -42,7 +41,7 @@ class StateArgument(Enum):
 
 @frozen
 class StrategyShape:
-    """What the engine has to know of a strategy's class.
+    """The engine's knowledge of a strategy's class.
 
     Attributes:
         execute: How ``execute`` takes the state.
@@ -122,7 +121,7 @@ class HookTable:
     _shapes: dict[type, StrategyShape] = field(factory=dict, init=False)
 
     def shape_of(self, strategy: LLMCallStrategy[Any]) -> StrategyShape:
-        """How to call *strategy*.
+        """Return how to call *strategy*.
 
         Raises:
             StrategyError: A hook fits none of the accepted shapes.
@@ -160,7 +159,7 @@ class HookTable:
 def _refuse_plain(owner: str, execute: Callable[..., Any]) -> None:
     """Refuse a plain function that cannot return an awaitable: it yields, or says what it gives.
 
-    Of any other plain function only a call can tell; see ``awaitable``.
+    Of any other plain function only a call can show it; see ``awaitable``.
     """
     given = getattr(execute, "__annotations__", {}).get("return", inspect.Signature.empty)
     says_tuple = (
@@ -183,7 +182,7 @@ def _not_async(owner: str) -> StrategyError:
 
 
 def awaitable(strategy: LLMCallStrategy[Any], value: Any) -> Awaitable[object]:
-    """What a plain ``execute`` returned, if it can be awaited.
+    """Return what a plain ``execute`` returned, if it can be awaited.
 
     Raises:
         StrategyError: It cannot.
@@ -194,7 +193,7 @@ def awaitable(strategy: LLMCallStrategy[Any], value: Any) -> Awaitable[object]:
 
 
 def read_after_process(middleware: BaseMiddleware) -> bool:
-    """Whether *middleware*'s ``after_process`` takes the item before the result.
+    """Return whether *middleware*'s ``after_process`` takes the item before the result.
 
     Raises:
         StrategyError: It takes neither ``(result)`` nor ``(work_item, result)``.
@@ -211,24 +210,28 @@ def read_after_process(middleware: BaseMiddleware) -> bool:
     raise StrategyError(msg)
 
 
-async def call_hook(hook: Callable[..., Any], *args: Any, seconds: float | None) -> Ended[Any]:
+async def call_hook(
+    hook: Callable[..., Any],
+    *args: Any,
+    seconds: float | None,
+    name: str = "",
+    slow: SlowHooks | None = None,
+) -> Ended[Any]:
     """Call *hook*, sync or async, and say how it ended.
 
-    An async hook has *seconds*; a sync one runs inline and cannot be stopped.
+    Args:
+        hook: What to call; an async one has *seconds*, a sync one runs inline and cannot be
+            stopped.
+        *args: For it.
+        seconds: The most that an async one may take; ``None`` is without a bound.
+        name: What to call it in a report.
+        slow: Reports it if it is sync and holds the event loop.
     """
 
     async def call() -> Any:
-        value = hook(*args)
+        value = hook(*args) if slow is None else slow.call(name, hook, *args)
         if isinstance(value, Awaitable):
             return await value
         return value
 
     return await bounded(call, seconds)
-
-
-def note_hook(item: ItemRun, name: str, ended: Ended[Any]) -> None:
-    """Note on *item* if the hook called *name* went wrong; the item goes on."""
-    if isinstance(ended, Failed):
-        item.note(f"{name} raised {in_words(ended.error)}")
-    elif isinstance(ended, TimedOut):
-        item.note(f"{name} took longer than hook_timeout and was cancelled")

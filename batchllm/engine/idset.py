@@ -18,7 +18,7 @@ class IdSet:
     """A set of ids that keeps a 64-bit hash of each, in sorted arrays of a few thousand.
 
     Ten million ids collide with a probability of one in 400,000; an id that does is reported as a
-    duplicate. The hash is keyed, so that nobody can make collisions on purpose.
+    duplicate. The hash is keyed, so that collisions cannot be made on purpose.
     """
 
     _salt: str = field(factory=lambda: secrets.token_hex(8), init=False)

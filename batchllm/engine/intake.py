@@ -58,7 +58,7 @@ def blocking_source(
 
     Args:
         items: What to read.
-        run_sync: Calls a function in a thread; tests in virtual time give ``run_inline``.
+        run_sync: Calls a function in a thread.
 
     Raises:
         InvalidItemError: *items* cannot be iterated over, or not for items.
@@ -143,10 +143,14 @@ class Source:
     Args:
         items: What the user gave.
         watch: Notices a ``next()`` that holds the event loop.
+
+    Attributes:
+        may_wait: Whether reading is asynchronous.
     """
 
     items: Any
     watch: SourceWatch = field(factory=SourceWatch)
+    may_wait: bool = field(default=False, init=False)
     _iterator: Any = field(default=None, init=False)
     _chunk: deque[Any] = field(factory=deque, init=False)
     _reader: _ThreadReader = field(init=False)
@@ -167,25 +171,23 @@ class Source:
         if isinstance(self.items, BlockingSource):
             self._iterator = iter(rows_as_items(self.items.items))
             self._reader = _ThreadReader(self.items.run_sync)
+            self.may_wait = True
         elif isinstance(self.items, AsyncIterable):
             self._iterator = aiter(self.items)
+            self.may_wait = True
         else:
             items = rows_as_items(self.items)
             _check_iterable(items, "items")
             self._iterator = iter(items)
 
-    @property
-    def may_wait(self) -> bool:
-        """Whether reading is asynchronous."""
-        return isinstance(self.items, BlockingSource) or isinstance(self._iterator, AsyncIterator)
-
     def next_now(self) -> Any:
         """The next item of a synchronous iterable, or ``END``."""
         if not self.watch.closely:
             return next(self._iterator, END)
-        before = self.watch.clocks.read()
+        clocks = self.watch.clocks
+        before = clocks.read()
         item = next(self._iterator, END)
-        self.watch.took(before, self.watch.clocks.read())
+        self.watch.took(before, clocks.read())
         return item
 
     def begin_burst(self) -> None:
@@ -224,7 +226,7 @@ class Source:
         return await anext(self._iterator, END)
 
     async def close(self) -> str | None:
-        """Close the iterator, sheltered and with a deadline; what went wrong, if anything did."""
+        """Close the iterator, shielded, in seconds; return what went wrong, if anything did."""
         iterator, self._iterator = self._iterator, None
         if isinstance(iterator, AsyncIterator):
             closing = getattr(iterator, "aclose", None)
@@ -258,7 +260,7 @@ async def pull(source: Source, room: int) -> Any:
     """The next item; whatever the iterable raises comes out as an ``Exception``.
 
     Raises:
-        Exception: What the iterable raised; a cancellation that nobody asked for is wrapped in
+        Exception: What the iterable raised; a cancellation that was not asked for is wrapped in
             a ``RuntimeError``.
     """
     try:
@@ -274,9 +276,11 @@ async def pull(source: Source, room: int) -> Any:
     raise RuntimeError(msg) from failure
 
 
-def read_item(value: object, index: int) -> LLMWorkItem[Any, Any, Any] | InvalidItemError:
+def read_item(
+    value: object, index: int, *, texts: bool = False
+) -> LLMWorkItem[Any, Any, Any] | InvalidItemError:
     """Read an item of any shape, or say what is wrong with it."""
     try:
-        return as_work_item(value, index)
+        return as_work_item(value, index, texts=texts)
     except InvalidItemError as error:
         return error

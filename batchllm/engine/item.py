@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import LLMWorkItem, TokenUsage, add_usage
+from batchllm.core import AttemptFailure, Category, LLMWorkItem, TokenUsage, add_usage
 from batchllm.gate import Gate, Refusal
 from batchllm.journal import Entry
 from batchllm.policy import FailureRow, Verdict
@@ -93,6 +93,7 @@ class ItemRun:
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
+        failures: How its calls ended, as in ``WorkItemResult``.
         cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
@@ -112,6 +113,7 @@ class ItemRun:
     usage: TokenUsage | None = None
     attempts: int = 0
     spans: tuple[float, ...] = ()
+    failures: tuple[AttemptFailure | None, ...] = ()
     values: dict[str, Any] = field(factory=dict)
     notes: tuple[str, ...] = ()
     cut_off: bool = False
@@ -143,7 +145,8 @@ class ItemRun:
         """Note that a call at *gate* was let through."""
         if gate not in self.called:
             self.called = (*self.called, gate)
-        self.settle()  # while it waited its last failures may have turned out to be an outage's
+        if self.charges.pending:  # while it waited they may have turned out to be an outage's
+            self.settle()
         self.start_clock(now)
         self.unanswered = None
 
@@ -200,13 +203,27 @@ class ItemRun:
         self._admission += admission
         self._cooldown += cooldown
 
-    def end_attempt(self, attempt: int) -> None:
-        """Close the books of the attempt under way."""
+    def end_attempt(self, attempt: int, failure: AttemptFailure | None = None) -> None:
+        """Close the books of the attempt under way, which ended with *failure* or an answer."""
+        if self.failures or failure is not None:
+            if failure is not None and self.failures and self.failures[-1] == failure:
+                failure = self.failures[-1]  # hundreds of refusals say the same, and take no room
+            calls = len(self.spans) // 4
+            self.failures = (*(self.failures or (None,) * calls), failure)
         self.attempts = attempt
         span = (self._admission, self._cooldown, self._spent - self._booked, 0.0)
         self.spans = span if not self.spans else (*self.spans, *span)
         self._booked = self._spent
         self._admission = self._cooldown = 0.0
+
+    def cut_short(self) -> None:
+        """Close the books of an attempt that was cancelled, in its call or while it waited."""
+        if self.cut_off:
+            text = "cancelled while it was being called, and maybe billed"
+            self.end_attempt(self.attempts + 1, AttemptFailure(text, Category.CANCELLED))
+        elif self._admission or self._cooldown:
+            text = "cancelled while it waited for its turn"
+            self.end_attempt(self.attempts, AttemptFailure(text, Category.STOPPED))
 
     def note(self, text: str) -> None:
         """Add a sentence for the result's metadata."""

@@ -1,5 +1,7 @@
 """Strategies are prepared once and cleaned up once, on every path out of a run.
 
+Runs that overlap share a preparation; see ``leases.py``.
+
 Only instances that override ``prepare`` or ``cleanup`` are remembered, so a million items with a
 strategy each leave nothing behind. Parts of a composite come before it and go after it.
 """
@@ -24,17 +26,18 @@ from batchllm.core import (
 from batchllm.engine.ending import Ending
 from batchllm.engine.guard import Failed, Ok, TimedOut, in_words, only_error
 from batchllm.engine.hooks import HookTable, call_hook
+from batchllm.engine.leases import Lease, Turn, take_lease
 from batchllm.transport import ConnectionStats
 
 __all__ = ["Lifecycle"]
 
 
 @define(eq=False)
-class _Prepared:
+class _Held:
+    """A strategy that this run holds, and how its ``prepare`` failed for this run."""
+
     strategy: LLMCallStrategy[Any]
-    begun: bool = False
-    ready: bool = False
-    under_way: anyio.Event | None = None
+    lease: Lease
     error: PrepareError | None = None
     failed_in: Ending | None = None
 
@@ -52,7 +55,7 @@ class Lifecycle:
     _hooks: HookTable
     _prepare_timeout: float | None
     _cleanup_timeout: float
-    _known: dict[int, _Prepared] = field(factory=dict, init=False)
+    _known: dict[int, _Held] = field(factory=dict, init=False)
     _connections: dict[int, ConnectionStats] = field(factory=dict, init=False)
 
     @property
@@ -71,13 +74,13 @@ class Lifecycle:
         """Whether *strategy* can be called at once."""
         entry = self._known.get(id(strategy))
         if entry is not None:
-            return entry.ready
+            return entry.lease.ready
         return not strategy.parts and not self._hooks.shape_of(strategy).managed
 
     async def prepare(
         self, strategy: LLMCallStrategy[Any], ending: Ending, deadline: float = math.inf
     ) -> bool:
-        """Get *strategy* and its parts ready; concurrent callers wait for the first.
+        """Get *strategy* and its parts ready; callers that come meanwhile wait for the first.
 
         Args:
             strategy: Which one.
@@ -88,49 +91,70 @@ class Lifecycle:
             Whether it is ready; if not, the deadline came first.
 
         Raises:
-            PrepareError: It raised or took too long. The run is told, and ends.
+            PrepareError: It raised, took too long, or serves another event loop. The run ends.
             StrategyError: It is a part of itself, so that none of them can come first.
         """
-        entry = self._known.get(id(strategy))
-        while entry is not None and entry.under_way is not None:
+        held = self._known.get(id(strategy))
+        if held is None:
+            # Before any waiting: two items that come from two sides would wait for each other.
+            _refuse_circles(strategy)
+        # Each run holds the parts itself, so that none is cleaned up while what uses it is held.
+        for part in strategy.parts:
+            if not self.is_ready(part) and not await self.prepare(part, ending, deadline):
+                return False
+        held = self._known.get(id(strategy))
+        if held is None:
+            # Known before the first await, so that it is cleaned up even when it is cancelled.
+            held = self._known[id(strategy)] = _Held(strategy, self._take(strategy, ending))
+        while (turn := held.lease.turn) is not None:
             with anyio.CancelScope(deadline=deadline) as waiting:
-                await entry.under_way.wait()
+                await turn.over.wait()
             if waiting.cancelled_caught:
                 return False
-        if entry is None:
-            # Before anybody waits: two items that come from two sides would wait for each other.
-            _refuse_circles(strategy)
-            # Known before the first await, so that it is cleaned up even when it is cancelled.
-            entry = self._known[id(strategy)] = _Prepared(strategy)
-        if entry.error is not None and entry.failed_in is ending:
-            raise entry.error
-        return entry.ready or await self._prepare_first(entry, ending, deadline)
+            if turn.error is not None and held.failed_in is not ending:
+                # Of its own, since each run adds its partial result.
+                error = PrepareError(str(turn.error))
+                error.__cause__ = turn.error.__cause__
+                held.error, held.failed_in = error, ending
+                ending.fail(error, Termination(EndCause.PREPARE_FAILED, str(error)))
+        if held.error is not None and held.failed_in is ending:
+            raise held.error
+        return held.lease.ready or await self._prepare_first(held, ending)
 
-    async def _prepare_first(self, entry: _Prepared, ending: Ending, deadline: float) -> bool:
-        entry.under_way = anyio.Event()
+    def _take(self, strategy: LLMCallStrategy[Any], ending: Ending) -> Lease:
+        alone = self._hooks.shape_of(strategy).managed and not strategy.per_loop
         try:
-            for part in entry.strategy.parts:
-                if not self.is_ready(part) and not await self.prepare(part, ending, deadline):
-                    return False
-            await self._prepare_one(entry, ending)
-            entry.ready = True
+            return take_lease(strategy, alone=alone)
+        except StrategyError as error:
+            failure = PrepareError(str(error))
+            ending.fail(failure, Termination(EndCause.PREPARE_FAILED, str(failure)))
+            raise failure from None
+
+    async def _prepare_first(self, held: _Held, ending: Ending) -> bool:
+        lease = held.lease
+        turn = lease.turn = Turn()
+        try:
+            await self._prepare_one(held, ending)
+            lease.ready = True
             return True
         except PrepareError as error:
-            entry.error, entry.failed_in = error, ending
+            turn.error = held.error = error
+            held.failed_in = ending
             raise
         except ProgramError as error:
-            entry.error, entry.failed_in = PrepareError(str(error)), ending
+            turn.error = held.error = PrepareError(str(error))
+            held.failed_in = ending
             raise
         finally:
             # To the end of the order: parts are cleaned up after what is built of them.
-            self._known[id(entry.strategy)] = self._known.pop(id(entry.strategy))
-            under_way, entry.under_way = entry.under_way, None
-            under_way.set()
+            self._known[id(held.strategy)] = self._known.pop(id(held.strategy))
+            lease.turn = None
+            turn.over.set()
 
-    async def _prepare_one(self, entry: _Prepared, ending: Ending) -> None:
-        name = type(entry.strategy).__name__
-        entry.begun = True
-        ended = await call_hook(entry.strategy.prepare, seconds=self._prepare_timeout)
+    async def _prepare_one(self, held: _Held, ending: Ending) -> None:
+        name = type(held.strategy).__name__
+        held.lease.begun = True
+        ended = await call_hook(held.strategy.prepare, seconds=self._prepare_timeout)
         if isinstance(ended, Ok):
             return
         if isinstance(ended, Failed):
@@ -142,20 +166,34 @@ class Lifecycle:
         raise failure from ended.error
 
     async def close(self) -> list[str]:
-        """Clean everything up, last prepared first, each shielded and with a deadline.
+        """Let go of everything, last prepared first; what no other run holds is cleaned up.
+
+        Each cleanup is shielded and has a deadline.
 
         Returns:
             A sentence for each ``cleanup`` that raised or took too long.
         """
         warnings: list[str] = []
         while self._known:
-            _, entry = self._known.popitem()
-            if entry.begun:
+            _, held = self._known.popitem()
+            if held.lease.begun:
                 # Taken before they are closed, since a loop's numbers end with its connections.
-                last = _connections_of(entry.strategy).items()
+                last = _connections_of(held.strategy).items()
                 self._connections.update((key, evolve(stats, open=0)) for key, stats in last)
-                warnings.extend(await self._clean_up(entry.strategy))
+            if held.lease.leave():
+                warnings.extend(await self._end(held))
         return warnings
+
+    async def _end(self, held: _Held) -> list[str]:
+        """Clean up what was begun; a run that comes meanwhile waits, and prepares anew."""
+        lease = held.lease
+        turn = lease.turn = Turn()
+        try:
+            return await self._clean_up(held.strategy) if lease.begun else []
+        finally:
+            lease.end()
+            lease.turn = None
+            turn.over.set()
 
     async def _clean_up(self, strategy: LLMCallStrategy[Any]) -> list[str]:
         """Clean up one, in a task of its own, so that a scope it leaves open dies with the task."""

@@ -1,8 +1,8 @@
 """Notices code that holds the event loop, and sources that do so again and again.
 
-That code held the loop is judged by `Reading.held`: a clock on the wall alone cannot tell it from
-a process that was not run. A stopped process (Ctrl-Z, a laptop that sleeps) looks like one that
-waits, though. So before a source is blamed three more signs have to come together: it happened
+That code held the loop is judged by `Reading.held`: a clock on the wall alone cannot distinguish
+it from a process that was not run. A stopped process (Ctrl-Z, a laptop that sleeps) looks like one
+that waits, though. So before a source is blamed three more signs have to come together: it happened
 `SEVERAL` times, it took most of the time in which items were taken in, and none of our own work
 between was that slow, as it would be if the process were paused now and then.
 """
@@ -64,7 +64,7 @@ class Clocks:
 
 @frozen
 class Reading:
-    """What the clocks showed at one moment."""
+    """The clocks at one moment."""
 
     wall: float
     cpu: float
@@ -75,9 +75,10 @@ class Reading:
 
         Code takes long for one of three reasons: it computes, it waits (for a disk, a server), or
         the system did not run the process: a busy machine, a container that has used up its
-        share. A clock on the wall cannot tell the third from the others. But computing shows on
-        the thread's own clock, and a thread that waits gives the processor back by itself. Code
-        that both waited and was interrupted is let off: better no advice than a wrong one.
+        share. A clock on the wall cannot separate the third from the others. But computing
+        shows on the thread's own clock, and a thread that waits gives the processor back by
+        itself. Code that both waited and was interrupted is let off: better no advice than a
+        wrong one.
         """
         if self.wall - before.wall <= seconds:
             return False

@@ -6,18 +6,15 @@ batch is cancelled while it is being delivered.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import anyio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from batchllm.core import (
     SKIP,
     BaseMiddleware,
     Category,
-    FrameworkTimeoutError,
     InvalidItemError,
     LLMCallStrategy,
     LLMWorkItem,
@@ -26,13 +23,17 @@ from batchllm.core import (
     Reply,
     WorkItemResult,
     check_texts,
-    with_notes,
 )
 from batchllm.engine.attempts import Attempts, answer, failed_result
 from batchllm.engine.events import Events
 from batchllm.engine.guard import Failed, Ok, TimedOut
-from batchllm.engine.hooks import call_hook, note_hook, read_after_process
+from batchllm.engine.hook_bounds import HookBound
+from batchllm.engine.hooks import call_hook, read_after_process
 from batchllm.engine.item import ItemRun
+from batchllm.engine.post_processing import PostProcessing
+from batchllm.engine.shelter import Shelter
+from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.engine.way_out import WayOut, failed_in
 
 __all__ = ["Pipeline"]
 
@@ -48,8 +49,9 @@ class Pipeline:
         attempts: Makes the calls.
         strategy: For items that bring none.
         middlewares: In the order of going in.
-        post_processor: Called with every result, sync or async.
+        post_processor: Called with every result: a function, or a ``PostProcessor``.
         events: On their way to observers.
+        slow: Reports hooks that hold the event loop.
     """
 
     config: ProcessorConfig
@@ -58,10 +60,13 @@ class Pipeline:
     middlewares: Sequence[BaseMiddleware]
     post_processor: Callable[[Result], Any] | None
     events: Events
+    slow: SlowHooks
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
+    _post_processing: PostProcessing | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._post_processing = PostProcessing.of(self.post_processor, self.slow)
         for middleware in self.middlewares:
             self._takes_item[id(middleware)] = read_after_process(middleware)
 
@@ -88,28 +93,29 @@ class Pipeline:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
-    async def go_out(self, item: ItemRun, result: Result) -> Result:
-        """Middleware out, shielded from cancellation."""
-        if self.middlewares:
-            with self._shield(2 * len(self.middlewares)):
-                result = await self._go_out(item, result)
-        return result
+    async def go_out(self, item: ItemRun, result: Result, shelter: Shelter) -> Result:
+        """Take *result* past middleware, in *shelter*."""
+        if not self.middlewares:
+            return result
+        out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
+        with shelter.open():
+            await out.run(self.middlewares, self._takes_item, None)
+        return out.settle(shelter.grace)
 
-    async def complete(self, item: ItemRun, result: Result) -> Result:
-        """Call the post-processor, shielded from cancellation."""
-        if self.post_processor is not None:
-            noted = len(item.notes)
-            with self._shield(1):
-                note_hook(item, "post_processor", await self._hook(self.post_processor, result))
-            if len(item.notes) > noted:
-                result = evolve(result, metadata=with_notes(result.metadata, item.notes))
-        return result
+    async def complete(
+        self, item: ItemRun, result: Result, shelter: Shelter
+    ) -> tuple[Result, bool]:
+        """Take *result* past the post-processor, in *shelter*.
 
-    def _shield(self, hooks: int) -> anyio.CancelScope:
-        """Return a shield for so many hooks; without a limit there is none, since it has to end."""
-        seconds = self.config.hook_timeout
-        limit = math.inf if seconds is None else (hooks + 1) * seconds  # their clocks go first
-        return anyio.move_on_after(limit, shield=limit < math.inf)
+        Returns:
+            The result, and whether the post-processor came to its end.
+        """
+        if self._post_processing is None:
+            return result, True
+        out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
+        with shelter.open():
+            await out.run((), self._takes_item, self._post_processing)
+        return out.settle(shelter.grace), not out.was_cut_off
 
     def _no_strategy(self, item: ItemRun, found: object) -> Result:
         what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"
@@ -123,68 +129,39 @@ class Pipeline:
         async def run() -> Reply:
             return Reply.read(await strategy.dry_run(item.work.prompt))
 
-        seconds = self.config.hook_timeout
-        ended = await call_hook(run, seconds=seconds)
+        bound = self._bound(item)
+        ended = await call_hook(run, seconds=bound.seconds)
         if isinstance(ended, Ok):
             item.book(ended.value.usage)
             return answer(item, ended.value)
-        return self._failed_in(item, "dry_run()", ended, Category.PROGRAM_ERROR)
+        return failed_in(item, "dry_run()", ended, bound, Category.PROGRAM_ERROR)
 
     async def _go_in(self, item: ItemRun) -> Result | None:
         for middleware in self.middlewares:
-            ended = await self._hook(middleware.before_process, item.work)
+            hook = f"{type(middleware).__name__}.before_process"
+            bound = self._bound(item)
+            ended = await call_hook(
+                middleware.before_process,
+                item.work,
+                seconds=bound.seconds,
+                name=hook,
+                slow=self.slow,
+            )
+            if isinstance(ended, TimedOut) and bound.by_item:
+                return failed_in(item, hook, ended, bound, Category.TIMEOUT)
             if not isinstance(ended, Ok):
-                return self._broken(item, middleware, "before_process", ended)
+                return failed_in(item, hook, ended, bound, Category.MIDDLEWARE)
             if ended.value is SKIP:
                 reason = f"left out by {type(middleware).__name__}"
                 return failed_result(item, None, Category.SKIPPED, reason)
             if ended.value is not None:
                 wrong = _replace(item, ended.value)
                 if wrong is not None:
-                    return self._broken(item, middleware, "before_process", Failed(wrong))
+                    return failed_in(item, hook, Failed(wrong), bound, Category.MIDDLEWARE)
         return None
 
-    async def _go_out(self, item: ItemRun, result: Result) -> Result:
-        failed_for_good = not result.success and isinstance(result.exception, Exception)
-        noted = len(item.notes)
-        for middleware in reversed(self.middlewares):
-            if failed_for_good:
-                ended = await self._hook(middleware.on_error, item.work, result.exception)
-                note_hook(item, f"{type(middleware).__name__}.on_error", ended)
-            args = (item.work, result) if self._takes_item[id(middleware)] else (result,)
-            ended = await self._hook(middleware.after_process, *args)
-            if not isinstance(ended, Ok):
-                result = self._broken(item, middleware, "after_process", ended)
-            elif isinstance(ended.value, WorkItemResult):
-                result = evolve(ended.value, item_id=result.item_id, submission_index=item.index)
-            elif ended.value is not None:
-                what = f"{type(middleware).__name__}.after_process"
-                found = type(ended.value).__name__
-                item.note(f"{what} returned a {found}; return a WorkItemResult or None")
-        if len(item.notes) > noted:
-            result = evolve(result, metadata=with_notes(result.metadata, item.notes))
-        return result
-
-    def _hook(self, hook: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        return call_hook(hook, *args, seconds=self.config.hook_timeout)
-
-    def _broken(
-        self, item: ItemRun, middleware: BaseMiddleware, name: str, ended: Failed | TimedOut
-    ) -> Result:
-        hook = f"{type(middleware).__name__}.{name}"
-        return self._failed_in(item, hook, ended, Category.MIDDLEWARE)
-
-    def _failed_in(
-        self, item: ItemRun, hook: str, ended: Failed | TimedOut, category: Category
-    ) -> Result:
-        if isinstance(ended, Failed):
-            return failed_result(item, ended.error, category, f"in {hook}")
-        seconds = self.config.hook_timeout or 0.0
-        error = FrameworkTimeoutError(
-            f"{hook} took longer than hook_timeout ({seconds:g} s)", seconds=seconds
-        )
-        error.__cause__ = ended.error
-        return failed_result(item, error, category)
+    def _bound(self, item: ItemRun) -> HookBound:
+        return HookBound.of(self.config, item, self.attempts.context.clock())
 
     def announce(self, result: Result) -> None:
         """Report a finished result to observers."""

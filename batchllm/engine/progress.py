@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +12,11 @@ from attrs import define, field
 from batchllm.core import ProcessorConfig, Tally
 from batchllm.engine.guard import Ended, Failed, TimedOut, in_words
 from batchllm.engine.hooks import call_hook
-from batchllm.engine.loop_watch import Clocks
+from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = ["Progress"]
 
 logger = logging.getLogger("batchllm")
-
-_SLOW = 0.1
 
 
 @define(eq=False)
@@ -28,22 +25,21 @@ class Progress:
 
     Args:
         config: Says how often to log, and what to call.
-        clocks: Notice a callback that holds the event loop.
+        slow: Reports a callback that holds the event loop.
     """
 
     config: ProcessorConfig
-    clocks: Clocks = field(factory=Clocks)
+    slow: SlowHooks = field(factory=SlowHooks)
     warnings: list[str] = field(factory=list, init=False)
     _failures: int = field(default=0, init=False)
-    _slow: bool = field(default=False, init=False)
 
     @property
     def waits(self) -> bool:
-        """Whether telling takes an await: there is a callback."""
+        """Return whether a report takes an await: there is a callback."""
         return self.config.progress_callback is not None
 
     def is_due(self, completed: int) -> bool:
-        """Whether a line is to be written after so many items."""
+        """Return whether a line is to be written after so many items."""
         return completed % self.config.progress_interval == 0 and logger.isEnabledFor(logging.INFO)
 
     def log(self, tally: Tally, total: int) -> None:
@@ -62,27 +58,22 @@ class Progress:
         if callback is None:
             return
         limit = self.config.progress_callback_timeout
-        before = self.clocks.read()
         # Without a limit there is no shelter either, since a shield has to end.
         ended: Ended[Any] = TimedOut(None)
         with anyio.CancelScope(shield=limit is not None):
             ended = await call_hook(
-                callback, completed, max(total, completed), item_id, seconds=limit
+                callback,
+                completed,
+                max(total, completed),
+                item_id,
+                seconds=limit,
+                name="progress_callback",
+                slow=self.slow,
             )
-        after = self.clocks.read()
         if isinstance(ended, Failed):
             self._note(f"progress_callback raised {in_words(ended.error)}")
         elif isinstance(ended, TimedOut):
             self._note(f"progress_callback took longer than {limit} s and was cancelled")
-        elif after.held(before, _SLOW) and not self._slow:
-            if inspect.iscoroutinefunction(callback):
-                return
-            self._slow = True
-            seconds = after.wall - before.wall
-            self.warnings.append(
-                f"progress_callback blocked the event loop for {seconds:.2f} s; make it async or "
-                "let it only store what it gets"
-            )
 
     def _note(self, text: str) -> None:
         self._failures += 1

@@ -64,6 +64,9 @@ class Resume:
         recorder: Knows what is finished.
         delivery: Learns which items have no result in this run.
         tally: Counts them.
+
+    Attributes:
+        passed: The position behind the last item that has no result in this run.
     """
 
     source: Source
@@ -71,6 +74,7 @@ class Resume:
     recorder: Recorder
     delivery: Delivery
     tally: Tally
+    passed: int = field(default=0, init=False)
     _ready: deque[Admitted] = field(factory=deque, init=False)
     _most: int = field(default=1, init=False)
     _ended: bool = field(default=False, init=False)
@@ -103,6 +107,7 @@ class Resume:
                 self._ready.append(one)
             elif taken.result is None:
                 self.tally.before += 1
+                self.passed = one.position + 1
                 self.delivery.pass_over(one.position)
             else:
                 self._ready.append(Admitted(one.work, one.position, one.entry, taken))

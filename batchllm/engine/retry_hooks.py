@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define
 
-from batchllm.core import BaseMiddleware, ProcessingEvent
+from batchllm.core import BaseMiddleware, ProcessingEvent, ProcessorConfig
 from batchllm.engine.events import Events
 from batchllm.engine.failures import Failure
 from batchllm.engine.guard import in_words
-from batchllm.engine.hooks import call_hook, note_hook
+from batchllm.engine.hook_bounds import HookBound, note_hook
+from batchllm.engine.hooks import call_hook
 from batchllm.engine.item import ItemRun
+from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = ["RetryHooks"]
 
@@ -23,12 +25,16 @@ class RetryHooks:
     Args:
         middlewares: In the order of going in.
         events: On their way to observers.
-        hook_timeout: Seconds for each ``on_retry``; ``None`` is without a bound.
+        config: Says how long each ``on_retry`` may take.
+        clock: Seconds on the event loop's clock.
+        slow: Reports those that hold the event loop.
     """
 
     middlewares: Sequence[BaseMiddleware]
     events: Events
-    hook_timeout: float | None
+    config: ProcessorConfig
+    clock: Callable[[], float]
+    slow: SlowHooks
 
     async def before_retry(self, item: ItemRun, attempt: int, failure: Failure) -> None:
         """Report that *attempt* of *item* ended in *failure*, and that another follows."""
@@ -41,7 +47,15 @@ class RetryHooks:
             }
             self.events.emit(ProcessingEvent.ITEM_RETRY, data)
         for middleware in self.middlewares:
+            hook = f"{type(middleware).__name__}.on_retry"
+            bound = HookBound.of(self.config, item, self.clock())
             ended = await call_hook(
-                middleware.on_retry, item.work, attempt, failure.error, seconds=self.hook_timeout
+                middleware.on_retry,
+                item.work,
+                attempt,
+                failure.error,
+                seconds=bound.seconds,
+                name=hook,
+                slow=self.slow,
             )
-            note_hook(item, f"{type(middleware).__name__}.on_retry", ended)
+            note_hook(item, hook, ended, bound)

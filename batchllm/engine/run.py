@@ -43,6 +43,8 @@ from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.shelter import Shelter
+from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
@@ -94,8 +96,9 @@ class Run:
         recorder: The journal, if there is one.
         watch: Takes in the events of gates.
         stats: Numbers about pace and health.
+        shelter: Shields the hooks of finished results when the run is cancelled.
+        slow: Reports hooks that hold the event loop, in ``warnings``.
         tally: Sums over the results so far.
-        warnings: What went wrong beside the items.
     """
 
     config: ProcessorConfig
@@ -110,8 +113,14 @@ class Run:
     recorder: Recorder
     watch: GateWatch
     stats: Stats
+    shelter: Shelter
+    slow: SlowHooks
     tally: Tally
-    warnings: list[str]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong beside the items."""
+        return self.slow.warnings
 
     @classmethod
     def build(
@@ -137,7 +146,8 @@ class Run:
         shared = resources or Resources.build(config, options.gates)
         if options.strategy is not None:
             shared.hooks.shape_of(options.strategy)
-        ending, events = Ending(), Events(options.observers)
+        slow = SlowHooks()
+        ending, events = Ending(), Events(options.observers, slow=slow)
         if pool:
             window = Window(math.inf, math.inf, shared.wakeup)
         else:
@@ -146,7 +156,7 @@ class Run:
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
         stats = Stats(shared, waits, window, hedging, clock, started)
-        tally, warnings = Tally(), list[str]()
+        tally = Tally()
         recorder = Recorder(
             None if config.dry_run else options.journal,
             config,
@@ -155,7 +165,7 @@ class Run:
             shared.gates,
             tally,
             stats,
-            warnings,
+            slow.warnings,
         )
         limit = math.inf if config.batch_timeout is None else config.batch_timeout
         context = CallContext(
@@ -172,7 +182,7 @@ class Run:
             classifier=options.error_classifier,
             hedging=hedging,
         )
-        hooks = RetryHooks(options.middlewares, events, config.hook_timeout)
+        hooks = RetryHooks(options.middlewares, events, config, clock, slow)
         schedule = RetrySchedule(config.retry, shared.rng)
         pipeline = Pipeline(
             config,
@@ -181,6 +191,7 @@ class Run:
             options.middlewares,
             options.post_processor,
             events,
+            slow,
         )
         return cls(
             config=config,
@@ -195,8 +206,9 @@ class Run:
             recorder=recorder,
             watch=watch,
             stats=stats,
+            shelter=Shelter(config.cleanup_timeout),
+            slow=slow,
             tally=tally,
-            warnings=warnings,
         )
 
     # -- from its start event to its end event ---------------------------------------------------
@@ -210,18 +222,21 @@ class Run:
         Args:
             total: Items of the run, if it is known.
         """
+        resources = self.resources
         try:
             async with anyio.create_task_group() as services:
                 self.events.start(services)
                 self._watch_time(services)
+                if not self.pipeline.plain:
+                    services.start_soon(self.shelter.watch, self.ending)
                 self.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": total})
-                with self.resources.gates.heard_by(self.watch):
+                with resources.gates.heard_by(self.watch):
                     try:
                         yield
                         self.ending.close()  # a stop that is asked for from here on is too late
                     finally:
                         if self.owned:
-                            self.warnings.extend(await self.resources.close())
+                            self.warnings.extend(await resources.close())
                 self._emit_completed()
                 self.events.close()
             self.warnings.extend(self.events.warnings())
@@ -245,7 +260,12 @@ class Run:
         with self.ending.until(Phase.OVER):
             await self.ending.reached(Phase.DRAINING)
             await anyio.sleep(grace)
-            self.stop(CANCEL, self.ending.describe())
+            self.stop(CANCEL, self.termination)
+
+    @property
+    def termination(self) -> Termination:
+        """Why it ends, or that it has not ended."""
+        return self.ending.describe()
 
     def stop(self, how: Stop, termination: Termination) -> None:
         """Ask for the end; a drain may be followed by a cancellation, never the other way."""
@@ -257,7 +277,7 @@ class Run:
             "succeeded": self.tally.succeeded,
             "failed": self.tally.failed,
             "duration": self.stats.duration,
-            "termination": self.ending.describe().cause.value,
+            "termination": self.termination.cause.value,
             "tokens": dict(self.tally.usage),
         }
         self.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
@@ -281,7 +301,7 @@ class Run:
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
         """Return the result of an item that was not called, or cut off, since the run ends."""
-        reason = self.ending.describe().reason
+        reason = self.termination.reason
         if item.cut_off:
             error = ItemStopped(f"cancelled while it was being called, and maybe billed: {reason}")
             return failed_result(item, error, Category.CANCELLED)

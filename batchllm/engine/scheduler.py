@@ -103,8 +103,8 @@ class Scheduler:
     async def _finish_pending(self, item: ItemRun, result: Result) -> None:
         saved = False
         try:
-            result = await self.run.pipeline.complete(item, result)
-            saved = await self.run.recorder.processed(item, result)
+            result, done = await self.run.pipeline.complete(item, result, self.run.shelter)
+            saved = not done or await self.run.recorder.processed(item, result)
         finally:
             self._pass_on(item, result, saved=saved)
 
@@ -131,6 +131,7 @@ class Scheduler:
                 result = await run.pipeline.process(item)
         except anyio.get_cancelled_exc_class():
             if ending.cancelled_by_us:
+                item.cut_short()
                 await self._finish(item, run.result_of_stopped(item))
             raise
         if result.not_run and ending.phase is Phase.OVER:
@@ -146,8 +147,8 @@ class Scheduler:
             pipeline = run.pipeline
             try:
                 if not pipeline.plain:
-                    result = await pipeline.go_out(item, result)
-                    result = await pipeline.complete(item, result)
+                    result = await pipeline.go_out(item, result, self.run.shelter)
+                    result, _ = await pipeline.complete(item, result, run.shelter)
                 pipeline.announce(result)
             finally:
                 self._deliver(result)
@@ -168,13 +169,14 @@ class Scheduler:
         due, saved = pipeline.post_processor is not None, False
         try:
             try:
-                result = await pipeline.go_out(item, result)
+                result = await pipeline.go_out(item, result, self.run.shelter)
             finally:  # paid for, also if the hooks have no time limit and so no shield
                 saved = await recorder.commit(item, result, pending=due)
             if saved and due:
                 saved = False
-                result = await pipeline.complete(item, result)
-                saved = await recorder.processed(item, result)
+                result, done = await pipeline.complete(item, result, self.run.shelter)
+                # One that was cut off is still due: it is called when the run goes on.
+                saved = not done or await recorder.processed(item, result)
             if saved:
                 pipeline.announce(result)
         finally:
@@ -200,7 +202,10 @@ class Scheduler:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
-        if result.error_category not in fail_fast.categories:
+        # Nothing but such answers so far: no call will find an API at this address. After one good
+        # answer it is the gateway that has lost its way, and may find it again.
+        lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
+        if result.error_category not in fail_fast.categories and not lost:
             if not result.not_run:
                 self._same_failure = 0
             return

@@ -69,7 +69,7 @@ class Stats:
         return {
             "duration": duration,
             "in_flight": cap.borrowed_tokens,
-            "waiting": sum(window.waiting.values()),
+            "waiting": window.count_waiting(),
             "sleeping": window.sleeping,
             "rate_limit_count": gates.episodes,
             "hedged_calls": 0 if self.hedging is None else self.hedging.count,

@@ -74,6 +74,10 @@ class Window:
         """Items that wait for a scope which is cooling down."""
         return sum(count for gate, count in self.waiting.items() if count and gate.closed)
 
+    def count_waiting(self) -> int:
+        """Return how many items wait for a permit, at any gate."""
+        return sum(self.waiting.values())
+
     @property
     def has_room(self) -> bool:
         """Return whether one more item may come in."""
@@ -147,20 +151,23 @@ class Waits:
     @property
     def idle(self) -> bool:
         """Return whether no fresh call waits for its turn, now or in the source."""
-        return not self.callers.more_to_come and not any(self.window.waiting.values())
+        return not self.callers.more_to_come and not self.window.count_waiting()
 
     def wake_feed(self) -> None:
         """Let another item start beside one that may wait before it calls."""
         self.window.wake()
 
-    async def back_off(self, seconds: float) -> float:
-        """Sleep for *seconds* outside the window, unless the run stops; return what it took."""
+    async def back_off(self, item: ItemRun, seconds: float) -> None:
+        """Let *item* sleep for *seconds* outside the window, unless the run stops."""
         now = self.clock()
-        with self.window.asleep(), self.ending.until(Phase.DRAINING):
-            await anyio.sleep(seconds)
-        slept = self.clock() - now
-        self.seconds["backoff"] += slept
-        return slept
+        try:
+            with self.window.asleep(), self.ending.until(Phase.DRAINING):
+                await anyio.sleep(seconds)
+        finally:  # also of a sleep that was cut off
+            slept = self.clock() - now
+            self.seconds["backoff"] += slept
+            item.spend(slept)
+            item.charges.slept(slept)
 
     async def for_permit(
         self, gate: Gate, cost: CallCost, item: ItemRun, refusal: Refusal | None = None
@@ -173,6 +180,7 @@ class Waits:
             item: Whose call it is.
             refusal: Of its last call at *gate*.
         """
+        began = self.clock()
         permit: Permit | None = None
         try:
             with (
@@ -191,13 +199,28 @@ class Waits:
             # An endpoint that is given up may have stopped the run: then the rest is stopped.
             down = isinstance(error, ScopeParkedError) and not gate.parked
             return stopped(self.ending) if down and self.ending.stopping else no_permit(error)
+        finally:
+            if permit is None:  # out of time, cancelled or refused: its wait counts all the same
+                self._note(item, gate, self.clock() - began)
         if self.ending.stopping:
             if permit is not None:  # granted in the very turn in which the run was stopped
                 permit.undo()
             return stopped(self.ending)
         if permit is None:
-            return out_of_time(item, self.clock())
+            return out_of_time(item, self.clock(), _in_words(gate, self.clock() - began))
         item.waited(permit.admission_wait, permit.cooldown_wait)
         self.seconds["admission_wait"] += permit.admission_wait
         self.seconds["cooldown_wait"] += permit.cooldown_wait
         return permit
+
+    def _note(self, item: ItemRun, gate: Gate, seconds: float) -> None:
+        """Book a wait that ended without a permit, under what held the gate at last."""
+        cause = "cooldown_wait" if gate.closed else "admission_wait"
+        self.seconds[cause] += seconds
+        item.waited(*((0.0, seconds) if gate.closed else (seconds, 0.0)))
+
+
+def _in_words(gate: Gate, seconds: float) -> str:
+    what = "its scope to open again after a refusal" if gate.closed else "a free call or its pace"
+    scope = f" ({gate.scope})" if gate.scope else ""
+    return f"at last it waited {seconds:.1f} s for {what}{scope}"

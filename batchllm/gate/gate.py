@@ -1,10 +1,7 @@
 """The gate of one quota scope: where calls wait until they may start.
 
 What may start, and when, is decided by a ``RateLimiter``, which is pure. The gate is its shell on
-the event loop: one queue of waiters, of which only the first watches the clock. Whatever changes
-the state (a reply, a cancelled waiter, a new cap) re-plans the queue at once, synchronously, by
-handing out permits and setting the first waiter's deadline. There is no lock: between two awaits
-nothing changes.
+the event loop: one queue of waiters, of which only the first watches the clock (``planning.py``).
 """
 
 from __future__ import annotations
@@ -18,16 +15,15 @@ import anyio
 
 from batchllm.core import (
     CallCost,
-    Outcome,
     QuotaScope,
     RateLimitConfig,
     explain_arguments,
 )
 from batchllm.gate.callers import CallerLimits
-from batchllm.gate.health import Health
 from batchllm.gate.lane import Refusal, Waiter
 from batchllm.gate.permit import Permit
-from batchllm.gate.queue import WaitQueue, oversize
+from batchllm.gate.planning import Planner
+from batchllm.gate.queue import oversize
 from batchllm.gate.refusals import (
     closed_meanwhile,
     endpoint_down,
@@ -36,11 +32,8 @@ from batchllm.gate.refusals import (
     two_loops,
 )
 from batchllm.gate.settings import check_gate, cooldown_policy, per_minute
-from batchllm.gate.times import COOLDOWN, WaitTimes
 from batchllm.policy import (
-    OUTAGE,
     ConcurrencySearch,
-    EndpointDown,
     FailureRow,
     GateEvent,
     GateSnapshot,
@@ -48,7 +41,6 @@ from batchllm.policy import (
     Limit,
     OutageBreaker,
     RateLimiter,
-    ScopeParked,
     Settlement,
     is_own_address,
 )
@@ -132,11 +124,9 @@ class Gate:
             rng=random.Random(seed),
             own_address=scope is not None and is_own_address(scope.base_url),
         )
-        self._queue = WaitQueue(self.limiter, self)
         self._breaker = OutageBreaker(math.inf if outage_after is None else outage_after)
-        self._health = Health(self._breaker, self.limiter, self._queue)
-        self._times = WaitTimes()
-        self._alarm: Waiter | None = None
+        planner = self._planner = Planner(self.limiter, self._breaker, clock, self)
+        self._queue, self._health, self._times = planner.queue, planner.health, planner.times
         self._listeners: list[Callable[[Gate, GateEvent], None]] = []
         self._thread: int | None = None
 
@@ -148,7 +138,7 @@ class Gate:
     @property
     def closed(self) -> bool:
         """Return whether the scope pauses, is being tried, does not answer, or is parked."""
-        return self.limiter.cooling or self._breaker.open
+        return self._planner.closed
 
     @property
     def gave_up(self) -> bool:
@@ -213,12 +203,12 @@ class Gate:
     def set_calls(self, calls: int | None) -> None:
         """Change the scope's own cap on calls in flight; ``None`` is no cap."""
         self.limiter.set_calls(calls)
-        self.advance()
+        self._planner.advance()
 
     def reopen(self) -> None:
         """Leave the parked state by trying one call."""
         self.limiter.reopen(self.clock())
-        self.advance()
+        self._planner.advance()
 
     def admit_nowait(
         self,
@@ -228,7 +218,7 @@ class Gate:
         item: object = None,
         refusal: Refusal | None = None,
     ) -> Permit | None:
-        """Return a permit if one is to be had now, without overtaking anyone; else ``None``.
+        """Return a permit if one is to be had now, without overtaking a waiter; else ``None``.
 
         Args:
             cost: What the call takes.
@@ -243,20 +233,7 @@ class Gate:
         # a thirtieth of the time that it takes to ask for the loop.
         if (thread := get_ident()) != self._thread:
             self._move_to(thread)
-        if callers is not None and callers.full:
-            return None
-        now = self.clock()
-        if self._queue and self._queue.has_ready(now):
-            return None
-        if refusal is not None and refusal.not_before > now:
-            return None
-        # While the endpoint does not answer the canary is chosen among those that wait.
-        if self._breaker.open or not self._may_start(now, cost, callers):
-            return None
-        permit = self._grant(now, cost, callers, item)
-        if self.limiter.has_events:
-            self._send_events(now)
-        return permit
+        return self._planner.try_now(cost, callers, item, refusal)
 
     async def admit(
         self,
@@ -295,10 +272,10 @@ class Gate:
         try:
             await self._wait(waiter)
         except BaseException:
-            self._leave(waiter)
+            self._planner.leave(waiter)
             raise
         if waiter.permit is None:
-            self._leave(waiter)
+            self._planner.leave(waiter)
             self._check(cost, callers)
             raise closed_meanwhile(self.scope)
         return waiter.permit
@@ -313,98 +290,18 @@ class Gate:
         self._thread = thread
 
     async def _wait(self, waiter: Waiter) -> None:
-        self.advance()
+        self._planner.advance()
         while waiter.waiting and not self._turns_away():
             with waiter.scope:
                 await waiter.woken.wait()
             if waiter.waiting:
                 waiter.renew()
-                self.advance()
+                self._planner.advance()
 
-    def advance(self, now: float | None = None) -> None:
-        """Re-plan the queue: hand out what may start now, and set the alarm for what comes next."""
-        if now is None:
-            now = self.clock()
-        cause: str | None = None
-        self._breaker.look(now)
-        while self._queue:
-            # The breaker is asked here and not by the method: this is the way of every call.
-            if self._breaker.free:
-                chosen, at = self._queue.choose(now)
-            else:
-                chosen, at = self._health.choose(now)
-            if chosen is None:
-                self._watch(at)
-                cause = self._cause(at)
-                break
-            self._give_up_place(chosen)
-            if chosen.too_large is None:
-                chosen.permit = self._hand_out(chosen, now)
-            chosen.woken.set()
-        if cause is not None or self._times.held_by is not None:
-            self._times.hold(now, cause)
-        if self.limiter.has_events or self._breaker.has_events:
-            self._send_events(now)
-
-    def _watch(self, at: float) -> None:
-        """Have one waiter, the same as long as it waits, look again at *at*."""
-        alarm = self._alarm
-        if alarm is None:
-            alarm = self._alarm = next(iter(self._queue))
-        if alarm.scope.deadline != at:
-            alarm.scope.deadline = at
-
-    def _hand_out(self, waiter: Waiter, now: float) -> Permit:
-        permit = self._grant(now, waiter.cost, waiter.callers, waiter.item)
-        permit.admission_wait, permit.cooldown_wait = self._times.split(waiter, now)
-        return permit
-
-    def _cause(self, at: float) -> str:
-        if self._breaker.open:
-            return OUTAGE
-        if self.limiter.cooling:
-            return COOLDOWN
-        return "calls" if at == math.inf else "quota"
-
-    def _may_start(self, now: float, cost: CallCost, callers: CallerLimits | None) -> bool:
-        if self.limiter.next_time(now, cost) > now:
-            return False
-        if not self._breaker.free and self._health.holds(now):
-            return False
-        return callers is None or callers.next_time(now, cost) <= now
-
-    def _grant(
-        self, now: float, cost: CallCost, callers: CallerLimits | None, item: object
-    ) -> Permit:
-        send = self.limiter.on_send(now, cost)
-        permit = Permit(self, callers, send, now, item=item)
-        if callers is not None:
-            permit.counted = callers.take(now, cost, permit)
-        if self._breaker.open:
-            permit.canary = self._breaker.on_send(now)
-        return permit
-
-    def _send_events(self, now: float) -> None:
-        events = [*self.limiter.drain_events(), *self._breaker.drain_events()]
-        self._times.pause(now, self._queue, paused=self.closed)
-        for event in events:
-            if isinstance(event, ScopeParked | EndpointDown):
-                for waiter in self._queue:
-                    waiter.woken.set()
-            for listener in list(self._listeners):
-                listener(self, event)
-
-    def _leave(self, waiter: Waiter) -> None:
-        if waiter.permit is not None:
-            waiter.permit.undo()
-            return
-        self._give_up_place(waiter)
-        self.advance()
-
-    def _give_up_place(self, waiter: Waiter) -> None:
-        self._queue.leave(waiter)
-        if waiter is self._alarm:
-            self._alarm = None
+    def announce(self, event: GateEvent) -> None:
+        """Pass *event* on to the listeners."""
+        for listener in list(self._listeners):
+            listener(self, event)
 
     def _check(self, cost: CallCost, callers: CallerLimits | None) -> None:
         """Raise if a call of this cost can neither start nor wait."""
@@ -420,21 +317,6 @@ class Gate:
     def _turns_away(self) -> bool:
         """Return whether no call may wait: parked, or given up and no canary is due."""
         return self.limiter.parked is not None or self._health.gave_up(self.clock())
-
-    def judge_health(
-        self,
-        outcome: Outcome | None,
-        now: float,
-        item: object,
-        canary: int,
-        callers: CallerLimits | None,
-    ) -> FailureRow | None:
-        """Learn from a call whether the endpoint answers; ``None`` for one that was cut off.
-
-        Returns:
-            The row of failures that the call belongs to, if it is a failure of the endpoint.
-        """
-        return self._health.judge(outcome, now, item, canary, callers)
 
     async def is_given_back(self, row: FailureRow, callers: CallerLimits | None = None) -> bool:
         """Wait until it is decided whether the failures of *row* were an outage's.

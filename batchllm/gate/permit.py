@@ -15,7 +15,7 @@ __all__ = ["Permit"]
 
 
 class Admits(Protocol):
-    """A gate, as far as its permits are concerned."""
+    """The planner of a gate, as far as its permits are concerned."""
 
     limiter: RateLimiter
     clock: Callable[[], float]

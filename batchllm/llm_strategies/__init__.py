@@ -4,12 +4,7 @@ from batchllm.core import LLMCallStrategy
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.balance import Balance, KeyRotation
 from batchllm.llm_strategies.cache import ResponseCache
-from batchllm.llm_strategies.callables import (
-    CallableStrategy,
-    ThreadRunner,
-    from_callable,
-    run_in_thread,
-)
+from batchllm.llm_strategies.callables import CallableStrategy, from_callable
 from batchllm.llm_strategies.clients import (
     AnthropicStrategy,
     OpenAIResponsesStrategy,
@@ -32,6 +27,7 @@ from batchllm.llm_strategies.registry import llm, provider_variables, providers
 from batchllm.llm_strategies.temperature import ProgressiveTemperature
 from batchllm.llm_strategies.typed import structured
 from batchllm.providers import AsyncioBridge, LangChainStrategy, PydanticAIStrategy
+from batchllm.transport import ThreadRunner, run_in_thread
 
 __all__ = [
     "AnthropicStrategy",

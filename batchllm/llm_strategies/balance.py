@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, Generic
 
 from attrs import Attribute, define, field
@@ -13,12 +14,13 @@ from batchllm.core import Category, ConfigError, ErrorInfo, Reply, RetryState, e
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Composite, parts_of
 from batchllm.llm_strategies.registry import llm
-from batchllm.transport import Secret
+from batchllm.transport import Secret, SharedLock
 
 __all__ = ["Balance", "KeyRotation"]
 
 T = TypeVar("T", default=Any)
 
+_OWN: Final = ("name", "api_keys", "weights")
 # The endpoint is of no use at all, whatever the item.
 _ENDPOINTS_OWN: Final = frozenset(
     {
@@ -74,6 +76,9 @@ class Balance(Composite[T], Generic[T]):
         self.weights = (1.0,) * len(self.parts) if weights is None else tuple(weights)
         self._busy = [0] * len(self.parts)
         self._turn = 0
+        # Invariant: calls are counted, and chosen by their counts, under the lock: several event
+        # loops may share an instance, and a lost count would stay lost.
+        self._lock = SharedLock()
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call the strategy that is due.
@@ -85,7 +90,6 @@ class Balance(Composite[T], Generic[T]):
         while True:
             due = self._choose(memory, tried)
             tried.add(due)
-            self._busy[due] += 1
             try:
                 return await memory.call(self.parts[due], prompt, attempt, timeout)
             except Exception as error:
@@ -94,7 +98,8 @@ class Balance(Composite[T], Generic[T]):
                 if len(tried) == len(self.parts) or not _is_the_endpoints_own(info):
                     raise
             finally:
-                self._busy[due] -= 1
+                with self._lock:
+                    self._busy[due] -= 1
 
     def identity(self) -> Mapping[str, Any]:
         """Name the parts; which of them answers makes no difference."""
@@ -104,9 +109,12 @@ class Balance(Composite[T], Generic[T]):
         left = [index for index in range(len(self.parts)) if index not in tried]
         left = [i for i in left if not memory.is_closed(self.parts[i])] or left
         left = [i for i in left if i != self.recall(memory)] or left
-        count, turn = len(self.parts), self._turn
-        due = min(left, key=lambda i: ((self._busy[i] + 1) / self.weights[i], (i - turn) % count))
-        self._turn = (due + 1) % count
+        count, busy = len(self.parts), self._busy
+        with self._lock:
+            turn = self._turn
+            due = min(left, key=lambda i: ((busy[i] + 1) / self.weights[i], (i - turn) % count))
+            self._turn = (due + 1) % count
+            busy[due] += 1
         return due
 
 
@@ -138,7 +146,13 @@ class KeyRotation(Balance[str]):
     ) -> None:
         # Masked before anything can fail: a traceback shows what local variables hold.
         api_keys = [Secret(key) for key in api_keys]
-        super().__init__([llm(name, api_key=key, **settings) for key in api_keys], weights)
+        try:
+            parts = [llm(name, api_key=key, **settings) for key in api_keys]
+        except ConfigError as error:  # the class that was written is this one
+            own = [near for one in settings for near in get_close_matches(one, _OWN, cutoff=0.8)]
+            meant = f"; did you mean {own[0]}=…?" if own else ""
+            raise type(error)(f"{type(self).__name__}: {error}{meant}") from error
+        super().__init__(parts, weights)
 
 
 def _is_the_endpoints_own(info: ErrorInfo) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Generic
@@ -26,7 +26,7 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies.accept import StrategyLike, as_strategy
 from batchllm.llm_strategies.composite import Composite
-from batchllm.transport import loop_of_now
+from batchllm.transport import SharedLock, loop_of_now
 
 __all__ = ["ResponseCache"]
 
@@ -96,6 +96,13 @@ class ResponseCache(Composite[T], Generic[T]):
         # By event loop, too: a caller can wait for a call of its own loop only.
         self._flights: dict[tuple[Any, str], _Flight] = {}
         self._strategy: bytes | None = None
+        # Invariant: hits and misses are counted under the lock, since several event loops may
+        # share an instance.
+        self._lock = SharedLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Calls under way belong to the loops that wait for them.
+        return {**self.__dict__, "_flights": {}}
 
     @property
     def error_classifier(self) -> ErrorClassifier | None:
@@ -111,7 +118,7 @@ class ResponseCache(Composite[T], Generic[T]):
         (inner,) = self.parts
         key = self._key_of(prompt)
         if key is None:
-            self.misses += 1
+            self._count_miss()
             return await memory.call(inner, prompt, attempt, timeout)
         while True:
             kept = self.store.get(key)
@@ -160,13 +167,18 @@ class ResponseCache(Composite[T], Generic[T]):
         timeout: float,
         memory: RetryState,
     ) -> Reply:
-        self.misses += 1
+        self._count_miss()
         reply = await memory.call(inner, prompt, attempt, timeout)
         self.store[key] = reply
         return reply
 
+    def _count_miss(self) -> None:
+        with self._lock:
+            self.misses += 1
+
     def _hit(self, reply: Reply) -> Reply:
-        self.hits += 1
+        with self._lock:
+            self.hits += 1
         nothing: TokenUsage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         return Reply(reply.output, nothing, {**(reply.metadata or {}), "cached": True})
 
@@ -180,22 +192,40 @@ class ResponseCache(Composite[T], Generic[T]):
         return sha256(self._strategy + b"\n" + asked).hexdigest()
 
 
-class _Recent(OrderedDict[str, Reply]):
-    """Keeps the entries that were used last."""
+class _Recent(MutableMapping[str, Reply]):
+    """Keeps the entries that were used last, for several threads."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()
         self._most = most
+        # Invariant: an entry is looked for, moved and dropped under the lock.
+        self._lock = SharedLock()
+        self._entries: OrderedDict[str, Reply] = OrderedDict()
 
-    def get(self, key: str, default: Any = None) -> Any:
-        if key in self:
-            self.move_to_end(key)
-        return super().get(key, default)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Recent, (self._most,), None, None, iter(self.items())
+
+    def __getitem__(self, key: str) -> Reply:
+        with self._lock:
+            self._entries.move_to_end(key)
+            return self._entries[key]
 
     def __setitem__(self, key: str, value: Reply) -> None:
-        super().__setitem__(key, value)
-        if len(self) > self._most:
-            self.popitem(last=False)
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+
+    def __delitem__(self, key: str) -> None:
+        with self._lock:
+            del self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def _is_the_leaders_own(info: ErrorInfo) -> bool:

@@ -6,10 +6,8 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import anyio
-import anyio.to_thread
 from attrs import Attribute, define, field
 
 from batchllm.core import (
@@ -21,9 +19,9 @@ from batchllm.core import (
     normalize_usage,
     number,
 )
-from batchllm.transport import LoopTable
+from batchllm.transport import ThreadLimits, ThreadRunner, run_in_thread
 
-__all__ = ["CallableStrategy", "ThreadRunner", "from_callable", "run_in_thread"]
+__all__ = ["CallableStrategy", "from_callable"]
 
 logger = logging.getLogger("batchllm")
 
@@ -33,32 +31,6 @@ _SHAPES: Final = (
 )
 _OFFERED: Final = ("attempt", "timeout", "state")
 _USAGE_KEYS: Final = frozenset(TokenUsage.__annotations__)
-
-
-class ThreadRunner(Protocol):
-    """Calls a blocking function off the event loop."""
-
-    async def __call__(self, function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
-        """Return what *function* returns."""
-        ...
-
-
-async def run_in_thread(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
-    """Call *function* in a worker thread; a cancelled call leaves the thread to end by itself."""
-    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
-
-
-@define(eq=False)
-class _Threads:
-    """The threads of one event loop."""
-
-    limiter: anyio.CapacityLimiter
-
-    async def close(self) -> None:
-        """Let go; threads end by themselves."""
-
-    def abandon(self) -> None:
-        """Let go; threads end by themselves."""
 
 
 def _can_be_called(instance: Any, attribute: Attribute[Any], function: Any) -> None:
@@ -76,7 +48,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
             ``(output, usage, metadata)`` with usage as a mapping, a provider's usage object or
             ``None``; another tuple is an output.
         threads: The most threads at once for a sync function.
-        run_sync: Calls a sync function; tests in virtual time give one that calls it in place.
+        run_sync: Calls a sync function, by default in a thread.
 
     Raises:
         StrategyError: *function* cannot be called so.
@@ -86,6 +58,8 @@ class CallableStrategy(LLMCallStrategy[Any]):
         >>> CallableStrategy(str.upper)
         from_callable(str.upper)
     """
+
+    per_loop = True
 
     function: Callable[..., Any] = field(init=False, validator=_can_be_called)
     threads: int = field(init=False, validator=number(least=1, whole=True))
@@ -102,7 +76,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         self._run_sync = run_sync
         self._is_async = _is_async(function)
         self._wanted = _wanted_parameters(function)
-        self._limits = LoopTable(lambda: _Threads(anyio.CapacityLimiter(threads)))
+        self._limits = ThreadLimits(threads)
         self._gave_nothing = False
 
     def __repr__(self) -> str:
@@ -110,7 +84,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
 
     async def prepare(self) -> None:
         """Start with a fresh count of threads on this event loop."""
-        await self._limits.close()
+        await self._limits.renew()
 
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
@@ -125,7 +99,7 @@ class CallableStrategy(LLMCallStrategy[Any]):
         if self._is_async:
             result = await call()
         else:
-            limiter = self._limits.of_this_loop().limiter
+            limiter = self._limits.of_this_loop()
             result = await self._run_sync(call, limiter=limiter)
             if inspect.isawaitable(result):  # a lambda round an async function
                 result = await result

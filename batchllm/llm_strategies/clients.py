@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic
 
 from attrs import define
+from typing_extensions import TypeVar
 
 from batchllm.llm_strategies.output import OutputStrategy
 from batchllm.providers import (
@@ -15,7 +16,7 @@ from batchllm.providers import (
 
 __all__ = ["AnthropicStrategy", "OpenAIResponsesStrategy", "OpenAIStrategy"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=str)
 
 
 @define(eq=False, slots=False, init=False, repr=False)
@@ -40,47 +41,23 @@ class OpenAIStrategy(OutputStrategy[T], Generic[T]):
 
     Raises:
         StrategyError: *client* has no such method.
-        ConfigError: An argument is of a wrong kind.
+        ConfigError: An argument is of a wrong kind, or unknown to the client's method.
         TypeError: *output* holds a type that JSON cannot express.
     """
 
     _model_class: ClassVar[type[OpenAIClientModel | OpenAIResponsesClientModel]] = OpenAIClientModel
 
-    @overload
-    def __init__(
-        self: OpenAIStrategy[str],
-        client: Any,
-        model: str,
-        *,
-        system: str | None = None,
-        output: None = None,
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         client: Any,
         model: str,
         *,
         system: str | None = None,
-        output: type[T],
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        client: Any,
-        model: str,
-        *,
-        system: str | None = None,
-        output: Any = None,
+        output: type[T] | None = None,
         temperature: float | None = None,
         **parameters: Any,
     ) -> None:
-        asked = self._model_class(client, model, parameters=parameters)
+        asked = self._model_class(client, model, parameters=parameters, owner=type(self).__name__)
         super().__init__(asked, output, temperature=temperature, system=system)
 
 
@@ -124,24 +101,10 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
 
     Raises:
         StrategyError: *client* has no such method.
-        ConfigError: An argument is of a wrong kind.
+        ConfigError: An argument is of a wrong kind, or unknown to the client's method.
         TypeError: *output* holds a type that JSON cannot express.
     """
 
-    @overload
-    def __init__(
-        self: AnthropicStrategy[str],
-        client: Any,
-        model: str,
-        *,
-        max_tokens: int = 1024,
-        system: str | None = None,
-        output: None = None,
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         client: Any,
@@ -149,23 +112,14 @@ class AnthropicStrategy(OutputStrategy[T], Generic[T]):
         *,
         max_tokens: int = 1024,
         system: str | None = None,
-        output: type[T],
-        temperature: float | None = None,
-        **parameters: Any,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        client: Any,
-        model: str,
-        *,
-        max_tokens: int = 1024,
-        system: str | None = None,
-        output: Any = None,
+        output: type[T] | None = None,
         temperature: float | None = None,
         **parameters: Any,
     ) -> None:
         asked = AnthropicClientModel(
-            client, model, parameters={"max_tokens": max_tokens, **parameters}
+            client,
+            model,
+            parameters={"max_tokens": max_tokens, **parameters},
+            owner=type(self).__name__,
         )
         super().__init__(asked, output, temperature=temperature, system=system)

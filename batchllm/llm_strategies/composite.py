@@ -49,6 +49,11 @@ class Composite(LLMCallStrategy[T], Generic[T]):
     quota_scope = None
     parts: Sequence[LLMCallStrategy[Any]] = field(default=(), init=False, validator=_are_strategies)
 
+    @property
+    def takes_texts(self) -> bool:  # type: ignore[override]
+        """Return whether each of the parts takes a list of texts."""
+        return bool(self.parts) and all(part.takes_texts for part in self.parts)
+
     async def execute(
         self, prompt: Any, attempt: int, timeout: float, state: RetryState | None = None
     ) -> Reply:

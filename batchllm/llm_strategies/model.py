@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, cast
 
 from attrs import Attribute, define, field
+from typing_extensions import TypeVar
 
 from batchllm.core import (
     CallCost,
@@ -31,7 +32,7 @@ from batchllm.transport import ConnectionStats
 
 __all__ = ["ModelStrategy"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=str)
 
 
 def _text(response: LLMResponse) -> str:
@@ -95,33 +96,10 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         init=False, validator=one_of((ErrorClassifier, NoneType), "an ErrorClassifier, or None")
     )
 
-    @overload
-    def __init__(
-        self: ModelStrategy[str],
-        model: LLMModel,
-        *,
-        temperature: float | None = 0.0,
-        system: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        error_classifier: ErrorClassifier | None = None,
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         model: LLMModel,
-        response_parser: Callable[[LLMResponse], T],
-        *,
-        temperature: float | None = 0.0,
-        system: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        error_classifier: ErrorClassifier | None = None,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        model: LLMModel,
-        response_parser: Callable[[LLMResponse], Any] | None = None,
+        response_parser: Callable[[LLMResponse], T] | None = None,
         *,
         temperature: float | None = 0.0,
         system: str | None = None,
@@ -146,6 +124,12 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     def gives_text(self) -> bool:
         """Return whether the output is the model's text as it is."""
         return self.response_parser is _text
+
+    @property
+    def per_loop(self) -> bool:  # type: ignore[override]
+        """Return whether the model keeps what it opens per event loop, or opens nothing."""
+        managed = any(hasattr(self.model, name) for name in ("prepare", "cleanup"))
+        return bool(getattr(self.model, "per_loop", not managed))
 
     async def prepare(self) -> None:
         """Prepare the model if it is managed."""

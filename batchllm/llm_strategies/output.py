@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar, cast, get_origin, overload
+from typing import Any, Generic, cast, get_origin
 
 from attrs import Attribute, define, field
+from typing_extensions import TypeVar
 
 from batchllm.core import (
     ErrorClassifier,
@@ -32,7 +33,7 @@ from batchllm.structured import (
 
 __all__ = ["OutputStrategy", "is_output", "is_plain_text", "name_of", "schema_text", "with_output"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=str)
 
 
 @explain_arguments()
@@ -61,34 +62,10 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
 
     output: Any = field(init=False)
 
-    @overload
-    def __init__(
-        self: OutputStrategy[str],
-        model: LLMModel,
-        output: None = None,
-        *,
-        temperature: float | None = None,
-        system: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        error_classifier: ErrorClassifier | None = None,
-    ) -> None: ...
-
-    @overload
     def __init__(
         self,
         model: LLMModel,
-        output: type[T] | None,
-        *,
-        temperature: float | None = None,
-        system: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        error_classifier: ErrorClassifier | None = None,
-    ) -> None: ...
-
-    def __init__(
-        self,
-        model: LLMModel,
-        output: Any = None,
+        output: type[T] | None = None,
         *,
         temperature: float | None = None,
         system: str | None = None,

@@ -17,9 +17,12 @@ def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:
         environment: ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` count, in
             lower case first.
     """
-    parts = urlsplit(address)
-    host = (parts.hostname or "").lower()
-    if _is_local(host) or _excepted(host, parts.port, _get(environment, "no_proxy")):
+    try:
+        parts = urlsplit(address)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return None  # the client that connects to it says that it is no address
+    if _is_local(host) or _excepted(host, port, _get(environment, "no_proxy")):
         return None
     proxy = _get(environment, f"{parts.scheme}_proxy") or _get(environment, "all_proxy")
     if proxy and "://" not in proxy:

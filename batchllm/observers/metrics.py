@@ -17,6 +17,14 @@ __all__ = ["MetricsObserver"]
 _NOT_RUN: Final = frozenset({Category.STOPPED, Category.PARKED})
 _THROTTLED: Final = frozenset({Category.RATE_LIMIT, Category.OVERLOADED})
 
+_COUNTED: Final = {
+    ProcessingEvent.PROCESSING_STARTED: "batches",
+    ProcessingEvent.ITEM_STARTED: "started",
+    ProcessingEvent.ITEM_SKIPPED: "skipped",
+    ProcessingEvent.RATE_LIMIT_HIT: "rate_limits",
+    ProcessingEvent.HEDGE_STARTED: "hedges",
+}
+
 _Data = Mapping[str, Any]
 
 
@@ -39,26 +47,14 @@ class MetricsObserver(BaseObserver):
         self._batch_seconds = 0.0
         self._learned: dict[str, dict[str, float | None]] = {}
         self._parked: dict[str, str] = {}
-        self._on: dict[ProcessingEvent, Callable[[_Data], None]] = {
-            ProcessingEvent.PROCESSING_STARTED: lambda _: self._count("batches"),
-            ProcessingEvent.PROCESSING_COMPLETED: self._batch_ended,
-            ProcessingEvent.ITEM_STARTED: lambda _: self._count("started"),
-            ProcessingEvent.ITEM_COMPLETED: self._item_completed,
-            ProcessingEvent.ITEM_FAILED: self._item_failed,
-            ProcessingEvent.ITEM_SKIPPED: lambda _: self._count("skipped"),
-            ProcessingEvent.ITEM_RETRY: self._item_retried,
-            ProcessingEvent.RATE_LIMIT_HIT: lambda _: self._count("rate_limits"),
-            ProcessingEvent.COOLDOWN_ENDED: self._cooldown_ended,
-            ProcessingEvent.QUOTA_LEARNED: self._quota_learned,
-            ProcessingEvent.SCOPE_PARKED: self._scope_parked,
-            ProcessingEvent.HEDGE_STARTED: lambda _: self._count("hedges"),
-        }
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         """Count one event."""
-        handle = self._on.get(event)
-        if handle is not None:
-            handle(data)
+        counted, read = _COUNTED.get(event), _READ.get(event)
+        if counted is not None:
+            self._count(counted)
+        elif read is not None:
+            read(self, data)
 
     async def get_metrics(self) -> dict[str, Any]:
         """The numbers so far, as :meth:`snapshot` gives them."""
@@ -148,3 +144,15 @@ class MetricsObserver(BaseObserver):
 
     def _batch_ended(self, data: _Data) -> None:
         self._batch_seconds += data.get("duration", 0.0)
+
+
+# By the class and not by the instance, so that a copy counts for itself, and can be pickled.
+_READ: Final[Mapping[ProcessingEvent, Callable[[MetricsObserver, _Data], None]]] = {
+    ProcessingEvent.PROCESSING_COMPLETED: MetricsObserver._batch_ended,
+    ProcessingEvent.ITEM_COMPLETED: MetricsObserver._item_completed,
+    ProcessingEvent.ITEM_FAILED: MetricsObserver._item_failed,
+    ProcessingEvent.ITEM_RETRY: MetricsObserver._item_retried,
+    ProcessingEvent.COOLDOWN_ENDED: MetricsObserver._cooldown_ended,
+    ProcessingEvent.QUOTA_LEARNED: MetricsObserver._quota_learned,
+    ProcessingEvent.SCOPE_PARKED: MetricsObserver._scope_parked,
+}

@@ -21,7 +21,7 @@ from batchllm.policy.events import (
     ScopeParked,
     Send,
 )
-from batchllm.policy.hedge import HedgeMind
+from batchllm.policy.hedge import HedgePolicy
 from batchllm.policy.hints import (
     EXHAUSTED_CODES,
     LONGEST,
@@ -64,7 +64,7 @@ __all__ = [
     "FailureRow",
     "GateEvent",
     "GateSnapshot",
-    "HedgeMind",
+    "HedgePolicy",
     "JsonError",
     "Learned",
     "Limit",

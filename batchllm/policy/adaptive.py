@@ -28,8 +28,9 @@ from batchllm.policy.events import (
 )
 from batchllm.policy.noise import Noise
 from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import Episode, Learned, QuotaSearch
+from batchllm.policy.quota_search import Learned, QuotaSearch
 from batchllm.policy.send_log import Point, SendLog
+from batchllm.policy.windows import Episode
 
 __all__ = ["AdaptivePace"]
 
@@ -38,9 +39,6 @@ _PROMPT: Final = 3.0
 _AGAIN: Final = 4
 """Calls in flight with which a scope goes on after a pause if it knows no pace: a canary has shown
 that one is taken, so four cannot be called a herd."""
-_SOON: Final = 150
-"""Calls after a cut within which a refusal comes too early for a quota: 1 % noise refuses once
-in 100, a quota once in 2k seconds, which are at least 400 calls once it is settled."""
 
 
 @define(eq=False)
@@ -90,7 +88,7 @@ class AdaptivePace:
 
     @property
     def free(self) -> bool:
-        """Whether nothing holds a call back, and nothing will until one fails."""
+        """Return whether nothing holds a call back, and nothing will until one fails."""
         return (
             self.cooldown.free
             and self.search.rate is None
@@ -139,7 +137,7 @@ class AdaptivePace:
         elif self.search.rate is not None and self.cap.held is None:
             self.search.on_send(now)
             if self.noise.share:
-                self.noise.on_send(below=self.search.early)
+                self.noise.on_send(now, below=self.search.early)
             return
         self.search.delay(now)
 
@@ -237,7 +235,12 @@ class AdaptivePace:
             return False
         if held is not None:
             self.events.append(CapLearned(at=now, calls=None))
-        return not self.noise.forgives(below=self.search.early)
+        doubted = self.noise.doubted
+        if self.noise.forgives(below=self.search.early):
+            return False
+        if doubted:
+            self.search.go_back()
+        return True
 
     # -- an episode --------------------------------------------------------------------------
 
@@ -330,9 +333,17 @@ class AdaptivePace:
             # It came back some time between the two canaries.
             back = Point((diagnosis.empty.at + send.sent_at) / 2, send.mark)
         leak = self._lone and send.sent_at - diagnosis.begun.at <= _PROMPT
-        self._finish(now, diagnosis, back, leak=leak)
+        self._finish(now, diagnosis, back, leak=leak, taken_at=send.sent_at)
 
-    def _finish(self, now: float, diagnosis: Diagnosis, back: Point, *, leak: bool) -> None:
+    def _finish(
+        self,
+        now: float,
+        diagnosis: Diagnosis,
+        back: Point,
+        *,
+        leak: bool,
+        taken_at: float | None = None,
+    ) -> None:
         """Learn from an episode, and open the scope."""
         episode = Episode(
             begun=diagnosis.begun,
@@ -341,6 +352,8 @@ class AdaptivePace:
             leak=leak,
             canaries=self.cooldown.canaries_refused,
             hinted=diagnosis.hinted_until > -inf,
+            single=len(diagnosis.refused) == 1,
+            taken_at=taken_at,
         )
         overloaded = self.cooldown.cause is Cause.OVERLOADED
         if overloaded:
@@ -358,11 +371,11 @@ class AdaptivePace:
 
     def _learn(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
-        calls, sure = search.calls_since, search.sure
-        early = episode.leak and (search.early or calls < _SOON)
+        calls = search.calls_since
+        early = episode.leak and episode.single and search.early
         search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
-            kept = self.noise.on_leak(before, search.rate, calls, early=early, sure=sure)
+            kept = self.noise.on_leak(before, search.rate, calls, episode.empty.at, early=early)
             if kept is not None:
                 search.keep(kept, now)
         self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))

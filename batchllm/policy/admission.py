@@ -36,7 +36,7 @@ _Key = tuple[str, str]
 
 
 class Admitted:
-    """What one call holds, and how much had been sent up to and with it."""
+    """The reservations of one call, and how much had been sent up to and with it."""
 
     __slots__ = ("cost", "reservations", "sent")
 
@@ -100,7 +100,7 @@ class Admission:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is limited."""
+        """Return whether nothing is limited."""
         return not self._buckets and not self._reported
 
     @property
@@ -110,7 +110,7 @@ class Admission:
 
     @property
     def limits_requests(self) -> bool:
-        """Whether a pace of requests is declared, or reported and confirmed.
+        """Return whether a pace of requests is declared, or reported and confirmed.
 
         A limit of a day does not count: it leaves open how many may be sent in a minute.
         """
@@ -128,7 +128,7 @@ class Admission:
 
     @property
     def unbooked(self) -> Admitted:
-        """What stands for a call that was sent before any limit was known."""
+        """The stand-in for a call that was sent before any limit was known."""
         return Admitted((), (self._requests, self._input, self._output))
 
     def drain_adopted(self) -> list[tuple[Limit, str]]:

@@ -1,4 +1,4 @@
-"""How long to wait before another attempt."""
+"""The waits before further attempts."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NoReturn, get_args
 
 from attrs import Attribute, define, field, frozen
 
-from batchllm.core import CallCost, ConfigError
+from batchllm.core import CallCost, ConfigError, explain_arguments
 
 __all__ = ["PACED_UP_TO", "Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
 
@@ -73,6 +73,7 @@ def _not_negative(instance: object, attribute: Attribute[Any], value: Any) -> No
         _fail(attribute, value, f"seconds from 0 to {_LONGEST:g}")
 
 
+@explain_arguments()
 @frozen
 class Limit:
     """At most *amount* units of *dimension* per *per* seconds.
@@ -103,7 +104,7 @@ class Limit:
         return (units, window) if units else (self.amount, self.per)
 
     def cost_of(self, cost: CallCost) -> int:
-        """What *cost* takes of this dimension."""
+        """Return what *cost* takes of this dimension."""
         return getattr(cost, self.dimension)  # type: ignore[no-any-return]
 
 
@@ -117,7 +118,7 @@ class _Entry:
 
 @define(eq=False)
 class Reservation:
-    """What one call holds of one bucket until it is settled or released."""
+    """The share of one bucket that one call holds until it is settled or released."""
 
     bucket: Bucket
     cost: int
@@ -177,7 +178,7 @@ class Bucket:
         return self.limit.cost_of(cost)
 
     def oversize(self, cost: CallCost) -> bool:
-        """Whether *cost* is more than one window ever holds."""
+        """Return whether *cost* is more than one window ever holds."""
         return self.cost_of(cost) > self._units
 
     def next_time(self, now: float, cost: CallCost) -> float:

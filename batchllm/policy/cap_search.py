@@ -61,7 +61,7 @@ class CapSearch:
 
     @property
     def trying(self) -> bool:
-        """Whether more calls are tried than are held."""
+        """Return whether more calls are tried than are held."""
         return self._trying
 
     @property

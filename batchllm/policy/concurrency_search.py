@@ -1,6 +1,6 @@
 """The search for the right number of calls in flight, for servers that queue instead of refusing.
 
-A server of one's own (vLLM, Ollama) answers ever later once it is full, and no quota tells so.
+A server of one's own (vLLM, Ollama) answers ever later once it is full, and no quota says so.
 While more calls in flight mean more answers a second, latency hardly rises; beyond, it rises in
 proportion. The limit goes to where a round's mean latency is half as long again as the best one.
 A server that refuses the call too many (a cap on concurrency) cuts the limit once per round.
@@ -41,7 +41,7 @@ class ConcurrencySearch:
 
     @property
     def limit(self) -> int:
-        """How many calls may be in flight."""
+        """Return how many calls may be in flight."""
         return max(1, int(self._limit))
 
     def on_ok(self, now: float, sent_at: float, in_flight: int) -> None:

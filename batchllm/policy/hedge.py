@@ -1,4 +1,4 @@
-"""When a slow call may be made a second time (after "The Tail at Scale", Dean and Barroso 2013)."""
+"""The rule for second copies of slow calls (after "The Tail at Scale", Dean and Barroso 2013)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import define, field
 
-__all__ = ["HedgeMind"]
+__all__ = ["HedgePolicy"]
 
 _REMEMBERED: Final = 1_000
 _QUANTILE: Final = 0.99
@@ -20,7 +20,7 @@ percentile is 10 s, and a second copy would come when the first is over."""
 
 
 @define(eq=False)
-class HedgeMind:
+class HedgePolicy:
     """Knows how long calls take, and how many may be made twice.
 
     Args:
@@ -52,7 +52,7 @@ class HedgeMind:
         self._fresh += 1
 
     def slow(self) -> float | None:
-        """Seconds after which a call counts as slow; ``None`` while too few are known."""
+        """Return after how many seconds a call is slow; ``None`` while too few are known."""
         if self.calls < self.samples:
             return None
         if self.delay is not None:
@@ -66,7 +66,7 @@ class HedgeMind:
         return self._slow
 
     def allows(self) -> bool:
-        """Whether one more second copy keeps within the share."""
+        """Return whether one more second copy keeps within the share."""
         return self.hedges + 1 <= self.share * max(self.calls, 1)
 
     def on_hedge(self) -> None:

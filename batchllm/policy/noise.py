@@ -1,7 +1,9 @@
-"""Refusals that mean nothing: recognised by coming as often at a low pace, forgiven at their share.
+"""Refusals that mean nothing: suspected if they come early, then put to the proof.
 
-A quota refuses less, the lower the pace; noise does not. A refusal after n accepted calls asks for
-a pace lower by about 1.5/n, and if that had been right the next one would come much later.
+A quota refuses next to nothing right after it was measured and below its rate; noise refuses its
+share at any pace. So refusals that come so early and lower the rate are doubted: the pace goes
+back to what it was before them, a few more are borne, and what is accepted decides. More than the
+lowered rate could have given proves that they were noise; more refusals prove that it was a quota.
 """
 
 from __future__ import annotations
@@ -12,14 +14,22 @@ from attrs import define, field
 
 __all__ = ["Noise"]
 
-_EARLY: Final = 3
-"""Early refusals in a row that may be noise: a quota seldom refuses right after it was measured,
-while a noise of 1 % refuses once in 100 calls whatever the pace."""
-_FALL: Final = 0.10
-"""Share by which they have to have lowered the rate: a quota that fell by less is at rest then."""
+_EARLY: Final = 2
+"""Early refusals that are doubted: a quota seldom refuses right after it was measured, while a
+noise of 1 % refuses once in 100 calls whatever the pace."""
+_MOST_EARLY: Final = 3
+"""The same after a doubt that proved wrong. Measured: with 8 an hour of noise loses a fifth."""
+_FALL: Final = 0.05
+"""Share by which they have to have lowered the rate, so that there is something to prove."""
 _RUN: Final = 15
-"""Accepted calls before each of them: one that fell by more than a tenth refuses sooner, and 86 %
-of the gaps of a noise of 1 % are longer."""
+"""Accepted calls before each of them: a quota that fell refuses sooner, and 86 % of the gaps of a
+noise of 1 % are longer."""
+_PROOF: Final = 5.0
+"""Calls more than the lowered rate could have given that prove it too low: it was measured from
+some thirty calls, to one."""
+_BORNE: Final = 3
+"""Refusals that a doubt bears: a doubt lasts about 100 calls, and noise of 1 % refuses more than
+three of them in 2 % of cases."""
 _SHARE: Final = 0.01
 """Share of calls that noise is taken to refuse."""
 _FORGIVEN: Final = 2.0
@@ -35,9 +45,24 @@ _SPREAD: Final = 3.0
 """Times the share that may be refused below the rate, where a quota refuses nothing."""
 
 
+_PROOF: Final = 5.0
+_BORNE: Final = 3
+_MOST_EARLY: Final = 3
+
+
+@define(eq=False)
+class _Doubt:
+    """What a bucket of the lowered rate, empty at the last refusal, would have left. Live state."""
+
+    rate: float
+    at: float
+    level: float = 0.0
+    refused: int = 0
+
+
 @define(eq=False)
 class Noise:
-    """Whether refusals of one scope are noise. Live state.
+    """The judgement whether refusals of one scope are noise. Live state.
 
     Attributes:
         share: Share of calls that may be refused without meaning; 0 while no noise is known.
@@ -47,15 +72,28 @@ class Noise:
     _early: int = field(default=0, init=False)
     _rate_before: float = field(default=0.0, init=False)
     _forgiven: float = field(default=0.0, init=False)
+    _needed: int = field(default=_EARLY, init=False)
+    _doubt: _Doubt | None = field(default=None, init=False)
     _below: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False)
 
-    def on_send(self, *, below: bool) -> None:
+    def on_send(self, now: float, *, below: bool) -> None:
         """Note a call, and whether its pace was so low that a quota would not refuse it."""
-        if self.share:
-            self._forgiven = min(_BURST, self._forgiven + _FORGIVEN * self.share)
-            if below:
-                self._count_below()
+        if not self.share:
+            return
+        if self._doubt is not None:
+            self._count_in_doubt(now, self._doubt)
+            return
+        self._forgiven = min(_BURST, self._forgiven + _FORGIVEN * self.share)
+        if below:
+            self._count_below()
+
+    def _count_in_doubt(self, now: float, doubt: _Doubt) -> None:
+        doubt.level += doubt.rate * (now - doubt.at) - 1
+        doubt.at = now
+        if doubt.level <= -_PROOF:
+            self._doubt = None
+            self._needed = _EARLY
 
     def _count_below(self) -> None:
         self._below += 1
@@ -65,10 +103,17 @@ class Noise:
                 self._early = 0
             self._below = self._seen = 0
 
+    @property
+    def doubted(self) -> bool:
+        """Whether it is still open if it is noise."""
+        return self._doubt is not None
+
     def forgives(self, *, below: bool) -> bool:
         """Note a refusal; returns whether it is taken for noise."""
         if not self.share:
             return False
+        if self._doubt is not None:
+            return self._borne(self._doubt)
         if below:
             self._seen += 1
             if self._seen <= _BURST + _SPREAD * self.share * self._below:
@@ -78,8 +123,16 @@ class Noise:
         self._forgiven -= 1
         return True
 
+    def _borne(self, doubt: _Doubt) -> bool:
+        doubt.level += 1  # what was refused has taken nothing
+        doubt.refused += 1
+        if doubt.refused <= _BORNE:
+            return True
+        self.share, self._doubt, self._needed = 0.0, None, _MOST_EARLY
+        return False
+
     def on_leak(
-        self, before: float, after: float, calls: int, *, early: bool, sure: bool
+        self, before: float, after: float, calls: int, empty_at: float, *, early: bool
     ) -> float | None:
         """Note a refusal that lowered the rate from *before* to *after*.
 
@@ -87,23 +140,26 @@ class Noise:
             before: The rate before it, calls per second.
             after: The rate after it.
             calls: Calls since the last one.
-            early: Whether it came sooner than a quota's would, so soon after a measurement.
-            sure: Whether the rate before it was well measured: one that was guessed too high
-                falls by as much.
+            empty_at: When the refused call was sent.
+            early: Whether one call alone was refused, and sooner after a measurement than a
+                quota refuses.
 
         Returns:
-            The rate before the first of the refusals that prove to be noise, else ``None``.
+            The rate before the first of the refusals, to go back to in doubt, else ``None``.
         """
-        if not early or calls < _RUN or not (self._early or sure):
+        if calls < _RUN:
             self._early = 0
+            return None
+        if not early:
             return None
         if not self._early:
             self._rate_before = before
         self._early += 1
-        if self._early < _EARLY or after > (1 - _FALL) * self._rate_before:
+        if self._early < self._needed or after > (1 - _FALL) * self._rate_before:
             return None
         self._early = 0
         self.share = _SHARE
         self._below = self._seen = 0
         self._forgiven = _BURST
+        self._doubt = _Doubt(after, empty_at)
         return self._rate_before

@@ -56,7 +56,7 @@ _RECOVERED: Final = 16.0
 
 
 class Verdict(Enum):
-    """What became of a row of failures."""
+    """The verdict on a row of failures."""
 
     PENDING = "pending"
     COUNTS = "counts"
@@ -83,7 +83,7 @@ class FailureRow:
 
     @property
     def items(self) -> int:
-        """How many different items are in it, counted up to what makes an outage."""
+        """Return how many different items are in it, counted up to what makes an outage."""
         return len(self._items)
 
     def decide(self, verdict: Verdict) -> None:
@@ -103,7 +103,7 @@ class OutageBreaker:
     Attributes:
         free: Whether nothing holds a call back.
         open: Whether the endpoint does not answer, so that only canaries go.
-        down: Whether it was given up; canaries go on, but nobody waits for them.
+        down: Whether it was given up; canaries go on, but no call waits for them.
         give_up_at: When ``look`` has to be called; infinity while there is no need.
     """
 
@@ -140,7 +140,7 @@ class OutageBreaker:
 
     @property
     def free(self) -> bool:
-        """Whether nothing holds a call back."""
+        """Return whether nothing holds a call back."""
         return not self.open and self._recovering_since is None
 
     @property
@@ -157,7 +157,7 @@ class OutageBreaker:
         """Return the earliest instant for the next call beside *in_flight* others.
 
         While the endpoint does not answer, that call is the canary. ``inf`` means that only the
-        next report can tell.
+        next report can decide.
         """
         if not self.open:
             return self._recovery_time(now, in_flight)
@@ -238,7 +238,7 @@ class OutageBreaker:
 
     @property
     def has_events(self) -> bool:
-        """Whether there is something to drain."""
+        """Return whether there is something to drain."""
         return bool(self._events)
 
     @property

@@ -1,4 +1,4 @@
-"""Overloads that pause nobody: a server that refuses some calls and takes the others.
+"""Overloads that pause no call: a server that refuses some calls and takes the others.
 
 A first overload is judged as any refusal is, and nothing is sent meanwhile. A server that answers
 three calls in a hundred with 503 would so be asked for nothing most of the time. Once it was seen
@@ -38,7 +38,7 @@ class OverloadLeaks:
         self._left = _MOST if leak else 0.0
 
     def forgives(self) -> bool:
-        """Note an overload; returns whether it pauses nobody."""
+        """Note an overload; return whether it pauses no call."""
         if self._left < 1:
             return False
         self._left -= 1

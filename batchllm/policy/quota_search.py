@@ -15,7 +15,8 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from batchllm.policy.send_log import KEPT, Point, SendLog
+from batchllm.policy.send_log import Point, SendLog
+from batchllm.policy.windows import Episode, Windows
 
 __all__ = ["Episode", "Learned", "QuotaSearch"]
 
@@ -29,17 +30,32 @@ was back some time before, so that the rate is too low by any factor. It doubles
 _LONGEST_K: Final = 120.0
 """Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
 2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""
-_RESTLESS_K: Final = 20.0
+_RESTLESS_K: Final = 15.0
 """The longest k right after the quota moved: what moved once moves again."""
-_SETTLED_K: Final = 15.0
+_SETTLED_K: Final = 10.0
+"""The shortest one from then on."""
+_DOUBTED_K: Final = 2.5
+"""The k while it is open if refusals were noise: they may have held the pace down by any factor."""
 _ROW: Final = 10.0
-"""Seconds (or 2k, up to which the pace was at most 2 % above the rate) without a refusal that end
-a row of cuts: while a sliding window still counts what was sent too fast, it refuses sooner."""
+"""Seconds without a refusal that end a row of cuts, or the time of thirty calls if that is more,
+or 1.5k if that is less: while a sliding window counts what was sent too fast, it refuses sooner."""
+_ROW_K: Final = 1.5
 _MOVED: Final = 0.10
 """Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
-_PER_PAUSE: Final = 8.0
-"""k is at least so many pauses, so that a probe that costs a pause loses at most 1/16."""
+_RISING: Final = 1.1
+"""Times the rate from which on only the last minute is looked back on, since the quota rose."""
+_ASKED: Final = 0.8
+"""Share of the time since the last cut that has to be paced for a window to be fully asked for."""
+_ROSE: Final = 1.25
+"""Times the rate from which on a pace that was taken shows that the quota rose meanwhile."""
+_PER_PAUSE: Final = 12.0
+"""k is at least so many pauses, so that a probe that costs a pause loses at most 1/24."""
+_PER_REFUSAL: Final = 100
+"""Calls that k spans for each refusal of an episode: a window that is found by six canaries costs
+six in 2k seconds, which are 0.5 % so."""
 _FEW_CALLS: Final = 8
+"""Calls that k spans at least; thirty once a rate is measured from so many, since fewer calls at
+a pace that is 2 % higher do not meet the end of a bucket."""
 _MANY_CALLS: Final = 400
 """Calls that the longest k spans at least; it is stretched for slow paces: at 30 a minute 240 s
 are 120 calls, of which two refused are 1.7 %."""
@@ -55,9 +71,13 @@ _EPISODES: Final = 32
 """Episodes that are remembered, so that thirty calls can be measured even if each was the last."""
 _SHORTEST: Final = 0.05
 """Seconds that a rate is measured over at least."""
+_LOOK_BACK: Final = 300.0
+"""Seconds that a rate is measured over at most."""
 _MINUTE: Final = 60.0
-_WINDOW_PAUSE: Final = 3.0
-"""Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
+_EASED: Final = 0.99
+"""Share of the pace that stays at most where a refusal shows no other rate."""
+_EASED_EARLY: Final = 0.96
+"""The same for a refusal that came early and cost a hint that was longer than needed."""
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
@@ -78,37 +98,6 @@ class Learned:
 
     rate: float
     age: float = 0.0
-
-
-@frozen(kw_only=True)
-class Episode:
-    """One time that the quota ran out, from the first refusal to where calls were taken again.
-
-    Attributes:
-        begun: The first call that was refused.
-        empty: The last call that was refused, canaries included.
-        back: The first one that was accepted afterwards.
-        leak: Whether the server refused single calls only, and never all of them.
-        canaries: How many canaries were refused.
-        hinted: Whether the server said how long to wait.
-    """
-
-    begun: Point
-    empty: Point
-    back: Point
-    leak: bool
-    canaries: int = 0
-    hinted: bool = False
-
-    @property
-    def pause(self) -> float:
-        """Seconds without acceptance."""
-        return self.back.at - self.begun.at
-
-    @property
-    def is_window(self) -> bool:
-        """Whether the quota came back too late for a bucket's."""
-        return not self.leak and self.pause > _WINDOW_PAUSE
 
 
 @frozen
@@ -146,13 +135,16 @@ class QuotaSearch:
     _k_now: float = field(default=_FIRST_K, init=False)
     _longest: float = field(default=_LONGEST_K, init=False)
     _settled: bool = field(default=False, init=False)
+    _in_doubt: tuple[float, float] = field(default=(_SLOWEST, _FIRST_K), init=False)
+    _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
-    _window: float = field(default=0.0, init=False)
+    _windows: Windows = field(init=False)
     _learned_at: float | None = field(default=None, init=False)
     _episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._windows = Windows(self.log)
         if self.learned_before is not None and self.learned_before.rate > 0:
             self.rate = self.learned_before.rate
             self._k = self._k_now = _RESTLESS_K
@@ -218,8 +210,10 @@ class QuotaSearch:
             if mostly_pause and not (episode.canaries or episode.is_window):
                 self._k = _GUESSED_K
         else:
-            if self._paced > min(2 * self._k_now, _ROW):
-                self._before = _Stretch(old, self._k, self._longest)
+            if self._paced > min(_ROW_K * self._k_now, max(_ROW, _ENOUGH / old)):
+                # A pace far above the rate was taken until now: the quota rose, and falls again.
+                rate = pace if pace > _ROSE * old else old
+                self._before = _Stretch(rate, self._k, self._longest)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             # Of several cuts in a row only the last counts: the first ones are on the way.
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
@@ -230,10 +224,18 @@ class QuotaSearch:
         self._cut(now)
 
     def keep(self, rate: float, now: float) -> None:
-        """Go on at *rate*, since what lowered it was noise."""
+        """Go on at *rate*, and leave it soon, since what lowered it may have been noise."""
+        assert self.rate is not None
+        self._in_doubt = self.rate, self._k
         self.rate = rate
         self.sure = True
+        self._k = _DOUBTED_K
+        self._k_now = max(_DOUBTED_K, _FEW_CALLS / rate)
         self._cut(now)
+
+    def go_back(self) -> None:
+        """Take back the last *keep*, since it was no noise."""
+        self.rate, self._k = self._in_doubt
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
@@ -242,6 +244,7 @@ class QuotaSearch:
     def _cut(self, now: float) -> None:
         assert self.rate is not None
         self._paced = 0.0
+        self._cut_at = now
         self.calls_since = 0
         # A bucket that stands at nothing gets a token of air, else the next call meets it empty.
         self._at = now + min(2 / self.rate, 1 / _SLOWEST)
@@ -255,39 +258,61 @@ class QuotaSearch:
     def _seen(self, episode: Episode, pace: float, *, forgiving: bool) -> float:
         """Return the rate that *episode* shows, with the bounds that its kind sets."""
         assert self.rate is not None
-        look_back = _MINUTE if pace > 1.1 * self.rate else KEPT
+        look_back = _MINUTE if pace > _RISING * self.rate else _LOOK_BACK
         empties = [each.empty for each in self._episodes]
         backs = [each.back for each in self._episodes]
         accepted, bucket = self._since(empties, episode.empty, look_back)
-        window = self._since(backs, episode.back, look_back)[1]
-        seen = max(bucket, window)
-        if episode.is_window:
-            # Several windows, since a recovery is known only to a pause.
-            begin = next(b for b in (*backs, episode.back) if b.at >= episode.back.at - look_back)
-            seen = self._rate(begin, episode.back)[1]
-            if episode.hinted:
-                # A hint may be longer than needed: then the minute before shows more.
-                seen = max(seen, min(self._minute_before(episode), 0.99 * pace))
-        else:
-            last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
-            few, _ = self._rate(last, episode.empty)
-            # One refusal after a few calls shows no less than two calls more would have.
-            seen = min(seen, (few + 2) / max(_SHORTEST, episode.empty.at - last.at))
+        seen = max(bucket, self._since(backs, episode.back, look_back)[1])
         self.sure = accepted >= _ENOUGH
-        # Neither a chance second refusal nor a stretch without items may bring the pace down.
-        floor = _FLOOR if self._known else _FIRST_FLOOR
-        if seen < floor * pace:
-            seen, self.sure = floor * pace, False
-        if not self.early and (not forgiving or look_back == _MINUTE):
+        # A rate that the pace has left behind is no first estimate any more.
+        self._known = self._known or pace > _ROSE * self.rate
+        whole = None
+        if episode.is_window:
+            probed = self.rate if self.early else min(_EASED * pace, 1.01 * self.rate)
+            whole = self._windows.rate(self._episodes, episode, probed)
+            seen = self._window_seen(episode, pace, whole or seen)
+        else:
+            seen = min(seen, self._at_most(episode, empties, look_back))
+        seen = self._at_least(seen, self._floor(episode, pace, whole=whole is not None))
+        if whole is None and not self.early and (not forgiving or look_back == _MINUTE):
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.
-            least = min(
-                0.99 * pace, max(1.01 * self.rate, (seen + self._minute_before(episode)) / 2)
-            )
-            if seen < least:
-                seen, self.sure = least, False
+            half = (seen + self._minute_before(episode)) / 2
+            seen = self._at_least(seen, min(_EASED * pace, max(1.01 * self.rate, half)))
         self._known = self._known or self.sure
         return seen
+
+    def _window_seen(self, episode: Episode, pace: float, seen: float) -> float:
+        """Return *seen*, or what the minute before shows if a hint was longer than needed."""
+        if not episode.hinted or episode.canaries:
+            return seen
+        share = _EASED_EARLY if self.early else _EASED
+        return max(seen, min(self._minute_before(episode), share * pace))
+
+    def _at_most(self, episode: Episode, empties: list[Point], look_back: float) -> float:
+        """Bound a leak: after a few calls it shows no less than two calls more would have."""
+        last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
+        few, _ = self._rate(last, episode.empty)
+        return (few + 2) / max(_SHORTEST, episode.empty.at - last.at)
+
+    def _floor(self, episode: Episode, pace: float, *, whole: bool) -> float:
+        """Return the least that an episode may show.
+
+        Neither a chance second refusal nor a stretch without items may bring the pace down; whole
+        windows of which all was asked for need no such bound.
+        """
+        assert self.rate is not None
+        floor = (_FLOOR if self._known else _FIRST_FLOOR) * pace
+        if not whole:
+            return floor
+        asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)
+        return 0.0 if asked else min(floor, _FLOOR * self.rate)
+
+    def _at_least(self, seen: float, least: float) -> float:
+        if seen >= least:
+            return seen
+        self.sure = False
+        return least
 
     def _minute_before(self, episode: Episode) -> float:
         return self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
@@ -322,23 +347,20 @@ class QuotaSearch:
             self._settled = self._settled or self._k >= _RESTLESS_K
             self._longest = min(_LONGEST_K, 1.05 * longest)
         else:
-            least = _SETTLED_K if self._settled else _FIRST_K
+            least = _SETTLED_K if self._settled else min(_FIRST_K, k)
             self._k = min(_RESTLESS_K, max(least, k / 4))
             self._longest = _RESTLESS_K if self._settled else longest
 
     def _spread_probes(self, episode: Episode) -> None:
         """Set the seconds from this cut back to the rate."""
         assert self.rate is not None
-        dear = _PER_PAUSE * episode.pause if self.confirmed else episode.pause / 2
-        self._k_now = max(self._k, _FEW_CALLS / self.rate, dear)
-        # A window shows only at its end whether a pace was too high: half of it is the least. Its
-        # length is that of the longest pause, or the time between two recoveries.
-        if episode.is_window:
-            self._window = max(self._window, episode.pause)
-            if self._episodes:
-                between = episode.back.at - self._episodes[-1].back.at
-                self._k_now = max(self._k_now, min(_LONGEST_K, between / 2))
-        self._k_now = max(self._k_now, min(_LONGEST_K, self._window / 2))
+        k = max(self._k, (_ENOUGH if self.sure else _FEW_CALLS) / self.rate)
+        if self.confirmed:
+            k = max(k, _PER_PAUSE * episode.pause, _PER_REFUSAL * episode.refusals / self.rate)
+        else:
+            k = max(k, episode.pause / 2)
+        self._windows.on_episode(episode)
+        self._k_now = max(k, self._windows.shortest_probe)
 
     # -- memory ------------------------------------------------------------------------------
 

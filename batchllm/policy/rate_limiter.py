@@ -52,6 +52,7 @@ _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
 _REFUSED: Final = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED, Outcome.EXHAUSTED})
+_OK: Final = Outcome.OK  # looked up once: Python 3.11 takes 0.4 µs, and every call asks for it
 _UNANSWERED: Final = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.UNKNOWN})
 """Ends that say nothing of a quota: not refused, but no proof that a call was accepted either."""
 
@@ -131,12 +132,12 @@ class RateLimiter:
 
     @property
     def parked(self) -> Parked | None:
-        """Why and until when the scope waits no longer, if it is parked."""
+        """Return why and until when the scope waits no longer, if it is parked."""
         return self._cooldown.parked
 
     @property
     def cooling(self) -> bool:
-        """Whether the scope pauses, tests a canary or is parked."""
+        """Return whether the scope pauses, tests a canary or is parked."""
         return self._cooldown.state is not State.OPEN
 
     @property
@@ -214,7 +215,7 @@ class RateLimiter:
             self._admission.on_refused(now, send.sent_at)
         elif ended not in _UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
-        if ended is Outcome.OK and self.free:
+        if ended is _OK and self.free:
             self._adaptive.on_accepted(now, send)
             if self._adapt is not None:
                 self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
@@ -289,7 +290,7 @@ class RateLimiter:
 
     @property
     def has_events(self) -> bool:
-        """Whether there is something to drain."""
+        """Return whether there is something to drain."""
         return bool(self._events or self._adaptive.events)
 
     def drain_events(self) -> list[GateEvent]:

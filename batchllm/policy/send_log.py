@@ -15,8 +15,9 @@ from attrs import define, field, frozen
 
 __all__ = ["Point", "SendLog"]
 
-KEPT: Final = 300.0
-"""Seconds that are remembered: the longest stretch that a quota is measured over."""
+KEPT: Final = 1800.0
+"""Seconds that are remembered: two of the longest windows, which are as long as `park_after`, since
+a window shows its length by two recoveries."""
 _TICK: Final = 0.25
 """Seconds between two remembered instants: 0.4 % of the minute that is looked back on most."""
 
@@ -31,7 +32,7 @@ class Point:
 
 @define(eq=False)
 class SendLog:
-    """What was sent and refused in the last five minutes. Live state, for one clock."""
+    """The calls sent and refused in the last half hour. Live state, for one clock."""
 
     count: int = field(default=0, init=False)
     first: Point | None = field(default=None, init=False)

@@ -1,4 +1,4 @@
-"""How many tokens a call will take: bytes, calibrated by what the provider reports back."""
+"""An estimate of a call's tokens: bytes, calibrated by what the provider reports back."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TokenEstimator:
     def estimate(
         self, kind: str, text_bytes: int, max_tokens: int | None = None, messages: int = 1
     ) -> CallCost:
-        """What to reserve for a prompt of *text_bytes* bytes of UTF-8.
+        """Return what to reserve for a prompt of *text_bytes* bytes of UTF-8.
 
         Args:
             kind: What the calls that are alike have in common.
@@ -97,7 +97,7 @@ class TokenEstimator:
         return CallCost(1, given, _output(ceil(exp(known.output.level)), max_tokens))
 
     def expected(self, kind: str, text_bytes: int) -> CallCost:
-        """What a call takes on average, for forecasts; not a bound."""
+        """Return what a call takes on average, for forecasts; not a bound."""
         known = self._kinds.get(kind)
         if known is None:
             return CallCost(1, ceil(text_bytes / _BYTES_PER_TOKEN), 0)

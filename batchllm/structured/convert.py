@@ -79,10 +79,10 @@ _MEMORY: Final[ContextVar[_Memory]] = ContextVar("batchllm.structured.reading")
 def read_value(value: Any, kind: Any) -> Reading:
     """Read *value*, as ``json.loads`` gives it, as a *kind*."""
     # By its spelling, too: ``A | B == B | A``, but the order of the members counts.
-    reader = _reader_of(kind, repr(kind)) if is_hashable(kind) else _Reader()
+    reader = _reader_of(kind, repr(kind)) if is_hashable(kind) else _Reader(kind)
     token = _MEMORY.set(_Memory())
     try:
-        return Reading(reader.read(value, kind))
+        return Reading(reader.read(value, reader.kind))
     except Refused as refused:
         return Reading(problems=list(refused.problems))
     finally:
@@ -91,17 +91,19 @@ def read_value(value: Any, kind: Any) -> Reading:
 
 @lru_cache(maxsize=128)
 def _reader_of(kind: Any, spelling: str) -> _Reader:
-    return _Reader()
+    return _Reader(kind)
 
 
 @define(eq=False)
 class _Reader:
     """Reads the values of one output type; how each type in it is read is found out once.
 
-    Types are looked up by identity, since some have no hash and unequal ones may be equal. They
-    are kept with their hooks, so that none is forgotten and its identity given to another.
+    Types are looked up by identity, since some have no hash and different ones may be equal. They
+    are kept with their hooks, so that none is forgotten and its identity given to another; so what
+    is read is always *kind* itself, and not an equal type that was made for one call.
     """
 
+    kind: Any
     _hooks: dict[int, tuple[Any, Hook]] = field(factory=dict, init=False)
     _converter: Converter = field(init=False)
 

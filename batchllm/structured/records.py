@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from functools import partial
 from typing import Any, Final, TypeAlias, cast, is_typeddict
 
@@ -61,14 +62,15 @@ def _structure_of(kind: Any, record: Record, converter: Converter) -> Callable[[
     if open_parameters:  # cattrs refuses a generic class whose arguments are not given
         kind = kind[(Any,) * len(open_parameters)]
     # It keeps hooks by type, and one without a hash cannot be kept; what stands in an attribute
-    # without a type it passes unread, NaN included.
-    bare = attrs.fields(record.kind) if attrs.has(record.kind) else ()
-    untyped = {attribute.name for attribute in bare if attribute.type is None}
+    # without a type it passes unread, NaN included; and it does not follow a name within a type,
+    # as in Optional["Town"].
+    known: Any = attrs.fields(record.kind) if attrs.has(record.kind) else fields(record.kind)
+    written = {attribute.name: attribute.type for attribute in known}
     read = converter.get_structure_hook(Any)
     overrides: dict[str, Any] = {
         part.name: override(struct_hook=partial(_read_as, read, part.type))
         for part in record.fields
-        if part.name in untyped or not is_hashable(part.type)
+        if written.get(part.name) is not part.type or not is_hashable(part.type)
     }
     return make_dict_structure_fn(
         kind, converter, _cattrs_use_alias=True, _cattrs_use_linecache=False, **overrides

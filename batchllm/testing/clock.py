@@ -10,6 +10,8 @@ import anyio
 import trio.testing
 from anyio.lowlevel import checkpoint
 
+from batchllm.transport import runner_of_loop
+
 __all__ = ["Backend", "run_inline", "virtual_run", "virtual_time"]
 
 Backend = Literal["asyncio", "trio"]
@@ -25,7 +27,9 @@ def virtual_time(backend: Backend) -> dict[str, Any]:
     the ``anyio_backend`` fixture of AnyIO's pytest plugin, as ``(backend, options)``.
 
     Virtual time knows timers only. While a thread or a socket is busy and a timer is pending, the
-    clock jumps to that timer, so threads with deadlines and real sockets belong to real time.
+    clock jumps to that timer. So blocking work of batchllm (a sync strategy or post-processor,
+    ``in_thread``, ``blocking_source``) runs in place of a thread on the event loop; other threads
+    with deadlines, and real sockets, belong to real time.
 
     Args:
         backend: ``"asyncio"`` or ``"trio"``.
@@ -36,7 +40,8 @@ def virtual_time(backend: Backend) -> dict[str, Any]:
     if backend == "asyncio":
         return {"loop_factory": _VirtualTimeLoop}
     if backend == "trio":
-        return {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        return {"clock": clock, "instruments": [_InlineThreads()]}
     raise ValueError(f"backend must be 'asyncio' or 'trio', not {backend!r}")
 
 
@@ -55,10 +60,20 @@ def virtual_run(
     return anyio.run(main, *args, backend=backend, backend_options=virtual_time(backend))
 
 
+class _InlineThreads(trio.abc.Instrument):
+    def before_run(self) -> None:
+        runner_of_loop.set(run_inline)
+
+
 class _VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._selector_of_time = _JumpingSelector()
         super().__init__(self._selector_of_time)
+        # In a task: anyio looks at the current one to know its event loop.
+        self.run_until_complete(self._run_threads_inline())
+
+    async def _run_threads_inline(self) -> None:
+        runner_of_loop.set(run_inline)
 
     def time(self) -> float:
         return self._selector_of_time.now
@@ -92,8 +107,8 @@ class _JumpingSelector(selectors.DefaultSelector):
 async def run_inline(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:
     """Call *function* here and now; stands in for ``run_in_thread`` in virtual time.
 
-    Give it as ``run_sync`` to ``CallableStrategy`` or ``blocking_source``. The limiter is
-    honoured, so that what waits for a free thread waits here, too.
+    ``virtual_time`` puts it in place of threads on its event loops. The limiter is honoured, so
+    that what waits for a free thread waits here, too.
     """
     async with limiter:
         await checkpoint()

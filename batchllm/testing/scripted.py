@@ -63,6 +63,8 @@ class ScriptedStrategy(LLMCallStrategy[Any]):
         cleaned: How often ``cleanup()`` was begun.
     """
 
+    per_loop = True
+
     def __init__(
         self,
         script: Script | Mapping[Any, Script] | None = None,

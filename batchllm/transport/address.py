@@ -1,7 +1,10 @@
-"""The address of a provider, and the targets of requests below it."""
+"""The address of a provider, checked before anything is sent, and the targets of requests."""
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Collection
 from typing import Final
 
 import httpx
@@ -9,13 +12,17 @@ import httpx
 from batchllm.core import ConfigError
 from batchllm.transport.pool import Origin
 
-__all__ = ["Address"]
+__all__ = ["Address", "read_address"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 # Addresses end up in logs, so a key has no place in them.
 _NAMES_OF_KEYS: Final = frozenset(
     {"key", "api_key", "api-key", "apikey", "access_token", "token", "sig"}
 )
+
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+"""Part of a name. Underscores are in none of the standards and in many names of containers."""
+_MOST_PORT: Final = 65_535
 
 
 class Address:
@@ -59,16 +66,7 @@ class Address:
 
 
 def _read_base_url(text: str) -> httpx.URL:
-    _, at, after = text.rpartition("@")
-    shown = f"***@{after}" if at else text
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        msg = f"base_url is {shown!r}, which is no address ({error})"
-        raise ConfigError(msg) from None
-    if url.scheme not in ("http", "https") or not url.host:
-        msg = f"base_url is {shown!r}; give a full address such as 'http://localhost:8000/v1'"
-        raise ConfigError(msg)
+    url = read_address(text, "base_url", ("http", "https"), "http://localhost:8000/v1")
     if url.userinfo or url.fragment or not _NAMES_OF_KEYS.isdisjoint(url.params):
         address = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
         msg = (
@@ -77,3 +75,55 @@ def _read_base_url(text: str) -> httpx.URL:
         )
         raise ConfigError(msg)
     return url
+
+
+def read_address(text: str, what: str, schemes: Collection[str], example: str) -> httpx.URL:
+    """Read the address of a server.
+
+    Args:
+        text: The address.
+        what: What it is called in the message.
+        schemes: Those that it may have.
+        example: A right one, for the message.
+
+    Raises:
+        ConfigError: It is not an address, or nothing can be reached there; a password in it is
+            masked in the message.
+    """
+    _, at, after = text.rpartition("@")
+    shown = f"***@{after}" if at else text
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        reason = str(error) if not at else "it cannot be read"
+        msg = f"{what} is {shown!r}, which is no address ({reason})"
+        raise ConfigError(msg) from None
+    if url.scheme not in schemes or not url.host:
+        msg = f"{what} is {shown!r}; give a full address such as {example!r}"
+        raise ConfigError(msg)
+    problem = _problem_of_port(url.port) or _problem_of_host(url.raw_host.decode("ascii"))
+    if problem is not None:
+        msg = f"{what} is {shown!r}, and {problem}; give an address such as {example!r}"
+        raise ConfigError(msg)
+    return url
+
+
+def _problem_of_port(port: int | None) -> str | None:
+    if port is None or 1 <= port <= _MOST_PORT:
+        return None
+    return f"{port} is no port: ports are 1 to {_MOST_PORT}"
+
+
+def _problem_of_host(host: str) -> str | None:
+    """Return why nothing can have the name *host*, as it is looked up."""
+    if ":" in host:
+        return None  # httpx has read it as an IPv6 address
+    labels = host.removesuffix(".").split(".")
+    if not all(_LABEL.fullmatch(label) for label in labels) or len(host) > 253:
+        return f"no server can be called {host!r}"
+    if labels[-1].isdigit():  # no name ends in a number, so it is meant as an IPv4 address
+        try:
+            ipaddress.IPv4Address(host)
+        except ValueError:
+            return f"{host} is no IPv4 address"
+    return None

@@ -20,7 +20,7 @@ import httpx
 
 from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
-from batchllm.transport.address import Address
+from batchllm.transport.address import Address, read_address
 from batchllm.transport.border import Border
 from batchllm.transport.exchanges import RawReply, ReplyStream
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
@@ -51,6 +51,7 @@ Http: TypeAlias = "HttpTransport | AsyncTransport | AsyncClient | httpx.Proxy | 
 
 _CONNECT_SECONDS: Final = 30.0
 _USER_AGENT: Final = "batchllm"
+_OF_PROXIES: Final = ("http", "https", "socks5", "socks5h")
 
 
 class HttpClient:
@@ -307,6 +308,10 @@ def is_our_own(http: Http | None) -> bool:
 def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:
     if proxy is None:
         return HttpTransport(verify=verify)
+    if isinstance(proxy, str):
+        # As in the variables of the environment, which mostly say no scheme.
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
+        read_address(proxy, "the proxy", _OF_PROXIES, "http://localhost:3128")
     return ProxiedTransport(proxy, context_of(verify) or True)
 
 

@@ -11,9 +11,9 @@ import anyio
 from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
 from batchllm.transport.border import Border
-from batchllm.transport.loops import LoopTable, loop_of_now
+from batchllm.transport.loops import LoopTable, has_ended, loop_of_now
 
-__all__ = ["AsyncClient", "AsyncTransport", "ForeignSource", "Held", "OneLoop"]
+__all__ = ["AsyncClient", "AsyncTransport", "ForeignSource", "Held", "OneLoop", "OneLoopOfSdk"]
 
 _CLOSE_SECONDS: Final = 5.0
 _MOST_PIECES_LEFT: Final = 1_000
@@ -140,17 +140,17 @@ class OneLoop:
 
     httpx ties the connections of an ``AsyncClient`` or ``AsyncHTTPTransport`` to that loop: on a
     second one its requests fail, hang, or break the pool for both.
+
+    Args:
+        given: The client or transport.
     """
 
     def __init__(self, given: object) -> None:
-        library = library_of(given)
-        bound = (library.AsyncClient, library.AsyncHTTPTransport)
-        self._name = (
-            f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
-            if isinstance(given, bound)
-            else ""
-        )
+        self._name = _name_of(given) if _is_bound(given) else ""
         self._loop: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loop": None}  # a copy was used on no loop
 
     def check(self) -> None:
         """Pass on the first loop that this is called on.
@@ -158,12 +158,7 @@ class OneLoop:
         Raises:
             StrategyError: Another loop has used the client before.
         """
-        if not self._name:
-            return
-        loop = loop_of_now()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if self._name and not self._is_first():
             msg = (
                 f"http is an {self._name}, whose connections belong to the event loop that used "
                 "it first, and this is another one; make one strategy with a client of its own "
@@ -171,6 +166,59 @@ class OneLoop:
                 "number of loops and threads"
             )
             raise StrategyError(msg)
+
+    def _is_first(self) -> bool:
+        loop = loop_of_now()
+        if self._loop is None:
+            self._loop = loop
+        return self._loop is loop
+
+
+class OneLoopOfSdk(OneLoop):
+    """Refuses the client of an SDK on a second event loop while the first one runs.
+
+    Its connections are httpx's. After a loop has ended they are lost, and the client drops each of
+    them with an error that is tried again; so a client may serve one loop after the other.
+
+    Args:
+        client: Such as an ``openai.AsyncOpenAI``.
+    """
+
+    def __init__(self, client: object) -> None:
+        super().__init__(getattr(client, "_client", None))
+        self._name = self._name and _name_of(client)
+
+    def check(self) -> None:
+        """Pass unless the client is in use on another loop.
+
+        Raises:
+            StrategyError: The loop that used it before still runs.
+        """
+        if self._loop is not None and has_ended(self._loop):
+            self._loop = None
+        if self._name and not self._is_first():
+            msg = (
+                f"the client is an {self._name}, whose connections belong to the event loop that "
+                "used it first, and that one still runs; make a client for each loop, or one with "
+                "http_client=batchllm.HttpTransport().client(), which serves any number of loops "
+                "and threads"
+            )
+            raise StrategyError(msg)
+
+
+def _name_of(given: object) -> str:
+    return f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
+
+
+def _is_bound(given: object) -> bool:
+    """Return whether *given* sends by a transport of httpx or httpx2."""
+    library = library_of(given)
+    if isinstance(given, library.AsyncHTTPTransport):
+        return True
+    if not isinstance(given, library.AsyncClient):
+        return False
+    inside = [getattr(given, "_transport", None), *getattr(given, "_mounts", {}).values()]
+    return any(isinstance(one, library.AsyncHTTPTransport) for one in inside)
 
 
 def _join(headers: Any) -> dict[str, str]:

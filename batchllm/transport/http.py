@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
 
-from batchllm.core import ConfigError
+from batchllm.core import ConfigError, explain_arguments
 from batchllm.transport.adapters import LibraryName, client_over, respond
 from batchllm.transport.exchanges import MAX_BODY, RawReply, ReplyStream, exchange, open_stream
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
@@ -27,6 +27,7 @@ ParserName = Literal["auto", "plain", "h11", "httptools"]
 """The parser that reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
 
 
+@explain_arguments()
 class HttpTransport:
     """Sends requests over connections of its own, on any number of event loops and threads.
 

@@ -19,7 +19,7 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-__all__ = ["LoopTable", "OneMaker", "PerLoop", "loop_of_now"]
+__all__ = ["LoopTable", "OneMaker", "PerLoop", "SharedLock", "has_ended", "loop_of_now"]
 
 _LOOK_AGAIN: Final = 0.05
 """Seconds until a loop looks again whether another one is done; what it does takes a second."""
@@ -60,6 +60,10 @@ class LoopTable(Generic[T]):
         # an entry needs none, since only its own loop adds or removes it while it lives.
         self._lock = Lock()
         self._pid = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Nothing of a loop can be copied or leave the process; a copy makes its own.
+        return LoopTable, (self._make,)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -117,7 +121,7 @@ class LoopTable(Generic[T]):
     def _enter(self, leases: int) -> _Entry[T]:
         loop = current_token().native_token
         with self._lock:
-            ended = [other for other in self._entries if other is not loop and _has_ended(other)]
+            ended = [other for other in self._entries if other is not loop and has_ended(other)]
             dropped = [self._entries.pop(other) for other in ended]
             entry = self._entries.get(loop)
             if entry is None:
@@ -134,6 +138,25 @@ class LoopTable(Generic[T]):
         self.abandon()
 
 
+class SharedLock:
+    """Guards plain state that several event loops share; held for no await.
+
+    A strategy that has one can be pickled and copied: its copy has another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __reduce__(self) -> Any:
+        return SharedLock, ()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class OneMaker:
     """Lets one event loop at a time do something, and the others wait without blocking.
 
@@ -143,6 +166,9 @@ class OneMaker:
     def __init__(self) -> None:
         self._lock = Lock()  # invariant: guards _loop, and is held for no await
         self._loop: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OneMaker, ()
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None, None]:
@@ -159,18 +185,18 @@ class OneMaker:
 
     def _claim(self, loop: Any) -> bool:
         with self._lock:
-            if self._loop is not None and not _has_ended(self._loop):
+            if self._loop is not None and not has_ended(self._loop):
                 return False
             self._loop = loop
             return True
 
 
 def loop_of_now() -> Any:
-    """Return the running event loop as an object to compare and to ask :func:`_has_ended`."""
+    """Return the running event loop as an object to compare and to ask ``has_ended``."""
     return current_token().native_token
 
 
-def _has_ended(loop: Any) -> bool:
+def has_ended(loop: Any) -> bool:
     """Return whether *loop*, of asyncio or Trio, will never run again."""
     is_closed = getattr(loop, "is_closed", None)
     if is_closed is not None:

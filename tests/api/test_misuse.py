@@ -8,6 +8,8 @@ import pytest
 
 from batchllm import (
     Gate,
+    HttpTransport,
+    Limit,
     ParallelBatchProcessor,
     call,
     call_result,
@@ -98,6 +100,10 @@ def test_those_that_are_not_async_do() -> None:
         raise AssertionError
     with pytest.raises(UnknownArgumentError, match="did you mean requests_per_minute"):
         Gate(rpm=60)  # type: ignore[call-arg]
+    with pytest.raises(UnknownArgumentError, match="did you mean per=…"):
+        Limit("requests", 60, perr=60.0)  # type: ignore[call-arg]
+    with pytest.raises(UnknownArgumentError, match="did you mean verify=…"):
+        HttpTransport(verifi=False)  # type: ignore[call-arg]
 
 
 BLOCKS = [

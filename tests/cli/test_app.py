@@ -104,7 +104,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(words: list[str]) -> None:
 
 
 def test_an_error_names_the_help_of_its_command(capsys: Captured) -> None:
-    """That help has the options which the error is about."""
+    """Its options are those that the error is about."""
     assert "(batchllm run --help shows how)" in told(capsys, "run", "in.jsonl")
     assert "(batchllm serve-sim --help shows how)" in told(capsys, "serve-sim", "--port", "x")
     assert "(batchllm --help shows how)" in told(capsys, "rnu")

@@ -1,4 +1,4 @@
-"""Which lines a run takes: shards, samples, the first so many."""
+"""Choices of lines: shards, samples, the first so many."""
 
 from typing import Any
 

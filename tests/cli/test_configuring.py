@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batchllm.cli.configuring import backend_options, processor_config
+from batchllm.cli.configuring import backend_options, processor_config, seconds_of
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import AUTO_CEILING, RunSettings, option_names
 
@@ -32,6 +32,7 @@ def test_options_become_settings() -> None:
     assert config.max_tokens_per_minute == 1000.0
     assert config.retry.max_attempts == 4
     assert config.timeout_per_item == 33.0
+    assert processor_config(settings(deadline="2h")).batch_timeout == 7200.0
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,18 @@ def test_backends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_option_has_its_name() -> None:
     """As it is typed."""
     assert {"--help", "--limit", "--dry-run", "--id-column"} <= {*option_names()}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), (" 2 h", 7200.0)]
+)
+def test_times_have_units(text: str, seconds: float) -> None:
+    """Seconds without one."""
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "soon", "-3s", "3d", ""])
+def test_a_time_that_cannot_be_is_refused(text: str) -> None:
+    """With examples."""
+    with pytest.raises(UsageError, match=r"--deadline is .*; give a time such as 90s"):
+        seconds_of(text)

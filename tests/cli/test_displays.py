@@ -141,3 +141,17 @@ def test_letters_that_a_stream_does_not_have_are_replaced() -> None:
     SteadyStream(stream).write("9 · 3\n")
     stream.flush()
     assert raw.getvalue() == b"9 ? 3\n"
+
+
+def test_a_narrower_window_leaves_nothing_of_the_last_drawing() -> None:
+    """Its lines are wrapped into more of them by then, which are taken away as well."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=120)
+    display = LiveDisplay(console)
+    display.update(snapshot())
+    drawn = len(stream.getvalue())
+    console.width = 40
+    display.update(snapshot())
+    display.close()
+    # Lines of 61, 95 and 45 columns are 2, 3 and 2 at 40: four more than the three drawn.
+    assert stream.getvalue()[drawn:].startswith("\x1b[2K\x1b[1A" * 4 + "\r\x1b[2K")

@@ -69,14 +69,16 @@ def test_a_pause_without_waiting_items_is_shown() -> None:
 
 
 def test_the_limit_is_the_lowest_of_the_quotas() -> None:
-    """Declared ones or reported ones; without one the pace that was learned."""
-    reported = scope(
-        limits=(Limit("requests", 3000), Limit("tokens", 10)), used=(0.0, 0.0), pace=99.0
-    )
+    """Declared, reported and learned ones count."""
+    limits = (Limit("requests", 3000), Limit("tokens", 10))
+    reported = scope(limits=limits, used=(0.0, 0.0), pace=99.0)
     own = scope(limits=(Limit("requests", 600),), used=(0.0,))
     assert seen(reported).limit == 50.0
     assert seen(reported, own=own).limit == 10.0
     assert seen(scope(pace=7.5)).limit == 7.5
+    guessed = (Limit("requests", 3000, per=0.4),)
+    assert seen(scope(limits=guessed, used=(0.0,))).limit is None
+    assert seen(scope(limits=limits, used=(0.0, 0.0), pace=7.5)).limit == 7.5
     assert seen(scope()).limit is None
 
 

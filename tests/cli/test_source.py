@@ -15,6 +15,7 @@ from batchllm.cli.formats import format_of_input
 from batchllm.cli.inputs import BadInputError, Input, open_input
 from batchllm.cli.lines import PromptRules
 from batchllm.cli.source import LineSource, Taken
+from batchllm.cli.templates import Template
 
 ROWS = [{"id": "a", "prompt": "Où?", "n": "1"}, {"id": "b", "prompt": "Why?", "n": "2"}]
 
@@ -99,7 +100,9 @@ def test_a_file_that_breaks_off_is_named(
     assert str(caught.value).startswith(f"{path} cannot be read on: {problem}")
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(LINES)[:-9]])
+@pytest.mark.parametrize(
+    "data", [b"no gzip", gzip.compress(LINES)[:-9]], ids=["not packed", "cut off"]
+)
 def test_a_packed_file_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None:
     """Its lines so far are not lost, and are not taken for all."""
     path = tmp_path / "a.jsonl.gz"
@@ -109,7 +112,7 @@ def test_a_packed_file_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -
 
 
 def test_several_inputs_have_ids_of_their_own(tmp_path: Path) -> None:
-    """The same id may be in each, and is doubled only within one."""
+    """An id may be in each of them, and is doubled only within one."""
     first = write(tmp_path, "a.jsonl", LINES + b'{"id": "a", "prompt": "again"}\n')
     second = write(tmp_path, "b.csv", TABLE.encode())
     taken = all_of(first, second)
@@ -143,3 +146,27 @@ def test_a_table_without_a_column_for_prompts_is_refused_at_once(tmp_path: Path)
     with closing(one), pytest.raises(UsageError) as caught:
         one.check()
     assert str(caught.value).startswith(f"{path}: no column is called prompt or messages")
+
+
+def test_a_template_that_fits_no_row_of_a_table_is_refused_at_once(tmp_path: Path) -> None:
+    """One misspelt field would refuse a million rows."""
+    path = write(tmp_path, "a.csv", TABLE.encode())
+    rules = PromptRules(Template.parse("{promt}"))
+    one = open_input(path, format_of_input(path), rules)
+    with closing(one), pytest.raises(UsageError) as caught:
+        one.check()
+    assert str(caught.value) == (
+        f"{path}: no field 'promt' for the template; its fields: id, prompt, n"
+    )
+
+
+def test_settings_in_openais_batch_files_are_not_ignored_in_silence(tmp_path: Path) -> None:
+    """The model is that of the command, and so are its parameters."""
+    body = {"model": "gpt-x", "messages": [{"role": "user", "content": "Hi"}], "top_p": 0.5}
+    row = {"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    path = write(tmp_path, "a.jsonl", json.dumps(row).encode())
+    (one,) = opened([path])
+    with closing(one):
+        assert str(one.check()).endswith("-m and -p give the rest (model, top_p)")
+    (taken,) = all_of(path)
+    assert taken.line.item_id == "r1"

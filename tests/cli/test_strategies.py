@@ -99,8 +99,9 @@ def test_parameters_that_are_wrong_are_refused(words: list[str], message: str) -
 
 async def test_an_unknown_parameter_is_refused_by_its_name() -> None:
     """Before anything is sent, also in a dry run."""
-    with pytest.raises(UsageError, match="tip_p"):
+    with pytest.raises(UsageError, match=r"""tip_p.* -p 'extra=\{"tip_p": …\}'"""):
         await opened(settings(model=("ollama:x",), parameter=("tip_p=1",)))
+    await opened(settings(model=("ollama:x",), parameter=('extra={"tip_p": 1}',)))
     with pytest.raises(UsageError, match="tip_p"):
         check_strategy(settings(model=("openai:x",), parameter=("tip_p=1",)))
 

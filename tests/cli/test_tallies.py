@@ -41,7 +41,7 @@ def test_failures_are_shown_by_kind_with_the_first_example() -> None:
         add(tallies, category, str(number))
     lines = tallies.failures()
     assert lines[0] == "2 × a, e.g. 1: a happened"
-    assert lines[-1] == "and 2 more kinds"
+    assert lines[-1] == "and 2 other errors"
     assert len(lines) == 6
 
 

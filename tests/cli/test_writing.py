@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.writing import RowWriter, StreamWriter, json_line, open_output
+from batchllm.cli.writing import RowWriter, StreamWriter, check_output, json_line, open_output
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ COLUMNS = ("id", "success", "output", "tag", "input", "extra")
 
 
 def opened(path: Path | str, *, overwrite: bool = False) -> RowWriter:
-    return open_output(str(path), overwrite=overwrite, inputs=(), columns=COLUMNS)
+    return open_output(str(path), overwrite=overwrite, columns=COLUMNS)
 
 
 async def test_rows_are_in_the_file_when_written(tmp_path: Path) -> None:
@@ -114,6 +114,7 @@ async def test_a_packed_output_is_whole_after_each_row(tmp_path: Path) -> None:
         lines = [file.readline(), file.readline()]
     assert lines == [b'{"id": 1}\n', b'{"id": 2}\n']
     writer.close()
+    writer.close()
     assert gzip.decompress(path.read_bytes()) == b'{"id": 1}\n{"id": 2}\n'
 
 
@@ -133,6 +134,7 @@ async def test_parquet_is_made_at_the_end(tmp_path: Path) -> None:
     aside = tmp_path / "out.parquet.rows.jsonl"
     assert len(aside.read_text().splitlines()) == 2, "rows are safe before the end"
     writer.close()
+    writer.close()
     assert sorted(os.listdir(tmp_path)) == ["out.parquet"]
     assert parquet.read_table(path).to_pylist() == [
         {
@@ -150,15 +152,15 @@ def test_parquet_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The line that installs it is in the sentence, and nothing is made."""
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(UsageError, match=r'pip install "batchllm\[parquet\]"'):
-        opened(tmp_path / "out.parquet")
+        check_output(str(tmp_path / "out.parquet"), ())
     assert os.listdir(tmp_path) == []
 
 
 def test_no_input_is_written_over(tmp_path: Path) -> None:
-    """None of several, not even with leave to overwrite."""
+    """None of several."""
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_text("paid for")
     inputs = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]
     with pytest.raises(UsageError, match="is the input itself"):
-        open_output(inputs[1], overwrite=True, inputs=inputs, columns=())
+        check_output(inputs[1], inputs)
     assert (tmp_path / "b.jsonl").read_text() == "paid for"

@@ -80,14 +80,14 @@ def test_counts_stand_without_results() -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    """Five categories, five warnings, and two hundred letters of an error are shown."""
+    """Five errors, five warnings, and two hundred letters of an error are shown."""
     failures = [lost(str(n), f"kind {n}") for n in range(7)]
     failures.append(WorkItemResult("x", False, error="y" * 500))
     text = batch(*failures, warnings=[str(n) for n in range(7)]).summary()
-    assert "and 3 other categories" in text
+    assert "and 3 other errors" in text
     assert "and 2 more" in text
     assert max(map(len, text.splitlines())) < 250
-    assert "and 1 other category\n" in batch(*failures[:6], warnings=["w"]).summary()
+    assert "and 1 other error\n" in batch(*failures[:6], warnings=["w"]).summary()
     assert "1 × unknown, e.g. x: yyy" in batch(failures[-1]).summary()
 
 

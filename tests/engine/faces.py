@@ -17,7 +17,7 @@ FACES: tuple[Face, ...] = ("collected", "streamed", "ordered")
 
 @define
 class Ended:
-    """How a batch ended, whichever way it was run."""
+    """The end of a batch, whichever way it was run."""
 
     run: BatchRun[Any]
     results: list[WorkItemResult[Any, Any]] = field(factory=list)

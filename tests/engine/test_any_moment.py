@@ -1,4 +1,4 @@
-"""Whatever happens, and whenever: nothing is lost, nothing is left behind."""
+"""At any moment anything may happen: nothing is lost, nothing is left behind."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What follows on a failed attempt, and what an item's result says of it."""
+"""The consequences of a failed attempt, and what an item's result says of it."""
 
 from __future__ import annotations
 
+import pickle
 import random
 from typing import Any
 
@@ -124,7 +125,7 @@ async def test_succeeds_at_the_third() -> None:
 
 
 async def test_tokens_of_failed_attempts_count() -> None:
-    """What a failed attempt was billed for is added to the item's bill."""
+    """Tokens of a failed attempt are added to the item's bill."""
 
     def billed() -> Exception:
         error = ValueError("not JSON")
@@ -179,7 +180,7 @@ async def test_items_own_attempts() -> None:
     ids=repr,
 )
 async def test_rude_calls_fail_their_item(step: Any, category: Category) -> None:
-    """Whatever a call does, its item fails, once, and the next one runs."""
+    """A rude call of any kind fails its item, once, and the next one runs."""
     strategy = ScriptedStrategy({"bad": step})
     result = await run_batch(["bad", "good"], strategy, concurrency=1)
     assert [r.error_category for r in result.in_input_order()] == [category, None]
@@ -216,7 +217,7 @@ async def test_broken_estimate(estimate: Any) -> None:
 
 @pytest.mark.parametrize("prompt", [object(), None, 7, [{"role": "user"}], {"a": b"\xff"}])
 async def test_any_prompt(prompt: Any) -> None:
-    """What a strategy of the user's own takes as a prompt is its own affair, counted or not."""
+    """Prompts of a user's own strategy are its own affair, counted or not."""
     strategy = ScriptedStrategy(Answer("ok", usage={"input_tokens": 3, "output_tokens": 1}))
     for limit in (None, 1_000_000):
         config = ProcessorConfig(max_tokens_per_minute=limit)
@@ -272,7 +273,7 @@ async def test_custom_classifier_decides() -> None:
 
 
 async def test_state_is_the_items_own() -> None:
-    """What an attempt keeps is there for the next one, and not for another item."""
+    """The state of an attempt is there for the next one, and not for another item."""
 
     class Counting(LLMCallStrategy[Any]):
         async def execute(self, prompt: Any, attempt: int, timeout: float, state: Any) -> Any:
@@ -311,3 +312,18 @@ async def test_decorrelated_jitter_grows_from_the_items_last_wait() -> None:
     assert result.attempts == 12
     # Without the last wait each of the eleven is at most 3 s.
     assert waits > 11 * 3
+
+
+async def test_an_exception_group_nested_very_deep_fails_its_item() -> None:
+    """And no other: it is raised, classified, kept and pickled like any error."""
+    error: Exception = ValueError("deep")
+    for _ in range(400):
+        error = ExceptionGroup("g", [error])
+    strategy = ScriptedStrategy({"deep": Raise(error)})
+    config = ProcessorConfig(retry=RetryConfig(max_attempts=1))
+    result = await run_batch(["deep", "good"], strategy, config=config)
+    deep, good = result.in_input_order()
+    assert (deep.success, good.success) == (False, True)
+    assert deep.error == "ExceptionGroup: g (1 sub-exception)"
+    assert pickle.loads(pickle.dumps(result)).failed == 1
+    assert "1 × unknown" in result.summary()

@@ -96,7 +96,7 @@ async def test_usage_of_losers_is_booked() -> None:
 
 
 async def test_error_passes_as_it_is() -> None:
-    """What the inner raised comes out of ``state.call``, and keeps its meaning."""
+    """An error of the inner strategy comes out of ``state.call``, and keeps its meaning."""
     leaf = ScriptedStrategy(Raise(lambda: ProviderError("no key", status=401)))
     result = await run_batch(["a"], passing(leaf), config=ONE)
     assert result.results[0].error_category == Category.AUTHENTICATION

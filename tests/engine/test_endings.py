@@ -74,7 +74,8 @@ async def test_drain_by_stop(face: Face) -> None:
         f"n{prompt[1:]}" for prompt in strategy.prompts
     }
     assert ended.batch.termination.cause is EndCause.STOPPED
-    assert (ended.batch.succeeded, ended.batch.not_run) == (4, 3)
+    batch = ended.batch
+    assert (batch.succeeded, batch.not_run, batch.never_read) == (4, 96, 93)
     assert strategy.cleaned == 1
 
 
@@ -130,7 +131,7 @@ async def test_drain_by_the_last_parked_scope(face: Face) -> None:
 
 
 async def test_drain_beyond_its_grace(face: Face) -> None:
-    """What has not finished within the grace is cancelled."""
+    """Calls that have not finished within the grace are cancelled."""
     strategy = ScriptedStrategy([Answer(after=3.0), Hang()], per_call=True)
     ended = await run_face(
         face,
@@ -314,7 +315,7 @@ async def async_broken_source(count: int) -> AsyncIterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("source", [broken_source, async_broken_source])
 async def test_source_fails(face: Face, source: Any) -> None:
-    """What was in flight finishes, and the exception has what is finished in ``partial``."""
+    """Calls in flight finish, and the exception has the finished part in ``partial``."""
     strategy = ScriptedStrategy(Answer(after=0.5))
     ended = await run_face(face, source(5), strategy, config=ProcessorConfig(window=4))
     assert isinstance(ended.error, SourceError)

@@ -1,4 +1,4 @@
-"""What an exception of a finished item keeps: places, and nothing of what the frames held."""
+"""The frames that an exception of a finished item keeps: places, and nothing that they held."""
 
 import gc
 import traceback

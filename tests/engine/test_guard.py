@@ -19,6 +19,7 @@ from batchllm.engine import (
     raise_as_it_was,
     shielded,
 )
+from batchllm.engine.guard import contains
 from batchllm.testing import Answer, Hang, Leak, LeaveScopeOpen, Raise, Step, play
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +43,7 @@ async def test_value() -> None:
     "error", [ValueError("v"), Odd(), ExceptionGroup("g", [ValueError()]), TimeoutError("its own")]
 )
 async def test_error(error: BaseException) -> None:
-    """What it raises by itself is its failure, a timeout of its own included."""
+    """An error that it raises by itself is its failure, a timeout of its own included."""
     assert await ended(Raise(error)) == Failed(error)
 
 
@@ -55,7 +56,7 @@ async def test_foreign_cancellation() -> None:
 
 
 async def test_group_with_a_foreign_cancellation() -> None:
-    """The same one inside a group."""
+    """A foreign cancellation inside a group is the call's failure."""
 
     async def leak() -> None:
         try:
@@ -101,7 +102,7 @@ async def test_both_at_once() -> None:
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
 async def test_program_ends(kind: type[BaseException]) -> None:
-    """What ends the program is let through, also out of a group."""
+    """An exception that ends the program is let through, also out of a group."""
 
     async def bare() -> None:
         raise kind
@@ -191,7 +192,7 @@ def test_broken_rules_are_told_together() -> None:
 
 
 def test_raise_as_it_was() -> None:
-    """What is taken out of a group keeps its cause and its context."""
+    """An error taken out of a group keeps its cause and its context."""
     cause, context = KeyError("cause"), OSError("context")
     error = ValueError("it")
     error.__cause__, error.__context__ = cause, context
@@ -216,8 +217,28 @@ def test_in_words() -> None:
 
 
 def test_one_setting_that_every_item_meets_is_one_error() -> None:
-    """What says the same is not said again."""
+    """An error that many items meet is raised once."""
     first = ConfigError("the gate")
     raised = ExceptionGroup("outer", [first, ConfigError("the gate"), ConfigError("the gate")])
     assert only_error(raised) is first
     assert not hasattr(first, "__notes__")
+
+
+async def test_groups_nested_deeper_than_calls_may_be() -> None:
+    """Four hundred, or twenty thousand, of them fail their item, whichever hook they come from."""
+
+    def nested(depth: int, innermost: BaseException) -> BaseException:
+        for _ in range(depth):
+            innermost = BaseExceptionGroup("g", [innermost])
+        return innermost
+
+    for depth in (400, 20_000):
+        error = nested(depth, ValueError("deep"))
+
+        async def fail(error: BaseException = error) -> None:
+            raise error
+
+        assert await bounded(fail, None) == Failed(error)
+        assert only_error(error).args == ("deep",)
+        assert not contains(error)
+        assert contains(nested(depth, KeyboardInterrupt()))

@@ -240,7 +240,7 @@ async def test_execute_that_cannot_be_awaited(hook: Any, told: str) -> None:
 
 
 async def test_plain_execute() -> None:
-    """What gives no awaitable fails by a sentence; what hands one on is as good as any."""
+    """A function without an awaitable fails by a sentence; one that passes one on will do."""
     (failed,) = (await run_batch(["a"], with_hook("execute", plain))).results
     assert isinstance(failed.exception, StrategyError)
     assert "write async def execute" in str(failed.error)

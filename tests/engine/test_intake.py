@@ -92,7 +92,7 @@ async def test_slow_reader_slows_the_source(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("when", [0, 1, 5])
 async def test_raises_half_way(kind: str, when: int) -> None:
-    """What was given before is not lost."""
+    """Items that came before the error are not lost."""
     source = Source(when, error=OSError("disk gone"))
     with pytest.raises(SourceError, match="disk gone") as caught:
         await run_batch(source.as_kind(kind), ScriptedStrategy(), concurrency=50)

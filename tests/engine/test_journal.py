@@ -240,11 +240,11 @@ async def test_a_pending_post_processor_is_called_when_the_batch_goes_on(path: P
     seen: list[str] = []
 
     async def post_process(result: WorkItemResult[Any, Any]) -> None:
-        await anyio.sleep(5)
+        await anyio.sleep(50)  # longer than what a cancellation leaves it
         seen.append(result.item_id)
 
     strategy = ScriptedStrategy()
-    config = ProcessorConfig(hook_timeout=None)  # and so no shield
+    config = ProcessorConfig(hook_timeout=None, cleanup_timeout=5.0)
     with anyio.move_on_after(2):
         await run_batch(
             items(2), strategy, journal=in_place(path), post_processor=post_process, config=config

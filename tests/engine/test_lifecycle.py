@@ -97,7 +97,7 @@ async def test_parts_come_first_and_go_last() -> None:
 
 
 async def test_called_part_that_is_not_listed() -> None:
-    """What a composite calls without listing it is prepared at the first call."""
+    """A part that a composite calls without listing it is prepared at the first call."""
     log: list[str] = []
     unlisted = Part("unlisted", log)
 
@@ -112,7 +112,7 @@ async def test_called_part_that_is_not_listed() -> None:
 
 
 async def test_cancelled_while_preparing() -> None:
-    """What was begun is cleaned up."""
+    """A preparation that was begun is cleaned up."""
     strategy = ScriptedStrategy(prepare=Hang())
     with anyio.move_on_after(1.0):
         await run_batch(["a", "b"], strategy)
@@ -137,7 +137,7 @@ async def test_prepare_fails(step: Step, words: str) -> None:
 
 
 async def test_part_fails_to_prepare() -> None:
-    """What is built of it is never prepared, and so not cleaned up."""
+    """A composite of it is never prepared, and so not cleaned up."""
     log: list[str] = []
     broken = ScriptedStrategy(prepare=Raise(OSError("down")))
     with pytest.raises(PrepareError, match="ScriptedStrategy"):
@@ -147,7 +147,7 @@ async def test_part_fails_to_prepare() -> None:
 
 
 def test_prepare_leaves_a_scope_open() -> None:
-    """That is against the rules: the batch ends with a program error, and cleans up."""
+    """An open scope is against the rules: the batch ends with a program error, and cleans up."""
     strategy = ScriptedStrategy(prepare=LeaveScopeOpen())
     for backend in ("asyncio", "trio"):
         with pytest.raises(ProgramError, match="left a cancel scope"):

@@ -126,7 +126,7 @@ moves = st.tuples(
 def test_advice_comes_at_most_once_and_only_after_several(
     bursts: list[list[tuple[str, float]]],
 ) -> None:
-    """Whatever a source and a machine do."""
+    """With any source on any machine the advice is given once."""
     machine, held = Machine(), 0
     advised = 0
     for burst in bursts:

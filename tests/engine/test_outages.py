@@ -54,7 +54,7 @@ def failures_of(kind: str, share: float, attempts: int) -> list[int]:
 async def test_items_that_fail_take_their_own_waits_and_no_more(
     kind: str, error: str, attempts: int
 ) -> None:
-    """Whatever their share: the batch is over within twice the waits of the unluckiest item."""
+    """With any share of failures the batch is over in twice the waits of the unluckiest item."""
     for share in (0.05, 0.2, 0.5):
         fails = failures_of(kind, share, attempts)
         retry = RetryConfig(max_attempts=attempts, jitter=False)

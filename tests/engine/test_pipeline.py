@@ -254,8 +254,8 @@ async def test_finished_is_sheltered() -> None:
     assert run.result.succeeded == 1
 
 
-async def test_without_hook_timeout_there_is_no_shelter() -> None:
-    """A hook that may take for ever is cut off; the result is there all the same."""
+async def test_without_hook_timeout_a_cancellation_still_ends_a_hook() -> None:
+    """A hook that may take for ever has ``cleanup_timeout`` then; the result is there."""
     from batchllm.api import BatchRun
 
     async def endless(result: Any) -> None:
@@ -265,8 +265,10 @@ async def test_without_hook_timeout_there_is_no_shelter() -> None:
     config = ProcessorConfig(hook_timeout=None, progress_callback_timeout=None)
     with anyio.move_on_after(2.0):
         await run_batch(["a"], ScriptedStrategy(), post_processor=endless, config=config, into=run)
-    assert anyio.current_time() == 2.0
+    assert anyio.current_time() == 2.0 + config.cleanup_timeout
     assert run.result.succeeded == 1
+    (note,) = run.result.results[0].metadata["notes"]  # type: ignore[index]
+    assert note == "post_processor was cut off 10 s after the batch was stopped or cancelled"
 
 
 async def test_dry_run() -> None:
@@ -352,7 +354,7 @@ async def test_observers_that_go_wrong() -> None:
 
 
 async def test_observers_have_data_of_their_own() -> None:
-    """What one does to an event, the next does not see."""
+    """Changes of one observer to an event are not seen by the next."""
 
     class Vandal(BaseObserver):
         async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:

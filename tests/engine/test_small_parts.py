@@ -144,7 +144,7 @@ async def test_window() -> None:
 
 
 async def test_window_wakes_the_feed() -> None:
-    """Whoever leaves, falls asleep or changes the size wakes the feed, which waits for a change."""
+    """A leaving, a falling asleep and a change of size wake the feed, which waits for a change."""
     window = Window(2, max_sleeping=9)
     heard = 0
 
@@ -226,7 +226,7 @@ async def test_a_block_ends_with_its_deadline() -> None:
 
 
 async def test_a_reader_that_is_cancelled_natively_gives_its_chunk_back() -> None:
-    """What was handed to a reader that is cancelled in the same turn goes to the next one."""
+    """A result given to a reader that is cancelled in the same turn goes to the next one."""
     if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
         pytest.skip("Trio has no native cancellation")
     import asyncio
@@ -268,7 +268,7 @@ async def test_a_chunk_that_was_given_back_is_read_once() -> None:
 
 
 def test_ending_keeps_its_first_error() -> None:
-    """What fails later, because of the end itself, does not hide why it came."""
+    """A later failure, because of the end itself, does not hide why it came."""
     ending = Ending()
     first, second = ValueError("first"), ValueError("second")
     ending.fail(first, Termination(EndCause.SOURCE_FAILED, "source"))

@@ -63,7 +63,7 @@ async def test_attempt_timeout_is_retried() -> None:
 
 
 async def test_item_timeout_is_final() -> None:
-    """What is left shrinks from attempt to attempt, and its end is the item's."""
+    """The time left shrinks from attempt to attempt, and its end is the item's."""
     strategy = ScriptedStrategy([Raise(ConnectionError, after=4.0), Hang()])
     config = ProcessorConfig(timeout_per_item=10.0, retry=RETRY)
     batch = await run_batch(["p"], strategy, config=config)

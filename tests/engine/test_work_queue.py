@@ -23,7 +23,7 @@ async def answer(prompt: str) -> str:
 
 
 async def test_items_that_add_more_than_there_is_room_for() -> None:
-    """What an item's post-processor adds does not wait for room that the item itself holds."""
+    """Items that a post-processor adds do not wait for room that its own item holds."""
     count = 0
 
     async def breed(result: WorkItemResult[Any, Any]) -> None:

@@ -11,12 +11,15 @@ import batchllm.llm_strategies
 import batchllm.providers
 from batchllm.core import ConfigError, LLMCallStrategy, LLMResponse, StrategyError
 from batchllm.llm_strategies import (
+    AnthropicStrategy,
     Balance,
     CallableStrategy,
     Fallback,
     GeminiStrategy,
+    KeyRotation,
     LangChainStrategy,
     ModelStrategy,
+    OpenAIResponsesStrategy,
     OpenAIStrategy,
     OutputStrategy,
     PartialRecovery,
@@ -172,6 +175,27 @@ def test_a_misspelt_argument_is_explained(make: Callable[..., Any], words: str) 
     """The class that was written is named, with what was meant."""
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+def test_a_misspelt_setting_is_refused_under_the_name_that_was_written() -> None:
+    """Settings that are passed on, to llm or to a client of an SDK, are no exception."""
+    with pytest.raises(ConfigError, match=r"KeyRotation: .*'wieghts'.*did you mean weights"):
+        KeyRotation("openai:m", ["k1", "k2"], wieghts=[1, 2])
+    with pytest.raises(ConfigError, match=r"KeyRotation: .*did you mean 'temperature'"):
+        KeyRotation("openai:m", ["k1"], temprature=1)
+    with pytest.raises(ConfigError, match=r"PydanticAIStrategy\(\) .*bridg; did you mean bridge"):
+        PydanticAIStrategy(Agent(), bridg=True)
+    openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
+    client = openai.AsyncOpenAI(api_key="k")
+    for kind, words in (
+        (OpenAIStrategy, r"OpenAIStrategy\(\) has no argument max_token; did you mean max_tokens"),
+        (OpenAIResponsesStrategy, r"OpenAIResponsesStrategy\(\) .*did you mean max_"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            kind(client, "m", max_token=5)
+    with pytest.raises(ConfigError, match=r"no argument zzz; .*extra_body={'zzz': …}"):
+        AnthropicStrategy(anthropic.AsyncAnthropic(api_key="k"), "m", zzz=1)
+    assert OpenAIStrategy(client, "m", seed=1, extra_body={"zzz": 1}).model.stream is False
 
 
 def test_what_is_assigned_later_is_checked_too() -> None:

@@ -22,7 +22,7 @@ EPOCH = 1_755_780_000.0
 
 @define
 class Verdict:
-    """What a server decides about one call."""
+    """A server's decision about one call."""
 
     accepted: bool
     remaining: int

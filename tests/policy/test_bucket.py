@@ -44,7 +44,7 @@ def most_in_any_window(arrivals: list[tuple[float, int]], width: float) -> int:
 def test_no_window_ever_receives_more_requests_than_the_limit(
     amount: int, seed: int, lag: float
 ) -> None:
-    """Whatever the way to the server adds within J, no window of q holds more than L_q."""
+    """With any delays within J on the way to the server, no window of q holds more than L_q."""
     rng = Random(seed)
     bucket = Bucket(Limit("requests", amount, per=10.0, jitter=0.5))
     count = 3 * amount
@@ -54,7 +54,7 @@ def test_no_window_ever_receives_more_requests_than_the_limit(
 
 
 def test_the_window_check_notices_a_pace_without_the_jitter_bound() -> None:
-    """The same check fails where the bound on jitter is left out of the pace."""
+    """This check fails if the bound on jitter is left out of the pace."""
     bucket = Bucket(Limit("requests", 10, per=10.0, jitter=0.0))
     sent = starts(bucket, [ONE] * 30, [0.0] * 30)
     late = [(at + (0.5 if at < sent[10] else 0.0), 1) for at in sent]

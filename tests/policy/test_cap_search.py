@@ -31,7 +31,7 @@ def believed(beside: int = 24) -> CapSearch:
 
 
 def test_three_refusals_at_one_number_are_tested() -> None:
-    """The same within one or 5 %; below three calls any slow pace looks like a cap."""
+    """Numbers within one or 5 % count as one; below three calls any slow pace looks like a cap."""
     assert coincide(CapSearch(), 24) == 3
     assert coincide(CapSearch(), 3) == 3
     assert coincide(CapSearch(), 2) == 0

@@ -1,4 +1,4 @@
-"""What the first refusals of a run show of a burst, and of a cap on calls at a time."""
+"""The first refusals of a run, which show a burst, or a cap on calls at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mind of hedging: how slow is slow, and how many second copies there may be."""
+"""The pure policy of hedging: how slow is slow, and how many second copies there may be."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.policy import HedgeMind
+from batchllm.policy import HedgePolicy
 
 
 def test_nothing_is_slow_before_enough_is_known() -> None:
     """The first second copy waits for its samples, also with a delay that was given."""
-    mind = HedgeMind(samples=3, delay=5.0)
+    policy = HedgePolicy(samples=3, delay=5.0)
     for _ in range(2):
-        mind.on_ok(1.0)
-        assert mind.slow() is None
-    mind.on_ok(1.0)
-    assert mind.slow() == 5.0
+        policy.on_ok(1.0)
+        assert policy.slow() is None
+    policy.on_ok(1.0)
+    assert policy.slow() == 5.0
 
 
 def test_the_learned_delay_is_what_one_call_in_a_hundred_exceeds() -> None:
     """It is the 99th percentile, and never less than the least."""
-    mind = HedgeMind(samples=100, least=2.0)
+    policy = HedgePolicy(samples=100, least=2.0)
     for number in range(100):
-        mind.on_ok(number / 10)
-    assert mind.slow() == 9.8
-    quick = HedgeMind(samples=100, least=2.0)
+        policy.on_ok(number / 10)
+    assert policy.slow() == 9.8
+    quick = HedgePolicy(samples=100, least=2.0)
     for _ in range(100):
         quick.on_ok(0.1)
     assert quick.slow() == 2.0
@@ -37,11 +37,11 @@ def test_stalls_do_not_set_the_delay_by_which_they_are_found(
     share: float, stall: float, seed: int
 ) -> None:
     """Up to one call in twenty may stall, for however long: the delay is that of the others."""
-    mind, rng = HedgeMind(samples=200, least=0.0), Random(seed)
+    policy, rng = HedgePolicy(samples=200, least=0.0), Random(seed)
     for number in range(1_000):
         stalls = number % 100 < 100 * share - 1e-9
-        mind.on_ok(stall if stalls else rng.uniform(0.5, 1.5))
-    slow = mind.slow()
+        policy.on_ok(stall if stalls else rng.uniform(0.5, 1.5))
+    slow = policy.slow()
     assert slow is not None
     assert 1.0 <= slow <= 3.0
 
@@ -49,9 +49,9 @@ def test_stalls_do_not_set_the_delay_by_which_they_are_found(
 @given(st.lists(st.booleans(), max_size=400), st.floats(0.01, 0.5))
 def test_second_copies_keep_within_their_share(wishes: list[bool], share: float) -> None:
     """However often one is wished for."""
-    mind = HedgeMind(share=share, samples=0, delay=1.0)
+    policy = HedgePolicy(share=share, samples=0, delay=1.0)
     for wish in wishes:
-        mind.on_ok(1.0)
-        if wish and mind.allows():
-            mind.on_hedge()
-        assert mind.hedges <= share * mind.calls
+        policy.on_ok(1.0)
+        if wish and policy.allows():
+            policy.on_hedge()
+        assert policy.hedges <= share * policy.calls

@@ -1,67 +1,110 @@
-"""Refusals that mean nothing come as often at a low pace, and are forgiven at their share."""
+"""Refusals that may mean nothing are put to the proof, and forgiven at their share."""
 
 from __future__ import annotations
+
+from math import inf
 
 import pytest
 
 from batchllm.policy.noise import Noise
 
 
-def leak(
-    noise: Noise, after: float, *, calls: int = 50, early: bool = True, sure: bool = True
-) -> float | None:
-    return noise.on_leak(10.0, after, calls, early=early, sure=sure)
+def leak(noise: Noise, after: float, *, calls: int = 50, early: bool = True) -> float | None:
+    return noise.on_leak(10.0, after, calls, 0.0, early=early)
 
 
-def known() -> Noise:
+def send(noise: Noise, count: int, pace: float = inf, *, below: bool = False) -> None:
+    """Send *count* calls from second 0 on."""
+    for number in range(count):
+        noise.on_send((number + 1) / pace, below=below)
+
+
+def doubted() -> Noise:
+    """Two early leaks that lowered the rate from 10 to 8 calls a second."""
     noise = Noise()
-    assert leak(noise, 9.5) is None
-    assert leak(noise, 9.2) is None
-    assert leak(noise, 8.9) == 10.0
+    assert leak(noise, 9.0) is None
+    assert leak(noise, 8.0) == 10.0
+    assert noise.doubted
     return noise
 
 
-def test_three_early_leaks_that_lowered_the_rate_by_a_tenth_are_noise() -> None:
-    """The rate of before the first of them is returned, and a share of 1 % is known."""
-    assert known().share == 0.01
+def known() -> Noise:
+    noise = doubted()
+    send(noise, 5)
+    assert not noise.doubted
+    return noise
 
 
-@pytest.mark.parametrize(("after", "noisy"), [(8.99, True), (9.01, False)])
-def test_a_quota_that_fell_by_less_than_a_tenth_is_no_noise(after: float, noisy: bool) -> None:
-    """The next leak may still show it."""
+def test_two_early_leaks_are_doubted() -> None:
+    """The rate of before the first of them is returned, and a share of 1 % is assumed."""
+    assert doubted().share == 0.01
+
+
+@pytest.mark.parametrize(("after", "noisy"), [(9.49, True), (9.51, False)])
+def test_there_is_nothing_to_prove_if_the_rate_fell_by_less_than_a_twentieth(
+    after: float, noisy: bool
+) -> None:
+    """The next leak may still lower it."""
     noise = Noise()
-    leak(noise, 9.5)
-    leak(noise, 9.2)
+    leak(noise, 9.8)
     assert (leak(noise, after) is not None) == noisy
-    assert noisy or leak(noise, 8.9) == 10.0
+    assert noisy or leak(noise, 9.4) == 10.0
 
 
-@pytest.mark.parametrize("wrong", [{"early": False}, {"calls": 14}])
-def test_a_leak_that_comes_late_or_at_once_begins_the_row_again(wrong: dict[str, int]) -> None:
-    """A quota refuses late when it was measured well, and at once when it fell."""
+def test_a_leak_that_comes_at_once_begins_the_row_again() -> None:
+    """A quota that fell refuses so."""
     noise = Noise()
-    leak(noise, 9.5)
-    leak(noise, 9.2)
-    assert leak(noise, 8.0, **wrong) is None  # type: ignore[arg-type]
+    leak(noise, 9.0)
+    assert leak(noise, 8.0, calls=14) is None
+    assert [leak(noise, 8.0, calls=15) for _ in range(2)] == [None, 10.0]
+
+
+def test_a_leak_that_comes_late_counts_for_neither() -> None:
+    """Noise and a quota that is probed both refuse then."""
+    noise = Noise()
+    leak(noise, 9.0)
+    assert leak(noise, 8.0, early=False) is None
+    assert leak(noise, 8.0) == 10.0
+
+
+@pytest.mark.parametrize(("count", "proven"), [(24, False), (25, True)])
+def test_more_than_the_lowered_rate_could_give_proves_noise(count: int, proven: bool) -> None:
+    """At 10 calls a second five more than 8 a second are accepted within 25."""
+    noise = doubted()
+    send(noise, count, 10.0)
+    assert (noise.doubted, noise.share) == (not proven, 0.01)
+
+
+def test_a_quota_of_the_lowered_rate_ends_the_doubt_by_its_fourth_refusal() -> None:
+    """Three are borne; then it was no noise, and the next doubt needs three leaks."""
+    noise = doubted()
+    at = 0.0
+    for number in range(4):
+        for _ in range(4):  # what a quota of 8 a second takes of 10 a second
+            at += 0.1
+            noise.on_send(at, below=False)
+        at += 0.1
+        noise.on_send(at, below=False)
+        assert noise.forgives(below=False) == (number < 3)
+    assert (noise.doubted, noise.share) == (False, 0.0)
     assert [leak(noise, 8.0) for _ in range(3)] == [None, None, 10.0]
-    exact = Noise()
-    assert [leak(exact, 8.0, calls=15) for _ in range(3)] == [None, None, 10.0]
 
 
-def test_the_row_begins_after_a_sure_measurement_only() -> None:
-    """One that was guessed too high falls by as much; later ones need not be sure."""
-    noise = Noise()
-    assert [leak(noise, 8.0, sure=False) for _ in range(5)] == [None] * 5
-    assert leak(noise, 9.5) is None
-    assert leak(noise, 9.2, sure=False) is None
-    assert leak(noise, 8.9, sure=False) == 10.0
+def test_a_proof_makes_two_leaks_enough_again() -> None:
+    """For a time when the noise was thought to be over."""
+    noise = doubted()
+    for _ in range(4):
+        noise.forgives(below=False)
+    assert [leak(noise, 8.0) for _ in range(3)] == [None, None, 10.0]
+    send(noise, 5)
+    noise.share = 0.0
+    assert [leak(noise, 8.0) for _ in range(2)] == [None, 10.0]
 
 
 def test_nothing_is_forgiven_before_noise_is_known() -> None:
     """And nothing is counted."""
     noise = Noise()
-    for _ in range(1000):
-        noise.on_send(below=False)
+    send(noise, 1000)
     assert not noise.forgives(below=False)
 
 
@@ -69,11 +112,9 @@ def test_four_are_forgiven_at_once_and_then_two_in_a_hundred_calls() -> None:
     """Twice the share of 1 %, so that noise of up to 2 % is borne."""
     noise = known()
     assert [noise.forgives(below=False) for _ in range(5)] == [True] * 4 + [False]
-    for _ in range(51):
-        noise.on_send(below=False)
+    send(noise, 51)
     assert [noise.forgives(below=False) for _ in range(2)] == [True, False]
-    for _ in range(10_000):
-        noise.on_send(below=False)
+    send(noise, 10_000)
     assert [noise.forgives(below=False) for _ in range(5)] == [True] * 4 + [False]
 
 
@@ -84,8 +125,7 @@ def test_below_the_rate_four_and_three_in_a_hundred_are_forgiven() -> None:
     for _ in range(4):
         assert noise.forgives(below=False)
     assert not noise.forgives(below=True)
-    for _ in range(100):
-        noise.on_send(below=True)
+    send(noise, 100, below=True)
     for _ in range(2):
         assert noise.forgives(below=False)
     assert [noise.forgives(below=True) for _ in range(3)] == [True, True, False]
@@ -98,12 +138,11 @@ def test_it_was_a_quota_if_far_fewer_are_refused_below_the_rate_than_expected(
     """Of 800 calls noise of 1 % refuses eight; fewer than 2.4 of them are none."""
     noise = known()
     for number in range(800):
-        noise.on_send(below=True)
+        noise.on_send(0.0, below=True)
         if number < seen:
             noise.forgives(below=True)
         assert noise.share or number == 799
     assert (noise.share > 0) == noisy
     if noisy:  # and it is counted afresh
-        for _ in range(800):
-            noise.on_send(below=True)
+        send(noise, 800, below=True)
         assert not noise.share

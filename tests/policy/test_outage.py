@@ -47,7 +47,7 @@ def test_twenty_different_items_open_it() -> None:
 
 
 def test_an_answer_between_begins_the_row_anew() -> None:
-    """What failed before it counts for its items."""
+    """Failures before it count for their items."""
     breaker = OutageBreaker()
     row = breaker.on_failure(0.0, "a", untried_left=True)
     failing(breaker, 18)
@@ -174,7 +174,7 @@ def test_a_last_canary_that_hangs_has_twenty_seconds() -> None:
 def test_no_order_of_answers_keeps_the_scope_shut_for_longer_than_twenty_seconds(
     steps: list[tuple[float, bool]],
 ) -> None:
-    """Whatever canaries meet, another one may go 20 s later, or the endpoint is given up."""
+    """After any canary another one may go 20 s later, or the endpoint is given up."""
     breaker, now = dead(), 0.0
     for took, answer in steps:
         if not breaker.open:

@@ -53,7 +53,7 @@ def test_after_an_overload_of_all_calls_each_is_judged() -> None:
 
 @given(st.lists(st.booleans(), max_size=200))
 def test_no_more_are_let_pass_than_four_and_half_of_the_accepted(taken: list[bool]) -> None:
-    """Whatever the order of answers."""
+    """In any order of answers no more are let pass."""
     leaks, passed = leaking(), 0
     for accepted in taken:
         if accepted:

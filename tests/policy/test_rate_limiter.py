@@ -456,7 +456,7 @@ def test_what_was_asked_is_over_when_a_call_sent_later_is_accepted() -> None:
 
 
 def test_a_late_refusal_of_a_call_from_before_a_cut_opens_no_episode() -> None:
-    """What was on its way while the quota ran out says nothing about the pace after it."""
+    """Calls on their way while the quota ran out say nothing about the pace after it."""
     limiter = make()
     late, first, second = (limiter.on_send(at, ONE) for at in (0.0, 0.01, 0.02))
     limiter.on_result(0.1, first, "throttled")
@@ -491,7 +491,7 @@ def test_a_reopened_scope_does_not_measure_the_time_that_it_was_parked() -> None
 
 
 def test_an_idle_stretch_before_a_refusal_lowers_the_rate_by_no_more_than_a_leak_does() -> None:
-    """What was not asked for shows nothing of what the server would have accepted."""
+    """Calls that were not made show nothing of what the server would have accepted."""
     limiter = make(learned=Learned(rate=10.0))
     now = 0.0
     for _ in range(50):

@@ -224,7 +224,7 @@ TestLimiterLaws.settings = settings(max_examples=60, stateful_step_count=40)
 def test_a_server_that_refuses_everything_is_asked_at_least_every_24_seconds_until_it_is_parked(
     refused_in: float, hint: float | None
 ) -> None:
-    """Whether it refuses at once or slowly, and whatever it asks for."""
+    """It may refuse at once or slowly, and ask for any wait."""
     limiter, now, last = RateLimiter(rng=Random(3), calls=50), 0.0, 0.0
     pending: deque[tuple[float, Send]] = deque()
     while limiter.parked is None and now < 3000.0:

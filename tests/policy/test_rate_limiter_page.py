@@ -33,7 +33,7 @@ def rows() -> list[tuple[str, str, list[float]]]:
 
 @pytest.mark.parametrize(("module", "name", "value"), rows())
 def test_the_page_has_the_value_of_the_code(module: str, name: str, value: list[float]) -> None:
-    """Whoever changes a number changes its reason, too."""
+    """A change of a number is a change of its reason, too."""
     number = getattr(importlib.import_module(f"batchllm.policy.{module}"), name)
     assert value == (list(number) if isinstance(number, tuple) else [number])
 

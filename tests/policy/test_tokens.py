@@ -48,7 +48,7 @@ def test_about_99_in_100_calls_stay_within_the_estimate() -> None:
 def test_an_estimate_never_exceeds_the_bounds(
     size: int, reported: int | None, produced: int
 ) -> None:
-    """Whatever was reported, the bytes and the output asked for bound the reservation."""
+    """After any reports the bytes and the output asked for bound the reservation."""
     estimator = TokenEstimator()
     estimator.learn("k", 100, reported, produced)
     cost = estimator.estimate("k", size, max_tokens=300)

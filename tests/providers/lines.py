@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 _WIRES = 4
-_SEARCHED = settings.default.max_examples
+_SEARCHED = settings().max_examples
 examples = settings(max_examples=_SEARCHED * _WIRES if _SEARCHED > 100 else 50)
 """Few in the suite; by ``--hypothesis-profile=search`` 2,000 replies of each wire."""
 

@@ -521,3 +521,12 @@ def test_identities_tell_models_apart() -> None:
     assert one != model_of(Server(PLAIN), parameters={"seed": 1}).identity()
     assert one != model_of(Server(PLAIN), schema={}).identity()
     assert "secret-key-1" not in str(one)
+
+
+async def test_counts_under_another_wires_names_are_not_counted_twice() -> None:
+    """LiteLLM repeats cached tokens under Anthropic's names, which are within the prompt's here."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    beside = {"cache_read_input_tokens": 4, "cache_creation_input_tokens": 2}
+    server = Server({**PLAIN, "usage": {**usage, **beside}})
+    response = await model_of(server).generate("hello")
+    assert response.token_usage == {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}

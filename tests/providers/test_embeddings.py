@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from batchllm.api import ParallelBatchProcessor, call, open_pool, run_batch, stream_batch
 from batchllm.core import (
     CallGuard,
     ConfigError,
     LLMCallStrategy,
+    LLMWorkItem,
     MalformedResponseError,
     ProviderError,
     Reply,
@@ -19,8 +21,10 @@ from batchllm.core import (
     ServerHint,
     TransportError,
 )
-from batchllm.providers import EmbeddingStrategy
+from batchllm.llm_strategies import Balance, Fallback, ResponseCache
+from batchllm.providers import EmbeddingStrategy, GeminiClient, GeminiEmbeddingStrategy
 from batchllm.simulator import Simulator, SimulatorTransport
+from batchllm.testing import ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
 
@@ -144,3 +148,64 @@ async def test_the_strategy_is_managed_and_named() -> None:
     assert "canary" not in f"{strategy!r} {strategy.identity()} {strategy.quota_scope}"
     with pytest.raises(ConfigError, match="did you mean 'dimensions'"):
         simulated(parameters={"dimension": 4})
+
+
+async def vectors_of(*items: Any, **options: Any) -> list[int]:
+    """Embed *items* by a batch; return how many vectors each has got."""
+    result = await run_batch(items, options.pop("strategy", None) or simulated(), **options)
+    result.raise_for_failures()
+    return [len(each.output or ()) for each in result.in_input_order()]
+
+
+async def test_lists_of_texts_are_items() -> None:
+    """However they come: bare, with an id, with a context, and as a work item."""
+    item = LLMWorkItem[Any, Any, Any]("d", prompt=["a", "b", "c", "d", "e"])
+    counts = await vectors_of("a", ["a", "b"], ("x", ["a", "b", "c"]), (7, ["a"] * 4, "ctx"), item)
+    assert counts == [1, 2, 3, 4, 5]
+
+
+async def test_lists_of_texts_through_every_entry_point() -> None:
+    """A stream, a pool, one call, a processor, and composites round the strategy."""
+    strategy = simulated()
+    assert len(await call(["a", "b"], strategy)) == 2
+    async with open_pool(strategy) as pool:
+        assert len(await pool.call(["a", "b", "c"])) == 3
+    async with stream_batch([["a", "b"]], strategy) as run:
+        assert [len(result.output or ()) async for result in run] == [2]
+    async with ParallelBatchProcessor[Any, Any, Any](strategy=strategy) as processor:
+        await processor.add_work(LLMWorkItem("a", prompt=["a", "b"]))
+        assert len((await processor.process_all()).outputs[0] or ()) == 2
+    for composite in (Balance([simulated(), simulated()]), ResponseCache(Fallback([simulated()]))):
+        assert await vectors_of(["a", "b"], strategy=composite) == [2]
+
+
+async def test_gemini_takes_lists_of_texts_too() -> None:
+    """Its strategy and its client are others; the items are the same."""
+    client = GeminiClient("k", base_url=URL, http=SimulatorTransport(Simulator()))
+    assert await vectors_of(["a", "b"], strategy=GeminiEmbeddingStrategy("embed-1", client)) == [2]
+
+
+@pytest.mark.parametrize("wrong", [[], ["a", 1], [["a"]], 5, None, {"a": "b"}])
+async def test_what_is_no_text_is_an_invalid_item(wrong: Any) -> None:
+    """It is named before anything is sent; the others go on."""
+    result = await run_batch([wrong, ["a"]], simulated())
+    bad, good = sorted(result.results, key=lambda each: each.success)
+    assert bad.error_category == "invalid_item"
+    assert "give a text, or a list of texts that is not empty" in str(bad.error)
+    assert good.success
+
+
+async def test_half_a_character_in_a_list_of_texts() -> None:
+    """It is found in any of them."""
+    (result,) = (await run_batch([["good", "half \ud800"]], simulated())).results
+    assert result.error_category == "invalid_item"
+    assert "its prompt[1] has half a surrogate pair" in str(result.error)
+
+
+async def test_to_other_strategies_a_list_of_texts_is_no_prompt() -> None:
+    """It may be an id and a prompt in the wrong brackets; a balance with one of them refuses it."""
+    mixed = Balance([simulated(), ScriptedStrategy()])
+    for strategy in (ScriptedStrategy(), mixed):
+        (result,) = (await run_batch([["a", "b"]], strategy)).results
+        assert result.error_category == "invalid_item"
+        assert "(id, prompt)" in str(result.error)

@@ -72,6 +72,33 @@ async def test_an_error_in_a_whole_reply_keeps_its_status_and_words(
     assert (await refused(make(Server(body), stream=True))).status == 429
 
 
+GATEWAYS: list[tuple[dict[str, Any], int]] = [
+    ({"error": "slow down", "code": 429}, 429),
+    ({"error": {"message": "slow down", "status": 429}}, 429),
+    ({"statusCode": 429, "message": "slow down"}, 429),
+    ({"status_code": 429, "msg": "slow down"}, 429),
+    ({"detail": {"message": "slow down", "code": 429}}, 429),
+    ({"detail": [{"loc": ["body"], "msg": "slow down", "type": "missing"}]}, 200),
+    ({"success": False, "errors": [{"code": 10000, "message": "slow down"}]}, 200),
+    ({"fault": {"faultstring": "slow down", "detail": {"errorcode": "x"}}}, 200),
+    ({"base_resp": {"status_code": 1002, "status_msg": "slow down"}}, 200),
+]
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize(("body", "status"), GATEWAYS)
+async def test_the_shapes_of_gateways_are_errors_with_words(
+    make: Callable[..., Any], body: dict[str, Any], status: int
+) -> None:
+    """Cloudflare's, Azure's and Apigee's gateways, FastAPI's and MiniMax's own, in a 200."""
+    for server, settings in (
+        (Server(body), {}),
+        (Server(data(body), stream=True), {"stream": True}),
+    ):
+        error = await refused(make(server, **settings))
+        assert (error.status, "slow down" in str(error)) == (status, True)
+
+
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize(
     "body",

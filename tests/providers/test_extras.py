@@ -241,7 +241,19 @@ GROUNDING = {
     "groundingChunks": [{"web": {"uri": "https://a.test", "title": "A"}}],
     "groundingSupports": [
         # In bytes: the first character is two of them.
-        {"segment": {"partIndex": 1, "endIndex": 4, "text": "Ská"}, "groundingChunkIndices": [0, 7]}
+        {
+            "segment": {"partIndex": 1, "endIndex": 4, "text": "Äky"},
+            "groundingChunkIndices": [0, 7],
+        },
+        {
+            "segment": {"partIndex": 2, "startIndex": 1, "endIndex": 5, "text": "blue"},
+            "groundingChunkIndices": [0],
+        },
+        # As some models count: from the beginning of the text.
+        {
+            "segment": {"startIndex": 5, "endIndex": 9, "text": "blue"},
+            "groundingChunkIndices": [0],
+        },
     ],
 }
 
@@ -249,7 +261,8 @@ GROUNDING = {
 def gemini_reply() -> dict[str, Any]:
     parts = [
         {"text": "Look up.", "thought": True},
-        {"text": "Äky blue."},
+        {"text": "Äky"},
+        {"text": " blue."},
         {"functionCall": {"id": "c1", "name": "look", "args": {"at": "sky"}}},
     ]
     candidate = {
@@ -272,6 +285,8 @@ def check_gemini(response: LLMResponse) -> None:
     assert response.logprobs == (TokenLogprob("Äky", -0.1, (TokenLogprob("Sea", -2.5),)),)
     assert response.citations == (
         Citation("https://a.test", "A", start=0, end=3),
+        Citation("https://a.test", "A", start=4, end=8),
+        Citation("https://a.test", "A", start=4, end=8),
         Citation("https://b.test", start=0, end=9),
     )
 

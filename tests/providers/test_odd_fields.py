@@ -107,6 +107,9 @@ async def test_types_that_lack_are_seen_from_the_fields(odd: Any) -> None:
         ]
         assert await text_of("anthropic", *changed) == "hey"
     assert await text_of("anthropic", START, block(0, odd), delta(0, "hey", odd), END) == "hey"
+    # An SDK's object has the fields of every event there is.
+    whole = {**delta(0, "hey", odd), "type": odd, "message": None, "content_block": None}
+    assert await text_of("anthropic", START, block(0, odd), whole, END) == "hey"
     content = [{"type": odd, "text": "hey"}]
     assert await whole_text("anthropic", {"content": content, "stop_reason": "end_turn"}) == "hey"
     reply = {"status": "completed", "output": [{"type": odd, "content": content}]}

@@ -69,7 +69,7 @@ def test_a_profile_that_is_none_is_named() -> None:
 def test_no_key_is_in_the_frames_of_a_refusal() -> None:
     """No local variable of our frames has a key when something is refused."""
     with pytest.raises(ConfigError) as caught:
-        AnthropicModel("m", api_key="canary-0123", cache_system="7m")  # type: ignore[arg-type]
+        AnthropicModel("m", api_key="canary-0123", headers={"x": "canary-4"}, cache_system="7m")  # type: ignore[arg-type]
     with pytest.raises(ConfigError) as other:
         GeminiClient("canary-0123", base_ur="x")  # type: ignore[call-arg]
     for error in (caught, other):

@@ -32,6 +32,7 @@ END = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {
 STOP = {"type": "message_stop"}
 SAID = {"type": "message", "content": [{"type": "output_text", "text": "hey"}]}
 COMPLETED = {"type": "response.completed", "response": {"status": "completed", "output": [SAID]}}
+LAST = {"content": {"parts": [{"text": "y"}]}, "finishReason": "STOP"}
 CANDIDATE = {"content": {"parts": [{"text": "hey"}]}, "finishReason": "STOP"}
 STREAMS = {
     "chat": data(piece("he"), piece("y", "stop")) + DONE,
@@ -51,6 +52,38 @@ async def test_the_body_says_what_it_is(
     server = Server(b"\n: hello\n\n" + STREAMS[make.__name__])
     server.headers = {"content-type": header} if header else {}
     assert (await make(server, stream=stream).generate("x")).text == "hey"
+
+
+PIECES: dict[str, list[dict[str, Any]]] = {
+    "chat": [piece("he"), piece("y", "stop")],
+    "anthropic": [START, TEXT, END, STOP],
+    "responses": [{"type": "response.in_progress"}, COMPLETED],
+    "gemini": [{"candidates": [{"content": {"parts": [{"text": "he"}]}}]}, {"candidates": [LAST]}],
+}
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("indent", [None, 2])
+async def test_a_stream_may_lack_the_framing_of_events(
+    make: Callable[..., Any], stream: bool, indent: int | None
+) -> None:
+    """As one array, which Gemini's is without ``alt=sse``, or with one piece in each line."""
+    pieces = PIECES[make.__name__]
+    lines = "\n".join(map(json.dumps, pieces)).encode()
+    array = json.dumps(pieces, indent=indent).encode()
+    for body in (array, lines, b"\n" + lines + b"\n"):
+        assert (await make(Server(body), stream=stream).generate("x")).text == "hey"
+    for cut in (array[:-3], lines[:-3]):
+        with pytest.raises(MalformedResponseError):
+            await make(Server(cut), stream=stream).generate("x")
+
+
+async def test_one_piece_is_no_whole_reply() -> None:
+    """Neither if it came without the framing of events."""
+    for stream in (True, False):
+        with pytest.raises(MalformedResponseError, match="a piece of a stream"):
+            await chat(Server(piece("he")), stream=stream).generate("x")
 
 
 @pytest.mark.parametrize("make", MODELS)

@@ -434,6 +434,17 @@ async def test_a_plain_object_can_be_the_transport() -> None:
         ("user:pass@host", "give a full address"),
         ("https://user:pass@host/v1", "carries a user"),
         ("https://host/v1?key=1", "carries a user, a key"),
+        ("http://host:99999/v1", "99999 is no port: ports are 1 to 65535; give an address such as"),
+        ("http://host:0/v1", "0 is no port"),
+        ("http://host:-5/v1", "-5 is no port"),
+        ("http://[::1/v1", "no address"),
+        ("http://local host/v1", "no server can be called 'local%20host'"),
+        ("http://a..b/v1", "no server can be called"),
+        ("http://-a/v1", "no server can be called"),
+        ("http://" + "a" * 64 + "/v1", "no server can be called"),
+        ("http://300.1.1.1/v1", "no address"),
+        ("http://1.2.3.4.5/v1", "1.2.3.4.5 is no IPv4 address"),
+        ("http://user:pass@host:99999/v1", "99999 is no port"),
     ],
 )
 def test_a_wrong_address_is_told(address: str, words: str) -> None:
@@ -441,6 +452,44 @@ def test_a_wrong_address_is_told(address: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         HttpClient(base_url=address)
     assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:8000/v1",
+        "http://my_container:65535",
+        "http://127.0.0.1:1",
+        "http://[::1]:8000",
+        "http://a.b.c.",
+        "https://münchen.example/v1",
+        "http://1a.2b",
+        "http://gpu-1",
+    ],
+)
+def test_what_servers_are_called(address: str) -> None:
+    """Names of containers, addresses of both kinds, and names in any script."""
+    HttpClient(base_url=address)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("ftp://host", "the proxy is 'ftp://host'; give a full address such as 'http://localhost:"),
+        ("http://:80", "give a full address such as"),
+        ("host:99999", "99999 is no port"),
+        ("http://host:99999", "99999 is no port"),
+        ("http://a b", "no server can be called"),
+        ("http://user:pass@host:99999", r"the proxy is '\*\*\*@host:99999', and 99999 is no port"),
+    ],
+)
+def test_a_wrong_proxy_is_told(proxy: str, words: str) -> None:
+    """At once, and not as an error of every call; a password in it is not repeated."""
+    options: list[dict[str, Any]] = [{"proxy": proxy}, {"transport": proxy}]
+    for given in options:
+        with pytest.raises(ConfigError, match=words) as caught:
+            HttpClient(base_url="http://host/v1", **given)
+        assert "pass@" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "schlüssel"])

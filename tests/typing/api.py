@@ -14,6 +14,7 @@ from batchllm import (
     LLMCallStrategy,
     LLMWorkItem,
     ModelStrategy,
+    OpenAIResponsesStrategy,
     OpenAIStrategy,
     ParallelBatchProcessor,
     PydanticAIStrategy,
@@ -26,7 +27,9 @@ from batchllm import (
     stream_batch,
     structured,
 )
+from batchllm.core import Citation, TokenLogprob, ToolCall
 from batchllm.llm_strategies import OutputStrategy
+from batchllm.providers import ChatModel
 from batchllm.testing import MockAgent, virtual_run
 
 
@@ -74,8 +77,15 @@ assert_type(structured(llm("openai:m"), Report), LLMCallStrategy[Report])
 async def clients(client: Any) -> None:
     assert_type(OpenAIStrategy(client, "m"), OpenAIStrategy[str])
     assert_type(OpenAIStrategy(client, "m", output=Person), OpenAIStrategy[Person])
+    assert_type(OpenAIResponsesStrategy(client, "m"), OpenAIResponsesStrategy[str])
+    assert_type(
+        OpenAIResponsesStrategy(client, "m", output=Person), OpenAIResponsesStrategy[Person]
+    )
     assert_type(AnthropicStrategy(client, "m"), AnthropicStrategy[str])
     assert_type(AnthropicStrategy(client, "m", output=Row), AnthropicStrategy[Row])
+    ChatModel("m", profile="vllm", base_url="http://gpu:8000/v1", stream=True)
+    # A misspelt option is an error for both checkers, so each expects one here.
+    ChatModel("m", base_ur="http://gpu:8000/v1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def agents(agent: Agent[None, Report], mock: MockAgent[Person]) -> None:
@@ -97,6 +107,10 @@ async def batches() -> None:
     async with stream_batch(["a"], llm("openai:m")) as run:
         async for result in run:
             assert_type(result, WorkItemResult[str, Any])
+            assert_type(result.reasoning, str | None)
+            assert_type(result.tool_calls, tuple[ToolCall, ...])
+            assert_type(result.logprobs, tuple[TokenLogprob, ...])
+            assert_type(result.citations, tuple[Citation, ...])
 
 
 async def services() -> None:
@@ -115,3 +129,19 @@ async def processors() -> None:
         assert_type(done, BatchResult[Person, int])
         assert_type(done.results[0].output, Person | None)
         assert_type(done.results[0].context, int | None)
+
+
+class Bar:
+    """A progress bar, as far as one is needed."""
+
+    def __init__(self, total: int | None = None) -> None:
+        self.n = 0
+
+    def update(self, n: int = 1) -> bool:
+        self.n += n
+        return True
+
+
+async def progress_is_true_a_class_or_a_bar() -> None:
+    for progress in (True, Bar, Bar(), None):
+        await run_batch(["a"], llm("sim:default"), progress=progress)

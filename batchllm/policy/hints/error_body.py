@@ -14,6 +14,16 @@ __all__ = ["ErrorBody"]
 _MOST_TEXT: Final = 65_536
 _MOST_MESSAGE: Final = 4_096
 _MOST_NESTING: Final = 4
+_WRAPS: Final = ("error", "response")
+# Of gateways (Cloudflare, Apigee, FastAPI), if there is no message beside them.
+_OTHER_WRAPS: Final = ("errors", "fault", "detail", "base_resp")
+_MESSAGES: Final = (
+    *("message", "detail", "Message", "error_description", "msg", "error_msg", "error_message"),
+    *("faultstring", "status_msg", "title", "reason"),
+)
+_CODES: Final = (
+    *("code", "Code", "error_code", "statusCode", "status_code", "raw_status_code", "status"),
+)
 
 
 @frozen(kw_only=True)
@@ -26,6 +36,8 @@ class ErrorBody:
         kind: The provider's error type, such as ``"invalid_request_error"``.
         status: The HTTP status that a reply puts into its body.
         details: Google's list of details.
+        is_of_an_api: Whether it is an error as APIs send it: an object with an ``error``, a code or
+            a type. Web servers and gateways send pages, plain words, or a lone ``detail``.
     """
 
     message: str = ""
@@ -33,6 +45,7 @@ class ErrorBody:
     kind: str | None = None
     status: int | None = None
     details: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    is_of_an_api: bool = False
 
     @classmethod
     def read(cls, body: object) -> ErrorBody:
@@ -44,14 +57,14 @@ class ErrorBody:
             return cls()
         outer = cast("dict[str, Any]", body)
         inner = _innermost(outer)
-        if isinstance(inner, str):
-            return cls(message=_cut(inner))
         details = _details(inner)
         code, status = _code(inner)
+        kind = _text(inner.get("type")) or _text(inner.get("error_type"))
         return cls(
             message=_message(inner),
             code=_reason(details) or code,
-            kind=_text(inner.get("type")),
+            kind=kind,
+            is_of_an_api=inner is not outer or bool(code or kind),
             status=status,
             details=details,
         )
@@ -71,13 +84,17 @@ def _parsed(body: object) -> object:
     return body
 
 
-def _innermost(outer: dict[str, Any]) -> dict[str, Any] | str:
-    """Follow ``error`` (and the ``response`` of a failed stream event) down to what it holds."""
+def _innermost(outer: dict[str, Any]) -> dict[str, Any]:
+    """Follow ``error``, and what else errors are wrapped in, down to what it holds."""
     here = outer
     for _ in range(_MOST_NESTING):
-        below = here.get("error") or here.get("response")
+        wraps = _WRAPS if _message(here) else (*_WRAPS, *_OTHER_WRAPS)
+        below = next((value for name in wraps if (value := here.get(name))), None)
+        if isinstance(below, list):
+            below = cast("Sequence[Any]", below)[0]
         if isinstance(below, str):
-            return below
+            beside = {name: value for name, value in here.items() if value != "error"}
+            return {**beside, "message": below}
         if not isinstance(below, dict):
             break
         here = cast("dict[str, Any]", below)
@@ -85,7 +102,7 @@ def _innermost(outer: dict[str, Any]) -> dict[str, Any] | str:
 
 
 def _message(inner: dict[str, Any]) -> str:
-    for name in ("message", "detail", "Message", "error_description"):
+    for name in _MESSAGES:
         value = inner.get(name)
         if isinstance(value, str) and value:
             return _cut(value + _upstream(inner))
@@ -106,13 +123,18 @@ def _upstream(inner: dict[str, Any]) -> str:
 
 def _code(inner: dict[str, Any]) -> tuple[str | None, int | None]:
     """Separate code and status: Azure, vLLM, OpenRouter and Google repeat the status as code."""
-    code = inner.get("code", inner.get("Code"))
-    status = None
-    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
-        code = int(code)
-    if isinstance(code, int) and not isinstance(code, bool) and 100 <= code <= 599:
-        status, code = code, None
-    return _text(code) or _text(inner.get("status")), status
+    given = [inner.get(name) for name in _CODES]
+    # The first one that is a status; of error=429 the number itself.
+    status = next(filter(None, map(_status, (*given, inner.get("error")))), None)
+    texts = (value for value in given if _status(value) is None)
+    return next(filter(None, map(_text, texts)), None), status
+
+
+def _status(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+        value = int(value)
+    is_one = isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599
+    return cast("int", value) if is_one else None
 
 
 def _text(value: object) -> str | None:

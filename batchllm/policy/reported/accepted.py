@@ -1,4 +1,4 @@
-"""What was accepted lately: the history against which a server's claims are held."""
+"""The calls accepted lately: the history against which a server's claims are held."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One limit as a server reports it, reply by reply: how much is left now, and when more is.
 
-A reply says *amount*, *remaining* and *reset*, not what kind of limit that is. Three kinds are told
-apart by which of them foretells the next reply:
+A reply says *amount*, *remaining* and *reset*, not what kind of limit that is. Three kinds are
+distinguished by which of them foretells the next reply:
 
 * steady: a bucket that refills all the time. Its reset is the time until it is full, so its period
   is ``reset * amount / (amount - remaining)``, the same in every reply.
@@ -28,7 +28,7 @@ __all__ = ["ReportedLimit"]
 _JITTER: Final = 0.1
 """Seconds by which calls may overtake each other on the way, and come late for a window."""
 _FADE: Final = 0.9
-"""What an older comparison counts beside the one after it: about ten of them are remembered."""
+"""The weight of an older comparison beside the one after it: about ten are remembered."""
 _FIRST_TRY: Final = 1.0
 """Seconds after which a claim that nothing confirms is tried by one call; doubles if refused."""
 _PROOFS: Final = 3
@@ -79,7 +79,7 @@ class ReportedLimit:
 
     @property
     def kind(self) -> Kind:
-        """How the limit comes back, as the last replies showed."""
+        """Return how the limit comes back, as the last replies showed."""
         return self._evidence.kind
 
     @property
@@ -89,12 +89,12 @@ class ReportedLimit:
 
     @property
     def sure(self) -> bool:
-        """Whether replies agree on kind and period."""
+        """Return whether replies agree on kind and period."""
         return bool(self.amount) and self._evidence.sure
 
     @property
     def binds(self) -> bool:
-        """Whether what was reported holds calls back at all."""
+        """Return whether what was reported holds calls back at all."""
         return self._left is not None and (self._force or self.kind is not Kind.UNKNOWN)
 
     def used(self, now: float, sent: int) -> float:
@@ -139,7 +139,7 @@ class ReportedLimit:
 
     @property
     def _scale(self) -> float:
-        """How many units the server takes for each one that was booked."""
+        """Return the units that the server takes for each one that was booked."""
         took, booked = self._scale_sums
         return 1.0 if self.dimension == "requests" or booked <= 0 else took / booked
 

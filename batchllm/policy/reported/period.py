@@ -1,4 +1,4 @@
-"""How a reported limit comes back, and in how many seconds, as one reply after another shows it."""
+"""The way and the period in which a reported limit comes back, as its replies show them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CLOCKS: Final = 0.05
 _ALIKE: Final = 0.15
 """Share by which two measures of one period may differ."""
 _SAME: Final = 0.05
-"""The same for two replies of a bucket, beside what their rounding explains."""
+"""Share by which two replies of a bucket may differ, beside what their rounding explains."""
 _FADE: Final = 0.9
-"""What an older vote counts beside the one after it: about ten of them are remembered."""
+"""The weight of an older vote beside the one after it: about ten are remembered."""
 _FADE_LONG: Final = 0.95
-"""The same for the period of a steady limit, whose readings may be coarse: twenty."""
+"""The weight for the period of a steady limit, whose readings may be coarse: twenty."""
 _READINGS: Final = 1.9
 """Readings, fading, from which a steady period is measured: two."""
 _UNSURE: Final = 0.3
@@ -34,7 +34,7 @@ _SHORTEST: Final = 0.8
 
 
 class Kind(StrEnum):
-    """How a limit comes back."""
+    """The way in which a limit comes back."""
 
     UNKNOWN = "unknown"
     STEADY = "steady"
@@ -80,7 +80,7 @@ class PeriodEvidence:
 
     @property
     def sure(self) -> bool:
-        """Whether replies agree on kind and period."""
+        """Return whether replies agree on kind and period."""
         if self.kind is Kind.UNKNOWN or self.period is None:
             return False
         return self.kind is Kind.STEADY or self._measured >= 1

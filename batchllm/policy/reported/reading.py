@@ -1,4 +1,4 @@
-"""What one reply said of one limit, as far as it can be meant."""
+"""One reply's claim about one limit, as far as it can be meant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FINEST: Final = 0.001
 
 @define(eq=False)
 class Reading:
-    """What one reply said, and what had been sent up to and with its call.
+    """One reply's claim, and what had been sent up to and with its call.
 
     Attributes:
         sent_at: When its call was sent.

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from attrs import define, field, frozen
 
 from batchllm.core import TransportError
+from batchllm.transport import OneMaker, SharedLock
 
 __all__ = ["AsyncioBridge"]
 
@@ -105,7 +106,10 @@ class AsyncioBridge:
 
     _holders: int = field(default=0, init=False)
     _other: _OtherLoop | None = field(default=None, init=False)
-    _opening: anyio.Lock = field(factory=anyio.Lock, init=False)
+    # Invariant: holders are counted, and the loop is taken out to be closed, under the lock, since
+    # several event loops may hold the bridge.
+    _lock: SharedLock = field(factory=SharedLock, init=False)
+    _opening: OneMaker = field(factory=lambda: OneMaker(), init=False)
 
     async def __aenter__(self) -> Self:
         self.hold()
@@ -116,15 +120,16 @@ class AsyncioBridge:
 
     def hold(self) -> None:
         """Keep the other event loop, once there is one, until the matching ``release``."""
-        self._holders += 1
+        with self._lock:
+            self._holders += 1
 
     async def release(self) -> None:
         """Close the other event loop, unless it is still held."""
-        self._holders = max(0, self._holders - 1)
-        if self._holders:
-            return
-        other, self._other = self._other, None
-        self._opening = anyio.Lock()  # the next user may come from another run
+        with self._lock:
+            self._holders = max(0, self._holders - 1)
+            if self._holders:
+                return
+            other, self._other = self._other, None
         if other is not None:
             with anyio.move_on_after(_GRACE, shield=True):
                 await anyio.to_thread.run_sync(other.close, abandon_on_cancel=True)
@@ -146,7 +151,7 @@ class AsyncioBridge:
 
     async def _opened(self) -> _OtherLoop:
         if self._other is None:
-            async with self._opening:
+            async with self._opening.alone():
                 if self._other is None:
                     self._other = await anyio.to_thread.run_sync(_open)
         return self._other

@@ -52,6 +52,8 @@ class BridgedStrategy(LLMCallStrategy[T], Generic[T]):
             default what comes from ``_package`` has one of its own.
     """
 
+    per_loop = True
+
     _package: ClassVar[str]
     bridge: bool | AsyncioBridge | None = field(init=False, validator=_is_bridge)
     _bridge: AsyncioBridge | None = field(init=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing
+from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from attrs import frozen
@@ -20,18 +21,20 @@ from batchllm.core import (
     LLMResponse,
     QuotaScope,
     StrategyError,
+    UnknownArgumentError,
     check_sendable,
 )
 from batchllm.policy import prompt_bytes
 from batchllm.providers.anthropic import AnthropicWire
 from batchllm.providers.openai import PROFILES, ChatReply, ChatWire, ResponsesWire, as_messages
 from batchllm.providers.wire import JsonObject, Progress, Wire, malformed
-from batchllm.transport import Cleaner, Secret
+from batchllm.transport import Cleaner, OneLoopOfSdk, Secret
 
 __all__ = [
     "AnthropicClientModel",
     "OpenAIClientModel",
     "OpenAIResponsesClientModel",
+    "check_arguments",
     "client_scope",
 ]
 
@@ -50,9 +53,13 @@ class ClientModel(Wire[R], Generic[R]):
         model: The provider's name of the model.
         parameters: For every request, by the client's names for them. ``stream=True`` has
             answers fetched piece by piece, so that a stall is noticed.
+        owner: The class that the user wrote, for messages.
 
     Raises:
         StrategyError: *client* lacks the method that is called.
+        UnknownArgumentError: The method takes no such parameter, as far as its signature says.
+
+    A client over httpx serves one event loop at a time: ``generate`` refuses it on a second one.
     """
 
     provider: ClassVar[str]
@@ -61,7 +68,12 @@ class ClientModel(Wire[R], Generic[R]):
     _in_streams: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(
-        self, client: Any, model: str, *, parameters: Mapping[str, Any] | None = None
+        self,
+        client: Any,
+        model: str,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        owner: str = "",
     ) -> None:
         self.client = client
         self.model = model
@@ -69,6 +81,8 @@ class ClientModel(Wire[R], Generic[R]):
         self._settings = dict(parameters or {})
         self.stream = bool(self._settings.pop("stream", False))
         self._create = _method_of(_without_retries(client), self._method)
+        self._one_loop = OneLoopOfSdk(client)
+        check_arguments(owner or type(self).__name__, self._create.function, self._settings)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, {type(self.client).__name__})"
@@ -101,6 +115,7 @@ class ClientModel(Wire[R], Generic[R]):
             ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
             Exception: What the client raised.
         """
+        self._one_loop.check()
         request: dict[str, Any] = {"model": self.model, **self._settings}
         if temperature is not None:
             request["temperature"] = temperature
@@ -241,6 +256,36 @@ def _method_of(client: object, path: str) -> _Method:
         msg = f"the client is a {type(client).__name__}, which has no {path}()"
         raise StrategyError(msg)
     return _Method(function, is_raw)
+
+
+def check_arguments(
+    owner: str, function: Callable[..., Any], given: Mapping[str, Any], own: Iterable[str] = ()
+) -> None:
+    """Pass if *function* takes the arguments that are given, as far as its signature says.
+
+    Args:
+        owner: The class that the user wrote, for messages.
+        function: A method of a client or an agent.
+        given: Keywords for it.
+        own: Arguments of *owner* that may have been meant.
+
+    Raises:
+        UnknownArgumentError: It does not take one; the message has the nearest that there is.
+    """
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of a kind that shows none
+        return
+    if any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        return
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, [*known, *own], n=1)
+            meant = f"did you mean {near[0]}=…?" if near else "there is none such to pass it on to."
+            msg = f"{owner}() has no argument {name}; {meant}"
+            if "extra_body" in known:
+                msg += f" To send it all the same, give extra_body={{{name!r}: …}}"
+            raise UnknownArgumentError(msg)
 
 
 def _without_retries(client: Any) -> Any:

@@ -16,7 +16,7 @@ from batchllm.core import (
 )
 from batchllm.providers.adapters.bridge import AsyncioBridge
 from batchllm.providers.adapters.bridged import BridgedStrategy, has_method
-from batchllm.providers.adapters.clients import client_scope
+from batchllm.providers.adapters.clients import check_arguments, client_scope
 from batchllm.providers.wire import attach_usage
 
 __all__ = ["PydanticAIStrategy"]
@@ -62,7 +62,7 @@ class PydanticAIStrategy(BridgedStrategy[T], Generic[T]):
 
     Raises:
         StrategyError: *agent* has no ``run``.
-        ConfigError: *bridge* is of a wrong kind.
+        ConfigError: *bridge* is of a wrong kind, or ``run`` does not take an argument.
     """
 
     _package: ClassVar[str] = "pydantic_ai"
@@ -80,6 +80,7 @@ class PydanticAIStrategy(BridgedStrategy[T], Generic[T]):
         self, agent: Agent[T], *, bridge: bool | AsyncioBridge | None = None, **run: Any
     ) -> None:
         self.agent = agent
+        check_arguments(type(self).__name__, agent.run, run, own=("bridge",))
         self.quota_scope = _scope_of(agent)
         self._cross(agent, bridge)
         self._settings = run

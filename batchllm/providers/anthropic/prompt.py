@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from batchllm.providers.wire import parts_of, read_media
+from batchllm.providers.wire import messages_of, parts_of, read_media
 
 __all__ = ["as_system_and_messages"]
 
@@ -28,41 +28,24 @@ def as_system_and_messages(
         ValueError: The prompt has another shape, or a part lacks what it needs.
     """
     blocks: list[Mapping[str, Any]] = [{"type": "text", "text": system}] if system else []
-    if isinstance(prompt, str):
-        return blocks, [{"role": "user", "content": prompt}]
-    parts = parts_of(prompt)
-    if "role" not in parts[0]:
-        return blocks, [{"role": "user", "content": [_as_block(part) for part in parts]}]
     messages: list[Mapping[str, Any]] = []
-    for index, message in enumerate(parts):
-        if "role" not in message:
-            msg = f"message {index} has no role; a prompt is either messages or content parts"
-            raise ValueError(msg)
-        content = _as_content(message.get("content"))
+    for message in messages_of(prompt, _as_block):
+        content = message.get("content")
         if message["role"] not in _SYSTEM_ROLES:
-            messages.append({**message, "content": content})
+            messages.append(message)
         elif isinstance(content, str):
             blocks.append({"type": "text", "text": content})
         else:
-            blocks += content
+            blocks += parts_of(content)
     return blocks, messages
 
 
-def _as_content(content: Any) -> str | list[Mapping[str, Any]]:
-    if isinstance(content, str):
-        return content
-    return [_as_block(part) for part in parts_of(content)]
-
-
-def _as_block(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    match part.get("type"):
+def _as_block(part: Mapping[str, Any], role: str) -> Mapping[str, Any]:
+    match part["type"]:
         case "image" if "source" not in part:
             return _with_source(part, "image", "image/png")
         case "file":
             return _with_source(part, "document", "application/pdf")
-        case None:
-            msg = f"a content part has no type; its keys are {sorted(part)}"
-            raise ValueError(msg)
         case _:
             return part
 

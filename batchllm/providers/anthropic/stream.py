@@ -12,9 +12,9 @@ from batchllm.providers.wire import (
     JsonObject,
     Peer,
     as_list,
+    cut_off,
     decode_event,
     error_within,
-    malformed,
     mapping_of,
 )
 
@@ -93,7 +93,7 @@ class AnthropicStream:
         return index if isinstance(index, int) and index is not True else otherwise
 
     def _count(self, usage: object) -> None:
-        """Later counts are totals that replace earlier ones; zeros are none, beside real ones."""
+        """Later counts are totals that replace earlier ones; zeros do not replace counts."""
         counts = mapping_of(usage).items()
         self._usage.update(
             {k: v for k, v in counts if v or (v is not None and k not in self._usage)}
@@ -119,12 +119,8 @@ class AnthropicStream:
             MalformedResponseError: The stream ended before the answer did.
         """
         if self._message.get("stop_reason") is None and not self._has_ended:
-            got = f"after {self._events} events" if self._events else "before it began"
-            msg = (
-                f"the stream of {self._client.host} ended {got}, with no stop reason; its text "
-                "is not whole, and the provider may bill it"
-            )
-            raise malformed(msg, self.usage)
+            lacks = "with no stop reason"
+            raise cut_off(self._client, "events", self._events, lacks, self.usage)
         places = sorted(self._blocks.keys() | self._pieces)
         content = [block for index in places for block in self._content_at(index)]
         usage = {"usage": self._usage} if self._usage else {}
@@ -154,11 +150,11 @@ def _kind_of(event: Mapping[str, Any]) -> str:
     if isinstance(kind, str):
         return kind
     for name, kind in _BY_FIELD.items():
-        if name in event:
+        if mapping_of(event.get(name)):
             return kind
-    if "delta" in event:
-        is_end = "stop_reason" in mapping_of(event["delta"])
-        return "message_delta" if is_end else "content_block_delta"
+    delta = mapping_of(event.get("delta"))
+    if delta:
+        return "message_delta" if "stop_reason" in delta else "content_block_delta"
     return ""
 
 

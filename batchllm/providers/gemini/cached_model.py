@@ -25,7 +25,7 @@ from batchllm.providers.gemini.keeper import CacheKeeper, fingerprint
 from batchllm.providers.gemini.model import GeminiModel, second_instruction
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.wire import Progress
-from batchllm.transport import ConnectionStats
+from batchllm.transport import ConnectionStats, SharedLock
 
 __all__ = ["GeminiCachedModel"]
 
@@ -73,6 +73,8 @@ class GeminiCachedModel:
             hardly pays, or calls may outlast it.
     """
 
+    per_loop = True
+
     cache_ttl_seconds: float = field(init=False, validator=number(above=0))
     cache_renewal_buffer_seconds: float = field(
         init=False, validator=one_of((int, float), "a number of seconds")
@@ -117,6 +119,8 @@ class GeminiCachedModel:
         cached = _as_cached(cached_content, system_instruction)
         display_name = fingerprint(model, cached, self.cache_tags)
         self._holders = 0
+        # Invariant: holders are counted under the lock, since several event loops may hold it.
+        self._lock = SharedLock()
         self._keeper = CacheKeeper(
             caches=client.aio.caches,
             model=model,
@@ -162,15 +166,18 @@ class GeminiCachedModel:
         except BaseException:
             await self._inner.cleanup()
             raise
-        self._holders += 1
+        with self._lock:
+            self._holders += 1
 
     async def cleanup(self) -> None:
         """Keep the cache for the next run, unless ``delete_on_cleanup`` was asked for.
 
         Only the last of several runs does anything.
         """
-        self._holders = max(0, self._holders - 1)
-        if not self._holders:
+        with self._lock:
+            self._holders = max(0, self._holders - 1)
+            is_last = not self._holders
+        if is_last:
             if self.delete_on_cleanup:
                 await self.delete_cache()
             elif self.cache_name is not None:

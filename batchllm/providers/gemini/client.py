@@ -100,8 +100,8 @@ class _Resource(Exchange[JsonObject]):
         return GeminiStream(self._client)
 
     def _error_in(self, reply: JsonObject) -> object:
-        # Replies of other resources, such as caches, have no candidates and no loose error either.
-        return error_within(reply, answered="type" not in reply and "code" not in reply)
+        # Caches and vectors have no candidates, and nothing that an error has.
+        return error_within(reply, answered="candidates" in reply)
 
     def _usage(self, reply: JsonObject) -> TokenUsage | None:
         return read_usage(reply)

@@ -27,7 +27,7 @@ import msgspec
 from attrs import define, field
 
 from batchllm.core import check_sendable
-from batchllm.transport import LoopTable, OneMaker
+from batchllm.transport import LoopTable, OneMaker, SharedLock
 
 __all__ = ["CacheKeeper", "fingerprint", "status_of"]
 
@@ -92,6 +92,8 @@ class CacheKeeper:
     name: str | None = field(default=None, init=False)
     _loops: LoopTable[_OnLoop] = field(factory=lambda: LoopTable(_OnLoop), init=False)
     _maker: OneMaker = field(factory=lambda: OneMaker(), init=False)
+    # Invariant: of several loops that delete the cache one takes its name out, under the lock.
+    _taking: SharedLock = field(factory=SharedLock, init=False)
 
     async def ensure(self) -> str:
         """Return the name of a cache that is alive, found, made or renewed if that is needed.
@@ -131,7 +133,8 @@ class CacheKeeper:
     async def delete(self) -> None:
         """End the cache, with one request however many ask for it; a failure is logged."""
         async with self._loops.of_this_loop().lock:
-            name = self.name
+            with self._taking:
+                name, self.name = self.name, None
             self._forget()
             if name is None:
                 return

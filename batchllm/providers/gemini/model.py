@@ -50,6 +50,8 @@ def has_method(name: str) -> Check:
 class OverGemini:
     """Keeps the connections of a ``GeminiClient`` open from ``prepare`` to ``cleanup``."""
 
+    per_loop = True
+
     client: Any
 
     async def prepare(self) -> None:

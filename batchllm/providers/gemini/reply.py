@@ -196,11 +196,7 @@ def _citations(candidate: object, parts: Sequence[Any]) -> Iterator[Cited]:
     chunks = [_source(chunk) for chunk in _list(look(grounding, "grounding_chunks"))]
     supported: set[int] = set()
     for support in _list(look(grounding, "grounding_supports")):
-        segment = look(support, "segment")
-        index = _count(look(segment, "part_index"))
-        before = _texts(parts[:index], thought=False)
-        text = _texts(parts[index : index + 1], thought=False)
-        start, end = _places(segment, text, len(before))
+        start, end = _passage(look(support, "segment"), parts)
         for number in _list(look(support, "grounding_chunk_indices")):
             if isinstance(number, int) and 0 <= number < len(chunks):
                 supported.add(number)
@@ -220,6 +216,24 @@ def _source(chunk: object) -> Cited:
         text=look(found, "text"),
         source=look(found, "document_name"),
     )
+
+
+def _passage(segment: object, parts: Sequence[Any]) -> tuple[int | None, int | None]:
+    """Find the passage that a segment is: where its counts say, else where its words stand.
+
+    Parts are counted before the chunks of a stream are joined, and by some models not at all.
+    """
+    index = _count(look(segment, "part_index"))
+    whole, before = _texts(parts, thought=False), _texts(parts[:index], thought=False)
+    counted = _places(segment, _texts(parts[index : index + 1], thought=False), len(before))
+    words = look(segment, "text")
+    if not isinstance(words, str) or not words or whole[counted[0] : counted[1]] == words:
+        return counted
+    start, end = _places(segment, whole, 0)
+    if whole[start:end] != words:
+        start = whole.find(words)
+        end = start + len(words)
+    return (start, end) if start is None or start >= 0 else (None, None)
 
 
 def _places(segment: object, text: str, offset: int) -> tuple[int | None, int | None]:

@@ -11,10 +11,10 @@ from batchllm.providers.wire import (
     DONE,
     JsonObject,
     Peer,
+    cut_off,
     decode_event,
     error_within,
     is_first,
-    malformed,
     mapping_of,
     mappings_of,
 )
@@ -106,12 +106,8 @@ class GeminiStream:
         if blocked and not self._candidate:
             return self._reply
         if not self._candidate.get("finishReason") and not (self._is_done and self._candidate):
-            got = f"after {self._chunks} chunks" if self._chunks else "before it began"
-            msg = (
-                f"the stream of {self._client.host} ended {got}, with no finish reason; its text "
-                "is not whole, and the provider may bill it"
-            )
-            raise malformed(msg, self.usage)
+            lacks = "with no finish reason"
+            raise cut_off(self._client, "chunks", self._chunks, lacks, self.usage)
         content = {"role": "model", "parts": self._parts}
         whole = {**self._candidate, "content": content, "logprobsResult": self._logprobs}
         return {**self._reply, "candidates": [whole]}

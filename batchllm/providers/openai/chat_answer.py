@@ -45,6 +45,9 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
     if finish == "error":
         msg = f"{provider} failed half way: finish reason {choice.finish_reason!r}"
         raise malformed(msg, usage, headers)
+    if choice.message is None and choice.delta is not None and not choice.finish_reason:
+        msg = f"{provider} answered with a piece of a stream, and no reason why it ended there"
+        raise malformed(msg, usage, headers)
     response = _response(reply, choice, finish, usage, headers)
     refusal = (choice.message or choice.delta or _EMPTY).refusal
     what = "answer" if reply.choices else "prompt"
@@ -123,7 +126,7 @@ def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
 
 
 def _filtered(results: Any, depth: int = 6) -> bool:
-    """Whether Azure's filter results say that something was filtered; theirs are 4 deep."""
+    """Return whether Azure's filter results, which are 4 deep, say that something was filtered."""
     inner: Iterable[Any] = ()
     if not depth:
         return False

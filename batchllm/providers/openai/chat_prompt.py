@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from batchllm.providers.wire import parts_of
+from batchllm.providers.wire import messages_of
 
 __all__ = ["as_messages", "data_url"]
 
 
-def as_messages(prompt: Any, system: str | None) -> list[dict[str, Any]]:
+def as_messages(prompt: Any, system: str | None) -> list[Mapping[str, Any]]:
     """Return the messages for *prompt*.
 
     Args:
@@ -24,32 +24,12 @@ def as_messages(prompt: Any, system: str | None) -> list[dict[str, Any]]:
     Raises:
         ValueError: The prompt has another shape, or a part lacks what it needs.
     """
-    messages: list[dict[str, Any]] = []
-    if system:
-        messages.append({"role": "system", "content": system})
-    if isinstance(prompt, str):
-        messages.append({"role": "user", "content": prompt})
-        return messages
-    parts = parts_of(prompt)
-    if "role" not in parts[0]:
-        messages.append({"role": "user", "content": [_as_wire_part(part) for part in parts]})
-        return messages
-    messages += [_as_wire_message(message, index) for index, message in enumerate(parts)]
-    return messages
+    messages = messages_of(prompt, _as_part)
+    return [{"role": "system", "content": system}, *messages] if system else messages
 
 
-def _as_wire_message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
-    if "role" not in message:
-        msg = f"message {index} has no role; a prompt is either messages or content parts"
-        raise ValueError(msg)
-    content = message.get("content")
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return {**message, "content": [_as_wire_part(part) for part in parts_of(content)]}
-    return dict(message)
-
-
-def _as_wire_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    match part.get("type"):
+def _as_part(part: Mapping[str, Any], role: str) -> Mapping[str, Any]:
+    match part["type"]:
         case "image":
             image = {"url": part.get("url") or data_url(part, "image/png")}
             if "detail" in part:
@@ -61,9 +41,6 @@ def _as_wire_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
             name = part.get("filename", "file")
             data = data_url(part, "application/pdf")
             return {"type": "file", "file": {"filename": name, "file_data": data}}
-        case None:
-            msg = f"a content part has no type; its keys are {sorted(part)}"
-            raise ValueError(msg)
         case _:
             return part
 

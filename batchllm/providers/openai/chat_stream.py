@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from batchllm.core import MalformedResponseError, TokenUsage
+from batchllm.core import TokenUsage
 from batchllm.providers.openai.chat_reply import (
     ChatReply,
     Choice,
@@ -15,7 +15,7 @@ from batchllm.providers.openai.chat_reply import (
     decode_chunk,
     read_usage,
 )
-from batchllm.providers.wire import DONE, Peer, is_first, token_logprobs
+from batchllm.providers.wire import DONE, Peer, cut_off, is_first, token_logprobs
 
 __all__ = ["ChatStream"]
 
@@ -183,14 +183,8 @@ class ChatStream:
             MalformedResponseError: The stream ended before the answer did.
         """
         if self._finish is None and not (self.done and self._chunks):
-            got = f"after {self._chunks} chunks" if self._chunks else "before it began"
-            msg = (
-                f"the stream of {self._client.host} ended {got}, with no finish reason; its text "
-                "is not whole, and the provider may bill it"
-            )
-            error = MalformedResponseError(msg, status=200)
-            error.usage = self.usage
-            raise error
+            lacks = "with no finish reason"
+            raise cut_off(self._client, "chunks", self._chunks, lacks, self.usage)
         message = Message(
             content="".join(self._texts),
             refusal="".join(self._refusals) or None,

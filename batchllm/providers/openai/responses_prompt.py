@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchllm.providers.openai.chat_prompt import data_url
-from batchllm.providers.wire import parts_of
+from batchllm.providers.wire import messages_of
 
 __all__ = ["as_input"]
 
@@ -22,12 +22,7 @@ def as_input(prompt: Any) -> str | list[Mapping[str, Any]]:
     Raises:
         ValueError: The prompt has another shape, or a part lacks what it needs.
     """
-    if isinstance(prompt, str):
-        return prompt
-    parts = parts_of(prompt)
-    if "role" in parts[0] or _is_item(parts[0]):
-        return [_as_item(part, index) for index, part in enumerate(parts)]
-    return [{"role": "user", "content": [_as_part(part, "user") for part in parts]}]
+    return prompt if isinstance(prompt, str) else messages_of(prompt, _as_part, _is_item)
 
 
 def _is_item(part: Mapping[str, Any]) -> bool:
@@ -35,20 +30,8 @@ def _is_item(part: Mapping[str, Any]) -> bool:
     return isinstance(kind, str) and (kind == "reasoning" or kind.endswith(("_call", "_output")))
 
 
-def _as_item(message: Mapping[str, Any], index: int) -> Mapping[str, Any]:
-    if "role" not in message:
-        if _is_item(message):
-            return message
-        msg = f"message {index} has no role; a prompt is either messages or content parts"
-        raise ValueError(msg)
-    role, content = message["role"], message.get("content")
-    if isinstance(content, str):
-        return message
-    return {**message, "content": [_as_part(part, role) for part in parts_of(content)]}
-
-
 def _as_part(part: Mapping[str, Any], role: str) -> Mapping[str, Any]:
-    match part.get("type"):
+    match part["type"]:
         case "text":
             kind = "output_text" if role == "assistant" else "input_text"
             return {"type": kind, "text": part.get("text", "")}
@@ -60,9 +43,6 @@ def _as_part(part: Mapping[str, Any], role: str) -> Mapping[str, Any]:
             return image if "detail" not in part else {**image, "detail": part["detail"]}
         case "file":
             return {"type": "input_file", **_file(part)}
-        case None:
-            msg = f"a content part has no type; its keys are {sorted(part)}"
-            raise ValueError(msg)
         case _:
             return part
 

@@ -9,9 +9,9 @@ from batchllm.providers.wire import (
     DONE,
     JsonObject,
     Peer,
+    cut_off,
     decode_event,
     error_within,
-    malformed,
     mapping_of,
     mappings_of,
 )
@@ -76,12 +76,8 @@ class ResponsesStream:
             MalformedResponseError: The stream ended before the answer did.
         """
         if self._response is None:
-            got = f"after {self._events} events" if self._events else "before it began"
-            msg = (
-                f"the stream of {self._client.host} ended {got}, without its last event; its "
-                "text is not whole, and the provider may bill it"
-            )
-            raise malformed(msg, None)
+            lacks = "without its last event"
+            raise cut_off(self._client, "events", self._events, lacks, None)
         return self._response
 
 

@@ -5,6 +5,7 @@ from batchllm.providers.wire.answers import (
     as_parts,
     attach_usage,
     check_answered,
+    cut_off,
     is_first,
     joined,
     make_response,
@@ -39,7 +40,7 @@ from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
-from batchllm.providers.wire.prompt_parts import parts_of, read_media
+from batchllm.providers.wire.prompt_parts import messages_of, parts_of, read_media
 from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
 from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_stream
 
@@ -76,6 +77,7 @@ __all__ = [
     "check_options",
     "check_vectors",
     "cited",
+    "cut_off",
     "decode_event",
     "decode_object",
     "encode",
@@ -91,6 +93,7 @@ __all__ = [
     "mapping_of",
     "mappings_of",
     "mask_options",
+    "messages_of",
     "normalize_finish",
     "not_readable",
     "parts_of",

@@ -14,7 +14,7 @@ from batchllm.core import (
     TokenUsage,
 )
 from batchllm.policy import is_replaced, mend, mended_text, read_headers
-from batchllm.providers.wire.error_replies import request_id_of
+from batchllm.providers.wire.error_replies import Peer, request_id_of
 from batchllm.providers.wire.finish import Finish
 from batchllm.transport import printable
 
@@ -23,6 +23,7 @@ __all__ = [
     "as_parts",
     "attach_usage",
     "check_answered",
+    "cut_off",
     "is_first",
     "joined",
     "make_response",
@@ -134,6 +135,26 @@ def malformed(
 def as_list(value: object) -> list[Any]:
     """Return *value* if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
+
+
+def cut_off(
+    client: Peer, pieces: str, count: int, lacks: str, usage: TokenUsage | None
+) -> MalformedResponseError:
+    """Make the error for a stream that ended before its answer did.
+
+    Args:
+        client: Named in the message.
+        pieces: What a stream of this wire consists of.
+        count: How many of them came.
+        lacks: What would have shown that it is whole.
+        usage: The token counts, as far as they have arrived.
+    """
+    got = f"after {count} {pieces}" if count else "before it began"
+    msg = (
+        f"the stream of {client.host} ended {got}, {lacks}; its text is not whole, and the "
+        "provider may bill it"
+    )
+    return malformed(msg, usage)
 
 
 def mapping_of(value: object) -> Mapping[str, Any]:

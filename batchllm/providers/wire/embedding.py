@@ -16,6 +16,9 @@ Vector = list[float]
 class Embedder(LLMCallStrategy[list[Vector]]):
     """Turns each item, a text or a list of texts, into a list of vectors, one per text in order."""
 
+    takes_texts = True
+    per_loop = True
+
     _size_parameter: ClassVar[str]
     _settings: dict[str, Any]
 

@@ -203,6 +203,8 @@ class Connected:
     Both may be called by several runs; the last ``cleanup`` closes the connections.
     """
 
+    per_loop = True
+
     _client: HttpClient
 
     async def prepare(self) -> None:

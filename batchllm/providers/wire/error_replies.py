@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from batchllm.core import ProviderError
 from batchllm.policy import ErrorBody, read_error
@@ -26,6 +27,8 @@ _ADVICE: Final = {
     413: "the request is too large; shorten the prompt",
 }
 _MOST_SHOWN: Final = 500
+_NOTHING_THERE: Final = frozenset({404, 405})
+"""The answers of web servers and gateways to a path that they do not know."""
 
 
 class Peer(Protocol):
@@ -48,7 +51,12 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
 
 
 def error_reply(
-    provider: str, client: Peer, status: int, headers: Mapping[str, str], body: object
+    provider: str,
+    client: Peer,
+    status: int,
+    headers: Mapping[str, str],
+    body: object,
+    usual: str = "",
 ) -> ProviderError:
     """Make the error for a reply that is one.
 
@@ -59,6 +67,7 @@ def error_reply(
             the status that the body itself gives then replaces.
         headers: The reply's.
         body: Bytes or parsed JSON.
+        usual: The provider's own address, as an example for one that is wrong.
     """
     said = ErrorBody.read(body)
     refused = status if status != 200 else said.status
@@ -66,6 +75,7 @@ def error_reply(
     if status == 200 and said.status is not None:
         status = said.status
     request_id = request_id_of(headers)
+    wrong_address = status in _NOTHING_THERE and not said.is_of_an_api
     code = said.code or said.kind
     msg = f"{provider} ({client.host}) answered {status}"
     if code:
@@ -76,6 +86,8 @@ def error_reply(
             "; redirects are not followed, so set base_url to where it is now: "
             f"{client.redact(headers.get('location', 'unknown'))[:_MOST_SHOWN]}"
         )
+    elif wrong_address:
+        msg += f"; {_about_the_address(provider, client, usual)}"
     elif status in _ADVICE:
         msg += f"; {_ADVICE[status]}"
     if request_id:
@@ -87,7 +99,21 @@ def error_reply(
         kind=_cleaned(said.kind, client),
         hint=hint,
         request_id=_cleaned(request_id, client),
+        wrong_address=wrong_address,
     )
+
+
+def _about_the_address(provider: str, client: Peer, usual: str) -> str:
+    """Say that no API is at this address, and what a right one looks like."""
+    given = getattr(client, "base_url", "")
+    at = f"at {client.redact(given)}" if given else "there"
+    if not usual:
+        example = "mostly ends in /v1, as in 'http://localhost:8000/v1'"
+    elif urlsplit(usual).path.strip("/"):
+        example = f"ends like {usual!r}"
+    else:
+        example = f"looks like {usual!r}, with no path such as /v1 behind it"
+    return f"no API answers {at}; a base_url for {provider} {example}"
 
 
 def _cleaned(text: str | None, client: Peer) -> str | None:

@@ -7,7 +7,12 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from batchllm.policy import ErrorBody
+
 __all__ = ["MayBeError", "error_within", "is_error"]
+
+
+_WRAPPED: Final = ("detail", "errors", "fault", "base_resp")
 
 
 def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
@@ -26,15 +31,18 @@ def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
             return {"error": cast("dict[str, Any]", choice)["error"]}
     if answered:
         return None
-    # vLLM and gateways send the error's own fields, with nothing round them.
-    kind, message = reply.get("type"), reply.get("message")
+    # vLLM and gateways send the error's own fields, with nothing or something else round them.
+    kind = reply.get("type")
     named = reply.get("object") == "error" or (isinstance(kind, str) and "error" in kind.lower())
-    coded = isinstance(message, str) and (reply.get("code") or reply.get("status")) is not None
-    return reply if named or coded or isinstance(reply.get("detail"), str) else None
+    if named:
+        return reply
+    said = ErrorBody.read(dict(reply))
+    known = said.code or said.status or said.kind or any(reply.get(name) for name in _WRAPPED)
+    return reply if said.message and known else None
 
 
 def is_error(value: object) -> bool:
-    """Return whether *value*, of a field ``error``, is one; a mock's attribute is none."""
+    """Return whether *value*, of a field ``error``, is an error; a mock's attribute is not."""
     return bool(value) and isinstance(value, dict | str | list | int)
 
 
@@ -52,6 +60,14 @@ class MayBeError(msgspec.Struct, gc=False):
     type: Any = None
     status: Any = None
     detail: Any = None
+    errors: Any = None
+    fault: Any = None
+    base_resp: Any = None
+    msg: Any = None
+    error_msg: Any = None
+    error_code: Any = None
+    status_code: Any = None
+    statusCode: Any = None  # noqa: N815 - as Azure's gateway spells it
 
     def find_error(self, *, answered: bool) -> Any:
         """Return the error, as :func:`error_within` does."""

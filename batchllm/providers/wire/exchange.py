@@ -10,7 +10,13 @@ from batchllm.core import MalformedResponseError, TokenUsage
 from batchllm.policy import JsonError, read_json
 from batchllm.providers.wire.endpoints import Endpoint
 from batchllm.providers.wire.error_replies import Peer, error_reply
-from batchllm.providers.wire.streamed import EventReader, is_events, read_events, read_stream
+from batchllm.providers.wire.streamed import (
+    EventReader,
+    is_events,
+    read_events,
+    read_stream,
+    unframed,
+)
 from batchllm.transport import HttpClient
 
 __all__ = [
@@ -62,6 +68,11 @@ class ReplyFormat(ABC, Generic[R]):
         """The provider's name, for messages."""
 
     @property
+    def _usual_address(self) -> str:
+        """The provider's own address, as an example for one that is wrong."""
+        return ""
+
+    @property
     @abstractmethod
     def _peer(self) -> Peer:
         """The stand-in for the server in messages."""
@@ -92,7 +103,16 @@ class ReplyFormat(ABC, Generic[R]):
         if is_events(body) and (answer := self._reader()) is not None:
             read_events(body, answer)
             return self._end(answer, headers)
-        reply = self._decode(body)
+        try:
+            reply = self._decode(body)
+        except MalformedResponseError:
+            pieces, pieced = unframed(body), self._reader()
+            if not pieces or pieced is None:
+                raise
+            for piece in pieces:
+                if not pieced.error:
+                    pieced.add(piece)
+            return self._end(pieced, headers)
         error = self._error_in(reply)
         if error:
             self._fail(200, headers, error, self._usage(reply))
@@ -106,7 +126,7 @@ class ReplyFormat(ABC, Generic[R]):
     def _fail(
         self, status: int, headers: Headers, body: object, usage: TokenUsage | None
     ) -> NoReturn:
-        error = error_reply(self._provider, self._peer, status, headers, body)
+        error = error_reply(self._provider, self._peer, status, headers, body, self._usual_address)
         error.usage = usage
         raise error
 
@@ -120,6 +140,10 @@ class Exchange(ReplyFormat[R], Generic[R]):
     @property
     def _provider(self) -> str:
         return self.endpoint.provider
+
+    @property
+    def _usual_address(self) -> str:
+        return self.endpoint.base_url
 
     @property
     def _peer(self) -> HttpClient:

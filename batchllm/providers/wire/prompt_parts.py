@@ -1,13 +1,16 @@
-"""The data of images and files in a prompt: as bytes, in whichever way they were given."""
+"""Prompts of every shape as messages, and the data of images and files in them as bytes."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
 
-__all__ = ["Media", "parts_of", "read_media"]
+__all__ = ["AsPart", "Media", "messages_of", "parts_of", "read_media"]
+
+AsPart: TypeAlias = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
+"""Writes a content part, of a message with that role, as a wire has it."""
 
 
 class Media(NamedTuple):
@@ -62,3 +65,44 @@ def parts_of(prompt: Any) -> Sequence[Mapping[str, Any]]:
         '({"role": …, "content": …}) or a list of content parts ({"type": "text", "text": …})'
     )
     raise ValueError(msg)
+
+
+def messages_of(
+    prompt: Any,
+    as_part: AsPart,
+    is_item: Callable[[Mapping[str, Any]], bool] = lambda part: False,
+) -> list[Mapping[str, Any]]:
+    """Return *prompt* as messages, with each part of them as the wire has it.
+
+    Args:
+        prompt: A text, chat messages, or content parts (one user message).
+        as_part: Writes a content part.
+        is_item: Says of something without a role whether it may stand beside messages.
+
+    Raises:
+        ValueError: The prompt has another shape, or a part lacks what it needs.
+    """
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    parts = parts_of(prompt)
+    if "role" not in parts[0] and not is_item(parts[0]):
+        return [{"role": "user", "content": [_part(part, "user", as_part) for part in parts]}]
+    messages: list[Mapping[str, Any]] = []
+    for index, message in enumerate(parts):
+        content = message.get("content")
+        if "role" not in message and not is_item(message):
+            msg = f"message {index} has no role; a prompt is either messages or content parts"
+            raise ValueError(msg)
+        # No content at all is what a message with calls of tools has.
+        if "role" in message and content is not None and not isinstance(content, str):
+            written = [_part(part, message["role"], as_part) for part in parts_of(content)]
+            message = {**message, "content": written}
+        messages.append(message)
+    return messages
+
+
+def _part(part: Mapping[str, Any], role: str, as_part: AsPart) -> Mapping[str, Any]:
+    if part.get("type") is None:
+        msg = f"a content part has no type; its keys are {sorted(part)}"
+        raise ValueError(msg)
+    return as_part(part, role)

@@ -6,13 +6,16 @@ requests that asked for none, and plain JSON where events were asked for.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 from batchllm.core import MalformedResponseError
+from batchllm.policy import JsonError, read_json
 from batchllm.transport import HttpClient, HttpStream, SseDecoder, SseEvent
 
-__all__ = ["DONE", "EventReader", "is_events", "read_events", "read_stream"]
+__all__ = ["DONE", "EventReader", "is_events", "read_events", "read_stream", "unframed"]
 
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
@@ -47,6 +50,24 @@ def read_events(body: bytes, answer: EventReader) -> None:
     events = SseDecoder()
     if not _take(events.feed(body), answer, None):
         _take_last(events, answer)
+
+
+def unframed(body: bytes) -> list[str]:
+    """Return the pieces of a stream that is no events: a JSON array of them, or one in each line.
+
+    The first is what Gemini sends if a gateway leaves out ``alt=sse``. Nothing, if *body* is
+    neither.
+    """
+    start = body[:64].lstrip(_BLANK)
+    if start.startswith(b"["):
+        with suppress(JsonError):
+            pieces: list[Any] = read_json(body, keep_halves=True)
+            if all(isinstance(piece, dict) for piece in pieces):
+                return [json.dumps(piece) for piece in pieces]
+    lines = [line.strip(_BLANK) for line in body.splitlines() if line.strip(_BLANK)]
+    if len(lines) > 1 and all(one.startswith(b"{") and one.endswith(b"}") for one in lines):
+        return [line.decode("utf-8", "replace") for line in lines]
+    return []
 
 
 async def read_stream(

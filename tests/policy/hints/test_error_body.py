@@ -39,6 +39,16 @@ def test_finds_the_error_wherever_it_is(body: object) -> None:
         (b"caf\xe9", "caf\ufffd"),
         ({"error": "model not found"}, "model not found"),
         ({"detail": "gone"}, "gone"),
+        ({"detail": [{"loc": ["body"], "msg": "field required"}]}, "field required"),
+        ({"detail": {"message": "slow"}}, "slow"),
+        ({"errors": [{"code": 10000, "message": "bad key"}], "success": False}, "bad key"),
+        ({"errors": ["slow down"]}, "slow down"),
+        ({"message": "not valid", "errors": [{"field": "x"}]}, "not valid"),
+        ({"fault": {"faultstring": "over quota", "detail": {"errorcode": "x"}}}, "over quota"),
+        ({"base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, "rate limit"),
+        ({"code": 429, "msg": "slow"}, "slow"),
+        ({"error": True, "message": "slow"}, "slow"),
+        ({"type": "about:blank", "title": "Too Many Requests", "status": 429}, "Too Many Requests"),
         ({"Message": "too many"}, "too many"),
         ({"error": {"message": "bad", "metadata": {"raw": "upstream"}}}, "bad upstream"),
         ({"error": {"metadata": {"raw": "upstream"}}}, " upstream"),
@@ -68,7 +78,13 @@ def test_finds_the_message(body: object, message: str) -> None:
         ({"code": "1300"}, "1300", None),
         ({"code": 1300}, None, None),
         ({"code": True}, None, None),
-        ({"code": None, "status": 500}, None, None),
+        ({"code": None, "status": 500}, None, 500),
+        ({"statusCode": 429}, None, 429),
+        ({"status_code": "503"}, None, 503),
+        ({"error_code": 18}, None, None),
+        ({"code": "slow_down", "status": 429}, "slow_down", 429),
+        ({"code": "1300", "raw_status_code": 429}, "1300", 429),
+        ({"code": 40303, "status": "busy"}, "busy", None),
         ({"Code": "ThrottlingException"}, "ThrottlingException", None),
     ],
 )
@@ -115,3 +131,9 @@ def test_any_text_can_be_read(text: str | bytes) -> None:
 
     assert body == ErrorBody.read(text)
     assert len(body.message) <= 4_096
+
+
+def test_a_code_beside_an_error_that_is_a_text_counts() -> None:
+    """Ollama and Hugging Face have their words under ``error``, and the rest beside it."""
+    body = ErrorBody.read({"error": "overloaded", "error_type": "overloaded_error", "code": 503})
+    assert (body.message, body.status, body.kind) == ("overloaded", 503, "overloaded_error")

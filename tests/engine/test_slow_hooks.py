@@ -1,0 +1,117 @@
+"""A hook that holds the event loop is reported once, by name and with its time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from batchllm.api import run_batch
+from batchllm.core import BaseMiddleware, BaseObserver
+from batchllm.engine.loop_watch import Clocks
+from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.testing import Answer, Raise, ScriptedStrategy
+
+pytestmark = pytest.mark.anyio
+
+
+class Hands:
+    """Clocks that stand still unless they are moved."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+        self.preempted = 0
+
+    def move(self, wall: float, cpu: float = 0.0, preempted: int = 0) -> None:
+        self.wall += wall
+        self.cpu += cpu
+        self.preempted += preempted
+
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self.wall, lambda: self.cpu, lambda: self.preempted)
+
+
+def test_slow_ones_are_reported_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    """In the warnings and in the log, with what to do about it."""
+    hands = Hands()
+    slow = SlowHooks(clocks=hands.clocks)
+    with caplog.at_level(logging.WARNING, "batchllm"):
+        for name in ("a", "a", "b"):
+            slow.call(name, hands.move, 0.25)
+        slow.call("quick", hands.move, 0.09)
+    assert [text.split(", and")[0] for text in slow.warnings] == [
+        "a blocked the event loop for 0.25 s",
+        "b blocked the event loop for 0.25 s",
+    ]
+    assert all("in_thread(…)" in text for text in slow.warnings)
+    assert len(caplog.records) == 2
+
+
+def test_a_process_that_was_paused_is_no_slow_hook() -> None:
+    """The system took the processor away: that says nothing about the hook."""
+    hands = Hands()
+    slow = SlowHooks(clocks=hands.clocks)
+    slow.call("a", hands.move, 5.0, 0.0, 1)
+    assert slow.warnings == []
+
+
+def test_one_that_raises_is_reported_too() -> None:
+    """And what it raised goes on."""
+    hands = Hands()
+    slow = SlowHooks(clocks=hands.clocks)
+
+    def broken() -> None:
+        hands.move(1.0)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        slow.call("a", broken)
+    assert len(slow.warnings) == 1
+
+
+def compute() -> None:
+    """Use up the processor for longer than a hook may hold the loop."""
+    begun = time.thread_time()
+    while time.thread_time() - begun < 0.11:
+        pass
+
+
+@pytest.mark.parametrize(
+    "hook", ["before_process", "after_process", "on_retry", "on_error", "on_event", "progress"]
+)
+async def test_every_sync_hook_is_timed(hook: str) -> None:
+    """Each under a name by which its author finds it."""
+
+    def slow(*_: Any) -> None:
+        compute()
+
+    middleware, observer = BaseMiddleware(), BaseObserver()
+    for owner in (middleware, observer):
+        if hasattr(owner, hook):
+            setattr(owner, hook, slow)
+    prompts: dict[str, Any] = {"a": [Raise(ConnectionError), Answer()], "b": Raise(TypeError)}
+    result = await run_batch(
+        ["a", "b"],
+        ScriptedStrategy(prompts),
+        middlewares=[middleware],
+        observers=[observer],
+        progress_callback=slow if hook == "progress" else None,
+    )
+    assert result.total_items == 2
+    (warning,) = result.warnings
+    names = {"on_event": "BaseObserver.on_event", "progress": "progress_callback"}
+    assert warning.startswith(names.get(hook, f"BaseMiddleware.{hook}") + " blocked the event loop")
+
+
+async def test_an_async_hook_is_not_timed() -> None:
+    """What else ran while it waited is not its doing."""
+
+    async def waits(*_: Any) -> None:
+        await anyio.sleep(4.0)
+
+    result = await run_batch(["a", "b"], ScriptedStrategy(), progress_callback=waits)
+    assert result.warnings == ()

@@ -1,4 +1,4 @@
-"""What a failed call means: the failures that the engine makes, and how others are judged."""
+"""The meaning of failed calls: failures that the engine makes, and the judgement of all others."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Failure:
 
     @property
     def of_the_strategy(self) -> bool:
-        """Whether it concerns the strategy, and not merely the run or the scope."""
+        """Return whether it concerns the strategy, and not merely the run or the scope."""
         return self.info not in (_STOPPED, _PARKED)
 
 
@@ -78,7 +78,7 @@ def out_of_time(item: ItemRun, now: float, waited: str = "") -> Failure:
 
 
 def _item_timeout(item: ItemRun, now: float, waited: str = "") -> FrameworkTimeoutError:
-    """What to say of an item whose own time is over."""
+    """Return the error of an item whose own time is over."""
     name, seconds = item.bound(now)
     msg = (
         f"Framework timeout after {seconds:.1f}s: the item used up {name}; raise it, "
@@ -90,7 +90,7 @@ def _item_timeout(item: ItemRun, now: float, waited: str = "") -> FrameworkTimeo
 def timed_out(
     item: ItemRun, seconds: float, now: float, *, stalled: float | None, final: bool
 ) -> CallError:
-    """What to say of a call that was cut off after *seconds*.
+    """Return the error of a call that was cut off after *seconds*.
 
     Args:
         item: Whose call it was.

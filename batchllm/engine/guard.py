@@ -1,7 +1,7 @@
 """Cancelled, timed out or failed: how code that is not ours ended.
 
 User code may raise anything, swallow a cancellation, turn it into another error, or leak a
-cancellation that nobody asked for. Whatever it does, the caller learns one of three things, and
+cancellation that no one asked for. Whatever it does, the caller learns one of three things, and
 a cancellation that comes from outside goes on its way. The order of the steps in ``bounded`` is
 what makes that true on every event loop; see ``docs/design/endings.md``.
 """
@@ -117,7 +117,7 @@ async def bounded(call: Callable[[], Awaitable[T]], seconds: float | None) -> En
 
 
 def left_open(error: RuntimeError) -> ProgramError:
-    """What to raise when a scope cannot be closed because one inside it still is open."""
+    """Return what to raise when a scope cannot be closed because one inside it still is open."""
     msg = (
         "a strategy or hook left a cancel scope or task group open; open and close it within "
         f"one call ({error})"
@@ -126,7 +126,7 @@ def left_open(error: RuntimeError) -> ProgramError:
 
 
 async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]:
-    """As ``bounded``, sheltered from cancellation from outside: for cleanup."""
+    """As ``bounded``, shielded from cancellation from outside: for cleanup."""
     ended: Ended[T] = TimedOut(None)
     with anyio.CancelScope(shield=True):
         ended = await bounded(call, seconds)

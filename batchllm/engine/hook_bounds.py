@@ -1,4 +1,4 @@
-"""How long a hook may take, and what is noted of one that failed."""
+"""Bounds on the time of a hook, and notes on one that failed."""
 
 from __future__ import annotations
 

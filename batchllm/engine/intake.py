@@ -25,7 +25,7 @@ __all__ = ["END", "BlockingSource", "Source", "blocking_source", "pull", "read_i
 logger = logging.getLogger("batchllm")
 
 END = object()
-"""What a source gives when it has no further item."""
+"""Stands for an item when a source has no further one."""
 
 _QUICK = 0.005
 _CLOSE_SECONDS = 5.0
@@ -110,7 +110,7 @@ class _ThreadReader:
         return chunk
 
     def leave(self) -> bool:
-        """Whether a thread reads still, which then closes the iterator in our place."""
+        """Leave, and return whether a thread still reads; it then closes the iterator."""
         self._left = True
         return self._reading
 

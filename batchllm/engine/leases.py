@@ -1,4 +1,4 @@
-"""Who uses a strategy at present: overlapping runs, pools and single calls share one ``prepare``.
+"""The users of a strategy: overlapping runs, pools and single calls share one ``prepare``.
 
 What is shared is kept with the strategy itself, by event loop, since nothing else outlives a run.
 """
@@ -36,7 +36,7 @@ class Turn:
 
 @define(eq=False)
 class Lease:
-    """What the runs of one event loop share of one strategy.
+    """The state that the runs of one event loop share of one strategy.
 
     Attributes:
         holders: Runs that use it. Changed under the lock of its table only.

@@ -60,7 +60,7 @@ class Lifecycle:
 
     @property
     def holds_any(self) -> bool:
-        """Whether there is anything to clean up."""
+        """Return whether there is anything to clean up."""
         return bool(self._known)
 
     def connections(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Lifecycle:
         return ConnectionStats.sum_of(found.values()).as_dict()
 
     def is_ready(self, strategy: LLMCallStrategy[Any]) -> bool:
-        """Whether *strategy* can be called at once."""
+        """Return whether *strategy* can be called at once."""
         entry = self._known.get(id(strategy))
         if entry is not None:
             return entry.lease.ready

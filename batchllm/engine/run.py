@@ -119,7 +119,7 @@ class Run:
 
     @property
     def warnings(self) -> list[str]:
-        """What went wrong beside the items."""
+        """Sentences about what went wrong beside the items."""
         return self.slow.warnings
 
     @classmethod
@@ -264,7 +264,7 @@ class Run:
 
     @property
     def termination(self) -> Termination:
-        """Why it ends, or that it has not ended."""
+        """The reason why it ends, or that it has not ended."""
         return self.ending.describe()
 
     def stop(self, how: Stop, termination: Termination) -> None:

@@ -25,8 +25,8 @@ class SlowHooks:
 
     Args:
         warnings: Where to put a sentence about each slow one.
-        clocks: Where to read time; they tell a hook that holds the loop from a process that the
-            system did not run.
+        clocks: Where to read time; they distinguish a hook that holds the loop from a process
+            that the system did not run.
     """
 
     warnings: list[str] = field(factory=list)

@@ -73,8 +73,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_accepted", "_adopted", "_assumed", "_buckets", "_calls", "_declared", "_input", "_output",
-        "_own_address", "_parallel", "_reported", "_requests", "_settlement", "_sure",
+        "_accepted", "_adopted", "_assumed", "_buckets", "_calls", "_declared", "_input", "_noted",
+        "_output", "_own_address", "_parallel", "_reported", "_requests", "_settlement", "_sure",
         "counts_tokens",
     )  # fmt: skip
 
@@ -94,6 +94,7 @@ class Admission:
         self._assumed: set[tuple[str, float]] = set()
         self._accepted = Accepted()
         self._adopted: deque[tuple[Limit, str]] = deque(maxlen=_MOST_ADOPTED)
+        self._noted: dict[_Key, Limit] = {}
         self._parallel: int | None = None
         self._requests = self._input = self._output = 0
         self.counts_tokens = any(dimension != "requests" for dimension in self._declared)
@@ -304,7 +305,7 @@ class Admission:
         self._drop_assumed(limit)
         if reported.kind is Kind.SLIDING and dimension == "requests":
             self._put(limit)
-        self._adopted.append((limit, "headers of several replies"))
+        self._note(key, limit, "headers of several replies", measured=True)
         return True
 
     def _drop_assumed(self, limit: Limit) -> None:
@@ -333,8 +334,22 @@ class Admission:
         if hint.assumed:
             self._assumed.add((limit.dimension, per))
         where = "headers" if hint.source == "headers" else "words of a refusal"
-        self._adopted.append((limit, f"{where}, {'assumed' if hint.assumed else 'stated'} period"))
+        source = f"{where}, {'assumed' if hint.assumed else 'stated'} period"
+        self._note((hint.dimension, source), limit, source)
         return True
+
+    def _note(self, key: _Key, limit: Limit, source: str, *, measured: bool = False) -> None:
+        """Report an adopted limit, once as long as it stays what it was.
+
+        A period that is measured may drift for as long as little of the limit is used: its reset is
+        in whole seconds then, and the amount alone is the server's own word.
+        """
+        known = self._noted.get(key)
+        same = known is not None and known.amount == limit.amount
+        if known is not None and same and (measured or _alike(known.per, limit.per)):
+            return
+        self._noted[key] = limit
+        self._adopted.append((limit, source))
 
     def _knows_better(self, hint: LimitHint, per: float) -> bool:
         known = self._sure.get((hint.dimension, hint.name))

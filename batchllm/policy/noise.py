@@ -24,9 +24,9 @@ _FALL: Final = 0.05
 _RUN: Final = 15
 """Accepted calls before each of them: a quota that fell refuses sooner, and 86 % of the gaps of a
 noise of 1 % are longer."""
-_PROOF: Final = 5.0
-"""Calls more than the lowered rate could have given that prove it too low: it was measured from
-some thirty calls, to one."""
+_PROOF: Final = 10.0
+"""Calls more than the lowered rate could have given that prove it too low. Measured: a neighbour
+who takes a call a second by chance leaves five more than his mean often enough to be mistaken."""
 _BORNE: Final = 3
 """Refusals that a doubt bears: a doubt lasts about 100 calls, and noise of 1 % refuses more than
 three of them in 2 % of cases."""
@@ -43,11 +43,6 @@ _FEW: Final = 0.3
 """It was not if fewer than 0.3 of those were seen (1.4 % of all noises of 1 % have so few)."""
 _SPREAD: Final = 3.0
 """Times the share that may be refused below the rate, where a quota refuses nothing."""
-
-
-_PROOF: Final = 5.0
-_BORNE: Final = 3
-_MOST_EARLY: Final = 3
 
 
 @define(eq=False)

@@ -63,7 +63,7 @@ _FLOOR: Final = 0.85
 """A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
 that did halve is found within five."""
 _FIRST_FLOOR: Final = 0.5
-"""The same before anything sure was measured: a first estimate may be several times too high."""
+"""Such a share before anything sure was measured: a first estimate may be far too high."""
 _ENOUGH: Final = 30
 """Accepted calls from which a measured rate is within one part in thirty: a bucket that was at its
 bottom twice has accepted its rate in between, to one call."""
@@ -77,11 +77,11 @@ _MINUTE: Final = 60.0
 _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
-"""The same for a refusal that came early and cost a hint that was longer than needed."""
+"""Such a share for a refusal that came early and cost a hint that was longer than needed."""
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
-"""Accepted calls below which a first episode shows only that somebody had used the quota up before:
+"""Accepted calls below which a first episode shows only that others had used the quota up:
 a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
@@ -89,7 +89,7 @@ _SLOWEST: Final = 1 / 20
 
 @frozen(kw_only=True)
 class Learned:
-    """What one run found out about a quota and the next may start from.
+    """The findings of one run about a quota, from which the next may start.
 
     Attributes:
         rate: Calls per second that the server was measured to accept.
@@ -152,7 +152,7 @@ class QuotaSearch:
 
     @property
     def episodes(self) -> int:
-        """How many episodes are remembered."""
+        """Number of episodes that are remembered."""
         return len(self._episodes)
 
     # -- the pace ----------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class QuotaSearch:
 
     @property
     def early(self) -> bool:
-        """Whether a refusal now comes before the pace is back at the rate."""
+        """Return whether a refusal now comes before the pace is back at the rate."""
         return self._paced < self._k_now
 
     def next_time(self, now: float) -> float:

@@ -57,7 +57,7 @@ async def test_the_summary_counts_items_by_their_bug() -> None:
 
 
 async def test_every_run_says_it_anew(caplog: pytest.LogCaptureFixture) -> None:
-    """What was logged belongs to a run."""
+    """The log of bugs belongs to a run."""
     with caplog.at_level(logging.ERROR, "batchllm"):
         for _ in range(2):
             await run_batch(["p0", "p1"], Buggy())

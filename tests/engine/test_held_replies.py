@@ -31,7 +31,7 @@ class StatusError(Exception):
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
 async def test_a_failed_result_keeps_no_request(library: str) -> None:
-    """What code looks for in such an exception is still there: status, method and address."""
+    """Such an exception keeps the parts that code looks for: status, method and address."""
     package = pytest.importorskip(library)
 
     async def ask(prompt: str) -> str:

@@ -77,7 +77,7 @@ async def run_hanging(hook: str, config: ProcessorConfig, **more: Any) -> BatchR
 
 @pytest.mark.parametrize("hook", [*BEFORE, *AFTER])
 async def test_the_batchs_time_ends_a_hook(hook: str) -> None:
-    """What comes before a result ends at once; what comes after it has a short time still."""
+    """A hook before a result ends at once; one after it has a short time still."""
     result = await run_hanging(hook, ProcessorConfig(batch_timeout=5.0))
     assert anyio.current_time() == 5.0 + (GRACE if hook in AFTER else 0.0)
     assert result.termination.cause == "batch_timeout"

@@ -107,7 +107,7 @@ async def test_a_run_that_comes_while_it_is_cleaned_up() -> None:
 
 
 async def test_the_next_prepares_if_the_first_is_cancelled() -> None:
-    """What the first had begun is not ready for any other."""
+    """A preparation that the first had begun is not ready for any other."""
     strategy, answers = Database(seconds=5.0), []
 
     async def second() -> None:
@@ -186,7 +186,7 @@ async def test_an_item_waits_for_another_runs_prepare_no_longer_than_it_may() ->
 
 
 async def test_copies_are_strategies_of_their_own() -> None:
-    """What a run holds is no part of a strategy: not copied, not pickled, not compared."""
+    """The leases of runs are no part of a strategy: not copied, not pickled, not compared."""
     original = Database()
     async with open_pool(original) as pool:
         await pool.call("0")

@@ -108,7 +108,7 @@ async def test_every_sync_hook_is_timed(hook: str) -> None:
 
 
 async def test_an_async_hook_is_not_timed() -> None:
-    """What else ran while it waited is not its doing."""
+    """Code that ran while it waited is not its doing."""
 
     async def waits(*_: Any) -> None:
         await anyio.sleep(4.0)

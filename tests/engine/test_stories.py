@@ -38,7 +38,7 @@ def refused(seconds: float) -> ProviderError:
 
 
 async def test_each_attempt_says_how_it_ended() -> None:
-    """Why the first failed is not lost behind the last; the one that answered has no failure."""
+    """The failure of the first is not lost behind the last; the one that answered has none."""
     first = ProviderError("we are restarting", status=500)
     first._failed_token_usage = USAGE  # type: ignore[attr-defined]
     strategy = ScriptedStrategy([Raise(first), Raise(ValueError("no JSON")), Answer("x")])
@@ -101,7 +101,7 @@ async def test_a_page_of_words_is_cut() -> None:
     ("setting", "cause"), [("cooldown", "cooldown_wait"), ("pace", "admission_wait")]
 )
 async def test_an_item_that_runs_out_of_time_shows_its_wait(setting: str, cause: str) -> None:
-    """How long it waited, and what for, in its sentence and in the sums."""
+    """The time that it waited, and what for, is in its sentence and in the sums."""
     if setting == "cooldown":
         strategy = ScriptedStrategy([Raise(refused(500.0)), Answer()], per_call=True)
         config = ProcessorConfig(deadline_per_item=60.0, max_workers=1)
@@ -198,7 +198,7 @@ async def test_of_an_unsized_source_nobody_knows_what_is_left() -> None:
 
 
 async def test_while_it_runs_nothing_is_left_behind() -> None:
-    """What has not been read yet may still be."""
+    """Items that have not been read yet may still be."""
     async with stream_batch(["a", "b", "c"], ScriptedStrategy(), concurrency=1) as run:
         async for _ in run:
             assert run.result.never_read == 0

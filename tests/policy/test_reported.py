@@ -153,6 +153,35 @@ def test_a_minute_is_assumed_at_a_providers_own_address_until_replies_contradict
         assert admission.drain_adopted() == []
 
 
+def test_a_limit_whose_period_drifts_is_adopted_once() -> None:
+    """Little of it is used, and its reset is in whole seconds; another amount is another limit."""
+    admission = Admission()
+    order = 0
+
+    def reply(amount: int, used: float, reset: float) -> None:
+        nonlocal order
+        order += 1
+        at = float(order)
+        admitted = admission.take(at, CallCost(1, 20, 20))
+        hint = LimitHint(
+            dimension="input_tokens",
+            amount=amount,
+            remaining=amount - used,
+            reset=reset,
+            per=None,
+            name="anthropic input-tokens",
+            source="headers",
+        )
+        admission.observe(hint, at + 0.01, at, admitted)
+
+    for number in range(200):  # what it seems to be drifts from 100 s down to 1 s
+        reply(2_000, 20.0, max(0.01, 1.0 - number / 200))
+    assert [limit.amount for limit, _ in admission.drain_adopted()] == [2_000]
+    for _ in range(20):
+        reply(9_000, 90.0, 0.6)
+    assert [limit.amount for limit, _ in admission.drain_adopted()] == [9_000]
+
+
 def claims(headers: dict[str, str]) -> tuple[LimitHint, ...]:
     return read_error(429, headers, now_wall=NOW).limits
 

@@ -1,4 +1,4 @@
-"""What a run writes into its journal, and what it takes over from it.
+"""The journal of a run, as the engine uses it: results are written down and taken over.
 
 Without a journal each method is a test of one attribute, so that the rest of the engine calls it
 without asking.
@@ -161,7 +161,7 @@ class Recorder:
         """Make the entry of the next item; ``None`` without a journal.
 
         Args:
-            value: The item as the source gave it, which tells an id of its own from a number.
+            value: The item as the source gave it, which shows if its id is its own or a number.
             work: The same, read.
             index: Its position in the input.
 

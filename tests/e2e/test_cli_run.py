@@ -346,5 +346,5 @@ def test_parquet_in_and_out(tmp_path: Path) -> None:
     again = ("--template", "Shorter: {output}", "--keep-prompt")
     assert run(first, second, "-m", "sim:instant", *again) == ExitCode.OK
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.parquet", "b.parquet", "in.jsonl",
+        "a.parquet", "a.parquet.journal", "b.parquet", "b.parquet.journal", "in.jsonl",
     ]  # fmt: skip

@@ -325,7 +325,7 @@ async def test_what_was_learned_of_a_quota_is_there_next_time(path: Path) -> Non
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("how", [DRAIN, CANCEL])
 async def test_a_run_that_was_stopped_goes_on(path: Path, face: Face, how: Any) -> None:
-    """What is finished is committed, the rest is not: it runs next time, and nothing twice."""
+    """Finished items are committed; the rest runs next time, and nothing twice."""
     strategy = ScriptedStrategy(Answer(after=1.0))
     config = ProcessorConfig(max_workers=2)
     act = after(2.5, lambda run: run.stop(how))

@@ -34,6 +34,7 @@ from batchllm.core import (
 )
 from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
+from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["LiveConfig", "ParallelBatchProcessor"]
@@ -110,6 +111,9 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.
+        journal: A file in which each result is written down before anyone sees it, as for
+            ``run_batch``. Each ``process_all()`` goes on from it.
+        on_resume: What becomes of items that the journal has finished: ``"replay"`` or ``"skip"``.
 
     Raises:
         StrategyError: *strategy* is not a valid strategy.
@@ -127,6 +131,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: ErrorClassifier | None = None,
         progress_callback: Callable[..., Any] | None = None,
         gate: Gate | Sequence[Gate] | None = None,
+        journal: JournalLike | None = None,
+        on_resume: OnResume | None = None,
     ) -> None:
         self._options = build_options(
             strategy,
@@ -137,6 +143,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             error_classifier=error_classifier,
             progress_callback=progress_callback,
             gate=gate,
+            journal=journal,
+            on_resume=on_resume,
         )
         settings = self._options.config
         self._config = LiveConfig(settings, self._reconfigure)

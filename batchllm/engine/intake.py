@@ -208,6 +208,11 @@ class Source:
                 SEVERAL,
             )
 
+    @property
+    def has_ready(self) -> bool:
+        """Return whether the next item is here already, so that reading it does not wait."""
+        return bool(self._chunk)
+
     async def next(self, room: int) -> Any:
         """The next item of an asynchronous or blocking iterable, or ``END``."""
         if isinstance(self.items, BlockingSource):

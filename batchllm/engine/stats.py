@@ -44,6 +44,16 @@ class Stats:
         """Seconds since the run began."""
         return self.clock() - self.started
 
+    def brief(self) -> dict[str, Any]:
+        """Return the few numbers that are kept over time."""
+        window = self.window
+        return {
+            "duration": self.duration,
+            "in_flight": self.resources.callers.statistics().borrowed_tokens,
+            "waiting": sum(window.waiting.values()),
+            "sleeping": window.sleeping,
+        }
+
     def read(self) -> dict[str, Any]:
         """Return the numbers, as ``get_stats()`` gives them."""
         resources, window = self.resources, self.window

@@ -21,6 +21,7 @@ from batchllm.providers.wire.endpoints import (
     ConnectionOptions,
     Endpoint,
     ServerOptions,
+    lasting_address,
     mask_options,
 )
 from batchllm.providers.wire.error_replies import Peer, error_reply, request_id_of
@@ -86,6 +87,7 @@ __all__ = [
     "is_events",
     "is_first",
     "joined",
+    "lasting_address",
     "make_response",
     "malformed",
     "mapping_of",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import anyio
@@ -148,10 +149,8 @@ class Run:
             shared.hooks.shape_of(options.strategy)
         slow = SlowHooks()
         ending, events = Ending(), Events(options.observers, slow=slow)
-        if pool:
-            window = Window(math.inf, math.inf, shared.wakeup)
-        else:
-            window = Window(config.window_size, config.max_sleeping, shared.wakeup)
+        size = math.inf if pool else config.window_size
+        window = Window(size, math.inf if pool else config.max_sleeping, shared.wakeup)
         waits = Waits(ending, shared.callers, window, clock)
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
@@ -182,17 +181,6 @@ class Run:
             classifier=options.error_classifier,
             hedging=hedging,
         )
-        hooks = RetryHooks(options.middlewares, events, config, clock, slow)
-        schedule = RetrySchedule(config.retry, shared.rng)
-        pipeline = Pipeline(
-            config,
-            Attempts(context, schedule, window, hooks),
-            options.strategy,
-            options.middlewares,
-            options.post_processor,
-            events,
-            slow,
-        )
         return cls(
             config=config,
             resources=shared,
@@ -202,7 +190,7 @@ class Run:
             events=events,
             window=window,
             waits=waits,
-            pipeline=pipeline,
+            pipeline=_pipeline(options, context, window, events, slow, shared.rng),
             recorder=recorder,
             watch=watch,
             stats=stats,
@@ -317,3 +305,21 @@ def cause_of(error: BaseException) -> Termination:
     if contains(error):
         return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
     return Termination(EndCause.PROGRAM_ERROR, in_words(error))
+
+
+def _pipeline(
+    options: RunOptions,
+    context: CallContext,
+    window: Window,
+    events: Events,
+    slow: SlowHooks,
+    rng: Random,
+) -> Pipeline:
+    """Make what takes an item to its result: attempts inside, the user's steps around them."""
+    config, middlewares = options.config, options.middlewares
+    schedule = RetrySchedule(config.retry, rng)
+    hooks = RetryHooks(middlewares, events, config, context.clock, slow)
+    attempts = Attempts(context, schedule, window, hooks)
+    return Pipeline(
+        config, attempts, options.strategy, middlewares, options.post_processor, events, slow
+    )

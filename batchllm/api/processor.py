@@ -99,7 +99,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             result = await processor.process_all()
 
     Strategies are prepared once and stay ready from batch to batch; leaving the block, or
-    ``cleanup()``, cleans them up.
+    ``cleanup()``, cleans them up, and cancels a batch that still runs.
 
     Args:
         config: The settings; ``processor.config`` lets the limits be assigned later.
@@ -272,19 +272,27 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         }
 
     async def cleanup(self) -> None:
-        """Clean up the strategies that were prepared; the processor ends. May be called again."""
+        """Clean up the strategies that were prepared; the processor ends. May be called again.
+
+        A batch that is running is cancelled first: it would prepare its strategies anew, and
+        nothing would clean them up.
+        """
         self._closed = True
         if self._resources is None:
             return
         resources, self._resources = self._resources, None
+        if self._ended is not None and not self._ended.is_set():
+            self.stop(CANCEL, "the processor was cleaned up")
+            # Bounded, since a hook of the batch may be what called this, and also in a task that
+            # was cancelled, since the strategies are still to be cleaned up.
+            with anyio.move_on_after(self._config.current.cleanup_timeout, shield=True):
+                await self._ended.wait()
         for text in await resources.close():
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     async def shutdown(self) -> None:
         """Cancel a running batch, then clean up."""
         self.stop(CANCEL, "the processor was shut down")
-        if self._ended is not None:
-            await self._ended.wait()
         await self.cleanup()
 
     async def __aenter__(self) -> Self:

@@ -162,7 +162,7 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
 
     @property
     def timing(self) -> Timing:
-        """Where the time went and how each call ended, call by call and in sum."""
+        """The times of the item and the ends of its calls, call by call and in sum."""
         calls = [self.spans[n : n + 4] for n in range(0, len(self.spans), 4)]
         failures = self.attempt_failures or (None,) * len(calls)
         return Timing(

@@ -156,10 +156,20 @@ class Gates:
         """Return what the gates know, per scope."""
         return {str(scope): gate.snapshot() for scope, gate in self._known.items()}
 
-    def held_back(self) -> dict[str, float]:
-        """Return seconds during which calls waited, by cause, over all gates."""
+    def held_so_far(self) -> dict[Gate, dict[str, float]]:
+        """Return what has held each gate back, of those that the run may come to use."""
+        return {gate: gate.held_back() for gate in (*self.given, *self.distinct())}
+
+    def held_back(self, before: Mapping[Gate, Mapping[str, float]]) -> dict[str, float]:
+        """Return seconds during which calls waited, by cause, over all gates.
+
+        Args:
+            before: What ``held_so_far`` returned when the run began. A gate may be older than the
+                run: a processor keeps its gates from batch to batch, and users share theirs.
+        """
         held: dict[str, float] = {}
         for gate in self.distinct():
+            earlier = before.get(gate, {})
             for cause, seconds in gate.held_back().items():
-                held[cause] = held.get(cause, 0.0) + seconds
+                held[cause] = held.get(cause, 0.0) + seconds - earlier.get(cause, 0.0)
         return held

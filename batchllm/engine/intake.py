@@ -1,4 +1,4 @@
-"""Where items come from: any iterable, sync or async, read lazily and closed by us."""
+"""The source of items: any iterable, sync or async, read lazily and closed by us."""
 
 from __future__ import annotations
 

@@ -124,9 +124,8 @@ async def test_a_key_or_address_is_for_one_provider(
         await opened(several)
     with pytest.raises(UsageError, match="cannot hold for openai and anthropic alike"):
         check_strategy(several)
-    assert "Fallback" in await opened(
-        settings(model=("openai:x", "openai:y"), api_key_env="MY_KEY")
-    )
+    alike = settings(model=("openai:x", "openai-responses:y"), **{"api_key_env": "MY_KEY", **given})
+    assert "Fallback" in await opened(alike)
 
 
 def test_the_variables_of_keys_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

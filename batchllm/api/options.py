@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
 
@@ -21,7 +21,14 @@ from batchllm.gate import Gate
 from batchllm.journal import Journal, JournalLike, JournalWriter, OnResume, read_journal
 from batchllm.llm_strategies import StrategyLike, as_strategy
 
-__all__ = ["build_options"]
+__all__ = ["AUTO_CALLS", "Concurrency", "build_options"]
+
+Concurrency: TypeAlias = int | Literal["auto"] | None
+"""The cap on calls in flight: an exact number, ``"auto"``, or ``None`` for the settings' own."""
+
+AUTO_CALLS: Final = 256
+"""Calls in flight that ``"auto"`` never passes, the same as on the command line. The gate starts
+with few, opens up with every clean round trip and keeps to the quota once it has met it."""
 
 _STEPS = ("before_process", "after_process", "on_retry", "on_error")
 
@@ -30,7 +37,7 @@ def build_options(
     strategy: StrategyLike[Any] | None,
     *,
     config: ProcessorConfig | None = None,
-    concurrency: int | None = None,
+    concurrency: Concurrency = None,
     middlewares: Sequence[BaseMiddleware] | None = None,
     observers: Sequence[BaseObserver] | None = None,
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
@@ -88,9 +95,11 @@ def _settings(
             remedy += "; config_from_dict() makes one of a dict"
         raise _wrong("config", config, remedy)
     changes: dict[str, Any] = {}
-    if concurrency is not None:
+    if concurrency == "auto":
+        changes["max_workers"] = AUTO_CALLS
+    elif concurrency is not None:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            msg = f"concurrency is {concurrency!r}; give a whole number of at least 1"
+            msg = f"concurrency is {concurrency!r}; give a whole number of at least 1, or 'auto'"
             raise ConfigError(msg)
         changes["max_workers"] = concurrency
     if progress_callback is not None:

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
-from batchllm.api.options import build_options
+from batchllm.api.options import Concurrency, build_options
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
@@ -240,7 +240,7 @@ async def open_pool(
     strategy: StrategyLike[Out],
     *,
     config: ProcessorConfig | None = None,
-    concurrency: int | None = None,
+    concurrency: Concurrency = None,
     max_waiting: int = 1_000,
     middlewares: Sequence[BaseMiddleware] = (),
     observers: Sequence[BaseObserver] = (),
@@ -261,7 +261,8 @@ async def open_pool(
     Args:
         strategy: As for ``run_batch``.
         config: The settings.
-        concurrency: The cap on calls in flight, in place of ``config.max_workers``.
+        concurrency: The cap on calls in flight, in place of ``config.max_workers``; ``"auto"``
+            starts with few and finds out how many the server takes, up to 256.
         max_waiting: Calls that may wait beside those in flight; one more raises
             ``SaturatedError``.
         middlewares: Steps round each call.

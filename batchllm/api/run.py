@@ -17,7 +17,7 @@ import anyio
 from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
-from batchllm.api.options import build_options
+from batchllm.api.options import Concurrency, build_options
 from batchllm.api.progress_bars import Progress, with_progress
 from batchllm.core import (
     BaseMiddleware,
@@ -155,7 +155,7 @@ async def run_batch(
     strategy: StrategyLike[Out] | None = None,
     *,
     config: ProcessorConfig | None = None,
-    concurrency: int | None = None,
+    concurrency: Concurrency = None,
     middlewares: Sequence[BaseMiddleware] = (),
     observers: Sequence[BaseObserver] = (),
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
@@ -180,7 +180,8 @@ async def run_batch(
         strategy: For items that bring none: an ``LLMCallStrategy``, a model, a callable or a
             text such as ``"openai:gpt-5-mini"``.
         config: The settings; see ``ProcessorConfig``.
-        concurrency: The cap on calls in flight, in place of ``config.max_workers``.
+        concurrency: The cap on calls in flight, in place of ``config.max_workers``; ``"auto"``
+            starts with few and finds out how many the server takes, up to 256.
         middlewares: Steps round each item.
         observers: Watch events.
         post_processor: Called with every result: an async function, or a sync one, which runs in a
@@ -243,7 +244,7 @@ async def stream_batch(
     *,
     ordered: bool = False,
     config: ProcessorConfig | None = None,
-    concurrency: int | None = None,
+    concurrency: Concurrency = None,
     middlewares: Sequence[BaseMiddleware] = (),
     observers: Sequence[BaseObserver] = (),
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,

@@ -88,6 +88,9 @@ def _check_file(word: str, words: Sequence[str]) -> None:
             msg = "- stands for standard input, which can be read only once"
             raise UsageError(msg)
         return
+    if not word.strip():
+        msg = "an input is blank; give a file, - for standard input, or one prompt in quotes"
+        raise UsageError(msg)
     path = Path(word)
     if path.is_dir():
         msg = f"the input {word} is a folder; give its files, such as {path / '*.jsonl'}"

@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 from attrs import define, field
 
@@ -177,20 +176,30 @@ class Input:
             msg = f"{self.name} cannot be read on: {_what_is_wrong(error)}"
             raise BadInputError(msg) from error
 
-    def count(self, wanted: Callable[[Any], bool] | None = None) -> int:
-        """Return how many records it has. Call it in a worker thread: it ends when cancelled.
+    def count(
+        self,
+        wanted: Callable[[Any], bool] | None = None,
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Return how many records it has.
 
         Args:
             wanted: Count only those whose id it accepts, for which they are read.
+            check: Called every so many records, and raises what is to end the counting.
         """
         count = 0
         with closing(open_input(self.name, self.format, self.rules)) as other:
             if wanted is not None:
-                return sum(1 for line in other.lines() if wanted(line.item_id))
+                for number, line in enumerate(other.lines()):
+                    count += wanted(line.item_id)
+                    if number % _BETWEEN_CHECKS == 0:
+                        check()
+                return count
             for number, (_, record) in enumerate(other._records()):
                 count += not isinstance(record, bytes) or bool(record.strip())
                 if number % _BETWEEN_CHECKS == 0:
-                    anyio.from_thread.check_cancelled()
+                    check()
         return max(0, count - 1) if self.format.name in _WITH_HEADER else count
 
     def _records(self) -> Iterator[Record]:

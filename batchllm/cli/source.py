@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from anyio.from_thread import check_cancelled
 from attrs import define, evolve, field, frozen
 
 from batchllm.cli.choice import Chooser
@@ -72,8 +73,9 @@ class LineSource:
         """Return how many lines are taken. Call it in a worker thread, for regular inputs."""
         choice = self.chooser.choice
         if choice.shard is None:
-            return choice.most(sum(one.count() for one in self.inputs))
-        return choice.most(sum(one.count(choice.shard.has) for one in self.inputs))
+            return choice.most(sum(one.count(check=check_cancelled) for one in self.inputs))
+        wanted = choice.shard.has
+        return choice.most(sum(one.count(wanted, check=check_cancelled) for one in self.inputs))
 
     def all_taken(self) -> Iterator[Taken]:
         """Yield every line that is taken, in the place of running them."""

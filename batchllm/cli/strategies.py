@@ -34,6 +34,7 @@ async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy
     Raises:
         UsageError: The model, its key or a parameter is wrong.
     """
+    _check_providers(settings)
     output = None if settings.schema is None else output_type(settings.schema)
     given: dict[str, Any] = {
         "system": settings.system,
@@ -67,6 +68,20 @@ async def _open(
     except ConfigError as error:
         raise UsageError(_in_options(str(error))) from None
     return strategy
+
+
+def _check_providers(settings: RunSettings) -> None:
+    """Refuse one key or one address for several providers: a key would go to a foreign server."""
+    given = {"--api-key-env": settings.api_key_env, "--base-url": settings.base_url}
+    options = [option for option, value in given.items() if value is not None]
+    names = [name.partition(":")[0].strip().lower() for name in settings.model]
+    names = [name.removesuffix("-responses") for name in names]  # another wire, the same account
+    if options and len(set(names)) > 1:
+        msg = (
+            f"{' and '.join(options)} cannot hold for {' and '.join(dict.fromkeys(names))} alike; "
+            "leave it out, and set each one's own variables, which `batchllm models` lists"
+        )
+        raise UsageError(msg)
 
 
 def _in_options(text: str) -> str:
@@ -134,6 +149,7 @@ def check_strategy(settings: RunSettings) -> None:
     Raises:
         UsageError: One of them is wrong.
     """
+    _check_providers(settings)
     given: dict[str, Any] = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,

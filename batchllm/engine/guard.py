@@ -171,4 +171,7 @@ def in_words(error: BaseException) -> str:
         text = str(error)
     except Exception as broken:
         text = f"(its message cannot be read: {type(broken).__name__})"
+    if type(error) in (ExceptionGroup, BaseExceptionGroup):
+        # Its own text says only how many there are; the type of a subclass has words of its own.
+        text = f"{text}, first: {in_words(next(_leaves(error)))}"
     return f"{name}: {text}" if text else name

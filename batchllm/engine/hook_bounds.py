@@ -49,9 +49,17 @@ class HookBound:
 
 def note_hook(
     item: ItemRun, hook: str, ended: object, bound: HookBound, then: str = "was cancelled"
-) -> None:
-    """Note on *item* what went wrong in a *hook* that does not fail it, and what *then* became."""
+) -> str | None:
+    """Note on *item* what went wrong in a *hook* that does not fail it, and what *then* became.
+
+    Returns:
+        The note; ``None`` if nothing went wrong.
+    """
     if isinstance(ended, Failed):
-        item.note(f"{hook} raised {in_words(ended.error)}")
+        text = f"{hook} raised {in_words(ended.error)}"
     elif isinstance(ended, TimedOut):
-        item.note(f"{hook} took longer than {bound.setting} and {then}")
+        text = f"{hook} took longer than {bound.setting} and {then}"
+    else:
+        return None
+    item.note(text)
+    return text

@@ -6,7 +6,7 @@ batch is cancelled while it is being delivered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -74,6 +74,10 @@ class Pipeline:
     def plain(self) -> bool:
         """Return whether a result is complete as soon as its attempts are: no hooks to call."""
         return not self.middlewares and self.post_processor is None
+
+    def warnings(self) -> Iterable[str]:
+        """Give the sentences about its hooks that are for the run as a whole."""
+        return () if self._post_processing is None else self._post_processing.warnings()
 
     async def process(self, item: ItemRun) -> Result:
         """Middleware in, then the attempts."""

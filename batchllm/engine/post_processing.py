@@ -8,7 +8,7 @@ for several threads.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Lock
 from typing import Any, Final
 
@@ -113,6 +113,8 @@ class PostProcessing:
     _limiter: anyio.CapacityLimiter = field(init=False)
     _late: _Visit | None = field(default=None, init=False)
     _give_up_at: float = field(default=0.0, init=False)
+    _failures: int = field(default=0, init=False)
+    _first_failure: str = field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
         self._in_thread = not (self.given.inline or is_async(self.given.function))
@@ -130,6 +132,18 @@ class PostProcessing:
             return None
         whole = given if isinstance(given, PostProcessor) else PostProcessor(given)
         return cls(whole, slow)
+
+    def count(self, failure: str | None) -> None:
+        """Count a call that failed, by the note on its result."""
+        if failure is not None:
+            self._failures += 1
+            self._first_failure = self._first_failure or failure
+
+    def warnings(self) -> Iterable[str]:
+        """Give a sentence for the whole run if a call failed: the items count as successes."""
+        if self._failures:
+            of = "1 result" if self._failures == 1 else f"{self._failures:,} results"
+            yield f"{POST_PROCESSOR} failed for {of}; first: {self._first_failure}"
 
     async def call(self, result: WorkItemResult[Any, Any], seconds: float | None) -> Ended[Any]:
         """Call it with *result*; it has *seconds* from when its turn comes."""

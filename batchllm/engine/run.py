@@ -227,6 +227,7 @@ class Run:
                             self.warnings.extend(await resources.close())
                 self._emit_completed()
                 self.events.close()
+            self.warnings.extend(self.pipeline.warnings())
             self.warnings.extend(self.events.warnings())
         finally:
             self.events.discard()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -73,4 +74,14 @@ def _items(rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
         # A list that came from a file is an array of numpy.
         prompt = prompt.tolist() if hasattr(prompt, "tolist") else prompt
         context = {k: v for k, v in row.items() if k not in (prompt_column, id_column)}
-        yield (index if id_column is None else row[id_column], prompt, context)
+        yield (index if id_column is None else _id(row[id_column]), _present(prompt), context)
+
+
+def _id(value: Any) -> Any:
+    # One missing id makes pandas keep a column of whole numbers as floats.
+    return int(value) if isinstance(value, float) and value.is_integer() else _present(value)
+
+
+def _present(value: Any) -> Any:
+    # What a row lacks is NaN in pandas, and None everywhere else.
+    return None if isinstance(value, float) and math.isnan(value) else value

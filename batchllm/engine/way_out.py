@@ -74,7 +74,9 @@ class WayOut:
         if post_processing is not None:
             bound = self._begin(POST_PROCESSOR)
             ended = await post_processing.call(self.result, bound.seconds)
-            note_hook(self.item, POST_PROCESSOR, ended, bound, post_processing.when_late)
+            post_processing.count(
+                note_hook(self.item, POST_PROCESSOR, ended, bound, post_processing.when_late)
+            )
         self._under_way = None
 
     def settle(self, grace: float) -> Result:

@@ -124,11 +124,14 @@ def llm(
     # Masked before anything can fail: a traceback shows what local variables hold.
     api_key = None if api_key is None else Secret(api_key)
     headers = mask_headers(headers)
+    if not isinstance(name, str):
+        msg = f"the name of a model is {kind_of(name)}; give a text such as 'openai:gpt-5-mini'"
+        raise ConfigError(msg)
     provider, colon, model = name.partition(":")
     provider = provider.strip().lower()  # people write OpenAI and DeepSeek
     if provider not in _PROVIDERS or not model:
         raise ConfigError(_wrong_name(name, provider, bool(colon)))
-    if isinstance(output, (list, tuple, dict, set)):
+    if isinstance(output, (str, list, tuple, dict, set)):
         msg = f"output is {output!r:.80}, {kind_of(output)}; give a type, such as list[str]"
         raise ConfigError(msg)
     known = _PROVIDERS[provider]

@@ -8,6 +8,7 @@ A prompt asks by a marker: `[[fault:500]]` always, `[[fault:500*2]]` for its fir
 import random
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from attrs import field, frozen
@@ -144,6 +145,9 @@ class Fault:
     name: str
     argument: str | None = None
 
+    def __str__(self) -> str:
+        return self.name if self.argument is None else f"{self.name}={self.argument}"
+
     def number(self, default: float) -> float:
         """Return the argument as a number, or `default` without one."""
         return default if self.argument is None else float(self.argument)
@@ -230,6 +234,11 @@ class FaultPlan:
         if not 0 <= self.rate <= 1:
             msg = f"FaultPlan.rate is {self.rate}; give a share from 0 to 1"
             raise ValueError(msg)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Read-only views of dicts cannot be pickled; the converters make new ones.
+        script = {number: tuple(map(str, faults)) for number, faults in self.script.items()}
+        return partial(FaultPlan, rate=self.rate, mix=dict(self.mix), script=script), ()
 
     def choose(
         self, number: int, prompt: str, attempt: int, rng: random.Random

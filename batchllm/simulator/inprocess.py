@@ -1,7 +1,7 @@
 """The simulator behind httpx's transport interface, without sockets: for virtual time."""
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Self
 
 import anyio
@@ -9,6 +9,7 @@ import anyio.lowlevel
 import httpx
 from attrs import define, field
 
+from batchllm.simulator.scenarios import Scenario
 from batchllm.simulator.simulator import Exchange, Simulator
 from batchllm.simulator.wires import Chunk, Ending, WireRequest
 
@@ -23,6 +24,14 @@ class SimulatorTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Leave the process as what the simulator was made of; there it begins anew.
+
+        Its quotas go by the clock of one event loop, so that its state means nothing elsewhere.
+        """
+        made = self.simulator
+        return _begin_anew, (made.scenario, made.seed, made.clock, made.wall_clock)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Play one request up to the head of its reply."""
@@ -48,6 +57,17 @@ class SimulatorTransport(httpx.AsyncBaseTransport):
             stream=_ReplyStream(exchange, request, patience),
             request=request,
         )
+
+
+def _begin_anew(
+    scenario: Scenario,
+    seed: int,
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float] | None,
+) -> SimulatorTransport:
+    return SimulatorTransport(
+        Simulator(scenario, seed=seed, clock=clock, wall_clock=wall_clock),
+    )
 
 
 @define(eq=False)

@@ -11,6 +11,8 @@ import anyio
 import pytest
 
 from batchllm.api import BatchRun, call, call_result, run_batch, stream_batch
+from batchllm.api.options import AUTO_CALLS
+from batchllm.cli.settings import AUTO_CEILING
 from batchllm.core import (
     BatchFailures,
     Category,
@@ -74,6 +76,14 @@ async def test_concurrency_goes_before_the_config() -> None:
     config = ProcessorConfig(max_workers=9)
     await run_batch(["a", "b", "c"], strategy, concurrency=1, config=config)
     assert strategy.most_in_flight == 1
+
+
+async def test_the_cap_can_be_found_out() -> None:
+    """``"auto"`` starts with few calls and is not held to the default of five, as it is on the
+    command line."""
+    strategy = ScriptedStrategy(Answer(after=1.0))
+    await run_batch([f"p{i}" for i in range(600)], strategy, concurrency="auto")
+    assert 5 < strategy.most_in_flight <= AUTO_CALLS == AUTO_CEILING
 
 
 async def test_results_can_be_left_out() -> None:

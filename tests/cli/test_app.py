@@ -47,6 +47,17 @@ def test_help_teaches(capsys: Captured) -> None:
     assert "/__sim/log" in capsys.readouterr().out
 
 
+def test_a_sample_is_taken_before_an_event_loop_runs(capsys: Captured, tmp_path: Path) -> None:
+    """Its lines are counted by then; the count took itself for one in a thread of a loop."""
+    path, rows = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"prompt": "Hi"}\n' * 9)
+    given = [str(path), "-m", "sim:instant", "--sample", "3"]
+    assert main(["run", *given, "-o", str(rows), "--quiet"]) == 0
+    assert len(rows.read_text().splitlines()) == 3
+    assert main(["estimate", *given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["items"] == 3
+
+
 EXAMPLE = re.compile(r"^ +(?=\S*(?:batchllm|head) |--|-m |eval )")
 
 

@@ -66,6 +66,8 @@ def test_what_looks_like_a_file_is_never_a_prompt(word: str) -> None:
         (["hello"], "echo hello | batchllm run -"),
         (["data"], "the input data is a folder; give its files, such as data/*.jsonl"),
         (["-", "-"], "can be read only once"),
+        ([""], "an input is blank"),
+        (["  "], "an input is blank"),
         (["What is it?", "prompts.jsonl"], "What is it? cannot be read"),
     ],
 )

@@ -113,6 +113,21 @@ async def test_several_models_stand_in_for_each_other() -> None:
     assert shown.startswith("Fallback(")
 
 
+@pytest.mark.parametrize("given", [{"api_key_env": "MY_KEY"}, {"base_url": "http://host/v1"}])
+async def test_a_key_or_address_is_for_one_provider(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's key was sent to Anthropic when that one took over."""
+    monkeypatch.setenv("MY_KEY", "secret-value")
+    several = settings(model=("openai:x", "anthropic:y"), **given)
+    with pytest.raises(UsageError, match="cannot hold for openai and anthropic alike"):
+        await opened(several)
+    with pytest.raises(UsageError, match="cannot hold for openai and anthropic alike"):
+        check_strategy(several)
+    alike = settings(model=("openai:x", "openai-responses:y"), **{"api_key_env": "MY_KEY", **given})
+    assert "Fallback" in await opened(alike)
+
+
 def test_the_variables_of_keys_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the message about a key that is refused."""
     models = ("OpenAI:x", "sim:default", "azure:y", "openai:z")

@@ -324,6 +324,6 @@ async def test_an_exception_group_nested_very_deep_fails_its_item() -> None:
     result = await run_batch(["deep", "good"], strategy, config=config)
     deep, good = result.in_input_order()
     assert (deep.success, good.success) == (False, True)
-    assert deep.error == "ExceptionGroup: g (1 sub-exception)"
+    assert deep.error == "ExceptionGroup: g (1 sub-exception), first: ValueError: deep"
     assert pickle.loads(pickle.dumps(result)).failed == 1
     assert "1 × unknown" in result.summary()

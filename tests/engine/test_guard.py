@@ -213,6 +213,9 @@ def test_in_words() -> None:
 
     assert in_words(ValueError("no")) == "ValueError: no"
     assert in_words(ValueError()) == "ValueError"
+    group = ExceptionGroup("in a task group", [ExceptionGroup("g", [ValueError("no")]), Mute()])
+    words = "ExceptionGroup: in a task group (2 sub-exceptions), first: ValueError: no"
+    assert in_words(group) == words
     assert in_words(Mute()) == "Mute: (its message cannot be read: LookupError)"
 
 

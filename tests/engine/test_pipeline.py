@@ -21,7 +21,8 @@ from batchllm.core import (
     ProcessorConfig,
     RetryConfig,
 )
-from batchllm.testing import Answer, Raise, RecordingObserver, ScriptedStrategy
+from batchllm.engine import PostProcessor
+from batchllm.testing import Answer, Raise, RecordingObserver, ScriptedStrategy, run_inline
 
 pytestmark = pytest.mark.anyio
 
@@ -235,6 +236,23 @@ async def test_post_processor_that_goes_wrong(how: str) -> None:
     (note,) = result.metadata["notes"]
     expected = {"raises": "raised LookupError: no table", "hangs": "longer than hook_timeout"}
     assert expected[how] in note
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_post_processor_that_fails_is_in_the_summary(inline: bool) -> None:
+    """Every item succeeds, so that nothing else of the run as a whole shows it."""
+
+    def broken(result: Any) -> None:
+        if result.item_id != "1":
+            raise LookupError("no table")
+
+    hook = PostProcessor(broken, inline=inline, run_sync=run_inline)
+    result = await run_batch(["a", "b", "c"], ScriptedStrategy(), post_processor=hook)
+    (warning,) = result.warnings
+    assert warning.startswith("post_processor failed for 2 results; first: ")
+    assert warning.endswith("raised LookupError: no table")
+    assert warning in result.summary()
+    assert (await run_batch(["a"], ScriptedStrategy(), post_processor=str)).warnings == ()
 
 
 async def test_finished_is_sheltered() -> None:

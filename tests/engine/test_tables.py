@@ -80,6 +80,16 @@ async def test_a_row_that_lacks_its_prompt_is_an_invalid_item() -> None:
     assert (good.output, bad.error_category) == ("X", Category.INVALID_ITEM)
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+async def test_a_missing_id_leaves_the_other_ids_alone(missing: Any) -> None:
+    """pandas makes floats of the whole column: each row was refused, id 1 as 1.0."""
+    rows = pandas.DataFrame({"id": [1, missing, 3], "prompt": ["a", "b", float("nan")]})
+    good, unnamed, blank = (await run_batch(rows, shout)).in_input_order()
+    assert (good.item_id, good.output) == ("1", "A")
+    assert "item_id is None" in str(unnamed.error)
+    assert "its prompt is None" in str(blank.error)
+
+
 async def test_a_lazy_frame_is_refused() -> None:
     """It has no rows yet, and collecting it may take long: the caller says when."""
     with pytest.raises(InvalidItemError, match=r"\.collect\(\)"):

@@ -40,6 +40,9 @@ def test_arguments_of_a_wrong_kind_get_a_sentence() -> None:
     kind: Any = [str]
     with pytest.raises(ConfigError, match=r"output is \[<class 'str'>\], a list; give a type"):
         llm("sim:default", output=kind)
+    kind = "Town"
+    with pytest.raises(ConfigError, match=r"output is 'Town', a str; give a type"):
+        llm("sim:default", output=kind)
     settings: Any = {}
     with pytest.raises(ConfigError, match=r"path is a dict; give the name of a file"):
         load_config(settings)

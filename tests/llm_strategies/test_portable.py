@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
+from batchllm import run_batch
 from batchllm.core import ConfigError
 from batchllm.llm_strategies import llm
 from batchllm.providers import ChatModel
@@ -82,3 +83,14 @@ def test_what_cannot_go_is_named() -> None:
     with pytest.raises(TypeError, match="header 'x-team' was given"):
         pickle.dumps(llm("openai:m", api_key=KEY, headers={"x-team": "a-team"}))
     assert copy.deepcopy(model)._client is model._client
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["sim:default", "sim:flaky?latency=0.1"])
+async def test_the_simulator_begins_anew_elsewhere(name: str) -> None:
+    """A program that is tried out without a key sends its strategy to workers, too."""
+    strategy = llm(name)
+    other = pickle.loads(pickle.dumps(strategy))
+    assert other.identity() == strategy.identity()
+    there, here = await run_batch(["hi"], other), await run_batch(["hi"], strategy)
+    assert there.outputs == here.outputs

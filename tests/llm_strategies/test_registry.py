@@ -233,6 +233,13 @@ def test_what_is_missing_is_told(name: str, words: str) -> None:
         llm(name)
 
 
+@pytest.mark.parametrize("name", [123, None, ["sim:default"]])
+def test_a_name_is_a_text(name: Any) -> None:
+    """Anything else ended in an AttributeError about ``partition``."""
+    with pytest.raises(ConfigError, match=r"the name of a model is .*give a text such as"):
+        llm(name)
+
+
 def test_a_wrong_parameter_is_told() -> None:
     """A parameter that the provider does not know is refused with the nearest one."""
     with pytest.raises(ConfigError, match="did you mean 'top_p'"):

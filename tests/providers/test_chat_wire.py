@@ -104,7 +104,7 @@ async def test_settings_of_one_call_win() -> None:
     ("name", "words"),
     [
         ("temprature", "unknown parameter 'temprature' for openai; did you mean 'temperature'?"),
-        ("zzz", r"unknown parameter 'zzz' for openai; To send it all the same, give it in extra"),
+        ("zzz", r"unknown parameter 'zzz' for openai\. To send it all the same, give it in extra"),
         ("top_k", "for openai"),
         ("messages", "'messages' cannot be set here: they are the prompt"),
         ("stream", "say stream=True"),

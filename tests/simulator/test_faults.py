@@ -1,5 +1,7 @@
 """Faults: how prompts and scripts ask for them, and how often they are drawn."""
 
+import copy
+import pickle
 import random
 from collections import Counter
 
@@ -76,3 +78,9 @@ def test_the_usual_mix_is_of_known_faults() -> None:
 def test_an_argument_is_a_number_or_a_default() -> None:
     """A fault without an argument takes the default."""
     assert (Fault("x", "12").number(5), Fault("x").number(5)) == (12, 5)
+
+
+def test_a_plan_leaves_the_process() -> None:
+    """Its mix and script are the same there, faults with an argument included."""
+    plan = FaultPlan(rate=0.5, mix={"500": 2.0}, script={2: "429=7", 3: ("crlf", "split")})
+    assert pickle.loads(pickle.dumps(plan)) == copy.deepcopy(plan) == plan

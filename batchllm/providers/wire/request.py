@@ -43,7 +43,7 @@ def check_names(names: Iterable[str], known: Collection[str], provider: str) -> 
             msg = f"parameter {name!r} cannot be set here: {_OURS[name]}"
             raise ConfigError(msg)
         near = difflib.get_close_matches(name, sorted(known), n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ";"
+        meant = f"; did you mean {near[0]!r}?" if near else "."
         msg = (
             f"unknown parameter {name!r} for {provider}{meant} To send it all the same, give it "
             f"in extra={{{name!r}: …}}"

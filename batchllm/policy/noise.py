@@ -18,7 +18,7 @@ _EARLY: Final = 2
 """Early refusals that are doubted: a quota seldom refuses right after it was measured, while a
 noise of 1 % refuses once in 100 calls whatever the pace."""
 _MOST_EARLY: Final = 3
-"""Such refusals after a doubt that proved wrong. Measured: with 8 an hour of noise loses a fifth."""
+"""Such refusals after a doubt that proved wrong. By 8, an hour of noise loses a fifth."""
 _FALL: Final = 0.05
 """Share by which they have to have lowered the rate, so that there is something to prove."""
 _RUN: Final = 15

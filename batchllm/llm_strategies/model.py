@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, Generic, cast
 
-from attrs import Attribute, define, field
+from attrs import Attribute, define, field, setters
 from typing_extensions import TypeVar
 
 from batchllm.core import (
@@ -48,6 +48,14 @@ def _has_generate(instance: Any, attribute: Attribute[Any], model: object) -> No
         raise StrategyError(msg)
 
 
+def _ask(instance: Any, attribute: Attribute[Any], model: LLMModel) -> LLMModel:
+    """Let calls from now on ask *model*, and count against its quota."""
+    instance.quota_scope = getattr(model, "quota_scope", None) or QuotaScope()
+    instance._generate = model.generate
+    instance._accepts_progress = _accepts(model.generate, "progress")
+    return model
+
+
 def _is_parser(instance: Any, attribute: Attribute[Any], parser: object) -> None:
     if not callable(parser):
         refuse(instance, attribute, parser, "a function of an LLMResponse")
@@ -85,7 +93,9 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         ConfigError: Another argument is of a wrong kind.
     """
 
-    model: LLMModel = field(init=False, validator=_has_generate)
+    model: LLMModel = field(
+        init=False, validator=_has_generate, on_setattr=[setters.validate, _ask]
+    )
     response_parser: Callable[[LLMResponse], Any] = field(init=False, validator=_is_parser)
     temperature: float | None = field(init=False, validator=_is_temperature)
     system: str | None = field(init=False, validator=one_of((str, NoneType), "a text, or None"))
@@ -107,15 +117,15 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         error_classifier: ErrorClassifier | None = None,
     ) -> None:
         own: ErrorClassifier | None = getattr(model, "error_classifier", None)
+        # Set with the model, by _ask, since a call should not look them up.
+        self._generate: Callable[..., Any]
+        self._accepts_progress: bool
         self.model = model
         self.response_parser = response_parser or _text
         self.temperature = temperature
         self.system = system
         self.config = config
         self.error_classifier = error_classifier or own
-        self.quota_scope = getattr(self.model, "quota_scope", None) or QuotaScope()
-        self._generate: Callable[..., Any] = self.model.generate
-        self._accepts_progress = _accepts(self._generate, "progress")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"

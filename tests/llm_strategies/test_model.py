@@ -106,6 +106,16 @@ async def test_the_text_is_the_output() -> None:
     assert model.asked == [{"prompt": "hello", "temperature": 0.0, "system": "be kind", "x": 1}]
 
 
+async def test_another_model_may_be_assigned() -> None:
+    """The next call asks it, and counts against its quota."""
+    strategy: ModelStrategy[str] = ModelStrategy(Model())
+    other: Any = Model(LLMResponse("from the other"))
+    other.quota_scope = QuotaScope("other")
+    strategy.model = other
+    assert (await strategy.execute("hello", 1, 10.0))[0] == "from the other"
+    assert strategy.quota_scope == QuotaScope("other")
+
+
 async def test_a_parser_makes_the_output() -> None:
     """A parser sees the whole response."""
     strategy = ModelStrategy(Model(), lambda response: response.output_tokens, temperature=0.7)

@@ -130,14 +130,15 @@ def _settings_of(strategy: LLMCallStrategy[Any]) -> list[str]:
     fields = getattr(strategy, "__attrs_attrs__", ())
     names = [a.name for a in fields]
     kept = [name for name in getattr(strategy, "__dict__", ()) if name not in names]
-    if fields:
-        added = [name for name in kept if not name.startswith("_")]
-        return [a.name for a in fields if a.init] + added
     taken = [
         name
         for name, parameter in inspect.signature(type(strategy)).parameters.items()
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
+    if fields:
+        added = [name for name in kept if not name.startswith("_")]
+        # A class with an __init__ of its own has no field that attrs would take there.
+        return [a.name for a in fields if a.init or a.name.lstrip("_") in taken] + added
     return [name for name in kept if name.lstrip("_") in taken] if taken else kept
 
 

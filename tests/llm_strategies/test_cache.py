@@ -10,7 +10,7 @@ from attrs import evolve
 from batchllm.api import run_batch
 from batchllm.core import ErrorClassifier, ErrorInfo, LLMWorkItem, Reply
 from batchllm.llm_strategies import ModelEscalation, ResponseCache
-from batchllm.testing import Answer, Hang, Raise
+from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
 from tests.llm_strategies.world import PATIENT, refused, run, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -158,11 +158,18 @@ async def test_memory_is_bounded() -> None:
     assert store.get("0") is not None
 
 
+class Warm(ScriptedStrategy):
+    """A strategy with a setting that changes its answers."""
+
+    def __init__(self, answer: Any, temperature: float) -> None:
+        super().__init__(answer)
+        self.temperature = temperature
+
+
 async def test_a_store_of_ones_own_is_shared_by_what_answers_alike() -> None:
     """Answers are kept by prompt and strategy, in any mapping."""
     store: dict[str, Reply] = {}
-    first, again, other = (scripted(name, says(name)) for name in ("a", "a", "b"))
-    other.temperature = 1.0  # type: ignore[attr-defined]
+    first, again, other = (Warm(says(name), t) for name, t in (("a", 0.0), ("a", 0.0), ("b", 1.0)))
     assert (await run(ResponseCache(first, store))).outputs == ["a"]
     assert (await run(ResponseCache(again, store))).outputs == ["a"]
     assert (await run(ResponseCache(other, store))).outputs == ["b"]

@@ -35,3 +35,11 @@ def test_a_reported_limit_below_the_pace_is_named_though_it_is_unused_at_the_end
     named = limited_by({"quota": 9.0}, 10.0, [scope(limits=(limit,), used=(0.1,), pace=30.0)], 20)
     assert named is not None
     assert "20 requests" in named
+
+
+def test_a_short_run_is_not_said_to_have_had_a_quota() -> None:
+    """All the time of a hundred quick calls is their start: no quota was met, and none declared."""
+    held = {"quota": 9.0}
+    assert limited_by(held, 10.0, [scope()], 20, has_own=True) == "a quota of the run's own"
+    named = limited_by(held, 10.0, [scope()], 20)
+    assert named == "its own start, from few calls in flight to more with each round trip"

@@ -199,6 +199,14 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Kill the command line at random moments, 50 times on each backend, and go on each time."""
+    _install(session, ".", "test")
+    count = session.posargs[0] if session.posargs else "50"
+    session.run("pytest", "tests/e2e/test_kill.py", env={"BATCHLLM_KILLS": count})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Send the example prompts through a simulated provider on a local port."""
     session.install("-e", ".")

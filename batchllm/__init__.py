@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         FrameworkTimeoutError,
         HedgeConfig,
         InvalidItemError,
+        JournalError,
         LLMCallStrategy,
         LLMModel,
         LLMResponse,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     )
     from batchllm.engine import CANCEL, DRAIN, PostProcessor, blocking_source, in_thread
     from batchllm.gate import Gate
+    from batchllm.journal import Journal
     from batchllm.llm_strategies import (
         AnthropicStrategy,
         AsyncioBridge,
@@ -155,6 +157,8 @@ __all__ = [
     "HedgeConfig",
     "HttpTransport",
     "InvalidItemError",
+    "Journal",
+    "JournalError",
     "KeyRotation",
     "LLMCallStrategy",
     "LLMModel",
@@ -217,6 +221,7 @@ _FOLDERS: Final = (
     "classifiers",
     "structured",
     "gate",
+    "journal",
     "transport",
     "observers",
     "providers",

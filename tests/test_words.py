@@ -12,9 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Files and folders whose words are still to be mended.
-LATER = ("journal",)
-
 # "Whether the cap is reached." leaves out what is done: "Return whether the cap is reached."
 CLAUSE = re.compile(
     r"(?:Whether|What|Whatever|Who|Whoever|Whose|Whom|How|That|Which|Why|The same)\b"
@@ -55,11 +52,6 @@ EVERYTHING = [
 ]
 
 
-def is_mended(path: Path) -> bool:
-    parts = path.relative_to(ROOT).parts
-    return not path.relative_to(ROOT / parts[0]).as_posix().startswith(LATER)
-
-
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -83,7 +75,7 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
                     yield after.lineno, after.value.value
 
 
-@pytest.mark.parametrize("path", [path for path in EVERYTHING if is_mended(path)], ids=named)
+@pytest.mark.parametrize("path", EVERYTHING, ids=named)
 def test_a_docstring_begins_with_a_verb_or_a_noun(path: Path) -> None:
     """A clause, such as "Whether …" or "What …", says neither what is done nor what a thing is."""
     clauses = [
@@ -102,7 +94,7 @@ def words(source: str) -> Iterator[tuple[int, str]]:
                 yield token.start[0], word.lower()
 
 
-@pytest.mark.parametrize("path", [path for path in PACKAGE if is_mended(path)], ids=named)
+@pytest.mark.parametrize("path", PACKAGE, ids=named)
 def test_the_package_speaks_plain_english(path: Path) -> None:
     """Names, comments and texts use words as every reader of English does."""
     kept = KNOWN_MESSAGES.get(path.relative_to(ROOT / "batchllm").as_posix(), set())

@@ -18,6 +18,7 @@ from batchllm.core import (
 )
 from batchllm.engine import RunOptions
 from batchllm.gate import Gate
+from batchllm.journal import Journal, JournalLike, JournalWriter, OnResume, read_journal
 from batchllm.llm_strategies import StrategyLike, as_strategy
 
 __all__ = ["AUTO_CALLS", "Concurrency", "build_options"]
@@ -43,6 +44,8 @@ def build_options(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    journal: JournalLike | None = None,
+    on_resume: OnResume | None = None,
 ) -> RunOptions:
     """Check the arguments of an entry point.
 
@@ -66,7 +69,20 @@ def build_options(
         post_processor=post_processor,
         error_classifier=error_classifier,
         gates=gates,
+        journal=_journal(journal, on_resume),
     )
+
+
+def _journal(
+    journal: JournalLike | None, on_resume: OnResume | None
+) -> Journal | JournalWriter | None:
+    settings = journal if isinstance(journal, JournalWriter) else read_journal(journal)
+    if on_resume is None or isinstance(settings, JournalWriter):
+        return settings
+    if settings is None:
+        msg = f"on_resume is {on_resume!r}, and there is no journal to go on from; give journal="
+        raise ConfigError(msg)
+    return evolve(settings, on_resume=on_resume)
 
 
 def _settings(

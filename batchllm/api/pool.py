@@ -159,7 +159,9 @@ class Pool(Generic[Out]):
         if result is None:
             item.cut_short()
             result = run.result_of_stopped(item)
-        result = await run.pipeline.complete(item, result, shelter)
+        result = await run.pipeline.go_out(item, result, shelter)
+        result, _ = await run.pipeline.complete(item, result, shelter)
+        run.pipeline.announce(result)
         run.tally.add(result)
         results.append(result)
 

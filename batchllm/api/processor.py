@@ -34,6 +34,7 @@ from batchllm.core import (
 )
 from batchllm.engine import CANCEL, DRAIN, Batch, Resources, Stop, WorkQueue
 from batchllm.gate import Gate
+from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["LiveConfig", "ParallelBatchProcessor"]
@@ -98,7 +99,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             result = await processor.process_all()
 
     Strategies are prepared once and stay ready from batch to batch; leaving the block, or
-    ``cleanup()``, cleans them up.
+    ``cleanup()``, cleans them up, and cancels a batch that still runs.
 
     Args:
         config: The settings; ``processor.config`` lets the limits be assigned later.
@@ -110,6 +111,9 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.
+        journal: A file in which each result is written down before anyone sees it, as for
+            ``run_batch``. Each ``process_all()`` goes on from it.
+        on_resume: What becomes of items that the journal has finished: ``"replay"`` or ``"skip"``.
 
     Raises:
         StrategyError: *strategy* is not a valid strategy.
@@ -127,6 +131,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: ErrorClassifier | None = None,
         progress_callback: Callable[..., Any] | None = None,
         gate: Gate | Sequence[Gate] | None = None,
+        journal: JournalLike | None = None,
+        on_resume: OnResume | None = None,
     ) -> None:
         self._options = build_options(
             strategy,
@@ -137,6 +143,8 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             error_classifier=error_classifier,
             progress_callback=progress_callback,
             gate=gate,
+            journal=journal,
+            on_resume=on_resume,
         )
         settings = self._options.config
         self._config = LiveConfig(settings, self._reconfigure)
@@ -264,19 +272,27 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         }
 
     async def cleanup(self) -> None:
-        """Clean up the strategies that were prepared; the processor ends. May be called again."""
+        """Clean up the strategies that were prepared; the processor ends. May be called again.
+
+        A batch that is running is cancelled first: it would prepare its strategies anew, and
+        nothing would clean them up.
+        """
         self._closed = True
         if self._resources is None:
             return
         resources, self._resources = self._resources, None
+        if self._ended is not None and not self._ended.is_set():
+            self.stop(CANCEL, "the processor was cleaned up")
+            # Bounded, since a hook of the batch may be what called this, and also in a task that
+            # was cancelled, since the strategies are still to be cleaned up.
+            with anyio.move_on_after(self._config.current.cleanup_timeout, shield=True):
+                await self._ended.wait()
         for text in await resources.close():
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     async def shutdown(self) -> None:
         """Cancel a running batch, then clean up."""
         self.stop(CANCEL, "the processor was shut down")
-        if self._ended is not None:
-            await self._ended.wait()
         await self.cleanup()
 
     async def __aenter__(self) -> Self:

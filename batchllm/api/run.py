@@ -46,6 +46,7 @@ from batchllm.engine import (
     raise_as_it_was,
 )
 from batchllm.gate import Gate
+from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
@@ -162,6 +163,8 @@ async def run_batch(
     progress_callback: Callable[..., Any] | None = None,
     progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
+    journal: JournalLike | None = None,
+    on_resume: OnResume | None = None,
     into: BatchRun[Out] | None = None,
 ) -> BatchResult[Out, Any]:
     """Process all items and collect the results.
@@ -188,6 +191,12 @@ async def run_batch(
         progress: ``True`` shows a progress bar; ``tqdm``, or a bar that is like one of it, is
             used in its place.
         gate: A gate of your own, or several, to share limits with other runs and pools.
+        journal: A file in which each result is written down before anyone sees it: a path, or a
+            ``Journal`` with further settings. If it is there already, the run goes on from it, and
+            calls only for what it has not finished.
+        on_resume: What becomes of items that the journal has finished: ``"replay"``, the default,
+            gives their results again, marked ``replayed`` and left out of this run's sums;
+            ``"skip"`` counts them only.
         into: A ``BatchRun`` that keeps what is finished within reach if this is cancelled.
 
     Returns:
@@ -198,6 +207,8 @@ async def run_batch(
         ConfigError: Another argument is wrong.
         BatchError: The source or a strategy's ``prepare`` failed; ``partial`` has what was
             finished.
+        JournalError: The journal cannot be used, or written on; ``unsaved`` has the results that
+            were finished and could not be saved.
     """
     if into is not None and not isinstance(into, BatchRun):
         msg = f"into is {kind_of(into)}; give a BatchRun()"
@@ -212,6 +223,8 @@ async def run_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        journal=journal,
+        on_resume=on_resume,
     )
     keep = options.config.keep_results is not False
     with with_progress(options, progress) as shown:
@@ -239,6 +252,8 @@ async def stream_batch(
     progress_callback: Callable[..., Any] | None = None,
     progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
+    journal: JournalLike | None = None,
+    on_resume: OnResume | None = None,
 ) -> AsyncGenerator[BatchRun[Out]]:
     """Process all items and read the results as they come, in memory that does not grow.
 
@@ -271,6 +286,8 @@ async def stream_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        journal=journal,
+        on_resume=on_resume,
     )
     stream = OrderedResultStream(options.config.reorder_window) if ordered else ResultStream()
     with with_progress(options, progress) as shown:

@@ -10,8 +10,9 @@ from attrs import evolve, field, frozen
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, Category, Tally, facts_of
+from batchllm.journal import JournalWriter, Reason
 
-__all__ = ["Ending", "exit_code", "hints"]
+__all__ = ["Ending", "JournalNotes", "exit_code", "hints"]
 
 
 @frozen(kw_only=True)
@@ -25,6 +26,9 @@ class Ending:
         limited_by: What held it back for most of its time.
         keys: The environment variables from which keys were read.
         problem: What broke the run itself.
+        journal: What came from the journal, if there is one.
+        command: The command that goes on.
+        remedy: What to do to have a journal, if there is none.
         lost: Results that have no row, since the output broke.
     """
 
@@ -34,6 +38,9 @@ class Ending:
     limited_by: str | None = None
     keys: Sequence[str] = ()
     problem: str | None = None
+    journal: JournalNotes | None = None
+    command: str = ""
+    remedy: str = "give -o FILE"
     lost: Tally = field(factory=Tally)
 
     def describe(self) -> str:
@@ -52,9 +59,11 @@ class Ending:
         failures = [*self.tallies.failures(), *hints(self.tallies, self.keys)]
         if failures:
             parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
-        if self.lost.total:
+        if self.journal is not None:
+            parts.append(self.journal.describe(self.result))
+        if self.lost.total and self.journal is None:
             parts.append(self._what_is_lost())
-        elif not self.result.termination.complete:
+        elif not self.result.termination.complete or self.problem is not None:
             parts.append(self._how_to_go_on())
         return "\n\n".join(parts)
 
@@ -68,15 +77,72 @@ class Ending:
         )
 
     def _how_to_go_on(self) -> str:
-        """Say where the lines are that got no answer because the run ended before."""
-        count = self.tallies.not_run
-        if not count:
-            return "Run the rest again: lines that were not read have no row."
-        lines = "1 line was" if count == 1 else f"{count:,} lines were"
-        return (
-            f"Run the rest again: {lines} read and not run; these have no row, nor have those that "
-            "were not read."
+        """Say what has no answer because the run ended before, and how to go on."""
+        parts = []
+        if self.tallies.not_run:
+            parts.append(f"{_lines(self.tallies.not_run)} had no turn")
+        if self.tallies.cut_off:
+            parts.append(f"{_lines(self.tallies.cut_off)} were cut off, and may be billed")
+        parts.append("lines that have no row were not finished")
+        text = "; ".join(parts)
+        if self.journal is not None:
+            return f"{text}. The same command goes on:\n  {self.command}"
+        return f"{text}. There is no journal to go on from; {self.remedy} to have one."
+
+
+@frozen(kw_only=True)
+class JournalNotes:
+    """The facts that a run took from its journal.
+
+    Attributes:
+        path: The journal.
+        size: Its bytes on the disk.
+        restored: Rows that were finished before and missing in the output.
+        taken_over: Lines that earlier runs finished.
+        failed_before: Those of them that failed.
+        maybe_billed: Lines with a call in flight when an earlier run ended.
+    """
+
+    path: str
+    size: int
+    restored: int
+    taken_over: int
+    failed_before: int
+    maybe_billed: int
+
+    @classmethod
+    def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
+        """Read them at the end of a run."""
+        return cls(
+            path=str(journal.settings.path),
+            size=journal.settings.path.stat().st_size,
+            restored=restored,
+            taken_over=journal.ledger.taken_over,
+            failed_before=journal.ledger.counts[Reason.FAILED_BEFORE],
+            maybe_billed=len(journal.opened.maybe_billed),
         )
+
+    def describe(self, result: BatchResult[Any, Any]) -> str:
+        """Say it, a sentence a line."""
+        lines = []
+        if self.restored:
+            rows = "1 row was" if self.restored == 1 else f"{self.restored:,} rows were"
+            lines.append(f"{rows} restored from the journal.")
+        called_for_none = result.total_items == result.tally.before * (result.total_items > 0)
+        if result.termination.complete and called_for_none and self.taken_over:
+            lines.append(
+                f"Nothing is left: {_lines(self.taken_over)} were finished before; --fresh asks "
+                "again."
+            )
+        if self.failed_before:
+            lines.append(f"{_lines(self.failed_before)} failed before; --retry-failed tries again.")
+        if self.maybe_billed:
+            lines.append(
+                f"{_lines(self.maybe_billed)} had a call in flight when an earlier run ended; "
+                "those calls may be billed."
+            )
+        lines.append(f"Journal: {self.path} ({self.size / 1e6:,.1f} MB)")
+        return "\n".join(lines)
 
 
 def hints(tallies: Tallies, keys: Sequence[str]) -> list[str]:
@@ -91,10 +157,17 @@ def hints(tallies: Tallies, keys: Sequence[str]) -> list[str]:
     return [f"the key was read from {' and '.join(keys)}; look whether it is the right one"]
 
 
-def exit_code(ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool) -> ExitCode:
+def _lines(count: int) -> str:
+    return f"{count:,} line{'' if count == 1 else 's'}"
+
+
+def exit_code(
+    ended: BatchResult[Any, Any], *, interrupted: bool, broken: bool, failed_before: int = 0
+) -> ExitCode:
     """Return the exit code for the end of a run."""
     if broken:
         return ExitCode.STOPPED
     if not ended.termination.complete:
         return ExitCode.INTERRUPTED if interrupted else ExitCode.STOPPED
-    return ExitCode.OK if ended.succeeded == ended.total_items else ExitCode.SOME_FAILED
+    all_well = ended.succeeded == ended.total_items and not failed_before
+    return ExitCode.OK if all_well else ExitCode.SOME_FAILED

@@ -10,6 +10,8 @@ __all__ = [
     "ESTIMATE",
     "ESTIMATE_EPILOGUE",
     "ESTIMATE_USAGE",
+    "EXPORT",
+    "EXPORT_EPILOGUE",
     "INIT",
     "INIT_EPILOGUE",
     "MODELS",
@@ -20,6 +22,10 @@ __all__ = [
     "RUN_USAGE",
     "SERVE_SIM",
     "SERVE_SIM_EPILOGUE",
+    "SHOW",
+    "SHOW_EPILOGUE",
+    "STATUS",
+    "STATUS_EPILOGUE",
 ]
 
 PROGRAM = "Large batches of LLM calls: files in, files out."
@@ -49,16 +55,21 @@ single prompt, whose answer is printed. The name shows the format, also with .gz
 
 The "id" of a row is optional; "line-7" stands in for it on line 7. Blank lines are skipped.
 
-Every other line gets one row once it was tried, in the order of completion: id, success, output, \
-error, error_category, usage, cost, attempts, calls (requests made, those that met a rate limit \
-included), model, started_at, and the input's own fields. Fields of the input that are called \
-like one of these are kept under "input". With several inputs each row has its "source". A line \
-that cannot be sent, or that has the id of an earlier one, is reported. Its row has the \
+Every other line gets one row when it is finished, in the order of completion: id, success, \
+output, error, error_category, usage, cost, attempts, calls (requests made, those that met a rate \
+limit included), model, started_at, and the input's own fields. Fields of the input that are \
+called like one of these are kept under "input". With several inputs each row has its "source". \
+A line that cannot be sent, or that has the id of an earlier one, is reported. Its row has the \
 error_category invalid_item and its place as "line", and its id unless that is another row's.
 
 Ctrl-C lets calls in flight finish and starts no other; a second one cancels them. (Where the \
-event loop cannot watch for signals, on Windows with asyncio, Ctrl-C cancels at once.) Rows that \
-are written stay."""
+event loop cannot watch for signals, on Windows with asyncio, Ctrl-C cancels at once.)
+
+Each answer is written to a journal beside the output before its row is. However a run ends, by \
+Ctrl-C, a full disk or kill -9, the same command typed again goes on: it asks only for what is not \
+finished, and at its end each line has one row. Lines may be added, edited or taken out \
+meanwhile; an edited prompt is asked again. Another model, or another setting that changes \
+answers, is refused until you say which answers shall count."""
 
 RUN_EPILOGUE = f"""\
 Examples
@@ -82,6 +93,10 @@ Examples
     batchllm run prompts.txt -o answers.csv -p top_p=0.9 \\
       -m openai:gpt-5-mini -m anthropic:claude-haiku-4-5
 
+  After a stop, of whatever kind, go on; and try those again that failed:
+    batchllm run prompts.jsonl -m openai:gpt-5-mini -o answers.jsonl \\
+      --retry-failed
+
   A server of your own, in a pipe:
     head -100 prompts.txt | batchllm run - --input-format text \\
       -m vllm:qwen3 --base-url http://gpu1:8000/v1 | jq -r .output
@@ -101,6 +116,37 @@ Example
 
     batchllm estimate prompts.jsonl -m openai:gpt-5-mini \\
       --max-tokens 200 --rpm 500"""
+
+STATUS = """\
+Say how far a run has got, while it goes on or after its end; nothing is changed.
+
+RUN is the run's output, or its journal."""
+
+STATUS_EPILOGUE = """\
+Example
+
+    batchllm status answers.jsonl"""
+
+SHOW = """\
+Show one line of a run: its prompt, its answer, and each call that was made for it.
+
+RUN is the run's output, or its journal; ID is the id of the row."""
+
+SHOW_EPILOGUE = """\
+Example
+
+    batchllm show answers.jsonl p17"""
+
+EXPORT = """\
+Write the rows of one or several runs from their journals, while they go on or after their end.
+
+The name of the output shows the format, as for `batchllm run`. The file is put in its place once \
+it is whole."""
+
+EXPORT_EPILOGUE = """\
+Example
+
+    batchllm export answers.1-of-2.jsonl answers.2-of-2.jsonl -o answers.csv"""
 
 INIT = """\
 Write a file of settings with a comment for each, for --config.

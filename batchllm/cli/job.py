@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -16,28 +18,39 @@ from attrs import define, field
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
-from batchllm.cli.ending import Ending, exit_code, hints
+from batchllm.cli.ending import Ending, JournalNotes, exit_code, hints
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
+from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_same_command
 from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plan import Plan, open_plan
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.snapshot import Snapshot
+from batchllm.cli.source import Taken
 from batchllm.cli.strategies import key_variables, open_strategy
 from batchllm.cli.tallies import Tallies
-from batchllm.cli.writing import AnswerWriter, RowWriter, open_output
+from batchllm.cli.view import JournaledOutput
+from batchllm.cli.writing import (
+    AnswerWriter,
+    RowWriter,
+    is_file,
+    open_output,
+)
 from batchllm.core import (
     BatchError,
     BatchResult,
     Category,
+    JournalError,
     ProcessorConfig,
     SourceError,
     Tally,
     WorkItemResult,
+    config_to_json,
 )
 from batchllm.engine import CANCEL, only_error
+from batchllm.journal import JournalWriter, Reason, open_journal
 
 __all__ = ["run_job"]
 
@@ -131,26 +144,71 @@ class Job:
         """
         try:
             async with open_strategy(self.settings) as strategy:
-                output = await self._open_output()
-                try:
-                    return await self._process(strategy, LimitWatch(self.config), output)
-                finally:
-                    output.close()
-        except BaseExceptionGroup as errors:
-            raise only_error(errors) from None
+                return await self._run_with(strategy)
+        except (BaseExceptionGroup, JournalError) as raised:
+            error = only_error(raised)
+            if isinstance(error, JournalError):
+                # Before anything was sent: a later one ends the batch, and comes as its problem.
+                raise UsageError(in_options(error)) from error
+            raise error from None
 
-    async def _open_output(self) -> RowWriter:
-        plan = self.plan
+    async def _run_with(self, strategy: Any) -> ExitCode:
+        plan, settings = self.plan, self.settings
         if plan.single:
-            return AnswerWriter()
-        fields = await anyio.to_thread.run_sync(plan.source.columns)
-        return open_output(
-            plan.output,
-            overwrite=self.settings.overwrite,
-            columns=column_names(self._maker.names, fields),
-        )
+            return await self._process(strategy, PlainOutput(AnswerWriter()))
+        to_file = is_file(plan.output)
+        journal = journal_of(settings, plan.output, is_file=to_file)
+        prepare_files(settings, plan.output, journal, is_file=to_file)
+        if journal is None:
+            return await self._process(strategy, await self._open_plain())
+        async with open_journal(
+            journal,
+            strategy,
+            on_wait=self.display.note,
+            config=config_to_json(self.config),
+            inputs=json.dumps(plan.inputs),
+            has_output=to_file,
+        ) as opened:
+            output = await (self._open_journaled(opened) if to_file else self._open_plain())
+            return await self._process(strategy, output, opened)
 
-    async def _process(self, strategy: Any, watch: LimitWatch, output: RowWriter) -> ExitCode:
+    async def _open_plain(self) -> PlainOutput:
+        plan, columns = self.plan, await self._columns()
+        return PlainOutput(open_output(plan.output, overwrite=False, columns=columns))
+
+    async def _open_journaled(self, journal: JournalWriter) -> JournaledOutput:
+        name, columns = self.plan.output, await self._columns()
+        try:
+            return await JournaledOutput.open(
+                journal, Path(name), self._maker, columns, ordered=self.settings.ordered
+            )
+        except OSError as error:
+            msg = f"the output {name} cannot be written: {error.strerror or error}"
+            raise UsageError(msg) from None
+
+    async def _columns(self) -> list[str]:
+        fields = await anyio.to_thread.run_sync(self.plan.source.columns)
+        return column_names(self._maker.names, fields)
+
+    async def _process(
+        self,
+        strategy: Any,
+        output: PlainOutput | JournaledOutput,
+        journal: JournalWriter | None = None,
+    ) -> ExitCode:
+        watch = LimitWatch(self.config)
+        try:
+            return await self._run_batch(strategy, watch, output, journal)
+        finally:
+            output.close()
+
+    async def _run_batch(
+        self,
+        strategy: Any,
+        watch: LimitWatch,
+        output: PlainOutput | JournaledOutput,
+        journal: JournalWriter | None,
+    ) -> ExitCode:
         interrupts = Interrupts(self.display.note)
         problem: str | None = None
         ended: BatchResult[Any, Any] = BatchResult([])
@@ -162,19 +220,37 @@ class Job:
                 strategy,
                 config=watch.config,
                 ordered=self.settings.ordered,
+                journal=journal,
             ) as batch:
                 services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
                 await services.start(interrupts.watch, batch)  # noqa: ASYNC111
                 problem = await self._write_all(batch, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
+        failed = journal is not None and journal.failed is not None
+        if not failed and not self._had_enough:
+            complete = ended.termination.complete and self._takes_all
+            problem = await self._finish(output, complete=complete) or problem
         problem = await self._close(output) or problem
         if self._had_enough:
             return ExitCode.OK
-        self._conclude(ended, watch, output, problem)
-        return exit_code(ended, interrupted=interrupts.count > 0, broken=problem is not None)
+        self._conclude(ended, watch, output, journal, problem)
+        failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
+        return exit_code(
+            ended,
+            interrupted=interrupts.count > 0,
+            broken=problem is not None,
+            failed_before=failed_before,
+        )
 
-    async def _write_all(self, batch: BatchRun[Any], output: RowWriter) -> str | None:
+    @property
+    def _takes_all(self) -> bool:
+        settings = self.settings
+        return settings.limit is None and settings.sample is None
+
+    async def _write_all(
+        self, batch: BatchRun[Any], output: PlainOutput | JournaledOutput
+    ) -> str | None:
         """Write every row; return what broke the run itself, if anything did."""
         problem = None
         try:
@@ -192,15 +268,21 @@ class Job:
             if isinstance(error.__cause__, UsageError):
                 raise error.__cause__ from None
             return str(error.__cause__ or error)
+        except JournalError as error:
+            return in_options(error)
         except BatchError as error:
             return str(error)
         return problem
 
-    async def _write(self, result: WorkItemResult[Any, Any], output: RowWriter) -> None:
-        taken = self.plan.source.taken(result.submission_index)
+    async def _write(
+        self, result: WorkItemResult[Any, Any], output: PlainOutput | JournaledOutput
+    ) -> None:
+        taken = cast("Taken", result.context)
         row = self._maker.row(taken, result)
-        if not result.not_run:  # it has a row once it was tried, by the same command
-            await output.write(row)
+        # A line that was not tried to its end has no row, so that the row of its answer, when the
+        # same command was typed again, is its only one.
+        if not result.not_run and result.error_category != Category.CANCELLED:
+            await output.write(taken, result, row)
         self.tallies.add(result, row)
         if result.error_category == Category.INVALID_ITEM:
             self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
@@ -209,7 +291,17 @@ class Job:
             for hint in hints(self.tallies, key_variables(self.settings)):
                 self.display.note(f"batchllm: {hint}")
 
-    async def _close(self, output: RowWriter) -> str | None:
+    async def _finish(self, output: PlainOutput | JournaledOutput, *, complete: bool) -> str | None:
+        """Bring the output to its end; return what was wrong, if anything was."""
+        try:
+            await output.finish(complete=complete)
+        except OSError as error:
+            return _cannot_write(output, error)
+        except JournalError as error:
+            return in_options(error)
+        return None
+
+    async def _close(self, output: PlainOutput | JournaledOutput) -> str | None:
         try:
             await anyio.to_thread.run_sync(output.close)
         except BrokenPipeError:
@@ -240,6 +332,9 @@ class Job:
             await anyio.sleep(_LOOK_SECONDS)
             now, stats = anyio.current_time(), batch.stats()
             watch.look(stats["in_flight"])
+            journal = stats.get("journal")
+            if journal is not None and journal["skips"]:
+                self.tallies.before = journal["finished_before"]
             if now - shown >= self.display.interval:
                 shown = now
                 ending = "stopping" if interrupts.count else None
@@ -249,7 +344,8 @@ class Job:
         self,
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
-        output: RowWriter,
+        output: PlainOutput | JournaledOutput,
+        journal: JournalWriter | None,
         problem: str | None,
     ) -> None:
         ending = Ending(
@@ -258,6 +354,10 @@ class Job:
             output=output.name,
             limited_by=watch.verdict(ended),
             keys=key_variables(self.settings),
+            problem=problem,
+            journal=None if journal is None else JournalNotes.of(journal, output.restored),
+            command=the_same_command(),
+            remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=self._lost,
         )
         self.display.finish(ending.describe())
@@ -265,5 +365,39 @@ class Job:
             self.display.note(f"Error: {problem}")
 
 
-def _cannot_write(output: RowWriter, error: OSError) -> str:
+@define(eq=False)
+class PlainOutput:
+    """An output without a journal: rows go out as they come."""
+
+    _writer: RowWriter
+    restored: int = 0
+
+    @property
+    def name(self) -> str:
+        """The output as messages name it."""
+        return self._writer.name
+
+    async def write(
+        self, taken: Taken, result: WorkItemResult[Any, Any], row: dict[str, Any]
+    ) -> None:
+        """Write a row.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        await self._writer.write(row)
+
+    async def finish(self, *, complete: bool) -> None:
+        """Do nothing: every row is out."""
+
+    def close(self) -> None:
+        """Write what is still to be written, and close the file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._writer.close()
+
+
+def _cannot_write(output: PlainOutput | JournaledOutput, error: OSError) -> str:
     return f"{output.name} cannot be written: {error.strerror or error}"

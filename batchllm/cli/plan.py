@@ -39,15 +39,12 @@ class PromptSource:
     def items(self) -> Any:
         """Return the one item."""
         line = self._line()
-        return [line if line.problem else ("prompt", line.prompt)]
-
-    def taken(self, index: int) -> Taken:
-        """Return its line."""
-        return Taken(self._line(), self.name, None, keeps_id=False)
+        taken = Taken(line, self.name, None, keeps_id=False)
+        return [("prompt", None if line.problem else line.prompt, taken)]
 
     def all_taken(self) -> Iterator[Taken]:
         """Yield its line."""
-        yield self.taken(0)
+        yield Taken(self._line(), self.name, None, keeps_id=False)
 
     def count(self) -> int:
         """Return that there is one."""
@@ -104,7 +101,7 @@ def open_plan(words: Sequence[str], settings: RunSettings) -> Generator[Plan]:
     with ExitStack() as files:
         inputs = [files.enter_context(closing(one)) for one in _open(sources, settings, rules)]
         notes = tuple(note for one in inputs if (note := one.check()) is not None)
-        source = LineSource(inputs, _chooser(choice, inputs))
+        source = LineSource(inputs, _chooser(choice, inputs), settings.keep_prompt)
         yield Plan(
             source=source, output=output, single=False, inputs=sources.files, notes=tuple(notes)
         )

@@ -66,8 +66,17 @@ class RowMaker:
             *(["metadata"] if self.keep_metadata else []),
         )
 
-    def row(self, taken: Taken, result: WorkItemResult[Any, Any]) -> dict[str, Any]:
-        """Return the row for a line."""
+    def row(
+        self, taken: Taken, result: WorkItemResult[Any, Any], started: float | None = None
+    ) -> dict[str, Any]:
+        """Return the row for a line.
+
+        Args:
+            taken: The line.
+            result: What became of it.
+            started: When work on it began, in seconds since 1970; by default so long ago as its
+                calls and waits took.
+        """
         line = taken.line
         refused = result.error_category == Category.INVALID_ITEM
         keeps_id = taken.keeps_id or not refused
@@ -84,7 +93,7 @@ class RowMaker:
             # A call that never started, since the run was ending, took no time at all.
             "calls": sum(1 for attempt in result.timing.attempts if attempt.execution > 0),
             "model": None if refused else metadata.get("model") or self.model,
-            "started_at": None if refused else _started_at(result),
+            "started_at": None if refused else _started_at(result, started),
         }
         if self.several:
             row["source"] = taken.source
@@ -113,9 +122,10 @@ def error_of(taken: Taken, result: WorkItemResult[Any, Any]) -> str | None:
     return f"line {taken.line.number}: {problem}"
 
 
-def _started_at(result: WorkItemResult[Any, Any]) -> str:
-    """Return when work on an item began, in UTC: so long ago as its calls and waits took."""
-    moment = datetime.fromtimestamp(time.time() - result.timing.total, UTC)
+def _started_at(result: WorkItemResult[Any, Any], started: float | None) -> str:
+    """Return when work on an item began, in UTC."""
+    began = time.time() - result.timing.total if started is None else started
+    moment = datetime.fromtimestamp(began, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

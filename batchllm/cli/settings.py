@@ -20,8 +20,9 @@ Backend = Literal["asyncio", "uvloop", "trio"]
 _MODEL = Group("The model", sort_key=1)
 _IN = Group("Lines in", sort_key=2)
 _OUT = Group("Rows out", sort_key=3)
-_PACE = Group("Pace and patience", sort_key=4)
-_HOW = Group("How it runs", sort_key=5)
+_RESUME = Group("Going on, and starting anew", sort_key=4)
+_PACE = Group("Pace and patience", sort_key=5)
+_HOW = Group("How it runs", sort_key=6)
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
@@ -117,19 +118,43 @@ class RunSettings:
         str,
         _option(
             "Where rows go as they come; - is standard output. The name shows the format: .csv, "
-            ".tsv, .parquet, else JSON lines; .gz packs it. A file that exists is refused.",
+            ".tsv, .parquet, else JSON lines; .gz packs it. If it is there with its journal, the "
+            "run goes on; a file without one is refused.",
             _OUT,
             "--output",
             "-o",
             allow_leading_hyphen=True,
         ),
     ] = "-"
-    overwrite: Annotated[bool, _flag("Replace an output that exists.", _OUT)] = False
     ordered: Annotated[bool, _flag("Write rows in the order of the input.", _OUT)] = False
     keep_prompt: Annotated[bool, _flag("Add what was sent, as sent_prompt.", _OUT)] = False
     keep_metadata: Annotated[
         bool,
         _flag("Add what the provider said beside the answer, as metadata.", _OUT),
+    ] = False
+    journal: Annotated[
+        Path | None,
+        _option(
+            "Where each answer is written down before its row; by default beside the output, with "
+            ".journal behind its name.",
+            _RESUME,
+        ),
+    ] = None
+    no_journal: Annotated[
+        bool, _flag("Keep none: there is no going on with a run that stops.", _RESUME)
+    ] = False
+    retry_failed: Annotated[bool, _flag("Try lines again that failed.", _RESUME)] = False
+    rerun_changed: Annotated[
+        bool, _flag("Ask again if the model or its settings have changed.", _RESUME)
+    ] = False
+    keep_finished: Annotated[
+        bool, _flag("Keep answers of another model or of other settings.", _RESUME)
+    ] = False
+    fresh: Annotated[
+        bool, _flag("Start anew; the old output and its journal get another name.", _RESUME)
+    ] = False
+    overwrite: Annotated[
+        bool, _flag("Start anew; the old output and its journal are lost.", _RESUME)
     ] = False
     concurrency: Annotated[
         int | Literal["auto"] | None,

@@ -81,7 +81,7 @@ class Snapshot:
         if reason is None and waiting:
             reason = _quota_of([*scopes, *([] if own is None else [own])])
         return cls(
-            done=tallies.done,
+            done=tallies.done + tallies.before,
             total=tallies.total,
             failed=tallies.failed,
             tokens=tallies.tokens,

@@ -11,6 +11,7 @@ from attrs import define, evolve, field, frozen
 from batchllm.cli.choice import Chooser
 from batchllm.cli.inputs import Input
 from batchllm.cli.lines import Line
+from batchllm.core import NumberedItem
 from batchllm.engine import IdSet, blocking_source
 
 __all__ = ["LineSource", "Taken"]
@@ -40,7 +41,7 @@ class Taken:
 
 @define(eq=False)
 class LineSource:
-    """Turns lines into items, and remembers each until its result is there.
+    """Turns lines into items, each with what was taken as its context.
 
     A line that cannot be sent becomes an item that the engine refuses, so that it gets its one
     result in its own place like every other.
@@ -48,12 +49,12 @@ class LineSource:
     Args:
         inputs: Where the lines come from, one after the other.
         chooser: Which of them are taken.
+        keeps_prompts: Whether rows will have what was sent.
     """
 
     inputs: Sequence[Input]
     chooser: Chooser
-    _pending: dict[int, Taken] = field(factory=dict, init=False)
-    _count: int = field(default=0, init=False)
+    keeps_prompts: bool = False
     _ids: IdSet = field(factory=IdSet, init=False)
 
     @property
@@ -68,10 +69,6 @@ class LineSource:
         # A disk may be slow too, and one behind a network stand still.
         return blocking_source(self._from_files()) if self.is_regular else self._from_pipes()
 
-    def taken(self, index: int) -> Taken:
-        """Return the line of the item at *index*, and forget it."""
-        return self._pending.pop(index)
-
     def count(self) -> int:
         """Return how many lines are taken. Call it in a worker thread, for regular inputs."""
         choice = self.chooser.choice
@@ -84,8 +81,8 @@ class LineSource:
         """Yield every line that is taken, in the place of running them."""
         for one in self.inputs:
             for line in one.lines():
-                for _ in self._items_of(line, one):
-                    yield self.taken(self._count - 1)
+                for _, prompt, taken in self._items_of(line, one):
+                    yield evolve(taken, line=evolve(taken.line, prompt=prompt))
                 if self.chooser.is_done:
                     return
 
@@ -123,9 +120,11 @@ class LineSource:
         if not is_new and line.problem is None:
             line = evolve(line, problem=f"its id {line.item_id!r} came before; ids must be unique")
         keeps_id = line.own_id is not None and is_id and is_new
-        self._pending[self._count] = Taken(line, one.name, source, keeps_id)
-        self._count += 1
-        yield line if line.problem else (item_id, line.prompt)
+        prompt = None if line.problem else line.prompt  # None is refused, with this context
+        # The prompt is the item's own; a context that has it too would double the journal.
+        kept = line if self.keeps_prompts else evolve(line, prompt=None)
+        item = NumberedItem(item_id, prompt, Taken(kept, one.name, source, keeps_id))
+        yield item if line.own_id is None else tuple(item)
 
 
 def _is_id(value: Any) -> bool:

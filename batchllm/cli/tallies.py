@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import ErrorGroups, WorkItemResult
+from batchllm.core import Category, ErrorGroups, WorkItemResult
 
 __all__ = ["Tallies"]
 
@@ -23,7 +23,9 @@ class Tallies:
         total: Lines of the input, once they are counted.
         done: Rows written.
         failed: Those that were tried, or could not be, and have no answer.
-        not_run: Those whose turn never came.
+        not_run: Lines whose turn never came; they have no row.
+        cut_off: Lines whose call was cancelled in flight; they have none either.
+        before: Lines that an earlier run finished.
         tokens: Input and output together.
         cost: US dollars; ``None`` while no price is known.
         categories: How often each kind of failure came.
@@ -33,6 +35,8 @@ class Tallies:
     done: int = 0
     failed: int = 0
     not_run: int = 0
+    cut_off: int = 0
+    before: int = 0
     tokens: int = 0
     cost: float | None = None
     categories: Counter[str] = field(factory=Counter, init=False)
@@ -41,13 +45,19 @@ class Tallies:
 
     def add(self, result: WorkItemResult[Any, Any], row: dict[str, Any]) -> None:
         """Count a result and its row."""
-        self.done += not result.not_run
+        if result.not_run:
+            self.not_run += 1
+            return
+        if result.error_category == Category.CANCELLED:
+            self.cut_off += 1
+            return
+        self.done += 1
+        if result.replayed:
+            return
         self.tokens += result.token_usage.get("total_tokens", 0)
         if result.cost is not None:
             self.cost = (self.cost or 0.0) + result.cost
-        if result.not_run:
-            self.not_run += 1
-        elif not result.success:
+        if not result.success:
             self.failed += 1
             category = result.error_category or "unknown"
             self.categories[category] += 1

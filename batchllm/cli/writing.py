@@ -25,8 +25,11 @@ __all__ = [
     "AnswerWriter",
     "RowWriter",
     "StreamWriter",
+    "appended_as",
     "check_output",
     "encoder_for",
+    "header_of",
+    "is_file",
     "open_output",
 ]
 
@@ -164,22 +167,28 @@ class CsvLines:
     Attributes:
         columns: Their names; fields that have none are put together in the last.
         delimiter: Between fields.
+        begun: Whether the header is there.
     """
 
     columns: Sequence[str]
     delimiter: str
-    _begun: bool = field(default=False, init=False)
+    begun: bool = field(default=False, init=False)
 
     def __call__(self, row: dict[str, Any]) -> bytes:
         """Return a row as a line of text."""
-        text = io.StringIO()
-        writer = csv.writer(text, delimiter=self.delimiter, lineterminator="\n")
-        if not self._begun:
-            self._begun = True
-            writer.writerow(self.columns)
+        head = b"" if self.begun else self.header()
+        self.begun = True
         extra = {name: value for name, value in row.items() if name not in self.columns}
         cells = {**row, EXTRA: extra or None}
-        writer.writerow([_in_words(as_cell(cells.get(name))) for name in self.columns])
+        return head + self._line([_in_words(as_cell(cells.get(name))) for name in self.columns])
+
+    def header(self) -> bytes:
+        """Return the names of the columns as a line of text."""
+        return self._line(self.columns)
+
+    def _line(self, cells: Sequence[Any]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, delimiter=self.delimiter, lineterminator="\n").writerow(cells)
         return text.getvalue().encode("utf-8", "backslashreplace")
 
 
@@ -269,6 +278,39 @@ def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWri
         rows = StreamWriter(str(aside), beside, _waits(beside), json_line)
         return ParquetWriter(name, rows, aside)
     return StreamWriter(name, file, _waits(file), encoder_for(kind, columns), packs)
+
+
+def is_file(name: str) -> bool:
+    """Return whether an output is a file on a disk, or will be one: no device, no pipe."""
+    return name != "-" and (not os.path.exists(name) or os.path.isfile(name))
+
+
+def appended_as(
+    name: str, columns: Sequence[str], *, begun: bool
+) -> Callable[[dict[str, Any]], bytes] | None:
+    """Return what makes bytes of a row that can be appended to a file.
+
+    Args:
+        name: Of the file.
+        columns: Of a table.
+        begun: Whether a table has its header already.
+
+    Returns:
+        ``None`` for a format that is written as a whole: Parquet, or packed.
+    """
+    kind, packs = format_of_output(name)
+    if kind == "parquet" or packs:
+        return None
+    encode = encoder_for(kind, columns)
+    if isinstance(encode, CsvLines):
+        encode.begun = begun
+    return encode
+
+
+def header_of(name: str, columns: Sequence[str]) -> bytes:
+    """Return the first line of a table; nothing of JSON lines."""
+    encode = appended_as(name, columns, begun=False)
+    return encode.header() if isinstance(encode, CsvLines) else b""
 
 
 def encoder_for(kind: OutputFormat, columns: Sequence[str]) -> Callable[[dict[str, Any]], bytes]:

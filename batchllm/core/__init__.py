@@ -13,7 +13,7 @@ from batchllm.core.checks import (
 )
 from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
-from batchllm.core.config_files import dump_config, load_config
+from batchllm.core.config_files import config_to_json, dump_config, load_config
 from batchllm.core.config_parts import (
     FailFast,
     HedgeConfig,
@@ -72,7 +72,14 @@ from batchllm.core.hooks import (
     Middleware,
     ProcessingEvent,
 )
-from batchllm.core.items import ItemLike, LLMWorkItem, Prompt, as_work_item, check_prompt
+from batchllm.core.items import (
+    ItemLike,
+    LLMWorkItem,
+    NumberedItem,
+    Prompt,
+    as_work_item,
+    check_prompt,
+)
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     AttemptFailure,
@@ -135,6 +142,7 @@ __all__ = [
     "MalformedResponseError",
     "ManagedLLMModel",
     "Middleware",
+    "NumberedItem",
     "Outcome",
     "PrepareError",
     "ProcessingEvent",
@@ -172,6 +180,7 @@ __all__ = [
     "check_texts",
     "config_from_dict",
     "config_to_dict",
+    "config_to_json",
     "dump_config",
     "explain_arguments",
     "facts_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -107,15 +108,14 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         return None
 
     def identity(self) -> Mapping[str, Any]:
-        """Return what names this strategy in records: its class and its plain fields, no secrets.
+        """Return what names this strategy in records: its class and its plain settings, no secrets.
 
-        Of an attrs class its fields count, and what a subclass adds under a public name.
+        The settings are the fields of an attrs class, and what a subclass adds under a public name.
+        Of another class they are what ``__init__`` takes and keeps under the same name, so that a
+        count of calls is none; if it takes nothing, all plain fields.
         """
         plain = (str, int, float, bool, type(None))
-        fields = [a.name for a in getattr(self, "__attrs_attrs__", ())]
-        others = [name for name in getattr(self, "__dict__", ()) if name not in fields]
-        added = [name for name in others if not fields or not name.startswith("_")]
-        values = {name: getattr(self, name, None) for name in (*fields, *added)}
+        values = {name: getattr(self, name, None) for name in _settings_of(self)}
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             **{
@@ -124,6 +124,21 @@ class LLMCallStrategy(ABC, Generic[T_co]):
                 if isinstance(value, plain) and not _sounds_secret(name)
             },
         }
+
+
+def _settings_of(strategy: LLMCallStrategy[Any]) -> list[str]:
+    fields = getattr(strategy, "__attrs_attrs__", ())
+    names = [a.name for a in fields]
+    kept = [name for name in getattr(strategy, "__dict__", ()) if name not in names]
+    if fields:
+        added = [name for name in kept if not name.startswith("_")]
+        return [a.name for a in fields if a.init] + added
+    taken = [
+        name
+        for name, parameter in inspect.signature(type(strategy)).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    return [name for name in kept if name.lstrip("_") in taken] if taken else kept
 
 
 def _sounds_secret(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeAlias, TypeVar
 
 import attrs
 from attrs import define, field, setters
@@ -16,7 +16,7 @@ from batchllm.core.wording import kind_of
 if TYPE_CHECKING:
     from batchllm.core.contracts import LLMCallStrategy
 
-__all__ = ["ItemLike", "LLMWorkItem", "Prompt", "as_work_item", "check_prompt"]
+__all__ = ["ItemLike", "LLMWorkItem", "NumberedItem", "Prompt", "as_work_item", "check_prompt"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -97,6 +97,17 @@ class LLMWorkItem(Generic[In, Out, Ctx]):
         default=None, kw_only=True, validator=_positive, on_setattr=setters.validate
     )
     priority: int = field(default=0, kw_only=True)
+
+
+class NumberedItem(NamedTuple):
+    """An item whose id stands for its place in the input, and is no name of its own.
+
+    A journal finds it again by its prompt, since its place changes when a line is inserted.
+    """
+
+    item_id: str
+    prompt: Any
+    context: Any = None
 
 
 def as_work_item(value: object, index: int, *, texts: bool = False) -> LLMWorkItem[Any, Any, Any]:

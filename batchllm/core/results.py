@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast
 
-from attrs import define, field, fields, frozen
+from attrs import define, evolve, field, fields, frozen
 
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
@@ -162,7 +162,7 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
 
     @property
     def timing(self) -> Timing:
-        """Where the time went and how each call ended, call by call and in sum."""
+        """The times of the item and the ends of its calls, call by call and in sum."""
         calls = [self.spans[n : n + 4] for n in range(0, len(self.spans), 4)]
         failures = self.attempt_failures or (None,) * len(calls)
         return Timing(
@@ -250,7 +250,20 @@ class Termination:
 
 @define(eq=False)
 class Tally:
-    """Running sums over results, so that nothing ever counts over all of them again."""
+    """Running sums over results, so that nothing ever counts over all of them again.
+
+    Attributes:
+        total: Results.
+        succeeded: Those with an answer.
+        failed: Those that were tried and have none.
+        skipped: Those that a middleware left out.
+        not_run: Those whose turn never came.
+        usage: Tokens of this run.
+        cost: US dollars of this run.
+        before: Items that an earlier run finished, whether their results were replayed or not.
+        usage_before: Tokens of the results that were replayed.
+        cost_before: US dollars of the results that were replayed.
+    """
 
     total: int = 0
     succeeded: int = 0
@@ -259,6 +272,9 @@ class Tally:
     not_run: int = 0
     usage: TokenUsage = field(factory=TokenUsage)
     cost: float | None = None
+    before: int = 0
+    usage_before: TokenUsage = field(factory=TokenUsage)
+    cost_before: float | None = None
 
     def add(self, result: WorkItemResult[Any, Any]) -> None:
         """Count one more result."""
@@ -271,12 +287,17 @@ class Tally:
             self.not_run += 1
         else:
             self.failed += 1
+        if result.replayed:
+            self.before += 1
         if result.token_usage:
-            sums = self.usage
+            sums = self.usage_before if result.replayed else self.usage
             for key, value in result.token_usage.items():
                 sums[key] = sums.get(key, 0) + value  # type: ignore[literal-required,operator]
         if result.cost is not None:
-            self.cost = (self.cost or 0.0) + result.cost
+            if result.replayed:
+                self.cost_before = (self.cost_before or 0.0) + result.cost
+            else:
+                self.cost = (self.cost or 0.0) + result.cost
 
     def merge(self, other: Tally) -> None:
         """Add the sums of *other*."""
@@ -288,6 +309,10 @@ class Tally:
         self.usage = add_usage(self.usage, other.usage) or TokenUsage()
         if other.cost is not None:
             self.cost = (self.cost or 0.0) + other.cost
+        self.before += other.before
+        self.usage_before = add_usage(self.usage_before, other.usage_before) or TokenUsage()
+        if other.cost_before is not None:
+            self.cost_before = (self.cost_before or 0.0) + other.cost_before
 
     @classmethod
     def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
@@ -299,15 +324,10 @@ class Tally:
 
     def copy(self) -> Tally:
         """One that stays as this one is now."""
-        usage = add_usage(TokenUsage(), self.usage)
-        return Tally(
-            self.total,
-            self.succeeded,
-            self.failed,
-            self.skipped,
-            self.not_run,
-            TokenUsage() if usage is None else TokenUsage(**usage),
-            self.cost,
+        return evolve(
+            self,
+            usage=TokenUsage(**self.usage),
+            usage_before=TokenUsage(**self.usage_before),
         )
 
 

@@ -75,6 +75,8 @@ def facts_of(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
     """Yield what there is to say of a batch: the name of each fact, and the fact."""
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     yield "Items", f"{batch.total_items + batch.never_read:,}: {counts}"
+    if batch.tally.before:
+        yield "Before", _before(batch)
     yield "Tokens", _tokens(batch)
     yield "Cost", "unknown" if batch.cost is None else _dollars(batch.cost)
     yield "Time", _time(batch)
@@ -96,6 +98,14 @@ def _tokens(batch: BatchData[Any, Any]) -> str:
         text += f", {batch.total_cached_tokens:,} cached ({batch.cache_hit_rate():.0f} % of in)"
     if usage.get("reasoning_tokens"):
         text += f", {usage.get('reasoning_tokens', 0):,} for reasoning"
+    return text
+
+
+def _before(batch: BatchData[Any, Any]) -> str:
+    tally = batch.tally
+    text = f"{_plural(tally.before, 'item')} finished by earlier runs and not called for again"
+    if tally.cost_before is not None:
+        text += f" ({_dollars(tally.cost_before)} then)"
     return text
 
 

@@ -1,6 +1,6 @@
 """The engine: guarded calls, attempts, and the run of a batch with all its endings."""
 
-from batchllm.engine.attempts import GiveUp, WaitThen, failed_result, next_step
+from batchllm.engine.attempts import GiveUp, WaitThen, next_step
 from batchllm.engine.batch import Batch
 from batchllm.engine.delivery import Collector, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
@@ -52,7 +52,6 @@ __all__ = [
     "blocking_source",
     "bounded",
     "cause_of",
-    "failed_result",
     "in_thread",
     "in_words",
     "next_step",

@@ -21,11 +21,12 @@ from batchllm.core import (
 )
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Phase, Stop
-from batchllm.engine.feed import Feed, open_source
+from batchllm.engine.feed import Feed, Reader, open_source
 from batchllm.engine.guard import only_error, raise_as_it_was
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
+from batchllm.engine.resume import Resume
 from batchllm.engine.run import Run, RunOptions, cause_of
 from batchllm.engine.scheduler import Scheduler
 
@@ -54,6 +55,7 @@ class Batch:
     _progress: Progress = field(init=False)
     _scheduler: Scheduler | None = field(default=None, init=False)
     _results: list[WorkItemResult[Any, Any]] = field(factory=list, init=False)
+    _resume: Resume | None = field(default=None, init=False)
     _last_stats: dict[str, Any] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,9 +73,10 @@ class Batch:
         run, ending = self._run, self._run.ending
         run.resources.callers.more_to_come = True
         try:
-            open_source(self._source, ending)
-            async with run.opened(self._source.size):
-                await self._run_items()
+            async with run.recorder.opened():
+                open_source(self._source, ending)
+                async with run.opened(self._source.size):
+                    await self._run_items()
         except BaseException as raised:  # noqa: ASYNC103
             error = only_error(raised)
             self._close(cause_of(error))
@@ -95,6 +98,9 @@ class Batch:
                         progress=self._progress,
                         tasks=tasks,
                     )
+                    texts = options.strategy is not None and options.strategy.takes_texts
+                    reader = Reader(run.recorder, texts)
+                    self._resume = self._make_resume(reader)
                     feed = Feed(
                         source=self._source,
                         scheduler=scheduler,
@@ -102,6 +108,9 @@ class Batch:
                         delivery=self._delivery,
                         callers=run.resources.callers,
                         events=run.events,
+                        recorder=run.recorder,
+                        reader=reader,
+                        resume=self._resume,
                         ending=run.ending,
                         # A middleware may take its time before a call, so that items have to be
                         # ready before a call is free; without one, an item that is started
@@ -109,13 +118,18 @@ class Batch:
                         reads_ahead=bool(options.middlewares),
                         clock=run.clock,
                         warnings=run.warnings,
-                        texts=options.strategy is not None and options.strategy.takes_texts,
                     )
                     # A task of its own: if the caller's task is cancelled natively, that must not
                     # be taken for an error of the source, which would drain the calls in flight.
                     tasks.start_soon(feed.run, name="batchllm feed")
         finally:
             run.warnings.extend(self._progress.warnings)
+
+    def _make_resume(self, reader: Reader) -> Resume | None:
+        run = self._run
+        if not run.recorder.resumes:
+            return None
+        return Resume(self._source, reader, run.recorder, self._delivery, run.tally)
 
     def stop(self, how: Stop, termination: Termination) -> None:
         """Ask for the end; a drain may be followed by a cancellation, never the other way."""
@@ -157,8 +171,11 @@ class Batch:
 
     def stats(self) -> dict[str, Any]:
         """Return numbers about pace and health now, or at the end once that has come."""
-        stats = self._run.stats
-        return self._last_stats or stats.read()
+        return self._last_stats or self._read_stats()
+
+    def _read_stats(self) -> dict[str, Any]:
+        journal = self._run.recorder.numbers()
+        return self._run.stats.read() | ({} if journal is None else {"journal": journal})
 
     def result(self) -> BatchResult[Any, Any]:
         """Return what is finished so far."""
@@ -178,12 +195,13 @@ class Batch:
         size, scheduler = self._source.size, self._scheduler
         if size is None or self._run.ending.phase is not Phase.OVER:
             return 0
-        return max(0, size - (0 if scheduler is None else scheduler.accepted))
+        accepted = 0 if scheduler is None else scheduler.accepted
+        passed = 0 if self._resume is None else self._resume.passed
+        return max(0, size - max(accepted, passed))
 
     def _close(self, otherwise: Termination | None) -> None:
-        run = self._run
-        run.ending.close(otherwise)
-        self._last_stats = run.stats.read()
+        self._run.ending.close(otherwise)
+        self._last_stats = self._read_stats()
         self._delivery.close()
 
     def _with_partial(self, error: BaseException) -> BaseException:

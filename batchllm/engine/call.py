@@ -25,6 +25,7 @@ from batchllm.core import (
     RetryState,
     ServerHint,
     StrategyError,
+    TokenUsage,
 )
 from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
@@ -155,13 +156,15 @@ class Call:
                 return waited
             permit = waited
         item.begin_call(gate, permit.at)
-        self._permit = permit
+        self._permit, recorder = permit, context.recorder
+        number = recorder.begin_call(item, self._attempt)
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
             item.stop_clock(context.clock())
             self.cut_off = True
             permit.abandon()
+            recorder.cut_off(item, number)
             raise
         now = context.clock()
         item.stop_clock(now)
@@ -173,11 +176,15 @@ class Call:
             if cost is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
             return value
-        return self._report_failure(gate, permit, self._judge(value), now)
-
-    def _report_failure(self, gate: Gate, permit: Permit, failure: Failure, now: float) -> Failure:
-        item = self.item
+        failure = self._judge(value)
         usage = failed_usage(failure.error)
+        recorder.fail_call(item, number, failure, usage)
+        return self._report_failure(gate, permit, failure, usage, now)
+
+    def _report_failure(
+        self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
+    ) -> Failure:
+        item = self.item
         item.book(usage)
         outcome, hint = failure.info.outcome, failure.info.scope_hint
         row = permit.report(outcome, now, hint=hint, usage=usage)

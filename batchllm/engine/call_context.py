@@ -26,6 +26,7 @@ from batchllm.engine.gates import Gates
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
+from batchllm.engine.recorder import Recorder
 from batchllm.engine.waiting import Waits
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit, TokenEstimator, prompt_bytes
@@ -96,6 +97,7 @@ class CallContext:
         lifecycle: Gets strategies ready.
         ending: Says whether calls may still start.
         waits: Where items wait for their permits.
+        recorder: Writes down that calls begin and fail.
         clock: Seconds on the event loop's clock.
         batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
         classifier: The user's classifier, asked before the strategy's own.
@@ -110,6 +112,7 @@ class CallContext:
     lifecycle: Lifecycle
     ending: Ending
     waits: Waits
+    recorder: Recorder
     clock: Callable[[], float]
     batch_deadline: float = math.inf
     classifier: ErrorClassifier | None = None

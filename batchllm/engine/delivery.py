@@ -41,6 +41,9 @@ class Delivery(Protocol):
         """Return whether the item at *index* may be started, as far as results are concerned."""
         ...
 
+    def pass_over(self, index: int) -> None:
+        """Take note that the item at *index* has no result in this run."""
+
     def close(self) -> None:
         """Take note that no further result will come."""
 
@@ -72,6 +75,11 @@ class Collector:
     def has_room(self, index: int) -> bool:
         """Return that there is room for the item at *index*."""
         return True
+
+    def pass_over(self, index: int) -> None:
+        """Take note of it as of a result: a queue of work waits for the last of its items."""
+        if self.on_result is not None:
+            self.on_result()
 
     def close(self) -> None:
         """Take note that no further result will come."""
@@ -122,6 +130,9 @@ class ResultStream:
     def has_room(self, index: int) -> bool:
         """Return that the window alone says how many items may be started."""
         return True
+
+    def pass_over(self, index: int) -> None:
+        """Do nothing: no result waits for another."""
 
     def close(self) -> None:
         """Take note that no further result will come; what is here can still be read."""
@@ -181,7 +192,7 @@ class OrderedResultStream(ResultStream):
     """Passes results on in input order, holding back at most *limit* of them."""
 
     limit: int = 1_000
-    _held: dict[int, Result] = field(factory=dict, init=False)
+    _held: dict[int, Result | None] = field(factory=dict, init=False)
     _next: int = field(default=0, init=False)
 
     @property
@@ -192,10 +203,23 @@ class OrderedResultStream(ResultStream):
     def put(self, result: Result) -> None:
         """Take *result*, and pass on what it was holding back."""
         self._held[result.submission_index] = result
+        self._pass_on_due()
+
+    def pass_over(self, index: int) -> None:
+        """Wait for the result of no such item."""
+        if index == self._next and not self._held:
+            self._next += 1  # a million in a row, as a run goes on that was nearly done
+        else:
+            self._held[index] = None
+            self._pass_on_due()
+
+    def _pass_on_due(self) -> None:
         due: list[Result] = []
         while self._next in self._held:
-            due.append(self._held.pop(self._next))
+            result = self._held.pop(self._next)
             self._next += 1
+            if result is not None:
+                due.append(result)
         self._pass_on(due)
 
     def has_room(self, index: int) -> bool:
@@ -205,9 +229,14 @@ class OrderedResultStream(ResultStream):
     def close(self) -> None:
         """Take note that no further result will come: what was held back follows, gaps and all."""
         if not self._closed:
-            self._pass_on([self._held.pop(index) for index in sorted(self._held)])
+            self._pass_on(self._held_back())
+            self._held.clear()
         super().close()
 
     def unread(self) -> list[Result]:
         """Return what is finished and unread, held back or not."""
-        return [*super().unread(), *(self._held[index] for index in sorted(self._held))]
+        return [*super().unread(), *self._held_back()]
+
+    def _held_back(self) -> list[Result]:
+        held = (self._held[index] for index in sorted(self._held))
+        return [result for result in held if result is not None]

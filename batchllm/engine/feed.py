@@ -11,22 +11,61 @@ from typing import Any
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import BatchError, EndCause, InvalidItemError, SourceError, Termination
+from batchllm.core import (
+    BatchError,
+    EndCause,
+    InvalidItemError,
+    JournalError,
+    SourceError,
+    Termination,
+)
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Ending, Phase
 from batchllm.engine.events import Events
 from batchllm.engine.guard import contains, in_words
 from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import END, Source, pull, read_item
+from batchllm.engine.recorder import Recorder
+from batchllm.engine.resume import Admitted, Resume
 from batchllm.engine.scheduler import Scheduler
 from batchllm.engine.waiting import Window
 from batchllm.gate import CallerLimits
 
-__all__ = ["Feed", "open_source"]
+__all__ = ["Feed", "Reader", "open_source"]
 
 _BURST = 8
 """Items that are started in one turn of the event loop. Small, since the garbage collector has to
 look at all that is alive at once."""
+
+
+@define(eq=False)
+class Reader:
+    """Reads items in the order of the input: each gets its place, and its entry in the journal.
+
+    Args:
+        recorder: Makes the entries.
+        texts: Whether a prompt may be a list of texts.
+    """
+
+    recorder: Recorder
+    texts: bool = False
+    _count: int = field(default=0, init=False)
+    _ids: IdSet = field(factory=IdSet, init=False)
+
+    def read(self, value: object) -> Admitted:
+        """Read the next item, or say what is wrong with it."""
+        index = self._count
+        self._count += 1
+        work = read_item(value, index, texts=self.texts)
+        if isinstance(work, InvalidItemError):
+            return Admitted(work, index, context=_context_of(value))
+        if not self._ids.add(work.item_id):
+            text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
+            return Admitted(InvalidItemError(text), index, context=work.context)
+        try:
+            return Admitted(work, index, self.recorder.enter(value, work, index))
+        except InvalidItemError as error:
+            return Admitted(error, index, context=work.context)
 
 
 @define(eq=False, kw_only=True)
@@ -40,11 +79,13 @@ class Feed:
         delivery: Where results go; one that is full of unread results stops the feed.
         callers: The run's cap on calls in flight.
         events: What observers have not read yet stops the feed, too.
+        recorder: The run ends by it if the journal fails.
+        reader: Reads what the source gives.
+        resume: Reads in place of the source if there may be finished items.
         ending: Closes the feed.
         reads_ahead: Whether to start items before a call is free for them.
         clock: Seconds on the event loop's clock.
         warnings: Gets a sentence if the source cannot be closed.
-        texts: Whether a prompt may be a list of texts.
     """
 
     source: Source
@@ -53,12 +94,13 @@ class Feed:
     delivery: Delivery
     callers: CallerLimits
     events: Events
+    recorder: Recorder
+    reader: Reader
+    resume: Resume | None
     ending: Ending
     reads_ahead: bool
     clock: Callable[[], float]
     warnings: list[str]
-    texts: bool
-    _ids: IdSet = field(factory=IdSet, init=False)
 
     async def run(self) -> None:
         """Start items until the source is at its end, or the run is; then close the source."""
@@ -85,7 +127,7 @@ class Feed:
             if self.ending.stopping or not self._has_room():
                 source.end_burst()
                 return True
-            if source.may_wait:
+            if self.resume is not None or source.may_wait:
                 value = await self._pull()
                 now = self.clock()
             else:
@@ -110,7 +152,8 @@ class Feed:
         may wait before it calls wakes it, too: one that waits for a permit or a ``prepare``, and
         each composite as it begins.
         """
-        if self.reads_ahead or self.source.may_wait or not in_flight:
+        waits = self.source.may_wait or self.resume is not None
+        if self.reads_ahead or waits or not in_flight:
             return False
         return in_flight + burst >= self.callers.calls
 
@@ -127,7 +170,12 @@ class Feed:
 
     async def _pull(self) -> Any:
         try:
+            if self.resume is not None:
+                return await self.resume.next()
             return await pull(self.source, max(1, int(self.window.size - self.window.taken)))
+        except JournalError as error:
+            self.recorder.fail(error)
+            return END
         except Exception as error:
             return self._failed(error)
 
@@ -144,19 +192,16 @@ class Feed:
         return END
 
     def _start(self, value: object, now: float) -> None:
-        scheduler = self.scheduler
-        index = scheduler.accepted
+        one = value if isinstance(value, Admitted) else self.reader.read(value)
         size = self.source.size
         if size is not None:
-            self.callers.more_to_come = index + 1 < size
-        work = read_item(value, index, texts=self.texts)
-        if isinstance(work, InvalidItemError):
-            scheduler.start_invalid(work, now)
-        elif self._ids.add(work.item_id):
-            scheduler.start(work, now)
-        else:
-            text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            scheduler.start_invalid(InvalidItemError(text), now)
+            self.callers.more_to_come = one.position + 1 < size
+        self.scheduler.start(one, now)
+
+
+def _context_of(value: object) -> Any:
+    """Return the context of a bad item, by which its user knows it: ``(id, prompt, context)``."""
+    return value[2] if isinstance(value, tuple) and len(value) == 3 else None
 
 
 def open_source(source: Source, ending: Ending) -> None:

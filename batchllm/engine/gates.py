@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -12,7 +12,14 @@ from attrs import define, field
 
 from batchllm.core import LLMCallStrategy, ProcessorConfig, QuotaScope
 from batchllm.gate import Gate, cooldown_policy
-from batchllm.policy import EpisodeStarted, GateEvent, GateSnapshot, RateLimiter, is_own_address
+from batchllm.policy import (
+    EpisodeStarted,
+    GateEvent,
+    GateSnapshot,
+    Learned,
+    RateLimiter,
+    is_own_address,
+)
 
 __all__ = ["GateListener", "Gates"]
 
@@ -42,6 +49,7 @@ class Gates:
     rng: random.Random
     episodes: int = field(default=0, init=False)
     _known: dict[QuotaScope, Gate] = field(factory=dict, init=False)
+    _memory: dict[str, Learned] = field(factory=dict, init=False)
     _listener: GateListener | None = field(default=None, init=False)
 
     def of(self, scope: QuotaScope) -> Gate:
@@ -91,6 +99,7 @@ class Gates:
             rng=self.rng,
             cold_start=not declared,
             own_address=is_own_address(scope.base_url),
+            learned=self._memory.get(str(scope)),
         )
         return Gate(limiter=limiter, scope=scope, outage_after=config.outage_after)
 
@@ -125,6 +134,20 @@ class Gates:
         """Return each gate once, however many scopes it serves."""
         return list({id(gate): gate for gate in self._known.values()}.values())
 
+    def remember(self, quotas: Mapping[str, tuple[float, float]]) -> None:
+        """Let gates that are made from now on start from what earlier runs learned.
+
+        Args:
+            quotas: Calls per second and age in seconds, by scope.
+        """
+        for scope, (rate, age) in quotas.items():
+            self._memory[scope] = Learned(rate=rate, age=age)
+
+    def learned(self) -> dict[str, Learned]:
+        """Return what was learned so far, by scope."""
+        found = {str(scope): gate.learned() for scope, gate in self._known.items()}
+        return {scope: learned for scope, learned in found.items() if learned is not None}
+
     def all_gave_up(self) -> bool:
         """Return whether no scope that the run has met can be called: parked, or down."""
         return all(gate.gave_up for gate in self._known.values())
@@ -133,10 +156,20 @@ class Gates:
         """Return what the gates know, per scope."""
         return {str(scope): gate.snapshot() for scope, gate in self._known.items()}
 
-    def held_back(self) -> dict[str, float]:
-        """Return seconds during which calls waited, by cause, over all gates."""
+    def held_so_far(self) -> dict[Gate, dict[str, float]]:
+        """Return what has held each gate back, of those that the run may come to use."""
+        return {gate: gate.held_back() for gate in (*self.given, *self.distinct())}
+
+    def held_back(self, before: Mapping[Gate, Mapping[str, float]]) -> dict[str, float]:
+        """Return seconds during which calls waited, by cause, over all gates.
+
+        Args:
+            before: What ``held_so_far`` returned when the run began. A gate may be older than the
+                run: a processor keeps its gates from batch to batch, and users share theirs.
+        """
         held: dict[str, float] = {}
         for gate in self.distinct():
+            earlier = before.get(gate, {})
             for cause, seconds in gate.held_back().items():
-                held[cause] = held.get(cause, 0.0) + seconds
+                held[cause] = held.get(cause, 0.0) + seconds - earlier.get(cause, 0.0)
         return held

@@ -67,7 +67,7 @@ class Hedging:
             ended = await first()
             if not isinstance(ended, Reply) and race.under_way is not None:
                 await race.under_way.wait()
-            tasks.cancel_scope.cancel("the call has ended")
+            _end(tasks, "the call has ended")
         if race.second is not None:
             return race.second
         if isinstance(ended, Reply):
@@ -102,7 +102,7 @@ class Hedging:
             if isinstance(ended, Reply):
                 race.second = ended
                 item.note("a second copy of the call answered first; both may be billed")
-                tasks.cancel_scope.cancel("the second copy has won")
+                _end(tasks, "the second copy has won")
         finally:
             race.under_way.set()
 
@@ -117,6 +117,17 @@ class Hedging:
                 config.max_share, config.min_samples, config.min_delay, config.delay
             )
         return policy
+
+
+def _end(tasks: TaskGroup, reason: str) -> None:
+    """End the copy that is left over.
+
+    Leaving a group is a checkpoint, at which a cancellation from outside would take the answer
+    that has just come and is paid for. So it waits until the group is left; every copy in it is
+    cancelled all the same, so the shield makes nothing longer.
+    """
+    tasks.cancel_scope.shield = True
+    tasks.cancel_scope.cancel(reason)
 
 
 @define(eq=False)

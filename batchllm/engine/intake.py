@@ -1,4 +1,4 @@
-"""Where items come from: any iterable, sync or async, read lazily and closed by us."""
+"""The source of items: any iterable, sync or async, read lazily and closed by us."""
 
 from __future__ import annotations
 
@@ -207,6 +207,11 @@ class Source:
                 SLOW_SECONDS * 1000,
                 SEVERAL,
             )
+
+    @property
+    def has_ready(self) -> bool:
+        """Return whether the next item is here already, so that reading it does not wait."""
+        return bool(self._chunk)
 
     async def next(self, room: int) -> Any:
         """The next item of an asynchronous or blocking iterable, or ``END``."""

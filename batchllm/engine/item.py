@@ -9,6 +9,7 @@ from attrs import define, field
 
 from batchllm.core import AttemptFailure, Category, LLMWorkItem, TokenUsage, add_usage
 from batchllm.gate import Gate, Refusal
+from batchllm.journal import Entry
 from batchllm.policy import FailureRow, Verdict
 
 __all__ = ["Charge", "Charges", "ItemRun"]
@@ -101,6 +102,7 @@ class ItemRun:
         unanswered: If its last call got no answer: the gate, and the failures in a row there.
         called: The gates at which it has made calls.
         refusals: The gates that refused its last call, with what they asked for.
+        entry: What its journal knows it by, if there is a journal.
     """
 
     work: LLMWorkItem[Any, Any, Any]
@@ -121,6 +123,7 @@ class ItemRun:
     unanswered: tuple[Gate, FailureRow] | None = None
     called: tuple[Gate, ...] = ()
     refusals: dict[Gate, Refusal] | None = None
+    entry: Entry | None = None
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0

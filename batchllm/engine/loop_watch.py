@@ -45,7 +45,7 @@ else:
 
 @frozen
 class Clocks:
-    """Where time is read; tests give their own.
+    """The clocks that are read; tests give their own.
 
     Attributes:
         wall: Seconds of real time.

@@ -97,16 +97,29 @@ class Pipeline:
             return await self._dry_run(item, strategy)
         return await self.attempts.run(item, strategy)
 
-    async def complete(self, item: ItemRun, result: Result, shelter: Shelter) -> Result:
-        """Take *result* past its hooks, in *shelter*; then emit its events."""
-        if not self.plain:
-            out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
-            with shelter.open():
-                await out.run(self.middlewares, self._takes_item, self._post_processing)
-            result = out.settle(shelter.grace)
-        if self.events.active:
-            self._announce(item, result)
-        return result
+    async def go_out(self, item: ItemRun, result: Result, shelter: Shelter) -> Result:
+        """Take *result* past middleware, in *shelter*."""
+        if not self.middlewares:
+            return result
+        out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
+        with shelter.open():
+            await out.run(self.middlewares, self._takes_item, None)
+        return out.settle(shelter.grace)
+
+    async def complete(
+        self, item: ItemRun, result: Result, shelter: Shelter
+    ) -> tuple[Result, bool]:
+        """Take *result* past the post-processor, in *shelter*.
+
+        Returns:
+            The result, and whether the post-processor came to its end.
+        """
+        if self._post_processing is None:
+            return result, True
+        out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
+        with shelter.open():
+            await out.run((), self._takes_item, self._post_processing)
+        return out.settle(shelter.grace), not out.was_cut_off
 
     def _no_strategy(self, item: ItemRun, found: object) -> Result:
         what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"
@@ -154,7 +167,10 @@ class Pipeline:
     def _bound(self, item: ItemRun) -> HookBound:
         return HookBound.of(self.config, item, self.attempts.context.clock())
 
-    def _announce(self, item: ItemRun, result: Result) -> None:
+    def announce(self, result: Result) -> None:
+        """Report a finished result to observers."""
+        if not self.events.active:
+            return
         data: dict[str, Any] = {
             "item_id": result.item_id,
             "duration": result.timing.total,

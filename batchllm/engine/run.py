@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import anyio
@@ -22,6 +23,7 @@ from batchllm.core import (
     EndCause,
     ErrorClassifier,
     ItemStopped,
+    JournalError,
     LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
@@ -39,6 +41,7 @@ from batchllm.engine.guard import contains, in_words
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.pipeline import Pipeline
+from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
 from batchllm.engine.shelter import Shelter
@@ -46,6 +49,7 @@ from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
+from batchllm.journal import Entry, Journal, JournalWriter
 from batchllm.policy import RetrySchedule
 
 __all__ = ["Run", "RunOptions", "cause_of"]
@@ -63,6 +67,7 @@ class RunOptions:
         post_processor: Called with every result.
         error_classifier: Asked first what an exception means.
         gates: The user's own gates.
+        journal: Where results are written down before they are delivered.
     """
 
     config: ProcessorConfig = field(factory=ProcessorConfig)
@@ -72,6 +77,7 @@ class RunOptions:
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None
     error_classifier: ErrorClassifier | None = None
     gates: Sequence[Gate] = ()
+    journal: Journal | JournalWriter | None = None
 
 
 @define(eq=False, kw_only=True)
@@ -88,6 +94,7 @@ class Run:
         window: Room for items.
         waits: The waits of items.
         pipeline: Takes an item from its start to its complete result.
+        recorder: The journal, if there is one.
         watch: Takes in the events of gates.
         stats: Numbers about pace and health.
         shelter: Shields the hooks of finished results when the run is cancelled.
@@ -104,11 +111,12 @@ class Run:
     window: Window
     waits: Waits
     pipeline: Pipeline
+    recorder: Recorder
     watch: GateWatch
     stats: Stats
     shelter: Shelter
     slow: SlowHooks
-    tally: Tally = field(factory=Tally, init=False)
+    tally: Tally
 
     @property
     def warnings(self) -> list[str]:
@@ -141,13 +149,23 @@ class Run:
             shared.hooks.shape_of(options.strategy)
         slow = SlowHooks()
         ending, events = Ending(), Events(options.observers, slow=slow)
-        if pool:
-            window = Window(math.inf, math.inf, shared.wakeup)
-        else:
-            window = Window(config.window_size, config.max_sleeping, shared.wakeup)
+        size = math.inf if pool else config.window_size
+        window = Window(size, math.inf if pool else config.max_sleeping, shared.wakeup)
         waits = Waits(ending, shared.callers, window, clock)
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
+        stats = Stats(shared, waits, window, hedging, clock, started)
+        tally = Tally()
+        recorder = Recorder(
+            None if config.dry_run else options.journal,
+            config,
+            options.strategy,
+            ending,
+            shared.gates,
+            tally,
+            stats,
+            slow.warnings,
+        )
         limit = math.inf if config.batch_timeout is None else config.batch_timeout
         context = CallContext(
             config=config,
@@ -157,21 +175,11 @@ class Run:
             lifecycle=shared.lifecycle,
             ending=ending,
             waits=waits,
+            recorder=recorder,
             clock=clock,
             batch_deadline=started + limit,
             classifier=options.error_classifier,
             hedging=hedging,
-        )
-        hooks = RetryHooks(options.middlewares, events, config, clock, slow)
-        schedule = RetrySchedule(config.retry, shared.rng)
-        pipeline = Pipeline(
-            config,
-            Attempts(context, schedule, window, hooks),
-            options.strategy,
-            options.middlewares,
-            options.post_processor,
-            events,
-            slow,
         )
         return cls(
             config=config,
@@ -182,11 +190,13 @@ class Run:
             events=events,
             window=window,
             waits=waits,
-            pipeline=pipeline,
+            pipeline=_pipeline(options, context, window, events, slow, shared.rng),
+            recorder=recorder,
             watch=watch,
-            stats=Stats(shared, waits, window, hedging, clock, started),
+            stats=stats,
             shelter=Shelter(config.cleanup_timeout),
             slow=slow,
+            tally=tally,
         )
 
     # -- from its start event to its end event ---------------------------------------------------
@@ -263,7 +273,9 @@ class Run:
 
     # -- its items -------------------------------------------------------------------------------
 
-    def start_item(self, work: LLMWorkItem[Any, Any, Any], index: int, now: float) -> ItemRun:
+    def start_item(
+        self, work: LLMWorkItem[Any, Any, Any], index: int, now: float, entry: Entry | None = None
+    ) -> ItemRun:
         """Begin to keep the books of one item."""
         config = self.config
         limit = work.timeout if work.timeout is not None else config.timeout_per_item
@@ -273,6 +285,7 @@ class Run:
             now,
             math.inf if limit is None else limit,
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
+            entry=entry,
         )
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
@@ -288,6 +301,26 @@ def cause_of(error: BaseException) -> Termination:
     """Return what to call the end of a run that came as *error*."""
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+    if isinstance(error, JournalError):
+        return Termination(EndCause.JOURNAL_FAILED, str(error))
     if contains(error):
         return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
     return Termination(EndCause.PROGRAM_ERROR, in_words(error))
+
+
+def _pipeline(
+    options: RunOptions,
+    context: CallContext,
+    window: Window,
+    events: Events,
+    slow: SlowHooks,
+    rng: Random,
+) -> Pipeline:
+    """Make what takes an item to its result: attempts inside, the user's steps around them."""
+    config, middlewares = options.config, options.middlewares
+    schedule = RetrySchedule(config.retry, rng)
+    hooks = RetryHooks(middlewares, events, config, context.clock, slow)
+    attempts = Attempts(context, schedule, window, hooks)
+    return Pipeline(
+        config, attempts, options.strategy, middlewares, options.post_processor, events, slow
+    )

@@ -27,7 +27,10 @@ from batchllm.engine.ending import DRAIN, Phase
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
+from batchllm.engine.recorder import replayed
+from batchllm.engine.resume import Admitted
 from batchllm.engine.run import Run
+from batchllm.journal import Taken
 
 __all__ = ["Scheduler"]
 
@@ -65,25 +68,58 @@ class Scheduler:
         size = self.source.size
         return self.accepted if size is None else max(size, self.accepted)
 
-    def start(self, work: LLMWorkItem[Any, Any, Any], now: float) -> None:
+    def start(self, one: Admitted, now: float) -> None:
         """Start the task of one item, which holds room in the window from here on."""
-        item = self.run.start_item(work, self._accept(), now)
-        self.tasks.start_soon(self._run_item, item, name=work.item_id)
+        work, index = one.work, one.position
+        self.accepted = index + 1
+        self.run.window.taken += 1
+        if isinstance(work, InvalidItemError):
+            self._start_invalid(one, work, now)
+            return
+        item = self.run.start_item(work, index, now, one.entry)
+        if one.taken is not None:
+            self._take_over(item, one.taken)
+        else:
+            self.tasks.start_soon(self._run_item, item, name=work.item_id)
 
-    def start_invalid(self, error: InvalidItemError, now: float) -> None:
+    def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
-        index = self._accept()
+        index = one.position
         # An id of its own, so that no result is taken for that of another item.
         placeholder: LLMWorkItem[Any, Any, Any] = LLMWorkItem(f"invalid item {index}")
+        placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
         self.tasks.start_soon(self._finish, item, result, name=placeholder.item_id)
 
-    def _accept(self) -> int:
-        index, window = self.accepted, self.run.window
-        self.accepted += 1
-        window.taken += 1
-        return index
+    def _take_over(self, item: ItemRun, taken: Taken) -> None:
+        """Deliver what an earlier run finished, after its post-processor if that is still due."""
+        result = replayed(taken, item.work)
+        if taken.pending and self.run.pipeline.post_processor is not None:
+            self.tasks.start_soon(self._finish_pending, item, result, name=item.work.item_id)
+        else:
+            self._pass_on(item, result)
+
+    async def _finish_pending(self, item: ItemRun, result: Result) -> None:
+        saved = False
+        try:
+            result, done = await self.run.pipeline.complete(item, result, self.run.shelter)
+            saved = not done or await self.run.recorder.processed(item, result)
+        finally:
+            self._pass_on(item, result, saved=saved)
+
+    def _pass_on(self, item: ItemRun, result: Result, *, saved: bool = True) -> None:
+        if saved and self.run.recorder.replays:
+            self._deliver(result)
+            return
+        if saved:
+            self.run.tally.before += 1
+        self._withhold(item)
+
+    def _withhold(self, item: ItemRun) -> None:
+        """Let an item go without a result."""
+        self.run.window.release()
+        self.delivery.pass_over(item.index)
 
     async def _run_item(self, item: ItemRun) -> None:
         run = self.run
@@ -104,17 +140,51 @@ class Scheduler:
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
         run = self.run
-        try:
-            if not run.pipeline.plain or run.events.active:
-                result = await run.pipeline.complete(item, result, run.shelter)
-        finally:
-            self._deliver(result)
+        if item.entry is not None:
+            if not await self._finish_journaled(item, result):
+                return
+        else:
+            pipeline = run.pipeline
+            try:
+                if not pipeline.plain:
+                    result = await pipeline.go_out(item, result, self.run.shelter)
+                    result, _ = await pipeline.complete(item, result, run.shelter)
+                pipeline.announce(result)
+            finally:
+                self._deliver(result)
         if self.progress.waits:
             run.window.taken += 1  # callbacks that are slow must slow the feed, not pile up
             try:
                 await self.progress.call_back(run.tally.total, self.total, result.item_id)
             finally:
                 run.window.release()
+
+    async def _finish_journaled(self, item: ItemRun, result: Result) -> bool:
+        """Finish an item whose result is written down before anyone sees it.
+
+        Returns:
+            Whether it was delivered; if not, the run ends, since its journal failed.
+        """
+        pipeline, recorder = self.run.pipeline, self.run.recorder
+        due, saved = pipeline.post_processor is not None, False
+        try:
+            try:
+                result = await pipeline.go_out(item, result, self.run.shelter)
+            finally:  # paid for, also if the hooks have no time limit and so no shield
+                saved = await recorder.commit(item, result, pending=due)
+            if saved and due:
+                saved = False
+                result, done = await pipeline.complete(item, result, self.run.shelter)
+                # One that was cut off is still due: it is called when the run goes on.
+                saved = not done or await recorder.processed(item, result)
+            if saved:
+                pipeline.announce(result)
+        finally:
+            if saved:
+                self._deliver(result)
+            else:
+                self._withhold(item)
+        return saved
 
     def _deliver(self, result: Result) -> None:
         run = self.run
@@ -128,7 +198,7 @@ class Scheduler:
         if self.progress.is_due(tally.total):
             self.progress.log(tally, self.total)
         fail_fast = run.config.fail_fast
-        if fail_fast is not None:
+        if fail_fast is not None and not result.replayed:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:

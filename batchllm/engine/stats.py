@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from batchllm.engine.gate_events import limit_in_words
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.resources import Resources
 from batchllm.engine.waiting import Waits, Window
+from batchllm.gate import Gate
 from batchllm.policy import OUTAGE, GateSnapshot, Limit
 
 __all__ = ["Stats", "limited_by"]
@@ -38,11 +39,27 @@ class Stats:
     hedging: Hedging | None
     clock: Callable[[], float]
     started: float
+    _held_before: Mapping[Gate, Mapping[str, float]] = field(init=False)
+    _full_before: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._held_before = self.resources.gates.held_so_far()
+        self._full_before = self.resources.callers.full_for
 
     @property
     def duration(self) -> float:
         """Seconds since the run began."""
         return self.clock() - self.started
+
+    def brief(self) -> dict[str, Any]:
+        """Return the few numbers that are kept over time."""
+        window = self.window
+        return {
+            "duration": self.duration,
+            "in_flight": self.resources.callers.statistics().borrowed_tokens,
+            "waiting": sum(window.waiting.values()),
+            "sleeping": window.sleeping,
+        }
 
     def read(self) -> dict[str, Any]:
         """Return the numbers, as ``get_stats()`` gives them."""
@@ -52,8 +69,8 @@ class Stats:
         sends = sum(s.sends for s in scopes.values())
         refused = sum(s.throttled + s.overloaded for s in scopes.values())
         own = callers.own_limits(self.clock())
-        held, duration = gates.held_back(), self.duration
-        held["calls"] = held.get("calls", 0.0) + callers.full_for
+        held, duration = gates.held_back(self._held_before), self.duration
+        held["calls"] = held.get("calls", 0.0) + callers.full_for - self._full_before
         cap = callers.statistics()
         snapshots = [*scopes.values(), *([] if own is None else [own])]
         return {

@@ -1,4 +1,4 @@
-"""Where items wait: for room in the window, for a permit, for the end of a backoff.
+"""The waits of items: for room in the window, for a permit, for the end of a backoff.
 
 Every wait for a permit or a backoff ends with the item's time, or when the run stops.
 """

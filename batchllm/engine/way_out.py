@@ -48,6 +48,11 @@ class WayOut:
     _under_way: str | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
 
+    @property
+    def was_cut_off(self) -> bool:
+        """Return whether a hook did not come to its end."""
+        return self._under_way is not None
+
     async def run(
         self,
         middlewares: Sequence[BaseMiddleware],

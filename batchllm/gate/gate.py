@@ -175,6 +175,10 @@ class Gate:
             return True
         return callers is not None and callers.limiter is not None and callers.limiter.counts_tokens
 
+    def learned(self) -> Learned | None:
+        """Return what the gate found out about its quota, for a later one to start from."""
+        return self.limiter.learned(self.clock())
+
     def snapshot(self) -> GateSnapshot:
         """Return what the gate knows and does now."""
         return self._health.snapshot(self.limiter.snapshot(self.clock()))

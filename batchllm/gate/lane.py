@@ -37,7 +37,7 @@ class Refusal:
 
 
 class Place(Enum):
-    """Where a waiter stands."""
+    """The place of a waiter."""
 
     NOWHERE = "nowhere"
     LANE = "lane"

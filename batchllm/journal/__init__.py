@@ -1,7 +1,20 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
 from batchllm.journal.entries import Entry, Registrar
+from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
+from batchllm.journal.output import (
+    OutputState,
+    StoredRow,
+    begin_rewrite,
+    end_rewrite,
+    missing_rows,
+    output_state,
+    refused_rows,
+    reset_output,
+    stored_rows,
+)
+from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -15,27 +28,43 @@ from batchllm.journal.worker import (
     open_inline_worker,
     open_thread_worker,
 )
-from batchllm.journal.writer import JournalWriter, Taken, open_journal
+from batchllm.journal.writer import NOT_READ, JournalLike, JournalWriter, Taken, open_journal
 
 __all__ = [
+    "NOT_READ",
     "Choice",
     "Durability",
     "Entry",
+    "ItemKey",
     "Journal",
+    "JournalLike",
+    "JournalReader",
     "JournalWriter",
     "Ledger",
     "OnChanged",
     "OnResume",
     "OpenWorker",
     "Opened",
+    "OutputState",
     "Reason",
     "Registrar",
+    "RunRecord",
     "State",
     "Store",
+    "StoredCall",
+    "StoredRow",
     "Taken",
     "Verdict",
+    "begin_rewrite",
+    "end_rewrite",
+    "missing_rows",
     "open_inline_worker",
     "open_journal",
+    "open_reader",
     "open_thread_worker",
+    "output_state",
     "read_journal",
+    "refused_rows",
+    "reset_output",
+    "stored_rows",
 ]

@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import json
+from collections.abc import Collection
+from typing import Any, Final
 
 import msgspec
 from attrs import define, field, frozen
 
-from batchllm.core import InvalidItemError, LLMCallStrategy, WorkItemResult
+from batchllm.core import Category, InvalidItemError, LLMCallStrategy, WorkItemResult
 from batchllm.journal.groups import Committed
 from batchllm.journal.identity import (
     ItemKey,
     Occurrences,
     canonical_identity,
+    changing,
     digest_of,
     key_of_id,
+    without,
 )
-from batchllm.journal.ledger import State
+from batchllm.journal.ledger import Known, State
 from batchllm.journal.payload import encode_result
 
-__all__ = ["Entry", "Identity", "Registrar", "committed"]
+_OUTSIDE: Final = frozenset(
+    {
+        Category.AUTHENTICATION,
+        Category.INSUFFICIENT_QUOTA,
+        Category.MODEL_NOT_FOUND,
+        Category.PERMISSION,
+    }
+)
+"""Failures whose reason lies outside of the item, so that the next run tries it again unasked."""
+
+_FEW: Final = 16
+"""Strategies whose identity is remembered: items share few, or have each its own."""
+
+__all__ = ["Entry", "Identity", "Registrar", "committed", "usage_as_json"]
 
 
 @frozen
 class Identity:
-    """What names a strategy: the canonical JSON of its ``identity()``, and its digest."""
+    """The name of a strategy: the canonical JSON of its ``identity()``, and its digest."""
 
     digest: bytes
     text: str
 
     @classmethod
-    def of(cls, strategy: LLMCallStrategy[Any] | None) -> Identity:
-        """Read a strategy's identity."""
+    def of(cls, strategy: LLMCallStrategy[Any] | None, volatile: Collection[str] = ()) -> Identity:
+        """Read a strategy's identity, but for fields that are known to be state."""
         text = canonical_identity({} if strategy is None else strategy.identity())
+        return cls.read(text, volatile)
+
+    @classmethod
+    def read(cls, text: str, volatile: Collection[str] = ()) -> Identity:
+        """Read a canonical identity that was written before."""
+        if volatile:
+            text = canonical_identity(without(json.loads(text), volatile))
         return cls(hashlib.blake2b(text.encode(), digest_size=16).digest(), text)
 
 
@@ -50,6 +74,7 @@ class Entry:
         text: Its prompt, to be kept.
         started: When its first call began, in seconds since 1970; 0 before.
         calls: The numbers of its calls under way, or answered and not yet written.
+        known: What the journal has of it, once it was looked up.
     """
 
     key: ItemKey
@@ -60,6 +85,7 @@ class Entry:
     text: Any = None
     started: float = 0.0
     calls: list[int] = field(factory=list)
+    known: Known | None = None
 
 
 @define(eq=False)
@@ -69,19 +95,22 @@ class Registrar:
     Args:
         salt: The key of the journal's digests.
         strategy: The run's own.
+        volatile: Fields of strategies that runs have changed, and so are state.
         source: The name of the input; ``""`` if there is only one.
     """
 
     salt: bytes
     strategy: LLMCallStrategy[Any] | None
+    volatile: frozenset[str] = frozenset()
     source: str = ""
     identity: Identity = field(init=False)
     _occurrences: Occurrences = field(factory=Occurrences, init=False)
-    _last: tuple[object, Identity] = field(init=False)
+    _seen: list[tuple[LLMCallStrategy[Any], Identity]] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.identity = Identity.of(self.strategy)
-        self._last = (self.strategy, self.identity)
+        self.identity = Identity.of(self.strategy, self.volatile)
+        if self.strategy is not None:
+            self._seen.append((self.strategy, self.identity))
 
     def enter(
         self,
@@ -114,9 +143,24 @@ class Registrar:
             raise InvalidItemError(msg)
         if strategy is None:
             return Entry(key, digest, self.identity, False, position, prompt)
-        if self._last[0] is not strategy:  # most items with a strategy share one
-            self._last = (strategy, Identity.of(strategy))
-        return Entry(key, digest, self._last[1], True, position, prompt)
+        return Entry(key, digest, self._identity_of(strategy), True, position, prompt)
+
+    def _identity_of(self, strategy: LLMCallStrategy[Any]) -> Identity:
+        for seen, identity in self._seen:
+            if seen is strategy:
+                return identity
+        identity = Identity.of(strategy, self.volatile)
+        if len(self._seen) < _FEW:
+            self._seen.append((strategy, identity))
+        return identity
+
+    def changed_by_the_run(self) -> frozenset[str]:
+        """Return the fields of strategies that have other values now than at the beginning."""
+        found: set[str] = set()
+        for strategy, before in self._seen:
+            now = canonical_identity(strategy.identity())
+            found |= changing(json.loads(before.text), json.loads(now))
+        return frozenset(found)
 
 
 def committed(
@@ -147,7 +191,7 @@ def committed(
         entry.prompt,
         entry.identity.digest,
         entry.own,
-        State.DONE if result.success else State.FAILED,
+        _state_of(result),
         pending,
         entry.position,
         entry.started or now,
@@ -158,6 +202,12 @@ def committed(
         row_end,
         encode_result(result, prompt=entry.text, keep_inputs=keep_inputs),
     )
+
+
+def _state_of(result: WorkItemResult[Any, Any]) -> State:
+    if result.success:
+        return State.DONE
+    return State.BLOCKED if result.error_category in _OUTSIDE else State.FAILED
 
 
 def usage_as_json(usage: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What an error of SQLite means, as a sentence with what to do."""
+"""The meaning of SQLite's errors, as sentences with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written together: one group is one transaction.
+"""Groups of rows that are written together: one group is one transaction.
 
 Calls that begin and end within one group leave no trace but that of a failure, so a run whose calls
 are quicker than the disk writes little more than its results.
@@ -12,7 +12,7 @@ from attrs import define, field
 
 from batchllm.journal.identity import ItemKey
 
-__all__ = ["CallBegun", "CallFailed", "Committed", "Group", "Quota", "Sample"]
+__all__ = ["CallBegun", "CallFailed", "Committed", "Group", "Quota", "Refused", "Sample"]
 
 
 class CallBegun(NamedTuple):
@@ -53,15 +53,23 @@ class Committed(NamedTuple):
     payload: bytes
 
 
+class Refused(NamedTuple):
+    """A line that was never sent, since it is wrong; the output ends behind it at ``row_end``."""
+
+    place: str
+    row: bytes
+    row_end: int
+
+
 class Sample(NamedTuple):
-    """How far the run has got at one moment, as JSON."""
+    """The progress of the run at one moment, as JSON."""
 
     at: float
     data: str
 
 
 class Quota(NamedTuple):
-    """What was learned about one quota scope."""
+    """The knowledge about one quota scope."""
 
     scope: str
     rate: float
@@ -80,8 +88,10 @@ class Group:
         identities: Strategies of the results, digest and canonical JSON.
         processed: Items whose post-processor is done.
         rows: Rows of the output file, with its length behind each.
+        refused: Rows of lines that were never sent.
         samples: Samples over time.
         quotas: What was learned, the last of each scope.
+        flushes: Tasks that wait for it without a result of their own.
     """
 
     begun: dict[int, CallBegun] = field(factory=dict)
@@ -91,8 +101,10 @@ class Group:
     identities: dict[bytes, str] = field(factory=dict)
     processed: list[ItemKey] = field(factory=list)
     rows: list[tuple[ItemKey, int]] = field(factory=list)
+    refused: list[Refused] = field(factory=list)
     samples: list[Sample] = field(factory=list)
     quotas: dict[str, Quota] = field(factory=dict)
+    flushes: int = 0
 
     def __bool__(self) -> bool:
         return bool(
@@ -102,8 +114,10 @@ class Group:
             or self.answered
             or self.processed
             or self.rows
+            or self.refused
             or self.samples
             or self.quotas
+            or self.flushes
         )
 
     @property

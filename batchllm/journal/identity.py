@@ -1,4 +1,4 @@
-"""What makes two items the same: the key, the digest of the prompt, and the strategy."""
+"""The identity of items: the key, the digest of the prompt, and the strategy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -16,10 +16,12 @@ __all__ = [
     "ItemKey",
     "Occurrences",
     "canonical_identity",
+    "changing",
     "differences",
     "digest_of",
     "id_of_key",
     "key_of_id",
+    "without",
 ]
 
 _DIGEST_BYTES = 16
@@ -89,6 +91,43 @@ class Occurrences:
         name = source.encode() + digest
         count = self._again[name] = self._again.get(name, 0) + 1
         return source, f"#{digest.hex()}.{count}"
+
+
+def changing(before: Any, now: Any) -> set[str]:
+    """Name the fields by which two identities of one strategy differ, taken before and after a run.
+
+    What a run changes is state, such as a count of calls, and no setting.
+
+    Returns:
+        Names such as ``module.Class.field``; nothing of fields that came or went.
+    """
+    found: set[str] = set()
+    if isinstance(before, dict) and isinstance(now, dict):
+        old, new = cast("dict[str, Any]", before), cast("dict[str, Any]", now)
+        for name in old.keys() & new.keys():
+            if isinstance(old[name], dict | list):
+                found |= changing(old[name], new[name])
+            elif old[name] != new[name]:
+                found.add(f"{old.get('class')}.{name}")
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for one, other in zip(before, now, strict=True):
+            found |= changing(one, other)
+    return found
+
+
+def without(identity: Any, fields: Collection[str]) -> Any:
+    """Leave *fields*, as :func:`changing` names them, out of an identity."""
+    if isinstance(identity, dict):
+        parts = cast("dict[str, Any]", identity)
+        kind = parts.get("class")
+        return {
+            name: without(value, fields)
+            for name, value in parts.items()
+            if f"{kind}.{name}" not in fields
+        }
+    if isinstance(identity, list):
+        return [without(part, fields) for part in identity]
+    return identity
 
 
 def canonical_identity(identity: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What to do with an item that the journal may know: run it, take it over, or refuse.
+"""Decisions about items that the journal may know: run them, take them over, or refuse.
 
 Pure: the table of ``docs/design/journal.md`` as a function, and the counts that a run reports.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from attrs import define, field, frozen
 
@@ -16,14 +17,16 @@ __all__ = ["Choice", "Known", "Ledger", "Reason", "State", "Verdict", "decide"]
 
 
 class State(IntEnum):
-    """What the journal has of an item. Written to the file, so the numbers never change."""
+    """The state of an item in the file; its numbers never change."""
 
     DONE = 1
     FAILED = 2
+    BLOCKED = 3
+    """Failed for a reason that lies outside of the item: the key, the account, the model's name."""
 
 
 class Choice(Enum):
-    """What to do with an item."""
+    """A decision about one item."""
 
     RUN = "run"
     TAKE_OVER = "take over"
@@ -31,30 +34,32 @@ class Choice(Enum):
 
 
 class Reason(Enum):
-    """Why."""
+    """The reason of a decision."""
 
     NEW = "new"
     MAYBE_BILLED = "a call of it was in flight when an earlier run ended"
     FINISHED = "finished"
     FAILED_BEFORE = "failed before"
+    BLOCKED_BEFORE = "failed before, for a reason outside of the item"
     RETRY_FAILED = "failed before, and failures are to run again"
     PROMPT_CHANGED = "another prompt"
     STRATEGY_CHANGED = "another strategy"
 
 
-@frozen
-class Known:
+class Known(NamedTuple):
     """The row of a finished item, as far as a decision needs it.
 
     Attributes:
         state: How it ended.
         prompt: The digest of its prompt, ``None`` if that had no canonical form.
         strategy: The digest of its strategy's identity.
+        pending: Whether its post-processor is still to be called.
     """
 
     state: State
     prompt: bytes | None
     strategy: bytes
+    pending: bool = False
 
 
 @frozen
@@ -67,6 +72,7 @@ class Verdict:
 
 _NEW = Verdict(Choice.RUN, Reason.NEW)
 _MAYBE_BILLED = Verdict(Choice.RUN, Reason.MAYBE_BILLED)
+_BLOCKED = Verdict(Choice.RUN, Reason.BLOCKED_BEFORE)
 _PROMPT_CHANGED = Verdict(Choice.RUN, Reason.PROMPT_CHANGED)
 _RERUN = Verdict(Choice.RUN, Reason.STRATEGY_CHANGED)
 _REFUSED = Verdict(Choice.REFUSE, Reason.STRATEGY_CHANGED)
@@ -98,6 +104,8 @@ def decide(
         return _MAYBE_BILLED if maybe_billed else _NEW
     if known.prompt != prompt:
         return _PROMPT_CHANGED
+    if known.state is State.BLOCKED:
+        return _BLOCKED
     if known.strategy != strategy and on_changed != "keep":
         if on_changed == "rerun" or known.state is State.FAILED:
             return _RERUN

@@ -1,4 +1,4 @@
-"""Who drives a journal, and whether a driver that is written down is still alive."""
+"""The driver of a journal: who it is, and if one that is written down is still alive."""
 
 from __future__ import annotations
 

@@ -42,6 +42,9 @@ CREATE TABLE items (
 );
 CREATE INDEX items_by_state ON items (state, own, strategy);
 CREATE INDEX items_without_row ON items (row_end) WHERE row_end = 0;
+CREATE TABLE refused (
+    place TEXT PRIMARY KEY, row BLOB NOT NULL, row_end INTEGER NOT NULL, run INTEGER NOT NULL
+);
 CREATE TABLE calls (
     call INTEGER PRIMARY KEY, run INTEGER NOT NULL, source TEXT NOT NULL, key TEXT NOT NULL,
     attempt INTEGER NOT NULL, started REAL NOT NULL, ended REAL, category TEXT, error TEXT,
@@ -58,11 +61,15 @@ CREATE TABLE samples (
 """
 
 # A result that takes the place of one whose row is in the output leaves that row behind: it is
-# known here at no cost to any other commit, and the file is written anew when the run ends.
+# known here at no cost to any other commit, and the file is written anew when the run ends. (No
+# OR REPLACE: within a trigger the conflict clause of the statement that fires it counts.)
 _SUPERSEDED: Final = """
 CREATE TRIGGER superseded AFTER UPDATE OF row_end ON items
 WHEN old.row_end > 0 AND new.row_end = 0
-BEGIN INSERT OR REPLACE INTO facts (name, value) VALUES ('superseded', 1); END
+BEGIN
+    INSERT INTO facts (name, value) SELECT 'superseded', 1
+    WHERE NOT EXISTS (SELECT 1 FROM facts WHERE name = 'superseded');
+END
 """
 
 

@@ -1,4 +1,4 @@
-"""How a batch is to be journaled, as its user says it."""
+"""The settings of a journal, as its user gives them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from batchllm.core import ConfigError, kind_of
+from batchllm.journal.worker import OpenWorker, open_thread_worker
 
 __all__ = ["Durability", "Journal", "OnChanged", "OnResume", "read_journal"]
 
@@ -63,6 +64,7 @@ class Journal:
             process dies.
         journal_prompts: Whether prompts and contexts are kept. If not, only keyed digests are.
         output_type: The class of the outputs, where it cannot be found by its name.
+        worker: Keeps the thread that writes; tests in virtual time give ``open_inline_worker``.
 
     Raises:
         ConfigError: An argument is wrong; it is named, with what to give.
@@ -79,6 +81,7 @@ class Journal:
     )
     journal_prompts: bool = field(default=True, kw_only=True, validator=_flag)
     output_type: Any = field(default=None, kw_only=True)
+    worker: OpenWorker = field(default=open_thread_worker, kw_only=True, repr=False)
 
 
 def read_journal(value: object) -> Journal | None:

@@ -5,6 +5,7 @@ Everything here is synchronous; ``writer.py`` calls it from a thread of its own.
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import sys
@@ -19,6 +20,7 @@ from attrs import define, field, frozen
 
 from batchllm.core import JournalError
 from batchllm.journal.disks import create_private, is_network_disk
+from batchllm.journal.entries import Identity
 from batchllm.journal.faults import is_busy, journal_error
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
@@ -57,13 +59,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @frozen(kw_only=True)
 class Opened:
-    """What a journal had when it was opened.
+    """The contents of a journal when it was opened.
 
     Attributes:
         run: The number of this run in it.
         salt: The key of its digests.
         finished: How many items have a result.
         maybe_billed: Items with calls that began and never ended.
+        volatile: Fields of strategies that runs have changed.
         quotas: Scope, calls per second and age in seconds of what was learned.
         next_call: The next number of a call.
         network: Whether it lies on a disk in the network.
@@ -73,6 +76,7 @@ class Opened:
     salt: bytes
     finished: int
     maybe_billed: frozenset[ItemKey]
+    volatile: frozenset[str]
     quotas: dict[str, tuple[float, float]]
     next_call: int
     network: bool
@@ -138,10 +142,10 @@ class Store:
             self._connection = self.connect(self.path)
             return self._begin_run(version, config, inputs)
         except (sqlite3.Error, OSError) as error:
-            self._drop()
+            self.abandon()
             raise journal_error(error, str(self.path)) from error
         except BaseException:
-            self._drop()
+            self.abandon()
             raise
 
     def _begin_run(self, version: str, config: str | None, inputs: str | None) -> Opened:
@@ -214,6 +218,7 @@ class Store:
             salt=_only(db, "SELECT value FROM facts WHERE name = 'salt'"),
             finished=_only(db, "SELECT count(*) FROM items"),
             maybe_billed=frozenset((source, key) for source, key in open_calls),
+            volatile=frozenset(_volatile(db)),
             # A clock that was set back makes nothing younger than it was when it was written.
             quotas={scope: (rate, age + max(0.0, now - at)) for scope, rate, age, at in quotas},
             next_call=_only(db, "SELECT coalesce(max(call), 0) FROM calls") + 1,
@@ -243,15 +248,31 @@ class Store:
             self._db.execute("DELETE FROM driver")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
+            self.abandon()
             raise journal_error(error, str(self.path)) from error
         finally:
             self._drop()
 
+    def note_volatile(self, fields: frozenset[str]) -> None:
+        """Leave fields that the run has changed out of the identities that are kept.
+
+        Raises:
+            JournalError: That cannot be written.
+        """
+        try:
+            self._begin()
+            self._check_driver()
+            known = frozenset(_volatile(self._db)) | fields
+            _forget_fields(self._db, known)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise journal_error(error, str(self.path)) from error
+
     def abandon(self) -> None:
         """Let go of the file after a write has failed: no further result is written to it.
 
-        Only that nobody drives it any more is tried to be said, by a connection of its own: the
-        same process may free some space and go on.
+        One row is still taken back, by a connection of its own: the one that says that this process
+        drives it, since the same process may free some space and go on.
         """
         self._drop()
         if self._driver is None:
@@ -324,6 +345,14 @@ class Store:
             JournalError: It cannot be read.
         """
         return self._read(partial(_find_changed, self._db, self._numbers.get(strategy, 0)))
+
+    def with_output(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something about the output file, as the functions of ``output.py`` do.
+
+        Raises:
+            JournalError: The journal cannot be read or written.
+        """
+        return self._read(lambda: work(self._db))
 
     def _read(self, find: Callable[[], T]) -> T:
         try:
@@ -399,6 +428,31 @@ def _find_changed(db: sqlite3.Connection, strategy: int) -> Changed | None:
     count, cost = db.execute(f"SELECT count(*), sum(cost) {of_others}", (strategy,)).fetchone()
     identity = db.execute("SELECT identity FROM strategies WHERE strategy = ?", row[:1]).fetchone()
     return Changed(int(count), cost, identity[0])
+
+
+def _volatile(db: sqlite3.Connection) -> list[str]:
+    row = db.execute("SELECT value FROM facts WHERE name = 'volatile'").fetchone()
+    return [] if row is None else json.loads(row[0])
+
+
+def _forget_fields(db: sqlite3.Connection, fields: frozenset[str]) -> None:
+    """Write the identities anew without *fields*; those that become the same become one."""
+    db.execute(
+        "INSERT OR REPLACE INTO facts (name, value) VALUES ('volatile', ?)",
+        (json.dumps(sorted(fields)),),
+    )
+    numbers: dict[bytes, int] = {}
+    for number, text in db.execute("SELECT strategy, identity FROM strategies").fetchall():
+        identity = Identity.read(text, fields)
+        kept = numbers.setdefault(identity.digest, number)
+        if kept == number:
+            db.execute(
+                "UPDATE strategies SET digest = ?, identity = ? WHERE strategy = ?",
+                (identity.digest, identity.text, number),
+            )
+        else:
+            db.execute("UPDATE items SET strategy = ? WHERE strategy = ?", (kept, number))
+            db.execute("DELETE FROM strategies WHERE strategy = ?", (number,))
 
 
 def _only(db: sqlite3.Connection, query: str) -> Any:

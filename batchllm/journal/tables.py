@@ -11,7 +11,7 @@ from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known, State
 from batchllm.journal.payload import pack
 
-__all__ = ["Finished", "find_finished", "find_known", "write_group"]
+__all__ = ["Finished", "find_finished", "find_known", "set_fact", "write_group"]
 
 _UPSERT: Final = """
 INSERT INTO items (source, key, prompt, strategy, own, state, pending, position, started, finished,
@@ -28,6 +28,7 @@ _BEGIN_CALL: Final = (
     "INSERT INTO calls (call, source, key, attempt, started, run) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _FAIL_CALL: Final = "UPDATE calls SET ended = ?, category = ?, error = ?, usage = ? WHERE call = ?"
+_STATES: Final = {int(state): state for state in State}
 _SIZES: Final = (1, 16, 256)
 """Keys per query: few sizes, so that each statement is prepared once."""
 
@@ -80,8 +81,20 @@ def write_group(
         connection.executemany(
             "UPDATE items SET pending = 0 WHERE source = ? AND key = ?", group.processed
         )
+    if group.refused:
+        connection.executemany(
+            "INSERT OR REPLACE INTO refused (place, row, row_end, run) VALUES (?, ?, ?, ?)",
+            [(*row, run) for row in group.refused],
+        )
     if group.rows:
-        _write_rows(connection, group.rows)
+        connection.executemany(
+            "UPDATE items SET row_end = ? WHERE source = ? AND key = ?",
+            [(end, *key) for key, end in group.rows],
+        )
+    ends = [end for _, end in group.rows[-1:]] + [row.row_end for row in group.refused[-1:]]
+    if ends:
+        # The output only grows, so the last row says how long it is.
+        set_fact(connection, "output_length", max(ends))
     if group.samples:
         connection.executemany(
             "INSERT OR REPLACE INTO samples (run, at, data) VALUES (?, ?, ?)",
@@ -89,15 +102,9 @@ def write_group(
         )
 
 
-def _write_rows(connection: sqlite3.Connection, rows: Sequence[tuple[ItemKey, int]]) -> None:
-    connection.executemany(
-        "UPDATE items SET row_end = ? WHERE source = ? AND key = ?",
-        [(end, *key) for key, end in rows],
-    )
-    # The file only grows, so that the last row says how long it is.
-    connection.execute(
-        "INSERT OR REPLACE INTO facts (name, value) VALUES ('output_length', ?)", (rows[-1][1],)
-    )
+def set_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
+    """Keep one of the few values that belong to no table, within the transaction that is open."""
+    connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
 
 
 def find_known(
@@ -110,10 +117,10 @@ def find_known(
         keys: Of the items.
         digests: The digest of each strategy, by its number.
     """
-    columns = "source, key, state, prompt, strategy"
+    columns = "source, key, state, prompt, strategy, pending"
     return {
-        (source, key): Known(State(state), prompt, digests[strategy])
-        for source, key, state, prompt, strategy in _select(connection, columns, keys)
+        (source, key): Known(_STATES[state], prompt, digests[strategy], pending > 0)
+        for source, key, state, prompt, strategy, pending in _select(connection, columns, keys)
     }
 
 

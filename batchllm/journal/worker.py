@@ -69,7 +69,7 @@ class _ThreadWorker:
                 job.value = job.work()
             except BaseException as error:  # noqa: ASYNC103 - raised by the task that waits
                 job.error = error
-            # The loop may be gone, if the program is ending; then nobody waits.
+            # The loop may be gone, if the program is ending; then no task waits.
             with suppress(RuntimeError):
                 anyio.from_thread.run_sync(job.done.set, token=self.token)
 

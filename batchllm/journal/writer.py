@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from typing import Any, Final, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import JournalError, TokenUsage, WorkItemResult
+from batchllm.core import JournalError, LLMCallStrategy, TokenUsage, WorkItemResult
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
-from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Sample
+from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Refused, Sample
 from batchllm.journal.identity import ItemKey, differences
-from batchllm.journal.ledger import Choice, Ledger, Verdict
+from batchllm.journal.ledger import Choice, Ledger, State, Verdict
 from batchllm.journal.owner import BEAT_EVERY
 from batchllm.journal.payload import decode_result
 from batchllm.journal.settings import Journal
 from batchllm.journal.store import Opened, Store
 from batchllm.journal.tables import Finished
-from batchllm.journal.worker import OpenWorker, Worker, open_thread_worker
+from batchllm.journal.worker import Worker
 
-__all__ = ["JournalWriter", "Taken", "open_journal"]
+__all__ = ["NOT_READ", "JournalLike", "JournalWriter", "Taken", "open_journal"]
 
 _MOST: Final = 256
 """Results in one group: at 2 µs a row its transaction takes less than the flush that follows."""
@@ -54,14 +56,18 @@ class Taken:
     """A result of an earlier run.
 
     Attributes:
-        result: As it was then, marked ``replayed``.
+        result: As it was then, marked ``replayed``; ``None`` if it was not read.
         pending: Whether its post-processor is still to be called.
         row_end: The length of the output behind its row; 0 if it has none yet.
     """
 
-    result: WorkItemResult[Any, Any]
+    result: WorkItemResult[Any, Any] | None
     pending: bool
     row_end: int | None
+
+
+NOT_READ: Final = Taken(None, pending=False, row_end=None)
+"""Stands for a result that was not asked for."""
 
 
 @define(eq=False)
@@ -83,14 +89,15 @@ class JournalWriter:
     registrar: Registrar
     store: Store
     worker: Worker
-    on_failure: Callable[[JournalError], None]
     wall_clock: Callable[[], float]
     has_output: bool = False
     failed: JournalError | None = field(default=None, init=False)
     ending: Ending = field(default=("unknown", "", ""), init=False)
     _groups: deque[_Gathering] = field(factory=lambda: deque([_Gathering()]), init=False)
     _wake: anyio.Event = field(factory=anyio.Event, init=False)
+    _broken: anyio.Event = field(factory=anyio.Event, init=False)
     _closing: bool = field(default=False, init=False)
+    _without_row: dict[int, ItemKey] = field(factory=dict, init=False)
     _scope: anyio.CancelScope = field(init=False)
     _next_call: int = field(init=False)
 
@@ -103,7 +110,7 @@ class JournalWriter:
     # What a run writes.
 
     def begin_call(self, entry: Entry, attempt: int) -> int:
-        """Note that a call begins; nobody waits for that.
+        """Note that a call begins, without waiting for it.
 
         Returns:
             Its number, for :meth:`fail_call`.
@@ -120,6 +127,8 @@ class JournalWriter:
         self, entry: Entry, call: int, category: str, error: str, usage: TokenUsage | None
     ) -> None:
         """Note that a call ended without an answer; it goes with the next group."""
+        if call not in entry.calls:
+            return  # its item has a result already, from another copy of the call
         entry.calls.remove(call)
         self._groups[-1].group.failed.append(
             CallFailed(call, self.wall_clock(), category, error, usage_as_json(usage))
@@ -127,7 +136,8 @@ class JournalWriter:
 
     def cut_off(self, entry: Entry, call: int) -> None:
         """Note that a call was cancelled in flight: it stays as maybe billed."""
-        entry.calls.remove(call)
+        if call in entry.calls:
+            entry.calls.remove(call)
 
     async def commit(
         self, entry: Entry, result: WorkItemResult[Any, Any], *, pending: bool = False
@@ -153,6 +163,8 @@ class JournalWriter:
         gathering = self._room()
         gathering.group.commit(row, entry.identity.text, entry.calls)
         entry.calls = []
+        if self.has_output:
+            self._without_row[entry.position] = entry.key
         await self._written(gathering)
 
     async def processed(self, entry: Entry) -> None:
@@ -165,11 +177,25 @@ class JournalWriter:
         gathering.group.processed.append(entry.key)
         await self._written(gathering)
 
+    def take_over_rows(self, taken: Iterable[tuple[int, ItemKey]]) -> None:
+        """Expect rows of items that earlier runs finished: their positions and keys."""
+        self._without_row.update(taken)
+
+    def note_row(self, position: int, end: int) -> None:
+        """Note that the row of the item at *position* is written, with the output's length."""
+        key = self._without_row.pop(position, None)
+        if key is not None:
+            self.note_rows([(key, end)])
+
     def note_rows(self, rows: Sequence[tuple[ItemKey, int]]) -> None:
         """Note rows of the output file that are written, with its length behind each."""
-        if self.failed is None:
-            self._groups[-1].group.rows.extend(rows)
-            self._wake.set()
+        self._groups[-1].group.rows.extend(rows)
+        self._wake.set()
+
+    def note_refused(self, place: str, row: bytes, end: int) -> None:
+        """Note the row of a line that was never sent, by its input and number."""
+        self._groups[-1].group.refused.append(Refused(place, row, end))
+        self._wake.set()
 
     def note_sample(self, data: str) -> None:
         """Note how far the run has got."""
@@ -189,10 +215,12 @@ class JournalWriter:
                 file cannot be read.
         """
         known = await self.worker.call(partial(self.store.known, [entry.key for entry in entries]))
+        for entry in entries:
+            entry.known = known.get(entry.key)
         billed = self.opened.maybe_billed
         verdicts = [
             self.ledger.decide(
-                known.get(entry.key),
+                entry.known,
                 entry.prompt,
                 entry.identity.digest,
                 maybe_billed=entry.key in billed,
@@ -257,7 +285,23 @@ class JournalWriter:
         """Write nothing from here on: after a failed flush no later one is to be trusted."""
         if self.failed is None:
             self.failed = error
-            self.on_failure(error)
+            self._broken.set()
+
+    async def failure(self) -> JournalError:
+        """Wait until it can no longer be written, and return why."""
+        await self._broken.wait()
+        assert self.failed is not None
+        return self.failed
+
+    async def flush(self) -> None:
+        """Wait until all that was noted is on the disk.
+
+        Raises:
+            JournalError: It is not.
+        """
+        gathering = self._room()
+        gathering.group.flushes += 1
+        await self._written(gathering)
 
     def finish(self) -> None:
         """Write what is there, then end."""
@@ -296,7 +340,7 @@ def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
     fields = decode_result(found.payload, output_type)
     del fields["prompt"]
     result: WorkItemResult[Any, Any] = WorkItemResult(
-        success=found.state == 1,
+        success=found.state is State.DONE,
         cost=found.cost,
         submission_index=entry.position,
         replayed=True,
@@ -319,18 +363,19 @@ def _changed_item(entry: Entry, path: str) -> JournalError:
     return JournalError(msg, problem="changed", path=path)
 
 
+JournalLike: TypeAlias = "str | PathLike[str] | Journal | JournalWriter"
+"""A journal as entry points take it: a path, its settings, or one that is open."""
+
+
 @asynccontextmanager
 async def open_journal(
     settings: Journal,
-    registrar_of: Callable[[bytes], Registrar],
+    strategy: LLMCallStrategy[Any] | None,
     *,
-    on_failure: Callable[[JournalError], None],
     on_wait: Callable[[str], None],
-    version: str = "",
     config: str | None = None,
     inputs: str | None = None,
     has_output: bool = False,
-    worker: OpenWorker = open_thread_worker,
     store: Callable[[Journal], Store] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[JournalWriter]:
@@ -338,15 +383,12 @@ async def open_journal(
 
     Args:
         settings: As the user said it.
-        registrar_of: Makes what enters items, of the key of the journal's digests.
-        on_failure: Called once if it can no longer be written.
+        strategy: The run's own.
         on_wait: Called with a sentence if it has to wait for another program, or lies on a disk
             in the network.
-        version: Of batchllm.
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
-        worker: Opens the thread; ``open_inline_worker`` in virtual time.
         store: Makes the store; tests give one that fails.
         wall_clock: Seconds since 1970.
 
@@ -354,16 +396,16 @@ async def open_journal(
         JournalError: It cannot be used, or its answers were given under another strategy.
     """
     made = store(settings) if store else Store(settings.path, settings.durability)
-    async with worker() as thread:
+    async with settings.worker() as thread:
         writer: JournalWriter | None = None
         try:
-            opened = await thread.call(partial(made.open, version, config, inputs))
+            opened = await thread.call(partial(made.open, _version(), config, inputs))
             if opened.network:
                 on_wait(
                     f"the journal {settings.path} lies on a disk in the network: one process at a "
                     "time may use it"
                 )
-            registrar = registrar_of(opened.salt)
+            registrar = Registrar(opened.salt, strategy, opened.volatile)
             if opened.finished and settings.on_changed == "refuse":
                 await thread.call(partial(_check_strategy, made, registrar, settings))
             ledger = Ledger(settings.on_changed, settings.retry_failed)
@@ -374,7 +416,6 @@ async def open_journal(
                 registrar,
                 made,
                 thread,
-                on_failure,
                 wall_clock,
                 has_output,
             )
@@ -391,6 +432,13 @@ async def open_journal(
                 except JournalError as error:
                     # Nothing that was delivered is missing, so it is no reason to fail the run.
                     on_wait(f"the end of the run could not be written: {error}")
+
+
+def _version() -> str:
+    try:
+        return version("batchllm")
+    except PackageNotFoundError:  # run from a folder that is not installed
+        return ""
 
 
 def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> None:
@@ -423,4 +471,7 @@ def _close(store: Store, writer: JournalWriter | None) -> None:
         return
     for group in writer.leftover():
         store.write(group)
+    changed = writer.registrar.changed_by_the_run()
+    if changed:
+        store.note_volatile(changed)
     store.close(*writer.ending)

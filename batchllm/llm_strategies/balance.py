@@ -80,6 +80,10 @@ class Balance(Composite[T], Generic[T]):
         # loops may share an instance, and a lost count would stay lost.
         self._lock = SharedLock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Calls under way belong to the original, which counts their ends.
+        return {**self.__dict__, "_busy": [0] * len(self.parts)}
+
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Call the strategy that is due.
 

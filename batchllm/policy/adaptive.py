@@ -13,24 +13,20 @@ from typing import Final
 
 from attrs import define, field
 
-from batchllm.policy.cap_search import CapSearch
+from batchllm.policy.call_cap import CallCap
 from batchllm.policy.cold_start import FIRST_CALLS, ColdStart
 from batchllm.policy.cooldown import Cause, Cooldown, State
 from batchllm.policy.diagnosis import Diagnosis, Meaning, RefusalTimes
 from batchllm.policy.events import (
-    CapLearned,
     CooldownEnded,
     EpisodeStarted,
     GateEvent,
-    PaceLearned,
     PauseLengthened,
     Send,
 )
-from batchllm.policy.noise import Noise
-from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import Learned, QuotaSearch
+from batchllm.policy.findings import Findings
+from batchllm.policy.quota_search import Learned
 from batchllm.policy.send_log import Point, SendLog
-from batchllm.policy.windows import Episode
 
 __all__ = ["AdaptivePace"]
 
@@ -48,25 +44,20 @@ class AdaptivePace:
     Args:
         rng: Where the spread of pauses comes from.
         park_after: Seconds without any accepted call after which the scope is parked.
+        calls: The cap on calls in flight that others keep; beyond it a cold start opens nothing.
         learned_before: What an earlier run found out.
         cold: Whether to start with few calls in flight if nothing is known.
-
-    Attributes:
-        calls: The cap on calls in flight that others keep; beyond it a cold start opens nothing.
     """
 
     rng: Random
     park_after: float
+    calls: CallCap
     learned_before: Learned | None = None
     cold: bool = True
-    calls: float = field(default=inf, init=False)
     events: list[GateEvent] = field(factory=list[GateEvent], init=False)
     log: SendLog = field(factory=SendLog, init=False)
-    cap: CapSearch = field(factory=CapSearch, init=False)
-    noise: Noise = field(factory=Noise, init=False)
-    _overload: OverloadLeaks = field(factory=OverloadLeaks, init=False)
     cooldown: Cooldown = field(init=False)
-    search: QuotaSearch = field(init=False)
+    findings: Findings = field(init=False)
     _times: RefusalTimes = field(factory=RefusalTimes, init=False)
     _cold_start: ColdStart | None = field(default=None, init=False)
     _diagnosis: Diagnosis | None = field(default=None, init=False)
@@ -80,8 +71,8 @@ class AdaptivePace:
 
     def __attrs_post_init__(self) -> None:
         self.cooldown = Cooldown(self.rng)
-        self.search = QuotaSearch(self.log, self.learned_before)
-        if self.cold and self.search.rate is None:
+        self.findings = Findings(self.log, self.events, self.learned_before)
+        if self.cold and self.findings.search.rate is None:
             self._cold_start = ColdStart()
 
     # -- asking ------------------------------------------------------------------------------
@@ -91,9 +82,8 @@ class AdaptivePace:
         """Return whether nothing holds a call back, and nothing will until one fails."""
         return (
             self.cooldown.free
-            and self.search.rate is None
+            and not self.findings.bind
             and self._cold_start is None
-            and self.cap.held is None
             and self._capped_until == -inf
         )
 
@@ -104,13 +94,9 @@ class AdaptivePace:
             self._advance(now)
             if not cooldown.free:
                 return cooldown.next_time(now, self._times.patience)
-        if in_flight >= self.cap.limit:
+        if in_flight >= self.findings.cap.limit:
             return inf
-        at = max(now, self._capped_until)
-        if self.cap.held is not None:
-            at = max(at, self.log.last_at + self.cap.gap(self._times.patience))
-        elif self.search.rate is not None:
-            at = max(at, self.search.next_time(now))
+        at = max(now, self._capped_until, self.findings.next_time(now, self._times.patience))
         if self._cold_start is not None:
             at = max(at, self._cold_start.next_time(now, in_flight))
         return at
@@ -134,23 +120,19 @@ class AdaptivePace:
         if self.cooldown.on_send(now):
             send.canary = True
             self._canary = send
-        elif self.search.rate is not None and self.cap.held is None:
-            self.search.on_send(now)
-            if self.noise.share:
-                self.noise.on_send(now, below=self.search.early)
-            return
-        self.search.delay(now)
+            self.findings.search.delay(now)
+        else:
+            self.findings.on_send(now)
 
     def on_accepted(self, now: float, send: Send, *, proven: bool = True) -> None:
         """Note that the server did not refuse *send*; *proven* if it has answered it."""
         self._flying.discard(send)
         if proven:
             self._refused_since = None
-            self._overload.on_accepted()
-        if proven and self.cap.held is not None:
-            self._answered_under_cap(now)
+            if self.findings.on_answer(now):
+                self._cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
         if self._cold_start is not None:
-            most = min(self.calls, self.cap.limit)
+            most = min(self.calls.limit, self.findings.cap.limit)
             if not self._cold_start.on_answer(now - send.sent_at, most):
                 self._cold_start = None
         if self._diagnosis is not None:
@@ -228,19 +210,7 @@ class AdaptivePace:
         """Return whether a refusal in an open scope begins an episode."""
         if self.cooldown.state is not State.OPEN or send.mark < self._cut_mark:
             return False  # parked; or a late refusal, of a call from before the last episode
-        if cause is Cause.OVERLOADED and not self.cap.trying and self._overload.forgives():
-            return False
-        held = self.cap.held
-        if self.cap.on_refused():
-            return False
-        if held is not None:
-            self.events.append(CapLearned(at=now, calls=None))
-        doubted = self.noise.doubted
-        if self.noise.forgives(below=self.search.early):
-            return False
-        if doubted:
-            self.search.go_back()
-        return True
+        return not self.findings.forgives(now, cause)
 
     # -- an episode --------------------------------------------------------------------------
 
@@ -307,13 +277,13 @@ class AdaptivePace:
         own = self._own_until(diagnosis)
         until = diagnosis.hinted_until if hinted else own
         if self._lone:
-            until = max(until, self.search.next_time(now))
+            until = max(until, self.findings.search.next_time(now))
         cooldown.close(until)
         self._report_started(now, until, hinted=hinted)
 
     def _own_until(self, diagnosis: Diagnosis) -> float:
         """Return when a pause ends that the server said nothing about."""
-        pace = self.search.pace
+        pace = self.findings.search.pace
         if self._lone and pace is not None and self.cooldown.cause is Cause.THROTTLED:
             return diagnosis.at + self._times.patience / 2
         return diagnosis.at + self.cooldown.own_pause(pace)
@@ -345,55 +315,23 @@ class AdaptivePace:
         taken_at: float | None = None,
     ) -> None:
         """Learn from an episode, and open the scope."""
-        episode = Episode(
-            begun=diagnosis.begun,
-            empty=diagnosis.empty,
-            back=back,
-            leak=leak,
-            canaries=self.cooldown.canaries_refused,
-            hinted=diagnosis.hinted_until > -inf,
-            single=len(diagnosis.refused) == 1,
-            taken_at=taken_at,
-        )
-        overloaded = self.cooldown.cause is Cause.OVERLOADED
-        if overloaded:
-            self._overload.on_judged(leak=leak)
-        first = not self.search.episodes
         self._diagnosis = None
-        beside = diagnosis.beside()
-        # A lone call that was refused twice was no leak: a cap is full until an answer comes.
-        spent = not leak or self.cooldown.canaries_refused > 0
-        if self._explained or self.cap.on_episode(beside, first=first, spent=spent):
-            self.search.skip(episode)
-        elif not overloaded:
-            self._learn(now, episode)
+        canaries = self.cooldown.canaries_refused
+        self.findings.learn(
+            now,
+            diagnosis.episode(back, leak=leak, canaries=canaries, taken_at=taken_at),
+            self.cooldown.cause,
+            beside=diagnosis.beside(),
+            explained=self._explained,
+        )
         self._open(now)
-
-    def _learn(self, now: float, episode: Episode) -> None:
-        search, before = self.search, self.search.rate
-        calls = search.calls_since
-        early = episode.leak and episode.single and search.early
-        search.learn(episode, now, forgiving=self.noise.share > 0)
-        if before is not None and search.rate is not None:
-            kept = self.noise.on_leak(before, search.rate, calls, episode.empty.at, early=early)
-            if kept is not None:
-                search.keep(kept, now)
-        self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))
 
     def _open(self, now: float) -> None:
         cooldown = self.cooldown
         cooldown.resume()
         self._cut_mark = self.log.count
         # Without a pace nothing would hold the line: few calls first, as at the start.
-        known = self.search.rate is not None or self.cap.held is not None
-        self._cold_start = None if known else ColdStart(_AGAIN)
+        self._cold_start = None if self.findings.bind else ColdStart(_AGAIN)
         if cooldown.cause is not None:
             length = now - cooldown.begun
             self.events.append(CooldownEnded(at=now, cause=cooldown.cause, length=length))
-
-    def _answered_under_cap(self, now: float) -> None:
-        before = self.cap.believed
-        if self.cap.on_answer() and self.search.rate is None:
-            self._cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
-        if self.cap.believed != before:
-            self.events.append(CapLearned(at=now, calls=self.cap.believed))

@@ -18,6 +18,7 @@ from attrs import define, field
 
 from batchllm.policy.events import Send
 from batchllm.policy.send_log import Point
+from batchllm.policy.windows import Episode
 
 __all__ = ["Diagnosis", "Meaning", "RefusalTimes"]
 
@@ -125,3 +126,23 @@ class Diagnosis:
     def beside(self) -> int:
         """Return how many calls the server had taken when it refused, by the clearest of them."""
         return max(send.others - place for place, (_, send) in enumerate(self.refused))
+
+    def episode(self, back: Point, *, leak: bool, canaries: int, taken_at: float | None) -> Episode:
+        """Return the record of the whole episode, once calls are taken again.
+
+        Args:
+            back: Where the quota came back.
+            leak: Whether the server refused single calls only.
+            canaries: How many canaries were refused.
+            taken_at: When the accepted canary was sent; ``None`` if there was none.
+        """
+        return Episode(
+            begun=self.begun,
+            empty=self.empty,
+            back=back,
+            leak=leak,
+            canaries=canaries,
+            hinted=self.hinted_until > -inf,
+            single=len(self.refused) == 1,
+            taken_at=taken_at,
+        )

@@ -18,7 +18,7 @@ _EARLY: Final = 2
 """Early refusals that are doubted: a quota seldom refuses right after it was measured, while a
 noise of 1 % refuses once in 100 calls whatever the pace."""
 _MOST_EARLY: Final = 3
-"""The same after a doubt that proved wrong. Measured: with 8 an hour of noise loses a fifth."""
+"""Such refusals after a doubt that proved wrong. By 8, an hour of noise loses a fifth."""
 _FALL: Final = 0.05
 """Share by which they have to have lowered the rate, so that there is something to prove."""
 _RUN: Final = 15
@@ -47,7 +47,7 @@ _SPREAD: Final = 3.0
 
 @define(eq=False)
 class _Doubt:
-    """What a bucket of the lowered rate, empty at the last refusal, would have left. Live state."""
+    """A bucket of the lowered rate that was empty at the last refusal. Live state."""
 
     rate: float
     at: float
@@ -100,7 +100,7 @@ class Noise:
 
     @property
     def doubted(self) -> bool:
-        """Whether it is still open if it is noise."""
+        """Return whether it is still open if it is noise."""
         return self._doubt is not None
 
     def forgives(self, *, below: bool) -> bool:

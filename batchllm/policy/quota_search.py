@@ -9,13 +9,13 @@ a quota that grew is found within minutes and one that did not costs one refusal
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 from typing import Final
 
 from attrs import define, field, frozen
 
-from batchllm.policy.send_log import Point, SendLog
+from batchllm.policy.rate_meter import ENOUGH, LOOK_BACK, MINUTE, RateMeter
+from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode, Windows
 
 __all__ = ["Episode", "Learned", "QuotaSearch"]
@@ -64,16 +64,6 @@ _FLOOR: Final = 0.85
 that did halve is found within five."""
 _FIRST_FLOOR: Final = 0.5
 """Such a share before anything sure was measured: a first estimate may be far too high."""
-_ENOUGH: Final = 30
-"""Accepted calls from which a measured rate is within one part in thirty: a bucket that was at its
-bottom twice has accepted its rate in between, to one call."""
-_EPISODES: Final = 32
-"""Episodes that are remembered, so that thirty calls can be measured even if each was the last."""
-_SHORTEST: Final = 0.05
-"""Seconds that a rate is measured over at least."""
-_LOOK_BACK: Final = 300.0
-"""Seconds that a rate is measured over at most."""
-_MINUTE: Final = 60.0
 _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
@@ -139,11 +129,12 @@ class QuotaSearch:
     _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
+    _meter: RateMeter = field(init=False)
     _windows: Windows = field(init=False)
     _learned_at: float | None = field(default=None, init=False)
-    _episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._meter = RateMeter(self.log)
         self._windows = Windows(self.log)
         if self.learned_before is not None and self.learned_before.rate > 0:
             self.rate = self.learned_before.rate
@@ -153,7 +144,7 @@ class QuotaSearch:
     @property
     def episodes(self) -> int:
         """Number of episodes that are remembered."""
-        return len(self._episodes)
+        return len(self._meter.episodes)
 
     # -- the pace ----------------------------------------------------------------------------
 
@@ -199,9 +190,9 @@ class QuotaSearch:
         """
         old, pace = self.rate, self.pace
         if old is None or pace is None:
-            accepted, rate = self._first(episode)
-            if not accepted or (accepted < _FEW_ACCEPTED and not self._episodes):
-                self._episodes.append(episode)
+            accepted, rate = self._meter.first(episode)
+            if not accepted or (accepted < _FEW_ACCEPTED and not self.episodes):
+                self._meter.episodes.append(episode)
                 return
             self.rate = max(_SLOWEST, rate)
             self._before = _Stretch(self.rate, self._k, self._longest)
@@ -210,7 +201,7 @@ class QuotaSearch:
             if mostly_pause and not (episode.canaries or episode.is_window):
                 self._k = _GUESSED_K
         else:
-            if self._paced > min(_ROW_K * self._k_now, max(_ROW, _ENOUGH / old)):
+            if self._paced > min(_ROW_K * self._k_now, max(_ROW, ENOUGH / old)):
                 # A pace far above the rate was taken until now: the quota rose, and falls again.
                 rate = pace if pace > _ROSE * old else old
                 self._before = _Stretch(rate, self._k, self._longest)
@@ -219,7 +210,7 @@ class QuotaSearch:
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
             self._set_k()
         self._spread_probes(episode)
-        self._episodes.append(episode)
+        self._meter.episodes.append(episode)
         self._learned_at = now
         self._cut(now)
 
@@ -239,7 +230,7 @@ class QuotaSearch:
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
-        self._episodes.append(episode)
+        self._meter.episodes.append(episode)
 
     def _cut(self, now: float) -> None:
         assert self.rate is not None
@@ -249,35 +240,27 @@ class QuotaSearch:
         # A bucket that stands at nothing gets a token of air, else the next call meets it empty.
         self._at = now + min(2 / self.rate, 1 / _SLOWEST)
 
-    def _first(self, episode: Episode) -> tuple[int, float]:
-        """Measure from the first send, or from where the quota came back before."""
-        first = self._episodes[-1].back if self._episodes else self.log.first or episode.begun
-        begin = self.log.point(max(first.at, episode.begun.at - _MINUTE))
-        return self._rate(begin, episode.empty if episode.canaries else episode.back)
-
     def _seen(self, episode: Episode, pace: float, *, forgiving: bool) -> float:
         """Return the rate that *episode* shows, with the bounds that its kind sets."""
         assert self.rate is not None
-        look_back = _MINUTE if pace > _RISING * self.rate else _LOOK_BACK
-        empties = [each.empty for each in self._episodes]
-        backs = [each.back for each in self._episodes]
-        accepted, bucket = self._since(empties, episode.empty, look_back)
-        seen = max(bucket, self._since(backs, episode.back, look_back)[1])
-        self.sure = accepted >= _ENOUGH
+        look_back = MINUTE if pace > _RISING * self.rate else LOOK_BACK
+        accepted, bucket = self._meter.between_empties(episode, look_back)
+        seen = max(bucket, self._meter.between_returns(episode, look_back))
+        self.sure = accepted >= ENOUGH
         # A rate that the pace has left behind is no first estimate any more.
         self._known = self._known or pace > _ROSE * self.rate
         whole = None
         if episode.is_window:
             probed = self.rate if self.early else min(_EASED * pace, 1.01 * self.rate)
-            whole = self._windows.rate(self._episodes, episode, probed)
+            whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
         else:
-            seen = min(seen, self._at_most(episode, empties, look_back))
+            seen = min(seen, self._meter.at_most(episode, look_back))
         seen = self._at_least(seen, self._floor(episode, pace, whole=whole is not None))
-        if whole is None and not self.early and (not forgiving or look_back == _MINUTE):
+        if whole is None and not self.early and (not forgiving or look_back == MINUTE):
             # A quota that was not used up measures what was sent, not what is allowed. The last
             # minute is exact for a window of up to a minute, and above the rate of a bucket.
-            half = (seen + self._minute_before(episode)) / 2
+            half = (seen + self._meter.minute_before(episode)) / 2
             seen = self._at_least(seen, min(_EASED * pace, max(1.01 * self.rate, half)))
         self._known = self._known or self.sure
         return seen
@@ -287,13 +270,7 @@ class QuotaSearch:
         if not episode.hinted or episode.canaries:
             return seen
         share = _EASED_EARLY if self.early else _EASED
-        return max(seen, min(self._minute_before(episode), share * pace))
-
-    def _at_most(self, episode: Episode, empties: list[Point], look_back: float) -> float:
-        """Bound a leak: after a few calls it shows no less than two calls more would have."""
-        last = empties[-1] if empties else self.log.point(episode.empty.at - look_back)
-        few, _ = self._rate(last, episode.empty)
-        return (few + 2) / max(_SHORTEST, episode.empty.at - last.at)
+        return max(seen, min(self._meter.minute_before(episode), share * pace))
 
     def _floor(self, episode: Episode, pace: float, *, whole: bool) -> float:
         """Return the least that an episode may show.
@@ -313,26 +290,6 @@ class QuotaSearch:
             return seen
         self.sure = False
         return least
-
-    def _minute_before(self, episode: Episode) -> float:
-        return self._rate(self.log.point(episode.begun.at - _MINUTE), episode.begun)[1]
-
-    def _since(self, points: list[Point], end: Point, look_back: float) -> tuple[int, float]:
-        """Measure from the last of *points* from which on enough was accepted, to *end*."""
-        begin = self.log.point(end.at - look_back)
-        for point in reversed(points):
-            if point.at < begin.at:
-                break
-            if self.log.accepted(point, end) >= _ENOUGH:
-                return self._rate(point, end)
-        else:
-            if points:
-                begin = points[0]  # all that is known
-        return self._rate(begin, end)
-
-    def _rate(self, begin: Point, end: Point) -> tuple[int, float]:
-        accepted = self.log.accepted(begin, end)
-        return accepted, accepted / max(end.at - begin.at, _SHORTEST)
 
     # -- how long until the next probe -------------------------------------------------------
 
@@ -354,7 +311,7 @@ class QuotaSearch:
     def _spread_probes(self, episode: Episode) -> None:
         """Set the seconds from this cut back to the rate."""
         assert self.rate is not None
-        k = max(self._k, (_ENOUGH if self.sure else _FEW_CALLS) / self.rate)
+        k = max(self._k, (ENOUGH if self.sure else _FEW_CALLS) / self.rate)
         if self.confirmed:
             k = max(k, _PER_PAUSE * episode.pause, _PER_REFUSAL * episode.refusals / self.rate)
         else:

@@ -32,19 +32,13 @@ from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy.adaptive import AdaptivePace
 from batchllm.policy.admission import Admission
 from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
-from batchllm.policy.cooldown import Cause, Cooldown, CooldownPolicy, Parked, State
-from batchllm.policy.events import (
-    CooldownEnded,
-    EpisodeStarted,
-    GateEvent,
-    GateSnapshot,
-    LimitAdopted,
-    ScopeParked,
-    Send,
-)
+from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
+from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
 from batchllm.policy.quota_search import Learned
+from batchllm.policy.refusals import Refusals
 
 __all__ = ["RateLimiter"]
 
@@ -77,21 +71,8 @@ class RateLimiter:
     """
 
     __slots__ = (
-        "_adapt",
-        "_adaptive",
-        "_admission",
-        "_calls",
-        "_cap",
-        "_events",
-        "_fixed",
-        "_last",
-        "_park_after",
-        "counts_tokens",
-        "free",
-        "in_flight",
-        "overloaded",
-        "sends",
-        "throttled",
+        "_adaptive", "_admission", "_cap", "_events", "_last", "_park_after", "_refusals",
+        "counts_tokens", "free", "in_flight", "overloaded", "sends", "throttled",
     )  # fmt: skip
 
     def __init__(
@@ -108,46 +89,43 @@ class RateLimiter:
         adapt: ConcurrencySearch | None = None,
         own_address: bool = False,
     ) -> None:
-        self._adapt = adapt
         known = learned if learned is not None and learned.age <= _MEMORY else None
         self._admission = Admission(limits, settlement=settlement, own_address=own_address)
         self._events: list[GateEvent] = []
-        self._fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
         cold = cold_start and not self._admission.limits_requests
-        self._adaptive = AdaptivePace(rng, park_after, known, cold)
+        self._cap = CallCap(calls, adapt)
+        self._adaptive = AdaptivePace(rng, park_after, self._cap, known, cold)
+        fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
+        self._refusals = Refusals(self._adaptive, fixed, park_after, self._events)
         self._park_after = park_after
         self._last: Send | None = None
         self.in_flight = 0
         self.sends = 0
         self.throttled = 0
         self.overloaded = 0
-        self.set_calls(calls)
+        self._refresh()
 
     # -- asking ------------------------------------------------------------------------------
 
     @property
     def calls(self) -> int | None:
         """The cap on calls in flight."""
-        return self._calls
+        return self._cap.declared
 
     @property
     def parked(self) -> Parked | None:
         """Return why and until when the scope waits no longer, if it is parked."""
-        return self._cooldown.parked
+        return self._refusals.cooldown.parked
 
     @property
     def cooling(self) -> bool:
         """Return whether the scope pauses, tests a canary or is parked."""
-        return self._cooldown.state is not State.OPEN
+        return self._refusals.cooldown.state is not State.OPEN
 
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The limits in force, declared and reported by the server."""
         return self._admission.limits
-
-    @property
-    def _cooldown(self) -> Cooldown | FixedCooldown:
-        return self._fixed or self._adaptive.cooldown
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """Return the limit that *cost* can never pass, if there is one."""
@@ -155,14 +133,12 @@ class RateLimiter:
 
     def next_time(self, now: float, cost: CallCost) -> float:
         """Return the earliest instant when a call of *cost* may start; ``inf`` until an event."""
-        if self.in_flight >= self._cap:
+        if self.in_flight >= self._cap.limit:
             return inf
         if self.free:
             return now
-        at = self._adaptive.next_time(now, self.in_flight)
-        if self._fixed is not None:
-            at = max(at, self._fixed.next_time(now))
-        elif self._adaptive.events:
+        at = self._refusals.next_time(now, self.in_flight)
+        if self._adaptive.events:
             self._refresh()
         if self._admission.empty or at == inf:
             return at
@@ -190,9 +166,7 @@ class RateLimiter:
         if self.free:
             self._adaptive.on_send(now, send)
             return send
-        if self._fixed is not None:
-            self._resume_fixed(now, self._fixed)
-        self._adaptive.on_send(now, send)
+        self._refusals.on_send(now, send)
         self._refresh()
         return send
 
@@ -217,9 +191,7 @@ class RateLimiter:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
         if ended is _OK and self.free:
             self._adaptive.on_accepted(now, send)
-            if self._adapt is not None:
-                self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
-                self._recap()
+            self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
             return
         self._account(now, send, ended, hint, adopted)
         self._refresh()
@@ -243,8 +215,7 @@ class RateLimiter:
 
     def set_calls(self, calls: int | None) -> None:
         """Cap the calls in flight from now on."""
-        self._calls = calls
-        self._recap()
+        self._cap.declare(calls)
         self._refresh()
 
     def set_limits(self, limits: Iterable[Limit]) -> None:
@@ -254,26 +225,23 @@ class RateLimiter:
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""
-        if self._fixed is not None:
-            self._fixed.reopen(now)
-        else:
-            self._adaptive.reopen(now)
+        self._refusals.reopen(now)
         self._refresh()
 
     # -- reading -----------------------------------------------------------------------------
 
     def snapshot(self, now: float) -> GateSnapshot:
         """Return the state of the gate at *now*."""
-        cooldown, search = self._cooldown, self._adaptive.search
+        cooldown, search = self._refusals.cooldown, self._adaptive.findings.search
         return GateSnapshot(
             state=cooldown.state,
             cause=cooldown.cause if cooldown.state is not State.OPEN else None,
             until=cooldown.until if cooldown.until > now else None,
             in_flight=self.in_flight,
-            calls=self._calls,
+            calls=self._cap.declared,
             pace=search.pace,
             rate=search.rate,
-            cap=self._adaptive.cap.believed,
+            cap=self._adaptive.findings.cap.believed,
             limits=self._admission.limits,
             used=self._admission.used(now),
             episodes=cooldown.episodes,
@@ -286,7 +254,7 @@ class RateLimiter:
 
     def learned(self, now: float) -> Learned | None:
         """Return what to hand to the next run of this scope; ``None`` if nothing was found."""
-        return self._adaptive.search.learned(now)
+        return self._adaptive.findings.search.learned(now)
 
     @property
     def has_events(self) -> bool:
@@ -296,19 +264,11 @@ class RateLimiter:
     def drain_events(self) -> list[GateEvent]:
         """Return what happened since this was last called, oldest first."""
         events = self._adaptive.events + self._events
-        self._events = []
+        self._events.clear()
         self._adaptive.events.clear()
         return events
 
     # -- inside ------------------------------------------------------------------------------
-
-    def _recap(self) -> None:
-        self._cap = inf if self._calls is None else self._calls
-        if self._adapt is not None:
-            self._cap = min(self._cap, self._adapt.limit)
-        if self._admission.parallel_cap is not None:
-            self._cap = min(self._cap, self._admission.parallel_cap)
-        self._adaptive.calls = self._cap
 
     def _end(self, send: Send) -> None:
         if send.ended:
@@ -325,7 +285,7 @@ class RateLimiter:
         ]
         for limit, source in self._admission.drain_adopted():
             self._events.append(LimitAdopted(at=now, limit=limit, source=source))
-        self._recap()
+        self._cap.report(self._admission.parallel_cap)
         self._refresh()
         return any(adopted)
 
@@ -344,11 +304,9 @@ class RateLimiter:
             else:
                 self._refused(now, send, wait, cause, adopted)
         else:
-            if outcome is Outcome.OK and self._adapt is not None:
-                self._adapt.on_ok(now, send.sent_at, self.in_flight + 1)
-                self._recap()
-            if outcome is Outcome.OK and self._fixed is not None:
-                self._fixed.on_ok(send.sent_at)
+            if outcome is Outcome.OK:
+                self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
+                self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send, proven=outcome not in _UNANSWERED)
 
     def _refused(
@@ -356,49 +314,18 @@ class RateLimiter:
     ) -> None:
         if cause is Cause.THROTTLED:
             self.throttled += 1
-            if self._adapt is not None:
-                self._adapt.on_refused(now, send.sent_at)
-                self._recap()
+            self._cap.on_refused(now, send.sent_at)
         else:
             self.overloaded += 1
-        if wait is not None and wait > self._park_after:
-            self._adaptive.on_lost(now, send, left=True)
-            self._park(now, Cause.HINT_TOO_LONG, now + wait)
-            return
-        parked = self.parked
-        if self._fixed is not None:
-            self._adaptive.on_lost(now, send, left=True)
-            if self._fixed.refused(now, send.sent_at, wait, cause):
-                until, hinted = self._fixed.until, wait is not None
-                started = EpisodeStarted(at=now, cause=cause, until=until, hinted=hinted)
-                self._events.append(started)
-        else:
-            self._adaptive.on_refused(now, send, wait, cause, explained=adopted)
-        self._report_parked(now, parked)
-
-    def _resume_fixed(self, now: float, fixed: FixedCooldown) -> None:
-        if fixed.on_send(now) and fixed.cause is not None:
-            length = now - fixed.begun
-            self._events.append(CooldownEnded(at=now, cause=fixed.cause, length=length))
+        self._refusals.on_refused(now, send, wait, cause, explained=adopted)
 
     def _park(self, now: float, cause: Cause, until: float | None) -> None:
-        parked = self.parked
-        self._cooldown.park(cause, until)
-        self._report_parked(now, parked)
+        self._refusals.park(now, cause, until)
         self._refresh()
-
-    def _report_parked(self, now: float, before: Parked | None) -> None:
-        parked = self.parked
-        if parked is not None and before is None:
-            self._events.append(ScopeParked(at=now, cause=parked.cause, until=parked.until))
 
     def _refresh(self) -> None:
         self.counts_tokens = self._admission.counts_tokens
-        self.free = (
-            self._adaptive.free
-            and (self._fixed is None or self._fixed.free)
-            and self._admission.empty
-        )
+        self.free = self._refusals.free and self._admission.empty
 
 
 def _actual(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:

@@ -1,4 +1,4 @@
-"""What the episodes of one scope were, and what those of a window show of its rate.
+"""The episodes of one scope, and the rate that those of a window show.
 
 A bucket gives a call again as soon as it has refilled; a window gives nothing until it ends, and
 then its whole amount. So what was accepted from one recovery to the next, over that time, is a
@@ -61,7 +61,7 @@ class Episode:
 
     @property
     def refusals(self) -> int:
-        """How many calls were refused at least."""
+        """Number of calls that were refused at least."""
         return 1 + self.canaries
 
     @property
@@ -71,7 +71,7 @@ class Episode:
 
     @property
     def is_window(self) -> bool:
-        """Whether the quota came back too late for a bucket's."""
+        """Return whether the quota came back too late for a bucket's."""
         return not self.leak and (self.pause > _WINDOW_PAUSE or self.canaries > 0)
 
 

@@ -299,7 +299,7 @@ class ConcurrencyCap:
 
 @frozen
 class Place:
-    """Where a queueing server puts a request: it starts at `start` and is done at `end`."""
+    """The place of a request at a queueing server: it starts at `start` and is done at `end`."""
 
     start: float
     end: float

@@ -2,7 +2,7 @@
 
 from batchllm.structured.feedback import feedback_prompt, feedback_text, problems_of, with_text
 from batchllm.structured.parse import Parsed, parse, parse_noted
-from batchllm.structured.partial import merge_fields, partial_fields
+from batchllm.structured.partial import merge_fields
 from batchllm.structured.problems import MISSING, OutputValidationError, Problem
 from batchllm.structured.rules import SchemaRules, strict_problems
 from batchllm.structured.schema import OutputSchema, json_schema, output_schema
@@ -23,7 +23,6 @@ __all__ = [
     "output_schema",
     "parse",
     "parse_noted",
-    "partial_fields",
     "problems_of",
     "strict_problems",
     "with_text",

@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from batchllm.structured.convert import read_value
 from batchllm.structured.problems import Problem
 from batchllm.structured.shapes import field_keys
 
-__all__ = ["merge_fields", "partial_fields", "valid_fields"]
+__all__ = ["merge_fields", "valid_fields"]
 
 
-def partial_fields(value: Any, kind: Any) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the top-level fields of *value* that fit *kind*, and what is wrong with the others.
+def valid_fields(value: Any, kind: Any, problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the top-level fields of *value* that *kind* has and no problem touches.
+
+    A field is right as a whole or not at all. None is if *kind* is no record, or if the record as
+    a whole is refused.
 
     Args:
         value: An answer as ``json.loads`` gives it.
         kind: The output type.
-
-    Returns:
-        The right fields as JSON has them, and the problems. There are no right fields if *kind*
-        is no record, or if the record as a whole is refused.
+        problems: What is wrong with *value*.
     """
-    problems = read_value(value, kind).problems
-    return valid_fields(value, kind, problems), problems
-
-
-def valid_fields(value: Any, kind: Any, problems: Sequence[Problem]) -> dict[str, Any]:
-    """Return the fields of *value* that *kind* has and no problem touches."""
     if not isinstance(value, dict) or any(not problem.path for problem in problems):
         return {}
     values = cast("dict[str, Any]", value)

@@ -4,6 +4,7 @@
 not imported here, since it needs Hypothesis.
 """
 
+from batchllm.journal import open_inline_worker
 from batchllm.testing.agent import MockAgent, MockRun, MockUsage
 from batchllm.testing.clock import Backend, run_inline, virtual_run, virtual_time
 from batchllm.testing.observer import RecordingObserver
@@ -26,6 +27,7 @@ __all__ = [
     "ScriptedCall",
     "ScriptedStrategy",
     "Step",
+    "open_inline_worker",
     "play",
     "run_inline",
     "virtual_run",

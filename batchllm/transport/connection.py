@@ -19,7 +19,7 @@ __all__ = ["TABLE", "ConnectionState", "Event", "State", "Verdict"]
 
 
 class State(IntEnum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
     IDLE = auto()
     """Open, nothing under way, nothing unread."""
@@ -151,7 +151,7 @@ _DONE, _DEAD, _REPLAY, _FAIL = State.DONE, State.DEAD, Verdict.REPLAY, Verdict.F
 
 @define(eq=False)
 class ConnectionState:
-    """Where one connection stands, and how many replies it has carried.
+    """The state of one connection, and the replies that it has carried.
 
     Attributes:
         state: Changed by :meth:`on` only.

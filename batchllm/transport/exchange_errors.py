@@ -1,7 +1,7 @@
 """The errors of one exchange on a connection, below the border of this folder.
 
 None of these leaves it: callers get a ``TransportError``, an SDK's client gets the exception of
-its own HTTP library (``failures.py`` and ``adapters.py``). They hold words, never a request.
+its own HTTP library (``border.py`` and ``adapters.py``). They hold words, never a request.
 """
 
 from __future__ import annotations

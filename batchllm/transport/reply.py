@@ -37,7 +37,7 @@ class HttpReply:
 
 
 class Source(Protocol):
-    """Where a streamed reply comes from: our connections, or a transport of another library."""
+    """The source of a streamed reply: our connections, or a transport of another library."""
 
     async def open(self) -> tuple[int, dict[str, str]]:
         """Send the request and return status and headers of the reply."""

@@ -55,16 +55,17 @@ def test_a_refused_key_is_named_by_its_variable() -> None:
 @pytest.mark.parametrize(
     ("not_run", "words"),
     [
-        (0, "Run the rest again: lines that were not read have no row."),
-        (1, "Run the rest again: 1 line was read and not run;"),
-        (2000, "Run the rest again: 2,000 lines were read and not run;"),
+        (0, "lines that have no row were not finished"),
+        (1, "1 line had no turn; lines that have no row were not finished"),
+        (2000, "2,000 lines had no turn; lines that have no row were not finished"),
     ],
 )
 def test_the_rest_is_named(not_run: int, words: str) -> None:
     """It has no rows, so that it can be run by itself."""
     stopped = BatchResult[Any, Any](termination=Termination(EndCause.STOPPED, "made up"))
     assert words in ending(stopped, tallies=Tallies(not_run=not_run))
-    assert "Run the rest" not in ending()
+    assert "give -o FILE to have one" in ending(stopped)
+    assert "no row" not in ending()
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,24 @@ def test_identity_has_plain_fields_and_no_secrets() -> None:
     assert Fields().identity() == {"class": f"{name}Fields", "model": "m"}
 
 
+class Counting(LLMCallStrategy[str]):
+    def __init__(self, model: str, tone: str = "plain", *args: Any) -> None:
+        self.model = model
+        self._tone = tone
+        self.calls = 0
+
+    async def execute(self, prompt: Any, attempt: int, timeout: float) -> tuple[str, Any]:  # type: ignore[override]
+        return "x", None
+
+
+def test_what_a_strategy_counts_is_no_part_of_its_identity() -> None:
+    """Only what it is made of: the arguments that it keeps under their names."""
+    strategy = Counting("m")
+    strategy.calls = 7
+    name = f"{__name__}.Counting"
+    assert strategy.identity() == {"class": name, "model": "m", "tone": "plain"}
+
+
 async def test_hooks_may_be_left_out() -> None:
     """Only ``execute`` has to be written."""
     strategy = Plain()

@@ -155,7 +155,7 @@ def test_a_run_that_cannot_succeed_stops(tmp_path: Path, capsys: Captured) -> No
     assert set(categories) == {"authentication"}
     err = capsys.readouterr().err
     assert "fail_fast: 3 items in a row failed with authentication" in err
-    assert "Run the rest again: lines that were not read have no row." in err
+    assert "The same command goes on" in err
 
 
 def test_nothing_is_sent_where_the_output_exists(tmp_path: Path, capsys: Captured) -> None:
@@ -346,5 +346,5 @@ def test_parquet_in_and_out(tmp_path: Path) -> None:
     again = ("--template", "Shorter: {output}", "--keep-prompt")
     assert run(first, second, "-m", "sim:instant", *again) == ExitCode.OK
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a.parquet", "b.parquet", "in.jsonl",
+        "a.parquet", "a.parquet.journal", "b.parquet", "b.parquet.journal", "in.jsonl",
     ]  # fmt: skip

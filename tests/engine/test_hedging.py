@@ -164,3 +164,23 @@ async def test_a_loser_does_not_make_its_item_cut_off(stopped_at: float, categor
         group.cancel_scope.cancel()
     assert run.result.stats["hedged_calls"] == (category == "stopped")
     assert run.result.by_id()["2"].error_category == category
+
+
+async def test_an_answer_that_comes_as_the_run_is_cancelled_is_kept() -> None:
+    """It is paid for, and the race that it has won must not be where it gets lost."""
+    run = BatchRun[Any]()
+    answered: list[str] = []
+
+    class Answers(LLMCallStrategy[str]):
+        async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, None]:
+            await anyio.sleep(1.0)
+            answered.append(prompt)
+            if prompt == "10":
+                run.stop(CANCEL)
+            return prompt, None
+
+    settings = ProcessorConfig(max_workers=20, hedge=HedgeConfig())
+    await run_batch([str(n) for n in range(20)], Answers(), config=settings, into=run)
+    assert "10" in answered
+    kept = {result.output for result in run.result.results if result.success}
+    assert kept == set(answered)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from random import Random
 
+import anyio
+import pytest
 from attrs import evolve
 
+from batchllm.api import ParallelBatchProcessor, run_batch
+from batchllm.core import LLMCallStrategy, LLMWorkItem, ProcessorConfig
 from batchllm.engine.stats import limited_by
+from batchllm.gate import Gate
 from batchllm.policy import GateSnapshot, Limit, RateLimiter
 
 
@@ -43,3 +48,35 @@ def test_a_short_run_is_not_said_to_have_had_a_quota() -> None:
     assert limited_by(held, 10.0, [scope()], 20, has_own=True) == "a quota of the run's own"
     named = limited_by(held, 10.0, [scope()], 20)
     assert named == "its own start, from few calls in flight to more with each round trip"
+
+
+class Second(LLMCallStrategy[str]):
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, None]:
+        await anyio.sleep(1.0)
+        return prompt, None
+
+
+@pytest.mark.anyio
+async def test_what_held_an_earlier_run_is_not_blamed_for_a_later_one() -> None:
+    """They share the gate, and with it what the gate counts."""
+    gate = Gate(requests_per_minute=60)
+    first = await run_batch([str(n) for n in range(100)], Second(), gate=gate)
+    assert "60 requests" in first.stats["limited_by"]
+    await anyio.sleep(120.0)
+    later = await run_batch(["a"], Second(), gate=gate)
+    assert later.stats["limited_by"] is None
+    assert not any(later.stats["held_back"].values())
+
+
+@pytest.mark.anyio
+async def test_what_held_an_earlier_batch_of_a_processor_is_not_blamed_for_a_later_one() -> None:
+    config = ProcessorConfig(max_workers=1)
+    async with ParallelBatchProcessor[str, str, None](config, strategy=Second()) as processor:
+        for number in range(10):
+            await processor.add_work(LLMWorkItem(str(number), prompt="…"))
+        first = await processor.process_all()
+        assert "1 calls in flight at most" in first.stats["limited_by"]
+        await processor.add_work(LLMWorkItem("last", prompt="…"))
+        later = await processor.process_all()
+    assert later.stats["limited_by"] is None
+    assert not any(later.stats["held_back"].values())

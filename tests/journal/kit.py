@@ -1,4 +1,4 @@
-"""What tests of the journal share: entries, results, and connections that fail on purpose."""
+"""Parts that tests of the journal share: entries, results, and connections that fail on purpose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from batchllm.journal import (
     Entry,
     Journal,
     JournalWriter,
-    Registrar,
     Store,
     open_inline_worker,
     open_journal,
@@ -95,13 +94,12 @@ async def opened(
     """A journal in virtual time; arguments of ``Journal`` and ``open_journal`` alike."""
     mine = {name: more.pop(name) for name in list(more) if hasattr(Journal("x"), name)}
     open_it = more.pop("connect", connect)
-    more.setdefault("on_failure", lambda error: None)
     more.setdefault("on_wait", lambda text: None)
-    more.setdefault("worker", open_inline_worker)
+    mine.setdefault("worker", open_inline_worker)
     chosen = Named() if strategy is None else strategy
     async with open_journal(
         Journal(path, **mine),
-        lambda salt: Registrar(salt, chosen),
+        chosen,
         store=lambda settings: Store(settings.path, settings.durability, open_it),
         **more,
     ) as journal:

@@ -19,7 +19,7 @@ odd line
 
 
 def test_a_journal_is_its_owners_alone(tmp_path: Path) -> None:
-    """Whatever the mask; a file that is there keeps its mode."""
+    """With any mask; a file that is there keeps its mode."""
     before = os.umask(0)
     try:
         assert create_private(tmp_path / "new.db")

@@ -1,4 +1,6 @@
-"""What makes two items the same."""
+"""The identity of items and strategies."""
+
+from __future__ import annotations
 
 import json
 from typing import Any
@@ -12,6 +14,7 @@ from batchllm.journal import Registrar
 from batchllm.journal.identity import (
     Occurrences,
     canonical_identity,
+    changing,
     differences,
     digest_of,
     id_of_key,
@@ -82,7 +85,7 @@ def test_sources_are_apart() -> None:
 
 
 def test_an_id_is_no_digest() -> None:
-    """Whatever an item is called, its key is not that of an item without an id."""
+    """The key of an item with any id is not that of one without."""
     key = key_of_id("", "#00.0")
     assert key == ("", "=#00.0")
     assert id_of_key(key) == "#00.0"
@@ -118,3 +121,42 @@ def test_a_difference_is_named_by_its_field() -> None:
         f"gone true → none; model.name {'a' * 59}… → b; model.temperature 0 → 0.2"
     )
     assert differences(before, before) == "no field that can be named"
+
+
+class Counting(Named):
+    """A strategy with a setting and a count, as users write them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.inner: Counting | None = None
+
+    @classmethod
+    def round_another(cls) -> Counting:
+        outer = cls()
+        outer.inner = cls()
+        return outer
+
+    def identity(self) -> Any:
+        parts = [] if self.inner is None else [self.inner.identity()]
+        return {**super().identity(), "parts": parts}
+
+
+def test_what_a_run_changes_is_state() -> None:
+    """At any depth; the other fields still tell strategies apart."""
+    strategy = Counting.round_another()
+    assert strategy.inner is not None
+    registrar = Registrar(SALT, strategy)
+    assert not registrar.changed_by_the_run()
+    strategy.calls, strategy.inner.calls = 7, 5
+    volatile = registrar.changed_by_the_run()
+    assert volatile == {f"{__name__}.Counting.calls"}
+    later = Registrar(SALT, strategy, volatile)
+    assert later.identity == Registrar(SALT, Counting.round_another(), volatile).identity
+    strategy.temperature = 0.7
+    assert Registrar(SALT, strategy, volatile).identity != later.identity
+    assert "calls" not in later.identity.text
+
+
+def test_a_part_that_came_or_went_is_no_state() -> None:
+    assert changing({"class": "A", "parts": [1]}, {"class": "A", "parts": [1, 2], "x": 1}) == set()

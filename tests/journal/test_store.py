@@ -34,13 +34,13 @@ def group_of(*names: str, salt: bytes = b"", good: bool = True) -> Group:
 
 
 def look(path: Path, query: str) -> list[Any]:
-    """What another program sees in the file."""
+    """Look into the file as another program."""
     with closing(sqlite3.connect(path)) as db:
         return db.execute(query).fetchall()
 
 
 def change(path: Path, *statements: str) -> None:
-    """What another program does to the file."""
+    """Change the file as another program."""
     with closing(sqlite3.connect(path)) as db, db:
         for statement in statements:
             db.execute(statement)

@@ -12,10 +12,11 @@ import pytest
 from attrs import evolve
 
 from batchllm.core import JournalError
-from batchllm.journal import Choice, Journal, Reason, Registrar, open_journal
+from batchllm.journal import Choice, Journal, Reason, open_journal
 from batchllm.journal.owner import BEAT_EVERY
 from batchllm.testing import Backend, virtual_run
 from tests.journal.kit import Faults, Named, enter, failure, ok, opened
+from tests.journal.test_identity import Counting
 
 pytestmark = pytest.mark.anyio
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
@@ -93,6 +94,23 @@ async def test_another_strategy_is_refused_with_the_difference_and_the_price(
         async with opened(path, Named(0.2), on_changed=how) as journal:
             (verdict,) = await journal.decide([enter(journal, "a")])
             assert verdict.choice is choice
+
+
+async def test_a_strategy_that_counts_its_calls_is_the_same_one(tmp_path: Path) -> None:
+    """In the same process, where it comes back with another count, and in the next."""
+    path, strategy = tmp_path / "run.db", Counting()
+    for name in "abc":
+        async with opened(path, strategy) as journal:
+            strategy.calls += 1
+            await journal.commit(enter(journal, name), ok(name))
+    for again in (strategy, Counting()):
+        async with opened(path, again) as journal:
+            verdicts = await journal.decide([enter(journal, name) for name in "abc"])
+            assert {verdict.choice for verdict in verdicts} == {Choice.TAKE_OVER}
+    strategy.temperature = 0.3
+    with pytest.raises(JournalError, match=r"temperature 0\.0 → 0\.3"):
+        async with opened(path, strategy):
+            pass
 
 
 async def test_failures_alone_are_no_reason_to_refuse_another_strategy(tmp_path: Path) -> None:
@@ -183,16 +201,16 @@ async def test_a_network_disk_is_said_once(tmp_path: Path, monkeypatch: Any) -> 
 
 async def test_after_a_failed_write_nothing_is_written(tmp_path: Path) -> None:
     """Not even if the disk would take it again: what the system dropped, it does not report."""
-    path, seen = tmp_path / "run.db", list[JournalError]()
+    path = tmp_path / "run.db"
     faults = Faults(0, "SQLITE_IOERR_FSYNC", lambda statement: statement == "COMMIT")
-    async with opened(path, connect=faults.connect, on_failure=seen.append) as journal:
+    async with opened(path, connect=faults.connect) as journal:
         await journal.commit(enter(journal, "a"), ok("a"))
         faults.at = faults.seen + 1
         with pytest.raises(JournalError, match="the disk failed"):
             await journal.commit(enter(journal, "b"), ok("b"))
         with pytest.raises(JournalError, match="the disk failed"):
             await journal.commit(enter(journal, "c"), ok("c"))
-    assert len(seen) == 1
+        assert (await journal.failure()).problem == "io"
     assert names_in(path) == {"a"}
     async with opened(path) as journal:  # the same process goes on once the disk is mended
         await journal.commit(enter(journal, "b"), ok("b"))
@@ -299,8 +317,7 @@ def test_the_thread_is_one_and_ends_with_its_block(tmp_path: Path, backend: Back
         before = set(threading.enumerate())
         async with open_journal(
             Journal(tmp_path / f"{backend}.db"),
-            lambda salt: Registrar(salt, Named()),
-            on_failure=lambda error: None,
+            Named(),
             on_wait=lambda text: None,
         ) as journal:
             async with anyio.create_task_group() as group:

@@ -1,9 +1,12 @@
 """Spreading calls over endpoints and keys."""
 
+import copy
 from typing import Any
 
+import anyio
 import pytest
 
+from batchllm.api import run_batch
 from batchllm.core import ConfigError, RetryState, ServerHint, StrategyError
 from batchllm.llm_strategies import Balance, KeyRotation
 from batchllm.testing import Raise
@@ -115,3 +118,26 @@ def test_it_needs_keys() -> None:
     with pytest.raises(StrategyError, match="KeyRotation"):
         KeyRotation("sim:default", [])
     assert Balance([scripted("a")]).identity()["weights"] == [1.0]
+
+
+async def echo_a(prompt: str) -> str:
+    await anyio.sleep(1.0)
+    return f"a {prompt}"
+
+
+async def echo_b(prompt: str) -> str:
+    await anyio.sleep(1.0)
+    return f"b {prompt}"
+
+
+async def test_a_copy_does_not_count_the_calls_of_its_original() -> None:
+    """It never learns of their ends, so it would keep away from a part for ever."""
+    original = Balance[str]([echo_a, echo_b])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_batch, ["only one"], original)
+        await anyio.sleep(0.5)
+        twin = copy.deepcopy(original)
+    batch = await run_batch(["1", "2"], twin, concurrency=1)
+    assert sorted(str(result.output)[0] for result in batch.results) == ["a", "b"]
+    batch = await run_batch(["1", "2", "3", "4"], twin, concurrency=4)
+    assert sorted(str(result.output)[0] for result in batch.results) == ["a", "a", "b", "b"]

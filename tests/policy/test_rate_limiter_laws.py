@@ -172,7 +172,7 @@ class LimiterMachine(RuleBasedStateMachine):
         if how in ("hinted", "throttled", "overloaded"):
             if before.state is State.OPEN and old:
                 assert after.state is State.OPEN, "a late refusal opens no episode"
-            known_noise = limiter._adaptive.noise.share > 0
+            known_noise = limiter._adaptive.findings.noise.share > 0
             if how == "hinted" and not (known_noise or before.cap or old):
                 self.hints.append((send.mark, now + wait))
             if before.pace is not None and after.pace is not None and not known_noise:

@@ -326,7 +326,8 @@ async def test_custom_observers() -> None:
 async def test_dynamic_worker_scaling() -> None:
     """Fewer workers from the next batch on, after as many rate limits as the sample asks for."""
     limits = [step for _ in range(6) for step in (Raise(refused()), Answer("ok"))]
-    strategy = ScriptedStrategy([*limits, Answer("ok", after=20.0)], per_call=True)
+    # Answers take longer than the calls that were let in so slowly are apart.
+    strategy = ScriptedStrategy([*limits, Answer("ok", after=28.0)], per_call=True)
     counts: list[Any] = []
 
     async def adaptive_processing():

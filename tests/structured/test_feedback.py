@@ -13,7 +13,6 @@ from batchllm.structured import (
     feedback_text,
     merge_fields,
     parse,
-    partial_fields,
     problems_of,
 )
 from tests.structured.models import Add, Address, Cat, Dog, Person
@@ -34,18 +33,18 @@ def test_right_fields_survive_and_wrong_ones_are_named() -> None:
         "nick": "A",
         "other": 1,
     }
-    valid, problems = partial_fields(value, Person)
-    assert valid == {"name": "Ann", "age": -1, "nick": "A"}
-    assert [problem.path for problem in problems] == ["address.lines[0]"]
+    refused = refusal(json.dumps(value), Person)
+    assert refused.valid == {"name": "Ann", "age": -1, "nick": "A"}
+    assert [problem.path for problem in refused.problems] == ["address.lines[0]"]
     del value["address"]
-    valid, problems = partial_fields(value, Person)
-    assert valid == {"name": "Ann", "nick": "A"}
-    assert [problem.path for problem in problems] == ["age"]
+    refused = refusal(json.dumps(value), Person)
+    assert refused.valid == {"name": "Ann", "nick": "A"}
+    assert [problem.path for problem in refused.problems] == ["age"]
 
 
 def test_two_answers_make_a_whole_one() -> None:
     """Right fields stay, the second answer gives the rest."""
-    valid, _ = partial_fields({"name": "Ann", "age": "x"}, Person)
+    valid = refusal(json.dumps({"name": "Ann", "age": "x"}), Person).valid
     merged = merge_fields(valid, {"name": "Bob", "age": 4})
     assert merged == {"name": "Ann", "age": 4}
     assert parse(json.dumps(merged), Person) == Person(name="Ann", age=4)
@@ -54,8 +53,8 @@ def test_two_answers_make_a_whole_one() -> None:
 
 def test_unions_have_right_fields_too() -> None:
     """By the keys of their members; what is no record has none."""
-    assert partial_fields({"kind": "dog", "lives": "x"}, Cat | Dog)[0] == {"kind": "dog"}
-    assert partial_fields([1], list[int]) == ({}, [])
+    assert refusal(json.dumps({"kind": "dog", "lives": "x"}), Cat | Dog).valid == {"kind": "dog"}
+    assert refusal('["x"]', list[int]).valid == {}
 
 
 def test_a_record_that_is_refused_as_a_whole_has_no_right_fields() -> None:
@@ -72,9 +71,9 @@ def test_a_record_that_is_refused_as_a_whole_has_no_right_fields() -> None:
                 msg = "high is below low"
                 raise ValueError(msg)
 
-    valid, problems = partial_fields({"low": 3, "high": 1}, Range)
-    assert valid == {}
-    assert [(p.path, p.message) for p in problems] == [("", "high is below low")]
+    refused = refusal(json.dumps({"low": 3, "high": 1}), Range)
+    assert refused.valid == {}
+    assert [(p.path, p.message) for p in refused.problems] == [("", "high is below low")]
 
 
 def test_converters_of_a_class_name_their_field() -> None:
@@ -85,8 +84,10 @@ def test_converters_of_a_class_name_their_field() -> None:
         number: str = attrs.field(converter=int)
         other: str = attrs.field(default="1", converter=attrs.Converter(int))
 
-    assert [p.path for p in partial_fields({"number": "x"}, Size)[1]] == ["number"]
-    assert [p.path for p in partial_fields({"number": "1", "other": "x"}, Size)[1]] == [""]
+    assert [p.path for p in refusal(json.dumps({"number": "x"}), Size).problems] == ["number"]
+    assert [p.path for p in refusal(json.dumps({"number": "1", "other": "x"}), Size).problems] == [
+        ""
+    ]
 
 
 def test_feedback_names_what_was_right_and_what_to_fix() -> None:
@@ -154,4 +155,4 @@ def test_values_that_json_cannot_show_are_shown_somehow() -> None:
 
 def test_recursive_types_have_right_fields() -> None:
     """One side of a tree may be right."""
-    assert partial_fields({"left": 1, "right": "x"}, Add)[0] == {"left": 1}
+    assert refusal(json.dumps({"left": 1, "right": "x"}), Add).valid == {"left": 1}

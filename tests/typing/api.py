@@ -10,6 +10,7 @@ from pydantic_ai import Agent
 from batchllm import (
     AnthropicStrategy,
     BatchResult,
+    Journal,
     LLMCallStrategy,
     LLMWorkItem,
     ModelStrategy,
@@ -100,6 +101,9 @@ async def batches() -> None:
     assert_type(batch.results[0].output, Person | None)
     assert_type(batch.outputs, list[Person | None])
     assert_type(await run_batch(["a"], Length()), BatchResult[int, Any])
+    journal = Journal("run.db", on_resume="skip", durability="normal")
+    assert_type(await run_batch(["a"], Length(), journal=journal), BatchResult[int, Any])
+    assert_type(await run_batch(["a"], Length(), journal="run.db"), BatchResult[int, Any])
     async with stream_batch(["a"], llm("openai:m")) as run:
         async for result in run:
             assert_type(result, WorkItemResult[str, Any])

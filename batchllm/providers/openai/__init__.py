@@ -1,7 +1,6 @@
 """OpenAI's wires, and those of everyone compatible: Chat Completions, Responses, embeddings."""
 
 from batchllm.providers.openai.chat import ChatModel, ChatWire
-from batchllm.providers.openai.chat_answer import read_answer
 from batchllm.providers.openai.chat_prompt import as_messages
 from batchllm.providers.openai.chat_reply import ChatReply, read_usage
 from batchllm.providers.openai.embeddings import EmbeddingStrategy
@@ -18,6 +17,5 @@ __all__ = [
     "ResponsesModel",
     "ResponsesWire",
     "as_messages",
-    "read_answer",
     "read_usage",
 ]

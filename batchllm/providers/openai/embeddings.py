@@ -36,6 +36,7 @@ from batchllm.providers.wire import (
     check_options,
     check_vectors,
     encode,
+    lasting_address,
     malformed,
     mask_options,
     request_id_of,
@@ -138,7 +139,7 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
         return {
             "class": "EmbeddingStrategy",
             "provider": self.profile.provider,
-            "base_url": self._client.base_url,
+            "base_url": lasting_address(self._client.base_url),
             "model": self.model,
             "parameters": dict(self._settings),
         }

@@ -12,7 +12,6 @@ from batchllm.providers.wire.answers import (
     malformed,
     mapping_of,
     mappings_of,
-    without_halves,
 )
 from batchllm.providers.wire.embedding import Embedder, Vector, as_texts, check_vectors
 from batchllm.providers.wire.endpoints import (
@@ -21,9 +20,10 @@ from batchllm.providers.wire.endpoints import (
     ConnectionOptions,
     Endpoint,
     ServerOptions,
+    lasting_address,
     mask_options,
 )
-from batchllm.providers.wire.error_replies import Peer, error_reply, request_id_of
+from batchllm.providers.wire.error_replies import Peer, request_id_of
 from batchllm.providers.wire.errors_inside import MayBeError, error_within, is_error
 from batchllm.providers.wire.exchange import (
     Exchange,
@@ -41,7 +41,7 @@ from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
 from batchllm.providers.wire.prompt_parts import messages_of, parts_of, read_media
 from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
-from batchllm.providers.wire.streamed import DONE, is_events, read_events, read_stream
+from batchllm.providers.wire.streamed import DONE, read_events
 
 __all__ = [
     "DONE",
@@ -80,12 +80,11 @@ __all__ = [
     "decode_event",
     "decode_object",
     "encode",
-    "error_reply",
     "error_within",
     "is_error",
-    "is_events",
     "is_first",
     "joined",
+    "lasting_address",
     "make_response",
     "malformed",
     "mapping_of",
@@ -97,8 +96,6 @@ __all__ = [
     "parts_of",
     "read_events",
     "read_media",
-    "read_stream",
     "request_id_of",
     "token_logprobs",
-    "without_halves",
 ]

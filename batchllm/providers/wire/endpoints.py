@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
+from urllib.parse import urlsplit
 
 from attrs import Factory, field, frozen
 
@@ -26,8 +27,25 @@ __all__ = [
     "ConnectionOptions",
     "Endpoint",
     "ServerOptions",
+    "lasting_address",
     "mask_options",
 ]
+
+
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def lasting_address(base_url: str) -> str:
+    """Return an address as it names a strategy in records.
+
+    On this machine without the port: a tunnel or a local server has another one at each start, and
+    that is no reason to take its answers for another model's.
+    """
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        return base_url
+    return parts._replace(netloc=parts.hostname).geturl() if parts.hostname in _HERE else base_url
 
 
 def _variable(what: str) -> Callable[[Any], tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from batchllm.policy import ErrorBody
+from batchllm.providers.wire.answers import as_list
 
 __all__ = ["MayBeError", "error_within", "is_error"]
 
@@ -25,7 +26,7 @@ def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
     """
     if is_error(reply.get("error")):
         return reply
-    for choice in _list(reply.get("choices")):
+    for choice in as_list(reply.get("choices")):
         # OpenRouter puts the failure of the provider behind it into the choice.
         if isinstance(choice, dict) and is_error(cast("dict[str, Any]", choice).get("error")):
             return {"error": cast("dict[str, Any]", choice)["error"]}
@@ -44,10 +45,6 @@ def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
 def is_error(value: object) -> bool:
     """Return whether *value*, of a field ``error``, is an error; a mock's attribute is not."""
     return bool(value) and isinstance(value, dict | str | list | int)
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 class MayBeError(msgspec.Struct, gc=False):

@@ -13,6 +13,7 @@ from batchllm.providers.wire.endpoints import (
     Connected,
     ConnectionOptions,
     Endpoint,
+    lasting_address,
     mask_options,
 )
 from batchllm.providers.wire.exchange import (
@@ -177,7 +178,7 @@ class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
         return {
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
             "provider": self.endpoint.provider,
-            "base_url": self._client.base_url,
+            "base_url": lasting_address(self._client.base_url),
             "model": self.model,
             "parameters": {**self._settings, **self._extra},
             "schema": self.schema,

@@ -17,7 +17,6 @@ from batchllm.simulator.wires.exchange import (
     LimitState,
     Prefix,
     Problem,
-    ProblemKind,
     StreamEvent,
     WireProblem,
     WireReply,
@@ -27,7 +26,7 @@ from batchllm.simulator.wires.gemini import GeminiWire
 from batchllm.simulator.wires.gemini_caches import GeminiCachesWire, cache_resource
 from batchllm.simulator.wires.parsing import count_tokens
 from batchllm.simulator.wires.responses import ResponsesWire
-from batchllm.simulator.wires.sse import EVENT_STREAM, Framing, comment, frame
+from batchllm.simulator.wires.sse import Framing, comment, frame
 
 
 class Wire(Protocol):
@@ -77,7 +76,6 @@ def all_wires() -> tuple[Wire, ...]:
 
 
 __all__ = [
-    "EVENT_STREAM",
     "Answer",
     "Call",
     "Chunk",
@@ -88,7 +86,6 @@ __all__ = [
     "LimitState",
     "Prefix",
     "Problem",
-    "ProblemKind",
     "StreamEvent",
     "Wire",
     "WireProblem",

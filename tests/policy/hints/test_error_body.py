@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from batchllm.policy import ErrorBody
 
 INNER = {"message": "no", "type": "kind", "code": "code"}
-READ = ErrorBody(message="no", kind="kind", code="code")
+READ = ErrorBody(message="no", kind="kind", code="code", is_of_an_api=True)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_errors_in_errors_are_followed_only_so_far() -> None:
     for _ in range(100):
         body = {"error": body}
 
-    assert ErrorBody.read(body) == ErrorBody()
+    assert ErrorBody.read(body) == ErrorBody(is_of_an_api=True)
 
 
 @given(st.text() | st.binary() | st.builds("{{{}".format, st.text()))

@@ -1,0 +1,160 @@
+"""The journal of a run of the command line, and the fate of files that are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from batchllm.cli.exits import UsageError
+from batchllm.cli.settings import RunSettings
+from batchllm.core import JournalError
+from batchllm.journal import Journal, OnChanged, Store
+
+__all__ = ["SUFFIX", "in_options", "journal_of", "prepare_files", "the_same_command"]
+
+SUFFIX = ".journal"
+_BESIDE = ("-wal", "-shm", "-journal")
+"""Files that SQLite keeps beside a database; each goes where the database goes."""
+
+_OPTIONS = (
+    (r'give Journal\(…, on_changed="rerun"\) to ask again', "give --rerun-changed to ask again"),
+    (r'on_changed="keep" to take', "--keep-finished to take"),
+    (r"or another path to start anew", "or --fresh to start anew"),
+    (r'give on_changed="rerun" for another output', "give --rerun-changed for another output"),
+    (r"give another path for the journal", "give another --journal"),
+)
+
+
+def journal_of(settings: RunSettings, output: str, *, is_file: bool) -> Journal | None:
+    """Return the journal of a run, ``None`` if it keeps none.
+
+    Args:
+        settings: The options.
+        output: The name of the output.
+        is_file: If that is a file on a disk, or will be one.
+
+    Raises:
+        UsageError: The options contradict each other.
+    """
+    if settings.rerun_changed and settings.keep_finished:
+        msg = "--rerun-changed and --keep-finished contradict each other; give one of them"
+        raise UsageError(msg)
+    path = settings.journal
+    if settings.no_journal:
+        if path is not None:
+            msg = "--journal and --no-journal contradict each other; give one of them"
+            raise UsageError(msg)
+        return None
+    if path is None:
+        if not is_file:
+            return None
+        path = Path(output + SUFFIX)
+    changed: OnChanged = (
+        "rerun" if settings.rerun_changed else "keep" if settings.keep_finished else "refuse"
+    )
+    # Finished rows stand in a file; on standard output they are written again, as are those of a
+    # file in the order of the input.
+    skip = is_file and not settings.ordered
+    return Journal(
+        path,
+        on_resume="skip" if skip else "replay",
+        retry_failed=settings.retry_failed,
+        on_changed=changed,
+    )
+
+
+def prepare_files(
+    settings: RunSettings, name: str, journal: Journal | None, *, is_file: bool
+) -> None:
+    """Put files out of the way, as --fresh and --overwrite say.
+
+    Args:
+        settings: The options.
+        name: Of the output.
+        journal: The journal of the run.
+        is_file: If the output is a file on a disk, or will be one.
+
+    Raises:
+        UsageError: An output is there that would be lost.
+        JournalError: Another process drives the journal.
+    """
+    output = Path(name)
+    # Also with --no-journal: one that is left behind would later cut the new file to its rows.
+    path = Path(name + SUFFIX) if journal is None else journal.path
+    journal_there = (journal is not None or is_file) and path.exists()
+    if settings.fresh or settings.overwrite:
+        if journal_there:
+            _check_idle(path)
+        moved = [output] if is_file and output.is_file() else []
+        for one in [*moved, *([path] if journal_there else [])]:
+            if settings.fresh:
+                _set_aside(one)
+            else:
+                _remove(one)
+    elif journal is None and journal_there:
+        msg = (
+            f"there is a journal of {name} to go on from, {path}; leave out --no-journal, or give "
+            "--fresh to keep both under other names, or --overwrite to lose them"
+        )
+        raise UsageError(msg)
+    elif is_file and output.exists() and not journal_there:
+        msg = (
+            f"the output {name} exists already, without a journal to go on from; give "
+            "another name, --fresh to keep it under another one, or --overwrite to lose it"
+        )
+        raise UsageError(msg)
+
+
+def _check_idle(path: Path) -> None:
+    """Pass if no process writes the journal; one that cannot be read is written by none."""
+    store = Store(path)
+    try:
+        store.open("", None, None)
+    except JournalError as error:
+        if error.problem in ("in_use", "locked"):
+            raise
+    finally:
+        with suppress(JournalError):
+            store.close()
+
+
+def _set_aside(path: Path) -> None:
+    number = 1
+    while (to := _numbered(path, number)).exists():
+        number += 1
+    for tail in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{tail}", f"{to}{tail}")
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """Return ``answers.1.jsonl`` for ``answers.jsonl``, and the same for its journal."""
+    name, suffix = path.name, ""
+    if name.endswith(SUFFIX):
+        name, suffix = name.removesuffix(SUFFIX), SUFFIX
+    stem, dot, kind = name.partition(".") if not name.startswith(".") else (name, "", "")
+    return path.with_name(f"{stem}.{number}{dot}{kind}{suffix}")
+
+
+def _remove(path: Path) -> None:
+    for tail in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{path}{tail}")
+
+
+def in_options(error: JournalError) -> str:
+    """Say an error of a journal by the command's own options."""
+    text = str(error)
+    for pattern, words in _OPTIONS:
+        text = re.sub(pattern, words, text)
+    return text
+
+
+def the_same_command() -> str:
+    """Return the command as it was typed, without the options that hold for one time."""
+    once = {"--fresh", "--overwrite", "--retry-failed"}
+    return shlex.join(["batchllm", *(word for word in sys.argv[1:] if word not in once)])

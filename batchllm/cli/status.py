@@ -1,0 +1,81 @@
+"""``batchllm status``: how far a run has got."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from attrs import asdict
+from cyclopts import Parameter
+
+from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.cli.journals import find_journal
+from batchllm.core import JournalError
+from batchllm.journal import JournalReader, RunRecord, open_reader
+
+__all__ = ["status"]
+
+
+def status(
+    run: Annotated[str, Parameter(help="The run's output, or its journal.")],
+    /,
+    *,
+    json_: Annotated[
+        bool, Parameter(name="--json", negative="", help="As JSON, for programs.")
+    ] = False,
+) -> ExitCode:
+    """Say how far a run has got."""
+    try:
+        with open_reader(find_journal(run)) as journal:
+            found = _read(journal)
+    except JournalError as error:
+        raise UsageError(str(error)) from error
+    print(json.dumps(found, indent=2) if json_ else _in_words(found))
+    return ExitCode.OK
+
+
+def _read(journal: JournalReader) -> dict[str, Any]:
+    driver = journal.driver()
+    return {
+        "journal": str(journal.path),
+        "bytes": journal.path.stat().st_size,
+        "running": None if driver is None else {"host": driver[0], "pid": driver[1]},
+        **journal.counts(),
+        "runs": [asdict(one) for one in journal.runs()],
+    }
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    rows = [
+        ("Journal", f"{found['journal']} ({found['bytes'] / 1e6:,.1f} MB)"),
+        ("Finished", f"{found['succeeded']:,} succeeded, {found['failed']:,} failed"),
+    ]
+    if found["refused"]:
+        rows.append(("Refused", f"{found['refused']:,} lines were wrong and never sent"))
+    if found["input_tokens"] is not None:
+        tokens = f"{found['input_tokens']:,} in, {found['output_tokens'] or 0:,} out"
+        rows.append(("Tokens", tokens))
+    if found["cost"] is not None:
+        rows.append(("Cost", f"${found['cost']:,.2f}"))
+    runs = [RunRecord(**one) for one in found["runs"]]
+    running = found["running"]
+    if running is not None:
+        rows.append(("Now", f"process {running['pid']} on {running['host']} goes on with it"))
+    if found["calls_without_end"]:
+        calls = f"{found['calls_without_end']:,}"
+        what = "under way" if running else "in flight when a run ended; they may be billed"
+        rows.append(("Calls", f"{calls} {what}"))
+    if runs:
+        rows.append(("Last run", _last_run(runs[-1], going_on=running is not None)))
+    return "\n".join(f"{name:<9} {text}" for name, text in rows)
+
+
+def _last_run(run: RunRecord, *, going_on: bool) -> str:
+    began = (
+        datetime.fromtimestamp(run.started, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
+    )
+    if run.ended is not None:
+        return f"number {run.number}, begun {began} UTC, ended by {run.cause}: {run.reason}"
+    state = "going on" if going_on else "ended without a word, as if it was killed"
+    return f"number {run.number}, begun {began} UTC, {state}"

@@ -1,0 +1,328 @@
+"""The journal of a run, as the engine uses it: results are written down and taken over.
+
+Without a journal each method is a test of one attribute, so that the rest of the engine calls it
+without asking.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from attrs import define, evolve, field
+
+from batchllm.core import (
+    Category,
+    EndCause,
+    JournalError,
+    LLMCallStrategy,
+    LLMWorkItem,
+    NumberedItem,
+    ProcessorConfig,
+    Tally,
+    Termination,
+    TokenUsage,
+    WorkItemResult,
+    config_to_json,
+)
+from batchllm.engine.ending import Ending
+from batchllm.engine.failures import Failure
+from batchllm.engine.gates import Gates
+from batchllm.engine.guard import in_words
+from batchllm.engine.item import ItemRun
+from batchllm.engine.stats import Stats
+from batchllm.journal import (
+    NOT_READ,
+    Choice,
+    Entry,
+    ItemKey,
+    Journal,
+    JournalWriter,
+    Taken,
+    open_journal,
+)
+
+__all__ = ["Recorder", "replayed"]
+
+Result = WorkItemResult[Any, Any]
+
+_NOT_FINAL: Final = frozenset(
+    {
+        Category.CANCELLED,
+        Category.INVALID_ITEM,
+        Category.PARKED,
+        Category.SKIPPED,
+        Category.STOPPED,
+    }
+)
+"""Results that say that an item was not tried to its end; none of them is written down."""
+_COMMIT_SECONDS: Final = 120.0
+"""Seconds that a result waits for the disk: twice the minute for a lock of another program."""
+_SAMPLE_SECONDS: Final = 1.0
+_SAMPLES_PER_PACE: Final = 128
+"""After so many samples the time between two is doubled: a day's run takes some 1,200 of them."""
+
+
+@define(eq=False)
+class Recorder:
+    """The journal of one run, if it has one.
+
+    Args:
+        given: As the user said it, or open already; ``None`` for no journal.
+        config: The settings of the run.
+        strategy: The run's own.
+        ending: The run ends if its journal cannot be written.
+        gates: Start from what earlier runs learned, and teach later ones.
+        tally: The run's sums.
+        stats: Its numbers, for the samples over time.
+        warnings: Gets a sentence if something is to be known.
+    """
+
+    given: Journal | JournalWriter | None
+    config: ProcessorConfig
+    strategy: LLMCallStrategy[Any] | None
+    ending: Ending
+    gates: Gates
+    tally: Tally
+    stats: Stats
+    warnings: list[str]
+    _journal: JournalWriter | None = field(default=None, init=False)
+    _unsaved: list[Result] = field(factory=list, init=False)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Keep the journal open for the length of the block.
+
+        Raises:
+            JournalError: It cannot be used.
+        """
+        if self.given is None:
+            yield
+        elif isinstance(self.given, JournalWriter):
+            async with self._using(self.given):
+                yield
+        else:
+            async with (
+                open_journal(
+                    self.given,
+                    self.strategy,
+                    on_wait=self.warnings.append,
+                    config=config_to_json(self.config),
+                ) as journal,
+                self._using(journal),
+            ):
+                yield
+
+    @asynccontextmanager
+    async def _using(self, journal: JournalWriter) -> AsyncGenerator[None]:
+        self._journal = journal
+        self.gates.remember(journal.opened.quotas)
+        cut_short: BaseException | None = None
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._sample, journal)
+                group.start_soon(self._fail_with, journal)
+                yield
+                group.cancel_scope.cancel("every item has ended")
+        except BaseException as error:
+            cut_short = error
+            raise
+        finally:
+            self._note_progress(journal)
+            termination = self.ending.termination or _cut_short_by(cut_short)
+            journal.ending = (termination.cause.value, termination.reason, self._counts())
+
+    async def _fail_with(self, journal: JournalWriter) -> None:
+        """End the run when the journal fails, also if no result waits for it."""
+        self.fail(await journal.failure())
+
+    @property
+    def journal(self) -> JournalWriter | None:
+        """The open journal."""
+        return self._journal
+
+    @property
+    def resumes(self) -> bool:
+        """Return whether items have to be looked up before they are started."""
+        return self._journal is not None and self._journal.opened.finished > 0
+
+    @property
+    def replays(self) -> bool:
+        """Return whether results of earlier runs are delivered again."""
+        return self._journal is not None and self._journal.settings.on_resume == "replay"
+
+    # -- before an item is started ---------------------------------------------------------------
+
+    def enter(self, value: object, work: LLMWorkItem[Any, Any, Any], index: int) -> Entry | None:
+        """Make the entry of the next item; ``None`` without a journal.
+
+        Args:
+            value: The item as the source gave it, which shows if its id is its own or a number.
+            work: The same, read.
+            index: Its position in the input.
+
+        Raises:
+            InvalidItemError: Nothing would find it again.
+        """
+        if self._journal is None:
+            return None
+        named = isinstance(value, LLMWorkItem | tuple) and not isinstance(value, NumberedItem)
+        name = work.item_id if named else None
+        return self._journal.registrar.enter(name, work.prompt, index, work.strategy)
+
+    async def look_up(self, entries: Sequence[Entry]) -> list[Taken | None]:
+        """Return what earlier runs finished: a result, or ``None`` for an item that is to run.
+
+        With ``on_resume="skip"`` the result is there only if its post-processor is still to be
+        called; ``Taken.result`` is ``None`` for the others.
+
+        Raises:
+            JournalError: An answer was given under another strategy, or the file cannot be read.
+        """
+        journal = self._journal
+        assert journal is not None
+        verdicts = await journal.decide(entries)
+        taken_over = [
+            entry
+            for entry, verdict in zip(entries, verdicts, strict=True)
+            if verdict.choice is Choice.TAKE_OVER
+        ]
+        wanted = taken_over if self.replays else [e for e in taken_over if _is_pending(e)]
+        found = await journal.take_over(wanted) if wanted else []
+        if journal.has_output and self.replays:
+            journal.take_over_rows((entry.position, entry.key) for entry in wanted)
+        taken: dict[ItemKey, Taken] = {entry.key: NOT_READ for entry in taken_over}
+        taken |= {entry.key: one for entry, one in zip(wanted, found, strict=True)}
+        return [taken.get(entry.key) for entry in entries]
+
+    # -- while it runs ---------------------------------------------------------------------------
+
+    def begin_call(self, item: ItemRun, attempt: int) -> int:
+        """Note that a call begins; 0 without a journal."""
+        if self._journal is None or item.entry is None:
+            return 0
+        return self._journal.begin_call(item.entry, attempt)
+
+    def cut_off(self, item: ItemRun, call: int) -> None:
+        """Note that a call was cancelled in flight."""
+        if call and self._journal is not None and item.entry is not None:
+            self._journal.cut_off(item.entry, call)
+
+    def fail_call(
+        self, item: ItemRun, call: int, failure: Failure, usage: TokenUsage | None
+    ) -> None:
+        """Note that a call ended without an answer."""
+        if call and self._journal is not None and item.entry is not None:
+            category, error = failure.info.error_category, in_words(failure.error)
+            self._journal.fail_call(item.entry, call, category, error, usage)
+
+    # -- when its result is there ----------------------------------------------------------------
+
+    async def commit(self, item: ItemRun, result: Result, *, pending: bool) -> bool:
+        """Write a result, shielded with a deadline.
+
+        Returns:
+            Whether it may be delivered. If not, the run ends and its error has the result.
+        """
+        if self._journal is None or item.entry is None or not _is_final(result):
+            return True
+        return await self._write(self._journal.commit(item.entry, result, pending=pending), result)
+
+    async def processed(self, item: ItemRun, result: Result) -> bool:
+        """Note that a result's post-processor was called; as :meth:`commit`."""
+        if self._journal is None or item.entry is None or not _is_final(result):
+            return True
+        return await self._write(self._journal.processed(item.entry), result)
+
+    async def _write(self, write: Awaitable[None], result: Result) -> bool:
+        with anyio.move_on_after(_COMMIT_SECONDS, shield=True):
+            try:
+                await write
+            except JournalError as error:
+                self._unsaved.append(result)
+                self.fail(error)
+                return False
+            return True
+        self._unsaved.append(result)
+        assert self._journal is not None
+        path = self._journal.settings.path
+        msg = f"the journal {path}: its disk gave no answer for {_COMMIT_SECONDS:g} s"
+        self.fail(JournalError(msg, problem="io", path=str(path)))
+        return False
+
+    def fail(self, error: JournalError) -> None:
+        """End the run: it goes on to call nothing, and what is in flight may finish."""
+        error.unsaved = self._unsaved
+        self.ending.fail(error, Termination(EndCause.JOURNAL_FAILED, str(error)))
+
+    # -- beside the items ------------------------------------------------------------------------
+
+    async def _sample(self, journal: JournalWriter) -> None:
+        seconds, taken = _SAMPLE_SECONDS, 0
+        while True:
+            await anyio.sleep(seconds)
+            self._note_progress(journal)
+            taken += 1
+            if taken % _SAMPLES_PER_PACE == 0:
+                seconds *= 2
+
+    def _note_progress(self, journal: JournalWriter) -> None:
+        journal.note_sample(self._counts())
+        for scope, learned in self.gates.learned().items():
+            if math.isfinite(learned.rate):
+                journal.note_quota(scope, learned.rate, learned.age)
+
+    def _counts(self) -> str:
+        tally, stats = self.tally, self.stats.brief()
+        return json.dumps(
+            {
+                "total": tally.total,
+                "succeeded": tally.succeeded,
+                "failed": tally.failed,
+                "not_run": tally.not_run,
+                "before": tally.before,
+                "tokens": dict(tally.usage),
+                "cost": tally.cost,
+                **stats,
+            }
+        )
+
+    def numbers(self) -> dict[str, Any] | None:
+        """Return what the journal did, for ``stats``; ``None`` without one."""
+        if self._journal is None:
+            return None
+        journal = self._journal
+        return {
+            "path": str(journal.settings.path),
+            "finished_before": self.tally.before,
+            "skips": not self.replays,
+            "maybe_billed": len(journal.opened.maybe_billed),
+            "decisions": {r.name.lower(): n for r, n in journal.ledger.counts.items()},
+        }
+
+
+def _is_final(result: Result) -> bool:
+    """Return whether a result is the last word about its item, and cost something to get."""
+    return result.success or result.error_category not in _NOT_FINAL
+
+
+def _is_pending(entry: Entry) -> bool:
+    return entry.known is not None and entry.known.pending
+
+
+def replayed(taken: Taken, work: LLMWorkItem[Any, Any, Any]) -> Result:
+    """Return a result of an earlier run as the present item's."""
+    assert taken.result is not None
+    return evolve(taken.result, item_id=work.item_id, context=work.context)
+
+
+def _cut_short_by(error: BaseException | None) -> Termination:
+    if error is None:
+        return Termination()
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+    return Termination(EndCause.PROGRAM_ERROR, in_words(error))

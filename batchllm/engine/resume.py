@@ -1,0 +1,136 @@
+"""Reading on where earlier runs have finished: what is done is looked up before it is started.
+
+Items are looked up in chunks, which grow as long as all of a chunk was finished: one by one a
+million lookups would take a thread's hop each. So a source is read at most a chunk further than the
+window allows, and only while everything that comes is finished.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final, NamedTuple, Protocol
+
+from attrs import define, field
+
+from batchllm.core import InvalidItemError, LLMWorkItem, Tally
+from batchllm.engine.delivery import Delivery
+from batchllm.engine.guard import contains
+from batchllm.engine.intake import END, Source, pull
+from batchllm.engine.recorder import Recorder
+from batchllm.journal import Entry, Taken
+
+__all__ = ["Admitted", "Reading", "Resume"]
+
+_MOST: Final = 256
+"""Items of a chunk: from here on a lookup of 2 µs costs more than its share of a thread's hop."""
+
+
+class Admitted(NamedTuple):
+    """An item that was read, with what is known of it.
+
+    A tuple, since a million are made when a run goes on that was nearly done, and an attrs class
+    that is frozen takes three times as long.
+
+    Attributes:
+        work: The item, or what is wrong with it.
+        position: Its position in the input, from 0.
+        entry: What its journal knows it by.
+        taken: What an earlier run finished of it.
+        context: Of something that is no valid item, as far as it has one.
+    """
+
+    work: LLMWorkItem[Any, Any, Any] | InvalidItemError
+    position: int
+    entry: Entry | None = None
+    taken: Taken | None = None
+    context: Any = None
+
+
+class Reading(Protocol):
+    """Reads what a source gave."""
+
+    def read(self, value: object) -> Admitted:
+        """Read one item, and enter it."""
+        ...
+
+
+@define(eq=False)
+class Resume:
+    """Looks items up, and passes over those that are finished.
+
+    Args:
+        source: Where items come from.
+        reading: Reads them.
+        recorder: Knows what is finished.
+        delivery: Learns which items have no result in this run.
+        tally: Counts them.
+
+    Attributes:
+        passed: The position behind the last item that has no result in this run.
+    """
+
+    source: Source
+    reading: Reading
+    recorder: Recorder
+    delivery: Delivery
+    tally: Tally
+    passed: int = field(default=0, init=False)
+    _ready: deque[Admitted] = field(factory=deque, init=False)
+    _most: int = field(default=1, init=False)
+    _ended: bool = field(default=False, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+
+    async def next(self) -> Any:
+        """Return the next item that needs something done, or ``END``.
+
+        Raises:
+            Exception: What the source raised.
+            JournalError: The journal cannot be read, or refuses.
+        """
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return END
+            await self._read_chunk()
+        return self._ready.popleft()
+
+    async def _read_chunk(self) -> None:
+        chunk = [self.reading.read(value) for value in await self._pull_some()]
+        entries = [one.entry for one in chunk if one.entry is not None]
+        found = iter(await self.recorder.look_up(entries) if entries else ())
+        all_finished = True
+        for one in chunk:
+            taken = None if one.entry is None else next(found)
+            if taken is None:
+                all_finished = False
+                self._ready.append(one)
+            elif taken.result is None:
+                self.tally.before += 1
+                self.passed = one.position + 1
+                self.delivery.pass_over(one.position)
+            else:
+                self._ready.append(Admitted(one.work, one.position, one.entry, taken))
+        self._most = min(_MOST, 2 * self._most) if all_finished else 1
+
+    async def _pull_some(self) -> list[Any]:
+        """Read a chunk; what the source raises after some items is kept for later."""
+        source, values = self.source, list[Any]()
+        try:
+            if source.may_wait:
+                values.append(await pull(source, self._most))
+                while len(values) < self._most and values[-1] is not END and source.has_ready:
+                    values.append(await pull(source, 1))
+            else:
+                source.begin_burst()
+                while len(values) < self._most and (not values or values[-1] is not END):
+                    values.append(source.next_now())
+                source.end_burst()
+        except BaseException as error:  # noqa: ASYNC103
+            if contains(error) or not isinstance(error, Exception):
+                raise
+            self._error = error
+        if values and values[-1] is END:
+            self._ended = True
+            values.pop()
+        return values

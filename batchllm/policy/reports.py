@@ -1,0 +1,212 @@
+"""What the server of one scope reported of its limits, and which of it is believed.
+
+A limit that a reply names with its period is adopted at once, as a bucket; what is *left* of one is
+followed from reply to reply, and counts as confirmed when replies agree on it. Calls that were
+accepted against a claim take it back, and nothing that is reported replaces what is declared.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import isfinite
+from typing import Final, TypeAlias, cast
+
+from batchllm.core import LimitHint
+from batchllm.policy.bucket import Limit, LimitDimension
+from batchllm.policy.buckets import Buckets, alike
+from batchllm.policy.reported import Accepted, Kind, ReportedLimit
+
+__all__ = ["Key", "Reports"]
+
+_LONGEST: Final = 40 * 86_400.0
+"""Seconds of the longest period that is believed: a month, and some days to spare."""
+_JITTER: Final = 0.5
+"""Seconds by which the way to the server may vary, as for declared limits."""
+_JITTER_SHARE: Final = 0.1
+"""Share of a period that a reported limit gives up for jitter at most: it is a claim, and a
+refusal costs less than a tenth of the pace."""
+_MOST_REPORTED: Final = 32
+"""Limits of one scope that are followed; names come from the server, and real ones have six."""
+_MOST_ADOPTED: Final = 100
+"""Adoptions that wait to be logged."""
+Key: TypeAlias = tuple[str, str]
+"""The dimension of a reported limit, and the name that the server gives it."""
+
+
+class Reports:
+    """The limits that the server of one scope reports. Live state, for one clock.
+
+    Args:
+        buckets: Where adopted limits are kept.
+        own_address: Whether the scope is at a provider's own address, where a limit that names no
+            period is one of a minute (or, by its reset, of a day). Elsewhere it has the period
+            that replies show.
+
+    Attributes:
+        limits: Those whose rest is followed from reply to reply.
+        sure: Those of them that replies agree on, with their period.
+        parallel_cap: The calls in flight at once that the server allows; ``None`` if it named none.
+    """
+
+    __slots__ = (
+        "_accepted", "_adopted", "_assumed", "_buckets", "_noted", "_own_address",
+        "limits", "parallel_cap", "sure",
+    )  # fmt: skip
+
+    def __init__(self, buckets: Buckets, *, own_address: bool) -> None:
+        self._buckets = buckets
+        self._own_address = own_address
+        self.limits: dict[Key, ReportedLimit] = {}
+        self.sure: dict[Key, Limit] = {}
+        self.parallel_cap: int | None = None
+        self._assumed: set[tuple[str, float]] = set()
+        self._accepted = Accepted()
+        self._adopted: deque[tuple[Limit, str]] = deque(maxlen=_MOST_ADOPTED)
+        self._noted: dict[Key, Limit] = {}
+
+    def extra(self) -> dict[Key, Limit]:
+        """Return the confirmed limits that no bucket stands for."""
+        return {k: limit for k, limit in self.sure.items() if not self._buckets.covers(limit)}
+
+    def drain_adopted(self) -> list[tuple[Limit, str]]:
+        """Return the limits adopted since this was last called, and where each came from."""
+        adopted = list(self._adopted)
+        self._adopted.clear()
+        return adopted
+
+    # -- what replies show -------------------------------------------------------------------
+
+    def on_accepted(self, now: float, sent_at: float) -> None:
+        """Note that a call sent at *sent_at* was accepted: answers overrule what was claimed."""
+        self._accepted.add(sent_at, now)
+        if self.limits:
+            for reported in self.limits.values():
+                reported.on_accepted(now, sent_at)
+
+    def on_refused(self, now: float, sent_at: float) -> None:
+        """Note that a call sent at *sent_at* was refused."""
+        for reported in self.limits.values():
+            reported.on_refused(now, sent_at)
+
+    def observe_parallel(self, hint: LimitHint) -> None:
+        """Adopt a cap on parallel calls, unless more were accepted at once lately."""
+        cap = hint.amount
+        if cap is None or cap <= 0 or cap == self.parallel_cap:
+            return
+        # Some of those that overlap here had ended at the server before the others began.
+        if self._accepted.most_at_once() <= cap + max(2, cap // 2):
+            self.parallel_cap = cap
+
+    def observe(self, hint: LimitHint, now: float, sent_at: float, sent: int) -> bool:
+        """Learn what a reply to a call sent at *sent_at* reported.
+
+        Args:
+            hint: One limit of the reply.
+            now: When it came.
+            sent_at: When its call was sent.
+            sent: Units of the limit's dimension that had been sent up to and with that call.
+
+        Returns:
+            Whether it made a limit known that was not known before.
+        """
+        before = self._follow(hint, now, sent_at, sent)
+        return self._adopt(hint, now) or before
+
+    def _follow(self, hint: LimitHint, now: float, sent_at: float, sent: int) -> bool:
+        """Take what is left, and how it comes back; whether that confirmed a limit."""
+        key = (hint.dimension, hint.name)
+        reported = self.limits.get(key)
+        if reported is None:
+            if hint.remaining is None or len(self.limits) >= _MOST_REPORTED:
+                return False
+            # Anthropic documents buckets; everywhere else the next reply has to show it.
+            steady = hint.name.startswith("anthropic ")
+            reported = ReportedLimit(hint.dimension, steady=steady)
+            reported.observe(hint, now, sent_at, sent)
+            if not reported.binds:
+                return False
+            self.limits[key] = reported
+        else:
+            reported.observe(hint, now, sent_at, sent)
+        return self._confirm(key, reported)
+
+    def _confirm(self, key: Key, reported: ReportedLimit) -> bool:
+        """Keep a limit that replies agree on in the place of one that was assumed."""
+        if not reported.sure:
+            self.sure.pop(key, None)
+            return False
+        dimension, _ = key
+        if dimension in self._buckets.declared:
+            return False
+        amount, per = cast("int", reported.amount), cast("float", reported.period)
+        known = self.sure.get(key)
+        if known is not None and known.amount == amount and alike(known.per, per):
+            return False
+        limit = Limit(
+            cast("LimitDimension", dimension), amount, per=round(per, 3), jitter=_jitter(per)
+        )
+        self.sure[key] = limit
+        self._drop_assumed(limit)
+        if reported.kind is Kind.SLIDING and dimension == "requests":
+            self._buckets.adopt(limit)
+        self._note(key, limit, "headers of several replies", measured=True)
+        return True
+
+    def _drop_assumed(self, limit: Limit) -> None:
+        """Give up a period that was only assumed, and that the replies contradict."""
+        for bucket in list(self._buckets.kept):
+            dimension, per = bucket.limit.dimension, bucket.limit.per
+            if (dimension, per) not in self._assumed or dimension != limit.dimension:
+                continue
+            if not alike(per, limit.per):
+                self._buckets.drop(dimension, per)
+                self._assumed.discard((dimension, per))
+
+    def _adopt(self, hint: LimitHint, now: float) -> bool:
+        """Keep a limit that the server reported with its period; a declared one is not replaced."""
+        if (
+            hint.dimension in self._buckets.declared
+            or not _sensible(hint.per)
+            or (hint.amount or 0) <= 0
+        ):
+            return False
+        per, amount = cast("float", hint.per), cast("int", hint.amount)
+        if hint.assumed and (not self._own_address or self._knows_better(hint, per)):
+            return False
+        if hint.dimension == "requests" and self._accepted.contradicts(amount, per, now):
+            self._buckets.drop(hint.dimension, per)
+            return False
+        limit = Limit(cast("LimitDimension", hint.dimension), amount, per=per, jitter=_jitter(per))
+        if not self._buckets.adopt(limit):
+            return False
+        if hint.assumed:
+            self._assumed.add((limit.dimension, per))
+        where = "headers" if hint.source == "headers" else "words of a refusal"
+        source = f"{where}, {'assumed' if hint.assumed else 'stated'} period"
+        self._note((hint.dimension, source), limit, source)
+        return True
+
+    def _note(self, key: Key, limit: Limit, source: str, *, measured: bool = False) -> None:
+        """Report an adopted limit, once as long as it stays what it was.
+
+        A period that is measured may drift for as long as little of the limit is used: its reset is
+        in whole seconds then, and the amount alone is the server's own word.
+        """
+        known = self._noted.get(key)
+        same = known is not None and known.amount == limit.amount
+        if known is not None and same and (measured or alike(known.per, limit.per)):
+            return
+        self._noted[key] = limit
+        self._adopted.append((limit, source))
+
+    def _knows_better(self, hint: LimitHint, per: float) -> bool:
+        known = self.sure.get((hint.dimension, hint.name))
+        return known is not None and not alike(known.per, per)
+
+
+def _jitter(per: float) -> float:
+    return min(_JITTER, _JITTER_SHARE * per)
+
+
+def _sensible(seconds: float | None) -> bool:
+    return seconds is not None and isfinite(seconds) and 0 < seconds <= _LONGEST

@@ -85,7 +85,9 @@ class Stats:
             "refused_share": refused / sends if sends else 0.0,
             "waits": dict(self.waits.seconds),
             "held_back": held,
-            "limited_by": limited_by(held, duration, snapshots, int(cap.total_tokens)),
+            "limited_by": limited_by(
+                held, duration, snapshots, int(cap.total_tokens), has_own=own is not None
+            ),
             "own_limits": own,
             "scopes": scopes,
             "connections": resources.lifecycle.connections(),
@@ -93,7 +95,12 @@ class Stats:
 
 
 def limited_by(
-    held: Mapping[str, float], duration: float, scopes: Sequence[GateSnapshot], calls: int
+    held: Mapping[str, float],
+    duration: float,
+    scopes: Sequence[GateSnapshot],
+    calls: int,
+    *,
+    has_own: bool = False,
 ) -> str | None:
     """Return what held a run back for most of its time; ``None`` if nothing did.
 
@@ -102,6 +109,7 @@ def limited_by(
         duration: Seconds of the run.
         scopes: What its gates know.
         calls: Its cap on calls in flight.
+        has_own: Whether a quota was declared for the run itself.
     """
     cause = max(held, key=lambda name: held[name], default="calls")
     # Where no cause alone took most of the time, those of the provider may have together.
@@ -128,7 +136,9 @@ def limited_by(
     pace = sum(scope.pace for scope in scopes if scope.pace is not None)
     if pace:
         return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
-    return "a quota of the run's own"
+    if has_own:
+        return "a quota of the run's own"
+    return "its own start, from few calls in flight to more with each round trip"
 
 
 def _is_below_the_pace(limit: Limit, pace: float | None) -> bool:

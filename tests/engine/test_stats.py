@@ -42,6 +42,14 @@ def test_a_reported_limit_below_the_pace_is_named_though_it_is_unused_at_the_end
     assert "20 requests" in named
 
 
+def test_a_short_run_is_not_said_to_have_had_a_quota() -> None:
+    """All the time of a hundred quick calls is their start: no quota was met, and none declared."""
+    held = {"quota": 9.0}
+    assert limited_by(held, 10.0, [scope()], 20, has_own=True) == "a quota of the run's own"
+    named = limited_by(held, 10.0, [scope()], 20)
+    assert named == "its own start, from few calls in flight to more with each round trip"
+
+
 class Second(LLMCallStrategy[str]):
     async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, None]:
         await anyio.sleep(1.0)

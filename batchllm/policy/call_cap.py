@@ -1,4 +1,4 @@
-"""How many calls of one scope may be in flight: the least that anyone allows.
+"""The cap on calls in flight of one scope: the least of all that allow some number.
 
 The user declares a number, the server may report one, and a search may look for the one that
 serves best. A cap that refusals alone suggest is no part of it: that one may be wrong, and is

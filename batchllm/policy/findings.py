@@ -1,4 +1,4 @@
-"""What one scope has found out about its server, and what that makes of a refusal.
+"""The findings of one scope about its server, and the reading of a refusal by them.
 
 A pace, a number of calls in flight, noise, and overloads that mean nothing explain the same
 refusals in different ways, so each episode and each refusal is shown to all of them in one order:

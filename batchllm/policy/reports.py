@@ -1,4 +1,4 @@
-"""What the server of one scope reported of its limits, and which of it is believed.
+"""The limits that the server of one scope reported, and those of them that are believed.
 
 A limit that a reply names with its period is adopted at once, as a bucket; what is *left* of one is
 followed from reply to reply, and counts as confirmed when replies agree on it. Calls that were

@@ -18,7 +18,7 @@ __all__ = ["Refusals"]
 
 @define(eq=False)
 class Refusals:
-    """The pauses of one scope, the caller that decides on them. Live state, for one clock.
+    """The pauses of one scope, whichever policy decides on them. Live state, for one clock.
 
     Args:
         adaptive: The pace, which also decides on pauses where *fixed* is ``None``.

@@ -29,10 +29,10 @@ async def test_a_pipe_is_read_as_it_fills() -> None:
         one = Input("pipe", file, FileFormat("csv"), PromptRules(), regular=False)
         items = LineSource([one], Chooser(Choice())).items()
         os.write(writer, b"id,prompt\n1,Hi\n2,")
-        assert await anext(items) == ("1", "Hi")
+        assert (await anext(items))[:2] == ("1", "Hi")
         os.write(writer, b"Ho")
         os.close(writer)
-        assert [item async for item in items] == [("2", "Ho")]
+        assert [item[:2] async for item in items] == [("2", "Ho")]
 
 
 async def test_files_and_a_pipe_together(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ async def test_files_and_a_pipe_together(tmp_path: Path) -> None:
     with pipe_of(reader) as file:
         pipe = Input("pipe", file, FileFormat("text"), PromptRules(), regular=False)
         source = LineSource([*opened([path]), pipe], Chooser(Choice(limit=3)))
-        found = [prompt async for _, prompt in source.items()]
+        found = [prompt async for _, prompt, _ in source.items()]
         for one in source.inputs:
             one.close()
     os.close(writer)

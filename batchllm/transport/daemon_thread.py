@@ -77,7 +77,7 @@ class _Call:
             except StopIteration as error:  # it could not be raised in a coroutine
                 self.error = RuntimeError("the function raised StopIteration")
                 self.error.__cause__ = error
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103 - raised by the task that waits
                 self.error = error
         with suppress(RuntimeError):  # the loop may have ended, and the caller with it
             anyio.from_thread.run_sync(self.done.set, token=self.token)

@@ -159,19 +159,21 @@ class OneLoop:
             StrategyError: Another loop has used the client before.
         """
         if self._name and not self._is_first():
-            msg = (
-                f"http is an {self._name}, whose connections belong to the event loop that used "
-                "it first, and this is another one; make one strategy with a client of its own "
-                "for each loop, or give http=batchllm.transport.HttpTransport(), which serves any "
-                "number of loops and threads"
-            )
-            raise StrategyError(msg)
+            raise StrategyError(self._refusal())
 
     def _is_first(self) -> bool:
         loop = loop_of_now()
         if self._loop is None:
             self._loop = loop
         return self._loop is loop
+
+    def _refusal(self) -> str:
+        return (
+            f"http is an {self._name}, whose connections belong to the event loop that used "
+            "it first, and this is another one; make one strategy with a client of its own "
+            "for each loop, or give http=batchllm.transport.HttpTransport(), which serves any "
+            "number of loops and threads"
+        )
 
 
 class OneLoopOfSdk(OneLoop):
@@ -188,22 +190,21 @@ class OneLoopOfSdk(OneLoop):
         super().__init__(getattr(client, "_client", None))
         self._name = self._name and _name_of(client)
 
-    def check(self) -> None:
-        """Pass unless the client is in use on another loop.
-
-        Raises:
-            StrategyError: The loop that used it before still runs.
-        """
-        if self._loop is not None and has_ended(self._loop):
+    def _is_first(self) -> bool:
+        # Only of another loop is it asked whether it has ended: on Trio the question wakes it.
+        if super()._is_first():
+            return True
+        if has_ended(self._loop):
             self._loop = None
-        if self._name and not self._is_first():
-            msg = (
-                f"the client is an {self._name}, whose connections belong to the event loop that "
-                "used it first, and that one still runs; make a client for each loop, or one with "
-                "http_client=batchllm.HttpTransport().client(), which serves any number of loops "
-                "and threads"
-            )
-            raise StrategyError(msg)
+        return super()._is_first()
+
+    def _refusal(self) -> str:
+        return (
+            f"the client is an {self._name}, whose connections belong to the event loop that "
+            "used it first, and that one still runs; make a client for each loop, or one with "
+            "http_client=batchllm.HttpTransport().client(), which serves any number of loops "
+            "and threads"
+        )
 
 
 def _name_of(given: object) -> str:

@@ -10,7 +10,6 @@ from attrs import define, field
 from batchllm.classifiers import GeminiErrorClassifier
 from batchllm.core import (
     ErrorClassifier,
-    MalformedResponseError,
     RetryState,
     TokenUsage,
     explain_arguments,
@@ -25,6 +24,7 @@ from batchllm.providers.wire import (
     as_texts,
     check_names,
     check_vectors,
+    malformed,
 )
 
 __all__ = ["GeminiEmbeddingStrategy"]
@@ -96,14 +96,10 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
         )
         usage, given = read_usage(reply), look(reply, "embeddings")
         vectors = [look(one, "values") for one in given] if isinstance(given, list) else []
-        try:
-            if len(vectors) != len(texts):
-                msg = f"gemini gave {len(vectors)} vectors for {len(texts)} texts"
-                raise MalformedResponseError(msg, status=200)
-            check_vectors(vectors, "gemini")
-        except MalformedResponseError as error:
-            error.usage = usage
-            raise
+        if len(vectors) != len(texts):
+            msg = f"gemini gave {len(vectors)} vectors for {len(texts)} texts"
+            raise malformed(msg, usage)
+        check_vectors(vectors, "gemini", usage)
         return cast("list[Vector]", vectors), usage, {"model": self.model}
 
     def identity(self) -> Mapping[str, Any]:

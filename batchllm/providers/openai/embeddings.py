@@ -172,16 +172,12 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
                 "them wrongly"
             )
             raise malformed(msg, usage)
-        try:
-            vectors = [_as_vector(by_index[index].embedding) for index in range(count)]
-            check_vectors(vectors, self._client.host)
-        except MalformedResponseError as error:
-            error.usage = usage
-            raise
+        vectors = [_as_vector(by_index[index].embedding, usage) for index in range(count)]
+        check_vectors(vectors, self._client.host, usage)
         return vectors
 
 
-def _as_vector(embedding: list[float] | str) -> Vector:
+def _as_vector(embedding: list[float] | str, usage: TokenUsage | None) -> Vector:
     if isinstance(embedding, list):
         return embedding
     try:
@@ -189,4 +185,4 @@ def _as_vector(embedding: list[float] | str) -> Vector:
         return [number for (number,) in struct.iter_unpack("<f", packed)]
     except (ValueError, struct.error) as error:
         msg = f"a vector is no base64 of 32-bit floats ({error})"
-        raise MalformedResponseError(msg, status=200) from error
+        raise malformed(msg, usage) from error

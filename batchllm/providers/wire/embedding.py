@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from batchllm.core import LLMCallStrategy, MalformedResponseError, TokenUsage
+from batchllm.core import LLMCallStrategy, TokenUsage
+from batchllm.providers.wire.answers import malformed
 
 __all__ = ["Embedder", "Vector", "as_texts", "check_vectors"]
 
@@ -48,12 +49,13 @@ def as_texts(prompt: Any) -> Sequence[str]:
     return texts
 
 
-def check_vectors(vectors: Sequence[Any], server: str) -> None:
+def check_vectors(vectors: Sequence[Any], server: str, usage: TokenUsage | None) -> None:
     """Pass if *vectors* can be those of one model.
 
     Args:
         vectors: One for each text.
         server: Named in the message.
+        usage: The tokens that they cost, for the error.
 
     Raises:
         MalformedResponseError: One is empty, of another length than the first, or has something
@@ -66,11 +68,11 @@ def check_vectors(vectors: Sequence[Any], server: str) -> None:
                 f"{server} gave vectors of different lengths, or empty ones: that of text "
                 f"{position} has {what}"
             )
-            raise MalformedResponseError(msg, status=200)
+            raise malformed(msg, usage)
         try:
             is_finite = math.isfinite(sum(vector))  # a tenth of the time that each by itself takes
         except (TypeError, OverflowError):
             is_finite = False
         if not is_finite:
             msg = f"{server} gave a vector that has NaN, infinity or no number in it: {position}"
-            raise MalformedResponseError(msg, status=200)
+            raise malformed(msg, usage)

@@ -191,12 +191,7 @@ def decode_object(body: bytes, client: Peer) -> JsonObject:
     Raises:
         MalformedResponseError: It is cut off, or is no JSON object.
     """
-    try:
-        reply = read_json(body, keep_halves=True)
-    except JsonError as error:
-        raise not_readable(body, client, "JSON object", str(error)) from error
-    if isinstance(reply, list) and reply and isinstance(reply[0], dict) and reply[0].get("error"):
-        return cast("JsonObject", reply[0])  # as Gemini sends an error without events
+    reply = _read_one(body, client)
     if not isinstance(reply, dict):
         raise not_readable(body, client, "JSON object", f"it is a {type(reply).__name__}")
     return cast("JsonObject", reply)
@@ -208,14 +203,19 @@ def decode_event(data: str, client: Peer) -> JsonObject:
     Raises:
         MalformedResponseError: It is no JSON, so that a piece of the answer may be lost.
     """
-    body = data.encode("utf-8", "replace")
+    event = _read_one(data.encode("utf-8", "replace"), client)
+    return cast("JsonObject", event) if isinstance(event, dict) else {}
+
+
+def _read_one(body: bytes, client: Peer) -> Any:
+    """Read JSON; of a list that begins with an error, which Gemini sends, return the error."""
     try:
-        event = read_json(body, keep_halves=True)
+        value = read_json(body, keep_halves=True)
     except JsonError as error:
         raise not_readable(body, client, "JSON object", str(error)) from error
-    if isinstance(event, list) and event and isinstance(event[0], dict) and event[0].get("error"):
-        return cast("JsonObject", event[0])
-    return cast("JsonObject", event) if isinstance(event, dict) else {}
+    if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].get("error"):
+        return value[0]
+    return value
 
 
 def not_readable(body: bytes, client: Peer, what: str, why: str) -> MalformedResponseError:

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import anyio
 
 from batchllm.core import ConfigError, MalformedResponseError
+from batchllm.transport.address import origin_of
 from batchllm.transport.decoding import Decoder, decoder_of, is_foreign, readable
 from batchllm.transport.exchange_errors import (
     CannotConnectError,
@@ -23,7 +24,6 @@ from batchllm.transport.exchange_errors import (
     ReplyTooLargeError,
 )
 from batchllm.transport.exchanges import MAX_BODY, REFUSED, ReplyStream
-from batchllm.transport.pool import Origin
 
 __all__ = ["LibraryName", "client_over", "library_of", "respond"]
 
@@ -31,7 +31,6 @@ LibraryName = Literal["httpx2", "httpx"]
 """The library whose classes a client has: openai, anthropic and google-genai take httpx2's."""
 
 _OF_THE_BODY: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-_PORTS: Final = {"http": 80, "https": 443}
 
 OpenStream = Callable[..., Awaitable[ReplyStream]]
 
@@ -94,7 +93,7 @@ async def respond(open_stream: OpenStream, request: Any) -> Any:
     body = await request.aread()
     timeouts = request.extensions.get("timeout") or {}
     head = _head_of(request, len(body))
-    origin = _origin_of(request.url)
+    origin = origin_of(request.url)
     # Connecting is bounded by the pool; the wait for the first byte is the time for reading.
     failure: Exception | None = None
     stream: ReplyStream | None = None
@@ -162,10 +161,6 @@ def _head_of(request: Any, length: int) -> bytes:
         lines.append(b"content-length: %d\r\n" % length)
     lines.append(b"\r\n")
     return b"".join(lines)
-
-
-def _origin_of(url: Any) -> Origin:
-    return Origin(url.scheme, url.host, url.port or _PORTS.get(url.scheme, 80))
 
 
 def _translated(error: ExchangeError, library: Any, request: Any) -> Exception:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from batchllm.core import ConfigError
 from batchllm.transport.pool import Origin
 
-__all__ = ["Address", "read_address"]
+__all__ = ["Address", "origin_of", "read_address"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 # Addresses end up in logs, so a key has no place in them.
@@ -47,7 +47,7 @@ class Address:
         root, _, self._query = base_url.partition("?")
         self.base_url = root.rstrip("/")
         self.host = url.netloc.decode("ascii")
-        self.origin = Origin(url.scheme, url.host, url.port or _PORTS[url.scheme])
+        self.origin = origin_of(url)
         self._path = url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
 
     def target(self, path: str) -> str:
@@ -63,6 +63,11 @@ class Address:
             return path
         mark = "&" if "?" in path else "?"
         return f"{path}{mark}{self._query}"
+
+
+def origin_of(url: Any) -> Origin:
+    """Return the server to connect to for *url*, of httpx or httpx2."""
+    return Origin(url.scheme, url.host, url.port or _PORTS.get(url.scheme, 80))
 
 
 def _read_base_url(text: str) -> httpx.URL:

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import frozen
 
-__all__ = ["SchemaRules", "strict_problems"]
+__all__ = ["FORMATS", "SchemaRules", "strict_problems"]
 
 SchemaRules: TypeAlias = Literal["openai", "anthropic", "gemini"]
 
@@ -38,26 +38,28 @@ _COMMON: Final = frozenset(
     }
 )
 _BOUNDS: Final = frozenset({"maximum", "maxItems", "minimum"})
-_FORMATS: Final = frozenset(
+FORMATS: Final = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
+"""Formats of strings that all of them take."""
+
 _RULES: Final[dict[str, _Rules]] = {
     "openai": _Rules(
         keywords=_COMMON
         | _BOUNDS
         | {"const", "exclusiveMaximum", "exclusiveMinimum", "multipleOf", "pattern"},
-        formats=_FORMATS,
+        formats=FORMATS,
         all_required=True,
     ),
     "anthropic": _Rules(
         keywords=_COMMON | {"allOf", "const", "default"},
-        formats=_FORMATS | {"uri"},
+        formats=FORMATS | {"uri"},
         recursion="none",
         most_min_items=1,
     ),
     "gemini": _Rules(
         keywords=_COMMON | _BOUNDS | {"oneOf", "prefixItems"},
-        formats=_FORMATS,
+        formats=FORMATS,
         recursion="optional",
     ),
 }

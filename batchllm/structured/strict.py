@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from batchllm.structured.rules import FORMATS
+
 __all__ = ["NotStrictError", "strict_form", "with_types"]
 
 _KEPT: Final = frozenset(
@@ -28,9 +30,6 @@ _SAID: Final = {
     "multipleOf": "a multiple of",
     "pattern": "matches the regular expression",
 }
-_FORMATS: Final = frozenset(
-    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
-)
 
 
 class NotStrictError(TypeError):
@@ -90,7 +89,7 @@ def _kept(schema: Mapping[str, Any]) -> dict[str, Any]:
         said.remove(f"{_SAID['minItems']} {schema['minItems']}")
     else:
         kept.pop("minItems", None)
-    if "format" in schema and schema["format"] not in _FORMATS:
+    if "format" in schema and schema["format"] not in FORMATS:
         said.append(f"format {kept.pop('format')}")
     if said:
         bounds = f"({', '.join(said)})"

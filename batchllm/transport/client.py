@@ -180,12 +180,18 @@ class HttpClient:
     def _holders(self) -> int:
         return self._leases.holders
 
-    async def post_json(
-        self, path: str, body: bytes, *, headers: HeaderValues | None = None
+    async def request_json(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: HeaderValues | None = None,
     ) -> HttpReply:
-        """Post *body*, which is JSON, and read the whole reply, whatever its status.
+        """Send *body*, which is JSON, and read the whole reply, whatever its status.
 
         Args:
+            method: Such as ``"POST"``.
             path: Put behind ``base_url``; begins with a slash.
             body: Sent as it is.
             headers: Beside the client's own.
@@ -195,21 +201,6 @@ class HttpClient:
             MalformedResponseError: The reply is too large or wrongly compressed.
             StrategyError: The client that was given belongs to another event loop.
         """
-        headers = headers and mask_headers(headers)
-        ended = await self._ask("POST", path, body, headers)
-        if isinstance(ended, HttpReply):
-            return ended
-        raise ended
-
-    async def request_json(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        *,
-        headers: HeaderValues | None = None,
-    ) -> HttpReply:
-        """Like :meth:`post_json`, with another *method* such as ``"GET"`` or ``"PATCH"``."""
         headers = headers and mask_headers(headers)
         ended = await self._ask(method, path, body, headers)
         if isinstance(ended, HttpReply):
@@ -227,7 +218,7 @@ class HttpClient:
         """Post *body* and read the reply piece by piece: ``async with`` and ``async for``.
 
         Leaving the block early discards the connection. The arguments and errors are those of
-        :meth:`post_json`.
+        :meth:`request_json`.
         """
         headers = headers and mask_headers(headers)
         if self._own is not None:

@@ -62,7 +62,7 @@ async def test_nobody_listening_is_told() -> None:
         url = server.url
     client = HttpClient(base_url=url)
     with pytest.raises(TransportError, match=r"could not connect to 127\.0\.0\.1") as caught:
-        await client.post_json("/v1/chat/completions", b"{}")
+        await client.request_json("POST", "/v1/chat/completions", b"{}")
     assert not caught.value.sent
     await client.aclose()
 

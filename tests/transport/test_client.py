@@ -86,7 +86,7 @@ async def test_a_reply_is_read_whole() -> None:
     """Status, headers in lower case, body and the time it took come back."""
     body = Pieces(b'{"a"', b": 1}")
     transport = Transport(body, X_Request_ID="r1", content_length="8")
-    reply = await HttpClient(transport, base_url=URL).post_json("/chat", b"{}")
+    reply = await HttpClient(transport, base_url=URL).request_json("POST", "/chat", b"{}")
     assert (reply.status, reply.body, reply.headers["x-request-id"]) == (200, b'{"a": 1}', "r1")
     assert reply.elapsed == pytest.approx(0.25)
     assert body.closed
@@ -108,7 +108,7 @@ async def test_the_request_is_complete() -> None:
     """A prepared request carries host, length, JSON type, the client's headers and the call's."""
     transport = Transport(Pieces(b"{}"))
     client = HttpClient(transport, base_url=URL + "/", headers={"Authorization": "Bearer k"})
-    await client.post_json("/chat?api-version=1", b"[1]", headers={"X-Call": "7"})
+    await client.request_json("POST", "/chat?api-version=1", b"[1]", headers={"X-Call": "7"})
     request = transport.requests[0]
     assert str(request.url) == "http://api.test/v1/chat?api-version=1"
     assert request.method == "POST"
@@ -131,8 +131,8 @@ async def test_a_query_of_the_address_comes_last(as_client: bool) -> None:
     transport = Transport(Pieces(b""))
     async with httpx.AsyncClient(transport=transport) as mine:
         client = HttpClient(mine if as_client else transport, base_url=URL + "/?api-version=1")
-        await client.post_json("/chat", b"")
-        await client.post_json("/chat?x=2", b"")
+        await client.request_json("POST", "/chat", b"")
+        await client.request_json("POST", "/chat?x=2", b"")
     assert client.base_url == URL
     assert [request.url.raw_path for request in transport.requests] == [
         b"/v1/chat?api-version=1",
@@ -146,7 +146,9 @@ async def test_repeated_headers_are_joined() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers=[("X-A", "1"), ("x-a", "2")], content=b"")
 
-    reply = await HttpClient(httpx.MockTransport(answer), base_url=URL).post_json("/", b"")
+    reply = await HttpClient(httpx.MockTransport(answer), base_url=URL).request_json(
+        "POST", "/", b""
+    )
     assert reply.headers["x-a"] == "1, 2"
 
 
@@ -155,17 +157,17 @@ async def test_gzip_is_unpacked() -> None:
     packed = gzip.compress(b"hello" * 50)
     halves = packed[:9], packed[9:]
     client = HttpClient(Transport(Pieces(*halves), content_encoding="GZIP"), base_url=URL)
-    assert (await client.post_json("/", b"")).body == b"hello" * 50
+    assert (await client.request_json("POST", "/", b"")).body == b"hello" * 50
     client = HttpClient(Transport(Pieces(halves[0]), content_encoding="gzip"), base_url=URL)
     with pytest.raises(TransportError, match="cut off after 9 bytes"):
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
 
 
 async def test_an_encoding_nobody_asked_for_is_refused() -> None:
     """A body in an unknown encoding is an error that names it."""
     client = HttpClient(Transport(Pieces(b"?"), content_encoding="br"), base_url=URL)
     with pytest.raises(MalformedResponseError, match="'br', which was not asked for"):
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
 
 
 @pytest.mark.parametrize("told", ["4", "2"])
@@ -173,7 +175,7 @@ async def test_a_body_of_another_length_is_an_error(told: str) -> None:
     """Fewer or more bytes than announced are no answer."""
     client = HttpClient(Transport(Pieces(b"abc"), content_length=told), base_url=URL)
     with pytest.raises(TransportError, match=f"after 3 of {told} bytes") as caught:
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
     assert caught.value.sent
 
 
@@ -181,7 +183,7 @@ async def test_a_huge_body_is_refused() -> None:
     """Reading stops at the limit on a body."""
     client = HttpClient(Transport(Pieces(b"abc", b"def")), base_url=URL, max_body=5)
     with pytest.raises(MalformedResponseError, match="larger than 5 bytes"):
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ async def test_failures_are_mapped_once(raised: Exception, sent: bool, words: st
     """Every error of a library becomes one that says whether the request went out."""
     client = HttpClient(Transport(raised), base_url=URL)
     with pytest.raises(TransportError, match=words) as caught:
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
     assert caught.value.sent is sent
     check_reduced(caught.value, raised)
 
@@ -214,7 +216,7 @@ async def test_a_failure_amid_the_body_is_mapped() -> None:
     """A connection that breaks within the body is the same error, and is closed."""
     body = Pieces(b"ab", httpx.ReadError("reset"))
     with pytest.raises(TransportError, match="broke before") as caught:
-        await HttpClient(Transport(body), base_url=URL).post_json("/", b"")
+        await HttpClient(Transport(body), base_url=URL).request_json("POST", "/", b"")
     assert caught.value.sent
     assert body.closed
 
@@ -225,7 +227,7 @@ async def test_any_exception_of_a_transport_is_a_failed_connection(amid: bool) -
     raised = ZeroDivisionError("division by zero")
     client = HttpClient(Transport(Pieces(b"a", raised) if amid else raised), base_url=URL)
     with pytest.raises(TransportError, match=r"raised ZeroDivisionError: division") as caught:
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
     assert caught.value.sent
     check_reduced(caught.value, raised)
 
@@ -234,7 +236,7 @@ async def test_errors_of_ours_pass() -> None:
     """An error of ours from a transport is not wrapped again."""
     for raised in (ConfigError("no"), MalformedResponseError("cut", status=200)):
         with pytest.raises(type(raised)) as caught:
-            await HttpClient(Transport(raised), base_url=URL).post_json("/", b"")
+            await HttpClient(Transport(raised), base_url=URL).request_json("POST", "/", b"")
         assert caught.value is raised
 
 
@@ -270,7 +272,7 @@ async def test_a_chain_that_shows_a_key_is_cut_off(raised: Exception, amid: bool
     transport = Transport(Pieces(b"a", raised) if amid else raised)
     client = HttpClient(transport, base_url=URL, secrets=[Secret(KEY)])
     with pytest.raises(TransportError) as caught:
-        await client.post_json("/", b"")
+        await client.request_json("POST", "/", b"")
     error = caught.value
     assert KEY not in "".join(traceback.format_exception(error))
     assert (error.__cause__, error.__context__) == (None, None)
@@ -283,7 +285,7 @@ async def test_no_request_with_a_key_is_left_in_an_error() -> None:
     for raised in (lost, chained(RuntimeError("failed"), lost)):
         client = HttpClient(Transport(raised), base_url=URL, secrets=[Secret(KEY)])
         with pytest.raises(TransportError) as caught:
-            await client.post_json("/", b"")
+            await client.request_json("POST", "/", b"")
         check_reduced(caught.value, raised)
         assert KEY not in repr(client)
 
@@ -316,7 +318,7 @@ async def test_a_cancelled_request_is_closed() -> None:
     """Cancelling while the body stands still closes the reply, shielded."""
     body = Pieces(b"a", endless=True)
     with anyio.move_on_after(5) as scope:
-        await HttpClient(Transport(body), base_url=URL).post_json("/", b"")
+        await HttpClient(Transport(body), base_url=URL).request_json("POST", "/", b"")
     assert scope.cancelled_caught
     assert body.closed
 
@@ -343,7 +345,7 @@ async def test_a_close_that_hangs_is_given_up() -> None:
             await anyio.sleep_forever()
 
     start = anyio.current_time()
-    await HttpClient(Transport(Stuck(b"")), base_url=URL).post_json("/", b"")
+    await HttpClient(Transport(Stuck(b"")), base_url=URL).request_json("POST", "/", b"")
     assert anyio.current_time() - start == pytest.approx(5.25)
 
 
@@ -370,7 +372,7 @@ async def test_a_users_client_is_used_as_it_is() -> None:
     transport = Transport(Pieces(b"{}"), 307, location="http://elsewhere.test")
     async with httpx.AsyncClient(transport=transport, headers={"x-mine": "1"}) as mine:
         client = HttpClient(mine, base_url=URL, headers={"authorization": "Bearer k"})
-        reply = await client.post_json("/chat", b"{}", headers={"x-call": "2"})
+        reply = await client.request_json("POST", "/chat", b"{}", headers={"x-call": "2"})
         await client.aclose()
         assert not mine.is_closed
     assert reply.status == 307
@@ -396,9 +398,9 @@ async def test_httpx2_is_accepted(as_client: bool) -> None:
     transport = httpx2.MockTransport(answer)
     async with httpx2.AsyncClient(transport=transport) as theirs:
         client = HttpClient(theirs if as_client else transport, base_url=URL)
-        assert (await client.post_json("/ok", b"[1]")).body == b"[1]"
+        assert (await client.request_json("POST", "/ok", b"[1]")).body == b"[1]"
         with pytest.raises(TransportError, match="reset"):
-            await client.post_json("/broken", b"")
+            await client.request_json("POST", "/broken", b"")
 
 
 async def test_a_plain_object_can_be_the_transport() -> None:
@@ -420,7 +422,7 @@ async def test_a_plain_object_can_be_the_transport() -> None:
         def __aiter__(self) -> Any:
             return Walk()
 
-    assert (await HttpClient(Plain(), base_url=URL).post_json("/", b"")).body == b"plain"
+    assert (await HttpClient(Plain(), base_url=URL).request_json("POST", "/", b"")).body == b"plain"
 
 
 @pytest.mark.parametrize(
@@ -579,15 +581,15 @@ async def test_our_connections_open_late_and_close_with_the_last_holder() -> Non
         client.hold()
         client.hold()
         assert (counts(client).opened, counts(client).open) == (0, 0)
-        await client.post_json("/chat/completions", BODY)
-        await client.post_json("/chat/completions", BODY)
+        await client.request_json("POST", "/chat/completions", BODY)
+        await client.request_json("POST", "/chat/completions", BODY)
         await client.release()
         assert (counts(client).opened, counts(client).reused, counts(client).open) == (1, 1, 1)
         await client.release()
         await client.release()
         await client.aclose()
         assert counts(client).open == 0
-        reply = await client.post_json("/chat/completions", BODY)
+        reply = await client.request_json("POST", "/chat/completions", BODY)
         assert (reply.status, counts(client).opened, counts(client).open) == (200, 1, 1)
         await http.aclose()
 
@@ -607,7 +609,7 @@ async def test_a_refusal_outranks_a_body_that_cannot_be_unpacked(encoding: str) 
         Transport(Pieces(b'{"error": 1}'), status=401, content_encoding=encoding), base_url=URL
     )
 
-    reply = await client.post_json("/x", b"{}")
+    reply = await client.request_json("POST", "/x", b"{}")
 
     assert (reply.status, reply.body) == (401, b'{"error": 1}')
 
@@ -619,16 +621,18 @@ async def test_a_refusal_that_is_packed_is_unpacked() -> None:
         Transport(Pieces(packed), status=429, content_encoding="gzip"), base_url=URL
     )
 
-    assert (await client.post_json("/x", b"{}")).body == b"no"
+    assert (await client.request_json("POST", "/x", b"{}")).body == b"no"
 
 
 @pytest.mark.parametrize("status", [307, 429])
 async def test_a_refusal_that_is_cut_off_stays_a_refusal(status: int) -> None:
     """The part before the cut is its body; a redirect is a refusal, too."""
     transport = Transport(Pieces(b"too ma"), status=status, content_length="99")
-    reply = await HttpClient(transport, base_url=URL).post_json("/x", b"{}")
+    reply = await HttpClient(transport, base_url=URL).request_json("POST", "/x", b"{}")
     assert (reply.status, reply.body) == (status, b"too ma")
 
     packed = gzip.compress(b"too many")[:-4]
     transport = Transport(Pieces(packed), status=status, content_encoding="gzip")
-    assert (await HttpClient(transport, base_url=URL).post_json("/x", b"{}")).status == status
+    assert (
+        await HttpClient(transport, base_url=URL).request_json("POST", "/x", b"{}")
+    ).status == status

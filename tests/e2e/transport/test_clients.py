@@ -206,7 +206,7 @@ def test_a_client_of_another_loop_is_refused_by_name(library: str, kind: str) ->
     with pytest.raises(StrategyError, match=rf"an {library}\.{kind}, whose connections belong"):
         anyio.run(use, client, backend="trio")
     with pytest.raises(StrategyError, match="HttpTransport"):
-        anyio.run(client.post_json, "/", b"")
+        anyio.run(client.request_json, "POST", "/", b"")
     anyio.run(given.aclose)
 
 
@@ -215,7 +215,7 @@ async def test_a_mock_serves_any_loop() -> None:
     mock = httpx.MockTransport(lambda request: httpx.Response(200, content=b"{}"))
     client = HttpClient(mock, base_url="http://api.test")
     client._one_loop._loop = object()
-    assert (await client.post_json("/", b"{}")).status == 200
+    assert (await client.request_json("POST", "/", b"{}")).status == 200
 
 
 async def test_a_proxy_is_used_when_it_is_given() -> None:
@@ -230,7 +230,7 @@ async def test_a_proxy_is_used_when_it_is_given() -> None:
         async with rude(proxy) as server:
             for given in (server.url, httpx.Proxy(server.url)):
                 client = HttpClient(given, base_url="http://api.test/v1")
-                assert (await client.post_json("/chat", b"{}")).status == 200
+                assert (await client.request_json("POST", "/chat", b"{}")).status == 200
                 await client.aclose()
             assert server.heads[0].startswith(b"POST http://api.test/v1/chat HTTP/1.1")
 
@@ -243,7 +243,7 @@ async def test_a_proxy_is_used_when_it_is_given() -> None:
             client = HttpClient(address, base_url="https://api.test/v1")
             words = r"the proxy on the way to api\.test"
             with pytest.raises(TransportError, match=words) as caught:
-                await client.post_json("/chat", b"{}")
+                await client.request_json("POST", "/chat", b"{}")
             assert not caught.value.sent
             assert "secret-of-proxy" not in str(caught.value)
             await client.aclose()
@@ -266,7 +266,7 @@ async def test_many_requests_at_the_start_are_no_storm() -> None:
             client = HttpClient(http, base_url=server.url)
             async with anyio.create_task_group() as group:
                 for _ in range(400):
-                    group.start_soon(client.post_json, "/", b"{}")
+                    group.start_soon(client.request_json, "POST", "/", b"{}")
             assert len(server.requests) == 400
             assert most <= 100
             assert http.statistics().opened < 400

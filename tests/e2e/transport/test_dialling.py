@@ -75,7 +75,7 @@ async def test_a_name_that_does_not_exist_is_named() -> None:
     async with HttpTransport() as http:
         client = HttpClient(http, base_url="http://no-such-host.invalid")
         with pytest.raises(TransportError, match=r"no-such-host.*cannot be looked up") as caught:
-            await client.post_json("/", b"{}")
+            await client.request_json("POST", "/", b"{}")
     assert not caught.value.sent
 
 
@@ -93,7 +93,7 @@ async def test_a_connect_that_takes_too_long_is_given_up(
     async with HttpTransport(connect=never) as http:
         client = HttpClient(http, base_url="http://api.test")
         with pytest.raises(TransportError, match=r"no connection within 0\.05 s") as caught:
-            await client.post_json("/", b"{}")
+            await client.request_json("POST", "/", b"{}")
     assert not caught.value.sent
 
 
@@ -165,6 +165,6 @@ async def test_nobody_waits_for_a_goodbye() -> None:
                 client = HttpClient(http, base_url=server.url)
                 async with anyio.create_task_group() as group:
                     for _ in range(20):
-                        group.start_soon(client.post_json, "/", b"{}")
+                        group.start_soon(client.request_json, "POST", "/", b"{}")
                 assert http.statistics().open > 0
             assert http.statistics().open == 0

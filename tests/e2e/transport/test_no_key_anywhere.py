@@ -132,11 +132,11 @@ async def test_no_frame_from_below_the_border_is_left() -> None:
     async with rude(reset) as server:
         client = HttpClient(base_url=server.url, headers={"authorization": f"Bearer {KEY}"})
         with pytest.raises(Exception, match="broke before") as caught:
-            await client.post_json("/", b"{}")
+            await client.request_json("POST", "/", b"{}")
         await client.aclose()
     frames = traceback.extract_tb(caught.value.__traceback__)
     below = [frame.name for frame in frames if "batchllm/transport/" in frame.filename]
-    assert below == ["post_json"]
+    assert below == ["request_json"]
     assert caught.value.__context__ is None
     test = caught.value.__traceback__
     assert test is not None  # its own variables have what the server saw

@@ -49,7 +49,7 @@ class Asker:
         self.client = HttpClient(http, base_url=server.url, max_body=max_body)
 
     async def ask(self, body: bytes = b"{}") -> HttpReply:
-        return await self.client.post_json("/v1/x", body)
+        return await self.client.request_json("POST", "/v1/x", body)
 
     @property
     def stats(self) -> ConnectionStats:

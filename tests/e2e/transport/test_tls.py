@@ -42,7 +42,7 @@ def client_context(authority: Any) -> ssl.SSLContext:
 
 async def ask(server: RudeServer, http: HttpTransport, body: bytes = b"{}") -> bytes:
     client = HttpClient(http, base_url=server.url, headers={"authorization": f"Bearer {KEY}"})
-    return (await client.post_json("/v1/x", body)).body
+    return (await client.request_json("POST", "/v1/x", body)).body
 
 
 async def test_a_private_authority_is_trusted_when_it_is_given(
@@ -63,7 +63,7 @@ async def test_a_private_authority_is_trusted_when_it_is_given(
             async with HttpTransport(verify=str(path)) as by_path:
                 assert await ask(server, by_path) == BODY
             client = HttpClient(base_url=server.url, verify=str(path))
-            assert (await client.post_json("/", b"{}")).status == 200
+            assert (await client.request_json("POST", "/", b"{}")).status == 200
             await client.aclose()
 
 
@@ -116,7 +116,7 @@ async def test_a_server_without_tls_is_named_as_such(authority: Any) -> None:
         async with rude(plain) as server, HttpTransport() as http:
             client = HttpClient(http, base_url=server.url.replace("http:", "https:"))
             with pytest.raises(TransportError, match="TLS handshake failed"):
-                await client.post_json("/", b"{}")
+                await client.request_json("POST", "/", b"{}")
 
 
 async def test_long_bodies_and_surplus_bytes_over_tls(authority: Any) -> None:
@@ -208,4 +208,4 @@ async def test_ipv6_and_names(authority: Any) -> None:
         async with rude(polite) as server, HttpTransport() as http:
             # "localhost" may be ::1 first, which does not listen.
             client = HttpClient(http, base_url=f"http://localhost:{server.port}")
-            assert (await client.post_json("/", b"{}")).status == 200
+            assert (await client.request_json("POST", "/", b"{}")).status == 200

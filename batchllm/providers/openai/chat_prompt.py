@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from batchllm.providers.wire import messages_of
+from batchllm.providers.wire import messages_of, no_data
 
 __all__ = ["as_messages", "data_url"]
 
@@ -55,11 +55,7 @@ def data_url(part: Mapping[str, Any], media_type: str) -> str:
     if isinstance(data, (bytes, bytearray, memoryview)):
         data = base64.b64encode(data).decode()
     if not isinstance(data, str) or not data:
-        msg = (
-            f"a part of type {part.get('type')!r} has no data; give data (bytes or base64) and "
-            "media_type, or a url"
-        )
-        raise ValueError(msg)
+        raise no_data(part)
     if data.startswith("data:"):
         return data
     return f"data:{part.get('media_type', media_type)};base64,{data}"

@@ -39,7 +39,7 @@ from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
-from batchllm.providers.wire.prompt_parts import messages_of, parts_of, read_media
+from batchllm.providers.wire.prompt_parts import messages_of, no_data, parts_of, read_media
 from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
 from batchllm.providers.wire.streamed import DONE, read_events
 
@@ -91,6 +91,7 @@ __all__ = [
     "mappings_of",
     "mask_options",
     "messages_of",
+    "no_data",
     "normalize_finish",
     "not_readable",
     "parts_of",

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
-__all__ = ["AsPart", "Media", "messages_of", "parts_of", "read_media"]
+__all__ = ["AsPart", "Media", "messages_of", "no_data", "parts_of", "read_media"]
 
 AsPart: TypeAlias = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
 """Writes a content part, of a message with that role, as a wire has it."""
@@ -35,11 +35,7 @@ def read_media(part: Mapping[str, Any], media_type: str) -> Media:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return Media(media_type, bytes(data))
     if not isinstance(data, str) or not data:
-        msg = (
-            f"a part of type {part.get('type')!r} has no data; give data (bytes or base64) and "
-            "media_type, or a url"
-        )
-        raise ValueError(msg)
+        raise no_data(part)
     if data.startswith("data:"):
         head, _, data = data.partition(",")
         media_type = head.removeprefix("data:").partition(";")[0] or media_type
@@ -48,6 +44,15 @@ def read_media(part: Mapping[str, Any], media_type: str) -> Media:
     except binascii.Error as error:
         msg = f"the data of a part of type {part.get('type')!r} is no base64 ({error})"
         raise ValueError(msg) from error
+
+
+def no_data(part: Mapping[str, Any]) -> ValueError:
+    """Make the error for an image or a file without its content."""
+    msg = (
+        f"a part of type {part.get('type')!r} has no data; give data (bytes or base64) and "
+        "media_type, or a url"
+    )
+    return ValueError(msg)
 
 
 def parts_of(prompt: Any) -> Sequence[Mapping[str, Any]]:

@@ -24,10 +24,9 @@ from batchllm.core import (
     UnknownArgumentError,
     check_sendable,
 )
-from batchllm.policy import prompt_bytes
 from batchllm.providers.anthropic import AnthropicWire
 from batchllm.providers.openai import PROFILES, ChatReply, ChatWire, ResponsesWire, as_messages
-from batchllm.providers.wire import JsonObject, Progress, Wire, malformed
+from batchllm.providers.wire import JsonObject, Progress, Wire, cost_of, malformed
 from batchllm.transport import Cleaner, OneLoopOfSdk, Secret
 
 __all__ = [
@@ -157,8 +156,7 @@ class ClientModel(Wire[R], Generic[R]):
     def estimate(self, prompt: Any) -> CallCost | None:
         """Estimate the tokens of a call; ``None`` if nothing bounds the answer."""
         limits = (self._settings.get(name) for name in self._limits)
-        limit = next((limit for limit in limits if isinstance(limit, int)), None)
-        return None if limit is None else CallCost(1, prompt_bytes(prompt) // 4 + 16, limit)
+        return cost_of(prompt, next((limit for limit in limits if isinstance(limit, int)), None))
 
     def identity(self) -> Mapping[str, Any]:
         """Name what distinguishes this model's answers, for records; no secrets."""

@@ -21,12 +21,11 @@ from batchllm.core import (
     one_of,
     switch,
 )
-from batchllm.policy import prompt_bytes
 from batchllm.providers.gemini.client import GEMINI, GeminiClient
 from batchllm.providers.gemini.config import read_parameters
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.gemini.reply import read_reply
-from batchllm.providers.wire import HeldToSchema, Progress, as_dict
+from batchllm.providers.wire import HeldToSchema, Progress, as_dict, cost_of
 from batchllm.structured import SchemaRules
 from batchllm.transport import ConnectionStats, Secret
 
@@ -181,10 +180,7 @@ class GeminiModel(OverGemini, HeldToSchema):
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """Estimate the tokens of a call; ``None`` if no ``max_tokens`` bounds the answer."""
-        limit = self._settings.get("max_output_tokens")
-        if not isinstance(limit, int):
-            return None
-        return CallCost(1, prompt_bytes(prompt) // 4 + 16, limit)
+        return cost_of(prompt, self._settings.get("max_output_tokens"))
 
     def identity(self) -> Mapping[str, Any]:
         """Name what distinguishes this model's answers, for records; no secrets."""

@@ -40,7 +40,7 @@ from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
 from batchllm.providers.wire.prompt_parts import messages_of, no_data, parts_of, read_media
-from batchllm.providers.wire.request import as_dict, check_names, check_options, encode
+from batchllm.providers.wire.request import as_dict, check_names, check_options, cost_of, encode
 from batchllm.providers.wire.streamed import DONE, read_events
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "check_options",
     "check_vectors",
     "cited",
+    "cost_of",
     "cut_off",
     "decode_event",
     "decode_object",

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from batchllm.core import CallCost, ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
-from batchllm.policy import prompt_bytes
 from batchllm.providers.wire.endpoints import (
     Account,
     Connected,
@@ -24,7 +23,7 @@ from batchllm.providers.wire.exchange import (
     decode_object,
 )
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.request import check_names, check_options, encode
+from batchllm.providers.wire.request import check_names, check_options, cost_of, encode
 from batchllm.transport import HttpClient
 
 __all__ = ["JsonWire", "Wire", "WireModel", "WireOptions"]
@@ -168,10 +167,7 @@ class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """Estimate the tokens of a call; ``None`` if no ``max_tokens`` bounds the answer."""
-        limit = self._settings.get(self.endpoint.wire_name("max_tokens"))
-        if not isinstance(limit, int):
-            return None
-        return CallCost(1, prompt_bytes(prompt) // 4 + 16, limit)
+        return cost_of(prompt, self._settings.get(self.endpoint.wire_name("max_tokens")))
 
     def identity(self) -> Mapping[str, Any]:
         """Name what distinguishes this model's answers, for records; no secrets."""

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from batchllm.core import ConfigError, UnknownArgumentError, check_sendable, kind_of
+from batchllm.core import CallCost, ConfigError, UnknownArgumentError, check_sendable, kind_of
+from batchllm.policy import prompt_bytes
 
-__all__ = ["as_dict", "check_names", "check_options", "encode"]
+__all__ = ["as_dict", "check_names", "check_options", "cost_of", "encode"]
 
 _OURS: Final = {
     "model": "it is part of the model's name",
@@ -81,6 +82,11 @@ def check_options(owner: type[Any], options: Mapping[str, object], known: Collec
         if value is not None and not isinstance(value, kind):
             msg = f"{owner.__name__}.{name} is {kind_of(value)}; give {remedy}"
             raise ConfigError(msg)
+
+
+def cost_of(prompt: Any, limit: object) -> CallCost | None:
+    """Estimate the tokens of a call with *prompt*; ``None`` if no *limit* bounds the answer."""
+    return CallCost(1, prompt_bytes(prompt) // 4 + 16, limit) if isinstance(limit, int) else None
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -45,7 +45,7 @@ class Decoded:
 
 
 def decode(text: str) -> Decoded | None:
-    """Read *text* as JSON, forgiving a comma before a closing bracket; ``None`` if it is none."""
+    """Read *text* as JSON, forgiving a comma before a closing bracket; ``None`` if that fails."""
     text = text.strip().lstrip("\ufeff")
     decoded = _loads(text)
     if decoded is not None or not _SPARE_COMMA.search(text):

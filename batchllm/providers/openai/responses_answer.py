@@ -27,7 +27,7 @@ _UNFINISHED: Final = frozenset({"in_progress", "queued", "cancelled"})
 
 
 def error_of(reply: Mapping[str, Any]) -> object:
-    """Return the error in *reply*, as the body of an error reply; ``None`` if there is none."""
+    """Return the error in *reply*, as the body of an error reply; ``None`` without one."""
     if not reply.get("error") and reply.get("status") == "failed":
         return {"error": {"code": "server_error", "message": "the response failed"}}
     return error_within(reply, answered=reply.get("output") is not None)

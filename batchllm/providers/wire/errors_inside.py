@@ -17,11 +17,11 @@ _WRAPPED: Final = ("detail", "errors", "fault", "base_resp")
 
 
 def error_within(reply: Mapping[str, Any], *, answered: bool) -> object:
-    """Return the error in *reply*, as the body of an error reply; ``None`` if there is none.
+    """Return the error in *reply*, as the body of an error reply; ``None`` without one.
 
     Args:
         reply: A whole reply, or one event of a stream.
-        answered: Whether it has what an answer has, so that loose fields such as ``message``
+        answered: If it has what an answer has, so that loose fields such as ``message``
             and ``code`` are none of an error.
     """
     if is_error(reply.get("error")):

@@ -4,7 +4,14 @@ from batchllm.transport.client import Http, HttpClient, is_our_own
 from batchllm.transport.foreign import AsyncClient, AsyncTransport, OneLoopOfSdk
 from batchllm.transport.head import HeaderValues, mask_headers
 from batchllm.transport.http import HttpTransport
-from batchllm.transport.loops import LoopTable, OneMaker, SharedLock, has_ended, loop_of_now
+from batchllm.transport.loops import (
+    LoopTable,
+    OneMaker,
+    SharedLock,
+    has_ended,
+    loop_of_now,
+    on_asyncio,
+)
 from batchllm.transport.pool import Connect, Origin
 from batchllm.transport.redact import Cleaner, Redactor, printable, redact
 from batchllm.transport.reply import HttpReply, HttpStream
@@ -40,6 +47,7 @@ __all__ = [
     "is_our_own",
     "loop_of_now",
     "mask_headers",
+    "on_asyncio",
     "printable",
     "redact",
     "run_in_thread",

@@ -19,6 +19,8 @@ from anyio._core import _eventloop as anyio_threads
 from anyio.lowlevel import EventLoopToken, current_token
 from attrs import define, field
 
+from batchllm.transport.loops import on_asyncio
+
 __all__ = ["holds_the_program", "run_in_daemon"]
 
 _NEEDED: Final = ("claim_worker_thread", "set_current_async_library", "threadlocals")
@@ -28,8 +30,7 @@ _CAN_START: Final = all(hasattr(anyio_threads, name) for name in _NEEDED)
 
 def holds_the_program() -> bool:
     """Return whether AnyIO's worker threads would be waited for when the interpreter ends."""
-    on_asyncio = anyio.get_cancelled_exc_class().__module__.startswith("asyncio")
-    return _CAN_START and on_asyncio and not threading.current_thread().daemon
+    return _CAN_START and on_asyncio() and not threading.current_thread().daemon
 
 
 async def run_in_daemon(function: Callable[[], Any], *, limiter: anyio.CapacityLimiter) -> Any:

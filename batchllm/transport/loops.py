@@ -19,7 +19,15 @@ import anyio
 from anyio.lowlevel import current_token
 from attrs import define
 
-__all__ = ["LoopTable", "OneMaker", "PerLoop", "SharedLock", "has_ended", "loop_of_now"]
+__all__ = [
+    "LoopTable",
+    "OneMaker",
+    "PerLoop",
+    "SharedLock",
+    "has_ended",
+    "loop_of_now",
+    "on_asyncio",
+]
 
 _LOOK_AGAIN: Final = 0.05
 """Seconds until a loop looks again whether another one is done; what it does takes a second."""
@@ -194,6 +202,11 @@ class OneMaker:
 def loop_of_now() -> Any:
     """Return the running event loop as an object to compare and to ask ``has_ended``."""
     return current_token().native_token
+
+
+def on_asyncio() -> bool:
+    """Return whether the running event loop is asyncio's, or uvloop's in its place."""
+    return anyio.get_cancelled_exc_class().__module__.startswith("asyncio")
 
 
 def has_ended(loop: Any) -> bool:

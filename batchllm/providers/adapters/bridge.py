@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from attrs import define, field, frozen
 
 from batchllm.core import TransportError
-from batchllm.transport import OneMaker, SharedLock
+from batchllm.transport import OneMaker, SharedLock, on_asyncio
 
 __all__ = ["AsyncioBridge"]
 
@@ -141,7 +141,7 @@ class AsyncioBridge:
             TransportError: The library cancelled the call by itself.
             Exception: What *function* raised.
         """
-        if anyio.get_cancelled_exc_class().__module__.startswith("asyncio"):
+        if on_asyncio():
             return await function(*args, **kwargs)
         async with AsyncExitStack() as held:
             self.hold()

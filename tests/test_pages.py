@@ -1,4 +1,4 @@
-"""The tests that the pages of the reference name."""
+"""The tests and files that the pages name."""
 
 import ast
 import re
@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = sorted((ROOT / "docs" / "reference").glob("*.md"))
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+FILE = re.compile(r"[\w./-]+\.py\b")
+# A page names a file by the end of its path where it says in which folder that is.
+FILES = [
+    f"/{path.relative_to(ROOT).as_posix()}"
+    for folder in ("batchllm", "benchmarks", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+]
 # Pages that are tables of promises, each held by a test.
 TABLES = {"faults.md": "row", "reply-shapes.md": "what comes"}
 
@@ -24,6 +32,14 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         found = {node.name for node in ast.walk(tree) if hasattr(node, "name")}
         assert name in found, f"{page.name} names {file}::{name}"
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    """A file that moved, or was split, is found under its new name."""
+    named = FILE.findall(page.read_text(encoding="utf-8"))
+    missing = [name for name in named if not any(file.endswith(f"/{name}") for file in FILES)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -13,8 +13,8 @@ from batchllm.core import Category, WorkItemResult
 from batchllm.gate import Gate
 from batchllm.llm_strategies import llm
 from batchllm.policy import Limit
-from tests.providers.test_errors_inside import data
 from tests.providers.test_whole_streams import STREAMS, piece
+from tests.providers.wire_kit import data
 
 pytestmark = pytest.mark.anyio
 

@@ -61,40 +61,26 @@ def check_books(result: BatchResult[Any, Any], simulator: Simulator) -> None:
     assert result.total_output_tokens == sum(entry.output_tokens for entry in answered)
 
 
-async def test_openai() -> None:
-    """Answers, a retry of ours and none of the client's, tokens, limits and types."""
+@pytest.mark.parametrize(
+    ("by", "given"),
+    [
+        pytest.param(OpenAIStrategy, {}, id="chat"),
+        pytest.param(OpenAIResponsesStrategy, {}, id="responses"),
+        pytest.param(OpenAIResponsesStrategy, {"stream": True}, id="responses streamed"),
+    ],
+)
+async def test_openai(by: Any, given: dict[str, Any]) -> None:
+    """Answers, a retry of ours and none of the client's, tokens and types, by either API."""
     openai = pytest.importorskip("openai")
     async with (
         simulated() as (simulator, server),
         openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k") as client,
     ):
-        texts = OpenAIStrategy(client, "gpt-x", system="Be brief.")
+        texts = by(client, "gpt-x", system="Be brief.", **given)
         result = await run(
             texts, "[[answer:one]]", "[[answer:two]] [[fault:500*1]]", "[[fault:refusal]]"
         )
-        people = await run(OpenAIStrategy(client, "gpt-x", output=Person), "Who?")
-    assert result.outputs == ["one", "two", None]
-    assert [one.attempts for one in result.in_input_order()] == [1, 2, 1]
-    assert result.in_input_order()[2].error_category == "filtered"
-    assert len(simulator.log.entries) == 5
-    assert isinstance(people.outputs[0], Person)
-    assert result.total_input_tokens > 0
-
-
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_openai_by_responses(stream: bool) -> None:
-    """Calls of the same client by its other API: answers, a retry of ours, tokens and types."""
-    openai = pytest.importorskip("openai")
-    async with (
-        simulated() as (simulator, server),
-        openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k") as client,
-    ):
-        given: dict[str, Any] = {"stream": True} if stream else {}
-        texts = OpenAIResponsesStrategy(client, "gpt-x", system="Be brief.", **given)
-        result = await run(
-            texts, "[[answer:one]]", "[[answer:two]] [[fault:500*1]]", "[[fault:refusal]]"
-        )
-        people = await run(OpenAIResponsesStrategy(client, "gpt-x", output=Person), "Who?")
+        people = await run(by(client, "gpt-x", output=Person), "Who?")
     assert result.outputs == ["one", "two", None]
     assert [one.attempts for one in result.in_input_order()] == [1, 2, 1]
     assert result.in_input_order()[2].error_category == "filtered"

@@ -34,6 +34,7 @@ from batchllm.testing import (
     virtual_run,
 )
 from batchllm.testing.strategies import configs, faults
+from tests.engine.moments import cancelled_at
 
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
 
@@ -141,18 +142,8 @@ def test_cancelled_at_any_instant(backend: Backend, face: str) -> None:
     """In backoff, cooldown, timeouts and cleanup as well: every instant at which a timer fires."""
 
     async def cancel_at(instant: float, turns: int, witness: Witness) -> bool:
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-
-                async def cancel() -> None:
-                    await anyio.sleep(instant)
-                    for _ in range(turns):
-                        await checkpoint()
-                    scope.cancel()
-
-                group.start_soon(cancel)
-                await getattr(witness, face)()
-                group.cancel_scope.cancel()
+        async with cancelled_at(instant, turns) as scope:
+            await getattr(witness, face)()
         return not scope.cancel_called
 
     ended = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -43,6 +44,7 @@ from batchllm.testing import (
     virtual_run,
 )
 from tests.engine.faces import FACES, Face, after, run_face
+from tests.engine.moments import cancelled_at
 from tests.journal.kit import Faults
 
 pytestmark = pytest.mark.anyio
@@ -61,8 +63,6 @@ def saved(path: Path) -> set[str]:
         if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             return set()
         rows = db.execute("SELECT payload FROM items").fetchall()
-    import json
-
     return {json.loads(row[0])["prompt"] for row in rows}
 
 
@@ -456,18 +456,8 @@ def test_cancelled_at_any_moment_the_same_call_goes_on(tmp_path: Path, backend: 
 
     async def cut(witness: Witness, instant: float, turns: int) -> bool:
         finished = False
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-
-                async def cancel() -> None:
-                    await anyio.sleep(instant)
-                    for _ in range(turns):
-                        await checkpoint()
-                    scope.cancel()
-
-                group.start_soon(cancel)
-                finished = await witness.run()
-                group.cancel_scope.cancel()
+        async with cancelled_at(instant, turns):
+            finished = await witness.run()
         witness.check_whole()
         if not finished:
             assert await witness.run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import anyio
 import pytest
@@ -11,13 +10,9 @@ import pytest
 from batchllm.core import CallCost, Outcome
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit, RateLimiter
-from tests.gate.kit import ONE, Callers, idle, most_within, turns
+from tests.gate.kit import ONE, Callers, idle, most_within, open_gate, turns
 
 pytestmark = pytest.mark.anyio
-
-
-def open_gate(**options: Any) -> Gate:
-    return Gate(**{"requests_per_minute": 6_000_000, "seed": 1, **options})
 
 
 async def test_the_cap_over_several_gates_is_exact_and_used() -> None:

@@ -20,14 +20,9 @@ from batchllm.core import (
 )
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import CooldownEnded, EpisodeStarted, GateEvent, Limit, ScopeParked
-from tests.gate.kit import ONE, Callers, accepted, idle, turns
+from tests.gate.kit import ONE, Callers, accepted, idle, open_gate, turns
 
 pytestmark = pytest.mark.anyio
-
-
-def open_gate(**options: Any) -> Gate:
-    """Give a gate that begins without a ramp, since a limit on requests is known."""
-    return Gate(**{"requests_per_minute": 6_000_000, "seed": 1, **options})
 
 
 async def test_an_open_gate_lets_everybody_through_at_once() -> None:

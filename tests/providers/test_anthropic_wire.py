@@ -5,14 +5,9 @@ from typing import Any
 import pytest
 
 from batchllm.core import ConfigError, EmptyResponseError, MalformedResponseError, ProviderError
-from batchllm.providers import AnthropicModel
-from tests.providers.wire_kit import SCHEMA, Server, metadata_of, streaming
+from tests.providers.wire_kit import SCHEMA, Server, anthropic, metadata_of, streaming
 
 pytestmark = pytest.mark.anyio
-
-
-def anthropic(server: Server, **settings: Any) -> AnthropicModel:
-    return AnthropicModel("m", base_url="http://api.test", api_key="k1", http=server, **settings)
 
 
 MESSAGE = {
@@ -43,7 +38,7 @@ async def test_a_messages_request_has_what_was_set() -> None:
         }
     ]
     headers = server.requests[0].headers
-    assert (headers["x-api-key"], headers["anthropic-version"]) == ("k1", "2023-06-01")
+    assert (headers["x-api-key"], headers["anthropic-version"]) == ("secret-key-1", "2023-06-01")
     assert server.requests[0].url.path == "/v1/messages"
 
 

@@ -2,10 +2,9 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import pytest
 
 from batchllm.core import (
@@ -15,35 +14,11 @@ from batchllm.core import (
     ProviderError,
 )
 from batchllm.providers import PROFILES, ChatModel, ChatProfile
+from tests.providers.wire_kit import Server
 
 pytestmark = pytest.mark.anyio
 
 PLAIN = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
-
-
-class Server:
-    """Answers every request alike and keeps what was sent."""
-
-    def __init__(self, answer: object, status: int = 200, **headers: str) -> None:
-        self.answer = answer
-        self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.sent: list[dict[str, Any]] = []
-        self.requests: list[httpx.Request] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        self.sent.append(json.loads(await request.aread()))
-        body = self.answer if isinstance(self.answer, bytes) else json.dumps(self.answer).encode()
-        return httpx.Response(self.status, headers=self.headers, stream=Body(body))
-
-
-class Body(httpx.AsyncByteStream):
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.body
 
 
 def model_of(server: Server, profile: str = "openai", **settings: Any) -> ChatModel:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from batchllm.core import Category, EmptyResponseError
-from tests.providers.test_errors_inside import anthropic, chat, gemini, responses
-from tests.providers.wire_kit import Server, metadata_of
+from tests.providers.wire_kit import Server, anthropic, chat, gemini, metadata_of, responses
 
 pytestmark = pytest.mark.anyio
 

@@ -7,47 +7,22 @@ from typing import Any
 import pytest
 
 from batchllm.core import ProviderError
-from batchllm.providers import (
-    AnthropicModel,
-    ChatModel,
-    EmbeddingStrategy,
-    GeminiClient,
-    GeminiModel,
-    ResponsesModel,
+from batchllm.providers import EmbeddingStrategy
+from tests.providers.wire_kit import (
+    KEY,
+    MODELS,
+    URL,
+    Server,
+    chat,
+    data,
 )
-from tests.providers.wire_kit import Server
 
 pytestmark = pytest.mark.anyio
 
-URL = "http://api.test/v1"
-KEY = "secret-key-1"
-
-
-def chat(server: Server, **settings: Any) -> Any:
-    return ChatModel("m", base_url=URL, api_key=KEY, http=server, **settings)
-
-
-def responses(server: Server, **settings: Any) -> Any:
-    return ResponsesModel("m", base_url=URL, api_key=KEY, http=server, **settings)
-
-
-def anthropic(server: Server, **settings: Any) -> Any:
-    return AnthropicModel("m", base_url=URL, api_key=KEY, http=server, **settings)
-
-
-def gemini(server: Server, **settings: Any) -> Any:
-    return GeminiModel("m", GeminiClient(KEY, base_url=URL, http=server), **settings)
-
-
-MODELS = [chat, responses, anthropic, gemini]
 INNER = {"message": "slow down", "type": "rate_limit_error", "code": 429}
 WRAPPED = {"error": INNER}
 FLAT = {"object": "error", **INNER}
 BARE = dict(INNER)
-
-
-def data(*events: object) -> bytes:
-    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
 
 
 def named(event: object) -> bytes:
@@ -60,7 +35,7 @@ async def refused(model: Any) -> ProviderError:
     return caught.value
 
 
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("make", MODELS.values())
 @pytest.mark.parametrize("body", [WRAPPED, FLAT, BARE, [WRAPPED]])
 async def test_an_error_in_a_whole_reply_keeps_its_status_and_words(
     make: Callable[..., Any], body: Any
@@ -85,7 +60,7 @@ GATEWAYS: list[tuple[dict[str, Any], int]] = [
 ]
 
 
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("make", MODELS.values())
 @pytest.mark.parametrize(("body", "status"), GATEWAYS)
 async def test_the_shapes_of_gateways_are_errors_with_words(
     make: Callable[..., Any], body: dict[str, Any], status: int
@@ -99,7 +74,7 @@ async def test_the_shapes_of_gateways_are_errors_with_words(
         assert (error.status, "slow down" in str(error)) == (status, True)
 
 
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("make", MODELS.values())
 @pytest.mark.parametrize(
     "body",
     [

@@ -6,15 +6,9 @@ from typing import Any
 import pytest
 
 from batchllm.core import EmptyResponseError, MalformedResponseError
-from batchllm.providers import GeminiClient, GeminiModel
-from tests.providers.wire_kit import SCHEMA, Server, metadata_of, streaming
+from tests.providers.wire_kit import SCHEMA, Server, gemini, metadata_of, streaming
 
 pytestmark = pytest.mark.anyio
-
-
-def gemini(server: Server, **settings: Any) -> GeminiModel:
-    client = GeminiClient("k1", base_url="http://api.test/v1beta", http=server)
-    return GeminiModel("m", client, **settings)
 
 
 CANDIDATE = {"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP"}
@@ -58,7 +52,7 @@ async def test_a_gemini_request_has_what_was_set() -> None:
             "new_thing": 1,
         }
     ]
-    assert server.requests[0].headers["x-goog-api-key"] == "k1"
+    assert server.requests[0].headers["x-goog-api-key"] == "secret-key-1"
     assert server.requests[0].url.path == "/v1beta/models/m:generateContent"
 
 

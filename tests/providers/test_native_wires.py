@@ -6,23 +6,9 @@ from typing import Any
 import pytest
 
 from batchllm.core import MalformedResponseError, ProviderError
-from batchllm.providers import AnthropicModel, GeminiClient, GeminiModel, ResponsesModel
-from tests.providers.wire_kit import Server, streaming
+from tests.providers.wire_kit import Server, anthropic, gemini, responses, streaming
 
 pytestmark = pytest.mark.anyio
-
-
-def responses(server: Server, **settings: Any) -> ResponsesModel:
-    return ResponsesModel("m", base_url="http://api.test/v1", api_key="k1", http=server, **settings)
-
-
-def anthropic(server: Server, **settings: Any) -> AnthropicModel:
-    return AnthropicModel("m", base_url="http://api.test", api_key="k1", http=server, **settings)
-
-
-def gemini(server: Server, **settings: Any) -> GeminiModel:
-    client = GeminiClient("k1", base_url="http://api.test/v1beta", http=server)
-    return GeminiModel("m", client, **settings)
 
 
 @pytest.mark.parametrize("make", [responses, anthropic, gemini])

@@ -3,7 +3,6 @@
 import copy
 import warnings
 from collections.abc import AsyncIterator, Callable
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +19,7 @@ from batchllm.providers import (
     OpenAIResponsesClientModel,
 )
 from tests.providers.lines import examples as of_a_wire
-from tests.providers.mutations import Change, changes_of
-from tests.providers.test_odd_replies import MEANINGS, NEVER, anything, harmless
+from tests.providers.test_odd_replies import MEANINGS, NEVER, anything, every_change, harmless
 from tests.providers.valid_replies import HIDDEN, REPLIES, TEXT
 
 pytestmark = pytest.mark.anyio
@@ -143,12 +141,6 @@ async def ask(way: Callable[..., Any], oddity: Oddity) -> LLMResponse | CallErro
     assert isinstance(answer, LLMResponse)
     assert isinstance(answer.text, str)
     return answer
-
-
-@cache
-def every_change(position: int, as_events: bool, allowed: Any) -> list[Change]:
-    reply = REPLIES[position]
-    return changes_of(reply.events if as_events else reply.whole, allowed)
 
 
 @st.composite

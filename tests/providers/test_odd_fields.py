@@ -8,14 +8,20 @@ import pytest
 from batchllm.core import MalformedResponseError, ProviderError
 from batchllm.providers import OpenAIClientModel
 from batchllm.providers.wire import normalize_finish
-from tests.providers.test_errors_inside import anthropic, chat, data, gemini, responses
 from tests.providers.test_odd_client_objects import Client
 from tests.providers.test_whole_streams import DONE, END, START, STOP, piece
-from tests.providers.wire_kit import Server, metadata_of
+from tests.providers.wire_kit import (
+    MODELS,
+    Server,
+    anthropic,
+    chat,
+    data,
+    gemini,
+    metadata_of,
+)
 
 pytestmark = pytest.mark.anyio
 
-MODELS = {"chat": chat, "responses": responses, "anthropic": anthropic, "gemini": gemini}
 CANDIDATES: list[Any] = [{"content": {"parts": [{"text": "hey"}]}, "finishReason": "STOP"}]
 
 

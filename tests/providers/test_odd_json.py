@@ -10,30 +10,10 @@ from pydantic import BaseModel
 from batchllm import LLMWorkItem, ParallelBatchProcessor, ProcessorConfig, call_result, run_batch
 from batchllm.core import Category, InvalidItemError, MalformedResponseError
 from batchllm.llm_strategies import OpenAIStrategy, OutputStrategy, PartialRecovery, structured
-from batchllm.providers import (
-    AnthropicModel,
-    ChatModel,
-    EmbeddingStrategy,
-    GeminiClient,
-    GeminiModel,
-    ResponsesModel,
-)
-from tests.providers.wire_kit import Server
+from batchllm.providers import EmbeddingStrategy
+from tests.providers.wire_kit import MODELS, Server
 
 pytestmark = pytest.mark.anyio
-
-WIRES = ["chat", "responses", "anthropic", "gemini"]
-
-
-def model(wire: str, server: Any, **settings: Any) -> Any:
-    given = {"api_key": "k", "http": server, **settings}
-    if wire == "gemini":
-        client = GeminiClient("k", base_url="http://api.test/v1beta", http=server)
-        return GeminiModel("m", client, **settings)
-    if wire == "chat":
-        return ChatModel("m", profile="openai", base_url="http://api.test/v1", **given)
-    kind = ResponsesModel if wire == "responses" else AnthropicModel
-    return kind("m", base_url="http://api.test/v1", **given)
 
 
 def whole(wire: str, text: str) -> dict[str, Any]:
@@ -81,38 +61,38 @@ def server(wire: str, *texts: str, stream: bool) -> Server:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_half_a_pair_is_an_answer(wire: str, stream: bool) -> None:
     """Half a pair becomes U+FFFD and is noted; NaN in a field that is not used does no harm."""
     there = server(wire, "half \ud83d", " pair", stream=stream)
-    response = await model(wire, there, stream=stream).generate("x")
+    response = await MODELS[wire](there, stream=stream).generate("x")
     assert response.text == "half \ufffd pair"
     assert response.metadata["notes"] == ("half a surrogate pair in the answer became U+FFFD",)
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_a_pair_that_is_split_over_two_chunks_is_whole(wire: str) -> None:
     """A server that cuts by UTF-16 units loses nothing, and there is nothing to note."""
     there = server(wire, "a\ud83d", "\ude00b", stream=True)
-    response = await model(wire, there, stream=True).generate("x")
+    response = await MODELS[wire](there, stream=True).generate("x")
     assert response.text == "a\U0001f600b"
     assert "notes" not in response.metadata
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_a_reply_in_another_encoding_is_read(wire: str, encoding: str) -> None:
     """Python's json reads any encoding of Unicode."""
     body = json.dumps(whole(wire, "h\u00e9"), ensure_ascii=False).encode(encoding)
-    assert (await model(wire, Server(body)).generate("x")).text == "h\u00e9"
+    assert (await MODELS[wire](Server(body)).generate("x")).text == "h\u00e9"
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_depth_is_a_malformed_reply(wire: str) -> None:
     """Ten thousand levels are no RecursionError."""
     body = b'{"choices": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
     with pytest.raises(MalformedResponseError, match="nested too deeply"):
-        await model(wire, Server(body)).generate("x")
+        await MODELS[wire](Server(body)).generate("x")
 
 
 async def test_tool_calls_and_thoughts_are_mended_too() -> None:
@@ -120,7 +100,7 @@ async def test_tool_calls_and_thoughts_are_mended_too() -> None:
     call = {"id": "\ud83d", "function": {"name": "f", "arguments": '{"a": "\ude00"}'}}
     message = {"content": "ok", "reasoning_content": "\ud83d", "tool_calls": [call]}
     body = json.dumps({"choices": [{"finish_reason": "stop", "message": message}]}).encode()
-    response = await model("chat", Server(body)).generate("x")
+    response = await MODELS["chat"](Server(body)).generate("x")
     assert response.metadata["reasoning"] == "\ufffd"
     json.dumps(dict(response.metadata), ensure_ascii=False).encode()
 
@@ -167,11 +147,11 @@ NOTES = (
 )
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_a_structured_output_that_was_changed_says_so(wire: str) -> None:
     """The JSON in the answer's text is read by the same rules, and the result has the notes."""
     there = server(wire, ESCAPED, stream=False)
-    strategy = OutputStrategy(model(wire, there), Note)
+    strategy = OutputStrategy(MODELS[wire](there), Note)
     (result,) = (await run_batch(["x"], strategy)).results
     assert result.output == Note(text="x\ufffd", more=["\ufffd", "ok"])
     assert result.metadata is not None
@@ -215,7 +195,7 @@ def nowhere() -> httpx.MockTransport:
 async def test_a_prompt_that_cannot_be_encoded_is_an_invalid_item(item: Any) -> None:
     """Nothing is sent for it, and the others go on."""
     there = server("chat", "fine", stream=False)
-    result = await run_batch([item, "good"], OutputStrategy(model("chat", there)))
+    result = await run_batch([item, "good"], OutputStrategy(MODELS["chat"](there)))
     bad, good = result.in_input_order()
     assert (bad.error_category, bad.attempts) == (Category.INVALID_ITEM, 0)
     assert "half a surrogate pair" in str(bad.error)
@@ -225,7 +205,7 @@ async def test_a_prompt_that_cannot_be_encoded_is_an_invalid_item(item: Any) -> 
 
 async def test_every_other_entry_point_refuses_it_too() -> None:
     """``call``, the processor's ``add_work``, and a middleware that puts it in."""
-    strategy: Any = OutputStrategy(model("chat", nowhere()))
+    strategy: Any = OutputStrategy(MODELS["chat"](nowhere()))
     with pytest.raises(InvalidItemError, match=NAMED):
         await call_result(HALF, strategy)
     async with ParallelBatchProcessor[Any, Any, Any](config=ProcessorConfig()) as processor:
@@ -233,29 +213,29 @@ async def test_every_other_entry_point_refuses_it_too() -> None:
             await processor.add_work(LLMWorkItem("a", strategy, HALF))
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_a_system_text_that_cannot_be_encoded_is_an_invalid_item(wire: str) -> None:
     """It is known before anything is sent, and not tried again."""
-    strategy: Any = OutputStrategy(model(wire, nowhere()), system=HALF)
+    strategy: Any = OutputStrategy(MODELS[wire](nowhere()), system=HALF)
     (result,) = (await run_batch(["x"], strategy)).results
     assert (result.error_category, result.attempts) == (Category.INVALID_ITEM, 1)
     assert "half a surrogate pair" in str(result.error)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", MODELS)
 async def test_a_number_that_json_has_not_is_refused_by_name(wire: str, number: float) -> None:
     """In parameters, in what is sent unchecked, and in the arguments of a tool."""
     there = nowhere()
     with pytest.raises(InvalidItemError, match=r"temperature is (nan|inf|-inf)"):
-        await model(wire, there).generate("x", temperature=number)
+        await MODELS[wire](there).generate("x", temperature=number)
     with pytest.raises(InvalidItemError, match=r"bias\.a\[0\] is"):
-        await model(wire, there, extra={"bias": {"a": [number]}}).generate("x")
+        await MODELS[wire](there, extra={"bias": {"a": [number]}}).generate("x")
     function = {"name": "f", "arguments": {"a": number}}
     call = {"id": "1", "type": "function", "function": function}
     if wire == "chat":
         with pytest.raises(InvalidItemError, match=r"arguments\.a is"):
-            await model(wire, there).generate([{"role": "assistant", "tool_calls": [call]}])
+            await MODELS[wire](there).generate([{"role": "assistant", "tool_calls": [call]}])
 
 
 async def test_the_client_of_an_sdk_is_not_called_with_such_a_number() -> None:

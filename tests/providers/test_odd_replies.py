@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchllm.core import CallError, LLMResponse, ProviderError
-from batchllm.providers import AnthropicModel, ChatModel, GeminiClient, GeminiModel, ResponsesModel
 from tests.providers.lines import Line, Server, broken_lines, examples, lines
 from tests.providers.mutations import (
     CHARSETS,
@@ -27,6 +26,7 @@ from tests.providers.mutations import (
     layouts,
 )
 from tests.providers.valid_replies import HIDDEN, REPLIES, TEXT, Reply
+from tests.providers.wire_kit import MODELS
 
 pytestmark = pytest.mark.anyio
 
@@ -90,21 +90,9 @@ def oddities(draw: Any, allowed: Any) -> Oddity:
     return Oddity(reply, drawn, body, draw(st.booleans()))
 
 
-def model(wire: str, server: Server, *, stream: bool) -> Any:
-    if wire == "gemini":
-        client = GeminiClient("k", base_url="http://api.test/v1beta", http=server)
-        return GeminiModel("m", client, stream=stream)
-    kinds: dict[str, Any] = {
-        "chat": ChatModel,
-        "responses": ResponsesModel,
-        "anthropic": AnthropicModel,
-    }
-    return kinds[wire]("m", base_url="http://api.test", api_key="k", http=server, stream=stream)
-
-
 async def ask(oddity: Oddity, server: Server) -> LLMResponse | CallError:
     """Give the answer, or the error if it is one of ours; any other fails the test."""
-    asked = model(oddity.reply.wire, server, stream=oddity.is_streamed)
+    asked = MODELS[oddity.reply.wire](server, stream=oddity.is_streamed)
     try:
         answer = await asked.generate("x")
     except CallError as error:

@@ -5,14 +5,9 @@ from typing import Any
 import pytest
 
 from batchllm.core import EmptyResponseError, MalformedResponseError, ProviderError
-from batchllm.providers import ResponsesModel
-from tests.providers.wire_kit import SCHEMA, Server, metadata_of, streaming
+from tests.providers.wire_kit import SCHEMA, Server, metadata_of, responses, streaming
 
 pytestmark = pytest.mark.anyio
-
-
-def responses(server: Server, **settings: Any) -> ResponsesModel:
-    return ResponsesModel("m", base_url="http://api.test/v1", api_key="k1", http=server, **settings)
 
 
 SAID = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}
@@ -46,7 +41,7 @@ async def test_a_responses_request_has_what_was_set() -> None:
             "odd": True,
         }
     ]
-    assert server.requests[0].headers["authorization"] == "Bearer k1"
+    assert server.requests[0].headers["authorization"] == "Bearer secret-key-1"
     assert server.requests[0].url.path == "/v1/responses"
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from batchllm.core import MalformedResponseError
-from tests.providers.test_errors_inside import MODELS, anthropic, chat, data, gemini
-from tests.providers.wire_kit import Server, metadata_of
+from tests.providers.wire_kit import MODELS, Server, anthropic, chat, data, gemini, metadata_of
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +41,7 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("make", MODELS.values())
 @pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_body_says_what_it_is(
@@ -62,7 +61,7 @@ PIECES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("make", MODELS.values())
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("indent", [None, 2])
 async def test_a_stream_may_lack_the_framing_of_events(
@@ -86,7 +85,7 @@ async def test_one_piece_is_no_whole_reply() -> None:
             await chat(Server(piece("he")), stream=stream).generate("x")
 
 
-@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("make", MODELS.values())
 async def test_what_follows_the_end_does_no_harm(make: Callable[..., Any]) -> None:
     """Gateways put OpenAI's mark behind everyone's streams, and leave the last line end out."""
     for body in (STREAMS[make.__name__] + DONE, STREAMS[make.__name__].rstrip()):

@@ -1,23 +1,29 @@
-"""A server of one answer for tests of wires, byte by byte."""
+"""A model for each wire, and a server of one answer, for tests of wires byte by byte."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 
 from batchllm.core import LLMResponse
+from batchllm.providers import AnthropicModel, ChatModel, GeminiClient, GeminiModel, ResponsesModel
 
+URL = "http://api.test/v1"
+KEY = "secret-key-1"
 SCHEMA = {"type": "object", "properties": {"first_name": {"type": "string"}}}
 
 
 class Server:
     """Answers every request alike and keeps what was sent."""
 
-    def __init__(self, answer: object, status: int = 200, *, stream: bool = False) -> None:
+    def __init__(
+        self, answer: object, status: int = 200, *, stream: bool = False, **headers: str
+    ) -> None:
         self.answer = answer
         self.status = status
         self.headers = {"content-type": "text/event-stream"} if stream else {}
+        self.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
         self.sent: list[dict[str, Any]] = []
         self.requests: list[httpx.Request] = []
 
@@ -34,6 +40,35 @@ class Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self.body
+
+
+def chat(server: Any, **settings: Any) -> ChatModel:
+    return ChatModel("m", base_url=URL, api_key=KEY, http=server, **settings)
+
+
+def responses(server: Any, **settings: Any) -> ResponsesModel:
+    return ResponsesModel("m", base_url=URL, api_key=KEY, http=server, **settings)
+
+
+def anthropic(server: Any, **settings: Any) -> AnthropicModel:
+    return AnthropicModel("m", base_url="http://api.test", api_key=KEY, http=server, **settings)
+
+
+def gemini(server: Any, **settings: Any) -> GeminiModel:
+    client = GeminiClient(KEY, base_url="http://api.test/v1beta", http=server)
+    return GeminiModel("m", client, **settings)
+
+
+MODELS: dict[str, Callable[..., Any]] = {
+    "chat": chat,
+    "responses": responses,
+    "anthropic": anthropic,
+    "gemini": gemini,
+}
+
+
+def data(*events: object) -> bytes:
+    return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
 
 
 def streaming(*events: object) -> Server:

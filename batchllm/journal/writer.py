@@ -25,7 +25,7 @@ from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Refused
 from batchllm.journal.identity import ItemKey, differences
 from batchllm.journal.ledger import Choice, Ledger, State, Verdict
 from batchllm.journal.owner import BEAT_EVERY
-from batchllm.journal.payload import decode_result
+from batchllm.journal.payload import replay_result
 from batchllm.journal.settings import Journal
 from batchllm.journal.store import Opened, Store
 from batchllm.journal.tables import Finished
@@ -337,14 +337,12 @@ class JournalWriter:
 
 
 def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
-    fields = decode_result(found.payload, output_type)
-    del fields["prompt"]
-    result: WorkItemResult[Any, Any] = WorkItemResult(
+    result, _ = replay_result(
+        found.payload,
         success=found.state is State.DONE,
         cost=found.cost,
-        submission_index=entry.position,
-        replayed=True,
-        **fields,
+        position=entry.position,  # in the input as it is now, which may have other lines before it
+        output_type=output_type,
     )
     return Taken(result, found.pending, found.row_end)
 

@@ -28,7 +28,14 @@ from batchllm.journal.ledger import Known
 from batchllm.journal.owner import Driver, holder_in_words, is_alive, this_process
 from batchllm.journal.schema import check_format, create_tables, is_empty
 from batchllm.journal.settings import Durability
-from batchllm.journal.tables import Finished, find_finished, find_known, write_group
+from batchllm.journal.tables import (
+    Finished,
+    find_driver,
+    find_finished,
+    find_known,
+    set_fact,
+    write_group,
+)
 
 __all__ = ["Changed", "Connect", "Opened", "Store", "connect"]
 
@@ -160,7 +167,7 @@ class Store:
             # In the rollback mode of a new file: so the header of the file itself says whose it is.
             create_tables(db)
             salt = secrets.token_bytes(_SALT_BYTES)
-            db.execute("INSERT INTO facts (name, value) VALUES ('salt', ?)", (salt,))
+            set_fact(db, "salt", salt)
         self._become_driver()
         opened = self._register(version, config, inputs, network=network)
         db.execute("COMMIT")
@@ -183,13 +190,10 @@ class Store:
     def _become_driver(self) -> None:
         now = self.wall_clock()
         here = this_process(now)
-        row = self._db.execute("SELECT token, host, boot, pid, born, beat FROM driver").fetchone()
-        if row is not None:
-            names = ("token", "host", "boot", "pid", "born", "beat")
-            other = Driver(**dict(zip(names, row, strict=True)))
-            if is_alive(other, here, now):
-                msg = f"the journal {self.path} is in use: {holder_in_words(other, here, now)}"
-                raise JournalError(msg, problem="in_use", path=str(self.path))
+        other = find_driver(self._db)
+        if other is not None and is_alive(other, here, now):
+            msg = f"the journal {self.path} is in use: {holder_in_words(other, here, now)}"
+            raise JournalError(msg, problem="in_use", path=str(self.path))
         self._db.execute(
             "INSERT OR REPLACE INTO driver (one, token, host, boot, pid, born, beat) "
             "VALUES (1, ?, ?, ?, ?, ?, ?)",
@@ -437,10 +441,7 @@ def _volatile(db: sqlite3.Connection) -> list[str]:
 
 def _forget_fields(db: sqlite3.Connection, fields: frozenset[str]) -> None:
     """Write the identities anew without *fields*; those that become the same become one."""
-    db.execute(
-        "INSERT OR REPLACE INTO facts (name, value) VALUES ('volatile', ?)",
-        (json.dumps(sorted(fields)),),
-    )
+    set_fact(db, "volatile", json.dumps(sorted(fields)))
     numbers: dict[bytes, int] = {}
     for number, text in db.execute("SELECT strategy, identity FROM strategies").fetchall():
         identity = Identity.read(text, fields)

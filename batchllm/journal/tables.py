@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known, State
+from batchllm.journal.owner import Driver
 from batchllm.journal.payload import pack
 
-__all__ = ["Finished", "find_finished", "find_known", "set_fact", "write_group"]
+__all__ = ["Finished", "find_driver", "find_finished", "find_known", "set_fact", "write_group"]
 
 _UPSERT: Final = """
 INSERT INTO items (source, key, prompt, strategy, own, state, pending, position, started, finished,
@@ -105,6 +106,15 @@ def write_group(
 def set_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
     """Keep one of the few values that belong to no table, within the transaction that is open."""
     connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
+
+
+def find_driver(connection: sqlite3.Connection) -> Driver | None:
+    """Find who writes the journal, or wrote it when it was cut short."""
+    row = connection.execute("SELECT token, host, boot, pid, born, beat FROM driver").fetchone()
+    if row is None:
+        return None
+    token, host, boot, pid, born, beat = row
+    return Driver(token=token, host=host, boot=boot, pid=pid, born=born, beat=beat)
 
 
 def find_known(

@@ -24,7 +24,7 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.journaling import SUFFIX
-from batchllm.cli.lines import Line
+from batchllm.cli.prompts import Line
 from batchllm.cli.rows import RowMaker, as_json
 from batchllm.cli.source import Taken
 from batchllm.cli.writing import RowWriter, appended_as, header_of, open_output, write_whole

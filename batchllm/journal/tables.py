@@ -48,7 +48,7 @@ class Finished(NamedTuple):
 
 
 def write_group(
-    connection: sqlite3.Connection, group: Group, run: int, numbers: Mapping[bytes, int]
+    connection: sqlite3.Connection, group: Group, run: int, numbers: Mapping[bytes, int], now: float
 ) -> None:
     """Write a group, within the transaction that is open.
 
@@ -57,6 +57,7 @@ def write_group(
         group: What to write.
         run: The number of the run.
         numbers: The number of each strategy, by its digest.
+        now: Seconds since 1970.
     """
     if group.begun:
         connection.executemany(
@@ -82,6 +83,21 @@ def write_group(
         connection.executemany(
             "UPDATE items SET pending = 0 WHERE source = ? AND key = ?", group.processed
         )
+    _write_output(connection, group, run)
+    if group.samples:
+        connection.executemany(
+            "INSERT OR REPLACE INTO samples (run, at, data) VALUES (?, ?, ?)",
+            [(run, sample.at, sample.data) for sample in group.samples],
+        )
+    if group.quotas:
+        connection.executemany(
+            "INSERT OR REPLACE INTO quotas (scope, rate, age, at) VALUES (?, ?, ?, ?)",
+            [(*quota, now) for quota in group.quotas.values()],
+        )
+
+
+def _write_output(connection: sqlite3.Connection, group: Group, run: int) -> None:
+    """Write which rows the output has, and so how long it is."""
     if group.refused:
         connection.executemany(
             "INSERT OR REPLACE INTO refused (place, row, row_end, run) VALUES (?, ?, ?, ?)",
@@ -96,11 +112,6 @@ def write_group(
     if ends:
         # The output only grows, so the last row says how long it is.
         set_fact(connection, "output_length", max(ends))
-    if group.samples:
-        connection.executemany(
-            "INSERT OR REPLACE INTO samples (run, at, data) VALUES (?, ?, ?)",
-            [(run, sample.at, sample.data) for sample in group.samples],
-        )
 
 
 def set_fact(connection: sqlite3.Connection, name: str, value: object) -> None:

@@ -101,6 +101,7 @@ class JournalNotes:
         taken_over: Lines that earlier runs finished.
         failed_before: Those of them that failed.
         maybe_billed: Lines with a call in flight when an earlier run ended.
+        skips: If finished lines are passed over, in place of giving their results again.
     """
 
     path: str
@@ -109,6 +110,7 @@ class JournalNotes:
     taken_over: int
     failed_before: int
     maybe_billed: int
+    skips: bool
 
     @classmethod
     def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
@@ -120,6 +122,7 @@ class JournalNotes:
             taken_over=journal.ledger.taken_over,
             failed_before=journal.ledger.counts[Reason.FAILED_BEFORE],
             maybe_billed=len(journal.opened.maybe_billed),
+            skips=journal.settings.on_resume == "skip",
         )
 
     def describe(self, result: BatchResult[Any, Any]) -> str:
@@ -128,7 +131,8 @@ class JournalNotes:
         if self.restored:
             rows = "1 row was" if self.restored == 1 else f"{self.restored:,} rows were"
             lines.append(f"{rows} restored from the journal.")
-        called_for_none = result.total_items == result.tally.before * (result.total_items > 0)
+        # Lines that are passed over are no part of the total; those given again are.
+        called_for_none = result.total_items == (0 if self.skips else result.tally.before)
         if result.termination.complete and called_for_none and self.taken_over:
             lines.append(
                 f"Nothing is left: {_lines(self.taken_over)} were finished before; --fresh asks "

@@ -17,16 +17,9 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import FileFormat
-from batchllm.cli.lines import (
-    Line,
-    LineReader,
-    PromptRules,
-    Reader,
-    TableReader,
-    ValueReader,
-    unused_settings,
-)
+from batchllm.cli.lines import LineReader, Reader, TableReader, ValueReader
 from batchllm.cli.parquet import read_parquet
+from batchllm.cli.prompts import Line, PromptRules, unused_settings
 from batchllm.cli.records import (
     Decoder,
     LineSplitter,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +21,7 @@ from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
 from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_same_command
 from batchllm.cli.limiting import LimitWatch
+from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
@@ -32,12 +30,8 @@ from batchllm.cli.source import Taken
 from batchllm.cli.strategies import key_variables, open_strategy
 from batchllm.cli.tallies import Tallies
 from batchllm.cli.view import JournaledOutput
-from batchllm.cli.writing import (
-    AnswerWriter,
-    RowWriter,
-    is_file,
-    open_output,
-)
+from batchllm.cli.warnings_shown import warnings_shown_on
+from batchllm.cli.writing import AnswerWriter, is_file, open_output
 from batchllm.core import (
     BatchError,
     BatchResult,
@@ -69,7 +63,7 @@ def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
         if settings.dry_run:
             return dry_run(plan, settings)
         display = _display(plan, settings)
-        with _shown_on(display, quiet=settings.quiet):
+        with warnings_shown_on(display, quiet=settings.quiet):
             for note in plan.notes:
                 display.note(note)
             options = backend_options(settings.backend)
@@ -80,30 +74,6 @@ def _display(plan: Plan, settings: RunSettings) -> Display:
     if plan.single:  # the answer is all that is wanted
         return QuietDisplay(SteadyStream(sys.stderr))
     return display_for(sys.stderr, quiet=settings.quiet, output=plan.output)
-
-
-@contextmanager
-def _shown_on(display: Display, *, quiet: bool) -> Generator[None]:
-    """Show warnings of the library as lines of the display."""
-    handler = logging.NullHandler() if quiet else _NoteHandler(display)
-    logger = logging.getLogger("batchllm")
-    logger.addHandler(handler)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: display.note(f"Warning: {message}")
-            yield
-    finally:
-        logger.removeHandler(handler)
-        display.close()
-
-
-class _NoteHandler(logging.Handler):
-    def __init__(self, display: Display) -> None:
-        super().__init__(logging.WARNING)
-        self._display = display
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._display.note(record.getMessage())
 
 
 @define(eq=False)
@@ -200,7 +170,7 @@ class Job:
         try:
             return await self._run_batch(strategy, watch, output, journal)
         finally:
-            output.close()
+            output.close()  # after an exception; else _close has done so, in a thread
 
     async def _run_batch(
         self,
@@ -320,6 +290,7 @@ class Job:
     async def _count(self) -> None:
         source = self.plan.source
         try:
+            # Not abandoned: the counter itself looks whether the run still goes on.
             total = await anyio.to_thread.run_sync(source.count)
         except Exception:
             return  # the total is for the display only; what is wrong is said by the reader
@@ -363,40 +334,6 @@ class Job:
         self.display.finish(ending.describe())
         if problem is not None:
             self.display.note(f"Error: {problem}")
-
-
-@define(eq=False)
-class PlainOutput:
-    """An output without a journal: rows go out as they come."""
-
-    _writer: RowWriter
-    restored: int = 0
-
-    @property
-    def name(self) -> str:
-        """The output as messages name it."""
-        return self._writer.name
-
-    async def write(
-        self, taken: Taken, result: WorkItemResult[Any, Any], row: dict[str, Any]
-    ) -> None:
-        """Write a row.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        await self._writer.write(row)
-
-    async def finish(self, *, complete: bool) -> None:
-        """Do nothing: every row is out."""
-
-    def close(self) -> None:
-        """Write what is still to be written, and close the file.
-
-        Raises:
-            OSError: It cannot be written.
-        """
-        self._writer.close()
 
 
 def _cannot_write(output: PlainOutput | JournaledOutput, error: OSError) -> str:

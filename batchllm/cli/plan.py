@@ -14,7 +14,7 @@ from batchllm.cli.choice import Choice, Chooser, Shard
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import format_of_input
 from batchllm.cli.inputs import Input, open_input
-from batchllm.cli.lines import Line, PromptRules
+from batchllm.cli.prompts import Line, PromptRules
 from batchllm.cli.settings import RunSettings, option_names
 from batchllm.cli.source import LineSource, Taken
 from batchllm.cli.writing import check_output

@@ -76,10 +76,11 @@ class Snapshot:
         """Return a run as its counts and its own numbers show it at *now*."""
         scopes = [*stats.get("scopes", {}).values()]
         own = stats.get("own_limits")
+        quotas = [*scopes, *([] if own is None else [own])]
         waiting = stats.get("waiting", 0)
         reason, pause = _pause_of(scopes, now)
         if reason is None and waiting:
-            reason = _quota_of([*scopes, *([] if own is None else [own])])
+            reason = _quota_of(quotas)
         return cls(
             done=tallies.done + tallies.before,
             total=tallies.total,
@@ -87,7 +88,7 @@ class Snapshot:
             tokens=tallies.tokens,
             cost=tallies.cost,
             rate=tallies.rate(now),
-            limit=_limit_of([*scopes, *([] if own is None else [own])]),
+            limit=_limit_of(quotas),
             elapsed=stats.get("duration", 0.0),
             in_flight=stats.get("in_flight", 0),
             waiting=waiting,

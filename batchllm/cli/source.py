@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 
 from batchllm.cli.choice import Chooser
 from batchllm.cli.inputs import Input
-from batchllm.cli.lines import Line
+from batchllm.cli.prompts import Line
 from batchllm.core import NumberedItem
 from batchllm.engine import IdSet, blocking_source
 

@@ -14,7 +14,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.lines import MissingFieldError
+from batchllm.cli.prompts import MissingFieldError
 
 __all__ = ["Template"]
 

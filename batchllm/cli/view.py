@@ -24,10 +24,10 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.journaling import SUFFIX
-from batchllm.cli.lines import Line
+from batchllm.cli.prompts import Line
 from batchllm.cli.rows import RowMaker, as_json
 from batchllm.cli.source import Taken
-from batchllm.cli.writing import RowWriter, appended_as, header_of, open_output
+from batchllm.cli.writing import RowWriter, appended_as, header_of, open_output, write_whole
 from batchllm.core import Category, WorkItemResult
 from batchllm.journal import (
     JournalWriter,
@@ -195,9 +195,7 @@ class JournaledOutput:
         if self._encode is None or self._file is None:
             return
         data = self._encode(row)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        write_whole(self._file, data)
         self._length += len(data)
 
     async def _rewrite(self, refused: Sequence[bytes]) -> None:

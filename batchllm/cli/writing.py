@@ -31,6 +31,7 @@ __all__ = [
     "header_of",
     "is_file",
     "open_output",
+    "write_whole",
 ]
 
 _GZIP = 31  # zlib's number for its largest window with the head and tail of gzip
@@ -99,10 +100,10 @@ class StreamWriter:
             # Flushed for each row, so that all of them can be read if the program is killed.
             data = self._packer.compress(data) + self._packer.flush(zlib.Z_SYNC_FLUSH)
         if self.waits:
-            await anyio.to_thread.run_sync(self._write_all, data, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(write_whole, self.file, data, abandon_on_cancel=True)
         else:
             try:
-                self._write_all(data)
+                write_whole(self.file, data)
             except OSError:
                 self._cut()
                 raise
@@ -123,14 +124,9 @@ class StreamWriter:
         packer, self._packer = self._packer, None
         try:
             if packer is not None:
-                self._write_all(packer.flush())
+                write_whole(self.file, packer.flush())
         finally:
             self.file.close()
-
-    def _write_all(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self.file.write(rest) :]
 
 
 @define(eq=False)
@@ -153,6 +149,17 @@ class AnswerWriter:
 
     def close(self) -> None:
         """Do nothing: standard output is not ours to close."""
+
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """Write all of *data*: an unbuffered file may take only a part at once.
+
+    Raises:
+        OSError: It cannot be written; a part of it may be there.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def json_line(row: dict[str, Any]) -> bytes:

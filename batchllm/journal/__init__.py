@@ -3,6 +3,7 @@
 from batchllm.journal.entries import Entry, Registrar
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
+from batchllm.journal.opening import JournalLike, open_journal
 from batchllm.journal.output import (
     OutputState,
     StoredRow,
@@ -28,7 +29,7 @@ from batchllm.journal.worker import (
     open_inline_worker,
     open_thread_worker,
 )
-from batchllm.journal.writer import NOT_READ, JournalLike, JournalWriter, Taken, open_journal
+from batchllm.journal.writer import NOT_READ, JournalWriter, Taken
 
 __all__ = [
     "NOT_READ",

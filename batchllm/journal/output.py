@@ -15,7 +15,7 @@ from attrs import frozen
 from batchllm.core import WorkItemResult
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import State
-from batchllm.journal.payload import decode_result
+from batchllm.journal.payload import replay_result
 from batchllm.journal.tables import set_fact
 
 __all__ = [
@@ -150,9 +150,11 @@ def refused_rows(db: sqlite3.Connection, run: int | None = None) -> list[bytes]:
 
 def _read(row: Any, output_type: Any) -> StoredRow:
     item, source, key, state, cost, position, started, payload = row
-    fields = decode_result(payload, output_type)
-    prompt = fields.pop("prompt")
-    result: WorkItemResult[Any, Any] = WorkItemResult(
-        success=state == State.DONE, cost=cost, submission_index=position, replayed=True, **fields
+    result, prompt = replay_result(
+        payload,
+        success=state == State.DONE,
+        cost=cost,
+        position=position,
+        output_type=output_type,
     )
     return StoredRow(item, (source, key), result, started, prompt)

@@ -22,7 +22,7 @@ import msgspec
 
 from batchllm.core import JournalError, RecordedError, TokenUsage, WorkItemResult, kind_of
 
-__all__ = ["Payload", "decode_result", "encode_result", "pack", "unpack"]
+__all__ = ["Payload", "decode_result", "encode_result", "pack", "replay_result", "unpack"]
 
 _COMPRESSED_FROM: Final = 1_000
 """Bytes; below, a text of an answer loses less than a tenth of a page of the file."""
@@ -118,6 +118,32 @@ def decode_result(data: bytes, output_type: Any = None) -> Payload:
         "context": fields.get("context"),
         "prompt": fields.get("prompt"),
     }
+
+
+def replay_result(
+    data: bytes, *, success: bool, cost: float | None, position: int, output_type: Any = None
+) -> tuple[WorkItemResult[Any, Any], Any]:
+    """Make the result of an earlier run of its row.
+
+    Args:
+        data: The payload, as for :func:`decode_result`.
+        success: Whether it was an answer.
+        cost: In US dollars, ``None`` if no price was known.
+        position: That of its item in the input.
+        output_type: As for :func:`decode_result`.
+
+    Returns:
+        The result, marked ``replayed``, and the prompt that was kept with it.
+
+    Raises:
+        JournalError: The class of the output is not loaded.
+    """
+    fields = decode_result(data, output_type)
+    prompt = fields.pop("prompt")
+    result: WorkItemResult[Any, Any] = WorkItemResult(
+        success=success, cost=cost, submission_index=position, replayed=True, **fields
+    )
+    return result, prompt
 
 
 def _dump(fields: Payload) -> bytes:

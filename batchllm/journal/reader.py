@@ -15,8 +15,9 @@ from attrs import frozen
 from batchllm.core import JournalError
 from batchllm.journal.faults import journal_error
 from batchllm.journal.output import StoredRow, refused_rows, stored_rows
-from batchllm.journal.owner import Driver, is_alive, this_process
+from batchllm.journal.owner import is_alive, this_process
 from batchllm.journal.schema import check_format
+from batchllm.journal.tables import find_driver
 
 __all__ = ["JournalReader", "RunRecord", "StoredCall", "open_reader"]
 
@@ -119,13 +120,10 @@ class JournalReader:
 
     def driver(self) -> tuple[str, int] | None:
         """Return host and process id of the process that writes it now, if one does."""
-        row = self._db.execute("SELECT token, host, boot, pid, born, beat FROM driver").fetchone()
-        if row is None:
+        driver, now = find_driver(self._db), time.time()
+        if driver is None or not is_alive(driver, this_process(now), now):
             return None
-        token, host, boot, pid, born, beat = row
-        driver = Driver(token=token, host=host, boot=boot, pid=pid, born=born, beat=beat)
-        now = time.time()
-        return (host, pid) if is_alive(driver, this_process(now), now) else None
+        return driver.host, driver.pid
 
     def rows(self, output_type: Any = None) -> Iterator[StoredRow]:
         """Yield every finished item, in the order in which they were first finished."""

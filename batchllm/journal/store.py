@@ -5,56 +5,50 @@ Everything here is synchronous; ``writer.py`` calls it from a thread of its own.
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import define, field, frozen
 
 from batchllm.core import JournalError
+from batchllm.journal.connections import Connect, begin, configure, connect
 from batchllm.journal.disks import create_private, is_network_disk
-from batchllm.journal.entries import Identity
-from batchllm.journal.faults import is_busy, journal_error
+from batchllm.journal.faults import journal_error
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known
 from batchllm.journal.owner import Driver, holder_in_words, is_alive, this_process
 from batchllm.journal.schema import check_format, create_tables, is_empty
 from batchllm.journal.settings import Durability
-from batchllm.journal.tables import Finished, find_finished, find_known, write_group
+from batchllm.journal.strategies import (
+    Changed,
+    find_changed,
+    forget_fields,
+    number_strategies,
+    volatile_fields,
+)
+from batchllm.journal.tables import (
+    Finished,
+    find_driver,
+    find_finished,
+    find_known,
+    set_fact,
+    write_group,
+)
 
-__all__ = ["Changed", "Connect", "Opened", "Store", "connect"]
+__all__ = ["Opened", "Store"]
 
 T = TypeVar("T")
 
-_BUSY_SECONDS: Final = 5.0
-"""Seconds that SQLite itself waits for a lock; after the first of these waits a warning is due."""
 _LOCK_PATIENCE: Final = 60.0
 """Seconds for which another program's lock is waited for: a backup of a large file takes some."""
 _SALT_BYTES: Final = 16
-_LOG_LIMIT: Final = 64 * 1024 * 1024
-
-
-class Connect(Protocol):
-    """Opens a database; tests give one that fails on purpose."""
-
-    def __call__(self, path: Path) -> sqlite3.Connection:
-        """Open the file at *path*, which exists."""
-        ...
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database in autocommit mode: transactions are begun by their owner."""
-    # As a URI, since a file that has gone meanwhile must not be made anew with a mode of its own.
-    address = f"{path.resolve().as_uri()}?mode=rw"
-    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
 
 
 @frozen(kw_only=True)
@@ -80,21 +74,6 @@ class Opened:
     quotas: dict[str, tuple[float, float]]
     next_call: int
     network: bool
-
-
-@frozen
-class Changed:
-    """Answers of another strategy.
-
-    Attributes:
-        count: How many there are.
-        cost: What they cost in US dollars, ``None`` if no price was known.
-        identity: The canonical identity that most of them have.
-    """
-
-    count: int
-    cost: float | None
-    identity: str
 
 
 @define(eq=False)
@@ -160,36 +139,20 @@ class Store:
             # In the rollback mode of a new file: so the header of the file itself says whose it is.
             create_tables(db)
             salt = secrets.token_bytes(_SALT_BYTES)
-            db.execute("INSERT INTO facts (name, value) VALUES ('salt', ?)", (salt,))
+            set_fact(db, "salt", salt)
         self._become_driver()
         opened = self._register(version, config, inputs, network=network)
         db.execute("COMMIT")
-        self._configure(network=network)
+        configure(db, flushes=self.durability == "full", network=network)
         return opened
-
-    def _configure(self, *, network: bool) -> None:
-        db = self._db
-        if not network:
-            db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {'FULL' if self.durability == 'full' else 'NORMAL'}")
-        db.execute("PRAGMA temp_store = MEMORY")
-        db.execute("PRAGMA trusted_schema = OFF")
-        db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
-        if sys.platform == "darwin" and self.durability == "full":
-            # There fsync leaves the data in the disk's own memory.
-            db.execute("PRAGMA fullfsync = ON")
-            db.execute("PRAGMA checkpoint_fullfsync = ON")
 
     def _become_driver(self) -> None:
         now = self.wall_clock()
         here = this_process(now)
-        row = self._db.execute("SELECT token, host, boot, pid, born, beat FROM driver").fetchone()
-        if row is not None:
-            names = ("token", "host", "boot", "pid", "born", "beat")
-            other = Driver(**dict(zip(names, row, strict=True)))
-            if is_alive(other, here, now):
-                msg = f"the journal {self.path} is in use: {holder_in_words(other, here, now)}"
-                raise JournalError(msg, problem="in_use", path=str(self.path))
+        other = find_driver(self._db)
+        if other is not None and is_alive(other, here, now):
+            msg = f"the journal {self.path} is in use: {holder_in_words(other, here, now)}"
+            raise JournalError(msg, problem="in_use", path=str(self.path))
         self._db.execute(
             "INSERT OR REPLACE INTO driver (one, token, host, boot, pid, born, beat) "
             "VALUES (1, ?, ?, ?, ?, ?, ?)",
@@ -218,7 +181,7 @@ class Store:
             salt=_only(db, "SELECT value FROM facts WHERE name = 'salt'"),
             finished=_only(db, "SELECT count(*) FROM items"),
             maybe_billed=frozenset((source, key) for source, key in open_calls),
-            volatile=frozenset(_volatile(db)),
+            volatile=frozenset(volatile_fields(db)),
             # A clock that was set back makes nothing younger than it was when it was written.
             quotas={scope: (rate, age + max(0.0, now - at)) for scope, rate, age, at in quotas},
             next_call=_only(db, "SELECT coalesce(max(call), 0) FROM calls") + 1,
@@ -262,8 +225,8 @@ class Store:
         try:
             self._begin()
             self._check_driver()
-            known = frozenset(_volatile(self._db)) | fields
-            _forget_fields(self._db, known)
+            known = frozenset(volatile_fields(self._db)) | fields
+            forget_fields(self._db, known)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise journal_error(error, str(self.path)) from error
@@ -295,26 +258,11 @@ class Store:
         try:
             self._begin()
             self._check_driver()
-            self._number(group.identities)
-            write_group(self._db, group, self._run, self._numbers)
-            now = self.wall_clock()
-            for quota in group.quotas.values():
-                self._db.execute(
-                    "INSERT OR REPLACE INTO quotas (scope, rate, age, at) VALUES (?, ?, ?, ?)",
-                    (*quota, now),
-                )
+            number_strategies(self._db, group.identities, self._numbers)
+            write_group(self._db, group, self._run, self._numbers, self.wall_clock())
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise journal_error(error, str(self.path)) from error
-
-    def _number(self, identities: dict[bytes, str]) -> None:
-        """Enter the strategies that are new, within the transaction that is open."""
-        for digest, identity in identities.items():
-            if digest not in self._numbers:
-                number = self._db.execute(
-                    "INSERT INTO strategies (digest, identity) VALUES (?, ?)", (digest, identity)
-                ).lastrowid
-                self._numbers[digest] = int(number or 0)
 
     # Reading, by the same connection: what it has written it sees.
 
@@ -344,7 +292,7 @@ class Store:
         Raises:
             JournalError: It cannot be read.
         """
-        return self._read(partial(_find_changed, self._db, self._numbers.get(strategy, 0)))
+        return self._read(partial(find_changed, self._db, self._numbers.get(strategy, 0)))
 
     def with_output(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something about the output file, as the functions of ``output.py`` do.
@@ -370,23 +318,13 @@ class Store:
         return self._connection
 
     def _begin(self) -> None:
-        """Begin a transaction that writes, and wait for a lock of another program."""
-        deadline = time.monotonic() + self.lock_patience
-        waited = False
-        while True:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error as error:
-                if not is_busy(error) or time.monotonic() >= deadline:
-                    raise
-                if not waited:
-                    waited = True
-                    self.on_wait(
-                        f"the journal {self.path} is locked by another program; waiting for up to "
-                        f"{self.lock_patience:.0f} s"
-                    )
-            else:
-                return
+        begin(self._db, patience=self.lock_patience, on_wait=self._say_that_it_waits)
+
+    def _say_that_it_waits(self) -> None:
+        self.on_wait(
+            f"the journal {self.path} is locked by another program; waiting for up to "
+            f"{self.lock_patience:.0f} s"
+        )
 
     def _check_driver(self) -> None:
         """Give a sign of life, unless another process has taken this one for dead.
@@ -414,45 +352,6 @@ class Store:
                     db.execute("ROLLBACK")
             with suppress(sqlite3.Error):
                 db.close()
-
-
-def _find_changed(db: sqlite3.Connection, strategy: int) -> Changed | None:
-    # By the index alone; the cost, which reads every row, is summed up only if there are any.
-    of_others = "FROM items WHERE state = 1 AND own = 0 AND strategy <> ?"
-    row = db.execute(
-        f"SELECT strategy, count(*) {of_others} GROUP BY strategy ORDER BY count(*) DESC LIMIT 1",
-        (strategy,),
-    ).fetchone()
-    if row is None:
-        return None
-    count, cost = db.execute(f"SELECT count(*), sum(cost) {of_others}", (strategy,)).fetchone()
-    identity = db.execute("SELECT identity FROM strategies WHERE strategy = ?", row[:1]).fetchone()
-    return Changed(int(count), cost, identity[0])
-
-
-def _volatile(db: sqlite3.Connection) -> list[str]:
-    row = db.execute("SELECT value FROM facts WHERE name = 'volatile'").fetchone()
-    return [] if row is None else json.loads(row[0])
-
-
-def _forget_fields(db: sqlite3.Connection, fields: frozenset[str]) -> None:
-    """Write the identities anew without *fields*; those that become the same become one."""
-    db.execute(
-        "INSERT OR REPLACE INTO facts (name, value) VALUES ('volatile', ?)",
-        (json.dumps(sorted(fields)),),
-    )
-    numbers: dict[bytes, int] = {}
-    for number, text in db.execute("SELECT strategy, identity FROM strategies").fetchall():
-        identity = Identity.read(text, fields)
-        kept = numbers.setdefault(identity.digest, number)
-        if kept == number:
-            db.execute(
-                "UPDATE strategies SET digest = ?, identity = ? WHERE strategy = ?",
-                (identity.digest, identity.text, number),
-            )
-        else:
-            db.execute("UPDATE items SET strategy = ? WHERE strategy = ?", (kept, number))
-            db.execute("DELETE FROM strategies WHERE strategy = ?", (number,))
 
 
 def _only(db: sqlite3.Connection, query: str) -> Any:

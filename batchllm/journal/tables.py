@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known, State
+from batchllm.journal.owner import Driver
 from batchllm.journal.payload import pack
 
-__all__ = ["Finished", "find_finished", "find_known", "set_fact", "write_group"]
+__all__ = ["Finished", "find_driver", "find_finished", "find_known", "set_fact", "write_group"]
 
 _UPSERT: Final = """
 INSERT INTO items (source, key, prompt, strategy, own, state, pending, position, started, finished,
@@ -47,7 +48,7 @@ class Finished(NamedTuple):
 
 
 def write_group(
-    connection: sqlite3.Connection, group: Group, run: int, numbers: Mapping[bytes, int]
+    connection: sqlite3.Connection, group: Group, run: int, numbers: Mapping[bytes, int], now: float
 ) -> None:
     """Write a group, within the transaction that is open.
 
@@ -56,6 +57,7 @@ def write_group(
         group: What to write.
         run: The number of the run.
         numbers: The number of each strategy, by its digest.
+        now: Seconds since 1970.
     """
     if group.begun:
         connection.executemany(
@@ -81,6 +83,21 @@ def write_group(
         connection.executemany(
             "UPDATE items SET pending = 0 WHERE source = ? AND key = ?", group.processed
         )
+    _write_output(connection, group, run)
+    if group.samples:
+        connection.executemany(
+            "INSERT OR REPLACE INTO samples (run, at, data) VALUES (?, ?, ?)",
+            [(run, sample.at, sample.data) for sample in group.samples],
+        )
+    if group.quotas:
+        connection.executemany(
+            "INSERT OR REPLACE INTO quotas (scope, rate, age, at) VALUES (?, ?, ?, ?)",
+            [(*quota, now) for quota in group.quotas.values()],
+        )
+
+
+def _write_output(connection: sqlite3.Connection, group: Group, run: int) -> None:
+    """Write which rows the output has, and so how long it is."""
     if group.refused:
         connection.executemany(
             "INSERT OR REPLACE INTO refused (place, row, row_end, run) VALUES (?, ?, ?, ?)",
@@ -95,16 +112,20 @@ def write_group(
     if ends:
         # The output only grows, so the last row says how long it is.
         set_fact(connection, "output_length", max(ends))
-    if group.samples:
-        connection.executemany(
-            "INSERT OR REPLACE INTO samples (run, at, data) VALUES (?, ?, ?)",
-            [(run, sample.at, sample.data) for sample in group.samples],
-        )
 
 
 def set_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
     """Keep one of the few values that belong to no table, within the transaction that is open."""
     connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (name, value))
+
+
+def find_driver(connection: sqlite3.Connection) -> Driver | None:
+    """Find who writes the journal, or wrote it when it was cut short."""
+    row = connection.execute("SELECT token, host, boot, pid, born, beat FROM driver").fetchone()
+    if row is None:
+        return None
+    token, host, boot, pid, born, beat = row
+    return Driver(token=token, host=host, boot=boot, pid=pid, born=born, beat=beat)
 
 
 def find_known(

@@ -6,36 +6,32 @@ waits for one commit, and what comes during a commit goes into the next.
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from os import PathLike
 from typing import Any, Final, TypeAlias
 
 import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import JournalError, LLMCallStrategy, TokenUsage, WorkItemResult
+from batchllm.core import JournalError, TokenUsage, WorkItemResult
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
 from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Refused, Sample
-from batchllm.journal.identity import ItemKey, differences
+from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, State, Verdict
 from batchllm.journal.owner import BEAT_EVERY
-from batchllm.journal.payload import decode_result
+from batchllm.journal.payload import replay_result
 from batchllm.journal.settings import Journal
 from batchllm.journal.store import Opened, Store
 from batchllm.journal.tables import Finished
 from batchllm.journal.worker import Worker
 
-__all__ = ["NOT_READ", "JournalLike", "JournalWriter", "Taken", "open_journal"]
+__all__ = ["CLOSE_SECONDS", "NOT_READ", "JournalWriter", "Taken"]
 
 _MOST: Final = 256
 """Results in one group: at 2 µs a row its transaction takes less than the flush that follows."""
-_CLOSE_SECONDS: Final = 60.0
+CLOSE_SECONDS: Final = 60.0
 """Seconds for the last groups and the end of the run."""
 
 
@@ -306,7 +302,7 @@ class JournalWriter:
     def finish(self) -> None:
         """Write what is there, then end."""
         self._closing = True
-        self._scope.deadline = anyio.current_time() + _CLOSE_SECONDS
+        self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
         self._wake.set()
 
     def _room(self) -> _Gathering:
@@ -337,14 +333,12 @@ class JournalWriter:
 
 
 def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
-    fields = decode_result(found.payload, output_type)
-    del fields["prompt"]
-    result: WorkItemResult[Any, Any] = WorkItemResult(
+    result, _ = replay_result(
+        found.payload,
         success=found.state is State.DONE,
         cost=found.cost,
-        submission_index=entry.position,
-        replayed=True,
-        **fields,
+        position=entry.position,  # in the input as it is now, which may have other lines before it
+        output_type=output_type,
     )
     return Taken(result, found.pending, found.row_end)
 
@@ -361,117 +355,3 @@ def _changed_item(entry: Entry, path: str) -> JournalError:
         "the answer as it is"
     )
     return JournalError(msg, problem="changed", path=path)
-
-
-JournalLike: TypeAlias = "str | PathLike[str] | Journal | JournalWriter"
-"""A journal as entry points take it: a path, its settings, or one that is open."""
-
-
-@asynccontextmanager
-async def open_journal(
-    settings: Journal,
-    strategy: LLMCallStrategy[Any] | None,
-    *,
-    on_wait: Callable[[str], None],
-    config: str | None = None,
-    inputs: str | None = None,
-    has_output: bool = False,
-    store: Callable[[Journal], Store] | None = None,
-    wall_clock: Callable[[], float] = time.time,
-) -> AsyncGenerator[JournalWriter]:
-    """Open a journal for one run; leaving the block writes what is left and closes it.
-
-    Args:
-        settings: As the user said it.
-        strategy: The run's own.
-        on_wait: Called with a sentence if it has to wait for another program, or lies on a disk
-            in the network.
-        config: The settings of the run, as JSON.
-        inputs: What the items come from, as JSON.
-        has_output: Whether an output file gets a row for each result.
-        store: Makes the store; tests give one that fails.
-        wall_clock: Seconds since 1970.
-
-    Raises:
-        JournalError: It cannot be used, or its answers were given under another strategy.
-    """
-    made = store(settings) if store else Store(settings.path, settings.durability)
-    async with settings.worker() as thread:
-        writer: JournalWriter | None = None
-        try:
-            opened = await thread.call(partial(made.open, _version(), config, inputs))
-            if opened.network:
-                on_wait(
-                    f"the journal {settings.path} lies on a disk in the network: one process at a "
-                    "time may use it"
-                )
-            registrar = Registrar(opened.salt, strategy, opened.volatile)
-            if opened.finished and settings.on_changed == "refuse":
-                await thread.call(partial(_check_strategy, made, registrar, settings))
-            ledger = Ledger(settings.on_changed, settings.retry_failed)
-            writer = JournalWriter(
-                settings,
-                opened,
-                ledger,
-                registrar,
-                made,
-                thread,
-                wall_clock,
-                has_output,
-            )
-            async with anyio.create_task_group() as group:
-                group.start_soon(writer.run, name="batchllm journal")
-                try:
-                    yield writer
-                finally:
-                    writer.finish()
-        finally:
-            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-                try:
-                    await thread.call(partial(_close, made, writer))
-                except JournalError as error:
-                    # Nothing that was delivered is missing, so it is no reason to fail the run.
-                    on_wait(f"the end of the run could not be written: {error}")
-
-
-def _version() -> str:
-    try:
-        return version("batchllm")
-    except PackageNotFoundError:  # run from a folder that is not installed
-        return ""
-
-
-def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> None:
-    """Pass if the answers that are there were given under the strategy of this run.
-
-    Raises:
-        JournalError: They were not.
-    """
-    if registrar.strategy is None:
-        return
-    changed = store.changed(registrar.identity.digest)
-    if changed is None:
-        return
-    cost = "" if changed.cost is None else f", about ${changed.cost:,.2f}"
-    msg = (
-        f"the journal {settings.path} has answers of another strategy: "
-        f"{differences(changed.identity, registrar.identity.text)}: {changed.count:,} finished "
-        f'items would run again{cost}; give Journal(…, on_changed="rerun") to ask again, '
-        'on_changed="keep" to take the answers as they are, or another path to start anew'
-    )
-    raise JournalError(msg, problem="changed", path=str(settings.path))
-
-
-def _close(store: Store, writer: JournalWriter | None) -> None:
-    if writer is not None and writer.failed is not None:
-        store.abandon()
-        return
-    if writer is None:
-        store.close()
-        return
-    for group in writer.leftover():
-        store.write(group)
-    changed = writer.registrar.changed_by_the_run()
-    if changed:
-        store.note_volatile(changed)
-    store.close(*writer.ending)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from batchllm.cli.ending import Ending, exit_code
+from batchllm.cli.ending import Ending, JournalNotes, exit_code
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, EndCause, Tally, Termination, TokenUsage, WorkItemResult
@@ -50,6 +50,32 @@ def test_a_refused_key_is_named_by_its_variable() -> None:
     assert said in ending(failures=["authentication"], keys=["A_KEY", "B_KEY"])
     assert said not in ending(failures=["timeout"], keys=["A_KEY", "B_KEY"])
     assert "key" not in ending(failures=["authentication"])
+
+
+@pytest.mark.parametrize(
+    ("total", "before", "skips", "is_said"),
+    [
+        (0, 3, True, True),
+        (3, 3, True, False),  # as many new lines as finished ones
+        (3, 3, False, True),
+        (6, 3, False, False),
+    ],
+)
+def test_nothing_is_left_only_if_no_line_was_new(
+    total: int, before: int, skips: bool, is_said: bool
+) -> None:
+    """Finished lines are a part of the total only where their results are given again."""
+    notes = JournalNotes(
+        path="a.journal",
+        size=0,
+        restored=0,
+        taken_over=before,
+        failed_before=0,
+        maybe_billed=0,
+        skips=skips,
+    )
+    said = notes.describe(BatchResult(tally=Tally(total=total, succeeded=total, before=before)))
+    assert ("Nothing is left: 3 lines were finished before" in said) is is_said
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.lines import Line, LineReader, PromptRules, TableReader, ValueReader
+from batchllm.cli.lines import LineReader, TableReader, ValueReader
+from batchllm.cli.prompts import Line, PromptRules
 from batchllm.cli.records import LineSplitter, RowSplitter, records_of
 from batchllm.cli.templates import Template
 

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
-from batchllm.cli.lines import Line
+from batchllm.cli.prompts import Line
 from batchllm.cli.rows import RowMaker, as_cell, as_json, column_names, error_of
 from batchllm.cli.source import Taken
 from batchllm.core import TokenUsage, WorkItemResult

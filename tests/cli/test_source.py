@@ -13,7 +13,7 @@ from batchllm.cli.choice import Choice, Chooser
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import format_of_input
 from batchllm.cli.inputs import BadInputError, Input, open_input
-from batchllm.cli.lines import PromptRules
+from batchllm.cli.prompts import PromptRules
 from batchllm.cli.source import LineSource, Taken
 from batchllm.cli.templates import Template
 

@@ -3,7 +3,7 @@
 import pytest
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.lines import MissingFieldError
+from batchllm.cli.prompts import MissingFieldError
 from batchllm.cli.templates import Template
 
 

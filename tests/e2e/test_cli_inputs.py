@@ -11,7 +11,7 @@ from anyio import to_thread
 from batchllm.cli.choice import Choice, Chooser
 from batchllm.cli.formats import FileFormat
 from batchllm.cli.inputs import Input
-from batchllm.cli.lines import PromptRules
+from batchllm.cli.prompts import PromptRules
 from batchllm.cli.source import LineSource
 from tests.cli.test_source import all_of, opened, write
 

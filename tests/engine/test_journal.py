@@ -15,7 +15,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from attrs import define, evolve, field
 
-import batchllm.journal.writer
+import batchllm.journal.opening
 from batchllm.api import ParallelBatchProcessor, run_batch, run_batch_sync, stream_batch
 from batchllm.core import (
     BaseMiddleware,
@@ -483,7 +483,7 @@ def test_whichever_write_fails_the_same_call_goes_on(
     def store(path: Path, durability: Any, *args: Any) -> Store:
         return Store(path, durability, faults.connect)
 
-    monkeypatch.setattr(batchllm.journal.writer, "Store", store)
+    monkeypatch.setattr(batchllm.journal.opening, "Store", store)
 
     async def fail(witness: Witness) -> bool:
         finished = await witness.run()

@@ -19,7 +19,7 @@ from batchllm.journal import (
     open_inline_worker,
     open_journal,
 )
-from batchllm.journal.store import connect
+from batchllm.journal.connections import connect
 
 
 class Named(LLMCallStrategy[str]):

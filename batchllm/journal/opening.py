@@ -1,0 +1,136 @@
+"""Open a journal for one run, and end it: the thread, the file, and the task that writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from typing import Any, TypeAlias
+
+import anyio
+
+from batchllm.core import JournalError, LLMCallStrategy
+from batchllm.journal.entries import Registrar
+from batchllm.journal.identity import differences
+from batchllm.journal.ledger import Ledger
+from batchllm.journal.settings import Journal
+from batchllm.journal.store import Store
+from batchllm.journal.worker import Worker
+from batchllm.journal.writer import CLOSE_SECONDS, JournalWriter
+
+__all__ = ["JournalLike", "open_journal"]
+
+JournalLike: TypeAlias = "str | PathLike[str] | Journal | JournalWriter"
+"""A journal as entry points take it: a path, its settings, or one that is open."""
+
+
+@asynccontextmanager
+async def open_journal(
+    settings: Journal,
+    strategy: LLMCallStrategy[Any] | None,
+    *,
+    on_wait: Callable[[str], None],
+    config: str | None = None,
+    inputs: str | None = None,
+    has_output: bool = False,
+    store: Callable[[Journal], Store] | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> AsyncGenerator[JournalWriter]:
+    """Open a journal for one run; leaving the block writes what is left and closes it.
+
+    Args:
+        settings: As the user said it.
+        strategy: The run's own.
+        on_wait: Called with a sentence if it has to wait for another program, or lies on a disk
+            in the network.
+        config: The settings of the run, as JSON.
+        inputs: What the items come from, as JSON.
+        has_output: Whether an output file gets a row for each result.
+        store: Makes the store; tests give one that fails.
+        wall_clock: Seconds since 1970.
+
+    Raises:
+        JournalError: It cannot be used, or its answers were given under another strategy.
+    """
+    made = store(settings) if store else Store(settings.path, settings.durability)
+    async with settings.worker() as thread:
+        writer: JournalWriter | None = None
+        try:
+            opened = await thread.call(partial(made.open, _version(), config, inputs))
+            if opened.network:
+                on_wait(
+                    f"the journal {settings.path} lies on a disk in the network: one process at a "
+                    "time may use it"
+                )
+            registrar = Registrar(opened.salt, strategy, opened.volatile)
+            if opened.finished and settings.on_changed == "refuse":
+                await thread.call(partial(_check_strategy, made, registrar, settings))
+            ledger = Ledger(settings.on_changed, settings.retry_failed)
+            writer = JournalWriter(
+                settings, opened, ledger, registrar, made, thread, wall_clock, has_output
+            )
+            async with anyio.create_task_group() as group:
+                group.start_soon(writer.run, name="batchllm journal")
+                try:
+                    yield writer
+                finally:
+                    writer.finish()
+        finally:
+            await _end(thread, made, writer, on_wait)
+
+
+async def _end(
+    thread: Worker, store: Store, writer: JournalWriter | None, on_wait: Callable[[str], None]
+) -> None:
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+        try:
+            await thread.call(partial(_close, store, writer))
+        except JournalError as error:
+            # Nothing that was delivered is missing, so it is no reason to fail the run.
+            on_wait(f"the end of the run could not be written: {error}")
+
+
+def _version() -> str:
+    try:
+        return version("batchllm")
+    except PackageNotFoundError:  # run from a folder that is not installed
+        return ""
+
+
+def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> None:
+    """Pass if the answers that are there were given under the strategy of this run.
+
+    Raises:
+        JournalError: They were not.
+    """
+    if registrar.strategy is None:
+        return
+    changed = store.changed(registrar.identity.digest)
+    if changed is None:
+        return
+    cost = "" if changed.cost is None else f", about ${changed.cost:,.2f}"
+    msg = (
+        f"the journal {settings.path} has answers of another strategy: "
+        f"{differences(changed.identity, registrar.identity.text)}: {changed.count:,} finished "
+        f'items would run again{cost}; give Journal(…, on_changed="rerun") to ask again, '
+        'on_changed="keep" to take the answers as they are, or another path to start anew'
+    )
+    raise JournalError(msg, problem="changed", path=str(settings.path))
+
+
+def _close(store: Store, writer: JournalWriter | None) -> None:
+    if writer is not None and writer.failed is not None:
+        store.abandon()
+        return
+    if writer is None:
+        store.close()
+        return
+    for group in writer.leftover():
+        store.write(group)
+    changed = writer.registrar.changed_by_the_run()
+    if changed:
+        store.note_volatile(changed)
+    store.close(*writer.ending)

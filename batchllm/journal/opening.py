@@ -55,8 +55,12 @@ async def open_journal(
     Raises:
         JournalError: It cannot be used, or its answers were given under another strategy.
     """
-    made = store(settings) if store else Store(settings.path, settings.durability)
     async with settings.worker() as thread:
+        made = (
+            store(settings)
+            if store
+            else Store(settings.path, settings.durability, on_wait=partial(thread.report, on_wait))
+        )
         writer: JournalWriter | None = None
         try:
             opened = await thread.call(partial(made.open, _version(), config, inputs))

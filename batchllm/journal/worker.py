@@ -32,6 +32,9 @@ class Worker(Protocol):
         """
         ...
 
+    def report(self, listener: Callable[[str], None], text: str) -> None:
+        """Call *listener* with *text* on the event loop; called by the work, in its thread."""
+
 
 class OpenWorker(Protocol):
     """Opens a worker, and ends it when its block is left."""
@@ -61,6 +64,11 @@ class _ThreadWorker:
         if job.error is not None:
             raise job.error
         return cast("T", job.value)
+
+    def report(self, listener: Callable[[str], None], text: str) -> None:
+        # The loop may be gone, if the program is ending; then there is no listener.
+        with suppress(RuntimeError):
+            anyio.from_thread.run_sync(listener, text, token=self.token)
 
     def serve(self) -> None:
         """Work until there is a ``None``; runs in the thread."""
@@ -103,6 +111,10 @@ class InlineWorker:
         """Do *work* here and now."""
         await checkpoint()
         return work()
+
+    def report(self, listener: Callable[[str], None], text: str) -> None:
+        """Call *listener*, here and now."""
+        listener(text)
 
 
 @asynccontextmanager

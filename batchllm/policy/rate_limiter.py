@@ -190,6 +190,7 @@ class RateLimiter:
         elif ended not in _UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
         if ended is _OK and self.free:
+            self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
             return

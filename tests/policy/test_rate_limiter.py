@@ -520,6 +520,20 @@ def test_the_fixed_policy_starts_slowly_and_learns_no_pace() -> None:
     assert limiter.free
 
 
+@pytest.mark.parametrize("cold_start", [True, False])
+def test_a_success_ends_the_fixed_policy_s_row_of_refusals_without_a_slow_start(
+    cold_start: bool,
+) -> None:
+    """The pause after it is the first of a row again, also if nothing held the call back."""
+    policy = CooldownPolicy(slow_start_items=0)
+    limiter = RateLimiter(rng=Random(1), cooldown=policy, cold_start=cold_start)
+    limiter.on_result(0.1, limiter.on_send(0.0, ONE), "throttled")
+    assert limiter.next_time(0.1, ONE) == pytest.approx(300.1)
+    limiter.on_result(301.0, limiter.on_send(300.5, ONE), "ok")
+    limiter.on_result(302.0, limiter.on_send(301.5, ONE), "throttled")
+    assert limiter.next_time(302.0, ONE) == pytest.approx(602.0)
+
+
 def test_failed_connections_are_no_proof_that_a_scope_is_served() -> None:
     """A quota that accepts nothing parks its scope, also if each fourth call cannot connect."""
     limiter = make()

@@ -32,12 +32,7 @@ from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed
 from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hook_bounds import HookBound, note_hook
-from batchllm.engine.hooks import (
-    StateArgument,
-    StrategyShape,
-    awaitable,
-    call_hook,
-)
+from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.gate import Gate, Permit
 
@@ -344,10 +339,8 @@ class Call:
 
     def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether *inner* has to wait for its scope, or all its parts have to."""
-        gates = self.context.gates
-        return gates.is_closed(inner)
+        return self.context.gates.is_closed(inner)
 
     def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether a call of *inner* would wait for an endpoint that does not answer."""
-        gates = self.context.gates
-        return gates.is_unanswered(inner)
+        return self.context.gates.is_unanswered(inner)

@@ -166,21 +166,7 @@ class Run:
             stats,
             slow.warnings,
         )
-        limit = math.inf if config.batch_timeout is None else config.batch_timeout
-        context = CallContext(
-            config=config,
-            gates=shared.gates,
-            callers=shared.callers,
-            hooks=shared.hooks,
-            lifecycle=shared.lifecycle,
-            ending=ending,
-            waits=waits,
-            recorder=recorder,
-            clock=clock,
-            batch_deadline=started + limit,
-            classifier=options.error_classifier,
-            hedging=hedging,
-        )
+        context = _call_context(options, shared, waits, recorder, hedging, started)
         return cls(
             config=config,
             resources=shared,
@@ -306,6 +292,33 @@ def cause_of(error: BaseException) -> Termination:
     if contains(error):
         return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
     return Termination(EndCause.PROGRAM_ERROR, in_words(error))
+
+
+def _call_context(
+    options: RunOptions,
+    shared: Resources,
+    waits: Waits,
+    recorder: Recorder,
+    hedging: Hedging | None,
+    started: float,
+) -> CallContext:
+    """Gather what each call needs."""
+    config = options.config
+    limit = math.inf if config.batch_timeout is None else config.batch_timeout
+    return CallContext(
+        config=config,
+        gates=shared.gates,
+        callers=shared.callers,
+        hooks=shared.hooks,
+        lifecycle=shared.lifecycle,
+        ending=waits.ending,
+        waits=waits,
+        recorder=recorder,
+        clock=waits.clock,
+        batch_deadline=started + limit,
+        classifier=options.error_classifier,
+        hedging=hedging,
+    )
 
 
 def _pipeline(

@@ -57,7 +57,7 @@ class Stats:
         return {
             "duration": self.duration,
             "in_flight": self.resources.callers.statistics().borrowed_tokens,
-            "waiting": sum(window.waiting.values()),
+            "waiting": window.count_waiting(),
             "sleeping": window.sleeping,
         }
 

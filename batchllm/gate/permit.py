@@ -14,16 +14,10 @@ from batchllm.policy import FailureRow, RateLimiter, Send
 __all__ = ["Permit"]
 
 
-class Admits(Protocol):
-    """The planner of a gate, as far as its permits are concerned."""
+class Judges(Protocol):
+    """The health of an endpoint, as far as permits are concerned."""
 
-    limiter: RateLimiter
-    clock: Callable[[], float]
-
-    def advance(self, now: float | None = None) -> None:
-        """Hand out what may start now."""
-
-    def judge_health(
+    def judge(
         self,
         outcome: Outcome | None,
         now: float,
@@ -33,6 +27,21 @@ class Admits(Protocol):
     ) -> FailureRow | None:
         """Learn from a call whether the endpoint answers; ``None`` for one that was cut off."""
         ...
+
+
+class Admits(Protocol):
+    """The planner of a gate, as far as its permits are concerned."""
+
+    limiter: RateLimiter
+    clock: Callable[[], float]
+
+    @property
+    def health(self) -> Judges:
+        """The judge of the endpoint."""
+        ...
+
+    def advance(self, now: float | None = None) -> None:
+        """Hand out what may start now."""
 
 
 @define(eq=False)
@@ -87,7 +96,7 @@ class Permit:
             tokens.get("output_tokens"),
         )
         # Before another is let in: the caller's room may go to the next waiter at once.
-        row = gate.judge_health(
+        row = gate.health.judge(
             outcome, now, self if self._item is None else self._item, self.canary, self._callers
         )
         if self._callers is not None:
@@ -101,7 +110,7 @@ class Permit:
         now = gate.clock()
         gate.limiter.on_cancel(now, self._send)
         if self.canary:
-            gate.judge_health(None, now, self._item, self.canary, self._callers)
+            gate.health.judge(None, now, self._item, self.canary, self._callers)
         if self._callers is not None:
             self._callers.end(now, self, None)
         gate.advance(now)
@@ -112,7 +121,7 @@ class Permit:
         now = gate.clock()
         gate.limiter.on_release(now, self._send)
         if self.canary:
-            gate.judge_health(None, now, self._item, self.canary, self._callers)
+            gate.health.judge(None, now, self._item, self.canary, self._callers)
         if self._callers is not None:
             self._callers.undo(now, self)
         gate.advance(now)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from attrs import define, field
 
-from batchllm.core import CallCost, Outcome
+from batchllm.core import CallCost
 from batchllm.gate.callers import CallerLimits
 from batchllm.gate.health import Health
 from batchllm.gate.lane import Refusal, Waiter
@@ -23,7 +23,6 @@ from batchllm.gate.times import COOLDOWN, WaitTimes
 from batchllm.policy import (
     OUTAGE,
     EndpointDown,
-    FailureRow,
     GateEvent,
     OutageBreaker,
     RateLimiter,
@@ -123,21 +122,6 @@ class Planner:
             return
         self._give_up_place(waiter)
         self.advance()
-
-    def judge_health(
-        self,
-        outcome: Outcome | None,
-        now: float,
-        item: object,
-        canary: int,
-        callers: CallerLimits | None,
-    ) -> FailureRow | None:
-        """Learn from a call whether the endpoint answers; ``None`` for one that was cut off.
-
-        Returns:
-            The row of failures that the call belongs to, if it is a failure of the endpoint.
-        """
-        return self.health.judge(outcome, now, item, canary, callers)
 
     def _watch(self, at: float) -> None:
         """Have one waiter, the same as long as it waits, look again at *at*."""

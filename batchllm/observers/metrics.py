@@ -25,6 +25,8 @@ _COUNTED: Final = {
     ProcessingEvent.HEDGE_STARTED: "hedges",
 }
 
+_NOT_LEARNED: Final = frozenset({"scope", "timestamp"})
+
 _Data = Mapping[str, Any]
 
 
@@ -70,9 +72,10 @@ class MetricsObserver(BaseObserver):
             seconds: ``avg_duration``, ``p50_duration``, ``p90_duration``, ``p99_duration`` (to
             2 %), ``max_duration``. ``retries``: attempts that failed and were repeated, without
             ``throttled_calls``, those that met a limit. ``rate_limits``: pauses of a scope, with
-            ``cooldown_seconds`` in all. ``tokens``: by kind. ``quota_learned``: pace per second
-            and its bounds by scope, ``None`` where there is no bound yet. ``parked``: causes
-            by scope. ``batches``, ``batch_seconds`` (of those that ended), ``hedges``.
+            ``cooldown_seconds`` in all. ``tokens``: by kind. ``quota_learned``: by scope
+            ``pace`` and ``rate`` per second, ``calls`` in flight, as far as they were learned.
+            ``parked``: causes by scope. ``batches``, ``batch_seconds`` (of those that ended),
+            ``hedges``.
         """
         counts, durations = self._counts, self._durations
         ended = ("successful", "failed", "skipped", "not_run")
@@ -135,9 +138,11 @@ class MetricsObserver(BaseObserver):
         self._cooldown_seconds += data.get("seconds", 0.0)
 
     def _quota_learned(self, data: _Data) -> None:
-        self._learned[data["scope"]] = {
-            name: None if math.isinf(data[name]) else data[name] for name in ("pace", "low", "high")
-        }
+        # An event has what was learned by it: a pace, or a number of calls; the other stays.
+        learned = self._learned.setdefault(data["scope"], {})
+        for name, value in data.items():
+            if name not in _NOT_LEARNED:
+                learned[name] = None if value is None or math.isinf(value) else value
 
     def _scope_parked(self, data: _Data) -> None:
         self._parked[data["scope"]] = str(data.get("cause", ""))

@@ -41,7 +41,7 @@ def _lines(metrics: Mapping[str, Any], durations: Quantiles, prefix: str) -> Ite
         yield f"{prefix}_{name}_total {_number(metrics[name])}"
     yield from _summary(f"{prefix}_item_duration_seconds", durations)
     learned = metrics["quota_learned"].items()
-    paces = {scope: bounds["pace"] for scope, bounds in learned if bounds["pace"] is not None}
+    paces = {scope: pace for scope, known in learned if (pace := known.get("pace")) is not None}
     yield from _family(
         f"{prefix}_learned_pace", "Calls per second that a scope allows.", "scope", paces, "gauge"
     )

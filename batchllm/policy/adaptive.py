@@ -78,14 +78,11 @@ class AdaptivePace:
     # -- asking ------------------------------------------------------------------------------
 
     @property
-    def free(self) -> bool:
-        """Return whether nothing holds a call back, and nothing will until one fails."""
-        return (
-            self.cooldown.free
-            and not self.findings.bind
-            and self._cold_start is None
-            and self._capped_until == -inf
-        )
+    def room(self) -> float:
+        """Return the calls in flight below which nothing holds one back until one fails."""
+        if not self.cooldown.free or self.findings.bind or self._capped_until != -inf:
+            return 0
+        return inf if self._cold_start is None else self._cold_start.window
 
     def next_time(self, now: float, in_flight: int) -> float:
         """Return the earliest instant for the next start; ``inf`` if only a reply can show it."""

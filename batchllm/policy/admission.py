@@ -136,7 +136,7 @@ class Admission:
         return max(at, self._reported_time(now, cost)) if self._reports.limits else at
 
     def spent_until(self, now: float, cost: CallCost) -> float:
-        """When *cost* may pass a stock that is drawn from for hours, or what the server has left.
+        """Return when *cost* may pass a stock drawn from for hours, or what the server has left.
 
         A limit that is paced by the minute never holds a call for long.
         """

@@ -80,12 +80,12 @@ class Diagnosis:
 
     @property
     def begun(self) -> Point:
-        """Where the first refused call was sent."""
+        """The point at which the first refused call was sent."""
         return Point(self.first.sent_at, self.first.mark)
 
     @property
     def empty(self) -> Point:
-        """Where the last refused call was sent."""
+        """The point at which the last refused call was sent."""
         last = self.refused[-1][1]
         return Point(last.sent_at, last.mark)
 

@@ -145,12 +145,12 @@ class OutageBreaker:
 
     @property
     def since(self) -> float | None:
-        """When the outage began, while there is one."""
+        """The instant when the outage began, while there is one."""
         return self._row.since if self.open and self._row is not None else None
 
     @property
     def until(self) -> float:
-        """When the next canary is due; infinity while one is on its way."""
+        """The instant when the next canary is due; infinity while one is on its way."""
         return self._next_at if self._canary_at is None else inf
 
     def next_time(self, now: float, in_flight: int) -> float:

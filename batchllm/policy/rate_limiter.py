@@ -72,7 +72,7 @@ class RateLimiter:
 
     __slots__ = (
         "_adaptive", "_admission", "_cap", "_events", "_last", "_park_after", "_refusals",
-        "counts_tokens", "free", "in_flight", "overloaded", "sends", "throttled",
+        "counts_tokens", "in_flight", "overloaded", "room", "sends", "throttled",
     )  # fmt: skip
 
     def __init__(
@@ -135,7 +135,7 @@ class RateLimiter:
         """Return the earliest instant when a call of *cost* may start; ``inf`` until an event."""
         if self.in_flight >= self._cap.limit:
             return inf
-        if self.free:
+        if self.in_flight < self.room:
             return now
         at = self._refusals.next_time(now, self.in_flight)
         if self._adaptive.events:
@@ -163,7 +163,7 @@ class RateLimiter:
         self.sends += 1
         # Booked even if nothing is limited: what a reply says is left counts from its own call.
         send.admitted = self._admission.take(now, cost)
-        if self.free:
+        if self.room:
             self._adaptive.on_send(now, send)
             return send
         self._refusals.on_send(now, send)
@@ -189,9 +189,12 @@ class RateLimiter:
             self._admission.on_refused(now, send.sent_at)
         elif ended not in _UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
-        if ended is _OK and self.free:
+        if ended is _OK and self.room:
+            self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
+            if self.room < inf:
+                self._refresh()  # an answer may end the cold start
             return
         self._account(now, send, ended, hint, adopted)
         self._refresh()
@@ -325,7 +328,9 @@ class RateLimiter:
 
     def _refresh(self) -> None:
         self.counts_tokens = self._admission.counts_tokens
-        self.free = self._refusals.free and self._admission.empty
+        # Calls in flight below which no part has to be asked: the way of nearly every call, as a
+        # cold start that few calls are made in lasts as long as the run.
+        self.room = self._refusals.room if self._admission.empty else 0
 
 
 def _actual(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import define, field
 
-from batchllm.policy.send_log import Point, SendLog
+from batchllm.policy.send_log import SHORTEST, Point, SendLog
 from batchllm.policy.windows import Episode
 
 __all__ = ["ENOUGH", "LOOK_BACK", "MINUTE", "RateMeter"]
@@ -25,8 +25,6 @@ MINUTE: Final = 60.0
 """Seconds of the period that most quotas have."""
 _EPISODES: Final = 32
 """Episodes that are remembered, so that thirty calls can be measured even if each was the last."""
-_SHORTEST: Final = 0.05
-"""Seconds that a rate is measured over at least."""
 
 
 @define(eq=False)
@@ -51,7 +49,7 @@ class RateMeter:
         """
         first = self.episodes[-1].back if self.episodes else self.log.first or episode.begun
         begin = self.log.point(max(first.at, episode.begun.at - MINUTE))
-        return self._rate(begin, episode.empty if episode.canaries else episode.back)
+        return self.log.measure(begin, episode.empty if episode.canaries else episode.back)
 
     def between_empties(self, episode: Episode, look_back: float) -> tuple[int, float]:
         """Measure a bucket, up to where *episode* found nothing left.
@@ -75,12 +73,12 @@ class RateMeter:
             last = self.episodes[-1].empty
         else:
             last = self.log.point(episode.empty.at - look_back)
-        few, _ = self._rate(last, episode.empty)
-        return (few + 2) / max(_SHORTEST, episode.empty.at - last.at)
+        few, _ = self.log.measure(last, episode.empty)
+        return (few + 2) / max(SHORTEST, episode.empty.at - last.at)
 
     def minute_before(self, episode: Episode) -> float:
         """Return the rate over the minute before *episode* began."""
-        return self._rate(self.log.point(episode.begun.at - MINUTE), episode.begun)[1]
+        return self.log.measure(self.log.point(episode.begun.at - MINUTE), episode.begun)[1]
 
     def _since(self, points: list[Point], end: Point, look_back: float) -> tuple[int, float]:
         """Measure from the last of *points* from which on enough was accepted, to *end*."""
@@ -89,12 +87,8 @@ class RateMeter:
             if point.at < begin.at:
                 break
             if self.log.accepted(point, end) >= ENOUGH:
-                return self._rate(point, end)
+                return self.log.measure(point, end)
         else:
             if points:
                 begin = points[0]  # all that is known
-        return self._rate(begin, end)
-
-    def _rate(self, begin: Point, end: Point) -> tuple[int, float]:
-        accepted = self.log.accepted(begin, end)
-        return accepted, accepted / max(end.at - begin.at, _SHORTEST)
+        return self.log.measure(begin, end)

@@ -38,9 +38,9 @@ class Refusals:
         return self.fixed or self.adaptive.cooldown
 
     @property
-    def free(self) -> bool:
-        """Return whether nothing holds a call back, and nothing will until one fails."""
-        return self.adaptive.free and (self.fixed is None or self.fixed.free)
+    def room(self) -> float:
+        """Return the calls in flight below which nothing holds one back until one fails."""
+        return self.adaptive.room if self.fixed is None or self.fixed.free else 0
 
     def next_time(self, now: float, in_flight: int) -> float:
         """Return the earliest instant for the next start; ``inf`` if only an event can show it."""

@@ -13,13 +13,15 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-__all__ = ["Point", "SendLog"]
+__all__ = ["SHORTEST", "Point", "SendLog"]
 
 KEPT: Final = 1800.0
 """Seconds that are remembered: two of the longest windows, which are as long as `park_after`, since
 a window shows its length by two recoveries."""
 _TICK: Final = 0.25
 """Seconds between two remembered instants: 0.4 % of the minute that is looked back on most."""
+SHORTEST: Final = 0.05
+"""Seconds that a rate is measured over at least: the shortest round trip."""
 
 
 @frozen
@@ -65,6 +67,11 @@ class SendLog:
             return 0
         lost = bisect_left(self._lost, end.mark) - bisect_left(self._lost, begin.mark)
         return end.mark - begin.mark - lost
+
+    def measure(self, begin: Point, end: Point) -> tuple[int, float]:
+        """Return how many calls were accepted from *begin* to *end*, and their rate."""
+        accepted = self.accepted(begin, end)
+        return accepted, accepted / max(end.at - begin.at, SHORTEST)
 
     def point(self, when: float) -> Point:
         """Return the point at instant *when*, to a quarter of a second."""

@@ -31,8 +31,6 @@ _SEVERAL: Final = 1.5
 """Lengths between two recoveries from which on a window in between was not used up."""
 _PER_WINDOW: Final = 0.75
 """Lengths of a window that a probe takes at least; half of the longest pause if none is known."""
-_SHORTEST: Final = 0.05
-"""Seconds that a rate is measured over at least: the shortest round trip."""
 
 
 @frozen(kw_only=True)
@@ -120,17 +118,15 @@ class Windows:
         if len(windows) == 1 and first.taken_at is not None:
             # Too high a rate is mended at the end of the next window; too low a one is not seen.
             begin = Point(first.taken_at, begin.mark)
-        rate = self._over(begin, back)
+        _, rate = self.log.measure(begin, back)
         if since <= _SEVERAL * self._length:
             return rate
         # Only the last one was used up: its length shows what it gave.
-        return max(rate, self._over(self.log.point(back.at - self._length), back), probed)
+        _, given = self.log.measure(self.log.point(back.at - self._length), back)
+        return max(rate, given, probed)
 
     def _measure(self, since: float) -> None:
         """Take the time between two recoveries for a whole number of windows."""
         count = 1 if self._length == inf else max(1, round(since / self._length))
         if count <= _COUNTED:
             self._length = since / count
-
-    def _over(self, begin: Point, end: Point) -> float:
-        return self.log.accepted(begin, end) / max(end.at - begin.at, _SHORTEST)

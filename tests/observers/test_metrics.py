@@ -94,7 +94,22 @@ async def test_json_can_be_read_back() -> None:
     numbers = json.loads(metrics.to_json(), parse_constant=pytest.fail)
     assert numbers == metrics.snapshot()
     assert numbers["quota_learned"]["a"] == {"pace": 2.5, "low": 2.0, "high": None}
-    assert numbers["quota_learned"].keys() == {"a"}
+    # Whether the run learns one, too, depends on the order of its calls.
+    assert numbers["quota_learned"].keys() - {"common"} == {"a"}
+
+
+async def test_what_a_run_learns_of_a_quota_is_counted() -> None:
+    """Events as gates report them: a pace and a cap of one scope stand beside each other."""
+    metrics = MetricsObserver()
+    events = ({"pace": 2.5, "rate": 2.5}, {"calls": 7}, {"calls": None})
+    for scope, learned in zip("aab", events, strict=True):
+        data = {"timestamp": 1.0, "scope": scope, **learned}
+        await metrics.on_event(ProcessingEvent.QUOTA_LEARNED, data)
+    numbers = metrics.snapshot()["quota_learned"]
+    assert numbers == {"a": {"pace": 2.5, "rate": 2.5, "calls": 7}, "b": {"calls": None}}
+    assert [line for line in metrics.to_prometheus().splitlines() if "learned_pace{" in line] == [
+        'batchllm_learned_pace{scope="a"} 2.5'
+    ]
 
 
 _SAMPLE = re.compile(r'[a-z_]+(\{[a-z]+="(\\[\\"n]|[^"\\\n])*"\})? (NaN|[0-9.e+-]+)')

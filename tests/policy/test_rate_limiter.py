@@ -227,7 +227,7 @@ def test_the_cap_on_calls_is_exact_and_may_change() -> None:
     assert limiter.next_time(0.0, ONE) == 0.0
     limiter.set_calls(None)
     assert limiter.calls is None
-    assert limiter.free
+    assert limiter.room == inf
     limiter.on_result(1.0, send, "ok")
 
 
@@ -352,7 +352,7 @@ def test_a_cold_start_ends_at_the_cap_on_calls() -> None:
         sends.append(limiter.on_send(now, ONE))
     assert now == pytest.approx(0.25 * 1.3219, abs=0.01)  # log2(20 / 8) doublings
     limiter.on_result(3.0, sends[0], "ok")
-    assert limiter.free
+    assert limiter.room == inf
 
 
 def test_an_overload_pauses_and_leaves_the_learned_rate_alone() -> None:
@@ -517,7 +517,21 @@ def test_the_fixed_policy_starts_slowly_and_learns_no_pace() -> None:
         starts.append(round(now, 3))
     assert starts == [300.1, 302.1, 303.15, 303.25, 303.25]
     assert limiter.snapshot(now).pace is None
-    assert limiter.free
+    assert limiter.room == inf
+
+
+@pytest.mark.parametrize("cold_start", [True, False])
+def test_a_success_ends_the_fixed_policy_s_row_of_refusals_without_a_slow_start(
+    cold_start: bool,
+) -> None:
+    """The pause after it is the first of a row again, also if nothing held the call back."""
+    policy = CooldownPolicy(slow_start_items=0)
+    limiter = RateLimiter(rng=Random(1), cooldown=policy, cold_start=cold_start)
+    limiter.on_result(0.1, limiter.on_send(0.0, ONE), "throttled")
+    assert limiter.next_time(0.1, ONE) == pytest.approx(300.1)
+    limiter.on_result(301.0, limiter.on_send(300.5, ONE), "ok")
+    limiter.on_result(302.0, limiter.on_send(301.5, ONE), "throttled")
+    assert limiter.next_time(302.0, ONE) == pytest.approx(602.0)
 
 
 def test_failed_connections_are_no_proof_that_a_scope_is_served() -> None:

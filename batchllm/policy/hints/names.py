@@ -61,7 +61,7 @@ class Wait(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a header belongs.
+    """The place where a header belongs.
 
     Attributes:
         limit: The name of the limit, the same for its amount, what remains and its reset.

@@ -3,7 +3,7 @@
 from batchllm.engine.attempts import GiveUp, WaitThen, next_step
 from batchllm.engine.batch import Batch
 from batchllm.engine.delivery import Collector, OrderedResultStream, ResultStream
-from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop
+from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop, cause_of
 from batchllm.engine.guard import (
     Failed,
     Ok,
@@ -20,7 +20,7 @@ from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
-from batchllm.engine.run import Run, RunOptions, cause_of
+from batchllm.engine.run import Run, RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.work_queue import WorkQueue
 

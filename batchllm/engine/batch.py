@@ -20,14 +20,14 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.delivery import Delivery
-from batchllm.engine.ending import Phase, Stop
+from batchllm.engine.ending import Phase, Stop, cause_of
 from batchllm.engine.feed import Feed, Reader, open_source
 from batchllm.engine.guard import only_error, raise_as_it_was
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Resume
-from batchllm.engine.run import Run, RunOptions, cause_of
+from batchllm.engine.run import Run, RunOptions
 from batchllm.engine.scheduler import Scheduler
 
 __all__ = ["Batch"]

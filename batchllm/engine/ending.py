@@ -15,9 +15,10 @@ from enum import Enum, IntEnum
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, Termination
+from batchllm.core import EndCause, JournalError, Termination
+from batchllm.engine.guard import contains, in_words
 
-__all__ = ["CANCEL", "DRAIN", "Ending", "Phase", "Stop"]
+__all__ = ["CANCEL", "DRAIN", "Ending", "Phase", "Stop", "cause_of"]
 
 
 class Stop(Enum):
@@ -128,3 +129,14 @@ class Ending:
         for phase in sorted({p for p in self._bounded.values() if first <= p <= last}):
             for scope in [scope for scope, p in self._bounded.items() if p is phase]:
                 scope.cancel("the run is ending")
+
+
+def cause_of(error: BaseException) -> Termination:
+    """Return what to call the end of a run that came as *error*."""
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
+    if isinstance(error, JournalError):
+        return Termination(EndCause.JOURNAL_FAILED, str(error))
+    if contains(error):
+        return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
+    return Termination(EndCause.PROGRAM_ERROR, in_words(error))

@@ -29,7 +29,7 @@ from batchllm.core import (
     WorkItemResult,
     config_to_json,
 )
-from batchllm.engine.ending import Ending
+from batchllm.engine.ending import Ending, cause_of
 from batchllm.engine.failures import Failure
 from batchllm.engine.gates import Gates
 from batchllm.engine.guard import in_words
@@ -133,7 +133,9 @@ class Recorder:
             raise
         finally:
             self._note_progress(journal)
-            termination = self.ending.termination or _cut_short_by(cut_short)
+            termination = self.ending.termination or (
+                cause_of(cut_short) if cut_short else Termination()
+            )
             journal.ending = (termination.cause.value, termination.reason, self._counts())
 
     async def _fail_with(self, journal: JournalWriter) -> None:
@@ -318,11 +320,3 @@ def replayed(taken: Taken, work: LLMWorkItem[Any, Any, Any]) -> Result:
     """Return a result of an earlier run as the present item's."""
     assert taken.result is not None
     return evolve(taken.result, item_id=work.item_id, context=work.context)
-
-
-def _cut_short_by(error: BaseException | None) -> Termination:
-    if error is None:
-        return Termination()
-    if isinstance(error, anyio.get_cancelled_exc_class()):
-        return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
-    return Termination(EndCause.PROGRAM_ERROR, in_words(error))

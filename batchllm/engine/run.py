@@ -23,7 +23,6 @@ from batchllm.core import (
     EndCause,
     ErrorClassifier,
     ItemStopped,
-    JournalError,
     LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
@@ -37,7 +36,6 @@ from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import CANCEL, Ending, Phase, Stop
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch
-from batchllm.engine.guard import contains, in_words
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.pipeline import Pipeline
@@ -52,7 +50,7 @@ from batchllm.gate import Gate
 from batchllm.journal import Entry, Journal, JournalWriter
 from batchllm.policy import RetrySchedule
 
-__all__ = ["Run", "RunOptions", "cause_of"]
+__all__ = ["Run", "RunOptions"]
 
 
 @define(kw_only=True)
@@ -281,17 +279,6 @@ class Run:
             error = ItemStopped(f"cancelled while it was being called, and maybe billed: {reason}")
             return failed_result(item, error, Category.CANCELLED)
         return failed_result(item, ItemStopped(f"not run: {reason}"), Category.STOPPED)
-
-
-def cause_of(error: BaseException) -> Termination:
-    """Return what to call the end of a run that came as *error*."""
-    if isinstance(error, anyio.get_cancelled_exc_class()):
-        return Termination(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
-    if isinstance(error, JournalError):
-        return Termination(EndCause.JOURNAL_FAILED, str(error))
-    if contains(error):
-        return Termination(EndCause.INTERRUPTED, f"the batch was ended by {in_words(error)}")
-    return Termination(EndCause.PROGRAM_ERROR, in_words(error))
 
 
 def _call_context(

@@ -480,8 +480,8 @@ def test_whichever_write_fails_the_same_call_goes_on(
     """Fail the 1st, 2nd, 3rd … statement: nothing unsaved is delivered, nothing saved is lost."""
     faults = Faults(name="SQLITE_IOERR_WRITE")
 
-    def store(path: Path, durability: Any, *args: Any) -> Store:
-        return Store(path, durability, faults.connect)
+    def store(path: Path, durability: Any, **given: Any) -> Store:
+        return Store(path, durability, faults.connect, **given)
 
     monkeypatch.setattr(batchllm.journal.opening, "Store", store)
 

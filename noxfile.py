@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -140,7 +141,12 @@ def lint(session: nox.Session) -> None:
         "913",
     ]
     off = "--disable=" + ",".join(f"ASYNC{number}" for number in numbers)
-    session.run("flake8-async", "--anyio", off, *map(str, sorted(Path("batchllm").rglob("*.py"))))
+    # A share of the files for each core, since it takes 0.4 s for a file and uses one core itself.
+    files = sorted(map(str, Path("batchllm").rglob("*.py")))
+    cores = min(os.cpu_count() or 1, 8)
+    with ThreadPoolExecutor(cores) as pool:
+        shares = [files[first::cores] for first in range(cores)]
+        list(pool.map(lambda share: session.run("flake8-async", "--anyio", off, *share), shares))
     session.run("lint-imports")
 
 

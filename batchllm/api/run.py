@@ -43,7 +43,7 @@ from batchllm.engine import (
     OrderedResultStream,
     ResultStream,
     Stop,
-    raise_as_it_was,
+    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume
@@ -309,7 +309,6 @@ async def stream_batch(
                     )
                 group.cancel_scope.cancel("the block of stream_batch was left")
         except BaseExceptionGroup as errors:
-            # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-            raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+            raise_without_group(errors)
         finally:
             stream.discard()

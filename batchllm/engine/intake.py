@@ -14,7 +14,14 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item, kind_of
-from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
+from batchllm.engine.guard import (
+    Failed,
+    TimedOut,
+    contains,
+    in_words,
+    shielded,
+    surface_cancellation,
+)
 from batchllm.engine.loop_watch import SEVERAL, SLOW_SECONDS, SourceWatch
 from batchllm.engine.tables import rows_as_items
 from batchllm.engine.work_queue import WorkQueue
@@ -271,8 +278,8 @@ async def pull(source: Source, room: int) -> Any:
         if contains(error):
             raise
         failure = error
-    await settle()
-    msg = f"{kind_of(failure)} that nobody asked for"
+    await surface_cancellation()
+    msg = f"{kind_of(failure)} that was not asked for"
     raise RuntimeError(msg) from failure
 
 

@@ -76,7 +76,7 @@ def problems_of(error: BaseException) -> list[Problem]:
         text, _, path = str(error).partition(" - at `$")
         return [Problem(path.rstrip("`").lstrip("."), text)]
     if callable(getattr(error, "errors", None)) and hasattr(error, "error_count"):
-        return list(model_problems(error, ""))
+        return list(model_problems(error))
     return [Problem("", str(error) or type(error).__name__)]
 
 

@@ -17,8 +17,7 @@ import anyio
 from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
-from batchllm.api.options import Concurrency, build_options
-from batchllm.api.progress_bars import Progress, with_progress
+from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,

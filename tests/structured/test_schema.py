@@ -294,7 +294,7 @@ class WithPhoto:
 def test_a_type_that_json_cannot_express_is_refused_by_name_and_remedy(
     kind: Any, named: str
 ) -> None:
-    """Whoever asks for it, for a schema or with an answer that is there already."""
+    """A schema cannot be made, and a model cannot be asked for it."""
     with pytest.raises(TypeError, match=f"{named}, which JSON cannot express; give an attrs class"):
         output_schema(kind)
     with pytest.raises(TypeError, match="such as list"):

@@ -29,6 +29,7 @@ __all__ = ["call", "call_result"]
 Out = TypeVar("Out", default=Any)
 
 _MANY = 10
+"""Single calls of one strategy that are a loop, which pays for a new connection at each of them."""
 _COUNT = "_batchllm_lone_calls"
 
 

@@ -37,6 +37,7 @@ from batchllm.policy import can_never_pass
 __all__ = ["DefaultErrorClassifier", "error_info"]
 
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain or group that are looked at: some chains are made anew without end."""
 
 _OWN: Final = (
     (ScopeParkedError, Category.PARKED),

@@ -12,6 +12,7 @@ from batchllm.core.error_groups import ErrorGroups, where_raised
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
+# Lines of each kind, so that a summary fits a screen of 24 with the sums above them.
 _ERRORS_SHOWN = 5
 _WARNINGS_SHOWN = 5
 _CAUSES = ("admission_wait", "cooldown_wait", "backoff")

@@ -35,7 +35,9 @@ END = object()
 """Stands for an item when a source has no further one."""
 
 _QUICK = 0.005
+"""Seconds for a chunk, below which the next is twice as large: a hop to a thread is 2 % of it."""
 _CLOSE_SECONDS = 5.0
+"""Seconds that a source has to close: a cursor needs a round trip to its database."""
 
 
 @define(eq=False)

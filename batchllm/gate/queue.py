@@ -25,7 +25,9 @@ from batchllm.policy import Limit, RateLimiter
 __all__ = ["WaitQueue", "oversize"]
 
 _LOOK_AHEAD: Final = 64
+"""Waiters of a lane that are looked at if the first does not fit; bounds the cost of a permit."""
 _MOST_OVERTAKES: Final = 200
+"""Smaller calls that may pass a large one; then room is kept for it, or it might never start."""
 _LEAST: Final = CallCost(1, 1, 0)
 
 

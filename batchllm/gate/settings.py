@@ -19,6 +19,7 @@ from batchllm.policy import CooldownPolicy, Learned, Limit, Settlement
 __all__ = ["check_gate", "cooldown_policy", "per_minute"]
 
 _SHORTEST = 1e-3
+"""Seconds; a pause of none at all would send the refused call again in the same turn."""
 
 
 def cooldown_policy(config: RateLimitConfig | None) -> CooldownPolicy | None:

@@ -17,7 +17,9 @@ from batchllm.structured.problems import MISSING, OutputValidationError, Problem
 __all__ = ["feedback_prompt", "feedback_text", "problems_of", "with_text"]
 
 _VALUE_SHOWN = 120
+"""Characters of a value that are quoted, enough to know it by; the model has the rest."""
 _PROBLEMS_SHOWN = 30
+"""Problems in one feedback, at some 20 tokens each; more are of few kinds."""
 
 
 def feedback_prompt(original_prompt: Any, error: BaseException) -> Any:

@@ -104,7 +104,7 @@ class BatchRun(Generic[Out]):
         return self._batch.result()
 
     def stats(self) -> dict[str, Any]:
-        """Numbers about pace and health at this moment."""
+        """Return numbers about pace and health at this moment."""
         return self._started().stats()
 
     def stop(

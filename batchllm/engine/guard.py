@@ -135,9 +135,9 @@ async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]
 
 
 def only_error(raised: BaseException) -> BaseException:
-    """The one real error of *raised*, a group or not; *raised* itself where there are several.
+    """Return the one real error of *raised*, a group or not; if there are several, *raised*.
 
-    Of several that are all errors of the program or its settings, which each item meets anew, the
+    Of several that are all errors of the program or its settings, which each item has anew, the
     first stands for all, with notes of the others that say something else.
     """
     leaves: list[BaseException] = []
@@ -174,7 +174,7 @@ def raise_without_group(errors: BaseExceptionGroup[Any]) -> NoReturn:
 
 
 def in_words(error: BaseException) -> str:
-    """The type and the message of *error*, also where its ``__str__`` is broken."""
+    """Return the type and the message of *error*, also if its ``__str__`` is broken."""
     name = type(error).__name__
     try:
         text = str(error)

@@ -112,7 +112,7 @@ class _ThreadReader:
     _left: bool = field(default=False, init=False)
 
     async def take(self, iterator: Iterator[Any], room: int) -> list[Any]:
-        """At most *room* items; what the iterator raises after some is kept in ``error``."""
+        """Read at most *room* items; what the iterator raises after some is kept in ``error``."""
         chunk: list[Any] = await self.run_sync(
             partial(self._take, iterator, room), limiter=self._limiter
         )
@@ -190,7 +190,7 @@ class Source:
             self._iterator = iter(items)
 
     def next_now(self) -> Any:
-        """The next item of a synchronous iterable, or ``END``."""
+        """Return the next item of a synchronous iterable, or ``END``."""
         if not self.watch.closely:
             return next(self._iterator, END)
         clocks = self.watch.clocks
@@ -223,7 +223,7 @@ class Source:
         return bool(self._chunk)
 
     async def next(self, room: int) -> Any:
-        """The next item of an asynchronous or blocking iterable, or ``END``."""
+        """Return the next item of an asynchronous or blocking iterable, or ``END``."""
         if isinstance(self.items, BlockingSource):
             if not self._chunk and self._reader.error is None:
                 self._chunk = deque(await self._reader.take(self._iterator, room))
@@ -266,7 +266,7 @@ def _size_of(items: Any) -> int | None:
 
 
 async def pull(source: Source, room: int) -> Any:
-    """The next item; whatever the iterable raises comes out as an ``Exception``.
+    """Return the next item; whatever the iterable raises comes out as an ``Exception``.
 
     Raises:
         Exception: What the iterable raised; a cancellation that was not asked for is wrapped in

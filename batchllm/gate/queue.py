@@ -209,7 +209,7 @@ class WaitQueue:
 
 
 def oversize(limiter: RateLimiter, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
-    """The limit that *cost* can never pass, at the gate or among the caller's own."""
+    """Return the limit that *cost* can never pass, at the gate or among the caller's own."""
     limit = limiter.oversize(cost)
     if limit is None and callers is not None and callers.limiter is not None:
         return callers.limiter.oversize(cost)

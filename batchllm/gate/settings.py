@@ -38,7 +38,7 @@ def cooldown_policy(config: RateLimitConfig | None) -> CooldownPolicy | None:
 
 
 def per_minute(requests: float | None, tokens: float | None) -> Iterator[Limit]:
-    """Limits per minute; a fraction such as 0.5 a minute becomes one in two minutes."""
+    """Give limits per minute; a fraction such as 0.5 a minute becomes one in two minutes."""
     if requests is not None:
         yield _limit("requests", requests)
     if tokens is not None:

@@ -119,7 +119,7 @@ def _time(batch: BatchData[Any, Any]) -> str:
 
 
 def _waits(batch: BatchData[Any, Any]) -> list[tuple[str, float]]:
-    """Return the seconds by cause over all items, as the run counted them or as results have them."""
+    """Return the seconds by cause over all items, as the run or its results have them."""
     given = batch.stats.get("waits")
     sums: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
     if isinstance(given, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Generic, cast, final
+from typing import Any, Generic, final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -13,10 +13,10 @@ from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import Concurrency, build_options
+from batchllm.api.outputs import output_of
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
-    BatchFailures,
     ClosedError,
     ConfigError,
     EndCause,
@@ -42,6 +42,7 @@ from batchllm.engine import (
     cause_of,
     only_error,
     raise_as_it_was,
+    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy
@@ -91,16 +92,10 @@ class Pool(Generic[Out]):
             Exception: The error of the last attempt.
         """
         result = await self.call_result(prompt, context=context, priority=priority)
-        if result.success:
-            return cast("Out", result.output)
         if isinstance(result.exception, ItemStopped):
             msg = f"the pool has ended: {result.error}"
-            ending = self._run.ending
-            raise ClosedError(msg) from ending.error
-        if isinstance(result.exception, Exception):
-            raise result.exception
-        msg = f"the call has no answer: {result.error}"
-        raise BatchFailures(msg, [result]) from result.exception
+            raise ClosedError(msg) from self._run.ending.error
+        return output_of(result)
 
     async def call_result(
         self, prompt: Any, *, context: Any = None, priority: int = 0
@@ -294,8 +289,7 @@ async def open_pool(
         async with pool._opened():
             yield pool
     except BaseExceptionGroup as errors:
-        # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-        raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+        raise_without_group(errors)
     if pool._run.ending.error is not None:
         raise pool._run.ending.error
 

@@ -61,7 +61,7 @@ class RetryConfig:
             )
 
     def waits(self) -> tuple[float, ...]:
-        """The waits between attempts in seconds, before jitter."""
+        """Return the waits between attempts in seconds, before jitter."""
         return tuple(
             min(self.max_wait, self.initial_wait * _power(self.exponential_base, n))
             for n in range(min(self.max_attempts - 1, 1_000))

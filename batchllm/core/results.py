@@ -316,7 +316,7 @@ class Tally:
 
     @classmethod
     def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
-        """The tally of *results*."""
+        """Return the tally of *results*."""
         tally = cls()
         for result in results:
             tally.add(result)

@@ -276,7 +276,7 @@ def _log_attempt(item: ItemRun, attempt: int, failure: Failure | None, then: str
 
 
 def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
-    """The result of an item that has its answer."""
+    """Return the result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
         metadata = with_notes(metadata, item.notes)

@@ -29,7 +29,7 @@ from batchllm.core import (
 )
 from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
-from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
+from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, call_hook
@@ -215,7 +215,7 @@ class Call:
                     if contains(error):
                         raise
                     failure = error
-                await settle()
+                await surface_cancellation()
         except RuntimeError as error:
             raise left_open(error) from error
         finally:

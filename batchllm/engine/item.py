@@ -163,7 +163,7 @@ class ItemRun:
             self._spent += now - self._since
 
     def left(self, now: float) -> float:
-        """Seconds until the stopwatch or the wall clock ends the item."""
+        """Return the seconds until the stopwatch or the wall clock ends the item."""
         return min(self.limit - self._shown(now), self.deadline - now)
 
     def bound(self, now: float) -> tuple[str, float]:

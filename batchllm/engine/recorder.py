@@ -63,6 +63,7 @@ _NOT_FINAL: Final = frozenset(
 _COMMIT_SECONDS: Final = 120.0
 """Seconds that a result waits for the disk: twice the minute for a lock of another program."""
 _SAMPLE_SECONDS: Final = 1.0
+"""Seconds between two samples at first, so that a run of a minute has some to show."""
 _SAMPLES_PER_PACE: Final = 128
 """After so many samples the time between two is doubled: a day's run takes some 1,200 of them."""
 

@@ -193,10 +193,9 @@ class Source:
         """Return the next item of a synchronous iterable, or ``END``."""
         if not self.watch.closely:
             return next(self._iterator, END)
-        clocks = self.watch.clocks
-        before = clocks.read()
+        begun = self.watch.clocks.wall()
         item = next(self._iterator, END)
-        self.watch.took(before, clocks.read())
+        self.watch.took(begun)
         return item
 
     def begin_burst(self) -> None:

@@ -13,7 +13,7 @@ from batchllm.classifiers.by_provider import (
 )
 from batchllm.classifiers.default import DefaultErrorClassifier, classify
 from batchllm.classifiers.evidence import status_of
-from batchllm.classifiers.usage import failed_usage
+from batchllm.classifiers.usage import failed_usage, may_be_billed
 
 __all__ = [
     "AnthropicErrorClassifier",
@@ -22,5 +22,6 @@ __all__ = [
     "OpenAIErrorClassifier",
     "classify",
     "failed_usage",
+    "may_be_billed",
     "status_of",
 ]

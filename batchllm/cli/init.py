@@ -34,6 +34,14 @@ _HEAD = """\
 # this file.
 """
 
+_PRICES = (
+    '# [prices."openai:gpt-5-mini"]  # US dollars per million tokens',
+    "# input = 0.25",
+    "# output = 2.0",
+    "# cached_input = 0.025",
+    "",
+)
+
 
 def init(
     path: Annotated[Path, Parameter(help="A new file; its name ends in .toml.")] = Path(
@@ -67,10 +75,13 @@ def commented_settings(name: str) -> str:
     from batchllm.core import ProcessorConfig
 
     sections = list(_sections(ProcessorConfig))
-    lines = [_HEAD.format(name=name), *_entries(ProcessorConfig, skip={*dict(sections)})]
+    skipped = {*dict(sections), "prices"}
+    lines = [_HEAD.format(name=name), *_entries(ProcessorConfig, skip=skipped)]
     for section, kind in sections:
         explained = _explanations(ProcessorConfig).get(section, "")
         lines += [*_comment(explained), f"# [{section}]", *_entries(kind)]
+    explained = _explanations(ProcessorConfig)["prices"]
+    lines += [*_comment(explained), *_PRICES]
     return "\n".join(lines)
 
 

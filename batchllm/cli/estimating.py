@@ -145,7 +145,8 @@ def _facts(found: Estimate, settings: RunSettings) -> list[str]:
     whole = found.output_tokens is not None
     if found.cost is not None:
         of = " at most" if whole else " for the input alone"
-        facts.append(("Cost", f"about ${found.cost:,.4f}{of if found.cost else ''}"))
+        if found.cost:
+            facts.append(("Cost", f"about ${found.cost:,.4f}{of}"))
         if found.budget is not None:
             reach = how_far(found.budget, found.cost, found.items, whole=whole)
             facts.append(("Budget", reach))

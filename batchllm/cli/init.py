@@ -36,9 +36,9 @@ _HEAD = """\
 
 _PRICES = (
     '# [prices."openai:gpt-5-mini"]  # US dollars per million tokens',
-    "# input = 0.25",
-    "# output = 2.0",
-    "# cached_input = 0.025",
+    "#   input = 0.25",
+    "#   output = 2.0",
+    "#   cached_input = 0.025",
     "",
 )
 
@@ -89,7 +89,9 @@ def _sections(config: type[Any]) -> Iterator[tuple[str, type[Any]]]:
     """Yield the settings that are settings of their own, and their types."""
     for name, hint in get_type_hints(config).items():
         for kind in (hint, *get_args(hint)):
-            if isinstance(kind, type) and attrs.has(kind):
+            if (
+                isinstance(kind, type) and attrs.has(kind) and name != "prices"
+            ):  # one for each model
                 yield name, kind
 
 

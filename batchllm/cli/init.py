@@ -34,6 +34,7 @@ _HEAD = """\
 # this file.
 """
 
+_REMARKS = {"budget": "  # needs one of the two"}
 _PRICES = (
     '# [prices."openai:gpt-5-mini"]  # US dollars per million tokens',
     "#   input = 0.25",
@@ -79,7 +80,11 @@ def commented_settings(name: str) -> str:
     lines = [_HEAD.format(name=name), *_entries(ProcessorConfig, skip=skipped)]
     for section, kind in sections:
         explained = _explanations(ProcessorConfig).get(section, "")
-        lines += [*_comment(explained), f"# [{section}]", *_entries(kind)]
+        lines += [
+            *_comment(explained),
+            f"# [{section}]{_REMARKS.get(section, '')}",
+            *_entries(kind),
+        ]
     explained = _explanations(ProcessorConfig)["prices"]
     lines += [*_comment(explained), *_PRICES]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from attrs import evolve
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
+    Budget,
     ConfigError,
     ErrorClassifier,
     ProcessorConfig,
@@ -49,6 +50,7 @@ def build_options(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
 ) -> RunOptions:
@@ -67,7 +69,7 @@ def build_options(
         if not isinstance(one, Gate):
             raise _wrong("gate", one, "a Gate, or a list of them")
     return RunOptions(
-        config=_settings(config, concurrency, progress_callback),
+        config=_settings(config, concurrency, progress_callback, budget),
         strategy=None if strategy is None else as_strategy(strategy),
         middlewares=_objects("middlewares", middlewares, _STEPS, "BaseMiddleware"),
         observers=_objects("observers", observers, ("on_event",), "BaseObserver"),
@@ -108,7 +110,10 @@ def _journal(
 
 
 def _settings(
-    config: object, concurrency: object, progress_callback: Callable[..., Any] | None
+    config: object,
+    concurrency: object,
+    progress_callback: Callable[..., Any] | None,
+    budget: object,
 ) -> ProcessorConfig:
     settings = ProcessorConfig() if config is None else config
     if not isinstance(settings, ProcessorConfig):
@@ -124,6 +129,11 @@ def _settings(
             msg = f"concurrency is {concurrency!r}; give a whole number of at least 1, or 'auto'"
             raise ConfigError(msg)
         changes["max_workers"] = concurrency
+    if budget is not None:
+        if not isinstance(budget, Budget):
+            remedy = "a Budget, such as Budget(max_cost=5.0) in US dollars"
+            raise _wrong("budget", budget, remedy)
+        changes["budget"] = budget
     if progress_callback is not None:
         changes["progress_callback"] = progress_callback
     return evolve(settings, **changes) if changes else settings

@@ -17,6 +17,7 @@ from batchllm.api.outputs import output_of
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
+    Budget,
     ClosedError,
     ConfigError,
     EndCause,
@@ -172,6 +173,7 @@ class Pool(Generic[Out]):
             "succeeded": tally.succeeded,
             "failed": tally.failed,
             "tokens": dict(tally.usage),
+            "cost": tally.cost,
         }
 
     def _enter(self, item: ItemRun) -> None:
@@ -242,6 +244,7 @@ async def open_pool(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
 ) -> AsyncGenerator[Pool[Out]]:
     """Keep a strategy ready, and make calls with it from any number of tasks.
 
@@ -265,6 +268,8 @@ async def open_pool(
         post_processor: Called with every result.
         error_classifier: Asked first what an exception means.
         gate: A gate of your own, or several, to share limits with other pools and runs.
+        budget: The most that the pool may spend, such as ``Budget(max_cost=5.0)``; once it is
+            spent, calls raise ``ClosedError``.
 
     Raises:
         StrategyError: *strategy* is not a valid strategy.
@@ -283,6 +288,7 @@ async def open_pool(
         post_processor=post_processor,
         error_classifier=error_classifier,
         gate=gate,
+        budget=budget,
     )
     pool = Pool[Out](options, max_waiting)
     try:

@@ -22,6 +22,7 @@ from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchResult,
+    Budget,
     ClosedError,
     ConfigError,
     EndCause,
@@ -162,6 +163,7 @@ async def run_batch(
     progress_callback: Callable[..., Any] | None = None,
     progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
     into: BatchRun[Out] | None = None,
@@ -190,6 +192,8 @@ async def run_batch(
         progress: ``True`` shows a progress bar; ``tqdm``, or a bar that is like one of it, is
             used in its place.
         gate: A gate of your own, or several, to share limits with other runs and pools.
+        budget: The most that the run may spend, such as ``Budget(max_cost=5.0)`` in US dollars, in
+            place of ``config.budget``. Answers that come from a journal are not counted.
         journal: A file in which each result is written down before anyone sees it: a path, or a
             ``Journal`` with further settings. If it is there already, the run goes on from it, and
             calls only for what it has not finished.
@@ -222,6 +226,7 @@ async def run_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        budget=budget,
         journal=journal,
         on_resume=on_resume,
     )
@@ -251,6 +256,7 @@ async def stream_batch(
     progress_callback: Callable[..., Any] | None = None,
     progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
 ) -> AsyncGenerator[BatchRun[Out]]:
@@ -285,6 +291,7 @@ async def stream_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        budget=budget,
         journal=journal,
         on_resume=on_resume,
     )

@@ -14,7 +14,7 @@ from batchllm.classifiers.by_provider import (
 )
 from batchllm.classifiers.default import DefaultErrorClassifier
 from batchllm.classifiers.evidence import status_of
-from batchllm.classifiers.usage import failed_usage
+from batchllm.classifiers.usage import failed_usage, may_be_billed
 
 __all__ = [
     "AnthropicErrorClassifier",
@@ -23,5 +23,6 @@ __all__ = [
     "OpenAIErrorClassifier",
     "classify",
     "failed_usage",
+    "may_be_billed",
     "status_of",
 ]

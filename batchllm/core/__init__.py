@@ -15,6 +15,7 @@ from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
 from batchllm.core.config_files import config_to_json, dump_config, load_config
 from batchllm.core.config_parts import (
+    Budget,
     FailFast,
     HedgeConfig,
     JitterKind,
@@ -80,6 +81,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     AttemptFailure,
@@ -96,7 +98,7 @@ from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
-from batchllm.core.wording import a_or_an, kind_of
+from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
@@ -110,6 +112,7 @@ __all__ = [
     "BatchError",
     "BatchFailures",
     "BatchResult",
+    "Budget",
     "CallCost",
     "CallError",
     "CallGuard",
@@ -145,6 +148,7 @@ __all__ = [
     "NumberedItem",
     "Outcome",
     "PrepareError",
+    "Price",
     "ProcessingEvent",
     "ProcessorConfig",
     "ProgramError",
@@ -181,6 +185,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "config_to_json",
+    "dollars",
     "dump_config",
     "explain_arguments",
     "facts_of",

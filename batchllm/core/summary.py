@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 from batchllm.core.batch_data import BatchData
 from batchllm.core.contracts import Category
 from batchllm.core.error_groups import ErrorGroups, where_raised
+from batchllm.core.wording import dollars
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
@@ -79,7 +80,10 @@ def facts_of(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
     if batch.tally.before:
         yield "Before", _before(batch)
     yield "Tokens", _tokens(batch)
-    yield "Cost", "unknown" if batch.cost is None else _dollars(batch.cost)
+    yield "Cost", _cost(batch)
+    budget = batch.stats.get("budget")
+    if isinstance(budget, Mapping):
+        yield "Budget", ", ".join(_budget(cast("Mapping[str, Any]", budget)))
     yield "Time", _time(batch)
     waits = _waits(batch)
     if waits:
@@ -102,11 +106,33 @@ def _tokens(batch: BatchData[Any, Any]) -> str:
     return text
 
 
+def _cost(batch: BatchData[Any, Any]) -> str:
+    if batch.cost is None:
+        return "unknown"
+    text, unpriced = dollars(batch.cost), batch.tally.unpriced
+    return f"{text}, and that of {_plural(unpriced, 'item')} unknown" if unpriced else text
+
+
+def _budget(budget: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was booked of each bound, and by how much it could be passed."""
+    if budget["max_cost"] is not None:
+        yield f"{dollars(budget['cost'])} of {dollars(budget['max_cost'])}"
+        if budget["uncertain_cost"]:
+            yield f"{dollars(budget['uncertain_cost'])} of it for calls that may not be billed"
+    if budget["max_tokens_total"] is not None:
+        yield f"{budget['tokens']:,} of {budget['max_tokens_total']:,} tokens"
+        if budget["uncertain_tokens"]:
+            yield f"{budget['uncertain_tokens']:,} of them of calls that may not be billed"
+    if budget["most_unbounded"]:
+        beyond = f"{budget['most_unbounded']:,} × {budget['longest_answer']:,} tokens"
+        yield f"could be passed by {beyond} at most, since no max_tokens bounds the answers"
+
+
 def _before(batch: BatchData[Any, Any]) -> str:
     tally = batch.tally
     text = f"{_plural(tally.before, 'item')} finished by earlier runs and not called for again"
     if tally.cost_before is not None:
-        text += f" ({_dollars(tally.cost_before)} then)"
+        text += f" ({dollars(tally.cost_before)} then)"
     return text
 
 
@@ -166,10 +192,6 @@ def _one_line_of(text: object, most: int = 200) -> str:
 
 def _plural(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _dollars(cost: float) -> str:
-    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.6f}".rstrip("0").rstrip(".")
 
 
 def _seconds(time: float) -> str:

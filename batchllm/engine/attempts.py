@@ -290,6 +290,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )
@@ -335,6 +336,7 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )

@@ -93,6 +93,8 @@ class ItemRun:
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
+        usage: Tokens of its calls, as far as they are known.
+        cost: US dollars of its calls, as far as they are known.
         failures: How its calls ended, as in ``WorkItemResult``.
         cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
@@ -111,6 +113,7 @@ class ItemRun:
     limit: float = math.inf
     deadline: float = math.inf
     usage: TokenUsage | None = None
+    cost: float | None = None
     attempts: int = 0
     spans: tuple[float, ...] = ()
     failures: tuple[AttemptFailure | None, ...] = ()
@@ -124,6 +127,7 @@ class ItemRun:
     called: tuple[Gate, ...] = ()
     refusals: dict[Gate, Refusal] | None = None
     entry: Entry | None = None
+    _unpriced: bool = False
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0
@@ -229,7 +233,16 @@ class ItemRun:
         """Add a sentence for the result's metadata."""
         self.notes = (*self.notes, text)
 
-    def book(self, usage: TokenUsage | None) -> None:
-        """Add the tokens of one call."""
+    def book(self, usage: TokenUsage | None, cost: float | None, *, answered: bool = False) -> None:
+        """Add the tokens and the US dollars of one call; ``None`` is unknown."""
         if usage is not None:
             self.usage = add_usage(self.usage, usage)
+        if cost is not None:
+            self.cost = cost if self.cost is None else self.cost + cost
+        elif answered or usage is not None:
+            self._unpriced = True
+
+    @property
+    def bill(self) -> float | None:
+        """Return the US dollars of all its calls; ``None`` if that of one is unknown."""
+        return None if self._unpriced else self.cost

@@ -136,7 +136,7 @@ class Pipeline:
         bound = self._bound(item)
         ended = await call_hook(run, seconds=bound.seconds)
         if isinstance(ended, Ok):
-            item.book(ended.value.usage)
+            item.book(ended.value.usage, None)
             return answer(item, ended.value)
         return failed_in(item, "dry_run()", ended, bound, Category.PROGRAM_ERROR)
 

@@ -23,7 +23,7 @@ from batchllm.core import (
 )
 from batchllm.engine.attempts import failed_result
 from batchllm.engine.delivery import Delivery
-from batchllm.engine.ending import DRAIN, Phase
+from batchllm.engine.ending import CANCEL, DRAIN, Phase
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
@@ -205,14 +205,15 @@ class Scheduler:
         # Nothing but such answers so far: no call will find an API at this address. After one good
         # answer it is the gateway that has lost its way, and may find it again.
         lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
-        if result.error_category not in fail_fast.categories and not lost:
+        if not fail_fast.counts(result.error_category) and not lost:
             if not result.not_run:
                 self._same_failure = 0
             return
         self._same_failure += 1
         if self._same_failure >= fail_fast.after:
             reason = (
-                f"{self._same_failure} items in a row failed with {result.error_category}, the "
-                f"last with: {result.error}"
+                f"{self._same_failure} {'item' if self._same_failure == 1 else 'items in a row'} "
+                f"failed with {result.error_category}, the last with: {result.error}"
             )
-            self.run.stop(DRAIN, Termination(EndCause.FAIL_FAST, reason, result.item_id))
+            how = CANCEL if fail_fast.then == "cancel" else DRAIN
+            self.run.stop(how, Termination(EndCause.FAIL_FAST, reason, result.item_id))

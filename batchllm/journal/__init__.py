@@ -1,5 +1,6 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
+from batchllm.journal.commits import WRITE_SECONDS, Commit
 from batchllm.journal.entries import Entry, Registrar
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
@@ -33,7 +34,9 @@ from batchllm.journal.writer import NOT_READ, JournalWriter, Taken
 
 __all__ = [
     "NOT_READ",
+    "WRITE_SECONDS",
     "Choice",
+    "Commit",
     "Durability",
     "Entry",
     "ItemKey",

@@ -5,6 +5,7 @@ Everything here is synchronous; ``writer.py`` calls it from a thread of its own.
 
 from __future__ import annotations
 
+import math
 import secrets
 import sqlite3
 import time
@@ -23,7 +24,7 @@ from batchllm.journal.faults import journal_error
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known
-from batchllm.journal.owner import Driver, holder_in_words, is_alive, this_process
+from batchllm.journal.owner import BEAT_AT_MOST, Driver, holder_in_words, is_alive, this_process
 from batchllm.journal.schema import check_format, create_tables, is_empty
 from batchllm.journal.settings import Durability
 from batchllm.journal.strategies import (
@@ -99,6 +100,7 @@ class Store:
     lock_patience: float = _LOCK_PATIENCE
     _connection: sqlite3.Connection | None = field(default=None, init=False)
     _driver: Driver | None = field(default=None, init=False)
+    _beat: float = field(default=-math.inf, init=False)
     _run: int = field(default=0, init=False)
     _numbers: dict[bytes, int] = field(factory=dict, init=False)
 
@@ -327,16 +329,19 @@ class Store:
         )
 
     def _check_driver(self) -> None:
-        """Give a sign of life, unless another process has taken this one for dead.
+        """Give a sign of life if one is due, unless another process has taken this one for dead.
 
         Raises:
             JournalError: It has.
         """
         assert self._driver is not None
-        beaten = self._db.execute(
-            "UPDATE driver SET beat = ? WHERE token = ?", (self.wall_clock(), self._driver.token)
-        )
-        if beaten.rowcount != 1:
+        now, token = self.wall_clock(), self._driver.token
+        if 0.0 <= now - self._beat < BEAT_AT_MOST:  # not if the clock was set back
+            found = self._db.execute("SELECT 1 FROM driver WHERE token = ?", (token,)).fetchone()
+        else:
+            beaten = self._db.execute("UPDATE driver SET beat = ? WHERE token = ?", (now, token))
+            found, self._beat = beaten.rowcount == 1, now
+        if not found:
             self._db.execute("ROLLBACK")
             msg = (
                 f"the journal {self.path} is driven by another process now, since this one gave no "

@@ -175,6 +175,34 @@ class Recorder:
         name = work.item_id if named else None
         return self._journal.registrar.enter(name, work.prompt, index, work.strategy)
 
+    def glance(self, value: object) -> tuple[ItemKey, bytes | None] | None:
+        """Return key and digest of an item that comes in the plainest form: an id and a text.
+
+        ``None`` for all others, which have to be read before they can be looked up.
+        """
+        if type(value) is not tuple or len(value) not in (2, 3):
+            return None
+        parts: tuple[Any, ...] = value
+        if type(parts[0]) is not str or type(parts[1]) is not str:
+            return None
+        assert self._journal is not None
+        return self._journal.registrar.glance(parts[0], parts[1])
+
+    async def answered(self, items: Sequence[tuple[ItemKey, bytes | None]]) -> set[ItemKey]:
+        """Return which of several items are to be passed over; others may be, too.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        assert self._journal is not None
+        return await self._journal.answered(items)
+
+    def count_passed(self, count: int) -> None:
+        """Count items that were passed over without being read."""
+        assert self._journal is not None
+        self._journal.ledger.pass_over(count)
+        self.tally.before += count
+
     async def look_up(self, entries: Sequence[Entry]) -> list[Taken | None]:
         """Return what earlier runs finished: a result, or ``None`` for an item that is to run.
 

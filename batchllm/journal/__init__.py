@@ -1,6 +1,8 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
+from batchllm.journal.cleaning import Cleaned, clean
 from batchllm.journal.commits import WRITE_SECONDS, Commit
+from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
@@ -17,6 +19,7 @@ from batchllm.journal.output import (
     stored_rows,
 )
 from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
+from batchllm.journal.runs import Opened
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -24,7 +27,7 @@ from batchllm.journal.settings import (
     OnResume,
     read_journal,
 )
-from batchllm.journal.store import Opened, Store
+from batchllm.journal.store import Store
 from batchllm.journal.worker import (
     OpenWorker,
     open_inline_worker,
@@ -36,6 +39,7 @@ __all__ = [
     "NOT_READ",
     "WRITE_SECONDS",
     "Choice",
+    "Cleaned",
     "Commit",
     "Durability",
     "Entry",
@@ -60,6 +64,7 @@ __all__ = [
     "Taken",
     "Verdict",
     "begin_rewrite",
+    "clean",
     "end_rewrite",
     "missing_rows",
     "open_inline_worker",
@@ -70,5 +75,6 @@ __all__ = [
     "read_journal",
     "refused_rows",
     "reset_output",
+    "size_on_disk",
     "stored_rows",
 ]

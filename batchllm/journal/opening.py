@@ -57,11 +57,7 @@ async def open_journal(
         JournalError: It cannot be used, or its answers were given under another strategy.
     """
     async with settings.worker() as thread:
-        made = (
-            store(settings)
-            if store
-            else Store(settings.path, settings.durability, on_wait=partial(thread.report, on_wait))
-        )
+        made = store(settings) if store else _store_of(settings, partial(thread.report, on_wait))
         writer: JournalWriter | None = None
         try:
             opened = await thread.call(partial(made.open, _version(), config, inputs))
@@ -85,6 +81,12 @@ async def open_journal(
                     writer.commits.finish()
         finally:
             await _end(thread, made, writer, on_wait)
+
+
+def _store_of(settings: Journal, on_wait: Callable[[str], None]) -> Store:
+    # Prompts that are not to be kept may be there from a run that kept them.
+    wipes = not settings.journal_prompts
+    return Store(settings.path, settings.durability, on_wait=on_wait, wipes=wipes)
 
 
 async def _end(

@@ -20,7 +20,14 @@ from uuid import UUID
 
 import msgspec
 
-from batchllm.core import JournalError, RecordedError, TokenUsage, WorkItemResult, kind_of
+from batchllm.core import (
+    AttemptFailure,
+    JournalError,
+    RecordedError,
+    TokenUsage,
+    WorkItemResult,
+    kind_of,
+)
 
 __all__ = ["Payload", "decode_result", "encode_result", "pack", "replay_result", "unpack"]
 
@@ -81,7 +88,9 @@ def encode_result(
         is_plain = False
         fields["metadata"] = _as_far_as_it_goes(result.metadata)
     if result.attempt_failures:
-        fields["failures"] = [one and [one.error, one.error_category, one.status] for one in result.attempt_failures]
+        fields["failures"] = [
+            one and [one.error, one.error_category, one.status] for one in result.attempt_failures
+        ]
     if result.exception is not None:
         error = result.exception
         fields["exception"] = (
@@ -122,6 +131,9 @@ def decode_result(data: bytes, output_type: Any = None) -> Payload:
         "spans": tuple(fields["spans"]),
         "metadata": fields.get("metadata"),
         "exception": None if exception is None else RecordedError(*exception),
+        "attempt_failures": tuple(
+            one and AttemptFailure(*one) for one in fields.get("failures", ())
+        ),
         "context": fields.get("context"),
         "prompt": fields.get("prompt"),
     }

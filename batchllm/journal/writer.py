@@ -10,13 +10,16 @@ from attrs import define, field
 
 from batchllm.core import JournalError, TokenUsage, WorkItemResult
 from batchllm.journal.commits import Commit, Commits
+from batchllm.journal.connections import size_of_pages
+from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
 from batchllm.journal.groups import CallBegun, CallFailed, Quota, Refused, Sample
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, State, Verdict
 from batchllm.journal.payload import replay_result
+from batchllm.journal.runs import Opened
 from batchllm.journal.settings import Journal
-from batchllm.journal.store import Opened, Store
+from batchllm.journal.store import Store
 from batchllm.journal.tables import Finished
 from batchllm.journal.worker import Worker
 
@@ -199,6 +202,13 @@ class JournalWriter:
 
     # What a run asks.
 
+    async def size(self) -> int:
+        """Return the bytes on the disk, without those of the log, which is gone once it is closed."""
+        try:
+            return await self.worker.call(partial(self.store.with_output, size_of_pages))
+        except JournalError:  # it has failed, and so keeps its log
+            return size_on_disk(self.settings.path)
+
     async def decide(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Decide what to do with items.
 
@@ -223,6 +233,24 @@ class JournalWriter:
             if verdict.choice is Choice.REFUSE:
                 raise _changed_item(entry, str(self.settings.path))
         return verdicts
+
+    async def answered(self, items: Sequence[tuple[ItemKey, bytes | None]]) -> set[ItemKey]:
+        """Find items with the run's strategy that have their answer, and nothing left to do.
+
+        Args:
+            items: Keys and digests of prompts, of one source.
+
+        Returns:
+            Their keys. An item that is not among them may be finished all the same: ``decide``.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        keys = [key for key, _ in items]
+        strategy = self.registrar.identity.digest
+        found = await self.worker.call(partial(self.store.answered, keys, strategy))
+        nothing = object()
+        return {key for key, prompt in items if found.get(key[1], nothing) == prompt}
 
     async def take_over(self, entries: Sequence[Entry]) -> list[Taken]:
         """Read the results of items that were taken over.

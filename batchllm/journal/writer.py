@@ -203,7 +203,7 @@ class JournalWriter:
     # What a run asks.
 
     async def size(self) -> int:
-        """Return the bytes on the disk, without those of the log, which is gone once it is closed."""
+        """Return its bytes on the disk, without those of its log, which goes when it is closed."""
         try:
             return await self.worker.call(partial(self.store.with_output, size_of_pages))
         except JournalError:  # it has failed, and so keeps its log

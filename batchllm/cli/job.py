@@ -199,14 +199,15 @@ class Job:
                 problem = await self._write_all(batch, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
-        failed = journal is not None and journal.failed is not None
+        failed = journal is not None and journal.commits.failed is not None
         if not failed and not self._had_enough:
             complete = ended.termination.complete and self._takes_all
             problem = await self._finish(output, complete=complete) or problem
         problem = await self._close(output) or problem
         if self._had_enough:
             return ExitCode.OK
-        self._conclude(ended, watch, output, journal, problem)
+        notes = None if journal is None else await JournalNotes.of(journal, output.restored)
+        self._conclude(ended, watch, output, notes, problem)
         failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
         return exit_code(
             ended,
@@ -318,7 +319,7 @@ class Job:
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
         output: PlainOutput | JournaledOutput,
-        journal: JournalWriter | None,
+        notes: JournalNotes | None,
         problem: str | None,
     ) -> None:
         ending = Ending(
@@ -328,7 +329,7 @@ class Job:
             limited_by=watch.verdict(ended),
             keys=key_variables(self.settings),
             problem=problem,
-            journal=None if journal is None else JournalNotes.of(journal, output.restored),
+            journal=notes,
             command=the_same_command(),
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=self._lost,

@@ -22,12 +22,13 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.attempts import failed_result
+from batchllm.engine.committing import Committing
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import CANCEL, DRAIN, Phase
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
-from batchllm.engine.recorder import replayed
+from batchllm.engine.recorder import COMMIT_SECONDS, replayed
 from batchllm.engine.resume import Admitted
 from batchllm.engine.run import Run
 from batchllm.journal import Taken
@@ -51,6 +52,7 @@ class Scheduler:
 
     Attributes:
         accepted: Items so far.
+        committing: Results that wait for the journal's disk.
     """
 
     run: Run
@@ -60,7 +62,11 @@ class Scheduler:
     progress: Progress
     tasks: TaskGroup
     accepted: int = field(default=0, init=False)
+    committing: Committing = field(factory=Committing, init=False)
     _same_failure: int = field(default=0, init=False)
+    _delivering: anyio.CancelScope = field(
+        factory=lambda: anyio.CancelScope(shield=True), init=False
+    )
 
     @property
     def total(self) -> int:
@@ -163,10 +169,14 @@ class Scheduler:
         """Finish an item whose result is written down before anyone sees it.
 
         Returns:
-            Whether it was delivered; if not, the run ends, since its journal failed.
+            Whether it was delivered here; if not, it is by ``deliver_committed``, or the run
+            ends, since its journal failed.
         """
         pipeline, recorder = self.run.pipeline, self.run.recorder
         due, saved = pipeline.post_processor is not None, False
+        if not due and not self.progress.waits:
+            await self._hand_over(item, result)
+            return False
         try:
             try:
                 result = await pipeline.go_out(item, result, self.run.shelter)
@@ -185,6 +195,52 @@ class Scheduler:
             else:
                 self._withhold(item)
         return saved
+
+    async def _hand_over(self, item: ItemRun, result: Result) -> None:
+        """Leave a result that no hook waits for to ``deliver_committed``, once it is written."""
+        run = self.run
+        try:
+            result = await run.pipeline.go_out(item, result, run.shelter)
+        finally:  # paid for, also if the hooks have no time limit and so no shield
+            if not run.recorder.writes(item, result):
+                self._announce_and_deliver(result)
+            elif (commit := run.recorder.hand_over(item, result)) is not None:
+                self.committing.put(commit, item, result)
+            else:
+                self._withhold(item)
+
+    async def deliver_committed(self) -> None:
+        """Deliver what is on the disk, group by group, until no more results can come.
+
+        Shielded, as the writer is: what is written is seen, whatever is being cancelled. Once the
+        items' tasks have ended (``close_committing``), it has a deadline.
+        """
+        with self._delivering:
+            while (group := await self.committing.next()) is not None:
+                written, finished = group
+                for one in finished:
+                    if written:
+                        self._announce_and_deliver(one.result)
+                    else:
+                        self._withhold(one.item)
+                if not written:
+                    self.run.recorder.lose(one.result for one in finished)
+        rest = self.committing.take_rest()
+        for one in rest:
+            self._withhold(one.item)
+        if rest:
+            self.run.recorder.lose(one.result for one in rest)
+
+    def close_committing(self) -> None:
+        """Take note that the items' tasks have ended: what waits for the disk has a deadline."""
+        self._delivering.deadline = anyio.current_time() + COMMIT_SECONDS
+        self.committing.close()
+
+    def _announce_and_deliver(self, result: Result) -> None:
+        try:
+            self.run.pipeline.announce(result)
+        finally:
+            self._deliver(result)
 
     def _deliver(self, result: Result) -> None:
         run = self.run

@@ -62,9 +62,10 @@ _NOT_FINAL: Final = frozenset(
 """Results that say that an item was not tried to its end; none of them is written down."""
 _COMMIT_SECONDS: Final = 120.0
 """Seconds that a result waits for the disk: twice the minute for a lock of another program."""
-_SAMPLE_SECONDS: Final = 1.0
+_SAMPLE_SECONDS: Final = 0.25
+"""Seconds between the first samples, so that a run of some seconds has a course to be shown."""
 _SAMPLES_PER_PACE: Final = 128
-"""After so many samples the time between two is doubled: a day's run takes some 1,200 of them."""
+"""After so many samples the time between two is doubled: a day's run takes some 1,500 of them."""
 
 
 @define(eq=False)

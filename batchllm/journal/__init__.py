@@ -24,6 +24,7 @@ from batchllm.journal.settings import (
     read_journal,
 )
 from batchllm.journal.store import Opened, Store
+from batchllm.journal.survey import Brief, RunSettings, Sampled, StoredItem, Survey
 from batchllm.journal.worker import (
     OpenWorker,
     open_inline_worker,
@@ -33,6 +34,7 @@ from batchllm.journal.writer import NOT_READ, JournalWriter, Taken
 
 __all__ = [
     "NOT_READ",
+    "Brief",
     "Choice",
     "Durability",
     "Entry",
@@ -50,10 +52,14 @@ __all__ = [
     "Reason",
     "Registrar",
     "RunRecord",
+    "RunSettings",
+    "Sampled",
     "State",
     "Store",
     "StoredCall",
+    "StoredItem",
     "StoredRow",
+    "Survey",
     "Taken",
     "Verdict",
     "begin_rewrite",

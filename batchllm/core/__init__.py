@@ -30,6 +30,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
@@ -96,6 +97,7 @@ from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
+from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
 from batchllm.core.wording import a_or_an, kind_of
 
 __all__ = [
@@ -111,14 +113,17 @@ __all__ = [
     "BatchFailures",
     "BatchResult",
     "CallCost",
+    "CallEnd",
     "CallError",
     "CallGuard",
+    "CallStart",
     "CallTooLargeError",
     "Category",
     "Check",
     "Citation",
     "ClosedError",
     "ConfigError",
+    "CurrentItem",
     "Dimension",
     "EmptyResponseError",
     "EndCause",
@@ -156,10 +161,12 @@ __all__ = [
     "Reply",
     "RetryConfig",
     "RetryState",
+    "RunStart",
     "SaturatedError",
     "ScopeParkedError",
     "ServerHint",
     "SourceError",
+    "SpanObserver",
     "StallError",
     "StrategyError",
     "Tally",
@@ -172,6 +179,7 @@ __all__ = [
     "TransportError",
     "UnknownArgumentError",
     "WorkItemResult",
+    "WorkedOn",
     "a_or_an",
     "add_usage",
     "as_work_item",
@@ -181,6 +189,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "config_to_json",
+    "current_item",
     "dump_config",
     "explain_arguments",
     "facts_of",
@@ -195,4 +204,5 @@ __all__ = [
     "switch",
     "where_raised",
     "with_notes",
+    "work_on",
 ]

@@ -28,6 +28,7 @@ from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.waiting import Waits
+from batchllm.engine.watchers import Watchers
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit, TokenEstimator, prompt_bytes
 
@@ -98,6 +99,7 @@ class CallContext:
         ending: Says whether calls may still start.
         waits: Where items wait for their permits.
         recorder: Writes down that calls begin and fail.
+        watchers: See calls begin and end.
         clock: Seconds on the event loop's clock.
         batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
         classifier: The user's classifier, asked before the strategy's own.
@@ -113,6 +115,7 @@ class CallContext:
     ending: Ending
     waits: Waits
     recorder: Recorder
+    watchers: Watchers
     clock: Callable[[], float]
     batch_deadline: float = math.inf
     classifier: ErrorClassifier | None = None

@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import (
     BaseMiddleware,
@@ -27,15 +28,17 @@ from batchllm.core import (
     LLMWorkItem,
     ProcessingEvent,
     ProcessorConfig,
+    RunStart,
     Tally,
     Termination,
     WorkItemResult,
 )
 from batchllm.engine.attempts import Attempts, failed_result
 from batchllm.engine.call_context import CallContext
-from batchllm.engine.ending import CANCEL, Ending, Phase, Stop
+from batchllm.engine.ending import CANCEL, Ending, Phase, Stop, cause_of
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch
+from batchllm.engine.guard import only_error
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.pipeline import Pipeline
@@ -46,6 +49,7 @@ from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
+from batchllm.engine.watchers import Watchers
 from batchllm.gate import Gate
 from batchllm.journal import Entry, Journal, JournalWriter
 from batchllm.policy import RetrySchedule
@@ -98,6 +102,8 @@ class Run:
         shelter: Shields the hooks of finished results when the run is cancelled.
         slow: Reports hooks that hold the event loop, in ``warnings``.
         tally: Sums over the results so far.
+        watchers: Span observers.
+        start: What they learn of its start.
     """
 
     config: ProcessorConfig
@@ -115,6 +121,8 @@ class Run:
     shelter: Shelter
     slow: SlowHooks
     tally: Tally
+    watchers: Watchers
+    start: RunStart
 
     @property
     def warnings(self) -> list[str]:
@@ -153,7 +161,7 @@ class Run:
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
         stats = Stats(shared, waits, window, hedging, clock, started)
-        tally = Tally()
+        tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
             None if config.dry_run else options.journal,
             config,
@@ -164,7 +172,7 @@ class Run:
             stats,
             slow.warnings,
         )
-        context = _call_context(options, shared, waits, recorder, hedging, started)
+        context = _call_context(options, shared, waits, recorder, watchers, hedging, started)
         return cls(
             config=config,
             resources=shared,
@@ -181,6 +189,8 @@ class Run:
             shelter=Shelter(config.cleanup_timeout),
             slow=slow,
             tally=tally,
+            watchers=watchers,
+            start=RunStart(uuid4().hex[:8], pool=pool),
         )
 
     # -- from its start event to its end event ---------------------------------------------------
@@ -195,6 +205,8 @@ class Run:
             total: Items of the run, if it is known.
         """
         resources = self.resources
+        self.watchers.start_run(evolve(self.start, total=total))
+        cut_short: BaseException | None = None
         try:
             async with anyio.create_task_group() as services:
                 self.events.start(services)
@@ -213,8 +225,18 @@ class Run:
                 self.events.close()
             self.warnings.extend(self.pipeline.warnings())
             self.warnings.extend(self.events.warnings())
+        except BaseException as error:
+            cut_short = error
+            raise
         finally:
             self.events.discard()
+            self.watchers.end_run(self._why_it_ended(cut_short), self.tally)
+            self.warnings.extend(self.watchers.warnings())
+
+    def _why_it_ended(self, cut_short: BaseException | None) -> Termination:
+        if self.ending.termination is None and cut_short is not None:
+            return cause_of(only_error(cut_short))
+        return self.ending.termination or Termination()
 
     def _watch_time(self, services: TaskGroup) -> None:
         limit, grace = self.config.batch_timeout, self.config.drain_grace
@@ -270,6 +292,7 @@ class Run:
             math.inf if limit is None else limit,
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
             entry=entry,
+            batch=self.start.batch,
         )
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
@@ -286,6 +309,7 @@ def _call_context(
     shared: Resources,
     waits: Waits,
     recorder: Recorder,
+    watchers: Watchers,
     hedging: Hedging | None,
     started: float,
 ) -> CallContext:
@@ -301,6 +325,7 @@ def _call_context(
         ending=waits.ending,
         waits=waits,
         recorder=recorder,
+        watchers=watchers,
         clock=waits.clock,
         batch_deadline=started + limit,
         classifier=options.error_classifier,

@@ -6,6 +6,7 @@ the batch ends early is the table in ``docs/design/endings.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from batchllm.core import (
     LLMWorkItem,
     Termination,
     WorkItemResult,
+    work_on,
 )
 from batchllm.engine.attempts import failed_result
 from batchllm.engine.delivery import Delivery
@@ -80,7 +82,7 @@ class Scheduler:
         if one.taken is not None:
             self._take_over(item, one.taken)
         else:
-            self.tasks.start_soon(self._run_item, item, name=work.item_id)
+            self._start_task(item, self._run_item)
 
     def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
@@ -90,7 +92,24 @@ class Scheduler:
         placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
-        self.tasks.start_soon(self._finish, item, result, name=placeholder.item_id)
+        self._start_task(item, self._finish, result)
+
+    def _start_task(
+        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
+    ) -> None:
+        context = self.source.context_of(item.item_id)
+        if self.run.watchers.active:
+            process, given = self._watched, (process, *given)
+        if context is None:
+            self.tasks.start_soon(process, item, *given, name=item.item_id)
+        else:
+            self.tasks.create_task(process(item, *given), name=item.item_id, context=context)
+
+    async def _watched(
+        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
+    ) -> None:
+        with self.run.watchers.item(item):
+            await process(item, *given)
 
     def _take_over(self, item: ItemRun, taken: Taken) -> None:
         """Deliver what an earlier run finished, after its post-processor if that is still due."""
@@ -124,6 +143,7 @@ class Scheduler:
     async def _run_item(self, item: ItemRun) -> None:
         run = self.run
         ending = run.ending
+        work_on(item)
         try:
             if ending.stopping:
                 result = run.result_of_stopped(item)
@@ -149,7 +169,7 @@ class Scheduler:
                 if not pipeline.plain:
                     result = await pipeline.go_out(item, result, self.run.shelter)
                     result, _ = await pipeline.complete(item, result, run.shelter)
-                pipeline.announce(result)
+                pipeline.announce(item, result)
             finally:
                 self._deliver(result)
         if self.progress.waits:
@@ -178,7 +198,7 @@ class Scheduler:
                 # One that was cut off is still due: it is called when the run goes on.
                 saved = not done or await recorder.processed(item, result)
             if saved:
-                pipeline.announce(result)
+                pipeline.announce(item, result)
         finally:
             if saved:
                 self._deliver(result)

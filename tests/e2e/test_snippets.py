@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import runpy
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.e2e.snippets import PAGES, ROOT, Block, blocks, printed_after, progra
 
 PROVIDERS = ("OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "OPENROUTER", "MISTRAL", "DEEPSEEK")
 LANGUAGES = {"python", "sh", "text", "toml", "json", "jsonl", "yaml", "csv", "html"}
+SCRIPTS = sorted((ROOT / "docs" / "examples").glob("*.py"))
 ALL_PROGRAMS = [program for page in PAGES for program in programs(page)]
 ALL_SHELLS = [block for page in PAGES for block in shells(page)]
 
@@ -89,6 +91,14 @@ def test_the_commands_of_a_page_run(block: Block, capsys: pytest.CaptureFixture[
     assert codes[-1] == int(block.value or 0), capsys.readouterr().err
     if (expected := printed_after(block)) is not None:
         assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.usefixtures("reader")
+def test_an_example_runs(script: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each script of the examples, by itself."""
+    runpy.run_path(str(script), run_name="__main__")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= ERROR] == []
 
 
 def lines(code: str) -> list[str]:

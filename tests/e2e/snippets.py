@@ -27,6 +27,7 @@ class Block:
     - ``continues``: goes on from the program above it, and may await at its top level
     - ``printed``: what the block above it printed
     - ``not-run: why``: for people only, with the reason
+    - ``logs-errors``: meets errors of code on purpose
     - ``exit: 1``: the exit code of a command that is meant to fail
     """
 

@@ -34,6 +34,7 @@ from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_canc
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.item import ItemRun
+from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
 from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
@@ -174,6 +175,8 @@ class Call:
             if isinstance(waited, Failure):
                 return waited
             permit = waited
+            if gate.starts_cold:
+                gate.on_connected(connect_seconds_of(strategy))
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)

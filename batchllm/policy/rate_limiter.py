@@ -216,6 +216,15 @@ class RateLimiter:
         self._adaptive.on_lost(now, send, left=False)
         self._refresh()
 
+    @property
+    def starts_cold(self) -> bool:
+        """Return whether calls in flight become more by time alone, until something is known."""
+        return self._adaptive.cold_start is not None
+
+    def on_connected(self, seconds: float) -> None:
+        """Note that a connection to the server takes *seconds* to be made."""
+        self._adaptive.on_connected(seconds)
+
     def set_calls(self, calls: int | None) -> None:
         """Cap the calls in flight from now on."""
         self._cap.declare(calls)

@@ -75,14 +75,17 @@ def test_what_is_left_after_a_taken_try_is_no_proof() -> None:
     assert count.binds
 
 
-def test_of_calls_that_overtook_each_other_the_least_counts_and_older_ones_do_not() -> None:
-    """A reply to an older call is no news of what is left."""
+def test_of_calls_that_were_under_way_together_the_one_counts_that_leaves_the_least() -> None:
+    """A busy server takes them in another order than they were sent; one far behind saw another
+    window, and a call that was sent after the newest reply says what is left for sure."""
     count = Countdown("requests")
-    left(count, 5, 1.0, 3)
-    left(count, 9, 0.5, 2)
-    assert [count.next_time(2.0, 1, sent) == 2.0 for sent in (7, 8)] == [True, False]
-    left(count, 3, 0.95, 2)
-    assert [count.next_time(2.0, 1, sent) == 2.0 for sent in (5, 6)] == [True, False]
+    left(count, 5, 1.0, 3)  # eight in all
+    for remaining, order, in_all in ((9, 2, 8), (20, 9, 8), (3, 4, 7), (1, 1, 7)):
+        left(count, remaining, 0.9, order, 10)
+        rooms = [count.next_time(2.0, 1, sent) == 2.0 for sent in (in_all - 1, in_all)]
+        assert rooms == [True, False]
+    left(count, 20, 1.2, 6)
+    assert count.next_time(2.0, 1, 25) == 2.0
 
 
 def test_tokens_are_counted_as_the_server_takes_them() -> None:

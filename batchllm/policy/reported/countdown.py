@@ -1,9 +1,9 @@
 """One limit of which replies say what is left, and never when more comes back.
 
 Gateways report so: LiteLLM names limit and remaining, and no reset. No more is sent than the newest
-reply left; after that its successor has to say more, or one call tries. A try that is refused makes the
-next one wait twice as long; three that are taken although the reply to each says that nothing is left
-prove that the number means something else, and it holds nothing back from then on.
+reply left; after that its successor has to say more, or one call tries. A try that is refused makes
+the next one wait twice as long; three that are taken although the reply to each says that nothing
+is left prove that the number means something else, and it holds nothing back from then on.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from batchllm.core import Dimension, LimitHint
 
 __all__ = ["Countdown"]
 
-_OVERTAKEN: Final = 0.1
-"""Seconds by which calls may overtake each other on the way."""
 _FIRST_TRY: Final = 1.0
 """Seconds after the newest reply, or the last try, until one call tries; doubles if refused."""
 _MOST_DOUBLINGS: Final = 4
@@ -40,8 +38,8 @@ class Countdown:
     """
 
     __slots__ = (
-        "_left", "_left_at", "_left_order", "_proofs", "_scale_sums", "_sent_at", "_tried_at",
-        "_tries", "amount", "binds", "dimension",
+        "_left", "_left_at", "_left_order", "_proofs", "_scale_sums", "_tried_at", "_tries",
+        "amount", "binds", "dimension",
     )  # fmt: skip
 
     sure: Final = False
@@ -53,7 +51,6 @@ class Countdown:
         self._left = inf  # what may be sent after `_left_order`, as the reply at `_left_at` said
         self._left_at = 0.0
         self._left_order = 0
-        self._sent_at = -inf  # of the call that it answered
         self._scale_sums = (0.0, 0.0)  # units that the server took, and that were booked; fading
         self._tries = 0
         self._tried_at = -inf
@@ -96,13 +93,11 @@ class Countdown:
         if left is None or left < 0 or self._proofs >= _PROOFS:
             return
         self.amount = hint.amount or self.amount
-        if (sent_at, order) <= (self._sent_at, self._left_order):
-            if sent_at >= self._sent_at - _OVERTAKEN:
-                self._left = min(self._left, left)
+        if self.binds and sent_at <= self._left_at:
+            self._compare(left, order)
             return
         self._learn_scale(self._left - left, order - self._left_order)
         self._left, self._left_at, self._left_order = left, now, order
-        self._sent_at = sent_at
         self.binds = True
 
     def on_accepted(self, now: float, sent_at: float) -> None:
@@ -121,6 +116,17 @@ class Countdown:
         if sent_at >= self._tried_at > -inf:
             self._tries = min(_MOST_DOUBLINGS, self._tries + 1)
             self._proofs = 0
+
+    def _compare(self, left: int, order: int) -> None:
+        """Take what was *left* after a call that was under way beside the one that counts.
+
+        A busy server does not take calls in the order in which they were sent, so of those that
+        were under way together the one counts that leaves the least. One that leaves far less saw
+        the window before.
+        """
+        less = (self._left - left) + (self._left_order - order) * self._scale
+        if 0 < less < (self.amount or 0) / 2:
+            self._left, self._left_order = left, order
 
     @property
     def _scale(self) -> float:

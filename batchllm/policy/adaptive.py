@@ -142,7 +142,9 @@ class AdaptivePace:
         self._flying.discard(send)
         if proven:
             self._refused_since = None
-            if self.findings.on_answer(now, send.others):
+            # Of calls that were sent beside refused ones it is not known how many were taken.
+            calm = self._diagnosis is None and send.mark >= self._cut_mark
+            if self.findings.on_answer(now, send.others if calm else 0):
                 self.cold_start = self._start_cold(max(FIRST_CALLS, len(self._flying)))
         if self.cold_start is not None:
             most = min(self.calls.limit, self.findings.cap.limit)
@@ -152,8 +154,8 @@ class AdaptivePace:
             self._accepted_in_episode(now, send, self._diagnosis)
         elif send is self._canary:
             self._recover(now, send)
-        elif self.cooldown.overloads:
-            self.cooldown.forgive()
+        if proven and send.mark >= self._cut_mark and self.cooldown.overloads:
+            self.cooldown.forgive()  # it was sent after the last pause, which was long enough
 
     def on_refused(
         self, now: float, send: Send, wait: float | None, cause: Cause, *, explained: bool

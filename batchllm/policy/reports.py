@@ -88,6 +88,21 @@ class Reports:
         for reported in self.limits.values():
             reported.on_refused(now, sent_at)
 
+    def explains(self, hint: LimitHint) -> bool:
+        """Return whether a refusal for *hint* is one for tokens that are counted down here.
+
+        How many calls fit is known from then on by what answers say is left, so that the refusal
+        shows no pace of requests.
+        """
+        return (
+            hint.remaining == 0
+            and hint.dimension != "requests"
+            and any(
+                isinstance(each, Countdown) and each.binds and each.dimension == hint.dimension
+                for each in self.limits.values()
+            )
+        )
+
     def observe_parallel(self, hint: LimitHint) -> None:
         """Adopt a cap on parallel calls, unless more were accepted at once lately."""
         cap = hint.amount

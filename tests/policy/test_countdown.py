@@ -38,7 +38,8 @@ def test_a_refused_try_waits_twice_as_long_up_to_sixteen_seconds() -> None:
         at = count.next_time(now, 1, sent - 1)
         waits.append(at - now)
         count.on_take(at, 1, sent)
-        count.on_refused(at + 0.1, at)
+        for _ in range(3):  # of calls that went with it
+            count.on_refused(at + 0.1, at)
         now = at
     assert waits == pytest.approx([1, 2, 4, 8, 16, 16, 16])
     count.on_accepted(now + 5.0, now)

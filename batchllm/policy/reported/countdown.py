@@ -39,7 +39,7 @@ class Countdown:
 
     __slots__ = (
         "_left", "_left_at", "_left_order", "_proofs", "_scale_sums", "_tried_at", "_tries",
-        "amount", "binds", "dimension",
+        "_trying", "amount", "binds", "dimension",
     )  # fmt: skip
 
     sure: Final = False
@@ -54,6 +54,7 @@ class Countdown:
         self._scale_sums = (0.0, 0.0)  # units that the server took, and that were booked; fading
         self._tries = 0
         self._tried_at = -inf
+        self._trying = False  # whether that try has not ended
         self._proofs = 0
 
     def used(self, now: float, sent: int) -> float:
@@ -78,7 +79,7 @@ class Countdown:
     def on_take(self, now: float, units: int, sent: int) -> None:
         """Note that *units* are sent at *now*, *sent* of them in all with these."""
         if units and self.binds and self._room(sent) < 0:
-            self._tried_at = now
+            self._tried_at, self._trying = now, True
 
     def observe(self, hint: LimitHint, now: float, sent_at: float, order: int) -> None:
         """Learn what the reply to a call reported.
@@ -104,7 +105,7 @@ class Countdown:
         """Note that a call was accepted, which may prove that more was left than was reported."""
         if sent_at < self._tried_at:
             return
-        self._tries = 0
+        self._tries, self._trying = 0, False
         if not self.binds or self._left >= 1:
             self._proofs = 0
             return
@@ -113,8 +114,8 @@ class Countdown:
 
     def on_refused(self, now: float, sent_at: float) -> None:
         """Note that a call was refused: what was tried is tried again later."""
-        if sent_at >= self._tried_at > -inf:
-            self._tries = min(_MOST_DOUBLINGS, self._tries + 1)
+        if self._trying and sent_at >= self._tried_at:
+            self._tries, self._trying = min(_MOST_DOUBLINGS, self._tries + 1), False
             self._proofs = 0
 
     def _compare(self, left: int, order: int) -> None:

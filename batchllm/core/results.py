@@ -341,6 +341,8 @@ def with_notes(
     metadata: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> Mapping[str, Any] | None:
     """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
+    if not notes:
+        return metadata
     there = cast("tuple[str, ...]", tuple((metadata or {}).get("notes") or ()))
     added = tuple(note for note in notes if note not in there)
     return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

@@ -92,11 +92,11 @@ class Call:
         if context.ending.stopping:
             return stopped(context.ending)
         try:
-            if not context.lifecycle.is_ready(strategy):
+            shape = self._shape = context.hooks.shape_of(strategy)
+            if not context.lifecycle.is_ready(strategy, shape):
                 refused = await self._prepare()
                 if refused is not None:
                     return refused
-            shape = self._shape = context.hooks.shape_of(strategy)
         except PrepareError:
             return stopped(context.ending)
         except StrategyError as error:
@@ -289,7 +289,10 @@ class Call:
     def state(self) -> RetryState:
         """The item's memory, as this call's strategy gets it."""
         if self._state is None:
-            self._state = RetryState(self.item.values, _guard=self)
+            item = self.item
+            if item.values is None:
+                item.values = {}
+            self._state = RetryState(item.values, _guard=self)
         return self._state
 
     def _execute(self, seconds: float) -> Awaitable[object]:

@@ -160,7 +160,7 @@ class Scheduler:
                 item.cut_short()
                 await self._finish(item, run.result_of_stopped(item))
             raise
-        if result.not_run and ending.phase is Phase.OVER:
+        if not result.success and result.not_run and ending.phase is Phase.OVER:
             return  # the reader has left: what was not run has no result
         await self._finish(item, result)
 
@@ -279,6 +279,9 @@ class Scheduler:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
+        if result.success:
+            self._same_failure = 0
+            return
         # Nothing but such answers so far: no call will find an API at this address. After one good
         # answer it is the gateway that has lost its way, and may find it again.
         lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)

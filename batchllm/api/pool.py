@@ -31,6 +31,7 @@ from batchllm.core import (
     check_prompt,
     explain_arguments,
     places_of_settings,
+    work_on,
 )
 from batchllm.engine import (
     CANCEL,
@@ -138,10 +139,12 @@ class Pool(Generic[Out]):
         self, tasks: TaskGroup, item: ItemRun, results: list[WorkItemResult[Any, Any]]
     ) -> None:
         """Make one call in *tasks*, which is its caller's alone, as is what outlasts the caller."""
+        work_on(item)
         shelter = Shelter(self._run.config.cleanup_timeout)
         if not self._run.pipeline.plain:
             tasks.start_soon(shelter.watch, self._run.ending)
-        await self._make(item, results, shelter)
+        with self._run.watchers.item(item):
+            await self._make(item, results, shelter)
         tasks.cancel_scope.cancel("the call has ended")
 
     async def _make(
@@ -157,7 +160,7 @@ class Pool(Generic[Out]):
             result = run.result_of_stopped(item)
         result = await run.pipeline.go_out(item, result, shelter)
         result, _ = await run.pipeline.complete(item, result, shelter)
-        run.pipeline.announce(result)
+        run.pipeline.announce(item, result)
         run.tally.add(result)
         results.append(result)
 

@@ -31,6 +31,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
@@ -98,6 +99,7 @@ from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
+from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
 from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
@@ -114,14 +116,17 @@ __all__ = [
     "BatchResult",
     "Budget",
     "CallCost",
+    "CallEnd",
     "CallError",
     "CallGuard",
+    "CallStart",
     "CallTooLargeError",
     "Category",
     "Check",
     "Citation",
     "ClosedError",
     "ConfigError",
+    "CurrentItem",
     "Dimension",
     "EmptyResponseError",
     "EndCause",
@@ -160,10 +165,12 @@ __all__ = [
     "Reply",
     "RetryConfig",
     "RetryState",
+    "RunStart",
     "SaturatedError",
     "ScopeParkedError",
     "ServerHint",
     "SourceError",
+    "SpanObserver",
     "StallError",
     "StrategyError",
     "Tally",
@@ -176,6 +183,7 @@ __all__ = [
     "TransportError",
     "UnknownArgumentError",
     "WorkItemResult",
+    "WorkedOn",
     "a_or_an",
     "add_usage",
     "as_work_item",
@@ -185,6 +193,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "config_to_json",
+    "current_item",
     "dollars",
     "dump_config",
     "explain_arguments",
@@ -200,4 +209,5 @@ __all__ = [
     "switch",
     "where_raised",
     "with_notes",
+    "work_on",
 ]

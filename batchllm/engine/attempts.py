@@ -144,7 +144,8 @@ class Attempts:
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
         while True:
-            attempt, item.begun = charges.count + 1, item.spent
+            attempt = item.attempt = charges.count + 1
+            item.begun = item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
             try:
                 ended = await call.make(item.work.prompt, attempt)

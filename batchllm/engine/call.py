@@ -16,6 +16,7 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
+    CallStart,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
@@ -34,6 +35,7 @@ from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.item import ItemRun
 from batchllm.engine.retry_hooks import call_on_error
+from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
 __all__ = ["Call"]
@@ -175,6 +177,7 @@ class Call:
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)
+        watched = self._start_watching() if context.watchers.active else ()
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
@@ -182,6 +185,8 @@ class Call:
             self.cut_off = True
             permit.abandon()
             recorder.cut_off(item, number)
+            if watched:
+                context.watchers.end_call(watched, permit.at, None)
             raise
         now = context.clock()
         item.stop_clock(now)
@@ -193,11 +198,20 @@ class Call:
                 item.refusals.pop(gate, None)
             if takes is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
+            if watched:
+                context.watchers.end_call(watched, permit.at, value)
             return value
         failure = self._judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
+        if watched:
+            context.watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
+
+    def _start_watching(self) -> Watched:
+        item = self.item
+        start = CallStart(item.item_id, self.strategy, self._prompt, self._attempt)
+        return self.context.watchers.start_call(item, start)
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float

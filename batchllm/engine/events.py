@@ -99,6 +99,8 @@ class Events:
     def start(self, tasks: TaskGroup) -> None:
         """Begin to deliver, in *tasks*; the deliveries end by ``close``."""
         for observer in self.observers:
+            if getattr(observer.on_event, "__func__", None) is BaseObserver.on_event:
+                continue  # it is called in other ways
             send, receive = anyio.create_memory_object_stream[_Item](float("inf"))
             queue = _Queue(observer, send, receive)
             self._queues.append(queue)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -169,6 +170,10 @@ class Source:
     def size(self) -> int | None:
         """``len(items)`` as it was when they were opened; ``None`` where it is not known."""
         return self.items.total if isinstance(self.items, WorkQueue) else self._size
+
+    def context_of(self, item_id: str) -> Context | None:
+        """Return the context in which an item was added; ``None`` for the run's own."""
+        return self.items.take_context(item_id) if isinstance(self.items, WorkQueue) else None
 
     def open(self) -> None:
         """Begin to iterate.

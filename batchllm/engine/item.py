@@ -7,7 +7,14 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import AttemptFailure, Category, LLMWorkItem, TokenUsage, add_usage
+from batchllm.core import (
+    AttemptFailure,
+    Category,
+    LLMWorkItem,
+    TokenUsage,
+    WorkItemResult,
+    add_usage,
+)
 from batchllm.gate import Gate, Refusal
 from batchllm.journal import Entry
 from batchllm.policy import FailureRow, Verdict
@@ -105,6 +112,10 @@ class ItemRun:
         called: The gates at which it has made calls.
         refusals: The gates that refused its last call, with what they asked for.
         entry: What its journal knows it by, if there is a journal.
+        batch: The run that it belongs to, as logs name it.
+        attempt: The number of the attempt under way, from 1; 0 before the first.
+        watched: What the run's span observers know it by.
+        result: Its result, once it has one that is announced.
     """
 
     work: LLMWorkItem[Any, Any, Any]
@@ -128,12 +139,21 @@ class ItemRun:
     refusals: dict[Gate, Refusal] | None = None
     entry: Entry | None = None
     _unpriced: bool = False
+    batch: str = ""
+    attempt: int = 0
+    watched: tuple[Any, ...] = ()
+    result: WorkItemResult[Any, Any] | None = None
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0
     _admission: float = 0.0
     _cooldown: float = 0.0
     _booked: float = 0.0
+
+    @property
+    def item_id(self) -> str:
+        """The item's id."""
+        return self.work.item_id
 
     @property
     def used(self) -> bool:

@@ -167,8 +167,9 @@ class Pipeline:
     def _bound(self, item: ItemRun) -> HookBound:
         return HookBound.of(self.config, item, self.attempts.context.clock())
 
-    def announce(self, result: Result) -> None:
-        """Report a finished result to observers."""
+    def announce(self, item: ItemRun, result: Result) -> None:
+        """Report the finished result of *item* to observers."""
+        item.result = result
         if not self.events.active:
             return
         data: dict[str, Any] = {

@@ -14,7 +14,7 @@ import anyio
 
 from batchllm.core import JournalError, LLMCallStrategy
 from batchllm.journal.commits import CLOSE_SECONDS
-from batchllm.journal.entries import Registrar
+from batchllm.journal.entries import Identity, Registrar
 from batchllm.journal.identity import differences
 from batchllm.journal.ledger import Ledger
 from batchllm.journal.settings import Journal
@@ -55,7 +55,9 @@ async def open_journal(
 
     Raises:
         JournalError: It cannot be used, or its answers were given under another strategy.
+        ConfigError: The strategy calls a function that has no name to know it by.
     """
+    Identity.of(strategy)  # refused before the file is touched
     async with settings.worker() as thread:
         made = store(settings) if store else _store_of(settings, partial(thread.report, on_wait))
         writer: JournalWriter | None = None

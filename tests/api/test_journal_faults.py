@@ -87,7 +87,7 @@ async def test_a_server_that_fails_is_tried_again_and_the_journal_has_each_call(
 
 
 async def test_a_key_that_is_revoked_stops_the_run_and_the_same_call_goes_on(path: Path) -> None:
-    """What was answered stays; what met the key runs again unasked, once it is mended."""
+    """Answers stay; items that met the key run again unasked, once it is mended."""
     simulator = Simulator("instant")
     revoked = [(f"n{n}", f"[[fault:401]] {n}") for n in range(20)]
     first = await run(path, [("good", "Hello."), *revoked], model(simulator))

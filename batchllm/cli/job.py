@@ -96,6 +96,7 @@ class Job:
     _problems: int = field(default=0, init=False)
     _had_enough: bool = field(default=False, init=False)
     _lost: Tally = field(factory=Tally, init=False)
+    _starts: dict[int, float] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -138,7 +139,9 @@ class Job:
             config=config_to_json(self.config),
             inputs=json.dumps(plan.inputs),
             has_output=to_file,
+            keeps_starts=journal.on_resume == "replay",
         ) as opened:
+            self._starts = opened.starts
             output = await (self._open_journaled(opened) if to_file else self._open_plain())
             return await self._process(strategy, output, opened)
 
@@ -245,11 +248,17 @@ class Job:
             return str(error)
         return problem
 
+    def _begun_before(self, result: WorkItemResult[Any, Any]) -> float | None:
+        """Return when an earlier run began with a line, if it has its result from there."""
+        if self._starts is None or not result.replayed:
+            return None
+        return self._starts.pop(result.submission_index, None)
+
     async def _write(
         self, result: WorkItemResult[Any, Any], output: PlainOutput | JournaledOutput
     ) -> None:
         taken = cast("Taken", result.context)
-        row = self._maker.row(taken, result)
+        row = self._maker.row(taken, result, self._begun_before(result))
         # A line that was not tried to its end has no row, so that the row of its answer, when the
         # same command was typed again, is its only one.
         if not result.not_run and result.error_category != Category.CANCELLED:

@@ -162,7 +162,7 @@ def _name_of(value: object) -> str:
 
 
 def nameless(identity: Any) -> str | None:
-    """Find a function in an identity that another run could not tell from others; ``None`` if none.
+    """Find a function in an identity that another run could not know again, if there is one.
 
     A lambda, and a function within another, have no name of their own; ``version`` gives one.
     """
@@ -185,6 +185,10 @@ def differences(before: str, now: str) -> str:
 
 
 def _compare(path: str, before: Any, now: Any) -> list[str]:
+    if before is None and isinstance(now, dict):
+        before = {}  # left out, since nothing was set in it
+    elif now is None and isinstance(before, dict):
+        now = {}
     if isinstance(before, dict) and isinstance(now, dict):
         old, new = cast("dict[str, Any]", before), cast("dict[str, Any]", now)
         found: list[str] = []

@@ -37,6 +37,7 @@ async def open_journal(
     config: str | None = None,
     inputs: str | None = None,
     has_output: bool = False,
+    keeps_starts: bool = False,
     store: Callable[[Journal], Store] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[JournalWriter]:
@@ -50,6 +51,7 @@ async def open_journal(
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
+        keeps_starts: Whether ``starts`` is kept; what it has is to be taken out again.
         store: Makes the store; tests give one that fails.
         wall_clock: Seconds since 1970.
 
@@ -71,9 +73,10 @@ async def open_journal(
             registrar = Registrar(opened.salt, strategy, opened.volatile)
             if opened.finished and settings.on_changed == "refuse":
                 await thread.call(partial(_check_strategy, made, registrar, settings))
+            starts: dict[int, float] | None = {} if keeps_starts else None
             ledger = Ledger(settings.on_changed, settings.retry_failed)
             writer = JournalWriter(
-                settings, opened, ledger, registrar, made, thread, wall_clock, has_output
+                settings, opened, ledger, registrar, made, thread, wall_clock, has_output, starts
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(writer.commits.run, name="batchllm journal")

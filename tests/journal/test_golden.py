@@ -1,4 +1,4 @@
-"""What earlier versions wrote: their journals open, and their strategies are the same ones.
+"""Journals of earlier versions open, and strategies are the same ones as for them.
 
 A change of an identity makes every journal of that strategy refuse to go on until its user decides:
 so it has to be meant, and said in the change log. ``python -m tests.journal.test_golden`` writes

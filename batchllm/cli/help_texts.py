@@ -19,6 +19,8 @@ __all__ = [
     "MODELS",
     "PROGRAM",
     "PROGRAM_EPILOGUE",
+    "REPORT",
+    "REPORT_EPILOGUE",
     "RUN",
     "RUN_EPILOGUE",
     "RUN_USAGE",
@@ -162,6 +164,21 @@ Example
 
     batchllm gc answers.jsonl --dry-run
     batchllm gc answers.jsonl"""
+
+REPORT = """\
+Write a report of a run, while it goes on or after its end: one page of HTML that needs no network.
+
+It has the throughput and the calls in flight over time with the pauses, latencies and tokens, the \
+quota in use, cost by model, failures with examples, the slowest items, the settings, and a table \
+of items to be searched. Of a large run some items are shown and all are counted. Keys are masked; \
+--no-texts leaves prompts and answers out as well, so that the page can be passed on."""
+
+REPORT_EPILOGUE = """\
+Examples
+
+    batchllm report answers.jsonl
+    batchllm report answers.jsonl -o report.html --no-texts
+    batchllm report answers.jsonl --json"""
 
 INIT = """\
 Write a file of settings with a comment for each, for --config.

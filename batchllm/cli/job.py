@@ -23,6 +23,7 @@ from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_s
 from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
+from batchllm.cli.pricing import check_prices
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.snapshot import Snapshot
@@ -125,6 +126,7 @@ class Job:
 
     async def _run_with(self, strategy: Any) -> ExitCode:
         plan, settings = self.plan, self.settings
+        check_prices(self.config, [strategy])
         if plan.single:
             return await self._process(strategy, PlainOutput(AnswerWriter()))
         to_file = is_file(plan.output)

@@ -146,7 +146,8 @@ class Attempts:
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
         while True:
-            attempt, item.begun = charges.count + 1, item.spent
+            attempt = item.attempt = charges.count + 1
+            item.begun = item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
             try:
                 ended = await call.make(item.work.prompt, attempt)
@@ -277,7 +278,7 @@ def _log_attempt(item: ItemRun, attempt: int, failure: Failure | None, then: str
 
 
 def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
-    """The result of an item that has its answer."""
+    """Return the result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
         metadata = with_notes(metadata, item.notes)
@@ -291,6 +292,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )
@@ -336,6 +338,7 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )

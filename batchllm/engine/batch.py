@@ -189,8 +189,10 @@ class Batch:
         return self._last_stats or self._read_stats()
 
     def _read_stats(self) -> dict[str, Any]:
-        journal = self._run.recorder.numbers()
-        return self._run.stats.read() | ({} if journal is None else {"journal": journal})
+        run = self._run
+        journal = run.recorder.numbers()
+        stats = run.stats.read() | {"cost": run.tally.cost}
+        return stats | ({} if journal is None else {"journal": journal})
 
     def result(self) -> BatchResult[Any, Any]:
         """Return what is finished so far."""

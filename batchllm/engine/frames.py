@@ -21,6 +21,7 @@ _OURS: Final = str(Path(__file__).resolve().parents[1])
 _MOST_FRAMES: Final = 16
 """Frames that are kept, the ones nearest to the error: 64 bytes each."""
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain that are stripped: some chains are made anew without end."""
 
 
 def drop_locals(error: BaseException) -> None:

@@ -16,10 +16,10 @@ from batchllm.journal import JournalWriter
 
 __all__ = ["Samples"]
 
-_SECONDS: Final = 1.0
-"""Seconds between two samples, at first."""
+_SECONDS: Final = 0.25
+"""Seconds between the first samples, so that a run of some seconds has a course to be shown."""
 _PER_PACE: Final = 128
-"""After so many samples the time between two is doubled: a day's run takes some 1,200 of them."""
+"""After so many samples the time between two is doubled: a day's run takes some 1,500 of them."""
 
 
 @define(eq=False)

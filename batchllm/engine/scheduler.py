@@ -6,6 +6,7 @@ the batch ends early is the table in ``docs/design/endings.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -20,11 +21,12 @@ from batchllm.core import (
     LLMWorkItem,
     Termination,
     WorkItemResult,
+    work_on,
 )
 from batchllm.engine.attempts import failed_result
 from batchllm.engine.committing import Committing
 from batchllm.engine.delivery import Delivery
-from batchllm.engine.ending import DRAIN, Phase
+from batchllm.engine.ending import CANCEL, DRAIN, Phase
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
@@ -86,7 +88,7 @@ class Scheduler:
         if one.taken is not None:
             self._take_over(item, one.taken)
         else:
-            self.tasks.start_soon(self._run_item, item, name=work.item_id)
+            self._start_task(item, self._run_item)
 
     def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
@@ -96,7 +98,24 @@ class Scheduler:
         placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
-        self.tasks.start_soon(self._finish, item, result, name=placeholder.item_id)
+        self._start_task(item, self._finish, result)
+
+    def _start_task(
+        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
+    ) -> None:
+        context = self.source.context_of(item.item_id)
+        if self.run.watchers.active:
+            process, given = self._watched, (process, *given)
+        if context is None:
+            self.tasks.start_soon(process, item, *given, name=item.item_id)
+        else:
+            self.tasks.create_task(process(item, *given), name=item.item_id, context=context)
+
+    async def _watched(
+        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
+    ) -> None:
+        with self.run.watchers.item(item):
+            await process(item, *given)
 
     def _take_over(self, item: ItemRun, taken: Taken) -> None:
         """Deliver what an earlier run finished, after its post-processor if that is still due."""
@@ -130,6 +149,7 @@ class Scheduler:
     async def _run_item(self, item: ItemRun) -> None:
         run = self.run
         ending = run.ending
+        work_on(item)
         try:
             if ending.stopping:
                 result = run.result_of_stopped(item)
@@ -155,7 +175,7 @@ class Scheduler:
                 if not pipeline.plain:
                     result = await pipeline.go_out(item, result, self.run.shelter)
                     result, _ = await pipeline.complete(item, result, run.shelter)
-                pipeline.announce(result)
+                pipeline.announce(item, result)
             finally:
                 self._deliver(result)
         if self.progress.waits:
@@ -188,7 +208,7 @@ class Scheduler:
                 # One that was cut off is still due: it is called when the run goes on.
                 saved = not done or await recorder.processed(item, result)
             if saved:
-                pipeline.announce(result)
+                pipeline.announce(item, result)
         finally:
             if saved:
                 self._deliver(result)
@@ -202,8 +222,9 @@ class Scheduler:
         try:
             result = await run.pipeline.go_out(item, result, run.shelter)
         finally:  # paid for, also if the hooks have no time limit and so no shield
+            item.result = result  # its task ends before the group of its result is written
             if not run.recorder.writes(item, result):
-                self._announce_and_deliver(result)
+                self._announce_and_deliver(item, result)
             elif (commit := run.recorder.hand_over(item, result)) is not None:
                 self.committing.put(commit, item, result)
             else:
@@ -220,7 +241,7 @@ class Scheduler:
                 written, finished = group
                 for one in finished:
                     if written:
-                        self._announce_and_deliver(one.result)
+                        self._announce_and_deliver(one.item, one.result)
                     else:
                         self._withhold(one.item)
                 if not written:
@@ -236,9 +257,9 @@ class Scheduler:
         self._delivering.deadline = anyio.current_time() + COMMIT_SECONDS
         self.committing.close()
 
-    def _announce_and_deliver(self, result: Result) -> None:
+    def _announce_and_deliver(self, item: ItemRun, result: Result) -> None:
         try:
-            self.run.pipeline.announce(result)
+            self.run.pipeline.announce(item, result)
         finally:
             self._deliver(result)
 
@@ -261,14 +282,15 @@ class Scheduler:
         # Nothing but such answers so far: no call will find an API at this address. After one good
         # answer it is the gateway that has lost its way, and may find it again.
         lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
-        if result.error_category not in fail_fast.categories and not lost:
+        if not fail_fast.counts(result.error_category) and not lost:
             if not result.not_run:
                 self._same_failure = 0
             return
         self._same_failure += 1
         if self._same_failure >= fail_fast.after:
             reason = (
-                f"{self._same_failure} items in a row failed with {result.error_category}, the "
-                f"last with: {result.error}"
+                f"{self._same_failure} {'item' if self._same_failure == 1 else 'items in a row'} "
+                f"failed with {result.error_category}, the last with: {result.error}"
             )
-            self.run.stop(DRAIN, Termination(EndCause.FAIL_FAST, reason, result.item_id))
+            how = CANCEL if fail_fast.then == "cancel" else DRAIN
+            self.run.stop(how, Termination(EndCause.FAIL_FAST, reason, result.item_id))

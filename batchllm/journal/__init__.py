@@ -28,6 +28,7 @@ from batchllm.journal.settings import (
     read_journal,
 )
 from batchllm.journal.store import Store
+from batchllm.journal.survey import Brief, RunSettings, Sampled, StoredItem, Survey
 from batchllm.journal.worker import (
     OpenWorker,
     open_inline_worker,
@@ -38,6 +39,7 @@ from batchllm.journal.writer import NOT_READ, JournalWriter, Taken
 __all__ = [
     "NOT_READ",
     "WRITE_SECONDS",
+    "Brief",
     "Choice",
     "Cleaned",
     "Commit",
@@ -57,10 +59,14 @@ __all__ = [
     "Reason",
     "Registrar",
     "RunRecord",
+    "RunSettings",
+    "Sampled",
     "State",
     "Store",
     "StoredCall",
+    "StoredItem",
     "StoredRow",
+    "Survey",
     "Taken",
     "Verdict",
     "begin_rewrite",

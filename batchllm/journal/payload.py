@@ -30,7 +30,15 @@ from batchllm.core import (
     recorded,
 )
 
-__all__ = ["Payload", "decode_result", "encode_result", "pack", "replay_result", "unpack"]
+__all__ = [
+    "Payload",
+    "as_plain",
+    "decode_result",
+    "encode_result",
+    "pack",
+    "replay_result",
+    "unpack",
+]
 
 _COMPRESSED_FROM: Final = 1_000
 """Bytes; below, a text of an answer loses less than a tenth of a page of the file."""
@@ -160,6 +168,24 @@ def replay_result(
         success=success, cost=cost, submission_index=position, replayed=True, **fields
     )
     return result, prompt
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value of a payload as JSON has it: no mark is left, and no class is looked for."""
+    kind = type(value)
+    if kind is list:
+        return [as_plain(part) for part in value]
+    if kind is not dict:
+        return value
+    mark = value.get(_MARK)
+    if mark is None:
+        return {key: as_plain(part) for key, part in value.items()}
+    inner = value.get("of")
+    if mark == "float32":
+        return _unpacked(inner)
+    if mark == "dict":
+        return {str(as_plain(key)): as_plain(part) for key, part in inner}
+    return as_plain(inner)
 
 
 def _dump(fields: Payload, *, is_plain: bool) -> bytes:

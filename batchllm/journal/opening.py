@@ -51,7 +51,7 @@ async def open_journal(
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
-        keeps_starts: Whether ``starts`` is kept; what it has is to be taken out again.
+        keeps_starts: Whether the writer keeps ``starts``.
         store: Makes the store; tests give one that fails.
         wall_clock: Seconds since 1970.
 

@@ -58,8 +58,8 @@ class JournalWriter:
         registrar: Makes the entries of items.
         commits: Groups on their way to the disk.
         ending: How the run ended: cause, reason and, as JSON, its sums.
-        starts: When work on items that were taken over had begun, in seconds since 1970, by their
-            positions, for who writes rows of them; ``None`` keeps none.
+        starts: When work on finished items began, in seconds since 1970, by their positions, for
+            the caller who writes rows of them and takes it out again; ``None`` keeps none.
     """
 
     settings: Journal
@@ -141,6 +141,8 @@ class JournalWriter:
         entry.calls = []
         if self.has_output:
             self._without_row[entry.position] = entry.key
+        if self.starts is not None:
+            self.starts[entry.position] = row.started
         return commit
 
     async def commit(

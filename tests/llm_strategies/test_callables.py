@@ -150,7 +150,7 @@ def test_a_function_is_known_by_its_name() -> None:
     assert repr(from_callable(plain)) == "from_callable(plain)"
     found = from_callable(partial(everything, tone="x")).identity()
     assert found["function"] == f"{__name__}:everything"
-    assert from_callable(Caller()).identity()["function"] == "Caller"
+    assert from_callable(Caller()).identity()["function"] == f"{__name__}:Caller"
 
 
 async def test_a_function_that_returns_nothing_is_reported_once(

@@ -82,6 +82,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.masking import MASK, mask_keys
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
@@ -92,6 +93,7 @@ from batchllm.core.results import (
     Termination,
     Timing,
     WorkItemResult,
+    recorded,
     with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
@@ -104,6 +106,7 @@ from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
+    "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
@@ -200,11 +203,13 @@ __all__ = [
     "facts_of",
     "kind_of",
     "load_config",
+    "mask_keys",
     "normalize_usage",
     "number",
     "one_of",
     "places_of_settings",
     "read_count",
+    "recorded",
     "refuse",
     "switch",
     "where_raised",

@@ -11,6 +11,7 @@ from attrs import define, evolve, field, fields, frozen
 
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
+from batchllm.core.masking import mask_keys
 from batchllm.core.usage import TokenUsage, add_usage
 from batchllm.core.views import AnswerViews
 
@@ -22,6 +23,7 @@ __all__ = [
     "Termination",
     "Timing",
     "WorkItemResult",
+    "recorded",
     "with_notes",
 ]
 
@@ -199,11 +201,11 @@ def _is_portable(error: BaseException | None) -> bool:
 
 
 def recorded(error: BaseException | None) -> RecordedError | None:
-    """Return what stands for *error* where it cannot go itself."""
-    if error is None:
-        return None
+    """Return what stands for *error* where it cannot go itself, without keys."""
+    if error is None or isinstance(error, RecordedError):
+        return error
     try:
-        text = str(error)
+        text = mask_keys(str(error))
     except Exception:  # as may their __str__
         text = ""
     return RecordedError(type(error).__qualname__, text)

@@ -24,6 +24,7 @@ from batchllm.core import (
     RetryConfig,
     TokenUsage,
     WorkItemResult,
+    mask_keys,
     with_notes,
 )
 from batchllm.engine.call import Call
@@ -298,7 +299,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
 
 def _sentence(error: BaseException) -> str:
     text = in_words(error)
-    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
 
 
 def _how_it_ended(ended: Failure) -> AttemptFailure:

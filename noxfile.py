@@ -216,6 +216,13 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def record(session: nox.Session) -> None:
+    """Record the session of docs/recorded-session.md anew: text, and pictures of terminals."""
+    _install(session, ".", "record")
+    session.run("python", "docs/recordings/record.py")
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill the command line at random moments, 50 times on each backend, and go on each time."""
     _install(session, ".", "test")

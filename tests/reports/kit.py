@@ -89,7 +89,7 @@ class Page(HTMLParser):
 
     @property
     def data(self) -> dict[str, Any]:
-        """What its script reads."""
+        """Return what its script reads."""
         found: dict[str, Any] = json.loads(self.scripts[0])
         return found
 

@@ -260,9 +260,7 @@ def main() -> None:
             first.picture("The first run"))  # fmt: skip
         for columns in (120, 80, 40):
             text, svg = live(folder, columns)
-            words = (
-                "In the middle of a run whose server has just asked for a pause."
-            )
+            words = "In the middle of a run whose server has just asked for a pause."
             add(f"The live view in {columns} columns", words, f"live-{columns}", text, svg)
         stop = stopped(folder)
         words = f"Calls in flight are finished, no other is begun; the exit code is {stop.code}."

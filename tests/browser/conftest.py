@@ -42,7 +42,7 @@ def browser() -> Generator[Browser]:
     given = os.environ.get(VARIABLE, "")
     found = given if os.path.isfile(given) else next(filter(None, map(shutil.which, _NAMES)), None)
     # As root, as in a container, Chromium has no sandbox.
-    options: Any = {} if os.geteuid() else {"args": ["--no-sandbox"]}
+    options: Any = {"args": ["--no-sandbox"]} if getattr(os, "geteuid", lambda: 1)() == 0 else {}
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, **options)
         yield chromium

@@ -40,6 +40,15 @@ def test_items_are_counted_by_kind_and_model() -> None:
     assert counting.latency.count == 2
 
 
+def test_what_had_no_turn_has_not_failed() -> None:
+    """Items that were left out or stopped are counted apart."""
+    counting = Counting()
+    for category in ("stopped", "parked", "skipped", "cancelled"):
+        counting.add(seen(1, success=False, category=category, error="no turn"))
+    assert counting.not_tried == {"stopped": 1, "parked": 1, "skipped": 1}
+    assert counting.kinds == {"cancelled": 1}
+
+
 def test_the_slowest_items_come_first() -> None:
     """By the time of being called, whatever they waited."""
     counting = Counting()

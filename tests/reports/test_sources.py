@@ -153,6 +153,17 @@ def test_a_result_is_reported_from_what_it_has(tmp_path: Path) -> None:
     assert page.item("b1")["failures"]
 
 
+def test_a_bug_is_shown_with_its_line() -> None:
+    """That of the user's code, beside the message."""
+
+    class Wrong(LLMCallStrategy[str]):
+        async def execute(self, prompt: Any, attempt: int, timeout: float) -> Any:
+            return len(prompt, 7)  # type: ignore[call-arg]
+
+    result = run_batch_sync(["a"], Wrong())
+    assert "test_sources.py:" in Page(render_report(read_report(result))).text
+
+
 def test_a_result_that_kept_a_journal_is_reported_from_it(tmp_path: Path) -> None:
     """So that times and prompts are there; without the file, from what it has itself."""
     path = tmp_path / "run.db"

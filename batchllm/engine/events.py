@@ -7,7 +7,7 @@ observers; when a queue holds more than 1,000 events the feed pauses until it ha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +34,7 @@ class _Line:
     observer: BaseObserver
     send: MemoryObjectSendStream[_Item]
     receive: MemoryObjectReceiveStream[_Item]
+    wanted: Collection[ProcessingEvent] | None
     errors: int = 0
     timeouts: int = 0
     first_error: str = ""
@@ -67,7 +68,8 @@ class Events:
             if getattr(observer.on_event, "__func__", None) is BaseObserver.on_event:
                 continue  # it is called in other ways
             send, receive = anyio.create_memory_object_stream[_Item](float("inf"))
-            line = _Line(observer, send, receive)
+            wanted = getattr(observer, "wanted_events", None)  # it need not have our base
+            line = _Line(observer, send, receive, wanted)
             self._lines.append(line)
             self._open = True
             tasks.start_soon(self._deliver, line, name=f"observer {type(observer).__name__}")
@@ -78,6 +80,8 @@ class Events:
             return
         stamped = {"timestamp": self.wall_clock(), **(data or {})}
         for line in self._lines:
+            if line.wanted is not None and event not in line.wanted:
+                continue
             # A delivery that was cancelled takes nothing any more.
             with suppress(anyio.BrokenResourceError):
                 line.send.send_nowait((event, dict(stamped)))

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Final
 
 from batchllm.engine.held_replies import drop_replies
 
-__all__ = ["drop_locals"]
+__all__ = ["drop_locals", "shorten"]
 
 _OURS: Final = str(Path(__file__).resolve().parents[1])
 _MOST_FRAMES: Final = 16
@@ -35,6 +36,28 @@ def drop_locals(error: BaseException) -> None:
         for each in _with_causes(error):
             each.__traceback__ = _bare(each.__traceback__)
             drop_replies(each)
+
+
+def shorten(error: BaseException) -> None:
+    """Leave our own frames out of what is shown of *error*, which the run ends with.
+
+    Its message says what happened, and its cause where. Notebooks show each frame with ten lines of
+    its source. Other frames stay with what they hold, for a debugger.
+    """
+    with suppress(Exception):
+        for each in _with_causes(error):
+            each.__traceback__ = _of_others(each.__traceback__)
+
+
+def _of_others(trace: TracebackType | None) -> TracebackType | None:
+    others: list[TracebackType] = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            others.append(trace)
+        trace = trace.tb_next
+    for inner, outer in pairwise(reversed(others)):
+        outer.tb_next = inner
+    return others[0] if others else None
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

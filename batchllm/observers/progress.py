@@ -44,6 +44,10 @@ class ProgressObserver(BaseObserver):
         ConfigError: *bar* is none of these.
     """
 
+    wanted_events = frozenset(
+        {*_ENDS, ProcessingEvent.PROCESSING_STARTED, ProcessingEvent.PROCESSING_COMPLETED}
+    )
+
     def __init__(self, bar: bool | ProgressBar | Callable[..., Any] = True) -> None:
         self._make: Callable[..., Any] | None = None
         self._bar: Any = None

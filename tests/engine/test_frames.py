@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from batchllm.api import run_batch
-from batchllm.core import ProcessorConfig, RetryConfig
+from batchllm.api import run_batch, run_batch_sync
+from batchllm.core import ProcessorConfig, RetryConfig, SourceError
 from batchllm.engine.frames import drop_locals
+from batchllm.testing import ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
 
@@ -116,3 +117,45 @@ async def test_a_failed_result_does_not_keep_its_prompt(raised: type[Exception])
     assert result.exception is not None
     names = [one.name for one in traceback.extract_tb(result.exception.__traceback__)]
     assert names[-1] == "ask"
+
+
+def shown(error: BaseException | None) -> list[str]:
+    assert error is not None
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+async def test_what_ends_a_run_is_shown_without_our_frames() -> None:
+    """The caller's frames and those of the cause, which still hold what they held."""
+
+    def items() -> Any:
+        yield "a"
+        held = "still here"
+        raise OSError(held)
+
+    with pytest.raises(SourceError) as raised:
+        await run_batch(items(), ScriptedStrategy())
+    error = raised.value
+    inside = shown(error)
+    assert inside[0] == "test_what_ends_a_run_is_shown_without_our_frames"
+    assert len(inside) <= 4
+    cause = error.__cause__
+    assert shown(cause) == ["items"]
+    assert cause is not None
+    assert cause.__traceback__ is not None
+    assert cause.__traceback__.tb_frame.f_locals["held"] == "still here"
+
+
+def test_a_blocking_run_is_shown_without_the_frames_of_its_thread() -> None:
+    """Two frames: the caller's, and that of the function that was called."""
+
+    def items() -> Any:
+        yield "a"
+        raise OSError
+
+    with pytest.raises(SourceError) as raised:
+        run_batch_sync(items(), ScriptedStrategy())
+    assert shown(raised.value) == [
+        "test_a_blocking_run_is_shown_without_the_frames_of_its_thread",
+        "run_batch_sync",
+    ]
+    assert shown(raised.value.__cause__) == ["items"]

@@ -12,6 +12,7 @@ from cattrs import BaseValidationError, transform_error
 
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
+from batchllm.core.html import facts_as_html
 from batchllm.core.plain import make_converter, plain, read_value
 from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage
@@ -154,6 +155,25 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
             )
             msg = f"this is not a result: {why}"
             raise ValueError(msg) from error
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, object] = {
+            "Item": self.item_id,
+            "Output" if self.success else "Error": self.output if self.success else self.error,
+            "Category": self.error_category,
+            "Model": (self.metadata or {}).get("model"),
+            "Ended by": self.finish_reason,
+            "Reasoning": self.reasoning,
+            "Tool calls": self.tool_calls or None,
+            "Citations": self.citations or None,
+            "Tokens": dict(self.token_usage) or None,
+            "Cost": self.cost,
+            "Attempts": self.attempts,
+            "Seconds": round(self.timing.total, 3),
+            "Context": self.context,
+            "Notes": (self.metadata or {}).get("notes"),
+        }
+        return facts_as_html((name, fact) for name, fact in facts.items() if fact is not None)
 
     @property
     def skipped(self) -> bool:

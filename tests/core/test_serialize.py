@@ -270,7 +270,9 @@ class Colour:
     name: str
 
 
-@pytest.mark.parametrize("wrong", [{}, {"item_id": "a"}, {"item_id": "a", "success": True, "attempts": "x"}, 3])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"item_id": "a"}, {"item_id": "a", "success": True, "attempts": "x"}, 3]
+)
 def test_what_is_no_result_is_refused(wrong: Any) -> None:
     """By a sentence that names what is wrong."""
     with pytest.raises(ValueError, match=r"^this is not a result: ."):

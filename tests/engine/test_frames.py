@@ -7,6 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchllm.api import run_batch, run_batch_sync
 from batchllm.core import ProcessorConfig, RetryConfig, SourceError
@@ -159,3 +161,37 @@ def test_a_blocking_run_is_shown_without_the_frames_of_its_thread() -> None:
         "run_batch_sync",
     ]
     assert shown(raised.value.__cause__) == ["items"]
+
+
+@given(first=st.integers(1, 10**6), line=st.integers(1, 10**6))
+def test_a_kept_frame_is_on_its_line_in_every_way_to_ask(first: int, line: int) -> None:
+    """The frame, the step of the traceback and Python's own words agree, as IPython needs it.
+
+    A traceback whose step was not there made IPython look for it without end.
+    """
+    source = "\n" * (line - first if line > first else 0) + "raise KeyError"
+    code = compile(source, "there.py", "exec").replace(co_name="f", co_firstlineno=first)
+    with pytest.raises(KeyError) as raised:
+        exec(code)
+    error = raised.value
+    drop_locals(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != "there.py":
+        trace = trace.tb_next
+    assert trace is not None
+    expected = trace.tb_lineno
+    assert trace.tb_frame.f_lineno == expected
+    assert traceback.extract_tb(trace)[0].lineno == expected
+    positions = next(trace.tb_frame.f_code.co_positions())
+    assert positions == (expected, expected, None, None)
+    assert trace.tb_lasti >= 0
+
+
+def test_the_way_into_a_thread_is_not_shown() -> None:
+    """Of a function that blocks its own frames are."""
+
+    def block(prompt: str) -> str:
+        raise ValueError(prompt)
+
+    result = run_batch_sync(["a"], block)
+    assert shown(result.results[0].exception) == ["block"]

@@ -118,6 +118,8 @@ MADE: dict[str, Callable[[], Any]] = {
     **{name: plain(name) for name in ("BaseMiddleware", "BaseObserver", "MetricsObserver")},
     **{name: plain(name) for name in ("RetryConfig", "RateLimitConfig", "HedgeConfig", "FailFast")},
     **{name: plain(name) for name in ("RetryState", "ProcessorConfig", "Termination")},
+    "Budget": lambda: batchllm.Budget(max_cost=5.0),
+    "Price": lambda: batchllm.Price(input=1.0, output=4.0),
     "AnthropicClientModel": lambda: batchllm.AnthropicStrategy(Client(), "m").model,
     "AnthropicModel": lambda: model_of("anthropic:m"),
     "AnthropicStrategy": lambda: batchllm.AnthropicStrategy(Client(), "m"),

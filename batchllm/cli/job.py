@@ -23,6 +23,7 @@ from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_s
 from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
+from batchllm.cli.pricing import check_prices
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.snapshot import Snapshot
@@ -124,6 +125,7 @@ class Job:
 
     async def _run_with(self, strategy: Any) -> ExitCode:
         plan, settings = self.plan, self.settings
+        check_prices(self.config, [strategy])
         if plan.single:
             return await self._process(strategy, PlainOutput(AnswerWriter()))
         to_file = is_file(plan.output)
@@ -197,14 +199,15 @@ class Job:
                 problem = await self._write_all(batch, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
-        failed = journal is not None and journal.failed is not None
+        failed = journal is not None and journal.commits.failed is not None
         if not failed and not self._had_enough:
             complete = ended.termination.complete and self._takes_all
             problem = await self._finish(output, complete=complete) or problem
         problem = await self._close(output) or problem
         if self._had_enough:
             return ExitCode.OK
-        self._conclude(ended, watch, output, journal, problem)
+        notes = None if journal is None else await JournalNotes.of(journal, output.restored)
+        self._conclude(ended, watch, output, notes, problem)
         failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
         return exit_code(
             ended,
@@ -316,7 +319,7 @@ class Job:
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
         output: PlainOutput | JournaledOutput,
-        journal: JournalWriter | None,
+        notes: JournalNotes | None,
         problem: str | None,
     ) -> None:
         ending = Ending(
@@ -326,7 +329,7 @@ class Job:
             limited_by=watch.verdict(ended),
             keys=key_variables(self.settings),
             problem=problem,
-            journal=None if journal is None else JournalNotes.of(journal, output.restored),
+            journal=notes,
             command=the_same_command(),
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=self._lost,

@@ -15,6 +15,7 @@ from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
 from batchllm.core.config_files import config_to_json, dump_config, load_config
 from batchllm.core.config_parts import (
+    Budget,
     FailFast,
     HedgeConfig,
     JitterKind,
@@ -81,6 +82,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     EndCause,
@@ -96,7 +98,7 @@ from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
-from batchllm.core.wording import a_or_an, kind_of
+from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
@@ -110,6 +112,7 @@ __all__ = [
     "BatchError",
     "BatchFailures",
     "BatchResult",
+    "Budget",
     "CallCost",
     "CallEnd",
     "CallError",
@@ -148,6 +151,7 @@ __all__ = [
     "NumberedItem",
     "Outcome",
     "PrepareError",
+    "Price",
     "ProcessingEvent",
     "ProcessorConfig",
     "ProgramError",
@@ -188,6 +192,7 @@ __all__ = [
     "config_to_dict",
     "config_to_json",
     "current_item",
+    "dollars",
     "dump_config",
     "explain_arguments",
     "facts_of",

@@ -33,7 +33,7 @@ class BatchResult(BatchData[Out, Ctx]):
     """
 
     def summary(self) -> str:
-        """A block of text for people: counts, tokens, cost, time, waits, and what went wrong."""
+        """Give a text for people: counts, tokens, cost, time, waits, and what went wrong."""
         return summary_of(self)
 
     def to_json(self) -> str:
@@ -65,7 +65,7 @@ class BatchResult(BatchData[Out, Ctx]):
         return cls(**read_batch(text, output_type, context_type))
 
     def to_dataframe(self, library: DataFrameLibrary | None = None) -> Any:
-        """A row per result, in input order.
+        """Return a table with a row per result, in input order.
 
         Args:
             library: ``"pandas"`` or ``"polars"``; by default pandas, else polars.
@@ -76,7 +76,7 @@ class BatchResult(BatchData[Out, Ctx]):
         return dataframe_of(self.in_input_order(), library)
 
     def to_arrow(self) -> Any:
-        """A row per result, in input order, as a table of Arrow; for Parquet, DuckDB and others.
+        """Return a row per result, in input order, as a table of Arrow; for Parquet, DuckDB and others.
 
         Outputs that have no common type become JSON.
 

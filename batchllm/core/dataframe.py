@@ -34,7 +34,7 @@ _COUNTS: Final = ("submission_index", "attempts", *TokenUsage.__annotations__)
 def dataframe_of(
     results: Sequence[WorkItemResult[Any, Any]], library: DataFrameLibrary | None = None
 ) -> Any:
-    """A row per result: its fields, its token counts and its times in seconds.
+    """Return a table with a row per result: its fields, its token counts and its times in seconds.
 
     Raises:
         ImportError: *library* is not installed, or none is when it is ``None``.
@@ -48,7 +48,7 @@ def dataframe_of(
 
 
 def arrow_table_of(results: Sequence[WorkItemResult[Any, Any]]) -> Any:
-    """The same rows as a table of Arrow.
+    """Return the same rows as a table of Arrow.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -94,7 +94,7 @@ def _load(library: DataFrameLibrary | None) -> tuple[str, Any]:
 
 
 def _polars_series(polars: Any, name: str, values: list[Any]) -> Any:
-    """A typed column; one of Python objects where the values have no common type."""
+    """Return a typed column; one of Python objects if the values have no common type."""
     if all(value is None for value in values) and (name in _TEXTS or name in _COUNTS):
         return polars.Series(name, values, dtype=polars.String if name in _TEXTS else polars.Int64)
     try:
@@ -104,7 +104,7 @@ def _polars_series(polars: Any, name: str, values: list[Any]) -> Any:
 
 
 def _arrow_array(arrow: Any, name: str, values: list[Any]) -> Any:
-    """A typed column; one of JSON where the values have no common type."""
+    """Return a typed column; one of JSON if the values have no common type."""
     if name in _TEXTS:
         return arrow.array([None if one is None else str(one) for one in values], arrow.string())
     if name in _COUNTS:

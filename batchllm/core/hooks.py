@@ -77,6 +77,7 @@ class ProcessingEvent(StrEnum):
     OUTAGE_ENDED = "outage_ended"
     ENDPOINT_DOWN = "endpoint_down"
     HEDGE_STARTED = "hedge_started"
+    BUDGET_EXHAUSTED = "budget_exhausted"
     PROCESSING_COMPLETED = "processing_completed"
 
 

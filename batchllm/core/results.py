@@ -219,6 +219,7 @@ class EndCause(StrEnum):
     INTERRUPTED = "interrupted"
     BATCH_TIMEOUT = "batch_timeout"
     FAIL_FAST = "fail_fast"
+    BUDGET = "budget"
     PARKED = "parked"
     ENDPOINT_DOWN = "endpoint_down"
     SOURCE_FAILED = "source_failed"
@@ -264,6 +265,7 @@ class Tally:
         before: Items that an earlier run finished, whether their results were replayed or not.
         usage_before: Tokens of the results that were replayed.
         cost_before: US dollars of the results that were replayed.
+        unpriced: Results of this run that took tokens, and of which no price is known.
     """
 
     total: int = 0
@@ -276,6 +278,7 @@ class Tally:
     before: int = 0
     usage_before: TokenUsage = field(factory=TokenUsage)
     cost_before: float | None = None
+    unpriced: int = 0
 
     def add(self, result: WorkItemResult[Any, Any]) -> None:
         """Count one more result."""
@@ -299,6 +302,8 @@ class Tally:
                 self.cost_before = (self.cost_before or 0.0) + result.cost
             else:
                 self.cost = (self.cost or 0.0) + result.cost
+        elif result.token_usage and not result.replayed:
+            self.unpriced += 1
 
     def merge(self, other: Tally) -> None:
         """Add the sums of *other*."""
@@ -314,10 +319,11 @@ class Tally:
         self.usage_before = add_usage(self.usage_before, other.usage_before) or TokenUsage()
         if other.cost_before is not None:
             self.cost_before = (self.cost_before or 0.0) + other.cost_before
+        self.unpriced += other.unpriced
 
     @classmethod
     def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
-        """The tally of *results*."""
+        """Return the tally of *results*."""
         tally = cls()
         for result in results:
             tally.add(result)

@@ -12,6 +12,7 @@ from batchllm.engine.guard import (
     in_words,
     only_error,
     raise_as_it_was,
+    raise_without_group,
     shielded,
 )
 from batchllm.engine.idset import IdSet
@@ -57,5 +58,6 @@ __all__ = [
     "next_step",
     "only_error",
     "raise_as_it_was",
+    "raise_without_group",
     "shielded",
 ]

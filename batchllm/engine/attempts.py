@@ -277,7 +277,7 @@ def _log_attempt(item: ItemRun, attempt: int, failure: Failure | None, then: str
 
 
 def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
-    """The result of an item that has its answer."""
+    """Return the result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
         metadata = with_notes(metadata, item.notes)
@@ -291,6 +291,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )
@@ -336,6 +337,7 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )

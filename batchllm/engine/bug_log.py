@@ -19,7 +19,7 @@ _MOST = 100
 
 @define(eq=False)
 class BugLog:
-    """Logs the program errors of one run, whatever number of items meet the same one."""
+    """Logs the program errors of one run, each once, whatever number of items fail with it."""
 
     _logged: set[str] = field(factory=set, init=False)
 

@@ -56,24 +56,24 @@ class Failure:
 
 
 def stopped(ending: Ending) -> Failure:
-    """No call, since the run is ending."""
+    """Return the failure of a call that is not made, since the run is ending."""
     error = ItemStopped(f"not run: {ending.describe().reason}")
     return Failure(error, _STOPPED, made=False)
 
 
 def unusable(error: StrategyError) -> Failure:
-    """No call, since a hook of the strategy fits no accepted shape."""
+    """Return that of a call which is not made, since a hook fits no accepted shape."""
     return Failure(error, _PROGRAM, made=False)
 
 
 def no_permit(error: ScopeParkedError | CallTooLargeError) -> Failure:
-    """No call, since its gate will never let it through."""
+    """Return that of a call which is not made, since its gate will never let it through."""
     info = _PARKED if isinstance(error, ScopeParkedError) else _TOO_LARGE
     return Failure(error, info, made=False)
 
 
 def out_of_time(item: ItemRun, now: float, waited: str = "") -> Failure:
-    """No call, since the item has no time left; *waited* says what for."""
+    """Return that of a call which is not made: its item has no time left, having *waited*."""
     return Failure(_item_timeout(item, now, waited), _ITEM_TIMEOUT, made=False)
 
 

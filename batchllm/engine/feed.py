@@ -52,6 +52,17 @@ class Reader:
     _count: int = field(default=0, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
 
+    def pass_by(self, item_id: str) -> int | None:
+        """Count an item that is finished in place of reading it.
+
+        Returns:
+            Its position; ``None`` if its id came before, so that it has to be read and refused.
+        """
+        if not self._ids.add(item_id):
+            return None
+        self._count += 1
+        return self._count - 1
+
     def read(self, value: object) -> Admitted:
         """Read the next item, or say what is wrong with it."""
         index = self._count

@@ -26,6 +26,7 @@ _THREADS: Final = (str(Path(anyio.__file__).resolve().parent),)
 _MOST_FRAMES: Final = 16
 """Frames that are kept, the ones nearest to the error: 64 bytes each."""
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain that are stripped: some chains are made anew without end."""
 _LINE_ONLY: Final = 0xEF
 """Begins an entry in a code object's table of positions: eight steps that stand on one line."""
 _STEPS: Final = 8

@@ -100,6 +100,8 @@ class ItemRun:
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
+        usage: Tokens of its calls, as far as they are known.
+        cost: US dollars of its calls, as far as they are known.
         failures: How its calls ended, as in ``WorkItemResult``.
         cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
@@ -122,6 +124,7 @@ class ItemRun:
     limit: float = math.inf
     deadline: float = math.inf
     usage: TokenUsage | None = None
+    cost: float | None = None
     attempts: int = 0
     spans: tuple[float, ...] = ()
     failures: tuple[AttemptFailure | None, ...] = ()
@@ -135,6 +138,7 @@ class ItemRun:
     called: tuple[Gate, ...] = ()
     refusals: dict[Gate, Refusal] | None = None
     entry: Entry | None = None
+    _unpriced: bool = False
     batch: str = ""
     attempt: int = 0
     watched: tuple[Any, ...] = ()
@@ -183,7 +187,7 @@ class ItemRun:
             self._spent += now - self._since
 
     def left(self, now: float) -> float:
-        """Seconds until the stopwatch or the wall clock ends the item."""
+        """Return the seconds until the stopwatch or the wall clock ends the item."""
         return min(self.limit - self._shown(now), self.deadline - now)
 
     def bound(self, now: float) -> tuple[str, float]:
@@ -249,7 +253,16 @@ class ItemRun:
         """Add a sentence for the result's metadata."""
         self.notes = (*self.notes, text)
 
-    def book(self, usage: TokenUsage | None) -> None:
-        """Add the tokens of one call."""
+    def book(self, usage: TokenUsage | None, cost: float | None, *, answered: bool = False) -> None:
+        """Add the tokens and the US dollars of one call; ``None`` is unknown."""
         if usage is not None:
             self.usage = add_usage(self.usage, usage)
+        if cost is not None:
+            self.cost = cost if self.cost is None else self.cost + cost
+        elif answered or usage is not None:
+            self._unpriced = True
+
+    @property
+    def bill(self) -> float | None:
+        """Return the US dollars of all its calls; ``None`` if that of one is unknown."""
+        return None if self._unpriced else self.cost

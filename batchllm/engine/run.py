@@ -47,6 +47,7 @@ from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.engine.watchers import Watchers
@@ -148,11 +149,13 @@ class Run:
 
         Raises:
             StrategyError: A middleware or strategy cannot be called.
+            ConfigError: A budget in money needs a price that is not known.
         """
         config, started = options.config, clock()
         shared = resources or Resources.build(config, options.gates)
         if options.strategy is not None:
             shared.hooks.shape_of(options.strategy)
+        check_prices(config, shared.prices, options.strategy)
         slow = SlowHooks()
         ending, events = Ending(), Events(options.observers, slow=slow)
         size = math.inf if pool else config.window_size
@@ -160,7 +163,10 @@ class Run:
         waits = Waits(ending, shared.callers, window, clock)
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
-        stats = Stats(shared, waits, window, hedging, clock, started)
+        spending = None
+        if shared.ledger is not None:
+            spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock)
+        stats = Stats(shared, waits, window, hedging, spending, clock, started)
         tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
             None if config.dry_run else options.journal,
@@ -172,7 +178,9 @@ class Run:
             stats,
             slow.warnings,
         )
-        context = _call_context(options, shared, waits, recorder, watchers, hedging, started)
+        context = _call_context(
+            options, shared, waits, recorder, spending, watchers, hedging, started
+        )
         return cls(
             config=config,
             resources=shared,
@@ -274,6 +282,7 @@ class Run:
             "duration": self.stats.duration,
             "termination": self.termination.cause.value,
             "tokens": dict(self.tally.usage),
+            "cost": self.tally.cost,
         }
         self.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
@@ -309,6 +318,7 @@ def _call_context(
     shared: Resources,
     waits: Waits,
     recorder: Recorder,
+    spending: Spending | None,
     watchers: Watchers,
     hedging: Hedging | None,
     started: float,
@@ -327,6 +337,8 @@ def _call_context(
         recorder=recorder,
         watchers=watchers,
         clock=waits.clock,
+        prices=shared.prices,
+        spending=spending,
         batch_deadline=started + limit,
         classifier=options.error_classifier,
         hedging=hedging,

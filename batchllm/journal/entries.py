@@ -145,6 +145,10 @@ class Registrar:
             return Entry(key, digest, self.identity, False, position, prompt)
         return Entry(key, digest, self._identity_of(strategy), True, position, prompt)
 
+    def glance(self, item_id: str, prompt: str) -> tuple[ItemKey, bytes | None]:
+        """Return key and digest of an item with an id and a text, without entering it."""
+        return key_of_id(self.source, item_id), digest_of(prompt, self.salt)
+
     def _identity_of(self, strategy: LLMCallStrategy[Any]) -> Identity:
         for seen, identity in self._seen:
             if seen is strategy:

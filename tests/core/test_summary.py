@@ -93,7 +93,13 @@ def test_long_lists_are_cut() -> None:
 
 @pytest.mark.parametrize(
     ("cost", "shown"),
-    [(0.0, "$0.00"), (0.000012, "$0.000012"), (1234.5, "$1,234.50"), (0.5, "$0.5")],
+    [
+        (0.0, "$0.00"),
+        (0.000012, "$0.000012"),
+        (1234.5, "$1,234.50"),
+        (0.5, "$0.50"),
+        (2e-7, "less than $0.000001"),
+    ],
 )
 def test_costs_are_readable(cost: float, shown: str) -> None:
     """Cents for large sums, what counts of small ones."""

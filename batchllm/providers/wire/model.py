@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
-from batchllm.core import CallCost, ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
+from batchllm.core import CallCost, ErrorClassifier, LLMResponse, Price, TokenUsage, normalize_usage
 from batchllm.providers.wire.endpoints import (
     Account,
     Connected,
@@ -91,6 +91,8 @@ class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
     """
 
     endpoint: Endpoint
+    price: Price | None = None
+    """The price of its calls, if that stands in no list."""
     own_options: ClassVar[Collection[str]] = ()
     """Options that only this class has, and that ``llm`` takes among the parameters."""
     _path: ClassVar[str]
@@ -167,7 +169,8 @@ class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """Estimate the tokens of a call; ``None`` if no ``max_tokens`` bounds the answer."""
-        return cost_of(prompt, self._settings.get(self.endpoint.wire_name("max_tokens")))
+        name = self.endpoint.wire_name("max_tokens")
+        return cost_of(prompt, self._extra.get(name, self._settings.get(name)))
 
     def identity(self) -> Mapping[str, Any]:
         """Name what distinguishes this model's answers, for records; no secrets."""

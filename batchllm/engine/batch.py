@@ -23,6 +23,7 @@ from batchllm.core import (
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Phase, Stop, cause_of
 from batchllm.engine.feed import Feed, Reader, open_source
+from batchllm.engine.frames import shorten
 from batchllm.engine.guard import only_error, raise_as_it_was
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
@@ -225,4 +226,5 @@ class Batch:
     def _with_partial(self, error: BaseException) -> BaseException:
         if isinstance(error, BatchError):
             error.partial = self.result()
+            shorten(error)
         return error

@@ -82,21 +82,21 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.masking import MASK, mask_keys
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
-    AttemptFailure,
-    AttemptTiming,
     EndCause,
     Tally,
     Termination,
-    Timing,
     WorkItemResult,
+    recorded,
     with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
+from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
@@ -104,6 +104,7 @@ from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
+    "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
@@ -200,11 +201,13 @@ __all__ = [
     "facts_of",
     "kind_of",
     "load_config",
+    "mask_keys",
     "normalize_usage",
     "number",
     "one_of",
     "places_of_settings",
     "read_count",
+    "recorded",
     "refuse",
     "switch",
     "where_raised",

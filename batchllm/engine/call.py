@@ -122,7 +122,7 @@ class Call:
         async def first() -> CallEnded:
             return await self._as_leaf(gate)
 
-        async def second() -> CallEnded:
+        async def again() -> CallEnded:
             copy = Call(self.context, self.item, self.strategy, self.timeout)
             copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
             try:
@@ -131,7 +131,7 @@ class Call:
                 self.cut_off = self.cut_off or copy.cut_off
                 raise
 
-        return await hedging.call(gate, self.item, first, second)
+        return await hedging.call(gate, self.item, first, again)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 

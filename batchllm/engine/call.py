@@ -127,7 +127,7 @@ class Call:
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def second() -> CallEnded:
+        async def again() -> CallEnded:
             copy = Call(self.context, self.item, self.strategy, self.timeout)
             copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
             try:
@@ -140,7 +140,7 @@ class Call:
             spending, wanted = self.context.spending, self._wanted
             return spending is None or (wanted is not None and spending.has_room(wanted))
 
-        return await hedging.call(gate, self.item, partial(self._in_budget, gate), second, fits)
+        return await hedging.call(gate, self.item, partial(self._in_budget, gate), again, fits)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 

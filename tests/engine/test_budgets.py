@@ -414,7 +414,7 @@ async def test_every_result_has_its_cost() -> None:
 
 
 async def test_each_model_of_a_composite_has_its_own_price() -> None:
-    """An item that fell back costs what both took."""
+    """An item that fell back costs the calls of both."""
 
     billed = ProviderError("no", status=500)
     billed.usage = {"input_tokens": 1_000, "output_tokens": 0}  # type: ignore[attr-defined]

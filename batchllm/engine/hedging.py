@@ -29,6 +29,8 @@ _CALM = 60.0
 
 CallEnded: TypeAlias = "Reply | Failure"
 Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
+Fits: TypeAlias = Callable[[], bool] | None
+"""A function that says if the budget has room for one more call; ``None`` if there is no budget."""
 
 
 @define(eq=False)
@@ -54,7 +56,7 @@ class Hedging:
         return sum(policy.hedges for policy in self._policies.values())
 
     async def call(
-        self, gate: Gate, item: ItemRun, first: Copy, second: Copy, fits: Callable[[], bool]
+        self, gate: Gate, item: ItemRun, first: Copy, second: Copy, fits: Fits
     ) -> CallEnded:
         """Make *first*, and *second* if it takes very long and *fits*; the first answer wins.
 
@@ -85,14 +87,14 @@ class Hedging:
         gate: Gate,
         item: ItemRun,
         second: Copy,
-        fits: Callable[[], bool],
+        fits: Fits,
     ) -> None:
         """Make the second copy once the first is slow and everything else allows it."""
         begun = self.clock()
         while True:
             slow = policy.slow()
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
-            if slow is not None and left <= 0 and self._allowed(policy, gate) and fits():
+            if slow is not None and left <= 0 and self._allowed(policy, gate, fits):
                 break
             await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
         race.under_way = anyio.Event()
@@ -109,8 +111,9 @@ class Hedging:
         finally:
             race.under_way.set()
 
-    def _allowed(self, policy: HedgePolicy, gate: Gate) -> bool:
-        return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+    def _allowed(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> bool:
+        calm = policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+        return calm and (fits is None or fits())
 
     def _policy_of(self, gate: Gate) -> HedgePolicy:
         policy = self._policies.get(gate)

@@ -116,6 +116,7 @@ class Run:
     shelter: Shelter
     slow: SlowHooks
     tally: Tally
+    _checked_timeout: bool = field(default=False, init=False)
 
     @property
     def warnings(self) -> list[str]:
@@ -269,7 +270,10 @@ class Run:
     ) -> ItemRun:
         """Begin to keep the books of one item."""
         config = self.config
-        limit = work.timeout if work.timeout is not None else config.timeout_per_item
+        limit = config.timeout_per_item
+        if work.timeout is not None:
+            limit = work.timeout
+            self._check_timeout(work)
         return ItemRun(
             work,
             index,
@@ -278,6 +282,15 @@ class Run:
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
             entry=entry,
         )
+
+    def _check_timeout(self, work: LLMWorkItem[Any, Any, Any]) -> None:
+        """Warn once of an item whose own timeout is over before its attempts are."""
+        if self._checked_timeout:
+            return
+        text = self.config.retry.too_short("timeout", work.timeout, work.max_attempts)
+        if text is not None:
+            self._checked_timeout = True
+            self.warnings.append(f"item {work.item_id!r}: its {text} (said once)")
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
         """Return the result of an item that was not called, or cut off, since the run ends."""

@@ -32,6 +32,7 @@ from batchllm.core import (
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
 from batchllm.engine.failures import Failure, out_of_time, stopped
+from batchllm.engine.hooks import estimate_of
 from batchllm.engine.item import ItemRun
 from batchllm.engine.waiting import Waits
 from batchllm.policy import Bound, BudgetLedger, Need, PriceBook, Reservation, WorstCases
@@ -108,19 +109,18 @@ class Spending:
     _queues: dict[Hashable, deque[_Waiter]] = field(factory=dict, init=False)
     """Calls that wait, by kind: one kind may have to wait for its first answers, others not."""
 
-    def want(
-        self, strategy: LLMCallStrategy[Any], prompt: Any, estimate: CallCost | None
-    ) -> Wanted:
+    def want(self, strategy: LLMCallStrategy[Any], prompt: Any) -> Wanted:
         """Return what has to be known of a call of *strategy* with *prompt*.
 
         Args:
             strategy: What is to be called.
             prompt: What it is asked.
-            estimate: Its own estimate, ``None`` if it makes none.
 
         Raises:
             StrategyError: The budget is one of money, and its price is not known.
+            Exception: What its ``estimate`` raised.
         """
+        estimate = estimate_of(strategy, prompt)
         if self.ledger.budget.max_cost is None:
             return Wanted(strategy.quota_scope, prompt, estimate, None)
         price = self.prices.of(strategy)
@@ -167,10 +167,11 @@ class Spending:
         waited = f"at last it waited {seconds:.1f} s for room in the budget"
         return out_of_time(item, self.clock(), waited)
 
-    def has_room(self, wanted: Wanted) -> bool:
-        """Return whether a call like *wanted* could start now, beside all that wait."""
+    def has_room(self, strategy: LLMCallStrategy[Any], prompt: Any) -> bool:
+        """Return whether another call could start now, with none that waits for room."""
         if any(self._queues.values()):
             return False
+        wanted = self.want(strategy, prompt)
         bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
         return self.ledger.fits(wanted.need(bound))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -21,11 +22,15 @@ from batchllm.engine import RunOptions
 from batchllm.gate import Gate
 from batchllm.journal import Journal, JournalLike, JournalWriter, OnResume, read_journal
 from batchllm.llm_strategies import StrategyLike, as_strategy
+from batchllm.observers import ProgressBar, ProgressObserver
 
-__all__ = ["AUTO_CALLS", "Concurrency", "build_options"]
+__all__ = ["AUTO_CALLS", "Concurrency", "Progress", "build_options", "with_progress"]
 
 Concurrency: TypeAlias = int | Literal["auto"] | None
 """The cap on calls in flight: an exact number, ``"auto"``, or ``None`` for the settings' own."""
+
+Progress: TypeAlias = bool | ProgressBar | Callable[..., Any] | None
+"""``True``, a function or class that makes a bar, such as ``tqdm``, or a bar."""
 
 AUTO_CALLS: Final = 256
 """Calls in flight that ``"auto"`` never passes, the same as on the command line. The gate starts
@@ -73,6 +78,23 @@ def build_options(
         gates=gates,
         journal=_journal(journal, on_resume),
     )
+
+
+@contextmanager
+def with_progress(options: RunOptions, progress: Progress) -> Generator[RunOptions]:
+    """Add to *options* an observer that shows progress, and close its bar however the block ends.
+
+    Raises:
+        ConfigError: *progress* is not a bar, nor does it make one.
+    """
+    if progress is None or progress is False:
+        yield options
+        return
+    observer = ProgressObserver(progress)
+    try:
+        yield evolve(options, observers=(*options.observers, observer))
+    finally:
+        observer.close()
 
 
 def _journal(

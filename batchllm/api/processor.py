@@ -250,7 +250,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             self._batch.stop(how, Termination(EndCause.STOPPED, reason))
 
     async def get_stats(self) -> dict[str, Any]:
-        """Numbers about all batches so far, the running one included."""
+        """Return numbers about all batches so far, the running one included."""
         current = self._batch.stats() if self._batch is not None else {}
         tally = self._tally.copy()
         duration = self._duration

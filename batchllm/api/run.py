@@ -17,8 +17,7 @@ import anyio
 from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
-from batchllm.api.options import Concurrency, build_options
-from batchllm.api.progress_bars import Progress, with_progress
+from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
@@ -44,7 +43,7 @@ from batchllm.engine import (
     OrderedResultStream,
     ResultStream,
     Stop,
-    raise_as_it_was,
+    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume
@@ -106,7 +105,7 @@ class BatchRun(Generic[Out]):
         return self._batch.result()
 
     def stats(self) -> dict[str, Any]:
-        """Numbers about pace and health at this moment."""
+        """Return numbers about pace and health at this moment."""
         return self._started().stats()
 
     def stop(
@@ -316,7 +315,6 @@ async def stream_batch(
                     )
                 group.cancel_scope.cancel("the block of stream_batch was left")
         except BaseExceptionGroup as errors:
-            # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-            raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+            raise_without_group(errors)
         finally:
             stream.discard()

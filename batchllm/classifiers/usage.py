@@ -12,6 +12,7 @@ __all__ = ["failed_usage", "may_be_billed"]
 
 _NAMES: Final = ("_failed_token_usage", "token_usage", "usage")
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain or group that are looked at: some chains are made anew without end."""
 _NO_CONNECTION: Final = frozenset({"ConnectError", "ConnectTimeout", "gaierror"})
 """Names of exceptions, of httpx and others, that come before anything is sent."""
 

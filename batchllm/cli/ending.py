@@ -141,11 +141,11 @@ class JournalNotes:
     skips: bool
 
     @classmethod
-    def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
+    async def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
         """Read them at the end of a run."""
         return cls(
             path=str(journal.settings.path),
-            size=journal.settings.path.stat().st_size,
+            size=await journal.size(),
             restored=restored,
             taken_over=journal.ledger.taken_over,
             failed_before=journal.ledger.counts[Reason.FAILED_BEFORE],

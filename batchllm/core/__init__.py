@@ -31,6 +31,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
@@ -81,6 +82,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.masking import MASK, mask_keys
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
@@ -91,6 +93,7 @@ from batchllm.core.results import (
     Termination,
     Timing,
     WorkItemResult,
+    recorded,
     with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
@@ -98,10 +101,12 @@ from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
+from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
 from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
+    "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
@@ -114,14 +119,17 @@ __all__ = [
     "BatchResult",
     "Budget",
     "CallCost",
+    "CallEnd",
     "CallError",
     "CallGuard",
+    "CallStart",
     "CallTooLargeError",
     "Category",
     "Check",
     "Citation",
     "ClosedError",
     "ConfigError",
+    "CurrentItem",
     "Dimension",
     "EmptyResponseError",
     "EndCause",
@@ -160,10 +168,12 @@ __all__ = [
     "Reply",
     "RetryConfig",
     "RetryState",
+    "RunStart",
     "SaturatedError",
     "ScopeParkedError",
     "ServerHint",
     "SourceError",
+    "SpanObserver",
     "StallError",
     "StrategyError",
     "Tally",
@@ -176,6 +186,7 @@ __all__ = [
     "TransportError",
     "UnknownArgumentError",
     "WorkItemResult",
+    "WorkedOn",
     "a_or_an",
     "add_usage",
     "as_work_item",
@@ -185,19 +196,23 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "config_to_json",
+    "current_item",
     "dollars",
     "dump_config",
     "explain_arguments",
     "facts_of",
     "kind_of",
     "load_config",
+    "mask_keys",
     "normalize_usage",
     "number",
     "one_of",
     "places_of_settings",
     "read_count",
+    "recorded",
     "refuse",
     "switch",
     "where_raised",
     "with_notes",
+    "work_on",
 ]

@@ -32,7 +32,7 @@ class BatchResult(BatchData[Out, Ctx]):
     """
 
     def summary(self) -> str:
-        """A block of text for people: counts, tokens, cost, time, waits, and what went wrong."""
+        """Give a text for people: counts, tokens, cost, time, waits, and what went wrong."""
         return summary_of(self)
 
     def to_json(self) -> str:
@@ -64,7 +64,7 @@ class BatchResult(BatchData[Out, Ctx]):
         return cls(**read_batch(text, output_type, context_type))
 
     def to_dataframe(self, library: DataFrameLibrary | None = None) -> Any:
-        """A row per result, in input order.
+        """Return a table with a row per result, in input order.
 
         Args:
             library: ``"pandas"`` or ``"polars"``; by default pandas, else polars.

@@ -205,7 +205,7 @@ class ProcessorConfig:
         return self.window if self.window is not None else 2 * self.max_workers
 
     def with_changes(self, **changes: Any) -> ProcessorConfig:
-        """A copy with *changes*, checked as a new one is."""
+        """Return a copy with *changes*, checked as a new one is."""
         return evolve(self, **changes)
 
 

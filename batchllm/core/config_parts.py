@@ -86,7 +86,7 @@ class RetryConfig:
         )
 
     def waits(self, attempts: int | None = None) -> tuple[float, ...]:
-        """The waits between *attempts*, by default all, in seconds and before jitter."""
+        """Return the waits between *attempts*, by default all, in seconds and before jitter."""
         attempts = self.max_attempts if attempts is None else attempts
         return tuple(
             min(self.max_wait, self.initial_wait * _power(self.exponential_base, n))

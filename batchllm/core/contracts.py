@@ -108,7 +108,7 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         """Let go of what ``prepare`` took. Called once, shielded, when the last run has ended."""
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The tokens that a call may take, for limits on tokens; ``None`` lets the run guess."""
+        """Return what a call may take of limits on tokens; ``None`` lets the run guess."""
         return None
 
     def identity(self) -> Mapping[str, Any]:

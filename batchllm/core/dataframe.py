@@ -30,7 +30,7 @@ _TIMES = ("admission_wait", "cooldown_wait", "backoff", "execution")
 def dataframe_of(
     results: Sequence[WorkItemResult[Any, Any]], library: DataFrameLibrary | None = None
 ) -> Any:
-    """A row per result: its fields, its token counts and its times in seconds.
+    """Return a table with a row per result: its fields, its token counts and its times in seconds.
 
     Raises:
         ImportError: *library* is not installed, or none is when it is ``None``.
@@ -70,7 +70,7 @@ def _load(library: DataFrameLibrary | None) -> tuple[str, Any]:
 
 
 def _polars_series(polars: Any, name: str, values: list[Any]) -> Any:
-    """A typed column; one of Python objects where the values have no common type."""
+    """Return a typed column; one of Python objects if the values have no common type."""
     try:
         return polars.Series(name, values)
     except Exception:  # several kinds, polars' own among them

@@ -11,6 +11,7 @@ from attrs import define, evolve, field, fields, frozen
 
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
+from batchllm.core.masking import mask_keys
 from batchllm.core.usage import TokenUsage, add_usage
 from batchllm.core.views import AnswerViews
 
@@ -22,6 +23,7 @@ __all__ = [
     "Termination",
     "Timing",
     "WorkItemResult",
+    "recorded",
     "with_notes",
 ]
 
@@ -199,11 +201,11 @@ def _is_portable(error: BaseException | None) -> bool:
 
 
 def recorded(error: BaseException | None) -> RecordedError | None:
-    """Return what stands for *error* where it cannot go itself."""
-    if error is None:
-        return None
+    """Return what stands for *error* where it cannot go itself, without keys."""
+    if error is None or isinstance(error, RecordedError):
+        return error
     try:
-        text = str(error)
+        text = mask_keys(str(error))
     except Exception:  # as may their __str__
         text = ""
     return RecordedError(type(error).__qualname__, text)
@@ -322,7 +324,7 @@ class Tally:
 
     @classmethod
     def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
-        """The tally of *results*."""
+        """Return the tally of *results*."""
         tally = cls()
         for result in results:
             tally.add(result)
@@ -341,6 +343,8 @@ def with_notes(
     metadata: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> Mapping[str, Any] | None:
     """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
+    if not notes:
+        return metadata
     there = cast("tuple[str, ...]", tuple((metadata or {}).get("notes") or ()))
     added = tuple(note for note in notes if note not in there)
     return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

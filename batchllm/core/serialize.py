@@ -27,7 +27,7 @@ _LEAVES: Final = (datetime, date, time, timedelta, Decimal, UUID, bytes, bytearr
 
 
 def write_batch(batch: BatchData[Any, Any]) -> str:
-    """The JSON of *batch*; all of it in ASCII, so that any file takes it.
+    """Return the JSON of *batch*; all of it in ASCII, so that any file takes it.
 
     Raises:
         ValueError: A part has no form in JSON; it names the item.
@@ -47,7 +47,7 @@ def write_batch(batch: BatchData[Any, Any]) -> str:
 
 
 def read_batch(text: str | bytes, output_type: Any, context_type: Any) -> dict[str, Any]:
-    """The arguments of a ``BatchResult`` from its JSON.
+    """Read the arguments of a ``BatchResult`` from its JSON.
 
     Raises:
         ValueError: It is not the JSON of a batch.

@@ -13,13 +13,14 @@ from batchllm.core.wording import dollars
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
+# Lines of each kind, so that a summary fits a screen of 24 with the sums above them.
 _ERRORS_SHOWN = 5
 _WARNINGS_SHOWN = 5
 _CAUSES = ("admission_wait", "cooldown_wait", "backoff")
 
 
 def one_line(batch: BatchData[Any, Any]) -> str:
-    """The counts, the time and the ending in one line."""
+    """Give the counts, the time and the ending in one line."""
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
     return (
@@ -29,7 +30,7 @@ def one_line(batch: BatchData[Any, Any]) -> str:
 
 
 def summary_of(batch: BatchData[Any, Any]) -> str:
-    """A block of text: one fact per line, failures and warnings below."""
+    """Give a block of text: one fact per line, failures and warnings below."""
     rows = list(facts_of(batch))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {text}" for name, text in rows]
@@ -144,7 +145,7 @@ def _time(batch: BatchData[Any, Any]) -> str:
 
 
 def _waits(batch: BatchData[Any, Any]) -> list[tuple[str, float]]:
-    """Seconds by cause over all items: as the run counted them, else from the results' timing."""
+    """Return the seconds by cause over all items, as the run or its results have them."""
     given = batch.stats.get("waits")
     sums: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
     if isinstance(given, Mapping):
@@ -163,7 +164,7 @@ def _ending(batch: BatchData[Any, Any]) -> str:
 
 
 def _failure_lines(batch: BatchData[Any, Any]) -> Iterator[str]:
-    """The commonest errors, each with the first item that failed with it."""
+    """Give the commonest errors, each with the first item that failed with it."""
     groups = ErrorGroups()
     for result in batch.results:
         if not (result.success or result.skipped or result.not_run):

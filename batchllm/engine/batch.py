@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 from attrs import define, field
 
 from batchllm.core import (
@@ -27,7 +28,8 @@ from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Resume
-from batchllm.engine.run import Run, RunOptions
+from batchllm.engine.run import Run
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.scheduler import Scheduler
 
 __all__ = ["Batch"]
@@ -86,44 +88,58 @@ class Batch:
             raise self._with_partial(ending.error)
 
     async def _run_items(self) -> None:
-        run, options = self._run, self._options
+        run = self._run
         try:
             with run.ending.until(Phase.CANCELLING):
-                async with anyio.create_task_group() as tasks:
-                    scheduler = self._scheduler = Scheduler(
-                        run=run,
-                        source=self._source,
-                        delivery=self._delivery,
-                        results=self._results if self._keep else None,
-                        progress=self._progress,
-                        tasks=tasks,
-                    )
-                    texts = options.strategy is not None and options.strategy.takes_texts
-                    reader = Reader(run.recorder, texts)
-                    self._resume = self._make_resume(reader)
-                    feed = Feed(
-                        source=self._source,
-                        scheduler=scheduler,
-                        window=run.window,
-                        delivery=self._delivery,
-                        callers=run.resources.callers,
-                        events=run.events,
-                        recorder=run.recorder,
-                        reader=reader,
-                        resume=self._resume,
-                        ending=run.ending,
-                        # A middleware may take its time before a call, so that items have to be
-                        # ready before a call is free; without one, an item that is started
-                        # earlier would only wait.
-                        reads_ahead=bool(options.middlewares),
-                        clock=run.clock,
-                        warnings=run.warnings,
-                    )
-                    # A task of its own: if the caller's task is cancelled natively, that must not
-                    # be taken for an error of the source, which would drain the calls in flight.
-                    tasks.start_soon(feed.run, name="batchllm feed")
+                async with anyio.create_task_group() as beside:
+                    try:
+                        async with anyio.create_task_group() as tasks:
+                            scheduler = self._start_feed(tasks)
+                            if run.recorder.journal is not None:
+                                beside.start_soon(
+                                    scheduler.deliver_committed, name="batchllm delivery"
+                                )
+                    finally:
+                        if self._scheduler is not None:
+                            self._scheduler.close_committing()
         finally:
             run.warnings.extend(self._progress.warnings)
+
+    def _start_feed(self, tasks: TaskGroup) -> Scheduler:
+        """Start the task that starts the items, in the group of the items' tasks."""
+        run, options = self._run, self._options
+        scheduler = self._scheduler = Scheduler(
+            run=run,
+            source=self._source,
+            delivery=self._delivery,
+            results=self._results if self._keep else None,
+            progress=self._progress,
+            tasks=tasks,
+        )
+        texts = options.strategy is not None and options.strategy.takes_texts
+        reader = Reader(run.recorder, texts)
+        self._resume = self._make_resume(reader)
+        feed = Feed(
+            source=self._source,
+            scheduler=scheduler,
+            window=run.window,
+            delivery=self._delivery,
+            callers=run.resources.callers,
+            events=run.events,
+            recorder=run.recorder,
+            reader=reader,
+            resume=self._resume,
+            ending=run.ending,
+            # A middleware may take its time before a call, so that items have to be ready before
+            # a call is free; without one, an item that is started earlier would only wait.
+            reads_ahead=bool(options.middlewares),
+            clock=run.clock,
+            warnings=run.warnings,
+        )
+        # A task of its own: if the caller's task is cancelled natively, that must not be taken for
+        # an error of the source, which would drain the calls in flight.
+        tasks.start_soon(feed.run, name="batchllm feed")
+        return scheduler
 
     def _make_resume(self, reader: Reader) -> Resume | None:
         run = self._run

@@ -17,6 +17,7 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
+    CallStart,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
@@ -30,11 +31,12 @@ from batchllm.core import (
 )
 from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
-from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
+from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.item import ItemRun
 from batchllm.engine.retry_hooks import call_on_error
+from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
 __all__ = ["Call"]
@@ -91,11 +93,11 @@ class Call:
         if context.ending.stopping:
             return stopped(context.ending)
         try:
-            if not context.lifecycle.is_ready(strategy):
+            shape = self._shape = context.hooks.shape_of(strategy)
+            if not context.lifecycle.is_ready(strategy, shape):
                 refused = await self._prepare()
                 if refused is not None:
                     return refused
-            shape = self._shape = context.hooks.shape_of(strategy)
         except PrepareError:
             return stopped(context.ending)
         except StrategyError as error:
@@ -176,6 +178,7 @@ class Call:
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)
+        watched = self._start_watching() if context.watchers.active else ()
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
@@ -183,6 +186,8 @@ class Call:
             self.cut_off = True
             permit.abandon()
             recorder.cut_off(item, number)
+            if watched:
+                context.watchers.end_call(watched, permit.at, None)
             raise
         now = context.clock()
         item.stop_clock(now)
@@ -194,11 +199,20 @@ class Call:
                 item.refusals.pop(gate, None)
             if takes is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
+            if watched:
+                context.watchers.end_call(watched, permit.at, value)
             return value
         failure = self._judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
+        if watched:
+            context.watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
+
+    def _start_watching(self) -> Watched:
+        item = self.item
+        start = CallStart(item.item_id, self.strategy, self._prompt, self._attempt)
+        return self.context.watchers.start_call(item, start)
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
@@ -239,7 +253,7 @@ class Call:
                     if contains(error):
                         raise
                     failure = error
-                await settle()
+                await surface_cancellation()
         except RuntimeError as error:
             raise left_open(error) from error
         finally:
@@ -276,7 +290,10 @@ class Call:
     def state(self) -> RetryState:
         """The item's memory, as this call's strategy gets it."""
         if self._state is None:
-            self._state = RetryState(self.item.values, _guard=self)
+            item = self.item
+            if item.values is None:
+                item.values = {}
+            self._state = RetryState(item.values, _guard=self)
         return self._state
 
     def _execute(self, seconds: float) -> Awaitable[object]:

@@ -29,6 +29,7 @@ from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.spending import Spending
 from batchllm.engine.waiting import Waits
+from batchllm.engine.watchers import Watchers
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit, PriceBook, TokenEstimator, prompt_bytes
 
@@ -95,6 +96,7 @@ class CallContext:
         ending: Says whether calls may still start.
         waits: Where items wait for their permits.
         recorder: Writes down that calls begin and fail.
+        watchers: See calls begin and end.
         clock: Seconds on the event loop's clock.
         batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
         classifier: The user's classifier, asked before the strategy's own.
@@ -112,6 +114,7 @@ class CallContext:
     ending: Ending
     waits: Waits
     recorder: Recorder
+    watchers: Watchers
     clock: Callable[[], float]
     prices: PriceBook
     spending: Spending | None = None

@@ -1,7 +1,8 @@
-"""Tracebacks of finished items: where an error came from, without what the frames held.
+"""Exceptions of finished items: where they came from, without what their frames and fields held.
 
-The frames of an exception hold prompts, requests and clients, a hundred kilobytes an item; a
-result that is kept has room for none of it.
+The frames of an exception hold prompts, requests and clients, a hundred kilobytes an item.
+``openai.BadRequestError`` holds its response, which holds its request, which holds the prompt:
+60 kB a failed item where the prompt has 50. A result that is kept has room for none of it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
-from typing import Final
+from typing import Any, Final
 
-from batchllm.engine.held_replies import drop_replies
+from attrs import evolve
+
+from batchllm.core import LLMResponse
 
 __all__ = ["drop_locals"]
 
@@ -21,6 +24,11 @@ _OURS: Final = str(Path(__file__).resolve().parents[1])
 _MOST_FRAMES: Final = 16
 """Frames that are kept, the ones nearest to the error: 64 bytes each."""
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain that are stripped: some chains are made anew without end."""
+
+_HTTPX: Final = ("httpx", "httpx2")
+_OTHERS: Final = ("aiohttp", "requests")
+_HELD: Final = ("Request", "Response", "PreparedRequest", "ClientResponse")
 
 
 def drop_locals(error: BaseException) -> None:
@@ -34,7 +42,7 @@ def drop_locals(error: BaseException) -> None:
     with suppress(Exception):  # others' exceptions may raise anything, wherever one looks
         for each in _with_causes(error):
             each.__traceback__ = _bare(each.__traceback__)
-            drop_replies(each)
+            _drop_replies(each)
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
@@ -80,3 +88,47 @@ def _empty_frame(file: str, name: str, qualname: str, module: str) -> FrameType:
     assert trace is not None
     assert trace.tb_next is not None
     return trace.tb_next.tb_frame
+
+
+def _drop_replies(error: BaseException) -> None:
+    """Put small stand-ins in place of the requests and replies among the fields of *error*.
+
+    One of httpx keeps its method, address and status, since code that looks at an exception
+    expects one there; of other libraries' nothing is left. An ``LLMResponse`` loses the
+    provider's own reply; its metadata say the same.
+    """
+    fields = getattr(error, "__dict__", {})
+    for name, value in list(fields.items()):
+        if isinstance(value, LLMResponse):
+            if value.raw is not None:
+                fields[name] = evolve(value, raw=None)
+        elif type(value).__name__ in _HELD:
+            fields[name] = _stand_in(value)
+
+
+def _stand_in(held: Any) -> Any:
+    kind: Any = type(held)
+    library = kind.__module__.partition(".")[0]
+    if library in _OTHERS:
+        return None
+    if library not in _HTTPX:
+        return held
+    with suppress(Exception):  # a response may have no request
+        request: Any = held if kind.__name__ == "Request" else held.request
+        of: Any = type(request)
+        bare = _bare_request(of, request.method, str(request.url))
+        return bare if request is held else _bare_response(kind, held.status_code, bare)
+    return None
+
+
+# One for all items: a Request is a kilobyte.
+
+
+@lru_cache(maxsize=256)
+def _bare_request(kind: Any, method: str, url: str) -> Any:
+    return kind(method, url)
+
+
+@lru_cache(maxsize=256)
+def _bare_response(kind: Any, status: int, request: Any) -> Any:
+    return kind(status, request=request)

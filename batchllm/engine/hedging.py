@@ -8,7 +8,7 @@ and calm and room to spare. What it costs is counted; providers bill the loser, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,8 +24,10 @@ from batchllm.policy import HedgePolicy
 
 __all__ = ["Hedging"]
 
-_LOOK_AGAIN = 1.0
-_CALM = 60.0
+_LOOK_AGAIN: Final = 1.0
+"""Seconds between looks whether a second copy may be made by now; slow calls take far longer."""
+_CALM: Final = 60.0
+"""Seconds without a pause of the scope: the period of most quotas, so none is nearly used up."""
 
 CallEnded: TypeAlias = "Reply | Failure"
 Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
@@ -96,7 +98,7 @@ class Hedging:
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
             if slow is not None and left <= 0 and self._allowed(policy, gate, fits):
                 break
-            await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
+            await anyio.sleep(left if left > 0 else _LOOK_AGAIN)
         race.under_way = anyio.Event()
         policy.on_hedge()
         self.events.emit(

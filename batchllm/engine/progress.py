@@ -1,4 +1,4 @@
-"""Telling the user how far a run has got: a log line now and then, and a callback."""
+"""Reports of how far a run has got: a log line now and then, and a callback."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Progress:
         if callback is None:
             return
         limit = self.config.progress_callback_timeout
-        # Without a limit there is no shelter either, since a shield has to end.
+        # Without a limit there is no shield either, since a shield has to end.
         ended: Ended[Any] = TimedOut(None)
         with anyio.CancelScope(shield=limit is not None):
             ended = await call_hook(

@@ -7,76 +7,51 @@ knows whom; ``docs/design/engine.md`` has it as a picture.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import (
-    BaseMiddleware,
-    BaseObserver,
     Category,
     EndCause,
-    ErrorClassifier,
     ItemStopped,
-    LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
     ProcessorConfig,
+    RunStart,
     Tally,
     Termination,
     WorkItemResult,
 )
 from batchllm.engine.attempts import Attempts, failed_result
 from batchllm.engine.call_context import CallContext
-from batchllm.engine.ending import CANCEL, Ending, Phase, Stop
+from batchllm.engine.ending import CANCEL, Ending, Phase, Stop, cause_of
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch
+from batchllm.engine.guard import only_error
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
-from batchllm.gate import Gate
-from batchllm.journal import Entry, Journal, JournalWriter
+from batchllm.engine.watchers import Watchers
+from batchllm.journal import Entry
 from batchllm.policy import RetrySchedule
 
-__all__ = ["Run", "RunOptions"]
-
-
-@define(kw_only=True)
-class RunOptions:
-    """The options of a run, beside its items.
-
-    Attributes:
-        config: The settings.
-        strategy: For items that bring none.
-        middlewares: Steps round each item.
-        observers: Watch events.
-        post_processor: Called with every result.
-        error_classifier: Asked first what an exception means.
-        gates: The user's own gates.
-        journal: Where results are written down before they are delivered.
-    """
-
-    config: ProcessorConfig = field(factory=ProcessorConfig)
-    strategy: LLMCallStrategy[Any] | None = None
-    middlewares: Sequence[BaseMiddleware] = ()
-    observers: Sequence[BaseObserver] = ()
-    post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None
-    error_classifier: ErrorClassifier | None = None
-    gates: Sequence[Gate] = ()
-    journal: Journal | JournalWriter | None = None
+__all__ = ["Run"]
 
 
 @define(eq=False, kw_only=True)
@@ -99,6 +74,8 @@ class Run:
         shelter: Shields the hooks of finished results when the run is cancelled.
         slow: Reports hooks that hold the event loop, in ``warnings``.
         tally: Sums over the results so far.
+        watchers: Span observers.
+        start: What they learn of its start.
     """
 
     config: ProcessorConfig
@@ -116,6 +93,8 @@ class Run:
     shelter: Shelter
     slow: SlowHooks
     tally: Tally
+    watchers: Watchers
+    start: RunStart
     _checked_timeout: bool = field(default=False, init=False)
 
     @property
@@ -160,7 +139,7 @@ class Run:
         if shared.ledger is not None:
             spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock)
         stats = Stats(shared, waits, window, hedging, spending, clock, started)
-        tally = Tally()
+        tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
             None if config.dry_run else options.journal,
             config,
@@ -171,7 +150,9 @@ class Run:
             stats,
             slow.warnings,
         )
-        context = _call_context(options, shared, waits, recorder, spending, hedging, started)
+        context = _call_context(
+            options, shared, waits, recorder, spending, watchers, hedging, started
+        )
         return cls(
             config=config,
             resources=shared,
@@ -188,6 +169,8 @@ class Run:
             shelter=Shelter(config.cleanup_timeout),
             slow=slow,
             tally=tally,
+            watchers=watchers,
+            start=RunStart(uuid4().hex[:8], pool=pool),
         )
 
     # -- from its start event to its end event ---------------------------------------------------
@@ -202,6 +185,8 @@ class Run:
             total: Items of the run, if it is known.
         """
         resources = self.resources
+        self.watchers.start_run(evolve(self.start, total=total))
+        cut_short: BaseException | None = None
         try:
             async with anyio.create_task_group() as services:
                 self.events.start(services)
@@ -220,8 +205,18 @@ class Run:
                 self.events.close()
             self.warnings.extend(self.pipeline.warnings())
             self.warnings.extend(self.events.warnings())
+        except BaseException as error:
+            cut_short = error
+            raise
         finally:
             self.events.discard()
+            self.watchers.end_run(self._why_it_ended(cut_short), self.tally)
+            self.warnings.extend(self.watchers.warnings())
+
+    def _why_it_ended(self, cut_short: BaseException | None) -> Termination:
+        if self.ending.termination is None and cut_short is not None:
+            return cause_of(only_error(cut_short))
+        return self.ending.termination or Termination()
 
     def _watch_time(self, services: TaskGroup) -> None:
         limit, grace = self.config.batch_timeout, self.config.drain_grace
@@ -281,6 +276,7 @@ class Run:
             math.inf if limit is None else limit,
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
             entry=entry,
+            batch=self.start.batch,
         )
 
     def _check_timeout(self, work: LLMWorkItem[Any, Any, Any]) -> None:
@@ -307,6 +303,7 @@ def _call_context(
     waits: Waits,
     recorder: Recorder,
     spending: Spending | None,
+    watchers: Watchers,
     hedging: Hedging | None,
     started: float,
 ) -> CallContext:
@@ -322,6 +319,7 @@ def _call_context(
         ending=waits.ending,
         waits=waits,
         recorder=recorder,
+        watchers=watchers,
         clock=waits.clock,
         prices=shared.prices,
         spending=spending,

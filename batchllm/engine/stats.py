@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from math import isfinite
 from typing import Any
 
 from attrs import define, field
@@ -19,6 +21,10 @@ __all__ = ["Stats", "limited_by"]
 
 _MOST = 0.5
 """The share of the time, or of a limit, beyond which it counts."""
+_SHORTEST_PERIOD = 1.0
+"""Seconds; a shorter period of a reported limit is a guess, and the next reply has another."""
+_SCOPES_KEPT = 8
+"""Scopes whose use is kept over time, so that a sample stays small if each item has its own."""
 
 
 @define(eq=False)
@@ -55,13 +61,20 @@ class Stats:
         return self.clock() - self.started
 
     def brief(self) -> dict[str, Any]:
-        """Return the few numbers that are kept over time."""
-        window = self.window
+        """Return the few numbers that are kept over time, as JSON has them."""
+        window, gates = self.window, self.resources.gates
+        held = gates.held_back(self._held_before)
         return {
             "duration": self.duration,
             "in_flight": self.resources.callers.statistics().borrowed_tokens,
             "waiting": window.count_waiting(),
             "sleeping": window.sleeping,
+            "episodes": gates.episodes,
+            "held": {cause: round(seconds, 3) for cause, seconds in held.items()},
+            "scopes": {
+                name: _in_brief(scope)
+                for name, scope in islice(gates.snapshots().items(), _SCOPES_KEPT)
+            },
         }
 
     def read(self) -> dict[str, Any]:
@@ -98,6 +111,21 @@ class Stats:
             "scopes": scopes,
             "connections": resources.lifecycle.connections(),
         }
+
+
+def _in_brief(scope: GateSnapshot) -> dict[str, Any]:
+    """Return the numbers of a scope that are kept over time."""
+    return {
+        "state": scope.state,
+        "pace": scope.pace if scope.pace is None or isfinite(scope.pace) else None,
+        "sends": scope.sends,
+        "refused": scope.throttled + scope.overloaded,
+        "used": {
+            limit_in_words(limit): round(share, 3)
+            for limit, share in zip(scope.limits, scope.used, strict=True)
+            if limit.per >= _SHORTEST_PERIOD
+        },
+    }
 
 
 def limited_by(

@@ -12,11 +12,12 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from batchllm.classifiers import failed_usage, may_be_billed
 from batchllm.core import (
     CallCost,
+    CallTooLargeError,
     ConfigError,
     EndCause,
     LLMCallStrategy,
@@ -31,7 +32,7 @@ from batchllm.core import (
 )
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
-from batchllm.engine.failures import Failure, out_of_time, stopped
+from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
 from batchllm.engine.hooks import estimate_of
 from batchllm.engine.item import ItemRun
 from batchllm.engine.waiting import Waits
@@ -90,7 +91,6 @@ class Spending:
         clock: Seconds on the event loop's clock.
 
     Attributes:
-        held: Seconds during which calls waited for room in the budget.
         most_unbounded: The most calls that had a reservation at once, and no bound on their answer.
     """
 
@@ -151,6 +151,9 @@ class Spending:
                     if queue[0] is waiter:
                         bill = self._try(wanted)
                         if bill is None and not self.ledger.calls:
+                            too_large = self._too_large(item, wanted)
+                            if too_large is not None:
+                                return too_large
                             self._end(item, wanted)
                     if bill is None:
                         await waiter.woken.wait()
@@ -160,10 +163,12 @@ class Spending:
             seconds = self.clock() - began
             self._note(item, seconds)
             self._wake()
+        if self.ending.stopping:
+            if bill is not None:  # woken in the very turn in which the run was stopped
+                self._close(bill, self.ledger.release)
+            return stopped(self.ending)
         if bill is not None:
             return bill
-        if self.ending.stopping:
-            return stopped(self.ending)
         waited = f"at last it waited {seconds:.1f} s for room in the budget"
         return out_of_time(item, self.clock(), waited)
 
@@ -236,6 +241,22 @@ class Spending:
         self.waits.seconds["admission_wait"] += seconds
         if not any(self._queues.values()):
             self._held += self.clock() - self._since
+
+    def _too_large(self, item: ItemRun, wanted: Wanted) -> Failure | None:
+        """Return the failure of an item whose prompt alone exceeds the whole budget.
+
+        The run goes on without it: others may be shorter.
+        """
+        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        least = wanted.need(evolve(bound, output_tokens=0))
+        if BudgetLedger(self.ledger.budget).fits(least):
+            return None
+        costs = "" if least.cost is None else f", which are {dollars(least.cost)},"
+        error = CallTooLargeError(
+            f"item {item.work.item_id!r}: its prompt may have {least.tokens:,} tokens{costs} and "
+            "the budget of the run is less; give a larger budget, or shorten it"
+        )
+        return no_permit(error)
 
     def _end(self, item: ItemRun, wanted: Wanted) -> None:
         """Drain the run, since its budget is spent."""

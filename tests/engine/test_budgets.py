@@ -23,6 +23,7 @@ from batchllm.api import (
 from batchllm.core import (
     Budget,
     CallCost,
+    CallTooLargeError,
     ClosedError,
     ConfigError,
     EndCause,
@@ -345,6 +346,31 @@ async def test_a_copy_that_does_not_fit_is_not_made() -> None:
     assert result.termination.complete
     assert result.stats["hedged_calls"] == 0
     assert ProcessingEvent.HEDGE_STARTED not in [event for event, _ in seen.events]
+
+
+async def test_a_prompt_that_alone_exceeds_the_budget_fails_alone() -> None:
+    """In a pool, too: one caller's mistake closes it for no one else."""
+    items = [("long", "x" * 5_000), ("short", "x")]
+    strategy = Meter()
+    result = await run_batch(items, strategy, budget=Budget(max_cost=2.0))
+    found = result.by_id()
+    assert found["short"].success
+    assert found["long"].error_category == "too_large"
+    assert "its prompt may have 5,016 tokens, which are $5.02, and" in str(found["long"].error)
+    assert result.termination.complete
+    async with open_pool(strategy, budget=Budget(max_tokens_total=1_000)) as pool:
+        with pytest.raises(CallTooLargeError, match="the budget of the run is less"):
+            await pool.call("x" * 5_000)
+        assert await pool.call("x") == "x"
+
+
+async def test_a_bound_on_answers_that_exceeds_the_budget_ends_the_run() -> None:
+    """It is the same for every item, so that the remedy is said once."""
+    items = [str(n) for n in range(9)]
+    result = await run_batch(items, Meter(limit=500), budget=Budget(max_tokens_total=400))
+    assert result.termination.cause is EndCause.BUDGET
+    assert "the next call may take 517 tokens" in result.termination.reason
+    assert result.not_run == 9
 
 
 # The price that a budget in money needs.

@@ -28,10 +28,11 @@ _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
 
 
 def _in_options(text: str) -> str:
-    """Name settings in a reason as the options that they are."""
+    """Name settings in a reason as the options that they are; the cause before it stays."""
+    cause, colon, reason = text.partition(":")
     for setting, option in _OPTIONS:
-        text = re.sub(rf"\b{setting}\b", option, text)
-    return text
+        reason = re.sub(rf"\b{setting}\b", option, reason)
+    return f"{cause}{colon}{reason}"
 
 
 _OPTIONS: Final = (

@@ -64,11 +64,33 @@ class RetryConfig:
                 self, "initial_wait", "max_wait", "so that the first wait is no longer"
             )
 
-    def waits(self) -> tuple[float, ...]:
-        """Return the waits between attempts in seconds, before jitter."""
+    def too_short(
+        self, name: str, seconds: float | None, attempts: int | None = None
+    ) -> str | None:
+        """Return a warning if the waits between attempts alone take longer than *seconds*.
+
+        Args:
+            name: The setting that gives an item so many seconds.
+            seconds: ``None`` for any number.
+            attempts: The attempts of one item, if it has a number of its own.
+        """
+        attempts = self.max_attempts if attempts is None else attempts
+        waits = sum(self.waits(attempts))
+        if seconds is None or seconds >= waits:
+            return None
+        what, _, _ = name.partition("_")
+        return (
+            f"{what} may be too short: {name} is {seconds:g} s, and the waits between "
+            f"{attempts} attempts alone add up to {waits:g} s; raise {name} or lower "
+            "retry.max_attempts or max_wait"
+        )
+
+    def waits(self, attempts: int | None = None) -> tuple[float, ...]:
+        """Return the waits between *attempts*, by default all, in seconds and before jitter."""
+        attempts = self.max_attempts if attempts is None else attempts
         return tuple(
             min(self.max_wait, self.initial_wait * _power(self.exponential_base, n))
-            for n in range(min(self.max_attempts - 1, 1_000))
+            for n in range(min(attempts - 1, 1_000))
         )
 
 

@@ -29,7 +29,7 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
 )
-from batchllm.engine.call_context import ONE_REQUEST, CallContext, estimate_of
+from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hedging import Hedging
@@ -37,7 +37,6 @@ from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
-from batchllm.engine.spending import Wanted
 from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
@@ -81,7 +80,6 @@ class Call:
     _scope: anyio.CancelScope | None = field(default=None, init=False)
     _deadline: float = field(default=math.inf, init=False)
     _stalled_after: float | None = field(default=None, init=False)
-    _wanted: Wanted | None = field(default=None, init=False)
 
     async def make(self, prompt: Any, attempt: int) -> CallEnded:
         """Make the call: a reply, or what became of it instead.
@@ -136,11 +134,10 @@ class Call:
                 self.cut_off = self.cut_off or copy.cut_off
                 raise
 
-        def fits() -> bool:
-            spending, wanted = self.context.spending, self._wanted
-            return spending is None or (wanted is not None and spending.has_room(wanted))
-
-        return await hedging.call(gate, self.item, partial(self._in_budget, gate), again, fits)
+        spending, first = self.context.spending, partial(self._in_budget, gate)
+        room = None if spending is None else spending.has_room
+        fits = room and partial(room, self.strategy, self._prompt)
+        return await hedging.call(gate, self.item, first, again, fits)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
@@ -150,8 +147,7 @@ class Call:
         if spending is None:
             return await self._as_leaf(gate)
         try:
-            estimate = estimate_of(strategy, self._prompt)
-            wanted = self._wanted = spending.want(strategy, self._prompt, estimate)
+            wanted = spending.want(strategy, self._prompt)
         except Exception as error:
             return unusable(error) if isinstance(error, StrategyError) else self._judge(error)
         bill = await spending.reserve(self.item, wanted)

@@ -35,6 +35,8 @@ thousand calls, which a batch of some thousand meets now and then, and three onc
 
 CallEnded: TypeAlias = "Reply | Failure"
 Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
+Fits: TypeAlias = Callable[[], bool] | None
+"""A function that says if the budget has room for one more call; ``None`` if there is no budget."""
 
 
 @define(eq=False)
@@ -60,7 +62,7 @@ class Hedging:
         return sum(policy.hedges for policy in self._policies.values())
 
     async def call(
-        self, gate: Gate, item: ItemRun, first: Copy, again: Copy, fits: Callable[[], bool]
+        self, gate: Gate, item: ItemRun, first: Copy, again: Copy, fits: Fits
     ) -> CallEnded:
         """Make *first*, and *again* each time that all copies take very long and it *fits*.
 
@@ -91,7 +93,7 @@ class Hedging:
         gate: Gate,
         item: ItemRun,
         again: Copy,
-        fits: Callable[[], bool],
+        fits: Fits,
     ) -> None:
         """Make a further copy once the last is slow and everything else allows it."""
         for name in _NAMES:
@@ -105,15 +107,13 @@ class Hedging:
             )
             tasks.start_soon(self._copy, tasks, race, item, name, again)
 
-    async def _until_slow(
-        self, policy: HedgePolicy, gate: Gate, fits: Callable[[], bool]
-    ) -> float:
+    async def _until_slow(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> float:
         """Wait until a copy that begins now is slow, and another one takes nothing from others."""
         begun = self.clock()
         while True:
             slow = policy.slow()
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
-            if slow is not None and left <= 0 and self._allowed(policy, gate) and fits():
+            if slow is not None and left <= 0 and self._allowed(policy, gate, fits):
                 return slow
             await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
 
@@ -129,8 +129,9 @@ class Hedging:
         finally:
             race.end_copy()
 
-    def _allowed(self, policy: HedgePolicy, gate: Gate) -> bool:
-        return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+    def _allowed(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> bool:
+        calm = policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+        return calm and (fits is None or fits())
 
     def _policy_of(self, gate: Gate) -> HedgePolicy:
         policy = self._policies.get(gate)

@@ -1,4 +1,4 @@
-"""What a batch holds depends on its window, not on its length: row 47 of the list of faults.
+"""The objects that a batch holds depend on its window, not its length: row 47 of the faults.
 
 Megabytes over a million items are measured by ``python -m benchmarks.memory``; here objects are
 counted, which no other work of the machine changes.

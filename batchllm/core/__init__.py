@@ -86,12 +86,9 @@ from batchllm.core.masking import MASK, mask_keys
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
-    AttemptFailure,
-    AttemptTiming,
     EndCause,
     Tally,
     Termination,
-    Timing,
     WorkItemResult,
     recorded,
     with_notes,
@@ -99,6 +96,7 @@ from batchllm.core.results import (
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
+from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver

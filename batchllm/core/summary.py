@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from heapq import nsmallest
 from typing import Any, cast
 
 from batchllm.core.batch_data import BatchData
 from batchllm.core.contracts import Category
 from batchllm.core.error_groups import ErrorGroups, where_raised
+from batchllm.core.html import facts_as_html, list_as_html, rows_as_html
 from batchllm.core.wording import dollars
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
@@ -16,6 +17,8 @@ __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 # Lines of each kind, so that a summary fits a screen of 24 with the sums above them.
 _ERRORS_SHOWN = 5
 _WARNINGS_SHOWN = 5
+_RESULTS_SHOWN = 10
+_COLUMNS = ("item_id", "output or error", "error_category")
 _CAUSES = ("admission_wait", "cooldown_wait", "backoff")
 
 
@@ -44,24 +47,18 @@ def summary_of(batch: BatchData[Any, Any]) -> str:
 
 
 def html_of(batch: BatchData[Any, Any]) -> str:
-    """Return these facts as a table of HTML, every text escaped."""
-    rows = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
-        f'<td style="text-align:left">{escape(text)}</td></tr>'
-        for name, text in facts_of(batch)
-    )
-    return (
-        f"<table>{rows}</table>"
-        f"{_html_list('Failures', list(_failure_lines(batch)))}"
-        f"{_html_list('Warnings', _shortened(batch.warnings, _WARNINGS_SHOWN))}"
-    )
-
-
-def _html_list(title: str, lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    entries = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<p><b>{title}</b></p><ul>{entries}</ul>"
+    """Return these facts as a table of HTML, and the first results below; every text escaped."""
+    parts = [
+        facts_as_html(facts_of(batch)),
+        list_as_html("Failures", list(_failure_lines(batch))),
+        list_as_html("Warnings", _shortened(batch.warnings, _WARNINGS_SHOWN)),
+    ]
+    first = nsmallest(_RESULTS_SHOWN, batch.results, key=lambda one: one.submission_index)
+    if first:
+        of = "" if len(first) == len(batch.results) else f" of {len(batch.results):,}"
+        rows = [(r.item_id, r.output if r.success else r.error, r.error_category) for r in first]
+        parts.append(rows_as_html(f"The first {len(first)}{of}", _COLUMNS, rows))
+    return "".join(parts)
 
 
 def _counts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, int]]:

@@ -27,11 +27,10 @@ from batchllm.core import (
     mask_keys,
     with_notes,
 )
-from batchllm.engine.bug_log import BugLog
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
-from batchllm.engine.failures import Failure
+from batchllm.engine.failures import BugLog, Failure
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import Charge, ItemRun

@@ -23,12 +23,14 @@ from batchllm.core import (
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Phase, Stop, cause_of
 from batchllm.engine.feed import Feed, Reader, open_source
+from batchllm.engine.frames import shorten
 from batchllm.engine.guard import only_error, raise_as_it_was
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Resume
-from batchllm.engine.run import Run, RunOptions
+from batchllm.engine.run import Run
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.scheduler import Scheduler
 
 __all__ = ["Batch"]
@@ -224,4 +226,5 @@ class Batch:
     def _with_partial(self, error: BaseException) -> BaseException:
         if isinstance(error, BatchError):
             error.partial = self.result()
+            shorten(error)
         return error

@@ -8,7 +8,7 @@ What is queued when the run ends is still delivered, for as long as ``_DRAIN`` s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -54,6 +54,7 @@ class _Queue:
     observer: BaseObserver
     send: MemoryObjectSendStream[_Item]
     receive: MemoryObjectReceiveStream[_Item]
+    wanted: Collection[ProcessingEvent] | None
     drain: anyio.CancelScope = field(factory=anyio.CancelScope)
     left: int = 0
     errors: int = 0
@@ -102,7 +103,8 @@ class Events:
             if getattr(observer.on_event, "__func__", None) is BaseObserver.on_event:
                 continue  # it is called in other ways
             send, receive = anyio.create_memory_object_stream[_Item](float("inf"))
-            queue = _Queue(observer, send, receive)
+            wanted = getattr(observer, "wanted_events", None)  # it need not have our base
+            queue = _Queue(observer, send, receive, wanted)
             self._queues.append(queue)
             self._open = True
             tasks.start_soon(self._deliver, queue, name=f"observer {type(observer).__name__}")
@@ -113,6 +115,8 @@ class Events:
             return
         stamped = {"timestamp": self.wall_clock(), **(data or {})}
         for queue in self._queues:
+            if queue.wanted is not None and event not in queue.wanted:
+                continue
             # A delivery that was cancelled takes nothing any more.
             with suppress(anyio.BrokenResourceError):
                 queue.send.send_nowait((event, dict(stamped)))

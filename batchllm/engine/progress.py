@@ -18,6 +18,8 @@ __all__ = ["Progress"]
 
 logger = logging.getLogger("batchllm")
 
+_SHAPE = "; it is called as progress_callback(completed, total, current_item)"
+
 
 @define(eq=False)
 class Progress:
@@ -71,11 +73,13 @@ class Progress:
                 slow=self.slow,
             )
         if isinstance(ended, Failed):
-            self._note(f"progress_callback raised {in_words(ended.error)}")
+            hint = _SHAPE if isinstance(ended.error, TypeError) else ""
+            self._note(f"progress_callback raised {in_words(ended.error)}{hint}")
         elif isinstance(ended, TimedOut):
             self._note(f"progress_callback took longer than {limit} s and was cancelled")
 
     def _note(self, text: str) -> None:
         self._failures += 1
         if self._failures == 1:
+            logger.warning("%s; the run goes on", text)
             self.warnings.append(text)

@@ -55,6 +55,8 @@ class OpenTelemetryObserver(SpanObserver):
         ImportError: OpenTelemetry is not installed.
     """
 
+    wanted_events = frozenset({ProcessingEvent.RATE_LIMIT_HIT, ProcessingEvent.COOLDOWN_ENDED})
+
     def __init__(
         self,
         *,

@@ -54,6 +54,16 @@ class PrometheusObserver(SpanObserver):
         ConfigError: The registry has such an observer already.
     """
 
+    wanted_events = frozenset(
+        {
+            *_COUNTED,
+            ProcessingEvent.COOLDOWN_ENDED,
+            ProcessingEvent.ITEM_RETRY,
+            ProcessingEvent.QUOTA_LEARNED,
+            ProcessingEvent.SCOPE_PARKED,
+        }
+    )
+
     def __init__(
         self, registry: CollectorRegistry | None = None, *, prefix: str = "batchllm"
     ) -> None:

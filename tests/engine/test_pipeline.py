@@ -395,8 +395,8 @@ async def test_what_observers_have_left_after_the_end_is_bounded_as_a_whole() ->
     ended = len(stuck.events) - 1  # the last was cut off
     assert result.warnings == (
         f"observer Stuck took longer than 5 s {ended} times and was cancelled",
-        f"observer Stuck had {602 - ended} events left 30 s after the end of the run, and they were "
-        "dropped",
+        f"observer Stuck had {602 - ended} events left 30 s after the end of the run, and they "
+        "were dropped",
     )
 
 
@@ -499,6 +499,42 @@ async def test_progress_callbacks_that_go_wrong() -> None:
         result = await run_batch(["a", "b"], ScriptedStrategy(), progress_callback=callback)
         assert result.succeeded == 2
         assert [expected in warning for warning in result.warnings] == [True]
+
+
+async def test_a_wrong_progress_callback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, at once, and with the shape that it should have."""
+
+    def wrong(completed: int) -> None:
+        raise AssertionError
+
+    with caplog.at_level(logging.WARNING, "batchllm"):
+        await run_batch(["a", "b"], ScriptedStrategy(), progress_callback=wrong)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert line.startswith("progress_callback raised TypeError: ")
+    assert line.endswith(
+        "; it is called as progress_callback(completed, total, current_item); the run goes on"
+    )
+
+
+async def test_an_observer_gets_the_events_that_it_wants() -> None:
+    """All, some, or none if it does not override the method."""
+
+    class Some(BaseObserver):
+        wanted_events = frozenset({ProcessingEvent.ITEM_STARTED})
+
+        def __init__(self) -> None:
+            self.seen: list[ProcessingEvent] = []
+
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            self.seen.append(event)
+
+    some, every = Some(), Some()
+    every.wanted_events = None  # type: ignore[assignment]
+    await run_batch(["a"], ScriptedStrategy(), observers=[some, every, BaseObserver()])
+    assert some.seen == ["item_started"]
+    assert every.seen == [
+        "processing_started", "item_started", "item_completed", "processing_completed"
+    ]  # fmt: skip
 
 
 async def test_progress_log(caplog: pytest.LogCaptureFixture) -> None:

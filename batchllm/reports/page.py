@@ -80,7 +80,7 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
 
 
 def _file(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    return (files("batchllm.reports") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

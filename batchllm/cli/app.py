@@ -42,6 +42,7 @@ _COMMANDS = (
     _Command("status", "status:status", texts.STATUS, texts.STATUS_EPILOGUE),
     _Command("show", "show:show", texts.SHOW, texts.SHOW_EPILOGUE),
     _Command("export", "export:export", texts.EXPORT, texts.EXPORT_EPILOGUE),
+    _Command("gc", "gc:gc", texts.GC, texts.GC_EPILOGUE),
     _Command("report", "report:report", texts.REPORT, texts.REPORT_EPILOGUE),
     _Command("init", "init:init", texts.INIT, texts.INIT_EPILOGUE),
     _Command("models", "models:models", texts.MODELS),

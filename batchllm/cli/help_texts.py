@@ -12,6 +12,8 @@ __all__ = [
     "ESTIMATE_USAGE",
     "EXPORT",
     "EXPORT_EPILOGUE",
+    "GC",
+    "GC_EPILOGUE",
     "INIT",
     "INIT_EPILOGUE",
     "MODELS",
@@ -149,6 +151,19 @@ EXPORT_EPILOGUE = """\
 Example
 
     batchllm export answers.1-of-2.jsonl answers.2-of-2.jsonl -o answers.csv"""
+
+GC = """\
+Give back the disk that a run does not need; every result stays.
+
+RUN is the run's output, or its journal. What goes are calls whose results later runs have \
+replaced, pages of the journal on which nothing is any more, and new outputs that were not put in \
+their place since the run was killed. While a process writes the journal nothing is done."""
+
+GC_EPILOGUE = """\
+Example
+
+    batchllm gc answers.jsonl --dry-run
+    batchllm gc answers.jsonl"""
 
 REPORT = """\
 Write a report of a run, while it goes on or after its end: one page of HTML that needs no network.

@@ -12,6 +12,7 @@ from attrs import define, field
 from batchllm.engine.gate_events import limit_in_words
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.resources import Resources
+from batchllm.engine.spending import Spending
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
 from batchllm.policy import OUTAGE, GateSnapshot, Limit
@@ -35,6 +36,7 @@ class Stats:
         waits: What items have waited.
         window: Where they wait now.
         hedging: Counts second copies; ``None`` if there are none.
+        spending: Keeps the budget; ``None`` if there is none.
         clock: Seconds on the event loop's clock.
         started: When the run began.
     """
@@ -43,6 +45,7 @@ class Stats:
     waits: Waits
     window: Window
     hedging: Hedging | None
+    spending: Spending | None
     clock: Callable[[], float]
     started: float
     _held_before: Mapping[Gate, Mapping[str, float]] = field(init=False)
@@ -84,6 +87,8 @@ class Stats:
         own = callers.own_limits(self.clock())
         held, duration = gates.held_back(self._held_before), self.duration
         held["calls"] = held.get("calls", 0.0) + callers.full_for - self._full_before
+        if self.spending is not None:
+            held["budget"] = self.spending.held
         cap = callers.statistics()
         snapshots = [*scopes.values(), *([] if own is None else [own])]
         return {
@@ -102,6 +107,7 @@ class Stats:
                 held, duration, snapshots, int(cap.total_tokens), has_own=own is not None
             ),
             "own_limits": own,
+            "budget": None if self.spending is None else self.spending.read(),
             "scopes": scopes,
             "connections": resources.lifecycle.connections(),
         }
@@ -144,6 +150,8 @@ def limited_by(
     together = sum(held.get(name, 0.0) for name in ("quota", "cooldown", "calls"))
     if not held or max(held[cause], together) <= _MOST * duration or duration <= 0:
         return None
+    if cause == "budget":
+        return "the budget, which had no room for more calls at a time"
     if cause == OUTAGE:
         return f"an endpoint that did not answer, for {held[cause]:,.0f} s"
     caps = [scope.cap for scope in scopes if scope.cap is not None]

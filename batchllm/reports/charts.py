@@ -127,7 +127,7 @@ def _histogram(
         "name": name,
         "kind": "histogram",
         "title": title,
-        "unit": "items; bins grow with the value",
+        "unit": "items, bins grow",
         "labels": labels,
         "ranges": ranges,
         "series": [{"name": "items", "values": counts}],

@@ -16,7 +16,6 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from batchllm.core import ProcessorConfig, config_to_json
 from batchllm.reports.charts import Chart, charts_of
@@ -61,12 +60,12 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
         name=clip(report.name, _SHORT),
         state=clip(report.state, _SHORT),
         warnings=[clip(text, _SHORT) for text in report.warnings[:_GROUPS]],
-        style=Markup(style),
-        script=Markup(script),
-        library=Markup(library),
-        style_hash=Markup(_hash(style)),
-        script_hashes=Markup(f"{_hash(library)} {_hash(script)}"),
-        data=Markup(_data_of(report, charts, texts=texts)),
+        style=style,
+        script=script,
+        library=library,
+        style_hash=_hash(style),
+        script_hashes=f"{_hash(library)} {_hash(script)}",
+        data=_data_of(report, charts, texts=texts),
         charts=charts,
         joints=bool(report.joints),
         pauses=bool(report.course.pauses),
@@ -80,7 +79,7 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
 
 
 def _file(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    return (files("batchllm.reports") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

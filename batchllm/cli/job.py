@@ -15,6 +15,7 @@ from attrs import define, field
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
+from batchllm.cli.end_as_json import end_as_json
 from batchllm.cli.ending import Ending, JournalNotes, exit_code, hints
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
@@ -53,8 +54,13 @@ _LOOK_SECONDS = 0.25
 _PROBLEMS_SHOWN = 20
 
 
-def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
+def run_job(words: Sequence[str], settings: RunSettings, *, as_json: bool = False) -> ExitCode:
     """Carry out ``batchllm run``.
+
+    Args:
+        words: The inputs, or one prompt.
+        settings: The options.
+        as_json: Whether the end is one JSON object on standard output.
 
     Raises:
         UsageError: The command cannot be carried out as it was given.
@@ -62,13 +68,16 @@ def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
     config = processor_config(settings)
     with open_plan(words, settings) as plan:
         if settings.dry_run:
-            return dry_run(plan, settings)
+            return dry_run(plan, settings, as_json=as_json)
+        if as_json and plan.output == "-" and not plan.single:
+            msg = "--json writes the end to standard output, where the rows go; give -o FILE"
+            raise UsageError(msg)
         display = _display(plan, settings)
         with warnings_shown_on(display, quiet=settings.quiet):
             for note in plan.notes:
                 display.note(note)
             options = backend_options(settings.backend)
-            return anyio.run(Job(plan, settings, config, display).run, **options)
+            return anyio.run(Job(plan, settings, config, display, as_json).run, **options)
 
 
 def _display(plan: Plan, settings: RunSettings) -> Display:
@@ -86,12 +95,14 @@ class Job:
         settings: The options.
         config: The settings of the batch that they stand for.
         display: Where the user watches.
+        as_json: Whether the end goes to standard output, as JSON.
     """
 
     plan: Plan
     settings: RunSettings
     config: ProcessorConfig
     display: Display
+    as_json: bool = False
     tallies: Tallies = field(factory=Tallies, init=False)
     _maker: RowMaker = field(init=False)
     _problems: int = field(default=0, init=False)
@@ -127,7 +138,9 @@ class Job:
         plan, settings = self.plan, self.settings
         check_prices(self.config, [strategy])
         if plan.single:
-            return await self._process(strategy, PlainOutput(AnswerWriter()))
+            in_full = self.as_json
+            writer = open_output("-", overwrite=False, columns=()) if in_full else AnswerWriter()
+            return await self._process(strategy, PlainOutput(writer))
         to_file = is_file(plan.output)
         journal = journal_of(settings, plan.output, is_file=to_file)
         prepare_files(settings, plan.output, journal, is_file=to_file)
@@ -207,14 +220,15 @@ class Job:
         if self._had_enough:
             return ExitCode.OK
         notes = None if journal is None else await JournalNotes.of(journal, output.restored)
-        self._conclude(ended, watch, output, notes, problem)
         failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
-        return exit_code(
+        code = exit_code(
             ended,
             interrupted=interrupts.count > 0,
             broken=problem is not None,
             failed_before=failed_before,
         )
+        self._conclude(self._ending(ended, watch, output, notes, problem), code)
+        return code
 
     @property
     def _takes_all(self) -> bool:
@@ -314,15 +328,15 @@ class Job:
                 ending = "stopping" if interrupts.count else None
                 self.display.update(Snapshot.of(self.tallies, stats, now, ending))
 
-    def _conclude(
+    def _ending(
         self,
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
         output: PlainOutput | JournaledOutput,
         notes: JournalNotes | None,
         problem: str | None,
-    ) -> None:
-        ending = Ending(
+    ) -> Ending:
+        return Ending(
             result=ended,
             tallies=self.tallies,
             output=output.name,
@@ -334,9 +348,15 @@ class Job:
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=self._lost,
         )
-        self.display.finish(ending.describe())
-        if problem is not None:
-            self.display.note(f"Error: {problem}")
+
+    def _conclude(self, ending: Ending, code: ExitCode) -> None:
+        """Say how it ended: in words, or to a script."""
+        if not self.as_json:
+            self.display.finish(ending.describe())
+        elif not self.plan.single:  # of which the row is there already
+            print(json.dumps(end_as_json(ending, code), ensure_ascii=False, indent=2), flush=True)
+        if ending.problem is not None:
+            self.display.note(f"Error: {ending.problem}")
 
 
 def _cannot_write(output: PlainOutput | JournaledOutput, error: OSError) -> str:

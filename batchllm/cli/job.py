@@ -25,6 +25,7 @@ from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
 from batchllm.cli.pricing import check_prices
+from batchllm.cli.refusals import Refusals
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.snapshot import Snapshot
@@ -51,7 +52,6 @@ from batchllm.journal import JournalWriter, Reason, open_journal
 __all__ = ["run_job"]
 
 _LOOK_SECONDS = 0.25
-_PROBLEMS_SHOWN = 20
 
 
 def run_job(words: Sequence[str], settings: RunSettings, *, as_json: bool = False) -> ExitCode:
@@ -105,12 +105,13 @@ class Job:
     as_json: bool = False
     tallies: Tallies = field(factory=Tallies, init=False)
     _maker: RowMaker = field(init=False)
-    _problems: int = field(default=0, init=False)
+    _refusals: Refusals = field(init=False)
     _had_enough: bool = field(default=False, init=False)
     _lost: Tally = field(factory=Tally, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
+        self._refusals = Refusals(self.display, settings.input_format is None)
         self._maker = RowMaker(
             model=settings.model[0].partition(":")[2] if len(settings.model) == 1 else None,
             keep_prompt=settings.keep_prompt,
@@ -272,7 +273,7 @@ class Job:
             await output.write(taken, result, row)
         self.tallies.add(result, row)
         if result.error_category == Category.INVALID_ITEM:
-            self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
+            self._refusals.add(taken, row["error"])
         elif self.plan.single and not result.success:
             self.display.note(f"batchllm: {result.error_category}: {result.error}")
             for hint in hints(self.tallies, key_variables(self.settings)):
@@ -296,13 +297,6 @@ class Job:
         except OSError as error:
             return _cannot_write(output, error)
         return None
-
-    def _report(self, problem: str) -> None:
-        self._problems += 1
-        if self._problems <= _PROBLEMS_SHOWN:
-            self.display.note(problem)
-        elif self._problems == _PROBLEMS_SHOWN + 1:
-            self.display.note("further lines that cannot be sent are in the output only")
 
     async def _count(self) -> None:
         source = self.plan.source

@@ -329,3 +329,9 @@ def test_rows_and_the_end_do_not_go_to_one_place(capsys: Captured, tmp_path: Pat
     assert text == (
         "batchllm: --json writes the end to standard output, where the rows go; give -o FILE\n"
     )
+
+
+def test_what_is_missing_is_said_with_what_to_give(capsys: Captured, tmp_path: Path) -> None:
+    """A new user knows no model's name; the simulator needs none."""
+    text = told(capsys, "run", prompts(tmp_path))
+    assert "-m sim:default, which needs no key" in text

@@ -78,7 +78,10 @@ class Ending:
         for name, text in facts_of(evolve(self.result, stats=stats)):
             if text == "unknown":
                 continue  # without any call it would look like a fault
-            facts.append((name, _in_options(text) if name == "Ended" else text))
+            if name == "Ended":
+                cause, colon, reason = text.partition(": ")
+                text = f"{cause}{colon}{_in_options(reason)}"
+            facts.append((name, text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
         width = max(len(name) for name, _ in facts)

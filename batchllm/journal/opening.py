@@ -121,7 +121,8 @@ def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> No
     cost = "" if changed.cost is None else f", about ${changed.cost:,.2f}"
     msg = (
         f"the journal {settings.path} has answers of another strategy: "
-        f"{differences(changed.identity, registrar.identity.text)}: {counted(changed.count, 'finished item')} "
+        f"{differences(changed.identity, registrar.identity.text)}: "
+        f"{counted(changed.count, 'finished item')} "
         f'would run again{cost}; give Journal(…, on_changed="rerun") to ask again, '
         'on_changed="keep" to take the answers as they are, or another path to start anew'
     )

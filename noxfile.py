@@ -205,6 +205,24 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Open a report in headless Chromium: ``BATCHLLM_BROWSER`` names it, else one that is found.
+
+    If there is none, ``playwright install chromium`` brings Playwright's own.
+    """
+    _install(session, ".[all]", "test", "browser")
+    chosen = os.environ.get("BATCHLLM_BROWSER", "found")
+    session.run("pytest", "tests/browser", *session.posargs, env={"BATCHLLM_BROWSER": chosen})
+
+
+@nox.session
+def record(session: nox.Session) -> None:
+    """Record the session of docs/recorded-session.md anew: text, and pictures of terminals."""
+    _install(session, ".", "record")
+    session.run("python", "docs/recordings/record.py")
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill the command line at random moments, 50 times on each backend, and go on each time."""
     _install(session, ".", "test")

@@ -65,8 +65,8 @@ def kill(backend: str, count: int, until: float, made: Forks) -> Counts:
     """Kill so often on one backend, or until the time is up."""
     chance, counts = random.Random(f"kills on {backend}"), Counts()
     while (left := count - sum(counts.kills.values())) > 0 and time.monotonic() < until:
-        with tempfile.TemporaryDirectory() as folder, witness() as (simulator, url):
-            kill_one_batch(Run(Path(folder), made, simulator, url, backend), chance, counts, left)
+        with tempfile.TemporaryDirectory() as folder, witness() as seen:
+            kill_one_batch(Run(Path(folder), made, seen, backend), chance, counts, left)
     return counts
 
 
@@ -85,10 +85,9 @@ def main() -> int:
             until = time.monotonic() + asked.minutes * 60 / 2
             try:
                 found = kill(backend, count * number // 2 - count * (number - 1) // 2, until, made)
-            except AssertionError as error:
-                print(f"{backend}: {error}")
-                good = False
-                continue
+            except* AssertionError as errors:
+                print(f"{backend}: {errors.exceptions}")
+                good, found = False, Counts()
             kills = sum(found.kills.values())
             at_random = found.kills["a random moment"]
             rows.append(

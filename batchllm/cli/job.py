@@ -108,6 +108,7 @@ class Job:
     _refusals: Refusals = field(init=False)
     _had_enough: bool = field(default=False, init=False)
     _lost: Tally = field(factory=Tally, init=False)
+    _starts: dict[int, float] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -154,7 +155,9 @@ class Job:
             config=config_to_json(self.config),
             inputs=json.dumps(plan.inputs),
             has_output=to_file,
+            keeps_starts=True,
         ) as opened:
+            self._starts = {} if opened.starts is None else opened.starts
             output = await (self._open_journaled(opened) if to_file else self._open_plain())
             return await self._process(strategy, output, opened)
 
@@ -266,7 +269,9 @@ class Job:
         self, result: WorkItemResult[Any, Any], output: PlainOutput | JournaledOutput
     ) -> None:
         taken = cast("Taken", result.context)
-        row = self._maker.row(taken, result)
+        # As the journal has it, so that a row which is written again later is the same.
+        started = self._starts.pop(result.submission_index, None)
+        row = self._maker.row(taken, result, started)
         # A line that was not tried to its end has no row, so that the row of its answer, when the
         # same command was typed again, is its only one.
         if not result.not_run and result.error_category != Category.CANCELLED:

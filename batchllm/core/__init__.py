@@ -82,6 +82,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.masking import MASK, mask_keys
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
@@ -89,6 +90,7 @@ from batchllm.core.results import (
     Tally,
     Termination,
     WorkItemResult,
+    recorded,
     with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
@@ -102,6 +104,7 @@ from batchllm.core.wording import a_or_an, counted, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
+    "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
@@ -199,11 +202,13 @@ __all__ = [
     "facts_of",
     "kind_of",
     "load_config",
+    "mask_keys",
     "normalize_usage",
     "number",
     "one_of",
     "places_of_settings",
     "read_count",
+    "recorded",
     "refuse",
     "switch",
     "where_raised",

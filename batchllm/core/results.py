@@ -13,6 +13,7 @@ from cattrs import BaseValidationError, transform_error
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
 from batchllm.core.html import facts_as_html
+from batchllm.core.masking import mask_keys
 from batchllm.core.plain import make_converter, plain, read_value
 from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage
@@ -23,6 +24,7 @@ __all__ = [
     "Tally",
     "Termination",
     "WorkItemResult",
+    "recorded",
     "with_notes",
 ]
 
@@ -200,11 +202,11 @@ def _is_portable(error: BaseException | None) -> bool:
 
 
 def recorded(error: BaseException | None) -> RecordedError | None:
-    """Return what stands for *error* where it cannot go itself."""
-    if error is None:
-        return None
+    """Return what stands for *error* where it cannot go itself, without keys."""
+    if error is None or isinstance(error, RecordedError):
+        return error
     try:
-        text = str(error)
+        text = mask_keys(str(error))
     except Exception:  # as may their __str__
         text = ""
     return RecordedError(type(error).__qualname__, text)
@@ -342,6 +344,8 @@ def with_notes(
     metadata: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> Mapping[str, Any] | None:
     """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
+    if not notes:
+        return metadata
     there = cast("tuple[str, ...]", tuple((metadata or {}).get("notes") or ()))
     added = tuple(note for note in notes if note not in there)
     return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

@@ -24,13 +24,13 @@ from batchllm.core import (
     RetryConfig,
     TokenUsage,
     WorkItemResult,
+    mask_keys,
     with_notes,
 )
-from batchllm.engine.bug_log import BugLog
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
-from batchllm.engine.failures import Failure
+from batchllm.engine.failures import BugLog, Failure
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import Charge, ItemRun
@@ -299,7 +299,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
 
 def _sentence(error: BaseException) -> str:
     text = in_words(error)
-    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
 
 
 def _how_it_ended(ended: Failure) -> AttemptFailure:

@@ -29,7 +29,8 @@ from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Resume
-from batchllm.engine.run import Run, RunOptions
+from batchllm.engine.run import Run
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.scheduler import Scheduler
 
 __all__ = ["Batch"]

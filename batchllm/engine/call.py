@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 import anyio
@@ -35,6 +36,7 @@ from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.item import ItemRun
 from batchllm.engine.retry_hooks import call_on_error
+from batchllm.engine.spending import Wanted
 from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
@@ -78,6 +80,7 @@ class Call:
     _scope: anyio.CancelScope | None = field(default=None, init=False)
     _deadline: float = field(default=math.inf, init=False)
     _stalled_after: float | None = field(default=None, init=False)
+    _wanted: Wanted | None = field(default=None, init=False)
 
     async def make(self, prompt: Any, attempt: int) -> CallEnded:
         """Make the call: a reply, or what became of it instead.
@@ -92,11 +95,11 @@ class Call:
         if context.ending.stopping:
             return stopped(context.ending)
         try:
-            if not context.lifecycle.is_ready(strategy):
+            shape = self._shape = context.hooks.shape_of(strategy)
+            if not context.lifecycle.is_ready(strategy, shape):
                 refused = await self._prepare()
                 if refused is not None:
                     return refused
-            shape = self._shape = context.hooks.shape_of(strategy)
         except PrepareError:
             return stopped(context.ending)
         except StrategyError as error:
@@ -123,9 +126,6 @@ class Call:
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def first() -> CallEnded:
-            return await self._in_budget(gate)
-
         async def second() -> CallEnded:
             copy = Call(self.context, self.item, self.strategy, self.timeout)
             copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
@@ -135,7 +135,11 @@ class Call:
                 self.cut_off = self.cut_off or copy.cut_off
                 raise
 
-        return await hedging.call(gate, self.item, first, second)
+        def fits() -> bool:
+            spending, wanted = self.context.spending, self._wanted
+            return spending is None or (wanted is not None and spending.has_room(wanted))
+
+        return await hedging.call(gate, self.item, partial(self._in_budget, gate), second, fits)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
@@ -145,7 +149,8 @@ class Call:
         if spending is None:
             return await self._as_leaf(gate)
         try:
-            wanted = spending.want(strategy, self._prompt, estimate_of(strategy, self._prompt))
+            estimate = estimate_of(strategy, self._prompt)
+            wanted = self._wanted = spending.want(strategy, self._prompt, estimate)
         except Exception as error:
             return unusable(error) if isinstance(error, StrategyError) else self._judge(error)
         bill = await spending.reserve(self.item, wanted)
@@ -289,7 +294,10 @@ class Call:
     def state(self) -> RetryState:
         """The item's memory, as this call's strategy gets it."""
         if self._state is None:
-            self._state = RetryState(self.item.values, _guard=self)
+            item = self.item
+            if item.values is None:
+                item.values = {}
+            self._state = RetryState(item.values, _guard=self)
         return self._state
 
     def _execute(self, seconds: float) -> Awaitable[object]:

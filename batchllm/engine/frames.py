@@ -1,7 +1,8 @@
-"""Tracebacks of finished items: where an error came from, without what the frames held.
+"""Exceptions of finished items: where they came from, without what their frames and fields held.
 
-The frames of an exception hold prompts, requests and clients, a hundred kilobytes an item; a
-result that is kept has room for none of it.
+The frames of an exception hold prompts, requests and clients, a hundred kilobytes an item.
+``openai.BadRequestError`` holds its response, which holds its request, which holds the prompt:
+60 kB a failed item where the prompt has 50. A result that is kept has room for none of it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
-from typing import Final
+from typing import Any, Final
 
 import anyio
+from attrs import evolve
 
-from batchllm.engine.held_replies import drop_replies
+from batchllm.core import LLMResponse
 
 __all__ = ["drop_locals", "shorten"]
 
@@ -31,6 +33,10 @@ _LINE_ONLY: Final = 0xEF
 """Begins an entry in a code object's table of positions: eight steps that stand on one line."""
 _STEPS: Final = 8
 
+_HTTPX: Final = ("httpx", "httpx2")
+_OTHERS: Final = ("aiohttp", "requests")
+_HELD: Final = ("Request", "Response", "PreparedRequest", "ClientResponse")
+
 
 def drop_locals(error: BaseException) -> None:
     """Replace the frames of *error*, and of what it came from, by ones that hold nothing.
@@ -43,7 +49,7 @@ def drop_locals(error: BaseException) -> None:
     with suppress(Exception):  # others' exceptions may raise anything, wherever one looks
         for each in _with_causes(error):
             each.__traceback__ = _bare(each.__traceback__)
-            drop_replies(each)
+            _drop_replies(each)
 
 
 def shorten(error: BaseException) -> None:
@@ -125,6 +131,50 @@ def _empty_frame(
     assert trace is not None
     assert trace.tb_next is not None
     return trace.tb_next.tb_frame
+
+
+def _drop_replies(error: BaseException) -> None:
+    """Put small stand-ins in place of the requests and replies among the fields of *error*.
+
+    One of httpx keeps its method, address and status, since code that looks at an exception
+    expects one there; of other libraries' nothing is left. An ``LLMResponse`` loses the
+    provider's own reply; its metadata say the same.
+    """
+    fields = getattr(error, "__dict__", {})
+    for name, value in list(fields.items()):
+        if isinstance(value, LLMResponse):
+            if value.raw is not None:
+                fields[name] = evolve(value, raw=None)
+        elif type(value).__name__ in _HELD:
+            fields[name] = _stand_in(value)
+
+
+def _stand_in(held: Any) -> Any:
+    kind: Any = type(held)
+    library = kind.__module__.partition(".")[0]
+    if library in _OTHERS:
+        return None
+    if library not in _HTTPX:
+        return held
+    with suppress(Exception):  # a response may have no request
+        request: Any = held if kind.__name__ == "Request" else held.request
+        of: Any = type(request)
+        bare = _bare_request(of, request.method, str(request.url))
+        return bare if request is held else _bare_response(kind, held.status_code, bare)
+    return None
+
+
+# One for all items: a Request is a kilobyte.
+
+
+@lru_cache(maxsize=256)
+def _bare_request(kind: Any, method: str, url: str) -> Any:
+    return kind(method, url)
+
+
+@lru_cache(maxsize=256)
+def _bare_response(kind: Any, status: int, request: Any) -> Any:
+    return kind(status, request=request)
 
 
 def _on_line(lines_on: int) -> bytes:

@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from attrs import frozen
 
-from batchllm.core import ConfigError, ProgramError
+from batchllm.core import ConfigError, ProgramError, mask_keys
 
 __all__ = [
     "Ended",
@@ -174,10 +174,10 @@ def raise_without_group(errors: BaseExceptionGroup[Any]) -> NoReturn:
 
 
 def in_words(error: BaseException) -> str:
-    """Return the type and the message of *error*, also if its ``__str__`` is broken."""
+    """Return type and message of *error*, also if its ``__str__`` is broken, without keys."""
     name = type(error).__name__
     try:
-        text = str(error)
+        text = mask_keys(str(error))
     except Exception as broken:
         text = f"(its message cannot be read: {type(broken).__name__})"
     if type(error) in (ExceptionGroup, BaseExceptionGroup):

@@ -45,7 +45,7 @@ class Charges:
         pending: Failed attempts of which it is not decided yet whether they count.
     """
 
-    pending: list[Charge] = field(factory=list, init=False)
+    pending: tuple[Charge, ...] = field(default=(), init=False)
     _certain: int = field(default=0, init=False)
 
     @property
@@ -59,7 +59,7 @@ class Charges:
 
     def add_pending(self, charge: Charge) -> None:
         """Count an attempt for as long as its row of failures is not an outage's."""
-        self.pending.append(charge)
+        self.pending = (*self.pending, charge)
 
     def slept(self, seconds: float) -> None:
         """Add the backoff after the last attempt."""
@@ -82,7 +82,7 @@ class Charges:
                     self._certain += 1
                 case Verdict.GIVEN_BACK:
                     refund += charge.seconds
-        self.pending = undecided
+        self.pending = tuple(undecided)
         return refund
 
 
@@ -103,6 +103,7 @@ class ItemRun:
         usage: Tokens of its calls, as far as they are known.
         cost: US dollars of its calls, as far as they are known.
         failures: How its calls ended, as in ``WorkItemResult``.
+        values: The memory of its strategies' ``RetryState``, once one has asked for it.
         cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
@@ -128,7 +129,7 @@ class ItemRun:
     attempts: int = 0
     spans: tuple[float, ...] = ()
     failures: tuple[AttemptFailure | None, ...] = ()
-    values: dict[str, Any] = field(factory=dict)
+    values: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     cut_off: bool = False
     last_failure: object = None

@@ -23,7 +23,7 @@ from batchllm.engine.intake import END, Source, pull
 from batchllm.engine.recorder import Recorder
 from batchllm.journal import Entry, ItemKey, Taken
 
-__all__ = ["Admitted", "Reading", "Resume"]
+__all__ = ["Incoming", "Reads", "Resume"]
 
 _MOST: Final = 256
 """Items of a chunk: from here on a lookup of 2 µs costs more than its share of a thread's hop."""
@@ -31,7 +31,7 @@ _ROW: Final = 16
 """Items of a chunk from which on most are likely to be finished, so that a glance is worth it."""
 
 
-class Admitted(NamedTuple):
+class Incoming(NamedTuple):
     """An item that was read, with what is known of it.
 
     A tuple, since a million are made when a run goes on that was nearly done, and an attrs class
@@ -52,10 +52,10 @@ class Admitted(NamedTuple):
     context: Any = None
 
 
-class Reading(Protocol):
+class Reads(Protocol):
     """Reads what a source gave."""
 
-    def read(self, value: object) -> Admitted:
+    def read(self, value: object) -> Incoming:
         """Read one item, and enter it."""
         ...
 
@@ -80,12 +80,12 @@ class Resume:
     """
 
     source: Source
-    reading: Reading
+    reading: Reads
     recorder: Recorder
     delivery: Delivery
     tally: Tally
     passed: int = field(default=0, init=False)
-    _ready: deque[Admitted] = field(factory=deque, init=False)
+    _ready: deque[Incoming] = field(factory=deque, init=False)
     _most: int = field(default=1, init=False)
     _ended: bool = field(default=False, init=False)
     _error: BaseException | None = field(default=None, init=False)
@@ -123,7 +123,7 @@ class Resume:
                 self.passed = one.position + 1
                 self.delivery.pass_over(one.position)
             else:
-                self._ready.append(Admitted(one.work, one.position, one.entry, taken))
+                self._ready.append(Incoming(one.work, one.position, one.entry, taken))
         self._most = min(_MOST, 2 * self._most) if all_finished else 1
 
     async def _pass_by(self, values: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ knows whom; ``docs/design/engine.md`` has it as a picture.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -15,16 +15,12 @@ from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from batchllm.core import (
-    BaseMiddleware,
-    BaseObserver,
     Category,
     EndCause,
-    ErrorClassifier,
     ItemStopped,
-    LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
     ProcessorConfig,
@@ -45,42 +41,17 @@ from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
 from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.engine.watchers import Watchers
-from batchllm.gate import Gate
-from batchllm.journal import Entry, Journal, JournalWriter
+from batchllm.journal import Entry
 from batchllm.policy import RetrySchedule
 
-__all__ = ["Run", "RunOptions"]
-
-
-@define(kw_only=True)
-class RunOptions:
-    """The options of a run, beside its items.
-
-    Attributes:
-        config: The settings.
-        strategy: For items that bring none.
-        middlewares: Steps round each item.
-        observers: Watch events.
-        post_processor: Called with every result.
-        error_classifier: Asked first what an exception means.
-        gates: The user's own gates.
-        journal: Where results are written down before they are delivered.
-    """
-
-    config: ProcessorConfig = field(factory=ProcessorConfig)
-    strategy: LLMCallStrategy[Any] | None = None
-    middlewares: Sequence[BaseMiddleware] = ()
-    observers: Sequence[BaseObserver] = ()
-    post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None
-    error_classifier: ErrorClassifier | None = None
-    gates: Sequence[Gate] = ()
-    journal: Journal | JournalWriter | None = None
+__all__ = ["Run"]
 
 
 @define(eq=False, kw_only=True)

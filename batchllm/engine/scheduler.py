@@ -31,7 +31,7 @@ from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
 from batchllm.engine.recorder import COMMIT_SECONDS, replayed
-from batchllm.engine.resume import Admitted
+from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
 from batchllm.journal import Taken
 
@@ -76,7 +76,7 @@ class Scheduler:
         size = self.source.size
         return self.accepted if size is None else max(size, self.accepted)
 
-    def start(self, one: Admitted, now: float) -> None:
+    def start(self, one: Incoming, now: float) -> None:
         """Start the task of one item, which holds room in the window from here on."""
         work, index = one.work, one.position
         self.accepted = index + 1
@@ -90,7 +90,7 @@ class Scheduler:
         else:
             self._start_task(item, self._run_item)
 
-    def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
+    def _start_invalid(self, one: Incoming, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
         index = one.position
         # An id of its own, so that no result is taken for that of another item.
@@ -160,7 +160,7 @@ class Scheduler:
                 item.cut_short()
                 await self._finish(item, run.result_of_stopped(item))
             raise
-        if result.not_run and ending.phase is Phase.OVER:
+        if not result.success and result.not_run and ending.phase is Phase.OVER:
             return  # the reader has left: what was not run has no result
         await self._finish(item, result)
 
@@ -279,6 +279,9 @@ class Scheduler:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
+        if result.success:
+            self._same_failure = 0
+            return
         # Nothing but such answers so far: no call will find an API at this address. After one good
         # answer it is the gateway that has lost its way, and may find it again.
         lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)

@@ -90,7 +90,7 @@ class Spending:
 
     Attributes:
         held: Seconds during which calls waited for room in the budget.
-        most_unbounded: The most calls that were under way at once without a bound on their answer.
+        most_unbounded: The most calls that had a reservation at once, and no bound on their answer.
     """
 
     ledger: BudgetLedger
@@ -166,6 +166,13 @@ class Spending:
             return stopped(self.ending)
         waited = f"at last it waited {seconds:.1f} s for room in the budget"
         return out_of_time(item, self.clock(), waited)
+
+    def has_room(self, wanted: Wanted) -> bool:
+        """Return whether a call like *wanted* could start now, beside all that wait."""
+        if any(self._queues.values()):
+            return False
+        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        return self.ledger.fits(wanted.need(bound))
 
     def _try(self, wanted: Wanted) -> Bill | None:
         """Reserve, if there is room and calls of the kind may be started.
@@ -259,7 +266,8 @@ class Spending:
             "uncertain_tokens": ledger.uncertain_tokens,
             "reserved_tokens": ledger.reserved_tokens,
             "waiting": sum(map(len, self._queues.values())),
-            "most_unbounded": self.most_unbounded,
+            # Some had their reservation and still waited for a permit.
+            "most_unbounded": min(self.most_unbounded, self.waits.callers.calls),
             "longest_answer": self._worst.longest,
         }
 

@@ -38,7 +38,7 @@ _UNUSED: Final = "FROM strategies WHERE strategy NOT IN (SELECT strategy FROM it
 
 @frozen(kw_only=True)
 class Cleaned:
-    """What was set free, or would be.
+    """The disk that was set free, or would be.
 
     Attributes:
         before: Bytes on the disk before, the log included.

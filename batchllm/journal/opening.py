@@ -14,7 +14,7 @@ import anyio
 
 from batchllm.core import JournalError, LLMCallStrategy, counted
 from batchllm.journal.commits import CLOSE_SECONDS
-from batchllm.journal.entries import Registrar
+from batchllm.journal.entries import Identity, Registrar
 from batchllm.journal.identity import differences
 from batchllm.journal.ledger import Ledger
 from batchllm.journal.settings import Journal
@@ -37,6 +37,7 @@ async def open_journal(
     config: str | None = None,
     inputs: str | None = None,
     has_output: bool = False,
+    keeps_starts: bool = False,
     store: Callable[[Journal], Store] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[JournalWriter]:
@@ -50,12 +51,15 @@ async def open_journal(
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
+        keeps_starts: Whether the writer keeps ``starts``.
         store: Makes the store; tests give one that fails.
         wall_clock: Seconds since 1970.
 
     Raises:
         JournalError: It cannot be used, or its answers were given under another strategy.
+        ConfigError: The strategy calls a function that has no name to know it by.
     """
+    Identity.of(strategy)  # refused before the file is touched
     async with settings.worker() as thread:
         made = store(settings) if store else _store_of(settings, partial(thread.report, on_wait))
         writer: JournalWriter | None = None
@@ -69,9 +73,10 @@ async def open_journal(
             registrar = Registrar(opened.salt, strategy, opened.volatile)
             if opened.finished and settings.on_changed == "refuse":
                 await thread.call(partial(_check_strategy, made, registrar, settings))
+            starts: dict[int, float] | None = {} if keeps_starts else None
             ledger = Ledger(settings.on_changed, settings.retry_failed)
             writer = JournalWriter(
-                settings, opened, ledger, registrar, made, thread, wall_clock, has_output
+                settings, opened, ledger, registrar, made, thread, wall_clock, has_output, starts
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(writer.commits.run, name="batchllm journal")

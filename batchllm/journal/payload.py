@@ -27,6 +27,7 @@ from batchllm.core import (
     TokenUsage,
     WorkItemResult,
     kind_of,
+    recorded,
 )
 
 __all__ = [
@@ -99,13 +100,9 @@ def encode_result(
         fields["failures"] = [
             one and [one.error, one.error_category, one.status] for one in result.attempt_failures
         ]
-    if result.exception is not None:
-        error = result.exception
-        fields["exception"] = (
-            [error.type_name, error.message]
-            if isinstance(error, RecordedError)
-            else [type(error).__qualname__, _text_of(error)]
-        )
+    error = recorded(result.exception)
+    if error is not None:
+        fields["exception"] = [error.type_name, error.message]
     if keep_inputs:
         is_plain = is_plain and type(prompt) is str and context is None
         fields["prompt"] = _or_nothing(prompt)
@@ -213,13 +210,6 @@ def _has_odd_floats(value: Any) -> bool:
     if type(value) is list:
         return any(_has_odd_floats(part) for part in value)
     return False
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # a user's own __str__ may raise anything
-        return ""
 
 
 def _output_of(result: WorkItemResult[Any, Any]) -> Any:

@@ -20,11 +20,11 @@ APPLICATION_ID: Final = 0x62_4C_4C_4D
 """``bLLM``, in the header of the file, so that every tool knows whose it is."""
 
 _STEPS: Final[tuple[str, ...]] = ()
-"""What was added to the format since its first version, as statements, one text a version.
+"""Additions to the format since its first version, as statements, one text a version.
 
 A new journal is the first version with every step taken, as is an old one that is opened to be
 written; so both are the same. A step that was released is never changed, and has no trigger, whose
-semicolons would cut it. Whoever only reads takes none, and does without what an older file lacks.
+semicolons would cut it. A reader takes none, and does without what an older file lacks.
 """
 
 SCHEMA_VERSION: Final = 1 + len(_STEPS)

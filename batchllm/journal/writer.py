@@ -58,6 +58,8 @@ class JournalWriter:
         registrar: Makes the entries of items.
         commits: Groups on their way to the disk.
         ending: How the run ended: cause, reason and, as JSON, its sums.
+        starts: When work on finished items began, in seconds since 1970, by their positions, for
+            the caller who writes rows of them and takes it out again; ``None`` keeps none.
     """
 
     settings: Journal
@@ -68,6 +70,7 @@ class JournalWriter:
     worker: Worker
     wall_clock: Callable[[], float]
     has_output: bool = False
+    starts: dict[int, float] | None = None
     commits: Commits = field(init=False)
     ending: Ending = field(default=("unknown", "", ""), init=False)
     _without_row: dict[int, ItemKey] = field(factory=dict, init=False)
@@ -138,6 +141,8 @@ class JournalWriter:
         entry.calls = []
         if self.has_output:
             self._without_row[entry.position] = entry.key
+        if self.starts is not None:
+            self.starts[entry.position] = row.started
         return commit
 
     async def commit(
@@ -262,6 +267,8 @@ class JournalWriter:
             partial(self.store.finished, [entry.key for entry in entries])
         )
         kind = self.settings.output_type
+        if self.starts is not None:
+            self.starts.update((entry.position, found[entry.key].started) for entry in entries)
         return [_taken(found[entry.key], entry, kind) for entry in entries]
 
 

@@ -100,6 +100,8 @@ class AdaptivePace:
                 return cooldown.next_time(now, self._times.patience)
         if in_flight >= self.findings.cap.limit:
             return inf
+        if now >= self._capped_until:
+            self._capped_until = -inf  # so that calls again need to ask no part while there is room
         at = max(now, self._capped_until, self.findings.next_time(now, self._times.patience))
         if self.cold_start is not None:
             at = max(at, self.cold_start.next_time(now, in_flight))
@@ -133,7 +135,7 @@ class AdaptivePace:
         self._flying.discard(send)
         if proven:
             self._refused_since = None
-            if self.findings.on_answer(now):
+            if self.findings.on_answer(now, send.others):
                 self.cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
         if self.cold_start is not None:
             most = min(self.calls.limit, self.findings.cap.limit)
@@ -249,7 +251,7 @@ class AdaptivePace:
         if now - self._refused_since >= self.park_after:
             cooldown.park(Cause.NOTHING_ACCEPTED, None)
             return
-        cooldown.refused_again(now, diagnosis.hinted_until)
+        cooldown.refused_again(now, diagnosis.hinted_until, self.findings.search.pace)
         self._report_longer(now, hinted=hinted)
 
     def _report_longer(self, now: float, *, hinted: bool) -> None:

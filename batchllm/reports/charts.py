@@ -9,7 +9,7 @@ from typing import Any, Final
 from batchllm.observers import Quantiles
 from batchllm.reports.course import Course
 from batchllm.reports.report import Report
-from batchllm.reports.words import clean, clip, seconds
+from batchllm.reports.words import clip, seconds
 
 __all__ = ["Chart", "charts_of"]
 
@@ -52,7 +52,7 @@ def _limits_of(course: Course) -> dict[str, list[float | None]]:
     known = {name: sum(share is not None for share in curve) for name, curve in course.used.items()}
     longest = sorted(known, key=lambda name: -known[name])[:_MOST_LIMITS]
     return {
-        clip(clean(name), _NAME): [None if s is None else 100 * s for s in course.used[name]]
+        clip(name, _NAME): [None if s is None else 100 * s for s in course.used[name]]
         for name in longest
     }
 
@@ -179,6 +179,6 @@ def _bar_chart(name: str, title: str, unit: str, bars: Sequence[tuple[str, float
         "kind": "bars",
         "title": title,
         "unit": unit,
-        "labels": [clip(clean(label), _NAME) for label, _ in bars],
+        "labels": [clip(label, _NAME) for label, _ in bars],
         "series": [{"name": unit, "values": [_rounded(value) for _, value in bars]}],
     }

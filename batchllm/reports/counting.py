@@ -41,6 +41,7 @@ class Seen:
         attempts: Attempts that were made.
         spans: Seconds, four per call as in ``WorkItemResult``.
         at: Seconds on the axis of time at which it was finished; ``None`` if that is not known.
+        where: The line of the user's code that failed, if it is a bug there.
     """
 
     number: int
@@ -54,10 +55,16 @@ class Seen:
     attempts: int
     spans: tuple[float, ...]
     at: float | None
+    where: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Return whether it was tried and has no answer."""
+        return not self.success and self.category not in _NOT_TRIED
 
     @property
     def kind(self) -> str:
-        """Its failure in a word; ``""`` if it has an answer."""
+        """Its failure in a word, or why it was not tried; ``""`` if it has an answer."""
         return "" if self.success else self.category or "unknown"
 
 
@@ -90,7 +97,8 @@ class Counting:
     Attributes:
         items: How many there are.
         succeeded: Those with an answer.
-        kinds: The others by kind of failure.
+        kinds: Those that failed, by kind.
+        not_tried: Those that were left out, or had no turn, by the reason.
         tokens: By kind.
         cost: US dollars; ``None`` if no price was known.
         models: The same by model; ``""`` if it is not known.
@@ -107,6 +115,7 @@ class Counting:
     items: int = 0
     succeeded: int = 0
     kinds: Counter[str] = field(factory=Counter)
+    not_tried: Counter[str] = field(factory=Counter)
     tokens: Counter[str] = field(factory=Counter)
     cost: float | None = None
     models: dict[str, ModelSums] = field(factory=dict)
@@ -125,10 +134,12 @@ class Counting:
         self.items += 1
         if seen.success:
             self.succeeded += 1
-        else:
+        elif seen.failed:
             self.kinds[seen.kind] += 1
-            if seen.category not in _NOT_TRIED:
-                self.errors.add(seen.kind, f"{seen.item_id}: {seen.error}", seen.error or "")
+            example = f"{seen.item_id}: {seen.error}"
+            self.errors.add(seen.kind, example, seen.error or "", seen.where)
+        else:
+            self.not_tried[seen.kind] += 1
         if seen.attempts:
             self.attempts[seen.attempts] += 1
         self._add_tokens(seen)
@@ -137,7 +148,7 @@ class Counting:
     def _add_tokens(self, seen: Seen) -> None:
         sums = self._model(seen.model or "")
         sums.items += 1
-        sums.failed += not seen.success
+        sums.failed += seen.failed
         for kind, count in seen.usage.items():
             if isinstance(count, int):
                 sums.tokens[kind] += count
@@ -152,7 +163,7 @@ class Counting:
         if tokens_out:
             self.tokens_out.add(tokens_out)
         if seen.at is not None:
-            self.over_time.add(seen.at, (seen.success, not seen.success, tokens_in, tokens_out))
+            self.over_time.add(seen.at, (seen.success, seen.failed, tokens_in, tokens_out))
 
     def _model(self, name: str) -> ModelSums:
         if name not in self.models and len(self.models) >= _MOST_MODELS:

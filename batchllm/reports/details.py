@@ -61,6 +61,11 @@ class Raw(AnswerViews):
     metadata: Mapping[str, Any] | None = None
     at: float | None = None
 
+    def lengths(self) -> list[int]:
+        """Return the characters of its long texts."""
+        texts = (self.prompt, self.output, self.reasoning)
+        return [len(shown(text)) for text in texts if text is not None]
+
 
 def detail_of(raw: Raw, most: int, *, texts: bool = True) -> Details:
     """Return an item as the page's script reads it; what is not there is left out.
@@ -71,7 +76,7 @@ def detail_of(raw: Raw, most: int, *, texts: bool = True) -> Details:
         texts: Whether prompts, answers and what was said beside them are shown.
     """
     found: Details = {
-        "id": clip(clean(raw.item_id), _SHORT),
+        "id": clip(raw.item_id, _SHORT),
         "source": clean(raw.source),
         "kind": "" if raw.success else clean(raw.category or "unknown"),
         "model": clean(raw.model or ""),
@@ -82,8 +87,8 @@ def detail_of(raw: Raw, most: int, *, texts: bool = True) -> Details:
         "in": raw.usage.get("input_tokens"),
         "out": raw.usage.get("output_tokens"),
         "cost": raw.cost,
-        "error": clip(clean(raw.error or ""), _SHORT),
-        "failures": [clip(clean(text), _SHORT) for text in raw.failures[:_MANY]],
+        "error": clip(raw.error or "", _SHORT),
+        "failures": [clip(text, _SHORT) for text in raw.failures[:_MANY]],
         "calls": [
             [round(part, 3) for part in raw.spans[n : n + 4]]
             for n in range(0, min(len(raw.spans), 4 * _MANY), 4)
@@ -100,11 +105,11 @@ def detail_of(raw: Raw, most: int, *, texts: bool = True) -> Details:
 def _texts_of(raw: Raw, most: int) -> Details:
     notes = (raw.metadata or {}).get("notes") or ()
     return {
-        "prompt": "" if raw.prompt is None else clip(clean(shown(raw.prompt)), most),
-        "output": "" if raw.output is None else clip(clean(shown(raw.output)), most),
-        "reasoning": clip(clean(raw.reasoning or ""), most),
+        "prompt": "" if raw.prompt is None else clip(shown(raw.prompt), most),
+        "output": "" if raw.output is None else clip(shown(raw.output), most),
+        "reasoning": clip(raw.reasoning or "", most),
         "tools": [
-            [clean(call.name), clip(clean(shown(call.arguments)), _SHORT)]
+            [clean(call.name), clip(shown(call.arguments), _SHORT)]
             for call in raw.tool_calls[:_MANY]
         ],
         "citations": [
@@ -119,11 +124,11 @@ def _texts_of(raw: Raw, most: int) -> Details:
             for one in raw.citations[:_MANY]
         ],
         "logprobs": [_probability(one) for one in raw.logprobs[:_TOKENS]],
-        "notes": [clip(clean(note), _SHORT) for note in list(notes)[:_MANY]],
+        "notes": [clip(note, _SHORT) for note in list(notes)[:_MANY]],
     }
 
 
 def _probability(one: TokenLogprob) -> list[Any]:
     """Return a token with its logarithmic probability, and the others that were likely."""
     others = ", ".join(f"{clean(top.token)!r} {top.logprob:.2f}" for top in one.top[:5])
-    return [clip(clean(one.token), 100), round(one.logprob, 3), others]
+    return [clip(one.token, 100), round(one.logprob, 3), others]

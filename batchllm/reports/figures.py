@@ -19,8 +19,10 @@ _GROUPS: Final = 30
 def facts_of(report: Report) -> Iterator[tuple[str, str, str]]:
     """Yield the facts at the head of a report: a name, a value, and more about it."""
     counting, course = report.counting, report.course
-    failed = counting.items - counting.succeeded
-    yield "Items", f"{counting.items:,}", f"{report.not_run:,} not run" if report.not_run else ""
+    failed = counting.kinds.total()
+    others = {**counting.not_tried, **({"not run": report.not_run} if report.not_run else {})}
+    more = ", ".join(f"{count:,} {kind}" for kind, count in others.items())
+    yield "Items", f"{counting.items:,}", more
     share = 100 * counting.succeeded / counting.items if counting.items else 0.0
     yield "Answers", f"{counting.succeeded:,}", f"{share:.4g} %"
     yield "Failures", f"{failed:,}", ", ".join(kind for kind, _ in counting.kinds.most_common(3))
@@ -61,6 +63,7 @@ def figures_of(report: Report) -> dict[str, Any]:
         "items": counting.items,
         "succeeded": counting.succeeded,
         "failed": dict(counting.kinds.most_common()),
+        "not_tried": dict(counting.not_tried),
         "not_run": report.not_run,
         "refused_lines": report.refused_lines,
         "seconds": round(report.seconds, 3),

@@ -39,6 +39,9 @@
     },
   };
 
+  Chart.defaults.locale = "en"; // as the rest of the page
+  Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+
   const axis = (more) => ({
     grid: { color: colour("--line") },
     ticks: { color: colour("--quiet"), maxRotation: 0, autoSkipPadding: 12, ...more },

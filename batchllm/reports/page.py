@@ -58,6 +58,9 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
     return template.render(
         marker=MARKER,
         report=report,
+        name=clip(report.name, _SHORT),
+        state=clip(report.state, _SHORT),
+        warnings=[clip(text, _SHORT) for text in report.warnings[:_GROUPS]],
         style=Markup(style),
         script=Markup(script),
         library=Markup(library),
@@ -106,8 +109,11 @@ def _items_note(report: Report, *, texts: bool) -> str:
 
 def _data_of(report: Report, charts: Sequence[Chart], *, texts: bool) -> str:
     """Return what the script reads, with texts so short that the page keeps its size."""
+    lengths = [length for raw in report.items for length in raw.lengths()] if texts else []
     most = _LONGEST
-    while True:
+    while most > _SHORTEST and sum(min(length, most) for length in lengths) > _MOST_BYTES:
+        most //= 2
+    while True:  # characters can take six bytes each
         items: list[Details] = [detail_of(raw, most, texts=texts) for raw in report.items]
         data = {"seconds": report.seconds, "charts": charts, "items": items}
         text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -123,14 +129,14 @@ def _tables(report: Report) -> dict[str, Any]:
     calls = sorted(report.failed_calls.items(), key=lambda one: -one[1])
     return {
         "errors": [
-            (f"{count:,}", clean(kind), clip(clean(f"{where} {text}".strip()), _SHORT))
+            (f"{count:,}", clean(kind), clip(f"{where} {text}".strip(), _SHORT))
             for count, kind, where, text in counting.errors.ranked(_GROUPS)
         ],
         "calls": [(f"{count:,}", clean(kind)) for kind, count in calls],
         "models": list(_models(report)),
         "slowest": [
             (
-                clip(clean(slow.item_id), _SHORT),
+                clip(slow.item_id, _SHORT),
                 seconds(slow.seconds),
                 seconds(slow.waited),
                 slow.attempts,
@@ -138,7 +144,7 @@ def _tables(report: Report) -> dict[str, Any]:
             )
             for slow in counting.slowest
         ],
-        "refused": [clip(clean(text), _SHORT) for text in report.refused],
+        "refused": [clip(text, _SHORT) for text in report.refused],
         "refused_note": f"{counted(report.refused_lines, 'line was', 'lines were')} wrong and "
         "never sent.",
         "runs": [_run(run) for run in reversed(report.runs)],
@@ -153,7 +159,7 @@ def _models(report: Report) -> Iterator[tuple[str, ...]]:
     for name, sums in sorted(models, key=lambda one: (-(one[1].cost or 0.0), -one[1].items)):
         kinds = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
         yield (
-            clip(clean(name or "unknown"), _SHORT),
+            clip(name or "unknown", _SHORT),
             f"{sums.items:,}",
             f"{sums.failed:,}",
             *(f"{sums.tokens[kind]:,}" for kind in kinds),
@@ -173,7 +179,7 @@ def _run(run: Mapping[str, Any]) -> tuple[Any, ...]:
         count(run["succeeded"]),
         count(run["failed"]),
         "" if run["cost"] is None else dollars(run["cost"]),
-        clip(clean(ended), _SHORT),
+        clip(ended, _SHORT),
     )
 
 
@@ -183,7 +189,7 @@ def _changed(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, value in _flat(settings).items():
         if name not in defaults or defaults[name] != value:
             default = json.dumps(defaults[name]) if name in defaults else ""
-            yield clean(name), clip(clean(json.dumps(value)), _SHORT), default
+            yield clean(name), clip(json.dumps(value), _SHORT), default
 
 
 def _flat(table: Mapping[str, Any], path: str = "") -> dict[str, Any]:

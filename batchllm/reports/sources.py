@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from batchllm.core import BatchResult, WorkItemResult
+from batchllm.core import BatchResult, Category, WorkItemResult, where_raised
 from batchllm.journal import Brief, JournalReader, RunRecord, Survey, open_reader
 from batchllm.reports.counting import Counting, Seen
 from batchllm.reports.course import Axis, Course, Moment, Stretch
@@ -185,7 +185,10 @@ def report_of_result(result: BatchResult[Any, Any]) -> Report:
         version="",
         state=f"{end.cause.value}: {end.reason}",
         counting=counting,
-        course=Course(held=dict(result.stats.get("held_back", {}))),
+        course=Course(
+            held=dict(result.stats.get("held_back", {})),
+            episodes=result.stats.get("rate_limit_count", 0),
+        ),
         seconds=result.wall_time,
         failed_calls=dict(failed),
         not_run=result.not_run,
@@ -196,6 +199,7 @@ def report_of_result(result: BatchResult[Any, Any]) -> Report:
 
 
 def _seen_of(number: int, one: WorkItemResult[Any, Any]) -> Seen:
+    is_bug = one.error_category == Category.PROGRAM_ERROR and one.exception is not None
     return Seen(
         number,
         one.item_id,
@@ -208,6 +212,7 @@ def _seen_of(number: int, one: WorkItemResult[Any, Any]) -> Seen:
         one.attempts,
         one.spans,
         None,
+        where_raised(one.exception) if is_bug and one.exception else "",
     )
 
 
@@ -237,7 +242,9 @@ def _take_sums(counting: Counting, result: BatchResult[Any, Any]) -> None:
     """Take what the batch counted itself, where its results were not kept."""
     tally = result.tally
     counting.items, counting.succeeded = tally.total, tally.succeeded
-    others = {"failed": tally.failed, "skipped": tally.skipped, "stopped": tally.not_run}
-    counting.kinds.update({kind: count for kind, count in others.items() if count})
+    if tally.failed:
+        counting.kinds["failed"] = tally.failed
+    if tally.skipped:
+        counting.not_tried["skipped"] = tally.skipped
     counting.tokens.update({kind: n for kind, n in tally.usage.items() if isinstance(n, int)})
     counting.cost = tally.cost

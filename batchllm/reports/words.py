@@ -9,6 +9,8 @@ from batchllm.transport import redact
 
 __all__ = ["clean", "clip", "clock", "dollars", "seconds", "shown"]
 
+_LONGEST_KEY: Final = 200
+"""Characters of a key that may lie across a cut; it shows in less what it is."""
 _MOST_NUMBERS: Final = 8
 """Numbers of a vector that are shown; an embedding has a thousand."""
 
@@ -21,11 +23,15 @@ def clean(text: object) -> str:
     return redact(str(text)).encode("utf-8", "replace").decode()
 
 
-def clip(text: str, most: int) -> str:
-    """Return a text of at most *most* characters and a note of how many more there were."""
-    if len(text) <= most:
-        return text
-    return f"{text[:most]}… ({len(text) - most:,} more characters)"
+def clip(text: object, most: int) -> str:
+    """Return a text, cleaned, of at most *most* characters and a note of how many more there were.
+
+    What lies far behind the cut is not looked at: a text may be a thousand times as long.
+    """
+    whole = str(text)
+    head = clean(whole[: most + _LONGEST_KEY])
+    more = max(len(head), len(whole)) - most
+    return f"{head[:most]}… ({more:,} more characters)" if more > 0 else head
 
 
 def shown(value: Any) -> str:

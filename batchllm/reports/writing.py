@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from batchllm.core import BatchResult, ConfigError, kind_of
 from batchllm.journal import Journal
 from batchllm.reports.report import Report
@@ -69,7 +71,9 @@ def read_report(source: BatchResult[Any, Any] | Journal | str | os.PathLike[str]
     """
     if isinstance(source, BatchResult):
         journal = _journal_of(source)
-        return report_of_result(source) if journal is None else report_of_journal(journal)
+        if journal is None:
+            return report_of_result(source)
+        return evolve(report_of_journal(journal), warnings=source.warnings)
     if isinstance(source, Journal):
         return report_of_journal(source.path)
     if isinstance(source, str | os.PathLike) and str(source):
@@ -98,6 +102,7 @@ def save_report(page: str, target: Path) -> None:
     Raises:
         OSError: It cannot be written; what was there is as it was.
     """
+    target = Path(os.path.realpath(target))  # of a link the file is replaced, not the link
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         # As open() makes it, so that the user's mask decides who may read it.

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from batchllm.simulator import Simulator, serve
 from tests.e2e.cli_kit import read_rows
@@ -70,31 +70,44 @@ def forks() -> Generator[Forks]:
         made.close()
 
 
+class Witness:
+    """A simulator in a thread, which has seen every call."""
+
+    def __init__(self, portal: BlockingPortal, simulator: Simulator, url: str) -> None:
+        self.url = url
+        self._portal, self._simulator = portal, simulator
+
+    def prompts(self) -> list[str]:
+        """Give the prompts of all requests that arrived whole."""
+        return self._portal.call(self._prompts)
+
+    def _prompts(self) -> list[str]:
+        return [entry.prompt for entry in self._simulator.log if entry.prompt]
+
+
 @contextmanager
-def witness() -> Generator[tuple[Simulator, str]]:
-    """A simulator in a thread, and its URL."""
+def witness() -> Generator[Witness]:
+    """Keep a simulator for the block."""
     simulator = Simulator("instant")
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(serve(simulator)) as server,
     ):
-        yield simulator, server.url
+        yield Witness(portal, simulator, server.url)
 
 
 class Run:
     """One input, one output, and the same command."""
 
-    def __init__(
-        self, folder: Path, forks: Forks, simulator: Simulator, url: str, backend: str
-    ) -> None:
-        self.forks, self.simulator, self.notes = forks, simulator, folder / "notes.txt"
+    def __init__(self, folder: Path, forks: Forks, witness: Witness, backend: str) -> None:
+        self.forks, self.witness, self.notes = forks, witness, folder / "notes.txt"
         self.input, self.output = folder / "in.jsonl", folder / "out.jsonl"
         rows = [
             {"id": f"p{n}", "prompt": f"[[latency:0.01]] Say number {n}."} for n in range(ITEMS)
         ]
         self.input.write_text("".join(json.dumps(row) + "\n" for row in rows) + "no json\n")
         words = ["run", self.input, "-o", self.output, "-m", "openai-compatible:any", "--quiet"]
-        words += ["--base-url", f"{url}/v1", "--concurrency", CALLS, "--backend", backend]
+        words += ["--base-url", f"{witness.url}/v1", "--concurrency", CALLS, "--backend", backend]
         self.words = [str(word) for word in words]
         self.kills = 0
         self.finished: set[str] = set()
@@ -127,8 +140,7 @@ class Run:
         return killed
 
     def calls(self) -> Counter[str]:
-        prompts = [entry.prompt for entry in self.simulator.log]
-        return Counter(f"p{prompt.split()[-1].rstrip('.')}" for prompt in prompts)
+        return Counter(f"p{text.split()[-1].rstrip('.')}" for text in self.witness.prompts())
 
     def finish(self) -> int:
         """Type the command a last time and check what is there; give the calls made twice."""

@@ -33,8 +33,8 @@ def forks_of_the_module() -> Generator[Forks]:
 @pytest.mark.parametrize("point", [point for point in POINTS if point not in REWRITES])
 def test_killed_at_each_point(tmp_path: Path, made: Forks, backend: str, point: str) -> None:
     """At its second passing, then at its first when the run goes on, and whole at the end."""
-    with witness() as (simulator, url):
-        run = Run(tmp_path, made, simulator, url, backend)
+    with witness() as seen:
+        run = Run(tmp_path, made, seen, backend)
         for number in (2, 1):
             assert run.kill_at(point, 1 if point == "opened" else number)
         run.finish()
@@ -46,8 +46,8 @@ def test_killed_while_the_output_is_replaced(
     tmp_path: Path, made: Forks, backend: str, point: str
 ) -> None:
     """Edited lines supersede rows, so that the file is written anew at the end."""
-    with witness() as (simulator, url):
-        run = Run(tmp_path, made, simulator, url, backend)
+    with witness() as seen:
+        run = Run(tmp_path, made, seen, backend)
         run.finish()
         run.input.write_text(run.input.read_text().replace("Say", "Say, edited,"))
         run.finished = set()  # they run again
@@ -64,8 +64,8 @@ def test_killed_at_random_moments(tmp_path: Path, made: Forks, backend: str) -> 
     while kills < KILLS:
         folder, number = tmp_path / str(number), number + 1
         folder.mkdir()
-        with witness() as (simulator, url):
-            run, finished = Run(folder, made, simulator, url, backend), False
+        with witness() as seen:
+            run, finished = Run(folder, made, seen, backend), False
             while not finished and kills + run.kills < KILLS:
                 finished = not run.kill_after(chance.uniform(0.1, 1.0) * seconds)
                 if not run.output.exists() or not run.output.stat().st_size:

@@ -395,8 +395,8 @@ async def test_what_observers_have_left_after_the_end_is_bounded_as_a_whole() ->
     ended = len(stuck.events) - 1  # the last was cut off
     assert result.warnings == (
         f"observer Stuck took longer than 5 s {ended} times and was cancelled",
-        f"observer Stuck had {602 - ended} events left 30 s after the end of the run, and they were "
-        "dropped",
+        f"observer Stuck had {602 - ended} events left 30 s after the end of the run, and they "
+        "were dropped",
     )
 
 

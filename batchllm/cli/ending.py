@@ -14,7 +14,7 @@ from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, Category, EndCause, Tally, counted, facts_of
 from batchllm.journal import JournalWriter, Reason
 
-__all__ = ["Ending", "JournalNotes", "exit_code", "hints"]
+__all__ = ["Ending", "JournalNotes", "exit_code", "hints", "with_lines_never_read"]
 
 
 _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
@@ -121,6 +121,22 @@ class Ending:
             again = _AGAIN.get(self.result.termination.cause, "")
             return f"{text}. The same command goes on{again}:\n  {self.command}"
         return f"{text}. There is no journal to go on from; {self.remedy} to have one."
+
+
+def with_lines_never_read(
+    result: BatchResult[Any, Any], total: int | None, notes: JournalNotes | None
+) -> BatchResult[Any, Any]:
+    """Count lines of the input that an early end left unread among those that were not run.
+
+    Args:
+        result: The sums of the run.
+        total: Lines of the input, if they have been counted by now.
+        notes: Lines that earlier runs finished are no part of the sums if they are passed over.
+    """
+    if total is None or result.termination.complete:
+        return result
+    passed = notes.taken_over if notes is not None and notes.skips else 0
+    return evolve(result, never_read=max(0, total - passed - result.total_items))
 
 
 @frozen(kw_only=True)

@@ -16,7 +16,13 @@ from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
 from batchllm.cli.end_as_json import end_as_json
-from batchllm.cli.ending import Ending, JournalNotes, exit_code, hints
+from batchllm.cli.ending import (
+    Ending,
+    JournalNotes,
+    exit_code,
+    hints,
+    with_lines_never_read,
+)
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
@@ -335,8 +341,11 @@ class Job:
         notes: JournalNotes | None,
         problem: str | None,
     ) -> Ending:
+        # Of an output that broke the lost results are counted, and those are what was read.
+        total = self.tallies.total if problem is None else None
+        whole = with_lines_never_read(ended, total, notes)
         return Ending(
-            result=ended,
+            result=whole,
             tallies=self.tallies,
             output=output.name,
             limited_by=watch.verdict(ended),

@@ -109,11 +109,6 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
         The exception becomes the name of its type and its message. Attrs classes, dataclasses,
         enums and Pydantic models become plain values; tuples become lists.
 
-        Example::
-
-            async for result in run:
-                file.write(json.dumps(result.to_dict()) + "\\n")
-
         Raises:
             ValueError: Output, context or metadata has no form in JSON; it names the item.
         """

@@ -17,7 +17,6 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
-    CallStart,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
@@ -181,7 +180,9 @@ class Call:
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)
-        watched = self._start_watching() if context.watchers.active else ()
+        watchers, watched = context.watchers, ()
+        if watchers.active:
+            watched = watchers.start_call(item, strategy, self._prompt, self._attempt)
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
@@ -190,7 +191,7 @@ class Call:
             permit.abandon()
             recorder.cut_off(item, number)
             if watched:
-                context.watchers.end_call(watched, permit.at, None)
+                watchers.end_call(watched, permit.at, None)
             raise
         now = context.clock()
         item.stop_clock(now)
@@ -203,19 +204,14 @@ class Call:
             if takes is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
             if watched:
-                context.watchers.end_call(watched, permit.at, value)
+                watchers.end_call(watched, permit.at, value)
             return value
         failure = self._judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
         if watched:
-            context.watchers.end_call(watched, permit.at, failure)
+            watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
-
-    def _start_watching(self) -> Watched:
-        item = self.item
-        start = CallStart(item.item_id, self.strategy, self._prompt, self._attempt)
-        return self.context.watchers.start_call(item, start)
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
 
-from batchllm.core import ProcessorConfig, config_to_json
+from batchllm.core import ProcessorConfig, config_to_json, counted
 from batchllm.reports.charts import Chart, charts_of
 from batchllm.reports.details import Details, detail_of
 from batchllm.reports.figures import facts_of
@@ -144,7 +144,8 @@ def _tables(report: Report) -> dict[str, Any]:
             for slow in counting.slowest
         ],
         "refused": [clip(text, _SHORT) for text in report.refused],
-        "refused_note": f"{report.refused_lines:,} lines were wrong and never sent.",
+        "refused_note": f"{counted(report.refused_lines, 'line was', 'lines were')} wrong and "
+        "never sent.",
         "runs": [_run(run) for run in reversed(report.runs)],
         "changed": list(_changed(report.settings)),
         "settings": clean(json.dumps(report.settings, indent=2)) if report.settings else "",

@@ -36,7 +36,6 @@ from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
-from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
 __all__ = ["Call"]

@@ -124,7 +124,7 @@ HEDGED = ProcessorConfig(
 async def test_two_copies_that_end_together_are_one_result_and_both_are_paid(
     seconds: float,
 ) -> None:
-    """Whichever wins; what the other cost, or may have, is in the books."""
+    """One of them wins; what the other cost, or may have, is in the books."""
     strategy = Twice(seconds)
     seen: list[str] = []
     result = await run_batch(

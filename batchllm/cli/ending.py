@@ -28,11 +28,10 @@ _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
 
 
 def _in_options(text: str) -> str:
-    """Name settings in a reason as the options that they are; the cause before it stays."""
-    cause, colon, reason = text.partition(":")
+    """Name settings in a reason as the options that they are."""
     for setting, option in _OPTIONS:
-        reason = re.sub(rf"\b{setting}\b", option, reason)
-    return f"{cause}{colon}{reason}"
+        text = re.sub(rf"\b{setting}\b", option, text)
+    return text
 
 
 _OPTIONS: Final = (

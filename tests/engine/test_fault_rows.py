@@ -87,7 +87,7 @@ async def test_code_of_the_users_that_raises_fails_its_item_alone() -> None:
 
 
 async def test_a_reader_of_one_item_a_minute_slows_the_run_and_times_nothing_out() -> None:
-    """What is finished and unread is bounded, and an item's own time stands still meanwhile."""
+    """Finished and unread results are bounded, and an item's own time stands still meanwhile."""
     strategy = ScriptedStrategy()
     config = ProcessorConfig(max_workers=4, timeout_per_item=5.0, retry=ONCE, window=8)
     read = 0
@@ -124,7 +124,7 @@ HEDGED = ProcessorConfig(
 async def test_two_copies_that_end_together_are_one_result_and_both_are_paid(
     seconds: float,
 ) -> None:
-    """Whichever wins; what the other cost, or may have, is in the books."""
+    """One of them wins; what the other cost, or may have, is in the books."""
     strategy = Twice(seconds)
     seen: list[str] = []
     result = await run_batch(

@@ -258,7 +258,7 @@ async def test_a_model_without_a_signature_is_called_plainly() -> None:
 
 
 def test_the_bound_that_is_sent_is_the_one_that_is_estimated() -> None:
-    """Whether it stands in the parameters, in extra, or in the strategy's config."""
+    """It may stand in the parameters, in extra, or in the strategy's config."""
     made = llm("sim:default", max_tokens=100)
     assert output_of(made) == 100
     assert output_of(llm("sim:default")) is None

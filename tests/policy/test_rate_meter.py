@@ -107,7 +107,9 @@ def test_the_minute_before_begins_at_the_first_send(calls: int, rate: float) -> 
     """A run of five seconds has no minute, and no fifty-five seconds without a call."""
     scope = Scope()
     scope.send(calls, rate)
-    assert scope.meter.minute_before(scope.runs_out()) == pytest.approx(rate, rel=0.03)
+    episode = scope.runs_out()
+    assert scope.meter.minute_before(episode) == pytest.approx(rate, rel=0.03)
+    assert scope.meter.has_minute(episode) == (calls / rate > 60)
 
 
 def test_thirty_two_episodes_are_remembered() -> None:

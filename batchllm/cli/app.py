@@ -42,6 +42,8 @@ _COMMANDS = (
     _Command("status", "status:status", texts.STATUS, texts.STATUS_EPILOGUE),
     _Command("show", "show:show", texts.SHOW, texts.SHOW_EPILOGUE),
     _Command("export", "export:export", texts.EXPORT, texts.EXPORT_EPILOGUE),
+    _Command("gc", "gc:gc", texts.GC, texts.GC_EPILOGUE),
+    _Command("report", "report:report", texts.REPORT, texts.REPORT_EPILOGUE),
     _Command("init", "init:init", texts.INIT, texts.INIT_EPILOGUE),
     _Command("models", "models:models", texts.MODELS),
     _Command("serve-sim", "serve_sim:serve_sim", texts.SERVE_SIM, texts.SERVE_SIM_EPILOGUE),
@@ -133,7 +135,8 @@ def _explain(error: BaseException) -> ExitCode:
             _say("interrupted; rows that were written stay")
             return ExitCode.INTERRUPTED
         case CycloptsError():
-            _say(f"{_in_plain_words(str(error))} ({_help_for(error)} shows how)")
+            text = _in_plain_words(str(error))
+            _say(f"{text}{_remedy_for(text)} ({_help_for(error)} shows how)")
             return ExitCode.USAGE
         case UsageError():
             _say(str(error))
@@ -145,6 +148,13 @@ def _explain(error: BaseException) -> ExitCode:
             last = traceback.format_exception_only(error)[-1].strip()
             _say(f"{last}. That should not have happened; --debug shows where it did")
             return ExitCode.STOPPED
+
+
+def _remedy_for(text: str) -> str:
+    """Return what to give where a new user is most likely to have left something out."""
+    if "--model requires an argument" not in text:
+        return ""
+    return " Give -m provider:model, or try it with -m sim:default, which needs no key."
 
 
 def _help_for(error: CycloptsError) -> str:

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from batchllm.cli.formats import InputFormat
 
-__all__ = ["AUTO_CEILING", "Backend", "RunSettings", "option_names"]
+__all__ = ["AUTO_CEILING", "HOW", "Backend", "RunSettings", "option_names"]
 
 AUTO_CEILING = 256
 """Calls in flight that ``--concurrency auto`` never passes."""
@@ -22,7 +22,8 @@ _IN = Group("Lines in", sort_key=2)
 _OUT = Group("Rows out", sort_key=3)
 _RESUME = Group("Going on, and starting anew", sort_key=4)
 _PACE = Group("Pace and patience", sort_key=5)
-_HOW = Group("How it runs", sort_key=6)
+_END = Group("Ending early", sort_key=6)
+HOW = Group("How it runs", sort_key=7)
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
@@ -174,9 +175,37 @@ class RunSettings:
         float | None,
         _option("Seconds for a line's own work, waiting for a quota apart; 120 by default.", _PACE),
     ] = None
+    max_cost: Annotated[
+        float | None,
+        _option(
+            "The most US dollars that the run may spend. What a call can cost at most is reserved "
+            "before it is sent; the price of each model has to be known.",
+            _END,
+        ),
+    ] = None
+    max_tokens_total: Annotated[
+        int | None, _option("The most tokens, in and out together, that the run may take.", _END)
+    ] = None
+    prices: Annotated[
+        Path | None,
+        _option(
+            "A .toml or .json file with prices in US dollars per million tokens, by "
+            "provider:model; they come before those of batchllm[prices].",
+            _END,
+        ),
+    ] = None
     deadline: Annotated[
         str | None,
-        _option("Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled.", _PACE),
+        _option("Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled.", _END),
+    ] = None
+    fail_fast: Annotated[
+        str | None,
+        _option(
+            "Stop when lines fail in a row with one of these error categories: names with commas "
+            "between them, * for any, and behind a colon how many; or never. By default "
+            "authentication,insufficient_quota,model_not_found:3.",
+            _END,
+        ),
     ] = None
     config: Annotated[
         Path | None,
@@ -191,11 +220,11 @@ class RunSettings:
         _flag(
             "Show the first prompts as they would be sent, the count and an estimate of tokens "
             "and time. Nothing is sent and no key is needed.",
-            _HOW,
+            HOW,
         ),
     ] = False
-    backend: Annotated[Backend, _option("The event loop.", _HOW)] = "asyncio"
-    quiet: Annotated[bool, _flag("No progress and no summary.", _HOW)] = False
+    backend: Annotated[Backend, _option("The event loop.", HOW)] = "asyncio"
+    quiet: Annotated[bool, _flag("No progress and no summary.", HOW)] = False
 
 
 def option_names() -> list[str]:
@@ -203,5 +232,6 @@ def option_names() -> list[str]:
     return [
         "--help",
         "--debug",
+        "--json",
         *(f"--{one.name.replace('_', '-')}" for one in fields(RunSettings)),
     ]

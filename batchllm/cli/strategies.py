@@ -15,7 +15,7 @@ from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy
 from batchllm.llm_strategies import Fallback, llm, provider_variables
 
-__all__ = ["key_variables", "open_strategy", "parameters_of"]
+__all__ = ["check_strategy", "key_variables", "open_strategy", "parameters_of"]
 
 # What a parameter is called here, if it has an option of its own.
 _OWN_OPTIONS = {"temperature": "--temperature", "max_tokens": "--max-tokens", "system": "--system"}
@@ -52,10 +52,8 @@ async def _open(
     name: str, base_url: str | None, given: Mapping[str, Any], servers: AsyncExitStack
 ) -> LLMCallStrategy[Any]:
     provider, _, model = name.partition(":")
-    if provider.lower() == "sim" and model:
-        if base_url is None:
-            base_url = await _open_simulator(name, model, servers)
-        name = f"openai-compatible:{model}"
+    if provider.lower() == "sim" and model and base_url is None:
+        base_url = await _open_simulator(name, model, servers)
     try:
         strategy: LLMCallStrategy[Any] = llm(name, base_url=base_url, **given)
     except ConfigError as error:
@@ -150,8 +148,11 @@ def _key_from(variable: str | None) -> str | None:
     return key
 
 
-def check_strategy(settings: RunSettings) -> None:
+def check_strategy(settings: RunSettings) -> list[LLMCallStrategy[Any]]:
     """Look whether the models and their parameters can be used; no key is needed for that.
+
+    Returns:
+        A strategy for each model, to be looked at and not called.
 
     Raises:
         UsageError: One of them is wrong.
@@ -163,8 +164,10 @@ def check_strategy(settings: RunSettings) -> None:
         "output": None if settings.schema is None else output_type(settings.schema),
         **parameters_of(settings.parameter),
     }
+    made: list[LLMCallStrategy[Any]] = []
     for name in settings.model:
         try:
-            llm(name, base_url=settings.base_url, api_key="not needed here", **given)
+            made.append(llm(name, base_url=settings.base_url, api_key="not needed here", **given))
         except ConfigError as error:
             raise UsageError(_in_options(str(error))) from None
+    return made

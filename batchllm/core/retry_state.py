@@ -54,7 +54,7 @@ class CallGuard(Protocol):
     """The engine's side of a ``RetryState``."""
 
     def progress(self) -> None:
-        """A piece of a streamed answer arrived."""
+        """Note that a piece of a streamed answer arrived."""
 
     def observe(self, hint: ServerHint) -> None:
         """Note the limits that a reply reported."""
@@ -96,7 +96,7 @@ class RetryState:
         self._guard = _guard
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The stored object itself (not a copy), or *default*."""
+        """Return the stored object itself (not a copy), or *default*."""
         return self._values.get(key, default)
 
     def set(self, key: str, value: Any) -> None:

@@ -12,6 +12,7 @@ from batchllm.engine.guard import (
     in_words,
     only_error,
     raise_as_it_was,
+    raise_without_group,
     shielded,
 )
 from batchllm.engine.idset import IdSet
@@ -20,7 +21,8 @@ from batchllm.engine.intake import BlockingSource, blocking_source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
-from batchllm.engine.run import Run, RunOptions
+from batchllm.engine.run import Run
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.work_queue import WorkQueue
 
@@ -57,5 +59,6 @@ __all__ = [
     "next_step",
     "only_error",
     "raise_as_it_was",
+    "raise_without_group",
     "shielded",
 ]

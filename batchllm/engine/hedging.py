@@ -25,14 +25,18 @@ from batchllm.policy import HedgePolicy
 
 __all__ = ["Hedging"]
 
-_LOOK_AGAIN = 1.0
-_CALM = 60.0
+_LOOK_AGAIN: Final = 1.0
+"""Seconds between looks whether another copy may be made by now; slow calls take far longer."""
+_CALM: Final = 60.0
+"""Seconds without a pause of the scope: the period of most quotas, so none is nearly used up."""
 _NAMES: Final = ("second", "third")
 """The further copies of one call. If one call in a hundred stalls, two copies do so once in ten
 thousand calls, which a batch of some thousand meets now and then, and three once in a million."""
 
 CallEnded: TypeAlias = "Reply | Failure"
 Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
+Fits: TypeAlias = Callable[[], bool] | None
+"""A function that says if the budget has room for one more call; ``None`` if there is no budget."""
 
 
 @define(eq=False)
@@ -57,8 +61,10 @@ class Hedging:
         """Further copies so far."""
         return sum(policy.hedges for policy in self._policies.values())
 
-    async def call(self, gate: Gate, item: ItemRun, first: Copy, again: Copy) -> CallEnded:
-        """Make *first*, and *again* each time that all copies take very long; one answer wins.
+    async def call(
+        self, gate: Gate, item: ItemRun, first: Copy, again: Copy, fits: Fits
+    ) -> CallEnded:
+        """Make *first*, and *again* each time that all copies take very long and it *fits*.
 
         Returns:
             The reply that came first, else the failure of *first*.
@@ -67,7 +73,7 @@ class Hedging:
         race, started = _Race(), self.clock()
         ended: CallEnded | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, again)
+            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, again, fits)
             ended = await first()
             if not isinstance(ended, Reply):
                 await race.wait_for_copies()
@@ -87,10 +93,11 @@ class Hedging:
         gate: Gate,
         item: ItemRun,
         again: Copy,
+        fits: Fits,
     ) -> None:
         """Make a further copy once the last is slow and everything else allows it."""
         for name in _NAMES:
-            slow = await self._until_slow(policy, gate)
+            slow = await self._until_slow(policy, gate, fits)
             if race.lost:
                 return
             race.under_way += 1
@@ -100,13 +107,13 @@ class Hedging:
             )
             tasks.start_soon(self._copy, tasks, race, item, name, again)
 
-    async def _until_slow(self, policy: HedgePolicy, gate: Gate) -> float:
+    async def _until_slow(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> float:
         """Wait until a copy that begins now is slow, and another one takes nothing from others."""
         begun = self.clock()
         while True:
             slow = policy.slow()
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
-            if slow is not None and left <= 0 and self._allowed(policy, gate):
+            if slow is not None and left <= 0 and self._allowed(policy, gate, fits):
                 return slow
             await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
 
@@ -122,8 +129,9 @@ class Hedging:
         finally:
             race.end_copy()
 
-    def _allowed(self, policy: HedgePolicy, gate: Gate) -> bool:
-        return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+    def _allowed(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> bool:
+        calm = policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+        return calm and (fits is None or fits())
 
     def _policy_of(self, gate: Gate) -> HedgePolicy:
         policy = self._policies.get(gate)

@@ -38,7 +38,7 @@ from batchllm.providers.wire.exchange import (
 from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
+from batchllm.providers.wire.model import Dialect, JsonDialect, WireModel, WireOptions
 from batchllm.providers.wire.prompt_parts import messages_of, no_data, parts_of, read_media
 from batchllm.providers.wire.request import as_dict, check_names, check_options, cost_of, encode
 from batchllm.providers.wire.streamed import DONE, read_events
@@ -49,13 +49,14 @@ __all__ = [
     "Cited",
     "Connected",
     "ConnectionOptions",
+    "Dialect",
     "Embedder",
     "Endpoint",
     "Exchange",
     "Finish",
     "HeldToSchema",
+    "JsonDialect",
     "JsonObject",
-    "JsonWire",
     "MayBeError",
     "Peer",
     "Progress",
@@ -63,7 +64,6 @@ __all__ = [
     "ServerOptions",
     "StreamReader",
     "Vector",
-    "Wire",
     "WireModel",
     "WireOptions",
     "as_dict",

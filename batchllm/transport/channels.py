@@ -23,8 +23,6 @@ __all__ = ["Channel", "SocketChannel", "StreamChannel", "words_of"]
 
 _READ: Final = 65_536
 """Bytes asked for at once: one read takes a usual reply, and the buffer is not zeroed."""
-_RECORD: Final = 16_384
-"""Bytes of a full record of TLS; one that is full is seldom the last of a reply."""
 _READS_IN_A_ROW: Final = 16
 """Reads of what OpenSSL has decrypted already, before other tasks get a turn (1 MB)."""
 _CLOSE_SECONDS: Final = 5.0
@@ -66,13 +64,13 @@ class Channel(Protocol):
 class SocketChannel:
     """A connected, non-blocking socket, in the clear or with TLS."""
 
-    __slots__ = ("_in_a_row", "_is_encrypted", "_is_long", "_socket")
+    __slots__ = ("_in_a_row", "_is_drained", "_is_encrypted", "_socket")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._is_encrypted = isinstance(connected, ssl.SSLSocket)
         self._in_a_row = 0
-        self._is_long = False
+        self._is_drained = False
 
     async def send(self, data: bytes) -> None:
         """Send all of *data*; mostly the kernel takes it at once, without waiting."""
@@ -112,29 +110,48 @@ class SocketChannel:
         raise ConnectionLostError(reason)
 
     async def _receive_encrypted(self) -> bytes:
-        connected = self._socket
-        assert isinstance(connected, ssl.SSLSocket)
         while True:
-            # OpenSSL may hold bytes while the socket is not readable, so it is asked first. If it
-            # holds none there is something to read only in the middle of a long reply, and to be
-            # refused by OpenSSL costs as much as the read.
-            if not connected.pending() and not self._is_long:
+            if self._is_drained:
                 self._in_a_row = 0
-                await anyio.wait_readable(connected)
-            self._in_a_row += 1
-            if self._in_a_row > _READS_IN_A_ROW:
+                await anyio.wait_readable(self._socket)
+            elif self._in_a_row >= _READS_IN_A_ROW:
                 self._in_a_row = 0
                 await anyio.lowlevel.checkpoint()
-            self._is_long = False
+            self._in_a_row += 1
             try:
-                data = connected.recv(_READ)
-                self._is_long = len(data) >= _RECORD
-                return data
-            except ssl.SSLWantReadError:
-                continue  # part of a record, or a session ticket
+                data = self._decrypt()
             except ssl.SSLWantWriteError:
-                self._in_a_row = 0
-                await anyio.wait_writable(connected)
+                await anyio.wait_writable(self._socket)
+                continue
+            if data is not None:
+                return data
+
+    def _decrypt(self) -> bytes | None:
+        """Return all that is there, as one piece; ``None`` if there is no whole record.
+
+        A read gives one record, and a stream may have sent several since the last turn. OpenSSL may
+        hold bytes while the socket is not readable, so the socket is waited for only once there
+        was nothing more to read.
+        """
+        pieces: list[bytes] = []
+        size, self._is_drained = 0, False
+        while size < _READ:
+            try:
+                data = self._socket.recv(_READ)
+            except ssl.SSLWantReadError:
+                self._is_drained = True
+                break
+            except OSError:
+                if not pieces:
+                    raise
+                break  # what came before it counts; the next read meets it again, or the end
+            if not data:
+                return b"".join(pieces)  # the next read meets the end again
+            pieces.append(data)
+            size += len(data)
+        if not pieces:
+            return None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def arrived(self) -> bytes | None:
         """Return what came since the last read: ``None`` for nothing, ``b""`` for the end."""

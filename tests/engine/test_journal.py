@@ -319,6 +319,27 @@ async def test_what_was_learned_of_a_quota_is_there_next_time(path: Path) -> Non
     assert scope.rate == pytest.approx(5.0)
 
 
+async def test_what_is_passed_over_at_a_glance_is_counted_and_checked_as_ever(path: Path) -> None:
+    """In a row of finished items: an edited one, an id that comes twice, one of another kind."""
+    count, strategy = 200, ScriptedStrategy()
+    await run_batch(items(count), strategy, journal=in_place(path))
+    again: list[Any] = items(count)
+    again[90] = ("n90", "edited")
+    again[120] = ("n3", "p3")  # its own item comes later under the same id no more
+    again[150] = LLMWorkItem("n150", prompt="p150")
+    again.append(("n3", "p3"))
+    journal = in_place(path, on_resume="skip")
+    result = await run_batch(again, strategy, journal=journal)
+    assert strategy.prompts[count:] == ["edited"]
+    by_position = {one.submission_index: one for one in result.results}
+    assert sorted(by_position) == [90, 120, count]
+    assert "its id 'n3' came before" in str(by_position[120].error)
+    assert "its id 'n3' came before" in str(by_position[count].error)
+    assert result.tally.before == count - 2  # all but the edited one and the one that is gone
+    assert result.stats["journal"]["decisions"] == {"finished": count - 2, "prompt_changed": 1}
+    assert result.never_read == 0
+
+
 # Every ending.
 
 

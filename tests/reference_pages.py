@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -14,6 +16,8 @@ from attrs import fields_dict
 from batchllm.cli import main
 from batchllm.cli.app import make_app
 from batchllm.simulator import FAULT_NAMES, SCENARIOS, FaultPlan, Fixed, LogNormal, Scenario
+from tests.e2e.snippets import PAGES as PAGES_OF_ALL
+from tests.e2e.snippets import programs, shells
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -99,7 +103,26 @@ def _in_words(value: object) -> str:
             raise NotImplementedError(value)
 
 
+def count() -> str:
+    """Return how much of the pages is held by tests, for the session that builds them."""
+    names = [len(re.findall(r"^::: ", _text(page), re.MULTILINE)) for page in PAGES_OF_ALL]
+    links = [len(re.findall(r"\]\([^)#:]+[^)]*\)", _text(page))) for page in PAGES_OF_ALL]
+    run = [len(programs(page)) + len(shells(page)) for page in PAGES_OF_ALL]
+    scripts = len(list((ROOT / "docs" / "examples").glob("*.py")))
+    return (
+        f"{len(PAGES_OF_ALL)} pages: {sum(run)} programs and commands run as pasted, "
+        f"{scripts} example scripts run, {sum(names)} names documented, {sum(links)} links checked"
+    )
+
+
+def _text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
 if __name__ == "__main__":
-    for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page(), encoding="utf-8")
-        print(f"wrote docs/reference/{name}")
+    if "--count" in sys.argv:
+        print(count())
+    else:
+        for name, page in PAGES.items():
+            (REFERENCE / name).write_text(page(), encoding="utf-8")
+            print(f"wrote docs/reference/{name}")

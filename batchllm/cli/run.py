@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode
+from batchllm.cli.loading import uncollected
 from batchllm.cli.settings import HOW, RunSettings
 
 __all__ = ["run"]
@@ -36,6 +37,7 @@ def run(
 ) -> ExitCode:
     """Send each line of INPUT to a model, and write a row for each."""
     # Imported here: the engine and the providers need not be there for --help.
-    from batchllm.cli.job import run_job
+    with uncollected():
+        from batchllm.cli.job import run_job
 
     return run_job(inputs, settings, as_json=as_json)

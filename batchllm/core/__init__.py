@@ -87,7 +87,6 @@ from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     EndCause,
-    Tally,
     Termination,
     WorkItemResult,
     recorded,
@@ -96,6 +95,7 @@ from batchllm.core.results import (
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
+from batchllm.core.tally import Tally
 from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall

@@ -190,14 +190,14 @@ class Budget:
 class HedgeConfig:
     """The rule by which a call that takes very long is made again; the first answer wins.
 
-    Both copies are billed. A second copy is made only when no fresh item waits, the scope is
-    open, has been calm for a minute, and no call waits for it.
+    Each copy is billed. A second copy is made only when no fresh item waits, the scope is
+    open, has been calm for a minute, and no call waits for it; a third if it takes as long again.
 
     Args:
         delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that
-            one call in a hundred exceeds, or twice what one in twenty exceeds if that is less.
+            one call in a hundred exceeds, or would exceed if none had stalled.
         min_delay: Seconds below which a learned delay does not go.
-        max_share: Second copies per call.
+        max_share: Second and third copies per call.
         min_samples: Answers that have to be known before the first second copy.
     """
 

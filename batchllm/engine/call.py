@@ -34,6 +34,7 @@ from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_canc
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.item import ItemRun
+from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
 from batchllm.engine.spending import Wanted
 from batchllm.gate import Gate, Permit
@@ -124,7 +125,7 @@ class Call:
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def second() -> CallEnded:
+        async def again() -> CallEnded:
             copy = Call(self.context, self.item, self.strategy, self.timeout)
             copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
             try:
@@ -137,7 +138,7 @@ class Call:
             spending, wanted = self.context.spending, self._wanted
             return spending is None or (wanted is not None and spending.has_room(wanted))
 
-        return await hedging.call(gate, self.item, partial(self._in_budget, gate), second, fits)
+        return await hedging.call(gate, self.item, partial(self._in_budget, gate), again, fits)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
@@ -177,6 +178,8 @@ class Call:
             if isinstance(waited, Failure):
                 return waited
             permit = waited
+            if gate.starts_cold:
+                gate.on_connected(connect_seconds_of(strategy))
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)

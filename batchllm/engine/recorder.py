@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anyio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from batchllm.core import (
     Category,
@@ -47,7 +47,7 @@ from batchllm.journal import (
     open_journal,
 )
 
-__all__ = ["COMMIT_SECONDS", "Recorder", "replayed"]
+__all__ = ["COMMIT_SECONDS", "Recorder"]
 
 Result = WorkItemResult[Any, Any]
 
@@ -343,9 +343,3 @@ def _is_final(result: Result) -> bool:
 
 def _is_pending(entry: Entry) -> bool:
     return entry.known is not None and entry.known.pending
-
-
-def replayed(taken: Taken, work: LLMWorkItem[Any, Any, Any]) -> Result:
-    """Return a result of an earlier run as the present item's."""
-    assert taken.result is not None
-    return evolve(taken.result, item_id=work.item_id, context=work.context)

@@ -44,22 +44,24 @@ class Watchers:
     Args:
         observers: In the order in which they see a beginning; ends come in reverse.
         clock: Seconds on the event loop's clock.
+
+    Attributes:
+        active: If there is an observer; kept, since every item and call asks for it.
     """
 
     observers: Sequence[SpanObserver]
     clock: Callable[[], float]
+    active: bool = field(init=False)
     _run: Watched = field(default=(), init=False)
     _errors: dict[SpanObserver, tuple[int, str]] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.active = bool(self.observers)
 
     @classmethod
     def of(cls, observers: Iterable[BaseObserver], clock: Callable[[], float]) -> Watchers:
         """Take those of *observers* that are called at once."""
         return cls([one for one in observers if isinstance(one, SpanObserver)], clock)
-
-    @property
-    def active(self) -> bool:
-        """Return whether there is an observer."""
-        return bool(self.observers)
 
     def start_run(self, run: RunStart) -> None:
         """Report that the run begins."""

@@ -23,6 +23,8 @@ __all__ = ["Channel", "SocketChannel", "StreamChannel", "words_of"]
 
 _READ: Final = 65_536
 """Bytes asked for at once: one read takes a usual reply, and the buffer is not zeroed."""
+_RECORD: Final = 16_384
+"""Bytes of a full record of TLS; one that is full is seldom the last of a reply."""
 _READS_IN_A_ROW: Final = 16
 """Reads of what OpenSSL has decrypted already, before other tasks get a turn (1 MB)."""
 _CLOSE_SECONDS: Final = 5.0
@@ -64,12 +66,13 @@ class Channel(Protocol):
 class SocketChannel:
     """A connected, non-blocking socket, in the clear or with TLS."""
 
-    __slots__ = ("_in_a_row", "_is_encrypted", "_socket")
+    __slots__ = ("_in_a_row", "_is_encrypted", "_is_long", "_socket")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._is_encrypted = isinstance(connected, ssl.SSLSocket)
         self._in_a_row = 0
+        self._is_long = False
 
     async def send(self, data: bytes) -> None:
         """Send all of *data*; mostly the kernel takes it at once, without waiting."""
@@ -109,20 +112,29 @@ class SocketChannel:
         raise ConnectionLostError(reason)
 
     async def _receive_encrypted(self) -> bytes:
+        connected = self._socket
+        assert isinstance(connected, ssl.SSLSocket)
         while True:
-            # OpenSSL may hold bytes while the socket is not readable, so it is asked first.
+            # OpenSSL may hold bytes while the socket is not readable, so it is asked first. If it
+            # holds none there is something to read only in the middle of a long reply, and to be
+            # refused by OpenSSL costs as much as the read.
+            if not connected.pending() and not self._is_long:
+                self._in_a_row = 0
+                await anyio.wait_readable(connected)
             self._in_a_row += 1
             if self._in_a_row > _READS_IN_A_ROW:
                 self._in_a_row = 0
                 await anyio.lowlevel.checkpoint()
+            self._is_long = False
             try:
-                return self._socket.recv(_READ)
+                data = connected.recv(_READ)
+                self._is_long = len(data) >= _RECORD
+                return data
             except ssl.SSLWantReadError:
-                self._in_a_row = 0
-                await anyio.wait_readable(self._socket)
+                continue  # part of a record, or a session ticket
             except ssl.SSLWantWriteError:
                 self._in_a_row = 0
-                await anyio.wait_writable(self._socket)
+                await anyio.wait_writable(connected)
 
     def arrived(self) -> bytes | None:
         """Return what came since the last read: ``None`` for nothing, ``b""`` for the end."""

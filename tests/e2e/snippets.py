@@ -50,20 +50,24 @@ def blocks(page: Path) -> list[Block]:
 
 def programs(page: Path) -> list[list[Block]]:
     """Return each Python program of *page* with the blocks that continue it."""
+    return _in_groups(page, "python")
+
+
+def shells(page: Path) -> list[list[Block]]:
+    """Return the commands of *page*, each block with those that continue it in its folder."""
+    return _in_groups(page, "sh")
+
+
+def _in_groups(page: Path, language: str) -> list[list[Block]]:
     found: list[list[Block]] = []
     for block in blocks(page):
-        if block.language != "python" or block.mark == "not-run":
+        if block.language != language or block.mark == "not-run":
             continue
         if block.mark == "continues":
             found[-1].append(block)
         else:
             found.append([block])
     return found
-
-
-def shells(page: Path) -> list[Block]:
-    """Return the blocks of *page* that are typed into a shell."""
-    return [block for block in blocks(page) if block.language == "sh" and block.mark != "not-run"]
 
 
 def printed_after(block: Block) -> str | None:

@@ -198,7 +198,7 @@ def test_every_format_goes_on(tmp_path: Path, name: str) -> None:
 
 
 def test_rows_in_order_stay_in_order(tmp_path: Path, output: Path) -> None:
-    """What was there is written again as it was, its time included."""
+    """Rows that were there are written again as they were, their time included."""
     before: list[Any] = []
     for count in (4, 12, 12):
         prompts = write_prompts(tmp_path / "in.jsonl", count)

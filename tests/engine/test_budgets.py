@@ -204,7 +204,7 @@ def test_no_budget_is_passed_whatever_calls_take(
 @pytest.mark.parametrize("turns", range(12))
 @pytest.mark.parametrize("instant", [0.0, 1.0, 2.5])
 async def test_cancelled_at_any_moment_nothing_stays_reserved(instant: float, turns: int) -> None:
-    """What was in flight may be billed, and is booked so."""
+    """A call in flight may be billed, and is booked so."""
     strategy, run = Meter(limit=100, tokens=lambda: 1), BatchRun[Any]()
     async with cancelled_at(instant, turns):
         await run_batch(
@@ -414,7 +414,7 @@ async def test_every_result_has_its_cost() -> None:
 
 
 async def test_each_model_of_a_composite_has_its_own_price() -> None:
-    """What fell back costs what both took."""
+    """An item that fell back costs the calls of both."""
 
     billed = ProviderError("no", status=500)
     billed.usage = {"input_tokens": 1_000, "output_tokens": 0}  # type: ignore[attr-defined]

@@ -154,7 +154,7 @@ def test_a_result_is_reported_from_what_it_has(tmp_path: Path) -> None:
 
 
 def test_a_bug_is_shown_with_its_line() -> None:
-    """That of the user's code, beside the message."""
+    """The line of the user's code, beside the message."""
 
     class Wrong(LLMCallStrategy[str]):
         async def execute(self, prompt: Any, attempt: int, timeout: float) -> Any:

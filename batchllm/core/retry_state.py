@@ -59,6 +59,9 @@ class CallGuard(Protocol):
     def observe(self, hint: ServerHint) -> None:
         """Note the limits that a reply reported."""
 
+    def book(self, usage: TokenUsage | None) -> None:
+        """Add tokens to the item's bill that no call of this run has used."""
+
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
     ) -> Reply:
@@ -130,6 +133,15 @@ class RetryState:
         """Pass on the limits that a successful reply reported, such as its rate-limit headers."""
         if self._guard is not None:
             self._guard.observe(hint)
+
+    def book(self, usage: TokenUsage | None) -> None:
+        """Add tokens to the item's bill that were paid for without a call of this run.
+
+        For composites whose answer comes from elsewhere, such as a provider's batch. What is called
+        by :meth:`call` is booked there.
+        """
+        if self._guard is not None:
+            self._guard.book(usage)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float

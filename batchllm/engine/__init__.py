@@ -2,7 +2,7 @@
 
 from batchllm.engine.attempts import GiveUp, WaitThen, next_step
 from batchllm.engine.batch import Batch
-from batchllm.engine.delivery import Collector, OrderedResultStream, ResultStream
+from batchllm.engine.delivery import Collector, Delivery, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop, cause_of
 from batchllm.engine.guard import (
     Failed,
@@ -16,10 +16,11 @@ from batchllm.engine.guard import (
 )
 from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
-from batchllm.engine.intake import BlockingSource, blocking_source
+from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
+from batchllm.engine.resume import Admitted
 from batchllm.engine.run import Run, RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.work_queue import WorkQueue
@@ -27,9 +28,12 @@ from batchllm.engine.work_queue import WorkQueue
 __all__ = [
     "CANCEL",
     "DRAIN",
+    "END",
+    "Admitted",
     "Batch",
     "BlockingSource",
     "Collector",
+    "Delivery",
     "Ending",
     "Failed",
     "GiveUp",
@@ -45,6 +49,7 @@ __all__ = [
     "Run",
     "RunOptions",
     "Shelter",
+    "Source",
     "Stop",
     "TimedOut",
     "WaitThen",
@@ -56,6 +61,8 @@ __all__ = [
     "in_words",
     "next_step",
     "only_error",
+    "pull",
     "raise_as_it_was",
+    "read_item",
     "shielded",
 ]

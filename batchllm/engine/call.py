@@ -308,6 +308,10 @@ class Call:
         if self._permit is not None:
             self._permit.observe(hint)
 
+    def book(self, usage: TokenUsage | None) -> None:
+        """Add tokens to the item's bill that no call of this run has used."""
+        self.item.book(usage)
+
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
     ) -> Reply:

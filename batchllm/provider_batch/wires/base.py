@@ -1,0 +1,173 @@
+"""What the driver of batches needs from a provider's wire."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, Protocol
+
+import msgspec
+from attrs import field, frozen
+
+from batchllm.provider_batch.pacing import WireLimits
+from batchllm.provider_batch.refinding import Strength
+from batchllm.provider_batch.states import Chunk
+from batchllm.provider_batch.verdicts import BatchProblem, LineOutcome
+from batchllm.providers import WireRequest
+
+__all__ = ["BatchWire", "Headers", "RemoteBatch", "RemoteKind", "body_of", "server_time"]
+
+Headers = Mapping[str, str]
+
+
+class RemoteKind(Enum):
+    """The six kinds of state that a batch is in at its provider."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    PARTIAL = "partial"
+    REJECTED = "rejected"
+
+    @property
+    def ended(self) -> bool:
+        """Return whether nothing of it will run any more."""
+        return self in (RemoteKind.DONE, RemoteKind.PARTIAL, RemoteKind.REJECTED)
+
+
+@frozen(kw_only=True)
+class RemoteBatch:
+    """A batch as its provider describes it.
+
+    Attributes:
+        id: The provider's.
+        kind: What its status means.
+        status: The provider's own word.
+        created: In seconds since 1970.
+        expires: The same.
+        total: Requests, if they are counted.
+        done: Of these, how many are processed, with success or not.
+        expired: Whether its time was over before it was done.
+        cancelled: Whether it was cancelled, by whomever.
+        outputs: The names of its result files.
+        problems: What the provider says against it as a whole.
+        metadata: What it was created with.
+        file_id: Of the uploaded file.
+    """
+
+    id: str
+    kind: RemoteKind
+    status: str
+    created: float | None = None
+    expires: float | None = None
+    total: int | None = None
+    done: int | None = None
+    expired: bool = False
+    cancelled: bool = False
+    outputs: tuple[str, ...] = ()
+    problems: tuple[BatchProblem, ...] = ()
+    metadata: Mapping[str, Any] = field(factory=dict[str, Any])
+    file_id: str | None = None
+
+
+class BatchWire(Protocol):
+    """One account's batches at one provider.
+
+    Whatever calls the provider raises ``ProviderError`` for an answer that is an error and
+    ``TransportError`` if no complete answer arrived, and nothing is repeated.
+    """
+
+    strength: Strength
+    absent_after: float
+    """Seconds after a create from which an empty list proves that there is no batch."""
+    has_files: bool
+    """Whether lines are uploaded as a file before the batch is created."""
+
+    @property
+    def provider(self) -> str:
+        """Return the provider's name."""
+        ...
+
+    @property
+    def limits(self) -> WireLimits:
+        """Return the provider's limits."""
+        ...
+
+    @property
+    def hint(self) -> float | None:
+        """Return the seconds that the last answer asks to wait, also one that is good."""
+        ...
+
+    @property
+    def account(self) -> str:
+        """Return what distinguishes the account, as far as its answers have shown it."""
+        ...
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Return what to add to the loop's clock for the provider's; ``None`` before an answer."""
+        ...
+
+    def is_of(self, remote: RemoteBatch, chunk: Chunk) -> bool:
+        """Return whether a batch is one of *chunk*, or may be, whichever attempt made it."""
+        ...
+
+    def write_line(self, custom_id: str, request: WireRequest) -> bytes:
+        """Return the line of a request, with its line feed."""
+        ...
+
+    def read_line(self, line: bytes) -> LineOutcome:
+        """Read a line of a result file, whatever it is."""
+        ...
+
+    async def identify(self) -> None:
+        """Ask for something small, so that the account and its clock are known."""
+        ...
+
+    async def upload(self, name: str, content: bytes) -> str:
+        """Upload a file and return the provider's id of it."""
+        ...
+
+    async def find_files(self, name: str, size: int) -> Sequence[str]:
+        """Return the ids of uploaded files of that name and size."""
+        ...
+
+    async def create(self, chunk: Chunk, content: bytes | None) -> RemoteBatch:
+        """Create the batch of a chunk; *content* is its lines, if they are not uploaded."""
+        ...
+
+    async def fetch(self, batch_id: str) -> RemoteBatch:
+        """Return one batch."""
+        ...
+
+    def list_batches(self) -> AsyncIterator[Sequence[RemoteBatch]]:
+        """Yield pages of the account's batches, the newest first."""
+        ...
+
+    async def cancel(self, batch_id: str) -> RemoteBatch | None:
+        """Ask for the end of a batch; ``None`` if the answer does not describe it."""
+        ...
+
+    def download(self, output: str) -> AsyncIterator[bytes]:
+        """Yield the pieces of a result file."""
+        ...
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file; one that is gone is no error."""
+        ...
+
+
+def body_of(outcome: LineOutcome) -> bytes:
+    """Return the body of an answer as it would have come online."""
+    return msgspec.json.encode(outcome.body)
+
+
+def server_time(headers: Headers) -> float | None:
+    """Return the provider's own time in an answer, in seconds since 1970."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -154,7 +154,7 @@ class BatchRun(Generic[Out]):
             self._error = error
 
 
-@explain_arguments(places_of_settings())
+@explain_arguments(places_of_settings(), BatchModeOptions.__annotations__)
 async def run_batch(
     items: Items,
     strategy: StrategyLike[Out] | None = None,
@@ -259,7 +259,7 @@ async def _open_batch(
         yield opened
 
 
-@explain_arguments(places_of_settings())
+@explain_arguments(places_of_settings(), BatchModeOptions.__annotations__)
 @entered_by_async("async with stream_batch(…) as run:")
 @asynccontextmanager
 async def stream_batch(

@@ -81,8 +81,7 @@ class Batch:
             error = only_error(raised)
             self._close(cause_of(error))
             raise_as_it_was(self._with_partial(error))
-        # Items that come from batches of a provider may end before all of them have come.
-        self._close(getattr(self._items, "termination", None))
+        self._close(None)
         if ending.error is not None:
             raise self._with_partial(ending.error)
 
@@ -123,6 +122,10 @@ class Batch:
                     # A task of its own: if the caller's task is cancelled natively, that must not
                     # be taken for an error of the source, which would drain the calls in flight.
                     tasks.start_soon(feed.run, name="batchllm feed")
+            # Items that come from batches of a provider may end before all of them have come.
+            early = getattr(self._items, "termination", None)
+            if early is not None:
+                self.stop(Stop.DRAIN, early)
         finally:
             run.warnings.extend(self._progress.warnings)
 

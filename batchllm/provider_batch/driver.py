@@ -181,10 +181,15 @@ class BatchDriver:
     async def close(self) -> None:
         """Forget what is finished, and let go of the files of this process."""
         with anyio.move_on_after(_CLEAN_SECONDS, shield=True):
-            if self.journal.failed is None and self._ledger.run:
-                await self._settler.clean()
-            await self.journal.worker.call(self._items.close)
-            await self.journal.worker.call(self._spool.drop_folder)
+            try:
+                if self.journal.failed is None and self._ledger.run:
+                    await self._settler.clean()
+            except JournalError as error:
+                # Nothing is missing: what is left is found by the next run.
+                self.warnings.append(f"what is finished could not be cleaned up: {error}")
+            finally:
+                await self.journal.worker.call(self._items.close)
+                await self.journal.worker.call(self._spool.drop_folder)
 
     async def _begin(self) -> bool:
         """Read the ledger; return whether this run may go on with what is in it."""

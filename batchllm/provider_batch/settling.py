@@ -116,13 +116,18 @@ class Settler:
         stream = await call(partial(self.spool.open_part, chunk.number, part))
         pieces: list[bytes] = []
         size = 0
+
+        async def take(piece: bytes) -> None:
+            nonlocal size
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _PIECE:
+                await call(partial(stream.write, b"".join(pieces)))
+                pieces.clear()
+                size = 0
+
         try:
-            async for piece in self.wire.download(output):
-                pieces.append(piece)
-                size += len(piece)
-                if size >= _PIECE:
-                    await call(partial(stream.write, b"".join(pieces)))
-                    pieces, size = [], 0
+            await self.wire.download(output, take)
             await call(partial(stream.write, b"".join(pieces)))
             await call(partial(self.spool.keep_part, chunk.number, part, stream))
         finally:

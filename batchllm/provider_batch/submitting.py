@@ -31,10 +31,12 @@ from batchllm.provider_batch.verdicts import (
 )
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
-__all__ = ["Submitter", "bad_line_answer", "limit_in"]
+__all__ = ["MOST_PAGES", "Submitter", "bad_line_answer", "limit_in"]
 
 _SKEW: Final = 5.0
 """Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
+MOST_PAGES: Final = 100
+"""Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
 _SCAN_BEFORE: Final = 600.0
 """Seconds before a create from which on no older batch is looked at."""
 
@@ -241,10 +243,15 @@ class Submitter:
         assert chunk.intent is not None
         bound = {one.batch_id for one in self.board if one.batch_id}
         found: list[RemoteBatch] = []
-        async for page in self.wire.list_batches():
-            found += [one for one in page if one.id not in bound and self._may_be(one, chunk)]
-            oldest = min((one.created for one in page if one.created is not None), default=None)
-            if oldest is not None and oldest < chunk.intent - _SCAN_BEFORE:
+        after: str | None = None
+        for _ in range(MOST_PAGES):
+            page = await self.wire.list_batches(after)
+            found += [
+                one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
+            ]
+            times = [one.created for one in page.batches if one.created is not None]
+            after = page.after
+            if after is None or min(times, default=chunk.intent) < chunk.intent - _SCAN_BEFORE:
                 break
         return found
 

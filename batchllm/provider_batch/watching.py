@@ -15,7 +15,7 @@ from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack, poll_delay
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
-from batchllm.provider_batch.submitting import Submitter, bad_line_answer
+from batchllm.provider_batch.submitting import MOST_PAGES, Submitter, bad_line_answer
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
@@ -160,17 +160,19 @@ class Watcher:
     async def _ask_for_all(self, alive: list[Chunk]) -> None:
         wanted = {chunk.batch_id: chunk for chunk in alive}
         oldest = min((one.submitted for one in alive if one.submitted is not None), default=0.0)
-        async for page in self.wire.list_batches():
-            for remote in page:
+        ghosts = any(self._may_have_ghost(one) for one in alive)
+        after: str | None = None
+        for _ in range(MOST_PAGES):
+            page = await self.wire.list_batches(after)
+            for remote in page.batches:
                 chunk = wanted.pop(remote.id, None)
                 if chunk is not None:
                     await self._take_in(self.board.chunks[chunk.number], remote)
                 else:
                     await self._look_for_ghost(remote)
-            last = min((one.created for one in page if one.created is not None), default=None)
-            if last is not None and last < oldest - 600 and not wanted:
-                break
-            if not wanted and not any(self._may_have_ghost(one) for one in alive):
+            times = [one.created for one in page.batches if one.created is not None]
+            after = page.after
+            if after is None or (not wanted and (not ghosts or min(times, default=0) < oldest)):
                 break
         for chunk in list(wanted.values())[:_FEW]:
             await self._ask_for(chunk)

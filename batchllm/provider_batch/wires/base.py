@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from attrs import field, frozen
@@ -15,9 +16,19 @@ from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.verdicts import BatchProblem, LineOutcome
 from batchllm.providers import WireRequest
 
-__all__ = ["BatchWire", "Headers", "RemoteBatch", "RemoteKind", "body_of", "server_time"]
+__all__ = [
+    "BatchWire",
+    "Headers",
+    "Page",
+    "RemoteBatch",
+    "RemoteKind",
+    "TakePiece",
+    "body_of",
+    "server_time",
+]
 
 Headers = Mapping[str, str]
+TakePiece = Callable[[bytes], Awaitable[None]]
 
 
 class RemoteKind(Enum):
@@ -69,6 +80,18 @@ class RemoteBatch:
     problems: tuple[BatchProblem, ...] = ()
     metadata: Mapping[str, Any] = field(factory=dict[str, Any])
     file_id: str | None = None
+
+
+class Page(NamedTuple):
+    """A page of a list of batches.
+
+    Attributes:
+        batches: The newest first.
+        after: Asks for the next page; ``None`` after the last.
+    """
+
+    batches: Sequence[RemoteBatch]
+    after: str | None
 
 
 class BatchWire(Protocol):
@@ -141,16 +164,20 @@ class BatchWire(Protocol):
         """Return one batch."""
         ...
 
-    def list_batches(self) -> AsyncIterator[Sequence[RemoteBatch]]:
-        """Yield pages of the account's batches, the newest first."""
+    async def list_batches(self, after: str | None) -> Page:
+        """Return a page of the account's batches, the newest first.
+
+        Args:
+            after: What the page before said of the next; ``None`` for the first page.
+        """
         ...
 
     async def cancel(self, batch_id: str) -> RemoteBatch | None:
         """Ask for the end of a batch; ``None`` if the answer does not describe it."""
         ...
 
-    def download(self, output: str) -> AsyncIterator[bytes]:
-        """Yield the pieces of a result file."""
+    async def download(self, output: str, take: TakePiece) -> None:
+        """Pass the pieces of a result file to *take*, one by one."""
         ...
 
     async def delete_file(self, file_id: str) -> None:
@@ -165,8 +192,6 @@ def body_of(outcome: LineOutcome) -> bytes:
 
 def server_time(headers: Headers) -> float | None:
     """Return the provider's own time in an answer, in seconds since 1970."""
-    from email.utils import parsedate_to_datetime
-
     try:
         return parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError):

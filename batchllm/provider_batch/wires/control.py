@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
@@ -12,7 +12,7 @@ from attrs import define, field
 from batchllm.core import MalformedResponseError, TransportError
 from batchllm.policy import JsonError, read_json
 from batchllm.provider_batch.names import account_of
-from batchllm.provider_batch.wires.base import server_time
+from batchllm.provider_batch.wires.base import TakePiece, server_time
 from batchllm.providers import error_reply
 from batchllm.transport import HeaderValues, HttpClient, HttpReply
 
@@ -89,18 +89,15 @@ class Control:
         headers = {"content-type": content_type}
         return await self.call("POST", path, body, headers=headers, seconds=_FILE_SECONDS)
 
-    async def download(self, path: str) -> AsyncIterator[bytes]:
-        """Yield the pieces of a file; errors as for :meth:`call`.
-
-        The caller bounds the time: a generator must not hold a scope over a ``yield``.
-        """
+    async def download(self, path: str, take: TakePiece) -> None:
+        """Pass the pieces of a file to *take*, one by one; errors as for :meth:`call`."""
         async with self._files.stream(path, b"", method="GET") as stream:
             self._learn(stream.headers)
             if not 200 <= stream.status < 300:
                 body = await stream.read()
                 raise error_reply(self.provider, self.http, stream.status, stream.headers, body)
             async for piece in stream:
-                yield piece
+                await take(piece)
 
     async def _send(
         self, method: str, target: str, body: bytes, headers: HeaderValues | None, seconds: float

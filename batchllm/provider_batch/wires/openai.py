@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -21,7 +21,7 @@ from batchllm.provider_batch.verdicts import (
     LineOutcome,
     is_about_the_account,
 )
-from batchllm.provider_batch.wires.base import RemoteBatch, RemoteKind
+from batchllm.provider_batch.wires.base import Page, RemoteBatch, RemoteKind, TakePiece
 from batchllm.provider_batch.wires.control import Control, multipart
 from batchllm.providers import WireRequest
 
@@ -55,8 +55,6 @@ _KINDS: Final[Mapping[str, RemoteKind]] = MappingProxyType(
     }
 )
 _NOT_RUN: Final = frozenset({"batch_expired", "batch_cancelled", "batch_canceled"})
-_PAGES: Final = 100
-"""Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
 
 
 @define(eq=False)
@@ -174,25 +172,23 @@ class OpenAIBatches:
         """Return one batch."""
         return read_batch(await self.control.call("GET", f"/batches/{quote(batch_id, safe='')}"))
 
-    async def list_batches(self) -> AsyncIterator[Sequence[RemoteBatch]]:
-        """Yield pages of the account's batches, the newest first."""
-        query = {"limit": "100"}
-        for _ in range(_PAGES):
-            reply = await self.control.call("GET", "/batches", query=query)
-            found = _objects(reply.get("data"))
-            yield [read_batch(one) for one in found]
-            if not reply.get("has_more") or not found:
-                return
-            query["after"] = str(reply.get("last_id") or found[-1].get("id"))
+    async def list_batches(self, after: str | None) -> Page:
+        """Return a page of the account's batches, the newest first."""
+        query = {"limit": "100"} if after is None else {"limit": "100", "after": after}
+        reply = await self.control.call("GET", "/batches", query=query)
+        found = _objects(reply.get("data"))
+        last = reply.get("last_id") or (found[-1].get("id") if found else None)
+        more = bool(reply.get("has_more")) and last is not None
+        return Page([read_batch(one) for one in found], str(last) if more else None)
 
     async def cancel(self, batch_id: str) -> RemoteBatch | None:
         """Ask for the end of a batch."""
         path = f"/batches/{quote(batch_id, safe='')}/cancel"
         return read_batch(await self.control.call("POST", path))
 
-    def download(self, output: str) -> AsyncIterator[bytes]:
-        """Yield the pieces of a result file."""
-        return self.control.download(f"/files/{quote(output, safe='')}/content")
+    async def download(self, output: str, take: TakePiece) -> None:
+        """Pass the pieces of a result file to *take*, one by one."""
+        await self.control.download(f"/files/{quote(output, safe='')}/content", take)
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; one that is gone is no error."""

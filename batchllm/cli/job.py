@@ -13,7 +13,7 @@ import anyio.to_thread
 from attrs import define, field
 
 from batchllm.api import BatchRun, stream_batch
-from batchllm.cli.configuring import backend_options, processor_config
+from batchllm.cli.configuring import backend_options, batch_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
 from batchllm.cli.ending import Ending, JournalNotes, exit_code, hints
 from batchllm.cli.estimating import dry_run
@@ -124,6 +124,9 @@ class Job:
 
     async def _run_with(self, strategy: Any) -> ExitCode:
         plan, settings = self.plan, self.settings
+        if plan.single and settings.mode == "batch":
+            msg = "--mode batch takes a file of prompts; leave it out for a single one"
+            raise UsageError(msg)
         if plan.single:
             return await self._process(strategy, PlainOutput(AnswerWriter()))
         to_file = is_file(plan.output)
@@ -191,6 +194,7 @@ class Job:
                 config=watch.config,
                 ordered=self.settings.ordered,
                 journal=journal,
+                **batch_options(self.settings),
             ) as batch:
                 services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
                 await services.start(interrupts.watch, batch)  # noqa: ASYNC111

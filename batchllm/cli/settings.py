@@ -22,7 +22,8 @@ _IN = Group("Lines in", sort_key=2)
 _OUT = Group("Rows out", sort_key=3)
 _RESUME = Group("Going on, and starting anew", sort_key=4)
 _PACE = Group("Pace and patience", sort_key=5)
-_HOW = Group("How it runs", sort_key=6)
+_BATCH = Group("Batches of the provider", sort_key=6)
+_HOW = Group("How it runs", sort_key=7)
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
@@ -176,7 +177,11 @@ class RunSettings:
     ] = None
     deadline: Annotated[
         str | None,
-        _option("Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled.", _PACE),
+        _option(
+            "Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled. With --mode "
+            "batch, see --on-late.",
+            _PACE,
+        ),
     ] = None
     config: Annotated[
         Path | None,
@@ -186,6 +191,43 @@ class RunSettings:
             _PACE,
         ),
     ] = None
+    mode: Annotated[
+        Literal["online", "batch"],
+        _option(
+            "batch sends the lines through the provider's own batches: half the price, hours in "
+            "place of minutes, the same rows. It needs a journal.",
+            _BATCH,
+        ),
+    ] = "online"
+    detach: Annotated[
+        bool,
+        _flag("End when all is submitted; the same command goes on later.", _BATCH),
+    ] = False
+    on_late: Annotated[
+        Literal["online", "wait", "fail"],
+        _option(
+            "A batch that would miss the --deadline: online cancels it in time and calls for the "
+            "rest, wait takes its time, fail ends the run at the deadline.",
+            _BATCH,
+        ),
+    ] = "online"
+    batch_rounds: Annotated[
+        int, _option("Batches that a line may be in before it is called for online.", _BATCH)
+    ] = 2
+    chunk_size: Annotated[
+        int | None, _option("Lines of a batch; 5,000 at first by default.", _BATCH)
+    ] = None
+    on_ambiguous: Annotated[
+        Literal["quarantine", "resubmit"],
+        _option(
+            "A batch that may exist and cannot be found: wait for proof, or pay twice perhaps.",
+            _BATCH,
+        ),
+    ] = "quarantine"
+    on_foreign_cancel: Annotated[
+        Literal["stop", "resubmit"],
+        _option("A batch that somebody else has cancelled.", _BATCH),
+    ] = "stop"
     dry_run: Annotated[
         bool,
         _flag(

@@ -76,6 +76,10 @@ class Board:
         """Return the chunks that items of this run wait for, and that are not over."""
         return [chunk for chunk in self if self.waiting[chunk.number] and not chunk.over]
 
+    def counts(self) -> frozenset[int]:
+        """Return the numbers of lines of the chunks that are not over."""
+        return frozenset(chunk.lines for chunk in self if not chunk.over)
+
     def server_time(self, now: float) -> float:
         """Return the provider's time at *now*, a time on the loop's clock."""
         offset = self.wire.clock_offset

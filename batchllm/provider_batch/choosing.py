@@ -7,8 +7,15 @@ from typing import Any, Final
 from batchllm.core import ConfigError, LLMCallStrategy, kind_of
 from batchllm.llm_strategies import Composite, ModelStrategy
 from batchllm.provider_batch.answered import Batchable
-from batchllm.provider_batch.wires import OPENAI_PROVIDERS, BatchWire, Control, OpenAIBatches
+from batchllm.provider_batch.wires import (
+    OPENAI_PROVIDERS,
+    AnthropicBatches,
+    BatchWire,
+    Control,
+    OpenAIBatches,
+)
 from batchllm.providers import (
+    AnthropicModel,
     ChatModel,
     EmbeddingStrategy,
     ResponsesModel,
@@ -41,15 +48,17 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
         )
         raise ConfigError(msg)
     asked: Any = strategy.model if isinstance(strategy, ModelStrategy) else strategy
+    scope = strategy.quota_scope
+    fingerprint = "" if scope is None else scope.account
+    if isinstance(asked, AnthropicModel):
+        return AnthropicBatches(Control("anthropic", asked.http, fingerprint))
     if not isinstance(asked, (ChatModel, ResponsesModel, EmbeddingStrategy)):
         what = asked.endpoint.provider if isinstance(asked, WireModel) else kind_of(asked)
         msg = f"{what} {_NOT_YET}"
         raise ConfigError(msg)
     provider = asked.endpoint.provider
     if provider not in OPENAI_PROVIDERS:
-        known = ", ".join(sorted(OPENAI_PROVIDERS))
+        known = ", ".join(sorted({"anthropic", *OPENAI_PROVIDERS}))
         msg = f"{provider} {_NOT_YET}. Batches can go to {known}"
         raise ConfigError(msg)
-    scope = strategy.quota_scope
-    fingerprint = "" if scope is None else scope.account
     return OpenAIBatches(Control(provider, asked.http, fingerprint))

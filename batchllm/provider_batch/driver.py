@@ -119,6 +119,7 @@ class BatchDriver:
             journal.registrar.identity.digest,
             board.take_in,
             tests_first=not settings.detach,
+            counts=board.counts,
         )
         planner = self._planner = Planner(
             self.source,
@@ -285,7 +286,8 @@ class BatchDriver:
         flying = [chunk for chunk in board.wanted if chunk.in_flight]
         requests = sum(chunk.lines for chunk in flying)
         later = sum(chunk.lines for chunk in board.wanted) - requests
-        text = f"{requests:,} requests are in {len(flying)} batches at {self._wire.provider}"
+        batches = "1 batch" if len(flying) == 1 else f"{len(flying)} batches"
+        text = f"{requests:,} requests are in {batches} at {self._wire.provider}"
         if later:
             text += f", and {later:,} wait until there is room for them"
         return f"{text}; the same typed again goes on with them"

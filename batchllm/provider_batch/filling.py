@@ -14,6 +14,7 @@ from batchllm.journal import JournalWriter
 from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
 from batchllm.provider_batch.names import custom_id
 from batchllm.provider_batch.pacing import CANARY, ChunkSizes
+from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire
@@ -75,6 +76,8 @@ class Filling:
         strategy: The digest of the strategy's identity.
         on_chunk: Called with each new chunk and the items that wait for it.
         tests_first: Whether a chunk of few lines goes before the first large one.
+        counts: Returns the numbers of lines of the chunks that are under way; a provider that knows
+            no names of ours is asked by them, so that no two are alike.
 
     Attributes:
         gathering: Numbers of the lines that are in no chunk yet.
@@ -90,6 +93,7 @@ class Filling:
     strategy: bytes
     on_chunk: Callable[[Chunk, int], None]
     tests_first: bool
+    counts: Callable[[], frozenset[int]]
     gathering: set[int] = field(factory=set, init=False)
     _groups: dict[tuple[str, str, int], _Group] = field(factory=dict, init=False)
 
@@ -147,16 +151,12 @@ class Filling:
             await self._write(group, canary=False)
 
     async def _write(self, group: _Group, *, canary: bool = True) -> None:
-        if canary and self.tests_first:
+        if canary and self.tests_first and len(group.rows) > CANARY:
             self.tests_first = False
-            test = _Group(group.path, group.model, group.round)
-            test.rows, group.rows = group.rows[:CANARY], group.rows[CANARY:]
-            test.known, group.known = group.known[:CANARY], group.known[CANARY:]
-            test.lines, group.lines = group.lines[:CANARY], group.lines[CANARY:]
-            test.size = sum(map(len, test.lines))
-            group.size -= test.size
-            # The items of both are kept with the first of them.
-            test.kept, group.kept = group.kept, []
+            test, rest = _split(group, CANARY)
+            if rest is not None:
+                group.rows, group.known, group.lines = rest.rows, rest.known, rest.lines
+                group.kept, group.size = [], rest.size
             await self._write_chunk(test, canary=True)
             return
         self.tests_first = False
@@ -167,6 +167,15 @@ class Filling:
         if not group.rows:
             return
         await self.room.below(_AHEAD)
+        if self.wire.strength is Strength.STATISTICAL:
+            first, rest = _split(group, _unlike(len(group.rows), self.counts()))
+            if rest is not None:
+                await self._write_one(first, canary=canary)
+                await self.room.below(_AHEAD)
+                group, canary = rest, False
+        await self._write_one(group, canary=canary)
+
+    async def _write_one(self, group: _Group, *, canary: bool) -> None:
         number, call = self.ledger.next_chunk(), self.journal.worker.call
         await call(partial(self.items.put, group.kept))
         size, sha = await call(partial(self.spool.write_lines, number, group.lines))
@@ -193,3 +202,31 @@ class Filling:
         await self.ledger.add(chunk, new, old)
         self.gathering.difference_update(row.line for row in rows)
         self.on_chunk(chunk, len(rows))
+
+
+def _unlike(lines: int, taken: frozenset[int]) -> int:
+    """Return how many of *lines* go into a first chunk, so that no two chunks are of one number.
+
+    That number is all by which a provider without names of ours lets a batch be found.
+    """
+    if lines not in taken:
+        return lines
+    for first in range(lines // 2 + 1, lines):
+        if first not in taken and lines - first not in taken:
+            return first
+    return lines
+
+
+def _split(group: _Group, first: int) -> tuple[_Group, _Group | None]:
+    """Cut a group in two behind its first lines; the items of both are kept with the first."""
+    if first >= len(group.rows):
+        return group, None
+    head = _Group(group.path, group.model, group.round)
+    rest = _Group(group.path, group.model, group.round)
+    head.rows, rest.rows = group.rows[:first], group.rows[first:]
+    head.known, rest.known = group.known[:first], group.known[first:]
+    head.lines, rest.lines = group.lines[:first], group.lines[first:]
+    head.kept = group.kept
+    head.size = sum(map(len, head.lines))
+    rest.size = group.size - head.size
+    return head, rest

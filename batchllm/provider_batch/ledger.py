@@ -18,9 +18,18 @@ from attrs import define, field, frozen
 
 from batchllm.core import JournalError, ProgramError
 from batchllm.journal import ItemKey, JournalWriter
-from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
+from batchllm.provider_batch.states import Chunk, Cut, EndKind, Reason, State
 
-__all__ = ["Answer", "BatchLedger", "LineRow", "LineState", "Settled", "Settling", "read_chunks"]
+__all__ = [
+    "Answer",
+    "BatchLedger",
+    "LineRow",
+    "LineState",
+    "Settled",
+    "Settling",
+    "read_chunks",
+    "read_events",
+]
 
 T = TypeVar("T")
 
@@ -402,6 +411,12 @@ def read_chunks(db: sqlite3.Connection, *, over: bool = True) -> list[Chunk]:
     return found if over else [one for one in found if one.state not in gone]
 
 
+def read_events(db: sqlite3.Connection, chunk: int) -> list[Any]:
+    """Read what happened to a chunk: time, state before, state after, and detail."""
+    query = "SELECT at, before, after, detail FROM pb_event WHERE chunk = ? ORDER BY event"
+    return db.execute(query, (chunk,)).fetchall()
+
+
 def _find(keys: Sequence[ItemKey], db: sqlite3.Connection) -> dict[ItemKey, LineRow]:
     query = f"SELECT {_COLUMNS} FROM pb_line WHERE source = ? AND key = ?"
     rows = (db.execute(query, key).fetchone() for key in keys)
@@ -432,6 +447,8 @@ def _fields_of(chunk: Chunk) -> str:
             "submitted": chunk.submitted,
             "expires": chunk.expires,
             "end": chunk.end,
+            "cut": chunk.cut,
+            "strangers": chunk.strangers,
             "reason": chunk.reason,
             "outputs": chunk.outputs,
             "rejections": chunk.rejections,
@@ -444,5 +461,6 @@ def _chunk_of(number: int, state: str, text: str) -> Chunk:
     fields: dict[str, Any] = json.loads(text)
     fields["strategy"] = bytes.fromhex(fields["strategy"])
     fields["end"] = None if fields["end"] is None else EndKind(fields["end"])
+    fields["cut"] = None if fields["cut"] is None else Cut(fields["cut"])
     fields["reason"] = None if fields["reason"] is None else Reason(fields["reason"])
     return Chunk(number=number, state=State(state), **fields)

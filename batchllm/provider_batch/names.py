@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["ChunkName", "account_of", "custom_id"]
+__all__ = ["ChunkName", "account_of", "custom_id", "custom_id_prefix"]
 
 _ID_BYTES: Final = 16
 """128 bits: a billion lines collide with a probability of 10⁻²¹."""
@@ -34,7 +34,12 @@ def custom_id(run: str, key: tuple[str, str], body: bytes, attempt: int) -> str:
     for part in (*(text.encode() for text in key), body, str(attempt).encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     text = base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
-    return f"b1-{run}-{text}"
+    return f"{custom_id_prefix(run)}{text}"
+
+
+def custom_id_prefix(run: str) -> str:
+    """Return the beginning of the ids of all lines of a run."""
+    return f"b1-{run}-"
 
 
 @frozen

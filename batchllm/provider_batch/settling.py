@@ -14,11 +14,12 @@ from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.ledger import Answer, BatchLedger, LineState, Settling
+from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import ChunkSizes
 from batchllm.provider_batch.publishing import Publisher
 from batchllm.provider_batch.spool import Spool
-from batchllm.provider_batch.states import Chunk, EndKind, Reason, State, advance
+from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
 from batchllm.provider_batch.verdicts import (
     LineKind,
     NextOfLine,
@@ -47,6 +48,11 @@ class _Reading:
     kinds: dict[LineKind, int] = field(factory=dict)
     account: str = ""
     nameless: int = 0
+
+    def is_strange(self, run: str) -> bool:
+        """Return whether none of the answers has an id of ours: it is the batch of others."""
+        mine = custom_id_prefix(run)
+        return bool(self.answers) and not any(a.custom_id.startswith(mine) for a in self.answers)
 
 
 @define(eq=False)
@@ -137,15 +143,18 @@ class Settler:
 
     async def _settle(self, chunk: Chunk) -> None:
         reading = await self.journal.worker.call(partial(self._read, chunk))
+        if reading.is_strange(chunk.run):
+            await self._return(chunk)
+            return
+        by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
         after = advance(chunk, State.SETTLED)
-        expired = chunk.status is not None and "expired" in chunk.status.lower()
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
-            chunk, Settling(after, reading.answers, _STATES[rest]), kinds
+            chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
         )
         self.board.put(after)
-        self._learn(chunk, expired=expired)
+        self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
         strange = settled.strange + reading.nameless
         if strange:
             self.board.warnings.append(
@@ -154,6 +163,22 @@ class Settler:
             )
         await self._go_on(after, settled.states)
         self._judge_whole(after, reading, settled.states)
+
+    async def _return(self, chunk: Chunk) -> None:
+        """Give back a batch that was taken for ours: nothing of it was published."""
+        text = f"{chunk.batch_id} is the batch of somebody else"
+        strangers = (*chunk.strangers, chunk.batch_id or "")
+        await self.board.move(
+            chunk,
+            State.QUARANTINE,
+            text,
+            batch_id=None,
+            end=None,
+            cut=None,
+            outputs=(),
+            strangers=strangers,
+            note=text,
+        )
 
     def _read(self, chunk: Chunk) -> _Reading:
         reading = _Reading()
@@ -174,12 +199,12 @@ class Settler:
     def _next(self, chunk: Chunk, kind: LineKind, status: int) -> NextOfLine:
         late = chunk.reason is Reason.DEADLINE or self.is_hurried()
         by_user = chunk.reason is Reason.USER
-        foreign = chunk.end is EndKind.PARTIAL and _was_cancelled(chunk) and chunk.reason is None
-        kept = by_user or (foreign and self.settings.on_foreign_cancel == "stop")
+        kept = _is_foreign(chunk) and self.settings.on_foreign_cancel == "stop"
         return next_of_line(
             kind,
             status,
-            round=chunk.round,
+            # What its user took back has had no round: this run was asked to send it again.
+            round=0 if by_user and kind is LineKind.NOT_RUN else chunk.round,
             rounds=self.settings.batch_rounds,
             hurried=late,
             kept=kept,
@@ -208,7 +233,7 @@ class Settler:
                 f"batch {chunk.batch_id} was answered with {reading.account}; no item has failed: "
                 "set that right, and type the same again to go on",
             )
-        elif _was_cancelled(chunk) and chunk.reason is None:
+        elif _is_foreign(chunk):
             text = f"batch {chunk.batch_id} was cancelled, and not by this run"
             if self.settings.on_foreign_cancel == "stop":
                 self.board.end(
@@ -216,12 +241,6 @@ class Settler:
                 )
             else:
                 self.board.warnings.append(f"{text}; what was missing is sent again")
-        elif chunk.reason is Reason.USER and states.get(LineState.WAITING):
-            self.board.end(
-                EndCause.STOPPED,
-                f"batch {chunk.batch_id} was cancelled by its user; type the same again to send "
-                "what is missing",
-            )
         elif chunk.canary and not reading.kinds.get(LineKind.OK):
             self.board.end(
                 EndCause.FAIL_FAST,
@@ -289,8 +308,9 @@ class Settler:
             self.board.chunks.pop(chunk.number, None)
 
 
-def _was_cancelled(chunk: Chunk) -> bool:
-    return (chunk.status or "").lower() in ("cancelled", "canceled")
+def _is_foreign(chunk: Chunk) -> bool:
+    """Return whether a batch was cancelled, and not by us."""
+    return chunk.cut is Cut.CANCELLED and chunk.reason is None
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 from batchllm.core import ProgramError
 from batchllm.provider_batch.names import ChunkName
 
-__all__ = ["IN_FLIGHT", "OVER", "Chunk", "EndKind", "Reason", "State", "advance"]
+__all__ = ["IN_FLIGHT", "OVER", "Chunk", "Cut", "EndKind", "Reason", "State", "advance"]
 
 
 class State(StrEnum):
@@ -75,10 +75,11 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.CANCELLING: frozenset({State.ENDED, State.LOST}),
         # Back to UPLOADED when nothing ran: refused for a quota after the create.
         State.ENDED: frozenset({State.FETCHED, State.UPLOADED, State.SETTLED, State.LOST}),
-        State.FETCHED: frozenset({State.SETTLED, State.ENDED}),
+        # To QUARANTINE when the results show that it was the batch of somebody else.
+        State.FETCHED: frozenset({State.SETTLED, State.ENDED, State.QUARANTINE}),
         State.SETTLED: frozenset({State.CLEANED}),
         State.CLEANED: frozenset(),
-        State.LOST: frozenset(),
+        State.LOST: frozenset({State.DROPPED}),
         State.DROPPED: frozenset({State.CLEANED}),
     }
 )
@@ -100,6 +101,13 @@ class Reason(StrEnum):
     USER = "user"
     GHOST = "ghost"
     """It is a second batch of a chunk that has one."""
+
+
+class Cut(StrEnum):
+    """The reasons for which a batch ends before all of it is done."""
+
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
 
 
 @frozen(kw_only=True)
@@ -130,6 +138,8 @@ class Chunk:
         submitted: When the batch was created, the same.
         expires: When the batch expires, the same.
         end: How it ended.
+        cut: Why it ended before all of it was done: it expired, or was cancelled by whomever.
+        strangers: Batches that were taken for it and turned out to be others'.
         reason: Why we cancelled it.
         outputs: The provider's names of its result files.
         rejections: How often the provider has refused it after the create.
@@ -159,6 +169,8 @@ class Chunk:
     submitted: float | None = None
     expires: float | None = None
     end: EndKind | None = None
+    cut: Cut | None = None
+    strangers: tuple[str, ...] = field(default=(), converter=tuple)
     reason: Reason | None = None
     outputs: tuple[str, ...] = field(default=(), converter=tuple)
     rejections: int = 0

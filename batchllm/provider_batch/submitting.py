@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -20,7 +21,8 @@ from batchllm.core import (
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.ledger import Answer, LineState
-from batchllm.provider_batch.refinding import Found, Refinding
+from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, State
@@ -39,6 +41,10 @@ MOST_PAGES: Final = 100
 """Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
 _SCAN_BEFORE: Final = 600.0
 """Seconds before a create from which on no older batch is looked at."""
+
+
+class _Enough(Exception):
+    """Ends a download of which the beginning was wanted."""
 
 
 @define(eq=False)
@@ -62,6 +68,7 @@ class Submitter:
     settler: Settler
     _looked: dict[int, float] = field(factory=dict, init=False)
     _looks: dict[int, int] = field(factory=dict, init=False)
+    _proofs: dict[str, bool] = field(factory=dict, init=False)
 
     async def step(self, now: float) -> bool:
         """Make the next step that is due; return whether there was one."""
@@ -103,7 +110,7 @@ class Submitter:
     async def _upload(self, chunk: Chunk) -> None:
         board = self.board
         if not self.wire.has_files:
-            await board.move(chunk, State.UPLOADED)
+            await self._identify(chunk)
             return
         content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
         if content is None or len(content) != chunk.size:
@@ -126,10 +133,26 @@ class Submitter:
         else:
             await board.move(chunk, State.UPLOADED, file_id, file_id=file_id)
 
+    async def _identify(self, chunk: Chunk) -> None:
+        """Learn whose account it is before anything is created there: an upload would show it."""
+        if self.wire.clock_offset is None:
+            try:
+                await self.wire.identify()
+            except ProviderError as error:
+                await self._upload_refused(chunk, error)
+                return
+            except TransportError:
+                self.board.back_off(chunk)
+                return
+        await self.board.move(chunk, State.UPLOADED)
+
     async def _upload_refused(self, chunk: Chunk, error: ProviderError) -> None:
         verdict = judge_create(error.status, text=_text_of(error))
         if verdict is CreateVerdict.ACCOUNT:
             self.board.end(EndCause.ACCOUNT_PROBLEM, _account_problem(error))
+        elif verdict is CreateVerdict.REFUSED and _is_too_large(error) and chunk.lines > 1:
+            self.settler.sizes.shrink(chunk.lines // 2)
+            await self.settler.give_up(chunk, str(error))
         elif verdict is CreateVerdict.REFUSED:
             await self.settler.fail_all(chunk, _failed_answer(error), str(error))
         else:
@@ -147,6 +170,10 @@ class Submitter:
         if board.in_state(State.CREATING):
             return float("inf")
         live = board.in_flight
+        if self.wire.strength is Strength.STATISTICAL and any(
+            one.lines == chunk.lines for one in live
+        ):
+            return float("inf")  # by their numbers alone the two could not be told apart
         tokens = sum(one.tokens for one in live)
         wait = board.admission.wait(chunk.tokens, tokens, len(live), now)
         return float("inf") if wait is None else max(now + wait, board.due_at(chunk))
@@ -181,6 +208,9 @@ class Submitter:
         match verdict:
             case CreateVerdict.UNKNOWN | CreateVerdict.CREATED:
                 await board.move(chunk, State.QUARANTINE, text, note=text)
+            case CreateVerdict.REFUSED if _is_too_large(error) and chunk.lines > 1:
+                self.settler.sizes.shrink(chunk.lines // 2)
+                await self.settler.give_up(chunk, text)
             case CreateVerdict.REFUSED:
                 await self.settler.fail_all(chunk, _failed_answer(error), text)
             case CreateVerdict.ACCOUNT:
@@ -253,7 +283,37 @@ class Submitter:
             after = page.after
             if after is None or min(times, default=chunk.intent) < chunk.intent - _SCAN_BEFORE:
                 break
+        if self.wire.strength is Strength.STATISTICAL:
+            return await self._proved(found, chunk.run)
         return found
+
+    async def _proved(self, found: list[RemoteBatch], run: str) -> list[RemoteBatch]:
+        """Return the one whose results have our ids, else those that have no results yet."""
+        open_still = []
+        for remote in found:
+            if not remote.outputs:
+                open_still.append(remote)
+                continue
+            if remote.id not in self._proofs:
+                self._proofs[remote.id] = await self._is_ours(remote, run)
+            if self._proofs[remote.id]:
+                return [remote]
+        return open_still
+
+    async def _is_ours(self, remote: RemoteBatch, run: str) -> bool:
+        """Return whether the first line of a batch's results has an id of this run."""
+        start = b""
+
+        async def take(piece: bytes) -> None:
+            nonlocal start
+            start += piece
+            if b"\n" in start:
+                raise _Enough
+
+        with suppress(_Enough):
+            await self.wire.download(remote.outputs[0], take)
+        outcome = self.wire.read_line(start.partition(b"\n")[0])
+        return (outcome.custom_id or "").startswith(custom_id_prefix(run))
 
     def _may_be(self, remote: RemoteBatch, chunk: Chunk) -> bool:
         """Return whether a batch may be what the last create of a chunk has made."""
@@ -266,6 +326,8 @@ class Submitter:
     async def _bind(self, chunk: Chunk, remote: RemoteBatch, how: str) -> None:
         """Note the batch of a chunk; from here on nothing is created for it."""
         board = self.board
+        self._looked.pop(chunk.number, None)
+        self._looks.pop(chunk.number, None)
         await board.move(
             chunk,
             State.RUNNING,
@@ -294,6 +356,10 @@ def bad_line_answer(problem: BatchProblem) -> Answer:
     body = {"error": {**error, "type": "invalid_request_error"}}
     text = json.dumps({"status": 400, "body": body})
     return Answer(LineState.ANSWERED, "", answer=text)
+
+
+def _is_too_large(error: CallError) -> bool:
+    return isinstance(error, ProviderError) and error.status == 413
 
 
 def _text_of(error: ProviderError) -> str:

@@ -14,7 +14,7 @@ from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack, poll_delay
 from batchllm.provider_batch.settling import Settler
-from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
+from batchllm.provider_batch.states import Chunk, Cut, EndKind, Reason, State
 from batchllm.provider_batch.submitting import MOST_PAGES, Submitter, bad_line_answer
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
@@ -180,7 +180,9 @@ class Watcher:
     async def _take_in(self, chunk: Chunk, remote: RemoteBatch) -> None:
         """Take what the provider says of a batch."""
         board = self.board
-        if remote.kind.ended:
+        if remote.gone:
+            await self._lose(chunk, "its results are kept no more")
+        elif remote.kind.ended:
             await self._end(chunk, remote)
         elif remote.status != chunk.status or remote.done != chunk.done:
             cancelling = remote.kind is RemoteKind.CANCELLING
@@ -208,6 +210,7 @@ class Watcher:
             status=remote.status,
             done=remote.done,
             end=kinds[remote.kind],
+            cut=_cut_of(remote),
             outputs=remote.outputs,
             rejections=chunk.rejections + rejected,
         )
@@ -266,7 +269,10 @@ class Watcher:
         if chunk.account and chunk.account != self.wire.account:
             self.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account([chunk]))
             return
-        await self.board.move(chunk, State.LOST, str(error), note=str(error))
+        await self._lose(chunk, str(error))
+
+    async def _lose(self, chunk: Chunk, text: str) -> None:
+        await self.board.move(chunk, State.LOST, text, note=text)
         self.board.end(
             EndCause.STOPPED,
             f"the provider has batch {chunk.batch_id} no more, with {chunk.lines} requests that "
@@ -359,6 +365,12 @@ class Watcher:
             )
         else:
             await self.settler.run_online(chunk, "the deadline is near")
+
+
+def _cut_of(remote: RemoteBatch) -> Cut | None:
+    if remote.cancelled:
+        return Cut.CANCELLED
+    return Cut.EXPIRED if remote.expired else None
 
 
 def wrong_account(chunks: list[Chunk]) -> str:

@@ -14,7 +14,7 @@ from batchllm.simulator.admission import (
     Ticket,
     TokenBucket,
 )
-from batchllm.simulator.batches import BatchBehaviour, InvoiceLine, Job, Mishap, OpenAIBatches
+from batchllm.simulator.batches import BatchBehaviour, Batches, InvoiceLine, Job, Mishap
 from batchllm.simulator.distributions import Distribution, Fixed, LogNormal, Uniform
 from batchllm.simulator.faults import FAULT_NAMES, TRANSIENT_MIX, FaultPlan
 from batchllm.simulator.inprocess import SimulatorTransport
@@ -49,6 +49,7 @@ __all__ = [
     "TRANSIENT_MIX",
     "AdmissionModel",
     "BatchBehaviour",
+    "Batches",
     "ConcurrencyCap",
     "Distribution",
     "Exchange",
@@ -64,7 +65,6 @@ __all__ = [
     "LogEntry",
     "LogNormal",
     "Mishap",
-    "OpenAIBatches",
     "ParallelCalls",
     "QuotaServer",
     "RandomRefusals",

@@ -8,7 +8,13 @@ from typing import Any
 import anyio
 from attrs import asdict, define, field
 
-from batchllm.simulator.batches import BatchBehaviour, OpenAIBatches
+from batchllm.simulator.batches import (
+    AnthropicBatches,
+    BatchApi,
+    BatchBehaviour,
+    Batches,
+    OpenAIBatches,
+)
 from batchllm.simulator.behaviour import Behaviour, Decision
 from batchllm.simulator.log import LogEntry, Outcome, SimulatorLog, leading_text, prompt_digest
 from batchllm.simulator.rendering import Exhibit, invalid_reply, render, whole
@@ -90,14 +96,16 @@ class Simulator:
     wall_clock: Callable[[], float] | None = field(default=None, kw_only=True)
     log: SimulatorLog = field(factory=SimulatorLog, kw_only=True)
     batch_behaviour: BatchBehaviour = field(factory=BatchBehaviour, kw_only=True)
-    batches: OpenAIBatches = field(init=False)
+    batches: Batches = field(init=False)
+    _batch_apis: tuple[BatchApi, ...] = field(init=False)
     _behaviour: Behaviour = field(init=False)
     _wires: tuple[Wire, ...] = field(init=False, factory=all_wires)
     _started: float | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._behaviour = Behaviour(self.scenario, self.seed)
-        self.batches = OpenAIBatches(self.scenario, self.seed, self._wires, self.batch_behaviour)
+        self.batches = Batches(self.scenario, self.seed, self._wires, self.batch_behaviour)
+        self._batch_apis = (OpenAIBatches(self.batches), AnthropicBatches(self.batches))
 
     def handle(self, request: WireRequest) -> Exchange:
         """Decide on a request that arrives now."""
@@ -112,8 +120,9 @@ class Simulator:
             arrived=now,
             client_id=request.headers.get("x-client-request-id"),
         )
-        if self.batches.matches(request):
-            reply = self.batches.handle(request, _key_of(request), self._wall_time(now))
+        api = next((one for one in self._batch_apis if one.matches(request)), None)
+        if api is not None:
+            reply = self.batches.handle(api, request, _key_of(request), self._wall_time(now))
             entry.status, entry.outcome = reply.status if reply.sends_head else 0, "control"
             return Exchange(reply, partial(self._finish, entry, None))
         wire = next((wire for wire in self._wires if wire.matches(request)), None)

@@ -21,8 +21,8 @@ from batchllm.provider_batch import Chunk, State, read_chunks
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.simulator import (
     BatchBehaviour,
+    Batches,
     Mishap,
-    OpenAIBatches,
     Scenario,
     Simulator,
     SimulatorTransport,
@@ -105,8 +105,23 @@ class World:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @property
-    def batches(self) -> OpenAIBatches:
+    def batches(self) -> Batches:
         return self.simulator.batches
+
+    @property
+    def start(self) -> float:
+        """Seconds since 1970 at which the simulator's own clock begins."""
+        return 1_767_225_600.0
+
+    @property
+    def now(self) -> float:
+        return self.start
+
+    def account(self, key: str) -> str:
+        """The account of a key, as the simulator names it."""
+        from batchllm.simulator.batches.store import short
+
+        return f"org-{short(key)}"
 
     def goes_wrong(self, *mishaps: Mishap) -> None:
         self.batches.mishaps.extend(mishaps)
@@ -204,7 +219,7 @@ async def killed(run: Callable[[], Any]) -> bool:
     return False
 
 
-def count_calls(batches: OpenAIBatches, names: Sequence[str] | Iterable[str]) -> int:
+def count_calls(batches: Batches, names: Sequence[str] | Iterable[str]) -> int:
     return sum(batches.calls.get(name, 0) for name in names)
 
 

@@ -1,5 +1,6 @@
 """The batch APIs of providers, one file each."""
 
+from batchllm.provider_batch.wires.anthropic import AnthropicBatches
 from batchllm.provider_batch.wires.base import (
     BatchWire,
     RemoteBatch,
@@ -11,6 +12,7 @@ from batchllm.provider_batch.wires.openai import OPENAI_PROVIDERS, OpenAIBatches
 
 __all__ = [
     "OPENAI_PROVIDERS",
+    "AnthropicBatches",
     "BatchWire",
     "Control",
     "OpenAIBatches",

@@ -62,6 +62,7 @@ class RemoteBatch:
         expired: Whether its time was over before it was done.
         cancelled: Whether it was cancelled, by whomever.
         outputs: The names of its result files.
+        gone: Whether its results are kept no more.
         problems: What the provider says against it as a whole.
         metadata: What it was created with.
         file_id: Of the uploaded file.
@@ -77,6 +78,7 @@ class RemoteBatch:
     expired: bool = False
     cancelled: bool = False
     outputs: tuple[str, ...] = ()
+    gone: bool = False
     problems: tuple[BatchProblem, ...] = ()
     metadata: Mapping[str, Any] = field(factory=dict[str, Any])
     file_id: str | None = None

@@ -60,7 +60,9 @@ def execute(
         body: Of the request.
         request_id: Its number at the provider.
     """
-    request = WireRequest(method="POST", target=path, body=body)
+    # The headers of the create hold for each of its requests.
+    headers = {"anthropic-version": "2023-06-01"}
+    request = WireRequest(method="POST", target=path, headers=headers, body=body)
     wire = next((wire for wire in wires if wire.matches(request)), None)
     mark = mark_in(body)
     if wire is None:

@@ -3,28 +3,22 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from email.parser import BytesParser
 from email.policy import HTTP as HTTP_POLICY
 from functools import partial
-from hashlib import blake2b
 from typing import Any
 
 from attrs import define, field
 
-from batchllm.simulator.batches.behaviour import BatchBehaviour, InvoiceLine, Mishap
-from batchllm.simulator.batches.execution import execute, jsonl
+from batchllm.simulator.batches.execution import jsonl
 from batchllm.simulator.batches.jobs import Job, Request, read_requests
+from batchllm.simulator.batches.store import Batches, short
 from batchllm.simulator.rendering import whole
-from batchllm.simulator.scenarios import Scenario
 from batchllm.simulator.wires import (
-    Chunk,
-    Ending,
     Headers,
-    Wire,
     WireReply,
     WireRequest,
-    count_tokens,
     http_date,
 )
 
@@ -51,79 +45,25 @@ class _File:
 
 @define(eq=False)
 class OpenAIBatches:
-    """Files and batches of all accounts; they stay for as long as the simulator does.
+    """OpenAI's files and batches.
 
     Args:
-        scenario: The simulator's.
-        seed: The simulator's.
-        wires: The simulator's, which execute the requests.
-        behaviour: How batches go; it may be changed, for those that are created afterwards.
-
-    Attributes:
-        mishaps: What goes wrong with control calls; it may be added to.
-        invoice: Every request that was executed and billed.
-        calls: How often each kind of call came.
+        store: The batches.
     """
 
-    scenario: Scenario
-    seed: int
-    wires: Iterable[Wire]
-    behaviour: BatchBehaviour = field(factory=BatchBehaviour)
-    mishaps: list[Mishap] = field(factory=list, init=False)
-    invoice: list[InvoiceLine] = field(factory=list, init=False)
-    calls: dict[str, int] = field(factory=dict, init=False)
+    store: Batches
     _files: dict[str, _File] = field(factory=dict, init=False)
-    _jobs: dict[str, Job] = field(factory=dict, init=False)
-    _paid: dict[str, int] = field(factory=dict, init=False)
 
     def matches(self, request: WireRequest) -> bool:
-        """Return whether the request is for this wire."""
+        """Return whether the request is for this API."""
         return _PATH.match(request.path) is not None
 
-    @property
-    def jobs(self) -> list[Job]:
-        """Every batch, the oldest first."""
-        return list(self._jobs.values())
+    def call_of(self, request: WireRequest) -> str:
+        """Return which kind of call it is."""
+        return _call_of(request)
 
-    def catch_up(self, now: float) -> None:
-        """Let every batch execute what is due."""
-        for job in self._jobs.values():
-            job.catch_up(now)
-
-    def handle(self, request: WireRequest, key: str, now: float) -> WireReply:
-        """Answer one request.
-
-        Args:
-            request: As it came.
-            key: Whose.
-            now: Seconds since 1970.
-        """
-        self.catch_up(now)
-        call = _call_of(request)
-        self.calls[call] = self.calls.get(call, 0) + 1
-        account = self.behaviour.accounts.get(key) or f"org-{_short(key)}"
-        if self.scenario.api_key is not None and key not in (
-            self.scenario.api_key,
-            *self.behaviour.accounts,
-        ):
-            return self._error(401, "invalid_api_key", "Incorrect API key provided.", now)
-        mishap = next((one for one in self.mishaps if one.strikes(call)), None)
-        trouble = "" if mishap is None else mishap.trouble
-        if trouble and not trouble.startswith("ghost") and trouble != "cut":
-            return self._trouble(trouble, now)
-        reply = self._done(request, call, account, now)
-        match trouble:
-            case "ghost-500":
-                return self._trouble("500", now)
-            case "ghost-reset":
-                return self._trouble("reset", now)
-            case "ghost-hang":
-                return WireReply(status=200, sends_head=False, ending=Ending.STALL)
-            case "ghost-cut" | "cut":
-                return _cut(reply)
-        return reply
-
-    def _done(self, request: WireRequest, call: str, account: str, now: float) -> WireReply:
+    def answer(self, request: WireRequest, call: str, account: str, now: float) -> WireReply:
+        """Do what is asked, and answer."""
         found = _PATH.match(request.path)
         assert found is not None
         name = found[2] or ""
@@ -138,30 +78,29 @@ class OpenAIBatches:
                 return self._list_jobs(request, account, now)
             case "get" | "cancel":
                 return self._about_job(name, call, account, now)
+            case _:
+                return self._about_file(name, call, account, now)
+
+    def _about_file(self, name: str, call: str, account: str, now: float) -> WireReply:
+        file = self._files.get(name)
+        if file is None or file.account != account:
+            return self._missing("File", name, now)
+        match call:
             case "content":
-                file = self._files.get(name)
-                if file is None or file.account != account:
-                    return self._missing("File", name, now)
                 kind = "application/octet-stream"
                 return whole(200, file.read(), kind=kind, headers=self._headers(account, now))
             case "delete":
-                gone = self._files.pop(name, None) is not None
-                if not gone:
-                    return self._missing("File", name, now)
+                del self._files[name]
                 return self._json({"id": name, "object": "file", "deleted": True}, account, now)
-            case "file":
-                file = self._files.get(name)
-                if file is None or file.account != account:
-                    return self._missing("File", name, now)
+            case _:
                 return self._json(_as_json(file), account, now)
-        return self._error(404, "not_found", f"Unknown request URL: {request.path}.", now)
 
     # -- files -----------------------------------------------------------------------------------
 
     def _upload(self, request: WireRequest, account: str, now: float) -> WireReply:
         fields, name, content = _read_form(request)
         if content is None:
-            return self._error(400, "missing_required_parameter", "There is no file.", now)
+            return self.error(400, "missing_required_parameter", "There is no file.", now)
         file = self._keep(account, name, fields.get("purpose", "batch"), content, now)
         return self._json(_as_json(file), account, now)
 
@@ -173,7 +112,7 @@ class OpenAIBatches:
         content: bytes | Callable[[], bytes],
         now: float,
     ) -> _File:
-        file_id = f"file-{_short(f'{self.seed}/{len(self._files)}/{name}/{now}')}"
+        file_id = f"file-{short(f'{self.store.seed}/{len(self._files)}/{name}/{now}')}"
         file = _File(
             id=file_id, account=account, name=name, purpose=purpose, created=now, content=content
         )
@@ -196,92 +135,29 @@ class OpenAIBatches:
             wanted = json.loads(request.body)
             endpoint, file = wanted["endpoint"], self._files.get(wanted["input_file_id"])
         except (ValueError, KeyError, TypeError):
-            return self._error(
-                400, "invalid_request", "input_file_id and endpoint are needed.", now
-            )
+            return self.error(400, "invalid_request", "input_file_id and endpoint are needed.", now)
         if file is None or file.account != account:
-            return self._error(400, "invalid_file", "The input file does not exist.", now)
+            return self.error(400, "invalid_file", "The input file does not exist.", now)
         requests, problems = read_requests(file.read(), endpoint)
-        tokens = sum(count_tokens(one.body.decode("utf-8", "replace")) for one in requests)
-        problems = problems or self._over_the_limit(account, tokens, now)
-        batch_id = f"batch_{_short(f'{self.seed}/{len(self._jobs)}/{file.id}/{now}')}"
-        job = Job(
-            id=batch_id,
-            account=account,
-            created=now,
-            behaviour=self.behaviour,
-            requests=requests,
-            problems=problems,
-            execute=partial(self._execute, batch_id, account),
-            tokens=tokens,
-            details=wanted,
-        )
-        self._jobs[batch_id] = job
+        job = self.store.create("batch_", account, requests, problems, wanted, now)
         return self._json(self._described(job, now), account, now)
 
-    def _over_the_limit(self, account: str, tokens: float, now: float) -> list[dict[str, Any]]:
-        limit = self.behaviour.token_limit
-        if limit is None:
-            return []
-        enqueued = sum(
-            job.tokens
-            for job in self._jobs.values()
-            if job.account == account and not job.problems and not job.has_ended(now)
-        )
-        if enqueued + tokens <= limit:
-            return []
-        said = f" Limit: {limit:,.0f} enqueued tokens." if self.behaviour.says_limit else ""
-        text = (
-            f"Enqueued token limit reached for this model in organization {account}.{said} Please "
-            "try again once some in_progress batches have been completed."
-        )
-        return [{"code": "token_limit_exceeded", "message": text, "line": None, "param": None}]
-
-    def _execute(self, batch_id: str, account: str, path: str, body: bytes, name: str) -> Any:
-        done = execute(self.wires, self.scenario, self.seed, path, body, name)
-        paid = self._paid.get(account, 0)
-        if self.behaviour.credit is not None and paid >= self.behaviour.credit:
-            error = {"code": "billing_hard_limit_reached", "message": "Billing hard limit reached"}
-            return type(done)(429, json.dumps({"error": error}).encode(), "credit")
-        if done.status == 200 and done.answer is not None and done.call is not None:
-            self._paid[account] = paid + 1
-            answer = done.answer
-            tokens = answer.input_tokens + answer.output_tokens
-            self.invoice.append(
-                InvoiceLine(
-                    batch=batch_id,
-                    custom_id=name.split("-", 2)[2],
-                    model=done.call.model,
-                    input_tokens=answer.input_tokens,
-                    output_tokens=answer.output_tokens,
-                    dollars=tokens * self.behaviour.price / 2,
-                )
-            )
-        return done
-
     def _about_job(self, name: str, call: str, account: str, now: float) -> WireReply:
-        job = self._jobs.get(name)
-        if job is None or job.account != account or not self._is_listed(job, now):
+        job = self.store.find(name, account, now)
+        if job is None:
             return self._missing("batch", name, now)
         if call == "cancel":
             if job.has_ended(now):
                 text = f"Cannot cancel a batch with status '{job.status(now)}'."
-                return self._error(409, "invalid_request", text, now)
+                return self.error(409, "invalid_request", text, now)
             if job.cancelled is None:
                 job.cancelled = now
         return self._json(self._described(job, now), account, now)
 
-    def _is_listed(self, job: Job, now: float) -> bool:
-        return now - job.created >= self.behaviour.list_lag
-
     def _list_jobs(self, request: WireRequest, account: str, now: float) -> WireReply:
         query = request.query
         limit = min(_LISTED, int(query.get("limit", "20")))
-        found = [
-            job
-            for job in reversed(self._jobs.values())
-            if job.account == account and self._is_listed(job, now)
-        ]
+        found = self.store.listed(account, now)
         after = query.get("after")
         ids = [job.id for job in found]
         if after in ids:
@@ -340,7 +216,7 @@ class OpenAIBatches:
             output = self._kept_rows(job, "output", job.in_order(good), now) if good else None
             errors = self._kept_rows(job, "error", job.in_order(bad), now) if bad else None
             if errors is None:
-                match self.behaviour.no_errors:
+                match self.store.behaviour.no_errors:
                     case "empty":
                         errors = ""
                     case "zero-bytes":
@@ -399,23 +275,13 @@ class OpenAIBatches:
         return whole(200, json.dumps(value).encode(), headers=self._headers(account, now))
 
     def _missing(self, what: str, name: str, now: float) -> WireReply:
-        return self._error(404, "not_found", f"No {what} found with id '{name}'.", now)
+        return self.error(404, "not_found", f"No {what} found with id '{name}'.", now)
 
-    def _error(self, status: int, code: str, message: str, now: float) -> WireReply:
+    def error(self, status: int, code: str, message: str, now: float) -> WireReply:
+        """Answer with an error."""
         error = {"message": message, "type": "invalid_request_error", "code": code, "param": None}
         body = json.dumps({"error": error}).encode()
         return whole(status, body, headers=(("date", http_date(now)),))
-
-    def _trouble(self, trouble: str, now: float) -> WireReply:
-        match trouble:
-            case "reset":
-                return WireReply(status=200, sends_head=False, ending=Ending.DISCONNECT)
-            case "not-sent":
-                return WireReply(
-                    status=200, connects=False, sends_head=False, ending=Ending.DISCONNECT
-                )
-            case _:
-                return self._error(int(trouble), f"asked_for_{trouble}", "It was asked for.", now)
 
 
 def _call_of(request: WireRequest) -> str:
@@ -431,16 +297,6 @@ def _call_of(request: WireRequest) -> str:
     if request.method == "POST":
         return "cancel" if what == "cancel" else "create"
     return "get" if name else "list"
-
-
-def _cut(reply: WireReply) -> WireReply:
-    body = b"".join(chunk.data for chunk in reply.chunks)
-    return WireReply(
-        status=reply.status,
-        headers=reply.headers,
-        chunks=(Chunk(0.0, body[: len(body) // 2]),),
-        ending=Ending.DISCONNECT,
-    )
 
 
 def _written(rows: list[dict[str, Any]]) -> bytes:
@@ -511,7 +367,3 @@ def _read_form(request: WireRequest) -> tuple[dict[str, str], str, bytes | None]
             field_name = said.get_param("name", header="content-disposition")
             fields[str(field_name)] = value.decode()
     return fields, name, content
-
-
-def _short(text: str) -> str:
-    return blake2b(text.encode(), digest_size=8).hexdigest()

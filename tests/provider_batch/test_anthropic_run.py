@@ -24,7 +24,7 @@ def world(tmp_path: Path) -> World:
 
 def strangers_batch(world: World, lines: int, created: float) -> Job:
     """A batch of the same account that another program has made."""
-    job = world.batches.create(
+    return world.batches.create(
         "msgbatch_",
         world.account("key-1"),
         [
@@ -39,7 +39,6 @@ def strangers_batch(world: World, lines: int, created: float) -> Job:
         {},
         created,
     )
-    return job
 
 
 async def test_results_are_those_of_online(world: World) -> None:

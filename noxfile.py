@@ -168,9 +168,13 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the pages into site/."""
-    _install(session, ".", "docs")
+    """Build the pages into site/, run what stands on them, and print how much that is."""
+    _install(session, ".[all]", "test", "docs")
     session.run("zensical", "build", "--strict", "--config-file", ".zensical.toml")
+    session.run(
+        "pytest", "tests/test_pages.py", "tests/test_project.py", "tests/e2e/test_snippets.py"
+    )
+    session.run("python", "-m", "tests.reference_pages", "--count")
 
 
 @nox.session
@@ -202,6 +206,24 @@ def real(session: nox.Session) -> None:
     session.run(
         "pytest", "tests/real", *session.posargs, env={"BATCHLLM_REAL_SERVERS": str(servers)}
     )
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Open a report and the site in Chromium: ``BATCHLLM_BROWSER`` names it, else one is found.
+
+    If there is none, ``playwright install chromium`` brings Playwright's own.
+    """
+    _install(session, ".[all]", "test", "browser", "docs")
+    chosen = os.environ.get("BATCHLLM_BROWSER", "found")
+    session.run("pytest", "tests/browser", *session.posargs, env={"BATCHLLM_BROWSER": chosen})
+
+
+@nox.session
+def record(session: nox.Session) -> None:
+    """Record the session of docs/recorded-session.md anew: text, and pictures of terminals."""
+    _install(session, ".", "record")
+    session.run("python", "docs/recordings/record.py")
 
 
 @nox.session

@@ -16,6 +16,7 @@ The layers, each built on those above it::
     llm_strategies  strategies by name, and strategies that compose others
     engine          guarded calls, attempts, and the run of a batch with all its endings
     api             the entry points: run_batch, stream_batch, open_pool, ParallelBatchProcessor
+    reports         a run as a page of HTML
     cli, testing    the command line; virtual time and doubles for tests
 
 The names that most programs need can be imported from here; everything else comes from its folder,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         BatchError,
         BatchFailures,
         BatchResult,
+        Budget,
         Category,
         ClosedError,
         ConfigError,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         LLMWorkItem,
         ManagedLLMModel,
         Middleware,
+        Price,
         ProcessingEvent,
         ProcessorConfig,
         ProviderError,
@@ -119,6 +122,7 @@ if TYPE_CHECKING:
     from batchllm.observers import MetricsObserver
     from batchllm.policy import Limit
     from batchllm.providers import EmbeddingStrategy, GeminiCachedModel, GeminiModel
+    from batchllm.reports import write_report
     from batchllm.transport import HttpTransport
 
 __all__ = [
@@ -135,6 +139,7 @@ __all__ = [
     "BatchFailures",
     "BatchResult",
     "BatchRun",
+    "Budget",
     "Category",
     "ClosedError",
     "ConfigError",
@@ -178,6 +183,7 @@ __all__ = [
     "PartialRecovery",
     "Pool",
     "PostProcessor",
+    "Price",
     "ProcessingEvent",
     "ProcessorConfig",
     "ProgressivePrompting",
@@ -209,6 +215,7 @@ __all__ = [
     "stream_batch",
     "stream_batch_sync",
     "structured",
+    "write_report",
 ]
 
 __version__ = "0.1.0"
@@ -228,6 +235,7 @@ _FOLDERS: Final = (
     "llm_strategies",
     "engine",
     "api",
+    "reports",
 )
 _OTHER_FOLDERS: Final = ("cli", "middleware", "simulator", "testing")
 

@@ -1,10 +1,16 @@
 """The tests and files that the pages name."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+
+import batchllm
+from batchllm import Category, EndCause, ProcessingEvent
+from batchllm.classifiers.tables import RETRYABLE
+from tests.reference_pages import PAGES as GENERATED
 
 ROOT = Path(__file__).parents[1]
 ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -16,6 +22,12 @@ FILES = [
     f"/{path.relative_to(ROOT).as_posix()}"
     for folder in ("batchllm", "benchmarks", "tests")
     for path in (ROOT / folder).rglob("*.py")
+]
+API = sorted((ROOT / "docs" / "reference" / "api").glob("*.md"))
+DOCUMENTED = [
+    name
+    for page in API
+    for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 # Pages that are tables of promises, each held by a test.
 TABLES = {"faults.md": "row", "reply-shapes.md": "what comes"}
@@ -50,3 +62,41 @@ def test_every_row_of_a_table_names_a_test(name: str) -> None:
     promises = [row for row in rows if not row.startswith(f"| {TABLES[name]} ")]
     assert promises
     assert [row for row in promises if not NAMED.search(row)] == []
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_page_made_from_the_program_is_up_to_date(name: str) -> None:
+    """Otherwise: ``python -m tests.reference_pages``."""
+    page = ROOT / "docs" / "reference" / name
+    assert page.read_text(encoding="utf-8") == GENERATED[name]()
+
+
+@pytest.mark.parametrize("name", batchllm.__all__)
+def test_every_name_of_the_package_is_on_a_page_of_the_api(name: str) -> None:
+    """By a line that the site replaces by its docstring."""
+    assert f"batchllm.{name}" in DOCUMENTED
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_page_of_the_api_names_what_there_is(name: str) -> None:
+    """A public name of the package or of one of its folders, once."""
+    folder, _, last = name.rpartition(".")
+    assert last in importlib.import_module(folder).__all__
+    assert DOCUMENTED.count(name) == 1
+
+
+def test_every_event_and_category_has_its_row() -> None:
+    """The tables are what a program is written by."""
+    events = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
+    assert [event for event in ProcessingEvent if f"| `{event.name}` |" not in events] == []
+    errors = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    words = [*Category, *EndCause]
+    assert [word for word in words if f"| `{word.value}` |" not in errors] == []
+
+
+def test_the_page_of_errors_says_what_is_tried_again() -> None:
+    """As the classifiers decide it."""
+    text = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| `(\w+)` \|[^|]+\| (\w+|–)", text, re.MULTILINE))
+    again = {category for category in Category if said[category.value] == "yes"}
+    assert again == RETRYABLE

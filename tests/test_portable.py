@@ -18,13 +18,18 @@ from batchllm.core import (
     AttemptFailure,
     AttemptTiming,
     CallCost,
+    CallEnd,
+    CallStart,
     Citation,
+    CurrentItem,
     ErrorGroups,
     LimitHint,
     NumberedItem,
     QuotaScope,
     Reply,
+    RunStart,
     ServerHint,
+    SpanObserver,
     Tally,
     Timing,
     TokenLogprob,
@@ -32,7 +37,7 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies import CallableStrategy, FallbackError
 from batchllm.middleware import RedactingMiddleware, SkippingMiddleware
-from batchllm.observers import LoggingObserver, Quantiles
+from batchllm.observers import ItemContext, LoggingObserver, Quantiles
 from batchllm.providers import ChatProfile, GeminiEmbeddingStrategy
 from batchllm.providers.wire import Endpoint
 from batchllm.structured import NotStrictError, OutputSchema, OutputValidationError, Parsed, Problem
@@ -113,6 +118,8 @@ MADE: dict[str, Callable[[], Any]] = {
     **{name: plain(name) for name in ("BaseMiddleware", "BaseObserver", "MetricsObserver")},
     **{name: plain(name) for name in ("RetryConfig", "RateLimitConfig", "HedgeConfig", "FailFast")},
     **{name: plain(name) for name in ("RetryState", "ProcessorConfig", "Termination")},
+    "Budget": lambda: batchllm.Budget(max_cost=5.0),
+    "Price": lambda: batchllm.Price(input=1.0, output=4.0),
     "AnthropicClientModel": lambda: batchllm.AnthropicStrategy(Client(), "m").model,
     "AnthropicModel": lambda: model_of("anthropic:m"),
     "AnthropicStrategy": lambda: batchllm.AnthropicStrategy(Client(), "m"),
@@ -126,6 +133,12 @@ MADE: dict[str, Callable[[], Any]] = {
     "CallCost": CallCost,
     "ChatModel": lambda: model_of("openai:m"),
     "ChatProfile": lambda: ChatProfile(provider="mine", base_url="http://a.test"),
+    "CallEnd": lambda: CallEnd(1.5, {"input_tokens": 3}, category="timeout"),
+    "CallStart": lambda: CallStart("a", llm("openai:m"), "p", 1),
+    "CurrentItem": lambda: CurrentItem("a", 1, "1a2b3c4d"),
+    "ItemContext": ItemContext,
+    "RunStart": lambda: RunStart("1a2b3c4d", 3),
+    "SpanObserver": SpanObserver,
     "Citation": lambda: Citation(url="http://a.test"),
     "ErrorGroups": ErrorGroups,
     "EmbeddingStrategy": lambda: batchllm.EmbeddingStrategy("m", profile="ollama"),
@@ -197,11 +210,14 @@ STAY = {
     "ManagedLLMModel": "a protocol",
     "Middleware": "a protocol",
     "ParallelBatchProcessor": "a run",
+    "OpenTelemetryObserver": "holds the program's tracers and instruments",
     "Pool": "a run",
+    "PrometheusObserver": "counts in a registry of the process",
     "ProgressBar": "a protocol",
     "ProgressObserver": "moves a bar on the screen",
     "ThreadRunner": "a protocol",
     "TokenUsage": "a typed dict",
+    "WorkedOn": "a protocol",
     "WireModel": "abstract",
     "WireOptions": "a typed dict",
 }

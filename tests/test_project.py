@@ -52,3 +52,12 @@ def test_every_page_is_reached_from_the_index() -> None:
     pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
     missing = [page for page in pages if f"]({page})" not in index]
     assert missing == ["index.md"]
+
+
+def test_the_site_has_the_pages_of_the_index_in_its_order() -> None:
+    """So that a page is found by reading on, as well as by a link."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([^)#:]+\.md)\)", index)
+    site = tomllib.loads((ROOT / ".zensical.toml").read_text(encoding="utf-8"))
+    listed = re.findall(r"[\w/-]+\.md", str(site["project"]["nav"]))
+    assert listed == ["index.md", *dict.fromkeys(linked)]

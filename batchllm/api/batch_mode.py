@@ -126,6 +126,12 @@ def _check(options: RunOptions) -> None:
             "journal='run.db'"
         )
         raise ConfigError(msg)
+    if options.config.budget is not None:
+        msg = (
+            "a budget is not held with mode='batch' in this version, since what a batch may cost "
+            "is not reserved: leave it out and give fewer items at a time, or run online"
+        )
+        raise ConfigError(msg)
     for middleware in options.middlewares:
         if type(middleware).before_process is not BaseMiddleware.before_process:
             msg = (

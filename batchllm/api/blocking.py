@@ -16,7 +16,7 @@ from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by
 from batchllm.api.run import BatchRun, Items, run_batch, stream_batch
-from batchllm.core import BatchResult, WorkItemResult
+from batchllm.core import BatchError, BatchResult, WorkItemResult
 from batchllm.llm_strategies import StrategyLike
 
 __all__ = ["run_batch_sync", "stream_batch_sync"]
@@ -32,7 +32,11 @@ def run_batch_sync(
     Ctrl-C cancels the batch, and its cleanups run.
     """
     with start_blocking_portal("asyncio", name="batchllm") as portal:
-        return portal.call(partial(run_batch, items, strategy, **options))
+        try:
+            return portal.call(partial(run_batch, items, strategy, **options))
+        except BatchError as error:
+            # Without the frames of the thread: the message says it all, and the cause shows where.
+            raise error.with_traceback(None)  # noqa: B904
 
 
 @entered_by("with stream_batch_sync(…) as results:")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from attrs import define, evolve
 from typing_extensions import TypeVar
 
 from batchllm.api.options import build_options
+from batchllm.api.outputs import output_of
 from batchllm.api.run import run_batch
 from batchllm.core import (
-    BatchFailures,
     LLMCallStrategy,
     LLMWorkItem,
     ProcessorConfig,
@@ -29,6 +29,7 @@ __all__ = ["call", "call_result"]
 Out = TypeVar("Out", default=Any)
 
 _MANY = 10
+"""Single calls of one strategy that are a loop, which pays for a new connection at each of them."""
 _COUNT = "_batchllm_lone_calls"
 
 
@@ -86,13 +87,7 @@ async def call(
             raise.
     """
     _count(strategy)
-    result = await _call_result(prompt, strategy, config, None, gate)
-    if result.success:
-        return cast("Out", result.output)
-    if isinstance(result.exception, Exception):
-        raise result.exception
-    msg = f"the call has no answer: {result.error}"
-    raise BatchFailures(msg, [result]) from result.exception
+    return output_of(await _call_result(prompt, strategy, config, None, gate))
 
 
 async def _call_result(

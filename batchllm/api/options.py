@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
 from attrs import evolve
@@ -10,6 +11,7 @@ from attrs import evolve
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
+    Budget,
     ConfigError,
     ErrorClassifier,
     ProcessorConfig,
@@ -20,11 +22,15 @@ from batchllm.engine import RunOptions
 from batchllm.gate import Gate
 from batchllm.journal import Journal, JournalLike, JournalWriter, OnResume, read_journal
 from batchllm.llm_strategies import StrategyLike, as_strategy
+from batchllm.observers import ProgressBar, ProgressObserver
 
-__all__ = ["AUTO_CALLS", "Concurrency", "build_options"]
+__all__ = ["AUTO_CALLS", "Concurrency", "Progress", "build_options", "with_progress"]
 
 Concurrency: TypeAlias = int | Literal["auto"] | None
 """The cap on calls in flight: an exact number, ``"auto"``, or ``None`` for the settings' own."""
+
+Progress: TypeAlias = bool | ProgressBar | Callable[..., Any] | None
+"""``True``, a function or class that makes a bar, such as ``tqdm``, or a bar."""
 
 AUTO_CALLS: Final = 256
 """Calls in flight that ``"auto"`` never passes, the same as on the command line. The gate starts
@@ -44,6 +50,7 @@ def build_options(
     error_classifier: ErrorClassifier | None = None,
     progress_callback: Callable[..., Any] | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
 ) -> RunOptions:
@@ -62,7 +69,7 @@ def build_options(
         if not isinstance(one, Gate):
             raise _wrong("gate", one, "a Gate, or a list of them")
     return RunOptions(
-        config=_settings(config, concurrency, progress_callback),
+        config=_settings(config, concurrency, progress_callback, budget),
         strategy=None if strategy is None else as_strategy(strategy),
         middlewares=_objects("middlewares", middlewares, _STEPS, "BaseMiddleware"),
         observers=_objects("observers", observers, ("on_event",), "BaseObserver"),
@@ -71,6 +78,23 @@ def build_options(
         gates=gates,
         journal=_journal(journal, on_resume),
     )
+
+
+@contextmanager
+def with_progress(options: RunOptions, progress: Progress) -> Generator[RunOptions]:
+    """Add to *options* an observer that shows progress, and close its bar however the block ends.
+
+    Raises:
+        ConfigError: *progress* is not a bar, nor does it make one.
+    """
+    if progress is None or progress is False:
+        yield options
+        return
+    observer = ProgressObserver(progress)
+    try:
+        yield evolve(options, observers=(*options.observers, observer))
+    finally:
+        observer.close()
 
 
 def _journal(
@@ -86,7 +110,10 @@ def _journal(
 
 
 def _settings(
-    config: object, concurrency: object, progress_callback: Callable[..., Any] | None
+    config: object,
+    concurrency: object,
+    progress_callback: Callable[..., Any] | None,
+    budget: object,
 ) -> ProcessorConfig:
     settings = ProcessorConfig() if config is None else config
     if not isinstance(settings, ProcessorConfig):
@@ -102,6 +129,11 @@ def _settings(
             msg = f"concurrency is {concurrency!r}; give a whole number of at least 1, or 'auto'"
             raise ConfigError(msg)
         changes["max_workers"] = concurrency
+    if budget is not None:
+        if not isinstance(budget, Budget):
+            remedy = "a Budget, such as Budget(max_cost=5.0) in US dollars"
+            raise _wrong("budget", budget, remedy)
+        changes["budget"] = budget
     if progress_callback is not None:
         changes["progress_callback"] = progress_callback
     return evolve(settings, **changes) if changes else settings

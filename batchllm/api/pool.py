@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Generic, cast, final
+from typing import Any, Generic, final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -13,10 +13,11 @@ from typing_extensions import TypeVar
 
 from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import Concurrency, build_options
+from batchllm.api.outputs import output_of
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
-    BatchFailures,
+    Budget,
     ClosedError,
     ConfigError,
     EndCause,
@@ -30,6 +31,7 @@ from batchllm.core import (
     check_prompt,
     explain_arguments,
     places_of_settings,
+    work_on,
 )
 from batchllm.engine import (
     CANCEL,
@@ -42,6 +44,7 @@ from batchllm.engine import (
     cause_of,
     only_error,
     raise_as_it_was,
+    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy
@@ -91,16 +94,10 @@ class Pool(Generic[Out]):
             Exception: The error of the last attempt.
         """
         result = await self.call_result(prompt, context=context, priority=priority)
-        if result.success:
-            return cast("Out", result.output)
         if isinstance(result.exception, ItemStopped):
             msg = f"the pool has ended: {result.error}"
-            ending = self._run.ending
-            raise ClosedError(msg) from ending.error
-        if isinstance(result.exception, Exception):
-            raise result.exception
-        msg = f"the call has no answer: {result.error}"
-        raise BatchFailures(msg, [result]) from result.exception
+            raise ClosedError(msg) from self._run.ending.error
+        return output_of(result)
 
     async def call_result(
         self, prompt: Any, *, context: Any = None, priority: int = 0
@@ -142,10 +139,12 @@ class Pool(Generic[Out]):
         self, tasks: TaskGroup, item: ItemRun, results: list[WorkItemResult[Any, Any]]
     ) -> None:
         """Make one call in *tasks*, which is its caller's alone, as is what outlasts the caller."""
+        work_on(item)
         shelter = Shelter(self._run.config.cleanup_timeout)
         if not self._run.pipeline.plain:
             tasks.start_soon(shelter.watch, self._run.ending)
-        await self._make(item, results, shelter)
+        with self._run.watchers.item(item):
+            await self._make(item, results, shelter)
         tasks.cancel_scope.cancel("the call has ended")
 
     async def _make(
@@ -161,7 +160,7 @@ class Pool(Generic[Out]):
             result = run.result_of_stopped(item)
         result = await run.pipeline.go_out(item, result, shelter)
         result, _ = await run.pipeline.complete(item, result, shelter)
-        run.pipeline.announce(result)
+        run.pipeline.announce(item, result)
         run.tally.add(result)
         results.append(result)
 
@@ -177,6 +176,7 @@ class Pool(Generic[Out]):
             "succeeded": tally.succeeded,
             "failed": tally.failed,
             "tokens": dict(tally.usage),
+            "cost": tally.cost,
         }
 
     def _enter(self, item: ItemRun) -> None:
@@ -247,6 +247,7 @@ async def open_pool(
     post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None,
     error_classifier: ErrorClassifier | None = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
 ) -> AsyncGenerator[Pool[Out]]:
     """Keep a strategy ready, and make calls with it from any number of tasks.
 
@@ -270,6 +271,8 @@ async def open_pool(
         post_processor: Called with every result.
         error_classifier: Asked first what an exception means.
         gate: A gate of your own, or several, to share limits with other pools and runs.
+        budget: The most that the pool may spend, such as ``Budget(max_cost=5.0)``; once it is
+            spent, calls raise ``ClosedError``.
 
     Raises:
         StrategyError: *strategy* is not a valid strategy.
@@ -288,14 +291,14 @@ async def open_pool(
         post_processor=post_processor,
         error_classifier=error_classifier,
         gate=gate,
+        budget=budget,
     )
     pool = Pool[Out](options, max_waiting)
     try:
         async with pool._opened():
             yield pool
     except BaseExceptionGroup as errors:
-        # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-        raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+        raise_without_group(errors)
     if pool._run.ending.error is not None:
         raise pool._run.ending.error
 

@@ -16,6 +16,7 @@ from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchResult,
+    Budget,
     ClosedError,
     ConfigError,
     EndCause,
@@ -111,6 +112,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: Asked first what an exception means.
         progress_callback: Called as ``(completed, total, current_item)`` after each item.
         gate: A gate of your own, or several.
+        budget: The most that all its batches together may spend, in place of ``config.budget``.
         journal: A file in which each result is written down before anyone sees it, as for
             ``run_batch``. Each ``process_all()`` goes on from it.
         on_resume: What becomes of items that the journal has finished: ``"replay"`` or ``"skip"``.
@@ -131,6 +133,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
         error_classifier: ErrorClassifier | None = None,
         progress_callback: Callable[..., Any] | None = None,
         gate: Gate | Sequence[Gate] | None = None,
+        budget: Budget | None = None,
         journal: JournalLike | None = None,
         on_resume: OnResume | None = None,
     ) -> None:
@@ -143,6 +146,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             error_classifier=error_classifier,
             progress_callback=progress_callback,
             gate=gate,
+            budget=budget,
             journal=journal,
             on_resume=on_resume,
         )
@@ -246,7 +250,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             self._batch.stop(how, Termination(EndCause.STOPPED, reason))
 
     async def get_stats(self) -> dict[str, Any]:
-        """Numbers about all batches so far, the running one included."""
+        """Return numbers about all batches so far, the running one included."""
         current = self._batch.stats() if self._batch is not None else {}
         tally = self._tally.copy()
         duration = self._duration
@@ -268,6 +272,7 @@ class ParallelBatchProcessor(Generic[In, Out, Ctx]):
             "skipped": tally.skipped,
             "not_run": tally.not_run,
             "tokens": dict(tally.usage),
+            "cost": tally.cost,
             "duration": duration,
         }
 

@@ -19,12 +19,12 @@ from typing_extensions import TypeVar
 
 from batchllm.api.batch_mode import open_batch_mode
 from batchllm.api.blocks import entered_by_async
-from batchllm.api.options import Concurrency, build_options
-from batchllm.api.progress_bars import Progress, with_progress
+from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
     BatchResult,
+    Budget,
     ClosedError,
     ConfigError,
     EndCause,
@@ -47,7 +47,7 @@ from batchllm.engine import (
     ResultStream,
     RunOptions,
     Stop,
-    raise_as_it_was,
+    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume
@@ -110,7 +110,7 @@ class BatchRun(Generic[Out]):
         return self._batch.result()
 
     def stats(self) -> dict[str, Any]:
-        """Numbers about pace and health at this moment."""
+        """Return numbers about pace and health at this moment."""
         return self._started().stats()
 
     def stop(
@@ -168,6 +168,7 @@ async def run_batch(
     progress_callback: Callable[..., Any] | None = None,
     progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
     into: BatchRun[Out] | None = None,
@@ -198,6 +199,8 @@ async def run_batch(
         progress: ``True`` shows a progress bar; ``tqdm``, or a bar that is like one of it, is
             used in its place.
         gate: A gate of your own, or several, to share limits with other runs and pools.
+        budget: The most that the run may spend, such as ``Budget(max_cost=5.0)`` in US dollars, in
+            place of ``config.budget``. Answers that come from a journal are not counted.
         journal: A file in which each result is written down before anyone sees it: a path, or a
             ``Journal`` with further settings. If it is there already, the run goes on from it, and
             calls only for what it has not finished.
@@ -234,6 +237,7 @@ async def run_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        budget=budget,
         journal=journal,
         on_resume=on_resume,
     )
@@ -276,6 +280,7 @@ async def stream_batch(
     progress_callback: Callable[..., Any] | None = None,
     progress: Progress = None,
     gate: Gate | Sequence[Gate] | None = None,
+    budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
     mode: Mode = "online",
@@ -314,6 +319,7 @@ async def stream_batch(
         error_classifier=error_classifier,
         progress_callback=progress_callback,
         gate=gate,
+        budget=budget,
         journal=journal,
         on_resume=on_resume,
     )
@@ -338,7 +344,6 @@ async def stream_batch(
                         batch.leave(EndCause.READER_LEFT, text)
                     group.cancel_scope.cancel("the block of stream_batch was left")
         except BaseExceptionGroup as errors:
-            # Only the group's own wrapping is taken off: a group that the block raised stays whole.
-            raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+            raise_without_group(errors)
         finally:
             stream.discard()

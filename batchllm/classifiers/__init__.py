@@ -6,14 +6,15 @@ provider's codes and differs only where providers use the same words for differe
 classifier given to the run is asked before either.
 """
 
+from batchllm.classifiers.asking import classify
 from batchllm.classifiers.by_provider import (
     AnthropicErrorClassifier,
     GeminiErrorClassifier,
     OpenAIErrorClassifier,
 )
-from batchllm.classifiers.default import DefaultErrorClassifier, classify
+from batchllm.classifiers.default import DefaultErrorClassifier
 from batchllm.classifiers.evidence import status_of
-from batchllm.classifiers.usage import failed_usage
+from batchllm.classifiers.usage import failed_usage, may_be_billed
 
 __all__ = [
     "AnthropicErrorClassifier",
@@ -22,5 +23,6 @@ __all__ = [
     "OpenAIErrorClassifier",
     "classify",
     "failed_usage",
+    "may_be_billed",
     "status_of",
 ]

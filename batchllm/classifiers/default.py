@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from batchllm.classifiers.answers import wrong_field
 from batchllm.classifiers.evidence import Evidence, words_of
-from batchllm.classifiers.tables import COMMON, RETRYABLE, STATUS_OF, Tables, by_status, by_type
-from batchllm.classifiers.words import by_words
+from batchllm.classifiers.tables import (
+    COMMON,
+    RETRYABLE,
+    STATUS_OF,
+    Tables,
+    by_status,
+    by_type,
+    by_words,
+)
 from batchllm.core import (
     BatchError,
     BatchFailures,
@@ -28,9 +34,10 @@ from batchllm.core import (
 )
 from batchllm.policy import can_never_pass
 
-__all__ = ["DefaultErrorClassifier", "classify"]
+__all__ = ["DefaultErrorClassifier", "error_info"]
 
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain or group that are looked at: some chains are made anew without end."""
 
 _OWN: Final = (
     (ScopeParkedError, Category.PARKED),
@@ -45,7 +52,7 @@ _SILENT: Final = (BatchFailures, SaturatedError)
 
 # A cause that was chained implicitly is only what happened to be handled: it counts where it is
 # an error of the provider or the network, not if it is a slip in the handling code.
-_NEWS: Final = frozenset(
+_FROM_OUTSIDE: Final = frozenset(
     {
         Category.RATE_LIMIT,
         Category.OVERLOADED,
@@ -163,7 +170,7 @@ class DefaultErrorClassifier(ErrorClassifier):
         if exception.__context__ is None or exception.__suppress_context__:
             return None
         info = self._look(exception.__context__, seen)
-        return info if info is not None and info.error_category in _NEWS else None
+        return info if info is not None and info.error_category in _FROM_OUTSIDE else None
 
 
 def error_info(
@@ -233,40 +240,3 @@ def _gravity(info: ErrorInfo) -> tuple[int, float]:
     else:
         rank = 1 if info.is_retryable else 3
     return rank, info.suggested_wait or 0.0
-
-
-def classify(
-    exception: BaseException, custom: ErrorClassifier | None, default: ErrorClassifier
-) -> ErrorInfo:
-    """Ask *custom*, and *default* if it is missing or answers ``None``.
-
-    Where *default* has no opinion either, or *exception* is no ``Exception``, the
-    ``DefaultErrorClassifier`` decides. A classifier that raises, or answers with something else
-    than an ``ErrorInfo``, fails the item as a ``program_error``, since guessing on would hide
-    the mistake; a note on *exception* names it.
-    """
-    if isinstance(exception, Exception):
-        for classifier in (custom, default):
-            info = None if classifier is None else _ask(classifier, exception)
-            if info is not None:
-                return info
-    return DefaultErrorClassifier().classify(exception)
-
-
-def _ask(classifier: ErrorClassifier, exception: Exception) -> ErrorInfo | None:
-    try:
-        info: object = classifier.classify(exception)
-    except Exception as error:  # a user's code; the note names it
-        fault = f"raised {type(error).__name__}: {words_of(error)}"
-    else:
-        if info is None:
-            return None
-        wrong = wrong_field(info) if isinstance(info, ErrorInfo) else type(info).__name__
-        if isinstance(info, ErrorInfo) and wrong is None:
-            return info
-        fault = f"returned {wrong}"
-    exception.add_note(
-        f"{type(classifier).__name__}.classify() {fault}; "
-        "make it return an ErrorInfo, or None for no opinion"
-    )
-    return error_info(Category.PROGRAM_ERROR)

@@ -20,7 +20,9 @@ from batchllm.policy import LONGEST, ErrorBody, read_error
 __all__ = ["Evidence", "peek", "status_of", "words_of"]
 
 _MOST_MESSAGE: Final = 4_096
+"""Characters of a message that are searched: errors have some hundred, pages of HTML more."""
 _MOST_HEADERS: Final = 200
+"""Headers that are read: servers send some 30, a mock any number."""
 
 
 def peek(value: object, name: str) -> Any:

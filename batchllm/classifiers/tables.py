@@ -11,7 +11,16 @@ from attrs import frozen
 from batchllm.core import Category
 from batchllm.policy import EXHAUSTED_CODES
 
-__all__ = ["COMMON", "RETRYABLE", "STATUS_OF", "Phrase", "Tables", "by_status", "by_type"]
+__all__ = [
+    "COMMON",
+    "RETRYABLE",
+    "STATUS_OF",
+    "Phrase",
+    "Tables",
+    "by_status",
+    "by_type",
+    "by_words",
+]
 
 RETRYABLE: Final = frozenset(
     {
@@ -174,7 +183,7 @@ _STATUSES: Final[Mapping[int, Category]] = {
 
 
 def by_status(status: int) -> Category:
-    """The category of an HTTP status from 300 up that comes without anything finer."""
+    """Return the category of an HTTP status from 300 up that comes without anything finer."""
     if status >= 500:
         return _STATUSES.get(status, Category.SERVER_ERROR)
     return _STATUSES.get(status, Category.INVALID_REQUEST)
@@ -269,11 +278,48 @@ _BY_NAME: Final = {
 
 
 def by_type(exception: BaseException) -> Category | None:
-    """The category of the exception's class or its nearest known ancestor."""
+    """Return the category of the exception's class or its nearest known ancestor."""
     for ancestor in type(exception).__mro__:
         module = ancestor.__module__
         if isinstance(module, str):
             category = _BY_NAME.get((module.partition(".")[0], ancestor.__name__))
             if category is not None:
                 return category
+    return None
+
+
+_LIMIT_TYPES: Final = ("RateLimit", "TooManyRequests")
+"""The last evidence, if there is no status and no code: the name of an exception's type, and the
+beginning of its message."""
+_START: Final = 300
+"""Characters of a message that count; behind them stand requests and answers of any content."""
+
+_LIMIT_STATUS: Final = re.compile(
+    r"\W{0,3}(?:(?:http|status|error|code)\W{1,3}){0,4}429\b", re.IGNORECASE
+)
+_NO_QUOTA: Final = re.compile(r"\binsufficient_quota\b", re.IGNORECASE)
+_LIMIT_PHRASES: Final = tuple(
+    re.compile(rf"\b{words}\b", re.IGNORECASE)
+    for words in (
+        r"rate[ -_]?limit(?:s|ed)?",
+        r"too many requests",
+        r"quota (?:was |is |has been )?exceeded",
+        r"resource[_ ]exhausted",
+        r"throttl(?:ed|ing)",
+    )
+)
+
+
+def by_words(exception: BaseException, message: str) -> Category | None:
+    """Return the category that type name and message agree on; ``None`` if they say too little.
+
+    One phrase alone is no evidence: "see our docs on rate limits" stands in many a message.
+    """
+    start = message[:_START]
+    if _NO_QUOTA.search(start):
+        return Category.INSUFFICIENT_QUOTA
+    if any(kind.__name__.startswith(_LIMIT_TYPES) for kind in type(exception).__mro__):
+        return Category.RATE_LIMIT
+    if _LIMIT_STATUS.match(start) or sum(bool(one.search(start)) for one in _LIMIT_PHRASES) >= 2:
+        return Category.RATE_LIMIT
     return None

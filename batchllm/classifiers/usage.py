@@ -1,17 +1,20 @@
-"""Tokens that a failed attempt was billed for."""
+"""The bill of a failed attempt: the tokens that it reports, else if it may have any."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Final
 
-from batchllm.classifiers.evidence import peek
-from batchllm.core import TokenUsage, add_usage, normalize_usage
+from batchllm.classifiers.evidence import peek, status_of
+from batchllm.core import BatchError, TokenUsage, TransportError, add_usage, normalize_usage
 
-__all__ = ["failed_usage"]
+__all__ = ["failed_usage", "may_be_billed"]
 
 _NAMES: Final = ("_failed_token_usage", "token_usage", "usage")
 _MOST_EXCEPTIONS: Final = 64
+"""Exceptions of one chain or group that are looked at: some chains are made anew without end."""
+_NO_CONNECTION: Final = frozenset({"ConnectError", "ConnectTimeout", "gaierror"})
+"""Names of exceptions, of httpx and others, that come before anything is sent."""
 
 
 def failed_usage(exception: BaseException) -> TokenUsage | None:
@@ -21,6 +24,31 @@ def failed_usage(exception: BaseException) -> TokenUsage | None:
     then on what it was raised from, and of a group they are added up over its members.
     """
     return _look(exception, set())
+
+
+def may_be_billed(exception: BaseException) -> bool:
+    """Return whether the provider may bill a call that failed without reporting its tokens.
+
+    It does not bill what it refused with a status, nor what it never got. Of all else, such as a
+    connection that was lost or a time that was over, no one here can know.
+    """
+    status = status_of(exception)
+    if status is not None and status >= 400:
+        return False
+    seen: set[int] = set()
+    while exception is not None and id(exception) not in seen and len(seen) < _MOST_EXCEPTIONS:
+        seen.add(id(exception))
+        if isinstance(exception, TransportError):
+            return exception.sent
+        if isinstance(exception, BatchError | ConnectionRefusedError):
+            return False
+        if type(exception).__name__ in _NO_CONNECTION:
+            return False
+        behind = exception.__cause__ or exception.__context__
+        if behind is None:
+            break
+        exception = behind
+    return True
 
 
 def _look(exception: BaseException | None, seen: set[int]) -> TokenUsage | None:

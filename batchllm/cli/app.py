@@ -43,6 +43,8 @@ _COMMANDS = (
     _Command("jobs", "jobs:jobs", texts.JOBS, texts.JOBS_EPILOGUE, texts.JOBS_USAGE),
     _Command("show", "show:show", texts.SHOW, texts.SHOW_EPILOGUE),
     _Command("export", "export:export", texts.EXPORT, texts.EXPORT_EPILOGUE),
+    _Command("gc", "gc:gc", texts.GC, texts.GC_EPILOGUE),
+    _Command("report", "report:report", texts.REPORT, texts.REPORT_EPILOGUE),
     _Command("init", "init:init", texts.INIT, texts.INIT_EPILOGUE),
     _Command("models", "models:models", texts.MODELS),
     _Command("serve-sim", "serve_sim:serve_sim", texts.SERVE_SIM, texts.SERVE_SIM_EPILOGUE),

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,16 @@ from attrs import evolve
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import AUTO_CEILING, Backend, RunSettings
-from batchllm.core import ConfigError, ProcessorConfig, load_config
+from batchllm.core import (
+    Budget,
+    Category,
+    ConfigError,
+    FailFast,
+    Price,
+    ProcessorConfig,
+    config_from_dict,
+    load_config,
+)
 
 __all__ = ["backend_options", "batch_options", "processor_config", "seconds_of"]
 
@@ -22,6 +33,9 @@ _OPTIONS = {
     "ProcessorConfig.max_tokens_per_minute": "--tpm",
     "ProcessorConfig.max_workers": "--concurrency",
     "ProcessorConfig.timeout_per_item": "--timeout",
+    "Budget.max_cost": "--max-cost",
+    "Budget.max_tokens_total": "--max-tokens-total",
+    "FailFast.after": "--fail-fast",
     "RetryConfig.max_attempts": "--max-attempts",
 }
 
@@ -69,7 +83,10 @@ def _changed(settings: RunSettings, config: ProcessorConfig) -> ProcessorConfig:
     }
     if settings.max_attempts is not None:
         changes["retry"] = evolve(config.retry, max_attempts=settings.max_attempts)
+    if settings.fail_fast is not None:
+        config = evolve(config, fail_fast=_fail_fast(settings.fail_fast))
     given = {name: value for name, value in changes.items() if value is not None}
+    given |= _money(settings, config)
     return evolve(config, **given, keep_results=False)
 
 
@@ -95,6 +112,55 @@ def batch_options(settings: RunSettings) -> dict[str, Any]:
         "on_foreign_cancel": settings.on_foreign_cancel,
         "detach": settings.detach,
     }
+
+
+def _money(settings: RunSettings, config: ProcessorConfig) -> dict[str, Any]:
+    """Return the settings of budget and prices, those of options over those of ``--config``."""
+    given = {"max_cost": settings.max_cost, "max_tokens_total": settings.max_tokens_total}
+    caps: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {}
+    if caps:
+        old = config.budget
+        changes["budget"] = Budget(**caps) if old is None else evolve(old, **caps)
+    if settings.prices is not None:
+        changes["prices"] = {**config.prices, **_prices_in(settings.prices)}
+    return changes
+
+
+def _prices_in(path: Path) -> Mapping[str, Price]:
+    """Read a table of prices, which may stand under ``prices`` as in a file of settings."""
+    try:
+        read = tomllib.loads if path.suffix.lower() == ".toml" else json.loads
+        found: Any = read(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        msg = f"--prices: {path} cannot be read: {error.strerror or error}"
+        raise UsageError(msg) from None
+    except (ValueError, RecursionError) as error:
+        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
+        msg = f"--prices: {path} is not {kind}: {error}"
+        raise UsageError(msg) from None
+    table = found.get("prices", found) if isinstance(found, dict) else found
+    return config_from_dict({"prices": table}, source=f"--prices: {path}").prices
+
+
+def _fail_fast(text: str) -> FailFast | None:
+    """Read ``--fail-fast``: ``never``, or categories and how many in a row."""
+    if text.strip() == "never":
+        return None
+    names, colon, count = text.partition(":")
+    categories = [name.strip() for name in names.split(",") if name.strip()]
+    if not categories or (colon and not count.strip().isdecimal()):
+        msg = f"--fail-fast is {text}; give categories and a number, such as authentication:3"
+        raise UsageError(msg)
+    known = [*Category, "*"]
+    for name in categories:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+            msg = f"--fail-fast: {name} is no error category{meant}"
+            raise UsageError(msg)
+    after = int(count) if colon else FailFast().after
+    return FailFast(categories=frozenset(categories), after=after)
 
 
 def seconds_of(text: str) -> float:

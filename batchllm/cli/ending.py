@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
-from batchllm.core import BatchResult, Category, Tally, facts_of
+from batchllm.core import BatchResult, Category, EndCause, Tally, facts_of
 from batchllm.journal import JournalWriter, Reason
 
 __all__ = ["Ending", "JournalNotes", "exit_code", "hints"]
+
+
+_AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
+    {
+        EndCause.BUDGET: ", and may spend as much again; another --max-cost or "
+        "--max-tokens-total changes that",
+        EndCause.BATCH_TIMEOUT: ", and has as much time again; another --deadline changes that",
+    }
+)
+"""The words about the next run, by the cause that ended this one."""
+
+
+def _in_options(text: str) -> str:
+    """Name settings in a reason as the options that they are."""
+    for setting, option in _OPTIONS:
+        text = re.sub(rf"\b{setting}\b", option, text)
+    return text
+
+
+_OPTIONS: Final = (
+    ("max_cost", "--max-cost"),
+    ("max_tokens_total", "--max-tokens-total"),
+    ("max_tokens", "--max-tokens"),
+    ("batch_timeout", "--deadline"),
+)
 
 
 @frozen(kw_only=True)
@@ -50,8 +77,8 @@ class Ending:
         facts = []
         for name, text in facts_of(evolve(self.result, stats=stats)):
             if text == "unknown":
-                continue  # of a simulator's cost, or without any call, it would look like a fault
-            facts.append((name, text))
+                continue  # without any call it would look like a fault
+            facts.append((name, _in_options(text) if name == "Ended" else text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
         width = max(len(name) for name, _ in facts)
@@ -86,7 +113,8 @@ class Ending:
         parts.append("lines that have no row were not finished")
         text = "; ".join(parts)
         if self.journal is not None:
-            return f"{text}. The same command goes on:\n  {self.command}"
+            again = _AGAIN.get(self.result.termination.cause, "")
+            return f"{text}. The same command goes on{again}:\n  {self.command}"
         return f"{text}. There is no journal to go on from; {self.remedy} to have one."
 
 
@@ -113,11 +141,11 @@ class JournalNotes:
     skips: bool
 
     @classmethod
-    def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
+    async def of(cls, journal: JournalWriter, restored: int) -> JournalNotes:
         """Read them at the end of a run."""
         return cls(
             path=str(journal.settings.path),
-            size=journal.settings.path.stat().st_size,
+            size=await journal.size(),
             restored=restored,
             taken_over=journal.ledger.taken_over,
             failed_before=journal.ledger.counts[Reason.FAILED_BEFORE],

@@ -11,10 +11,12 @@ from attrs import evolve, field, frozen
 from batchllm.cli.configuring import processor_config
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.plan import Plan, open_plan
+from batchllm.cli.pricing import how_far, no_price
 from batchllm.cli.settings import AUTO_CEILING, RunSettings
 from batchllm.cli.snapshot import duration_in_words
 from batchllm.cli.strategies import check_strategy
-from batchllm.policy import prompt_bytes
+from batchllm.core import ProcessorConfig
+from batchllm.policy import PriceBook, prompt_bytes
 
 __all__ = ["Estimate", "dry_run", "print_estimate"]
 
@@ -37,7 +39,8 @@ class Estimate:
         refused: Lines that cannot be sent.
         input_tokens: About so many, by the bytes of the prompts.
         output_tokens: At most so many; ``None`` if ``--max-tokens`` does not bound the answers.
-        cost: US dollars, of the input alone if the output has no bound; ``None`` without prices.
+        cost: US dollars, of the input alone if the output has no bound; ``None`` without a price.
+        budget: US dollars that the run may spend; ``None`` without a bound.
         seconds: At least so long by the quota; ``None`` if none is known.
     """
 
@@ -46,13 +49,14 @@ class Estimate:
     input_tokens: int
     output_tokens: int | None
     cost: float | None = None
+    budget: float | None = None
     seconds: float | None = None
     prompts: tuple[Any, ...] = field(default=(), repr=False)
     problems: tuple[str, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers for a script."""
-        names = ("items", "refused", "input_tokens", "output_tokens", "cost", "seconds")
+        names = ("items", "refused", "input_tokens", "output_tokens", "cost", "budget", "seconds")
         return {name: getattr(self, name) for name in names}
 
 
@@ -89,9 +93,11 @@ def dry_run(plan: Plan, settings: RunSettings) -> ExitCode:
 
 
 def _estimate(plan: Plan, settings: RunSettings) -> Estimate:
-    check_strategy(settings)
+    config, first = processor_config(settings), check_strategy(settings)[0]
+    price = PriceBook(config.prices).of(first)
     around = prompt_bytes(settings.system or "") // _BYTES_PER_TOKEN + _MESSAGE_TOKENS
     items = refused = tokens = 0
+    cost = 0.0
     prompts: list[Any] = []
     problems: list[str] = []
     for taken in plan.source.all_taken():
@@ -101,7 +107,11 @@ def _estimate(plan: Plan, settings: RunSettings) -> Estimate:
             del problems[_PROBLEMS_SHOWN:]
             continue
         items += 1
-        tokens += prompt_bytes(taken.line.prompt) // _BYTES_PER_TOKEN + around
+        given = prompt_bytes(taken.line.prompt) // _BYTES_PER_TOKEN + around
+        tokens += given
+        if price is not None:  # of each by itself, since a long prompt may have another price
+            answer = settings.max_tokens or 0
+            cost += price.cost({"input_tokens": given, "output_tokens": answer}) or 0.0
         if len(prompts) < _PROMPTS_SHOWN:
             prompts.append((taken.place, taken.line.prompt))
     bound = None if settings.max_tokens is None else settings.max_tokens * items
@@ -110,33 +120,16 @@ def _estimate(plan: Plan, settings: RunSettings) -> Estimate:
         refused=refused,
         input_tokens=tokens,
         output_tokens=bound,
+        cost=None if price is None else cost,
+        budget=None if config.budget is None else config.budget.max_cost,
         prompts=tuple(prompts),
         problems=tuple(problems),
     )
-    return evolve(found, cost=_cost(found, settings), seconds=_seconds(found, settings))
+    return evolve(found, seconds=_seconds(found, config))
 
 
-def _cost(found: Estimate, settings: RunSettings) -> float | None:
-    """Return US dollars by the prices of genai-prices, an extra."""
-    try:
-        from genai_prices import Usage, calc_price
-    except ImportError:
-        return None
-    provider, _, model = settings.model[0].lower().partition(":")
-    usage = Usage(input_tokens=found.input_tokens, output_tokens=found.output_tokens or 0)
-    try:
-        price = calc_price(usage, model_ref=model, provider_id=_PRICED_AS.get(provider, provider))
-    except LookupError:
-        return None
-    return float(price.total_price)
-
-
-_PRICED_AS = {"gemini": "google", "openai-responses": "openai"}
-
-
-def _seconds(found: Estimate, settings: RunSettings) -> float | None:
+def _seconds(found: Estimate, config: ProcessorConfig) -> float | None:
     """Return how long the known quotas make a run last: the slowest of them decides."""
-    config = processor_config(settings)
     rpm, tpm = config.max_requests_per_minute, config.max_tokens_per_minute
     tokens = found.input_tokens + (found.output_tokens or 0)
     spans = [60.0 * amount / most for amount, most in ((found.items, rpm), (tokens, tpm)) if most]
@@ -149,11 +142,16 @@ def _facts(found: Estimate, settings: RunSettings) -> list[str]:
         out = f"at most {found.output_tokens:,}"
     facts = [("Prompts", f"{found.items:,}"), ("Tokens in", f"about {found.input_tokens:,}")]
     facts.append(("Tokens out", out))
+    whole = found.output_tokens is not None
     if found.cost is not None:
-        of = " for the input alone" if found.output_tokens is None else " at most"
-        facts.append(("Cost", f"about ${found.cost:,.4f}{of}"))
-    elif not settings.model[0].lower().startswith(("sim:", "ollama:", "vllm:")):
-        facts.append(("Cost", 'no price is known; pip install "batchllm[prices]" brings prices'))
+        of = " at most" if whole else " for the input alone"
+        if found.cost:
+            facts.append(("Cost", f"about ${found.cost:,.4f}{of}"))
+        if found.budget is not None:
+            reach = how_far(found.budget, found.cost, found.items, whole=whole)
+            facts.append(("Budget", reach))
+    else:
+        facts.append(("Cost", no_price(PriceBook(), settings.model[0])))
     if found.seconds is None:
         facts.append(("Time", "no quota is known; --rpm and --tpm give one"))
     else:

@@ -23,8 +23,9 @@ Exit codes
   0    every line has its answer, or the reader of a pipe had enough
   1    some lines have none; their rows say why
   2    the command or a setting is wrong; nothing was sent
-  3    the run stopped before its end: a parked quota, the same failure again
-       and again, an input or an output that broke
+  3    the run stopped before its end: a parked quota, a budget that is spent,
+       a deadline, the same failure again and again, an input or an output
+       that broke
   130  it was interrupted by Ctrl-C or SIGTERM"""
 
 

@@ -12,6 +12,8 @@ __all__ = [
     "ESTIMATE_USAGE",
     "EXPORT",
     "EXPORT_EPILOGUE",
+    "GC",
+    "GC_EPILOGUE",
     "INIT",
     "INIT_EPILOGUE",
     "JOBS",
@@ -20,6 +22,8 @@ __all__ = [
     "MODELS",
     "PROGRAM",
     "PROGRAM_EPILOGUE",
+    "REPORT",
+    "REPORT_EPILOGUE",
     "RUN",
     "RUN_EPILOGUE",
     "RUN_USAGE",
@@ -150,6 +154,34 @@ EXPORT_EPILOGUE = """\
 Example
 
     batchllm export answers.1-of-2.jsonl answers.2-of-2.jsonl -o answers.csv"""
+
+GC = """\
+Give back the disk that a run does not need; every result stays.
+
+RUN is the run's output, or its journal. What goes are calls whose results later runs have \
+replaced, pages of the journal on which nothing is any more, and new outputs that were not put in \
+their place since the run was killed. While a process writes the journal nothing is done."""
+
+GC_EPILOGUE = """\
+Example
+
+    batchllm gc answers.jsonl --dry-run
+    batchllm gc answers.jsonl"""
+
+REPORT = """\
+Write a report of a run, while it goes on or after its end: one page of HTML that needs no network.
+
+It has the throughput and the calls in flight over time with the pauses, latencies and tokens, the \
+quota in use, cost by model, failures with examples, the slowest items, the settings, and a table \
+of items to be searched. Of a large run some items are shown and all are counted. Keys are masked; \
+--no-texts leaves prompts and answers out as well, so that the page can be passed on."""
+
+REPORT_EPILOGUE = """\
+Examples
+
+    batchllm report answers.jsonl
+    batchllm report answers.jsonl -o report.html --no-texts
+    batchllm report answers.jsonl --json"""
 
 INIT = """\
 Write a file of settings with a comment for each, for --config.

@@ -34,6 +34,15 @@ _HEAD = """\
 # this file.
 """
 
+_REMARKS = {"budget": "  # needs one of the two"}
+_PRICES = (
+    '# [prices."openai:gpt-5-mini"]  # US dollars per million tokens',
+    "#   input = 0.25",
+    "#   output = 2.0",
+    "#   cached_input = 0.025",
+    "",
+)
+
 
 def init(
     path: Annotated[Path, Parameter(help="A new file; its name ends in .toml.")] = Path(
@@ -67,10 +76,17 @@ def commented_settings(name: str) -> str:
     from batchllm.core import ProcessorConfig
 
     sections = list(_sections(ProcessorConfig))
-    lines = [_HEAD.format(name=name), *_entries(ProcessorConfig, skip={*dict(sections)})]
+    skipped = {*dict(sections), "prices"}
+    lines = [_HEAD.format(name=name), *_entries(ProcessorConfig, skip=skipped)]
     for section, kind in sections:
         explained = _explanations(ProcessorConfig).get(section, "")
-        lines += [*_comment(explained), f"# [{section}]", *_entries(kind)]
+        lines += [
+            *_comment(explained),
+            f"# [{section}]{_REMARKS.get(section, '')}",
+            *_entries(kind),
+        ]
+    explained = _explanations(ProcessorConfig)["prices"]
+    lines += [*_comment(explained), *_PRICES]
     return "\n".join(lines)
 
 
@@ -78,7 +94,9 @@ def _sections(config: type[Any]) -> Iterator[tuple[str, type[Any]]]:
     """Yield the settings that are settings of their own, and their types."""
     for name, hint in get_type_hints(config).items():
         for kind in (hint, *get_args(hint)):
-            if isinstance(kind, type) and attrs.has(kind):
+            if (
+                isinstance(kind, type) and attrs.has(kind) and name != "prices"
+            ):  # one for each model
                 yield name, kind
 
 

@@ -23,6 +23,7 @@ from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_s
 from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
+from batchllm.cli.pricing import check_prices
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.snapshot import Snapshot
@@ -96,6 +97,7 @@ class Job:
     _problems: int = field(default=0, init=False)
     _had_enough: bool = field(default=False, init=False)
     _lost: Tally = field(factory=Tally, init=False)
+    _starts: dict[int, float] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
@@ -127,6 +129,7 @@ class Job:
         if plan.single and settings.mode == "batch":
             msg = "--mode batch takes a file of prompts; leave it out for a single one"
             raise UsageError(msg)
+        check_prices(self.config, [strategy])
         if plan.single:
             return await self._process(strategy, PlainOutput(AnswerWriter()))
         to_file = is_file(plan.output)
@@ -141,7 +144,9 @@ class Job:
             config=config_to_json(self.config),
             inputs=json.dumps(plan.inputs),
             has_output=to_file,
+            keeps_starts=True,
         ) as opened:
+            self._starts = {} if opened.starts is None else opened.starts
             output = await (self._open_journaled(opened) if to_file else self._open_plain())
             return await self._process(strategy, output, opened)
 
@@ -201,14 +206,15 @@ class Job:
                 problem = await self._write_all(batch, output)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
-        failed = journal is not None and journal.failed is not None
+        failed = journal is not None and journal.commits.failed is not None
         if not failed and not self._had_enough:
             complete = ended.termination.complete and self._takes_all
             problem = await self._finish(output, complete=complete) or problem
         problem = await self._close(output) or problem
         if self._had_enough:
             return ExitCode.OK
-        self._conclude(ended, watch, output, journal, problem)
+        notes = None if journal is None else await JournalNotes.of(journal, output.restored)
+        self._conclude(ended, watch, output, notes, problem)
         failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
         return exit_code(
             ended,
@@ -252,7 +258,9 @@ class Job:
         self, result: WorkItemResult[Any, Any], output: PlainOutput | JournaledOutput
     ) -> None:
         taken = cast("Taken", result.context)
-        row = self._maker.row(taken, result)
+        # As the journal has it, so that a row which is written again later is the same.
+        started = self._starts.pop(result.submission_index, None)
+        row = self._maker.row(taken, result, started)
         # A line that was not tried to its end has no row, so that the row of its answer, when the
         # same command was typed again, is its only one.
         if not result.not_run and result.error_category != Category.CANCELLED:
@@ -320,7 +328,7 @@ class Job:
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
         output: PlainOutput | JournaledOutput,
-        journal: JournalWriter | None,
+        notes: JournalNotes | None,
         problem: str | None,
     ) -> None:
         ending = Ending(
@@ -330,7 +338,7 @@ class Job:
             limited_by=watch.verdict(ended),
             keys=key_variables(self.settings),
             problem=problem,
-            journal=None if journal is None else JournalNotes.of(journal, output.restored),
+            journal=notes,
             command=the_same_command(),
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=self._lost,

@@ -22,8 +22,9 @@ _IN = Group("Lines in", sort_key=2)
 _OUT = Group("Rows out", sort_key=3)
 _RESUME = Group("Going on, and starting anew", sort_key=4)
 _PACE = Group("Pace and patience", sort_key=5)
-_BATCH = Group("Batches of the provider", sort_key=6)
-_HOW = Group("How it runs", sort_key=7)
+_END = Group("Ending early", sort_key=6)
+_BATCH = Group("Batches of the provider", sort_key=7)
+_HOW = Group("How it runs", sort_key=8)
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
@@ -175,12 +176,40 @@ class RunSettings:
         float | None,
         _option("Seconds for a line's own work, waiting for a quota apart; 120 by default.", _PACE),
     ] = None
+    max_cost: Annotated[
+        float | None,
+        _option(
+            "The most US dollars that the run may spend. What a call can cost at most is reserved "
+            "before it is sent; the price of each model has to be known.",
+            _END,
+        ),
+    ] = None
+    max_tokens_total: Annotated[
+        int | None, _option("The most tokens, in and out together, that the run may take.", _END)
+    ] = None
+    prices: Annotated[
+        Path | None,
+        _option(
+            "A .toml or .json file with prices in US dollars per million tokens, by "
+            "provider:model; they come before those of batchllm[prices].",
+            _END,
+        ),
+    ] = None
     deadline: Annotated[
         str | None,
         _option(
             "Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled. With --mode "
             "batch, see --on-late.",
-            _PACE,
+            _END,
+        ),
+    ] = None
+    fail_fast: Annotated[
+        str | None,
+        _option(
+            "Stop when lines fail in a row with one of these error categories: names with commas "
+            "between them, * for any, and behind a colon how many; or never. By default "
+            "authentication,insufficient_quota,model_not_found:3.",
+            _END,
         ),
     ] = None
     config: Annotated[

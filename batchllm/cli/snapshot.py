@@ -41,6 +41,8 @@ class Snapshot:
         failed: Rows without an answer.
         tokens: Tokens so far.
         cost: US dollars so far, if prices are known.
+        most_cost: US dollars of the budget, if there is one.
+        most_tokens: Tokens of the budget, if there is one.
         rate: Rows per second lately.
         limit: Calls per second that the quota allows, if one is known.
         elapsed: Seconds since the start.
@@ -58,6 +60,8 @@ class Snapshot:
     failed: int
     tokens: int
     cost: float | None
+    most_cost: float | None = None
+    most_tokens: int | None = None
     rate: float
     limit: float | None = None
     elapsed: float = 0.0
@@ -78,6 +82,7 @@ class Snapshot:
         own = stats.get("own_limits")
         quotas = [*scopes, *([] if own is None else [own])]
         waiting = stats.get("waiting", 0)
+        budget = stats.get("budget") or {}
         reason, pause = _pause_of(scopes, now)
         if reason is None and waiting:
             reason = _quota_of(quotas)
@@ -87,6 +92,8 @@ class Snapshot:
             failed=tallies.failed,
             tokens=tallies.tokens,
             cost=tallies.cost,
+            most_cost=budget.get("max_cost"),
+            most_tokens=budget.get("max_tokens_total"),
             rate=tallies.rate(now),
             limit=_limit_of(quotas),
             elapsed=stats.get("duration", 0.0),
@@ -126,9 +133,11 @@ class Snapshot:
         parts = [f"{self.rate:,.1f}/s{limit}", f"{self.in_flight} calling"]
         parts += self._waits()
         if self.tokens:
-            parts.append(f"{short_number(self.tokens)} tokens")
+            of = "" if self.most_tokens is None else f" of {short_number(self.most_tokens)}"
+            parts.append(f"{short_number(self.tokens)}{of} tokens")
         if self.cost is not None:
-            parts.append(f"${self.cost:,.4f}" if self.cost < 1 else f"${self.cost:,.2f}")
+            of = "" if self.most_cost is None else f" of {_money(self.most_cost)}"
+            parts.append(f"{_money(self.cost)}{of}")
         return parts
 
     def errors(self) -> list[str]:
@@ -152,6 +161,11 @@ class Snapshot:
             yield f"{self.reason}{pause}"
         if self.sleeping:
             yield f"{self.sleeping:,} in backoff"
+
+
+def _money(cost: float) -> str:
+    """Return US dollars in the same width from one look to the next."""
+    return f"${cost:,.4f}" if cost < 1 else f"${cost:,.2f}"
 
 
 def _pause_of(scopes: list[Any], now: float) -> tuple[str | None, float | None]:

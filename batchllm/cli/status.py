@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
 from batchllm.core import JournalError
-from batchllm.journal import JournalReader, RunRecord, open_reader
+from batchllm.journal import JournalReader, RunRecord, open_reader, size_on_disk
 
 __all__ = ["status"]
 
@@ -39,7 +39,7 @@ def _read(journal: JournalReader) -> dict[str, Any]:
     driver = journal.driver()
     return {
         "journal": str(journal.path),
-        "bytes": journal.path.stat().st_size,
+        "bytes": size_on_disk(journal.path),
         "running": None if driver is None else {"host": driver[0], "pid": driver[1]},
         **journal.counts(),
         "runs": [asdict(one) for one in journal.runs()],

@@ -16,7 +16,7 @@ from batchllm.core import ConfigError, LLMCallStrategy
 from batchllm.llm_strategies import Fallback, llm, provider_variables
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
-__all__ = ["key_variables", "open_strategy", "parameters_of"]
+__all__ = ["check_strategy", "key_variables", "open_strategy", "parameters_of"]
 
 # What a parameter is called here, if it has an option of its own.
 _OWN_OPTIONS = {"temperature": "--temperature", "max_tokens": "--max-tokens", "system": "--system"}
@@ -53,16 +53,14 @@ async def _open(
     name: str, base_url: str | None, given: Mapping[str, Any], servers: AsyncExitStack
 ) -> LLMCallStrategy[Any]:
     provider, _, model = name.partition(":")
-    if provider.lower() == "sim" and model:
-        if base_url is None:
-            try:
-                scenario = parse_scenario(model)
-            except ValueError as error:
-                msg = f"--model {name}: {error}"
-                raise UsageError(msg) from None
-            simulator = Simulator(scenario, log=SimulatorLog(keep=0))
-            base_url = f"{(await servers.enter_async_context(serve(simulator))).url}/v1"
-        name = f"openai-compatible:{model}"
+    if provider.lower() == "sim" and model and base_url is None:
+        try:
+            scenario = parse_scenario(model)
+        except ValueError as error:
+            msg = f"--model {name}: {error}"
+            raise UsageError(msg) from None
+        simulator = Simulator(scenario, log=SimulatorLog(keep=0))
+        base_url = f"{(await servers.enter_async_context(serve(simulator))).url}/v1"
     try:
         strategy: LLMCallStrategy[Any] = llm(name, base_url=base_url, **given)
     except ConfigError as error:
@@ -143,8 +141,11 @@ def _key_from(variable: str | None) -> str | None:
     return key
 
 
-def check_strategy(settings: RunSettings) -> None:
+def check_strategy(settings: RunSettings) -> list[LLMCallStrategy[Any]]:
     """Look whether the models and their parameters can be used; no key is needed for that.
+
+    Returns:
+        A strategy for each model, to be looked at and not called.
 
     Raises:
         UsageError: One of them is wrong.
@@ -156,8 +157,10 @@ def check_strategy(settings: RunSettings) -> None:
         "output": None if settings.schema is None else output_type(settings.schema),
         **parameters_of(settings.parameter),
     }
+    made: list[LLMCallStrategy[Any]] = []
     for name in settings.model:
         try:
-            llm(name, base_url=settings.base_url, api_key="not needed here", **given)
+            made.append(llm(name, base_url=settings.base_url, api_key="not needed here", **given))
         except ConfigError as error:
             raise UsageError(_in_options(str(error))) from None
+    return made

@@ -15,6 +15,7 @@ from batchllm.core.config import ProcessorConfig, places_of_settings
 from batchllm.core.config_data import config_from_dict, config_to_dict
 from batchllm.core.config_files import config_to_json, dump_config, load_config
 from batchllm.core.config_parts import (
+    Budget,
     FailFast,
     HedgeConfig,
     JitterKind,
@@ -30,6 +31,7 @@ from batchllm.core.contracts import (
     LLMResponse,
     ManagedLLMModel,
 )
+from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
@@ -80,26 +82,29 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
+from batchllm.core.masking import MASK, mask_keys
+from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
-    AttemptFailure,
-    AttemptTiming,
     EndCause,
     Tally,
     Termination,
-    Timing,
     WorkItemResult,
+    recorded,
     with_notes,
 )
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
+from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
-from batchllm.core.wording import a_or_an, kind_of
+from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
+from batchllm.core.wording import a_or_an, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
+    "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
     "AnswerViews",
@@ -110,15 +115,19 @@ __all__ = [
     "BatchError",
     "BatchFailures",
     "BatchResult",
+    "Budget",
     "CallCost",
+    "CallEnd",
     "CallError",
     "CallGuard",
+    "CallStart",
     "CallTooLargeError",
     "Category",
     "Check",
     "Citation",
     "ClosedError",
     "ConfigError",
+    "CurrentItem",
     "Dimension",
     "EmptyResponseError",
     "EndCause",
@@ -145,6 +154,7 @@ __all__ = [
     "NumberedItem",
     "Outcome",
     "PrepareError",
+    "Price",
     "ProcessingEvent",
     "ProcessorConfig",
     "ProgramError",
@@ -156,10 +166,12 @@ __all__ = [
     "Reply",
     "RetryConfig",
     "RetryState",
+    "RunStart",
     "SaturatedError",
     "ScopeParkedError",
     "ServerHint",
     "SourceError",
+    "SpanObserver",
     "StallError",
     "StrategyError",
     "Tally",
@@ -172,6 +184,7 @@ __all__ = [
     "TransportError",
     "UnknownArgumentError",
     "WorkItemResult",
+    "WorkedOn",
     "a_or_an",
     "add_usage",
     "as_work_item",
@@ -181,18 +194,23 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "config_to_json",
+    "current_item",
+    "dollars",
     "dump_config",
     "explain_arguments",
     "facts_of",
     "kind_of",
     "load_config",
+    "mask_keys",
     "normalize_usage",
     "number",
     "one_of",
     "places_of_settings",
     "read_count",
+    "recorded",
     "refuse",
     "switch",
     "where_raised",
     "with_notes",
+    "work_on",
 ]

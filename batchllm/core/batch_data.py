@@ -116,11 +116,11 @@ class BatchData(Generic[Out, Ctx]):
         return [r.output if r.success else None for r in self.in_input_order()]
 
     def in_input_order(self) -> list[WorkItemResult[Out, Ctx]]:
-        """The results in the order of the input."""
+        """Return the results in the order of the input."""
         return sorted(self.results, key=lambda r: r.submission_index)
 
     def by_id(self) -> dict[str, WorkItemResult[Out, Ctx]]:
-        """The results by item id."""
+        """Return the results by item id."""
         return {r.item_id: r for r in self.results}
 
     def raise_for_failures(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from os import PathLike
+from typing import Any, TextIO, TypeVar
 
 from attrs import frozen
 
 from batchllm.core.batch_data import BatchData
-from batchllm.core.dataframe import DataFrameLibrary, dataframe_of
-from batchllm.core.serialize import read_batch, write_batch
+from batchllm.core.dataframe import DataFrameLibrary, arrow_table_of, dataframe_of
+from batchllm.core.serialize import read_batch, write_batch, write_lines
 from batchllm.core.summary import html_of, one_line, summary_of
 
 __all__ = ["BatchResult"]
@@ -32,7 +33,7 @@ class BatchResult(BatchData[Out, Ctx]):
     """
 
     def summary(self) -> str:
-        """A block of text for people: counts, tokens, cost, time, waits, and what went wrong."""
+        """Give a text for people: counts, tokens, cost, time, waits, and what went wrong."""
         return summary_of(self)
 
     def to_json(self) -> str:
@@ -64,7 +65,7 @@ class BatchResult(BatchData[Out, Ctx]):
         return cls(**read_batch(text, output_type, context_type))
 
     def to_dataframe(self, library: DataFrameLibrary | None = None) -> Any:
-        """A row per result, in input order.
+        """Return a table with a row per result, in input order.
 
         Args:
             library: ``"pandas"`` or ``"polars"``; by default pandas, else polars.
@@ -73,6 +74,30 @@ class BatchResult(BatchData[Out, Ctx]):
             ImportError: It is not installed; the message has the line that installs it.
         """
         return dataframe_of(self.in_input_order(), library)
+
+    def to_arrow(self) -> Any:
+        """Return a row per result, in input order, as a table of Arrow, for Parquet or DuckDB.
+
+        Outputs that have no common type become JSON.
+
+        Raises:
+            ImportError: pyarrow is not installed; the message has the line that installs it.
+        """
+        return arrow_table_of(self.in_input_order())
+
+    def to_jsonl(self, file: str | PathLike[str] | TextIO) -> None:
+        """Write a line of JSON per result, in input order.
+
+        ``WorkItemResult.from_dict(json.loads(line))`` reads a line again.
+
+        Args:
+            file: A path, at which a file appears once it is whole; or an open text file.
+
+        Raises:
+            ValueError: An output, context or metadata has no form in JSON; it names the item.
+            OSError: The file cannot be written.
+        """
+        write_lines(self.in_input_order(), file)
 
     def __repr__(self) -> str:
         return one_line(self)

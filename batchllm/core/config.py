@@ -10,8 +10,15 @@ from typing import Any, Final, cast
 from attrs import Attribute, evolve, field, fields, frozen
 
 from batchllm.core.arguments import explain_arguments
-from batchllm.core.checks import number, one_of, per_minute, switch
-from batchllm.core.config_parts import FailFast, HedgeConfig, RateLimitConfig, RetryConfig
+from batchllm.core.checks import number, one_of, per_minute, refuse, switch
+from batchllm.core.config_parts import (
+    Budget,
+    FailFast,
+    HedgeConfig,
+    RateLimitConfig,
+    RetryConfig,
+)
+from batchllm.core.prices import Price
 
 __all__ = ["SECTIONS", "ProcessorConfig", "names_of_settings", "places_of_settings"]
 
@@ -20,6 +27,7 @@ SECTIONS: Final[Mapping[str, type]] = MappingProxyType(
         "retry": RetryConfig,
         "rate_limit": RateLimitConfig,
         "fail_fast": FailFast,
+        "budget": Budget,
         "hedge": HedgeConfig,
     }
 )
@@ -42,6 +50,19 @@ def names_of_settings(kind: type[Any]) -> list[str]:
 
 
 _OFF = "to switch it off"
+
+
+def _copied(prices: Any) -> Any:
+    return dict(prices) if isinstance(prices, Mapping) else prices
+
+
+def _are_prices(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    remedy = 'a mapping such as {"openai:gpt-5-mini": Price(input=0.25, output=2.0)}'
+    if not isinstance(value, Mapping):
+        refuse(instance, attribute, value, remedy)
+    for name, price in cast("Mapping[object, object]", value).items():
+        if not isinstance(name, str) or not isinstance(price, Price):
+            refuse(instance, attribute, {name: price}, remedy)
 
 
 @explain_arguments(_places_in_sections())
@@ -78,6 +99,9 @@ class ProcessorConfig:
             stops if it has no other; 60 s are enough for one that never answered. ``None`` never
             does.
         fail_fast: When to give up on the batch; ``None`` never does.
+        budget: The most that the run may spend; ``None`` bounds nothing.
+        prices: Prices of models by ``"provider:model"``, over those of the package genai-prices
+            (``pip install "batchllm[prices]"``). ``*`` stands for anything: ``"openai:*"``.
         hedge: When a slow call is made a second time; ``None`` never does.
         prepare_timeout: For each ``prepare()``.
         hook_timeout: For each call of a middleware, ``on_error`` or post-processor.
@@ -136,6 +160,20 @@ class ProcessorConfig:
         kw_only=True,
         validator=one_of((FailFast, NoneType), "a FailFast, or None to go on whatever fails"),
     )
+    budget: Budget | None = field(
+        default=None,
+        kw_only=True,
+        validator=one_of(
+            (Budget, NoneType), "a Budget, such as Budget(max_cost=5.0), or None for no bound"
+        ),
+    )
+    prices: Mapping[str, Price] = field(
+        factory=dict[str, Price],
+        kw_only=True,
+        converter=_copied,
+        validator=_are_prices,
+        hash=False,  # a dict has none; equal settings still have equal hashes
+    )
     hedge: HedgeConfig | None = field(
         default=None,
         kw_only=True,
@@ -171,7 +209,7 @@ class ProcessorConfig:
         return self.window if self.window is not None else 2 * self.max_workers
 
     def with_changes(self, **changes: Any) -> ProcessorConfig:
-        """A copy with *changes*, checked as a new one is."""
+        """Return a copy with *changes*, checked as a new one is."""
         return evolve(self, **changes)
 
 

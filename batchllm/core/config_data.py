@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any, Literal, cast, get_origin
 
 from attrs import has
-from cattrs import BaseValidationError, ClassValidationError, Converter, ForbiddenExtraKeysError
+from cattrs import (
+    BaseValidationError,
+    ClassValidationError,
+    Converter,
+    ForbiddenExtraKeysError,
+    IterableValidationError,
+)
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from batchllm.core.arguments import names_alike
 from batchllm.core.config import SECTIONS, ProcessorConfig, names_of_settings
 from batchllm.core.config_parts import FailFast, JitterKind
 from batchllm.core.errors import ConfigError
+from batchllm.core.prices import Price
 
 __all__ = ["config_from_dict", "config_to_dict"]
 
@@ -67,7 +74,11 @@ def _reader() -> Converter:
     converter.register_structure_hook(int, _strict(int, "a whole number"))
     converter.register_structure_hook(float, _strict((int, float), "a number"))
     converter.register_structure_hook_func(
-        lambda kind: kind == bool | JitterKind, lambda value, _: value
+        lambda kind: kind == bool | JitterKind or cast("Any", get_origin(kind)) is Literal,
+        lambda value, _: value,  # the validators know what is allowed
+    )
+    converter.register_structure_hook_func(
+        lambda kind: kind == Mapping[str, Price], lambda value, _: _read_prices(value, converter)
     )
     converter.register_structure_hook_func(lambda kind: kind == Callable[..., Any], _read_callable)
     converter.register_structure_hook_func(lambda kind: kind == frozenset[str], _read_names)
@@ -90,6 +101,13 @@ def _read_callable(value: Any, _: Any) -> Any:
         msg = f"is {value!r}; give a function, which only Python can, and not a file"
         raise TypeError(msg)
     return value
+
+
+def _read_prices(value: Any, converter: Converter) -> Any:
+    if not isinstance(value, Mapping):
+        msg = f"is {value!r}; give a table of prices by model"
+        raise TypeError(msg)
+    return converter.structure(cast("Mapping[str, Any]", value), dict[str, Price])
 
 
 def _read_names(value: Any, _: Any) -> frozenset[str]:
@@ -120,9 +138,14 @@ def _problems(error: BaseException, path: str) -> Iterator[str]:
             yield from _problems(inner, f"{path}.{note.name}" if path else note.name)
         for inner in others:
             yield from _problems(inner, path)
+    elif isinstance(error, IterableValidationError):
+        for inner, place in error.group_exceptions()[0]:
+            yield from _problems(inner, f"{path}.{_quoted(place.index)}")
     elif isinstance(error, ForbiddenExtraKeysError):
         for key in sorted(error.extra_fields, key=str):
             yield _unknown(str(key), path)
+    elif isinstance(error, KeyError):
+        yield f"{path} is missing; give it"
     elif isinstance(error, ConfigError):
         # Validators name class and field, readers of a file know the table it stands for.
         _, _, text = str(error).partition(".")
@@ -131,12 +154,23 @@ def _problems(error: BaseException, path: str) -> Iterator[str]:
         yield f"{path or 'the whole'} {error}"
 
 
+def _quoted(key: object) -> str:
+    """Return a key of a table as TOML writes it."""
+    bare = str(key).replace("-", "").replace("_", "")
+    return str(key) if bare.isascii() and bare.isalnum() else f'"{key}"'
+
+
 def _unknown(key: str, section: str) -> str:
     where = f"{section}.{key}" if section else key
     near = _nearest(key, section)
     if near:
         return f"{where} is no setting, did you mean {near}?"
-    return f"{where} is no setting; there are {', '.join(names_of_settings(_TABLES[section]))}"
+    return f"{where} is no setting; there are {', '.join(names_of_settings(_table(section)))}"
+
+
+def _table(section: str) -> type:
+    """Return the class of a table; those within ``prices`` have the names of models."""
+    return Price if section.startswith("prices.") else _TABLES[section]
 
 
 def _nearest(key: str, section: str) -> str | None:
@@ -147,7 +181,7 @@ def _nearest(key: str, section: str) -> str | None:
     tables = (section, *(other for other in _TABLES if other != section))
     for find in (names_alike, _spelt_alike):
         for name in tables:
-            matches = find(key, names_of_settings(_TABLES[name]))
+            matches = find(key, names_of_settings(_table(name)))
             if matches:
                 return f"{name}.{matches[0]}" if name else matches[0]
     return None

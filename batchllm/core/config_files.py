@@ -108,12 +108,15 @@ def _kind_of(path: str | Path) -> Literal["toml", "json"]:
 
 
 def _nones_read(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _nones_read(cast("Mapping[str, Any]", value))
-        if isinstance(value, Mapping)
-        else (None if value == _NONE else value)
-        for key, value in table.items()
-    }
+    return {key: _none_read(value) for key, value in table.items()}
+
+
+def _none_read(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _nones_read(cast("Mapping[str, Any]", value))
+    if isinstance(value, list):
+        return [_none_read(one) for one in value]
+    return None if value == _NONE else value
 
 
 def _toml_lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -125,11 +128,17 @@ def _toml_lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
         if key not in tables:
             yield f"{key} = {_toml_value(value)}"
     for key, value in tables.items():
-        yield from _toml_lines(cast("Mapping[str, Any]", value), key)
+        inner = f"{name}.{json.dumps(key, ensure_ascii=False)}" if name else key
+        yield from _toml_lines(cast("Mapping[str, Any]", value), inner)
 
 
 def _toml_value(value: Any) -> str:
     if value is None:
         return f'"{_NONE}"'
-    # JSON writes numbers, switches, texts and lists as TOML does, but for one character.
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[str, Any]", value).items()
+        return f"{{ {', '.join(f'{key} = {_toml_value(one)}' for key, one in pairs)} }}"
+    # JSON writes numbers, switches and texts as TOML does, but for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

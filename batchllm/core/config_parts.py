@@ -1,17 +1,21 @@
-"""The settings of single concerns: retries, rate limits, giving up, second copies of slow calls."""
+"""The settings of single concerns: retries, rate limits, giving up, budgets, second copies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from attrs import Attribute, field, frozen
 
 from batchllm.core.arguments import explain_arguments
 from batchllm.core.checks import number, refuse, refuse_contradiction
+from batchllm.core.errors import ConfigError
 
-__all__ = ["FailFast", "HedgeConfig", "JitterKind", "RateLimitConfig", "RetryConfig"]
+__all__ = ["Budget", "FailFast", "HedgeConfig", "JitterKind", "RateLimitConfig", "RetryConfig"]
+
+_NO_FAILURES: Final = frozenset({"cancelled", "parked", "skipped", "stopped"})
+"""Categories of items that were not tried to their end, which says nothing about others."""
 
 JitterKind = Literal["equal", "full", "decorrelated"]
 
@@ -61,7 +65,7 @@ class RetryConfig:
             )
 
     def waits(self) -> tuple[float, ...]:
-        """The waits between attempts in seconds, before jitter."""
+        """Return the waits between attempts in seconds, before jitter."""
         return tuple(
             min(self.max_wait, self.initial_wait * _power(self.exponential_base, n))
             for n in range(min(self.max_attempts - 1, 1_000))
@@ -109,6 +113,11 @@ class RateLimitConfig:
             refuse_contradiction(self, "slow_start_final_delay", "slow_start_initial_delay", why)
 
 
+def _drain_or_cancel(instance: Any, attribute: Attribute[Any], value: object) -> None:
+    if value not in ("drain", "cancel"):
+        refuse(instance, attribute, value, "'drain' or 'cancel'")
+
+
 def _categories(names: Iterable[str]) -> frozenset[str]:
     # A lone text is iterable, too: it would become a set of letters that match nothing.
     return frozenset({names} if isinstance(names, str) else names)
@@ -122,8 +131,10 @@ class FailFast:
     An address at which no API answers counts, too, as long as there was no other answer.
 
     Args:
-        categories: The error categories that count.
+        categories: The error categories that count; ``"*"`` stands for every kind of failure.
         after: How many items in a row have to fail with one of them.
+        then: What becomes of calls in flight: ``"drain"`` lets them finish, ``"cancel"`` ends
+            them.
     """
 
     categories: frozenset[str] = field(
@@ -131,6 +142,47 @@ class FailFast:
         converter=_categories,
     )
     after: int = field(default=3, validator=number(least=1, whole=True))
+    then: Literal["drain", "cancel"] = field(default="drain", validator=_drain_or_cancel)
+
+    def counts(self, category: str | None) -> bool:
+        """Return whether a result of *category* is a failure that counts."""
+        if category in self.categories:
+            return True
+        return category is not None and category not in _NO_FAILURES and "*" in self.categories
+
+
+@explain_arguments()
+@frozen(kw_only=True)
+class Budget:
+    """The most that a run may spend.
+
+    What a call can cost at most is reserved before it is made, and what it did cost is booked
+    after it: booked and reserved together never exceed the budget. A call that does not fit waits
+    for those in flight; if it does not fit without any, the run ends, with the cause ``budget``.
+
+    Answers of earlier runs that come from a journal are not counted, so that the next run of the
+    same call has as much again.
+
+    Args:
+        max_cost: US dollars. The price of every model has to be known.
+        max_tokens_total: Tokens in and out together, of all calls.
+
+    Raises:
+        ConfigError: Neither is given, or one is no number above 0.
+    """
+
+    max_cost: float | None = field(default=None, validator=number(above=0, none="for no bound"))
+    max_tokens_total: int | None = field(
+        default=None, validator=number(least=1, whole=True, none="for no bound")
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_cost is None and self.max_tokens_total is None:
+            msg = (
+                "Budget.max_cost and max_tokens_total are None, which bounds nothing; give "
+                "max_cost in US dollars, max_tokens_total, or both"
+            )
+            raise ConfigError(msg)
 
 
 @explain_arguments()

@@ -19,6 +19,7 @@ from typing import (
 from attrs import evolve, field, frozen
 
 from batchllm.core.hints import CallCost, Outcome, QuotaScope, ServerHint
+from batchllm.core.prices import Price
 from batchllm.core.usage import TokenUsage
 from batchllm.core.views import AnswerViews
 
@@ -47,6 +48,8 @@ class LLMCallStrategy(ABC, Generic[T_co]):
             all strategies without a name of their own share. ``None`` marks a composite, which
             makes no calls itself and calls its ``parts`` by ``state.call``.
         parts: The strategies that a composite calls; the run prepares and cleans up each once.
+        price: What its calls cost, unless the settings' ``prices`` say otherwise; ``None`` looks it
+            up in the list of ``batchllm[prices]``.
         takes_texts: Whether a prompt may also be a list of texts, as for embeddings.
         per_loop: Whether ``prepare`` and ``cleanup`` may run on several event loops at once, since
             what they open is kept per loop. If not, a strategy that overrides one of them and is in
@@ -55,6 +58,7 @@ class LLMCallStrategy(ABC, Generic[T_co]):
 
     quota_scope: QuotaScope | None = QuotaScope()
     parts: Sequence[LLMCallStrategy[Any]] = ()
+    price: Price | None = None
     takes_texts: bool = False
     per_loop: bool = False
 
@@ -104,7 +108,7 @@ class LLMCallStrategy(ABC, Generic[T_co]):
         """Let go of what ``prepare`` took. Called once, shielded, when the last run has ended."""
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """The tokens that a call may take, for limits on tokens; ``None`` lets the run guess."""
+        """Return what a call may take of limits on tokens; ``None`` lets the run guess."""
         return None
 
     def identity(self) -> Mapping[str, Any]:

@@ -48,6 +48,13 @@ class ErrorGroups:
         self._counts[key] += 1
         self._examples.setdefault(key, example)
 
+    def ranked(self, most: int) -> list[tuple[int, str, str, str]]:
+        """Return the *most* frequent groups: count, category, line of code, and an example."""
+        return [
+            (count, category, where, self._examples[category, where, text])
+            for (category, where, text), count in self._counts.most_common(most)
+        ]
+
     def lines(self, most: int) -> list[str]:
         """Return a line for each of the *most* frequent groups, and one for the rest."""
         shown = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, StrEnum
 from typing import Any, Final
 
@@ -76,11 +77,19 @@ class ProcessingEvent(StrEnum):
     OUTAGE_ENDED = "outage_ended"
     ENDPOINT_DOWN = "endpoint_down"
     HEDGE_STARTED = "hedge_started"
+    BUDGET_EXHAUSTED = "budget_exhausted"
     PROCESSING_COMPLETED = "processing_completed"
 
 
 class BaseObserver:
-    """Watches events without changing anything."""
+    """Watches events without changing anything.
+
+    Attributes:
+        wanted_events: The events with which ``on_event`` is called; ``None`` is all. Each costs
+            some time, so one that counts pauses need not see every item.
+    """
+
+    wanted_events: Collection[ProcessingEvent] | None = None
 
     async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
         """See one event; *data* has the keys that the event's page lists."""

@@ -8,20 +8,23 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar, cast
 
 from attrs import define, evolve, field, fields, frozen
+from cattrs import BaseValidationError, transform_error
 
 from batchllm.core.contracts import Category
 from batchllm.core.errors import RecordedError
+from batchllm.core.html import facts_as_html
+from batchllm.core.masking import mask_keys
+from batchllm.core.plain import make_converter, plain, read_value
+from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage
 from batchllm.core.views import AnswerViews
 
 __all__ = [
-    "AttemptFailure",
-    "AttemptTiming",
     "EndCause",
     "Tally",
     "Termination",
-    "Timing",
     "WorkItemResult",
+    "recorded",
     "with_notes",
 ]
 
@@ -29,79 +32,6 @@ Out = TypeVar("Out")
 Ctx = TypeVar("Ctx")
 
 _NOT_RUN = frozenset({Category.STOPPED, Category.PARKED})
-
-
-@frozen
-class AttemptFailure:
-    """The end of a call that gave no answer.
-
-    Attributes:
-        error: What went wrong, as a sentence of at most 500 characters.
-        error_category: The kind of failure, as in ``WorkItemResult``.
-        status: The HTTP status that was answered, where one was.
-        token_usage: Tokens that the provider billed for it, where that is known.
-    """
-
-    error: str
-    error_category: str
-    status: int | None = None
-    token_usage: TokenUsage | None = None
-
-
-@frozen
-class AttemptTiming:
-    """Seconds that one attempt spent on what, and how it ended.
-
-    Attributes:
-        admission_wait: Waiting for a permit: for room among the calls, or for the pace.
-        cooldown_wait: Waiting because the scope was cooling down.
-        execution: Being called.
-        backoff: Waiting after it, before the next attempt.
-        failure: How it ended, unless it gave the answer.
-    """
-
-    admission_wait: float = 0.0
-    cooldown_wait: float = 0.0
-    execution: float = 0.0
-    backoff: float = 0.0
-    failure: AttemptFailure | None = None
-
-
-@frozen
-class Timing:
-    """Seconds that an item spent on what, per attempt and in sum.
-
-    Attributes:
-        attempts: One per call that was made for the item, refused ones included; and a last one
-            without execution if the item ended while it waited for the next.
-    """
-
-    attempts: tuple[AttemptTiming, ...] = ()
-
-    @property
-    def admission_wait(self) -> float:
-        """Waiting for room among the calls, or for the pace."""
-        return sum(a.admission_wait for a in self.attempts)
-
-    @property
-    def cooldown_wait(self) -> float:
-        """Waiting because the scope was cooling down."""
-        return sum(a.cooldown_wait for a in self.attempts)
-
-    @property
-    def execution(self) -> float:
-        """Being called."""
-        return sum(a.execution for a in self.attempts)
-
-    @property
-    def backoff(self) -> float:
-        """Waiting between attempts."""
-        return sum(a.backoff for a in self.attempts)
-
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.admission_wait + self.cooldown_wait + self.execution + self.backoff
 
 
 @frozen
@@ -174,6 +104,79 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
             )
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it, to be written down and read again by :meth:`from_dict`.
+
+        The exception becomes the name of its type and its message. Attrs classes, dataclasses,
+        enums and Pydantic models become plain values; tuples become lists.
+
+        Example::
+
+            async for result in run:
+                file.write(json.dumps(result.to_dict()) + "\\n")
+
+        Raises:
+            ValueError: Output, context or metadata has no form in JSON; it names the item.
+        """
+        bare = evolve(self, output=None, context=None, metadata=None)
+        where = f"item {self.item_id!r}: its"
+        return {
+            **make_converter().unstructure(bare),
+            "output": plain(self.output, f"{where} output"),
+            "context": plain(self.context, f"{where} context"),
+            "metadata": plain(self.metadata, f"{where} metadata"),
+        }
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], *, output_type: Any = Any, context_type: Any = Any
+    ) -> WorkItemResult[Any, Any]:
+        """Read what :meth:`to_dict` gave.
+
+        Args:
+            data: The dictionary.
+            output_type: What to make of the output, such as an attrs class; by default it stays
+                as JSON has it.
+            context_type: The same for the context.
+
+        Raises:
+            ValueError: It is not such a dictionary, or the output or context is not of its type.
+        """
+        try:
+            result = make_converter().structure(data, WorkItemResult[Any, Any])
+            return evolve(
+                result,
+                output=read_value(result.output, output_type),
+                context=read_value(result.context, context_type),
+            )
+        except (BaseValidationError, KeyError, TypeError, ValueError) as error:
+            why = (
+                "; ".join(transform_error(error))
+                if isinstance(error, BaseValidationError)
+                else error
+            )
+            msg = f"this is not a result: {why}"
+            raise ValueError(msg) from error
+
+    def _repr_html_(self) -> str:
+        facts: dict[str, object] = {
+            "Item": self.item_id,
+            "Output" if self.success else "Error": self.output if self.success else self.error,
+            "Category": self.error_category,
+            "Model": (self.metadata or {}).get("model"),
+            "Ended by": self.finish_reason,
+            "Reasoning": self.reasoning,
+            "Tool calls": self.tool_calls or None,
+            "Citations": self.citations or None,
+            "Tokens": dict(self.token_usage) or None,
+            "Cost": self.cost,
+            "Attempts": self.attempts,
+            "Seconds": round(self.timing.total, 3),
+            "Context": self.context,
+            "Notes": (self.metadata or {}).get("notes"),
+        }
+        return facts_as_html((name, fact) for name, fact in facts.items() if fact is not None)
+
     @property
     def skipped(self) -> bool:
         """Return whether a middleware left the item out."""
@@ -199,11 +202,11 @@ def _is_portable(error: BaseException | None) -> bool:
 
 
 def recorded(error: BaseException | None) -> RecordedError | None:
-    """Return what stands for *error* where it cannot go itself."""
-    if error is None:
-        return None
+    """Return what stands for *error* where it cannot go itself, without keys."""
+    if error is None or isinstance(error, RecordedError):
+        return error
     try:
-        text = str(error)
+        text = mask_keys(str(error))
     except Exception:  # as may their __str__
         text = ""
     return RecordedError(type(error).__qualname__, text)
@@ -218,6 +221,7 @@ class EndCause(StrEnum):
     INTERRUPTED = "interrupted"
     BATCH_TIMEOUT = "batch_timeout"
     FAIL_FAST = "fail_fast"
+    BUDGET = "budget"
     PARKED = "parked"
     ENDPOINT_DOWN = "endpoint_down"
     SOURCE_FAILED = "source_failed"
@@ -266,6 +270,7 @@ class Tally:
         before: Items that an earlier run finished, whether their results were replayed or not.
         usage_before: Tokens of the results that were replayed.
         cost_before: US dollars of the results that were replayed.
+        unpriced: Results of this run that took tokens, and of which no price is known.
     """
 
     total: int = 0
@@ -278,6 +283,7 @@ class Tally:
     before: int = 0
     usage_before: TokenUsage = field(factory=TokenUsage)
     cost_before: float | None = None
+    unpriced: int = 0
 
     def add(self, result: WorkItemResult[Any, Any]) -> None:
         """Count one more result."""
@@ -301,6 +307,8 @@ class Tally:
                 self.cost_before = (self.cost_before or 0.0) + result.cost
             else:
                 self.cost = (self.cost or 0.0) + result.cost
+        elif result.token_usage and not result.replayed:
+            self.unpriced += 1
 
     def merge(self, other: Tally) -> None:
         """Add the sums of *other*."""
@@ -316,10 +324,11 @@ class Tally:
         self.usage_before = add_usage(self.usage_before, other.usage_before) or TokenUsage()
         if other.cost_before is not None:
             self.cost_before = (self.cost_before or 0.0) + other.cost_before
+        self.unpriced += other.unpriced
 
     @classmethod
     def of(cls, results: Iterable[WorkItemResult[Any, Any]]) -> Tally:
-        """The tally of *results*."""
+        """Return the tally of *results*."""
         tally = cls()
         for result in results:
             tally.add(result)
@@ -338,6 +347,8 @@ def with_notes(
     metadata: Mapping[str, Any] | None, notes: Sequence[str]
 ) -> Mapping[str, Any] | None:
     """Add sentences under ``notes`` of *metadata*, behind those that are there already."""
+    if not notes:
+        return metadata
     there = cast("tuple[str, ...]", tuple((metadata or {}).get("notes") or ()))
     added = tuple(note for note in notes if note not in there)
     return {**(metadata or {}), "notes": (*there, *added)} if added else metadata

@@ -54,13 +54,22 @@ class CallGuard(Protocol):
     """The engine's side of a ``RetryState``."""
 
     def progress(self) -> None:
-        """A piece of a streamed answer arrived."""
+        """Note that a piece of a streamed answer arrived."""
 
     def observe(self, hint: ServerHint) -> None:
         """Note the limits that a reply reported."""
 
-    def book(self, usage: TokenUsage | None) -> None:
-        """Add tokens to the item's bill that no call of this run has used."""
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
+        """Add tokens and dollars to the item's bill that no call of this run has used."""
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
+        return None
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
@@ -99,7 +108,7 @@ class RetryState:
         self._guard = _guard
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The stored object itself (not a copy), or *default*."""
+        """Return the stored object itself (not a copy), or *default*."""
         return self._values.get(key, default)
 
     def set(self, key: str, value: Any) -> None:
@@ -134,14 +143,36 @@ class RetryState:
         if self._guard is not None:
             self._guard.observe(hint)
 
-    def book(self, usage: TokenUsage | None) -> None:
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
         """Add tokens to the item's bill that were paid for without a call of this run.
 
         For composites whose answer comes from elsewhere, such as a provider's batch. What is called
         by :meth:`call` is booked there.
+
+        Args:
+            usage: The tokens; ``None`` if they are not known.
+            cost: US dollars; ``None`` if they are not known.
         """
         if self._guard is not None:
-            self._guard.book(usage)
+            self._guard.book(usage, cost)
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online, in US dollars.
+
+        Args:
+            inner: One of the composite's ``parts``.
+            usage: The tokens that it took.
+            metadata: What the reply said beside its answer.
+
+        Returns:
+            ``None`` if its price or its tokens are not known, and in a state that was made by hand.
+        """
+        return None if self._guard is None else self._guard.price(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float

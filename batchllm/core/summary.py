@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
-from typing import Any
+from heapq import nsmallest
+from typing import Any, cast
 
 from batchllm.core.batch_data import BatchData
 from batchllm.core.contracts import Category
 from batchllm.core.error_groups import ErrorGroups, where_raised
+from batchllm.core.html import facts_as_html, list_as_html, rows_as_html
+from batchllm.core.wording import dollars
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
+# Lines of each kind, so that a summary fits a screen of 24 with the sums above them.
 _ERRORS_SHOWN = 5
 _WARNINGS_SHOWN = 5
+_RESULTS_SHOWN = 10
+_COLUMNS = ("item_id", "output or error", "error_category")
 _CAUSES = ("admission_wait", "cooldown_wait", "backoff")
 
 
 def one_line(batch: BatchData[Any, Any]) -> str:
-    """The counts, the time and the ending in one line."""
+    """Give the counts, the time and the ending in one line."""
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
     return (
@@ -28,7 +33,7 @@ def one_line(batch: BatchData[Any, Any]) -> str:
 
 
 def summary_of(batch: BatchData[Any, Any]) -> str:
-    """A block of text: one fact per line, failures and warnings below."""
+    """Give a block of text: one fact per line, failures and warnings below."""
     rows = list(facts_of(batch))
     width = max(len(name) for name, _ in rows)
     lines = [f"{name:<{width}}  {text}" for name, text in rows]
@@ -42,24 +47,18 @@ def summary_of(batch: BatchData[Any, Any]) -> str:
 
 
 def html_of(batch: BatchData[Any, Any]) -> str:
-    """Return these facts as a table of HTML, every text escaped."""
-    rows = "".join(
-        f'<tr><th style="text-align:left">{escape(name)}</th>'
-        f'<td style="text-align:left">{escape(text)}</td></tr>'
-        for name, text in facts_of(batch)
-    )
-    return (
-        f"<table>{rows}</table>"
-        f"{_html_list('Failures', list(_failure_lines(batch)))}"
-        f"{_html_list('Warnings', _shortened(batch.warnings, _WARNINGS_SHOWN))}"
-    )
-
-
-def _html_list(title: str, lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    entries = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<p><b>{title}</b></p><ul>{entries}</ul>"
+    """Return these facts as a table of HTML, and the first results below; every text escaped."""
+    parts = [
+        facts_as_html(facts_of(batch)),
+        list_as_html("Failures", list(_failure_lines(batch))),
+        list_as_html("Warnings", _shortened(batch.warnings, _WARNINGS_SHOWN)),
+    ]
+    first = nsmallest(_RESULTS_SHOWN, batch.results, key=lambda one: one.submission_index)
+    if first:
+        of = "" if len(first) == len(batch.results) else f" of {len(batch.results):,}"
+        rows = [(r.item_id, r.output if r.success else r.error, r.error_category) for r in first]
+        parts.append(rows_as_html(f"The first {len(first)}{of}", _COLUMNS, rows))
+    return "".join(parts)
 
 
 def _counts(batch: BatchData[Any, Any]) -> Iterator[tuple[str, int]]:
@@ -78,7 +77,10 @@ def facts_of(batch: BatchData[Any, Any]) -> Iterator[tuple[str, str]]:
     if batch.tally.before:
         yield "Before", _before(batch)
     yield "Tokens", _tokens(batch)
-    yield "Cost", "unknown" if batch.cost is None else _dollars(batch.cost)
+    yield "Cost", _cost(batch)
+    budget = batch.stats.get("budget")
+    if isinstance(budget, Mapping):
+        yield "Budget", ", ".join(_budget(cast("Mapping[str, Any]", budget)))
     yield "Time", _time(batch)
     waits = _waits(batch)
     if waits:
@@ -101,11 +103,33 @@ def _tokens(batch: BatchData[Any, Any]) -> str:
     return text
 
 
+def _cost(batch: BatchData[Any, Any]) -> str:
+    if batch.cost is None:
+        return "unknown"
+    text, unpriced = dollars(batch.cost), batch.tally.unpriced
+    return f"{text}, and that of {_plural(unpriced, 'item')} unknown" if unpriced else text
+
+
+def _budget(budget: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was booked of each bound, and by how much it could be passed."""
+    if budget["max_cost"] is not None:
+        yield f"{dollars(budget['cost'])} of {dollars(budget['max_cost'])}"
+        if budget["uncertain_cost"]:
+            yield f"{dollars(budget['uncertain_cost'])} of it for calls that may not be billed"
+    if budget["max_tokens_total"] is not None:
+        yield f"{budget['tokens']:,} of {budget['max_tokens_total']:,} tokens"
+        if budget["uncertain_tokens"]:
+            yield f"{budget['uncertain_tokens']:,} of them of calls that may not be billed"
+    if budget["most_unbounded"]:
+        beyond = f"{budget['most_unbounded']:,} × {budget['longest_answer']:,} tokens"
+        yield f"could be passed by {beyond} at most, since no max_tokens bounds the answers"
+
+
 def _before(batch: BatchData[Any, Any]) -> str:
     tally = batch.tally
     text = f"{_plural(tally.before, 'item')} finished by earlier runs and not called for again"
     if tally.cost_before is not None:
-        text += f" ({_dollars(tally.cost_before)} then)"
+        text += f" ({dollars(tally.cost_before)} then)"
     return text
 
 
@@ -118,7 +142,7 @@ def _time(batch: BatchData[Any, Any]) -> str:
 
 
 def _waits(batch: BatchData[Any, Any]) -> list[tuple[str, float]]:
-    """Seconds by cause over all items: as the run counted them, else from the results' timing."""
+    """Return the seconds by cause over all items, as the run or its results have them."""
     given = batch.stats.get("waits")
     sums: dict[str, float] = dict.fromkeys(_CAUSES, 0.0)
     if isinstance(given, Mapping):
@@ -137,7 +161,7 @@ def _ending(batch: BatchData[Any, Any]) -> str:
 
 
 def _failure_lines(batch: BatchData[Any, Any]) -> Iterator[str]:
-    """The commonest errors, each with the first item that failed with it."""
+    """Give the commonest errors, each with the first item that failed with it."""
     groups = ErrorGroups()
     for result in batch.results:
         if not (result.success or result.skipped or result.not_run):
@@ -165,10 +189,6 @@ def _one_line_of(text: object, most: int = 200) -> str:
 
 def _plural(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def _dollars(cost: float) -> str:
-    return f"${cost:,.2f}" if cost >= 1 or cost == 0 else f"${cost:.6f}".rstrip("0").rstrip(".")
 
 
 def _seconds(time: float) -> str:

@@ -1,8 +1,13 @@
-"""Words of messages: what kind of thing a value is."""
+"""Words of messages: what kind of thing a value is, and sums of money."""
 
 from __future__ import annotations
 
-__all__ = ["a_or_an", "kind_of"]
+from typing import Final
+
+__all__ = ["a_or_an", "dollars", "kind_of"]
+
+_LEAST: Final = 0.000_001
+"""US dollars; a single token of the cheapest models costs less."""
 
 # By sound, as far as names of types go: "an LLMModel", but "a UserDict".
 _AN = ("a", "e", "i", "o", "llm", "html", "http")
@@ -20,3 +25,13 @@ def kind_of(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return a_or_an(type(value).__name__)
+
+
+def dollars(cost: float) -> str:
+    """Return US dollars as a price is written: ``"$4.20"``, ``"$0.000125"``."""
+    if cost >= 1 or cost == 0:
+        return f"${cost:,.2f}"
+    if cost < _LEAST:
+        return f"less than ${_LEAST:.6f}"
+    cents, rest = f"{cost:.6f}"[:4], f"{cost:.6f}"[4:]
+    return f"${cents}{rest.rstrip('0')}"

@@ -12,6 +12,7 @@ from batchllm.engine.guard import (
     in_words,
     only_error,
     raise_as_it_was,
+    raise_without_group,
     shielded,
 )
 from batchllm.engine.idset import IdSet
@@ -20,8 +21,9 @@ from batchllm.engine.intake import END, BlockingSource, Source, blocking_source,
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
-from batchllm.engine.resume import Admitted
-from batchllm.engine.run import Run, RunOptions
+from batchllm.engine.resume import Incoming
+from batchllm.engine.run import Run
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.work_queue import WorkQueue
 
@@ -29,7 +31,6 @@ __all__ = [
     "CANCEL",
     "DRAIN",
     "END",
-    "Admitted",
     "Batch",
     "BlockingSource",
     "Collector",
@@ -39,6 +40,7 @@ __all__ = [
     "GiveUp",
     "IdSet",
     "InThread",
+    "Incoming",
     "ItemRun",
     "Ok",
     "OrderedResultStream",
@@ -63,6 +65,7 @@ __all__ = [
     "only_error",
     "pull",
     "raise_as_it_was",
+    "raise_without_group",
     "read_item",
     "shielded",
 ]

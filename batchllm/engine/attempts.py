@@ -24,13 +24,13 @@ from batchllm.core import (
     RetryConfig,
     TokenUsage,
     WorkItemResult,
+    mask_keys,
     with_notes,
 )
-from batchllm.engine.bug_log import BugLog
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
-from batchllm.engine.failures import Failure
+from batchllm.engine.failures import BugLog, Failure
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import Charge, ItemRun
@@ -145,7 +145,8 @@ class Attempts:
         refusals, overloads, charges = 0, 0, item.charges
         previous: float | None = None
         while True:
-            attempt, item.begun = charges.count + 1, item.spent
+            attempt = item.attempt = charges.count + 1
+            item.begun = item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
             try:
                 ended = await call.make(item.work.prompt, attempt)
@@ -276,7 +277,7 @@ def _log_attempt(item: ItemRun, attempt: int, failure: Failure | None, then: str
 
 
 def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
-    """The result of an item that has its answer."""
+    """Return the result of an item that has its answer."""
     metadata = reply.metadata
     if item.notes:
         metadata = with_notes(metadata, item.notes)
@@ -290,6 +291,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )
@@ -297,7 +299,7 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
 
 def _sentence(error: BaseException) -> str:
     text = in_words(error)
-    return str(error) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
 
 
 def _how_it_ended(ended: Failure) -> AttemptFailure:
@@ -335,6 +337,7 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
+        cost=item.bill,
         attempt_failures=item.failures,
         submission_index=item.index,
     )

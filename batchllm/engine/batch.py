@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 from attrs import define, field
 
 from batchllm.core import (
@@ -22,12 +23,14 @@ from batchllm.core import (
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Phase, Stop, cause_of
 from batchllm.engine.feed import Feed, Reader, open_source
+from batchllm.engine.frames import shorten
 from batchllm.engine.guard import only_error, raise_as_it_was
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Resume
-from batchllm.engine.run import Run, RunOptions
+from batchllm.engine.run import Run
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.scheduler import Scheduler
 
 __all__ = ["Batch"]
@@ -86,48 +89,62 @@ class Batch:
             raise self._with_partial(ending.error)
 
     async def _run_items(self) -> None:
-        run, options = self._run, self._options
+        run = self._run
         try:
             with run.ending.until(Phase.CANCELLING):
-                async with anyio.create_task_group() as tasks:
-                    scheduler = self._scheduler = Scheduler(
-                        run=run,
-                        source=self._source,
-                        delivery=self._delivery,
-                        results=self._results if self._keep else None,
-                        progress=self._progress,
-                        tasks=tasks,
-                    )
-                    texts = options.strategy is not None and options.strategy.takes_texts
-                    reader = Reader(run.recorder, texts)
-                    self._resume = self._make_resume(reader)
-                    feed = Feed(
-                        source=self._source,
-                        scheduler=scheduler,
-                        window=run.window,
-                        delivery=self._delivery,
-                        callers=run.resources.callers,
-                        events=run.events,
-                        recorder=run.recorder,
-                        reader=reader,
-                        resume=self._resume,
-                        ending=run.ending,
-                        # A middleware may take its time before a call, so that items have to be
-                        # ready before a call is free; without one, an item that is started
-                        # earlier would only wait.
-                        reads_ahead=bool(options.middlewares),
-                        clock=run.clock,
-                        warnings=run.warnings,
-                    )
-                    # A task of its own: if the caller's task is cancelled natively, that must not
-                    # be taken for an error of the source, which would drain the calls in flight.
-                    tasks.start_soon(feed.run, name="batchllm feed")
+                async with anyio.create_task_group() as beside:
+                    try:
+                        async with anyio.create_task_group() as tasks:
+                            scheduler = self._start_feed(tasks)
+                            if run.recorder.journal is not None:
+                                beside.start_soon(
+                                    scheduler.deliver_committed, name="batchllm delivery"
+                                )
+                    finally:
+                        if self._scheduler is not None:
+                            self._scheduler.close_committing()
             # Items that come from batches of a provider may end before all of them have come.
             early = getattr(self._items, "termination", None)
             if early is not None:
                 self.stop(Stop.DRAIN, early)
         finally:
             run.warnings.extend(self._progress.warnings)
+
+    def _start_feed(self, tasks: TaskGroup) -> Scheduler:
+        """Start the task that starts the items, in the group of the items' tasks."""
+        run, options = self._run, self._options
+        scheduler = self._scheduler = Scheduler(
+            run=run,
+            source=self._source,
+            delivery=self._delivery,
+            results=self._results if self._keep else None,
+            progress=self._progress,
+            tasks=tasks,
+        )
+        texts = options.strategy is not None and options.strategy.takes_texts
+        reader = Reader(run.recorder, texts)
+        self._resume = self._make_resume(reader)
+        feed = Feed(
+            source=self._source,
+            scheduler=scheduler,
+            window=run.window,
+            delivery=self._delivery,
+            callers=run.resources.callers,
+            events=run.events,
+            recorder=run.recorder,
+            reader=reader,
+            resume=self._resume,
+            ending=run.ending,
+            # A middleware may take its time before a call, so that items have to be ready before
+            # a call is free; without one, an item that is started earlier would only wait.
+            reads_ahead=bool(options.middlewares),
+            clock=run.clock,
+            warnings=run.warnings,
+        )
+        # A task of its own: if the caller's task is cancelled natively, that must not be taken for
+        # an error of the source, which would drain the calls in flight.
+        tasks.start_soon(feed.run, name="batchllm feed")
+        return scheduler
 
     def _make_resume(self, reader: Reader) -> Resume | None:
         run = self._run
@@ -188,8 +205,10 @@ class Batch:
         return self._last_stats or self._read_stats()
 
     def _read_stats(self) -> dict[str, Any]:
-        journal = self._run.recorder.numbers()
-        return self._run.stats.read() | ({} if journal is None else {"journal": journal})
+        run = self._run
+        journal = run.recorder.numbers()
+        stats = run.stats.read() | {"cost": run.tally.cost}
+        return stats | ({} if journal is None else {"journal": journal})
 
     def result(self) -> BatchResult[Any, Any]:
         """Return what is finished so far."""
@@ -224,4 +243,5 @@ class Batch:
     def _with_partial(self, error: BaseException) -> BaseException:
         if isinstance(error, BatchError):
             error.partial = self.result()
+            shorten(error)
         return error

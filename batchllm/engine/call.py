@@ -8,7 +8,8 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 import anyio
@@ -16,6 +17,7 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
+    CallStart,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
@@ -27,13 +29,15 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
 )
-from batchllm.engine.call_context import ONE_REQUEST, CallContext
+from batchllm.engine.call_context import ONE_REQUEST, CallContext, estimate_of
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
-from batchllm.engine.guard import Ok, bounded, contains, left_open, settle
+from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hedging import Hedging
-from batchllm.engine.hook_bounds import HookBound, note_hook
-from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, call_hook
+from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.item import ItemRun
+from batchllm.engine.retry_hooks import call_on_error
+from batchllm.engine.spending import Wanted
+from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
 __all__ = ["Call"]
@@ -76,6 +80,7 @@ class Call:
     _scope: anyio.CancelScope | None = field(default=None, init=False)
     _deadline: float = field(default=math.inf, init=False)
     _stalled_after: float | None = field(default=None, init=False)
+    _wanted: Wanted | None = field(default=None, init=False)
 
     async def make(self, prompt: Any, attempt: int) -> CallEnded:
         """Make the call: a reply, or what became of it instead.
@@ -90,23 +95,25 @@ class Call:
         if context.ending.stopping:
             return stopped(context.ending)
         try:
-            if not context.lifecycle.is_ready(strategy):
+            shape = self._shape = context.hooks.shape_of(strategy)
+            if not context.lifecycle.is_ready(strategy, shape):
                 refused = await self._prepare()
                 if refused is not None:
                     return refused
-            shape = self._shape = context.hooks.shape_of(strategy)
         except PrepareError:
             return stopped(context.ending)
         except StrategyError as error:
             return unusable(error)
         if strategy.quota_scope is None:
             ended = await self._as_composite()
-        elif context.hedging is None:
-            ended = await self._as_leaf(context.gates.of(strategy.quota_scope))
-        else:
+        elif context.hedging is not None:
             ended = await self._hedged(context.hedging, context.gates.of(strategy.quota_scope))
-        if shape.on_error is not None and isinstance(ended, Failure):
-            await self._call_on_error(shape.on_error, ended)
+        else:
+            make = self._as_leaf if context.spending is None else self._in_budget
+            ended = await make(context.gates.of(strategy.quota_scope))
+        if shape.on_error is not None and isinstance(ended, Failure) and ended.of_the_strategy:
+            hook = bind_on_error(strategy, shape.on_error, attempt, self.state)
+            await call_on_error(strategy, hook, self.item, ended, context)
         return ended
 
     async def _prepare(self) -> Failure | None:
@@ -119,40 +126,63 @@ class Call:
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def first() -> CallEnded:
-            return await self._as_leaf(gate)
-
         async def second() -> CallEnded:
             copy = Call(self.context, self.item, self.strategy, self.timeout)
             copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
             try:
-                return await copy._as_leaf(gate)
+                return await copy._in_budget(gate)
             except BaseException:
                 self.cut_off = self.cut_off or copy.cut_off
                 raise
 
-        return await hedging.call(gate, self.item, first, second)
+        def fits() -> bool:
+            spending, wanted = self.context.spending, self._wanted
+            return spending is None or (wanted is not None and spending.has_room(wanted))
+
+        return await hedging.call(gate, self.item, partial(self._in_budget, gate), second, fits)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
+
+    async def _in_budget(self, gate: Gate) -> CallEnded:
+        """Reserve what the call may take, before it waits for its permit; settle what it took."""
+        spending, strategy = self.context.spending, self.strategy
+        if spending is None:
+            return await self._as_leaf(gate)
+        try:
+            estimate = estimate_of(strategy, self._prompt)
+            wanted = self._wanted = spending.want(strategy, self._prompt, estimate)
+        except Exception as error:
+            return unusable(error) if isinstance(error, StrategyError) else self._judge(error)
+        bill = await spending.reserve(self.item, wanted)
+        if isinstance(bill, Failure):
+            return bill
+        try:
+            ended = await self._as_leaf(gate)
+        except BaseException:
+            spending.cancel(bill, in_flight=self.cut_off)
+            raise
+        spending.settle(bill, ended)
+        return ended
 
     async def _as_leaf(self, gate: Gate) -> CallEnded:
         context, item, strategy = self.context, self.item, self.strategy
         try:
-            cost = context.estimates.cost_of(strategy, self._prompt, gate, context.callers)
+            takes = context.estimates.cost_of(strategy, self._prompt, gate, context.callers)
         except Exception as error:
             return self._judge(error)
         if item.used and item.left(context.clock()) <= 0:
             return out_of_time(item, context.clock())
         refusal = item.refusals.get(gate) if item.refusals else None
-        permit = gate.admit_nowait(cost, context.callers, item=item, refusal=refusal)
+        permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
         if permit is None:
-            waited = await context.waits.for_permit(gate, cost, item, refusal)
+            waited = await context.waits.for_permit(gate, takes, item, refusal)
             if isinstance(waited, Failure):
                 return waited
             permit = waited
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)
+        watched = self._start_watching() if context.watchers.active else ()
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
@@ -160,27 +190,39 @@ class Call:
             self.cut_off = True
             permit.abandon()
             recorder.cut_off(item, number)
+            if watched:
+                context.watchers.end_call(watched, permit.at, None)
             raise
         now = context.clock()
         item.stop_clock(now)
         if isinstance(value, Reply):
-            item.book(value.usage)
+            cost = context.prices.cost(strategy, value.usage, value.metadata)
+            item.book(value.usage, cost, answered=True)
             permit.report(_OK, now, usage=value.usage)
             if item.refusals:
                 item.refusals.pop(gate, None)
-            if cost is not ONE_REQUEST:
+            if takes is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
+            if watched:
+                context.watchers.end_call(watched, permit.at, value)
             return value
         failure = self._judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
+        if watched:
+            context.watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
+
+    def _start_watching(self) -> Watched:
+        item = self.item
+        start = CallStart(item.item_id, self.strategy, self._prompt, self._attempt)
+        return self.context.watchers.start_call(item, start)
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
     ) -> Failure:
         item = self.item
-        item.book(usage)
+        item.book(usage, self.context.prices.cost(self.strategy, usage))
         outcome, hint = failure.info.outcome, failure.info.scope_hint
         row = permit.report(outcome, now, hint=hint, usage=usage)
         item.unanswered = None if row is None else (gate, row)
@@ -215,7 +257,7 @@ class Call:
                     if contains(error):
                         raise
                     failure = error
-                await settle()
+                await surface_cancellation()
         except RuntimeError as error:
             raise left_open(error) from error
         finally:
@@ -252,7 +294,10 @@ class Call:
     def state(self) -> RetryState:
         """The item's memory, as this call's strategy gets it."""
         if self._state is None:
-            self._state = RetryState(self.item.values, _guard=self)
+            item = self.item
+            if item.values is None:
+                item.values = {}
+            self._state = RetryState(item.values, _guard=self)
         return self._state
 
     def _execute(self, seconds: float) -> Awaitable[object]:
@@ -264,27 +309,6 @@ class Call:
         else:
             value = strategy.execute(self._prompt, self._attempt, seconds)
         return awaitable(strategy, value) if shape.plain else value
-
-    async def _call_on_error(self, takes: StateArgument, failure: Failure) -> None:
-        """Call ``on_error``; what it raises is noted on the item, and the first error decides."""
-        if not failure.of_the_strategy:
-            return
-        strategy, attempt = self.strategy, self._attempt
-
-        def on_error(error: BaseException) -> Any:
-            hook: Callable[..., Any] = strategy.on_error
-            if takes is _POSITION:
-                return hook(error, attempt, self.state)
-            if takes is _KEYWORD:
-                return hook(error, attempt, state=self.state)
-            return hook(error, attempt)
-
-        context = self.context
-        # Of an item whose time is over on_error learns, too.
-        least = context.config.cleanup_timeout
-        bound = HookBound.of(context.config, self.item, context.clock(), least=least)
-        ended = await call_hook(on_error, failure.error, seconds=bound.seconds)
-        note_hook(self.item, f"{type(strategy).__name__}.on_error", ended, bound)
 
     def _judge(self, error: BaseException) -> Failure:
         """Classify what the call raised."""
@@ -308,9 +332,18 @@ class Call:
         if self._permit is not None:
             self._permit.observe(hint)
 
-    def book(self, usage: TokenUsage | None) -> None:
-        """Add tokens to the item's bill that no call of this run has used."""
-        self.item.book(usage)
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
+        """Add tokens and dollars to the item's bill that no call of this run has used."""
+        self.item.book(usage, cost, answered=True)
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
+        return self.context.prices.cost(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float

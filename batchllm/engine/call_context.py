@@ -27,11 +27,13 @@ from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.recorder import Recorder
+from batchllm.engine.spending import Spending
 from batchllm.engine.waiting import Waits
+from batchllm.engine.watchers import Watchers
 from batchllm.gate import CallerLimits, Gate
-from batchllm.policy import Limit, TokenEstimator, prompt_bytes
+from batchllm.policy import Limit, PriceBook, TokenEstimator, prompt_bytes
 
-__all__ = ["ONE_REQUEST", "CallContext", "Estimates"]
+__all__ = ["ONE_REQUEST", "CallContext", "Estimates", "estimate_of"]
 
 ONE_REQUEST = CallCost()
 
@@ -52,13 +54,9 @@ class Estimates:
         """
         if not gate.counts_tokens(callers):
             return ONE_REQUEST
-        estimated: object = strategy.estimate(prompt)
-        if isinstance(estimated, CallCost):
-            return estimated
+        estimated = estimate_of(strategy, prompt)
         if estimated is not None:
-            name = type(estimated).__name__
-            msg = f"estimate() returned {name} where a CallCost or None is expected"
-            raise TypeError(msg)
+            return estimated
         guess = self._estimator.estimate(str(strategy.quota_scope), prompt_bytes(prompt))
         own = () if callers.limiter is None else callers.limiter.limits
         return _with_room(guess, (*gate.limiter.limits, *own))
@@ -72,6 +70,20 @@ class Estimates:
                 usage.get("input_tokens"),
                 usage.get("output_tokens"),
             )
+
+
+def estimate_of(strategy: LLMCallStrategy[Any], prompt: Any) -> CallCost | None:
+    """Return the strategy's own estimate of a call, ``None`` if it makes none.
+
+    Raises:
+        TypeError: Its ``estimate`` returned something else than a cost.
+    """
+    estimated: object = strategy.estimate(prompt)
+    if estimated is None or isinstance(estimated, CallCost):
+        return estimated
+    name = type(estimated).__name__
+    msg = f"estimate() returned {name} where a CallCost or None is expected"
+    raise TypeError(msg)
 
 
 def _with_room(guess: CallCost, limits: Iterable[Limit]) -> CallCost:
@@ -98,9 +110,12 @@ class CallContext:
         ending: Says whether calls may still start.
         waits: Where items wait for their permits.
         recorder: Writes down that calls begin and fail.
+        watchers: See calls begin and end.
         clock: Seconds on the event loop's clock.
         batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
         classifier: The user's classifier, asked before the strategy's own.
+        prices: Say what calls cost.
+        spending: Keeps the budget; ``None`` if there is none.
         hedging: Makes slow calls a second time; ``None`` never does.
         estimates: What calls take from limits on tokens.
     """
@@ -113,7 +128,10 @@ class CallContext:
     ending: Ending
     waits: Waits
     recorder: Recorder
+    watchers: Watchers
     clock: Callable[[], float]
+    prices: PriceBook
+    spending: Spending | None = None
     batch_deadline: float = math.inf
     classifier: ErrorClassifier | None = None
     hedging: Hedging | None = None

@@ -2,14 +2,15 @@
 
 Each observer has a queue and a task of its own. Emitting is synchronous and costs nothing without
 observers; when a queue holds more than 1,000 events the feed pauses until it has been worked off.
+What is queued when the run ends is still delivered, for as long as ``_DRAIN`` says.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,20 +24,55 @@ from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = ["Events"]
 
-_QUEUE = 1_000
-_PATIENCE = 5.0
+_QUEUE: Final = 1_000
+"""Events in one queue from which on the feed pauses: half a second of a run in which 1,000 items a
+second end, with two events each."""
+_PATIENCE: Final = 5.0
+"""Seconds for one event, as many as a progress callback has by default."""
+_DRAIN: Final = 30.0
+"""Seconds for all that is queued when the run has ended: a full queue at 30 ms an event, as long as
+a request to a server takes. A stuck observer that had ``_PATIENCE`` for each event would keep the
+result back for 83 minutes."""
 
 _Item = tuple[ProcessingEvent, dict[str, Any]]
 
 
 @define(eq=False)
-class _Line:
+class _Queue:
+    """The events of one observer.
+
+    Attributes:
+        observer: Gets them.
+        send: Where they are put in.
+        receive: Where they are taken out.
+        drain: Ends the delivery, once the run has ended and its time is over.
+        left: How many it has not dealt with yet.
+        errors: How often it raised; ``first_error`` says what at first.
+        timeouts: How often it took too long for one event.
+    """
+
     observer: BaseObserver
     send: MemoryObjectSendStream[_Item]
     receive: MemoryObjectReceiveStream[_Item]
+    wanted: Collection[ProcessingEvent] | None
+    drain: anyio.CancelScope = field(factory=anyio.CancelScope)
+    left: int = 0
     errors: int = 0
-    timeouts: int = 0
     first_error: str = ""
+    timeouts: int = 0
+
+    def warnings(self) -> Iterable[str]:
+        """Give a sentence for each thing that went wrong."""
+        name = f"observer {type(self.observer).__name__}"
+        if self.errors:
+            yield f"{name} raised {self.errors} times; first: {self.first_error}"
+        if self.timeouts:
+            yield f"{name} took longer than {_PATIENCE:g} s {self.timeouts} times and was cancelled"
+        if self.drain.cancelled_caught:
+            yield (
+                f"{name} had {self.left} events left {_DRAIN:g} s after the end of the run, and "
+                "they were dropped"
+            )
 
 
 @define(eq=False)
@@ -52,7 +88,7 @@ class Events:
     observers: Sequence[BaseObserver] = ()
     wall_clock: Callable[[], float] = time.time
     slow: SlowHooks = field(factory=SlowHooks)
-    _lines: list[_Line] = field(factory=list, init=False)
+    _queues: list[_Queue] = field(factory=list, init=False)
     _open: bool = field(default=False, init=False)
     _relieved: anyio.Event | None = field(default=None, init=False)
 
@@ -64,67 +100,71 @@ class Events:
     def start(self, tasks: TaskGroup) -> None:
         """Begin to deliver, in *tasks*; the deliveries end by ``close``."""
         for observer in self.observers:
+            if getattr(observer.on_event, "__func__", None) is BaseObserver.on_event:
+                continue  # it is called in other ways
             send, receive = anyio.create_memory_object_stream[_Item](float("inf"))
-            line = _Line(observer, send, receive)
-            self._lines.append(line)
+            wanted = getattr(observer, "wanted_events", None)  # it need not have our base
+            queue = _Queue(observer, send, receive, wanted)
+            self._queues.append(queue)
             self._open = True
-            tasks.start_soon(self._deliver, line, name=f"observer {type(observer).__name__}")
+            tasks.start_soon(self._deliver, queue, name=f"observer {type(observer).__name__}")
 
     def emit(self, event: ProcessingEvent, data: dict[str, Any] | None = None) -> None:
         """Queue *event* for every observer, each with a mapping of its own."""
         if not self._open:
             return
         stamped = {"timestamp": self.wall_clock(), **(data or {})}
-        for line in self._lines:
+        for queue in self._queues:
+            if queue.wanted is not None and event not in queue.wanted:
+                continue
             # A delivery that was cancelled takes nothing any more.
             with suppress(anyio.BrokenResourceError):
-                line.send.send_nowait((event, dict(stamped)))
+                queue.send.send_nowait((event, dict(stamped)))
+                queue.left += 1
 
     async def room(self) -> None:
         """Wait until no queue is over its length."""
-        while any(line.receive.statistics().current_buffer_used > _QUEUE for line in self._lines):
+        while any(
+            queue.receive.statistics().current_buffer_used > _QUEUE for queue in self._queues
+        ):
             self._relieved = anyio.Event()
             await self._relieved.wait()
 
     def close(self) -> None:
-        """Take no further events; what is queued is still delivered."""
+        """Take no further events; what is queued is still delivered, for ``_DRAIN`` in all."""
         self._open = False
-        for line in self._lines:
-            line.send.close()
+        for queue in self._queues:
+            queue.send.close()
+            queue.drain.deadline = anyio.current_time() + _DRAIN
 
     def discard(self) -> None:
         """Drop what has not been delivered, once no delivery runs any more."""
-        self.close()
-        for line in self._lines:
-            line.receive.close()
+        self._open = False
+        for queue in self._queues:
+            queue.send.close()
+            queue.receive.close()
 
     def warnings(self) -> Iterable[str]:
-        """A sentence for each observer that raised or was too slow."""
-        for line in self._lines:
-            name = type(line.observer).__name__
-            if line.errors:
-                yield f"observer {name} raised {line.errors} times; first: {line.first_error}"
-            if line.timeouts:
-                yield (
-                    f"observer {name} took longer than {_PATIENCE:g} s {line.timeouts} times and "
-                    "was cancelled"
-                )
+        """Give a sentence for each thing that went wrong with an observer."""
+        for queue in self._queues:
+            yield from queue.warnings()
 
-    async def _deliver(self, line: _Line) -> None:
-        with line.receive:
-            async for event, data in line.receive:
+    async def _deliver(self, queue: _Queue) -> None:
+        with queue.receive, queue.drain:
+            async for event, data in queue.receive:
                 ended = await call_hook(
-                    line.observer.on_event,
+                    queue.observer.on_event,
                     event,
                     data,
                     seconds=_PATIENCE,
-                    name=f"{type(line.observer).__name__}.on_event",
+                    name=f"{type(queue.observer).__name__}.on_event",
                     slow=self.slow,
                 )
                 if isinstance(ended, Failed):
-                    line.errors += 1
-                    line.first_error = line.first_error or in_words(ended.error)
+                    queue.errors += 1
+                    queue.first_error = queue.first_error or in_words(ended.error)
                 elif isinstance(ended, TimedOut):
-                    line.timeouts += 1
+                    queue.timeouts += 1
+                queue.left -= 1
                 if self._relieved is not None:
                     self._relieved.set()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from batchllm.classifiers import DefaultErrorClassifier, classify
 from batchllm.core import (
@@ -20,13 +21,29 @@ from batchllm.core import (
     ScopeParkedError,
     StallError,
     StrategyError,
+    where_raised,
 )
 from batchllm.engine.ending import Ending
+from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
 
-__all__ = ["Failure", "judge", "no_permit", "out_of_time", "stopped", "timed_out", "unusable"]
+__all__ = [
+    "BugLog",
+    "Failure",
+    "judge",
+    "no_permit",
+    "out_of_time",
+    "stopped",
+    "timed_out",
+    "unusable",
+]
+
+logger = logging.getLogger("batchllm")
 
 _DEFAULT: Final = DefaultErrorClassifier()
+
+_MOST_BUGS: Final = 100
+"""Distinct bugs that are logged in one run; by then the reader knows."""
 
 _STOPPED: Final = ErrorInfo(False, False, False, Category.STOPPED)
 _PARKED: Final = ErrorInfo(False, False, False, Category.PARKED)
@@ -56,24 +73,24 @@ class Failure:
 
 
 def stopped(ending: Ending) -> Failure:
-    """No call, since the run is ending."""
+    """Return the failure of a call that is not made, since the run is ending."""
     error = ItemStopped(f"not run: {ending.describe().reason}")
     return Failure(error, _STOPPED, made=False)
 
 
 def unusable(error: StrategyError) -> Failure:
-    """No call, since a hook of the strategy fits no accepted shape."""
+    """Return that of a call which is not made, since a hook fits no accepted shape."""
     return Failure(error, _PROGRAM, made=False)
 
 
 def no_permit(error: ScopeParkedError | CallTooLargeError) -> Failure:
-    """No call, since its gate will never let it through."""
+    """Return that of a call which is not made, since its gate will never let it through."""
     info = _PARKED if isinstance(error, ScopeParkedError) else _TOO_LARGE
     return Failure(error, info, made=False)
 
 
 def out_of_time(item: ItemRun, now: float, waited: str = "") -> Failure:
-    """No call, since the item has no time left; *waited* says what for."""
+    """Return that of a call which is not made: its item has no time left, having *waited*."""
     return Failure(_item_timeout(item, now, waited), _ITEM_TIMEOUT, made=False)
 
 
@@ -126,3 +143,24 @@ def judge(
     else:
         info = _UNKNOWN
     return Failure(error, info)
+
+
+@define(eq=False)
+class BugLog:
+    """Logs the program errors of one run, each once, whatever number of items fail with it."""
+
+    _logged: set[str] = field(factory=set, init=False)
+
+    def note(self, item_id: str, error: BaseException) -> None:
+        """Log *error* of an item, unless one of its kind from the same line was logged before."""
+        where = where_raised(error)
+        key = f"{type(error).__name__} {where or error}"
+        if key in self._logged or len(self._logged) >= _MOST_BUGS:
+            return
+        self._logged.add(key)
+        logger.error(
+            "%s%s; item %s failed with it, and it is not tried again (said once for all items)",
+            in_words(error),
+            f", at {where}" if where else "",
+            item_id,
+        )

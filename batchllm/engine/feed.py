@@ -26,7 +26,7 @@ from batchllm.engine.guard import contains, in_words
 from batchllm.engine.idset import IdSet
 from batchllm.engine.intake import END, Source, pull, read_item
 from batchllm.engine.recorder import Recorder
-from batchllm.engine.resume import Admitted, Resume
+from batchllm.engine.resume import Incoming, Resume
 from batchllm.engine.scheduler import Scheduler
 from batchllm.engine.waiting import Window
 from batchllm.gate import CallerLimits
@@ -52,20 +52,31 @@ class Reader:
     _count: int = field(default=0, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
 
-    def read(self, value: object) -> Admitted:
+    def pass_by(self, item_id: str) -> int | None:
+        """Count an item that is finished in place of reading it.
+
+        Returns:
+            Its position; ``None`` if its id came before, so that it has to be read and refused.
+        """
+        if not self._ids.add(item_id):
+            return None
+        self._count += 1
+        return self._count - 1
+
+    def read(self, value: object) -> Incoming:
         """Read the next item, or say what is wrong with it."""
         index = self._count
         self._count += 1
         work = read_item(value, index, texts=self.texts)
         if isinstance(work, InvalidItemError):
-            return Admitted(work, index, context=_context_of(value))
+            return Incoming(work, index, context=_context_of(value))
         if not self._ids.add(work.item_id):
             text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            return Admitted(InvalidItemError(text), index, context=work.context)
+            return Incoming(InvalidItemError(text), index, context=work.context)
         try:
-            return Admitted(work, index, self.recorder.enter(value, work, index))
+            return Incoming(work, index, self.recorder.enter(value, work, index))
         except InvalidItemError as error:
-            return Admitted(error, index, context=work.context)
+            return Incoming(error, index, context=work.context)
 
 
 @define(eq=False, kw_only=True)
@@ -192,7 +203,7 @@ class Feed:
         return END
 
     def _start(self, value: object, now: float) -> None:
-        one = value if isinstance(value, Admitted) else self.reader.read(value)
+        one = value if isinstance(value, Incoming) else self.reader.read(value)
         size = self.source.size
         if size is not None:
             self.callers.more_to_come = one.position + 1 < size

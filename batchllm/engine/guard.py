@@ -9,13 +9,13 @@ what makes that true on every event loop; see ``docs/design/endings.md``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from attrs import frozen
 
-from batchllm.core import ConfigError, ProgramError
+from batchllm.core import ConfigError, ProgramError, mask_keys
 
 __all__ = [
     "Ended",
@@ -28,8 +28,9 @@ __all__ = [
     "left_open",
     "only_error",
     "raise_as_it_was",
-    "settle",
+    "raise_without_group",
     "shielded",
+    "surface_cancellation",
 ]
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield one
 
 
-async def settle() -> None:
+async def surface_cancellation() -> None:
     """Let a cancellation that is under way show itself, after an error was caught.
 
     The first checkpoint lets a host task that was cancelled natively in this turn cancel its
@@ -107,12 +108,12 @@ async def bounded(call: Callable[[], Awaitable[T]], seconds: float | None) -> En
                 if contains(error):
                     raise
                 failure = error
-            await settle()
+            await surface_cancellation()
     except RuntimeError as error:
         raise left_open(error) from error
     if scope.cancelled_caught or failure is None:
-        in_peace = isinstance(failure, anyio.get_cancelled_exc_class())
-        return TimedOut(None if in_peace else failure)
+        let_pass = isinstance(failure, anyio.get_cancelled_exc_class())
+        return TimedOut(None if let_pass else failure)
     return Failed(failure)
 
 
@@ -134,9 +135,9 @@ async def shielded(call: Callable[[], Awaitable[T]], seconds: float) -> Ended[T]
 
 
 def only_error(raised: BaseException) -> BaseException:
-    """The one real error of *raised*, a group or not; *raised* itself where there are several.
+    """Return the one real error of *raised*, a group or not; if there are several, *raised*.
 
-    Of several that are all errors of the program or its settings, which each item meets anew, the
+    Of several that are all errors of the program or its settings, which each item has anew, the
     first stands for all, with notes of the others that say something else.
     """
     leaves: list[BaseException] = []
@@ -164,11 +165,19 @@ def raise_as_it_was(error: BaseException) -> NoReturn:
         error.__context__ = context
 
 
+def raise_without_group(errors: BaseExceptionGroup[Any]) -> NoReturn:
+    """Raise what is in the group that a task group of ours made, if it is only one error.
+
+    No more is taken off than that: a group that the user's block raised stays whole.
+    """
+    raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
+
+
 def in_words(error: BaseException) -> str:
-    """The type and the message of *error*, also where its ``__str__`` is broken."""
+    """Return type and message of *error*, also if its ``__str__`` is broken, without keys."""
     name = type(error).__name__
     try:
-        text = str(error)
+        text = mask_keys(str(error))
     except Exception as broken:
         text = f"(its message cannot be read: {type(broken).__name__})"
     if type(error) in (ExceptionGroup, BaseExceptionGroup):

@@ -8,7 +8,7 @@ and calm and room to spare. What it costs is counted; providers bill the loser, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,8 +24,10 @@ from batchllm.policy import HedgePolicy
 
 __all__ = ["Hedging"]
 
-_LOOK_AGAIN = 1.0
-_CALM = 60.0
+_LOOK_AGAIN: Final = 1.0
+"""Seconds between looks whether a second copy may be made by now; slow calls take far longer."""
+_CALM: Final = 60.0
+"""Seconds without a pause of the scope: the period of most quotas, so none is nearly used up."""
 
 CallEnded: TypeAlias = "Reply | Failure"
 Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
@@ -53,8 +55,10 @@ class Hedging:
         """Second copies so far."""
         return sum(policy.hedges for policy in self._policies.values())
 
-    async def call(self, gate: Gate, item: ItemRun, first: Copy, second: Copy) -> CallEnded:
-        """Make *first*, and *second* if it takes very long; the first answer wins.
+    async def call(
+        self, gate: Gate, item: ItemRun, first: Copy, second: Copy, fits: Callable[[], bool]
+    ) -> CallEnded:
+        """Make *first*, and *second* if it takes very long and *fits*; the first answer wins.
 
         Returns:
             The reply that came first, else the failure of *first*.
@@ -63,7 +67,7 @@ class Hedging:
         race, started = _Race(), self.clock()
         ended: CallEnded | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, second)
+            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, second, fits)
             ended = await first()
             if not isinstance(ended, Reply) and race.under_way is not None:
                 await race.under_way.wait()
@@ -83,15 +87,16 @@ class Hedging:
         gate: Gate,
         item: ItemRun,
         second: Copy,
+        fits: Callable[[], bool],
     ) -> None:
         """Make the second copy once the first is slow and everything else allows it."""
         begun = self.clock()
         while True:
             slow = policy.slow()
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
-            if slow is not None and left <= 0 and self._allowed(policy, gate):
+            if slow is not None and left <= 0 and self._allowed(policy, gate) and fits():
                 break
-            await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
+            await anyio.sleep(left if left > 0 else _LOOK_AGAIN)
         race.under_way = anyio.Event()
         policy.on_hedge()
         self.events.emit(

@@ -14,7 +14,7 @@ from typing import Any, get_origin
 
 from attrs import define, field, frozen
 
-from batchllm.core import BaseMiddleware, LLMCallStrategy, StrategyError, kind_of
+from batchllm.core import BaseMiddleware, LLMCallStrategy, RetryState, StrategyError, kind_of
 from batchllm.engine.guard import Ended, bounded
 from batchllm.engine.slow_hooks import SlowHooks
 
@@ -23,6 +23,7 @@ __all__ = [
     "StateArgument",
     "StrategyShape",
     "awaitable",
+    "bind_on_error",
     "call_hook",
     "read_after_process",
 ]
@@ -208,6 +209,27 @@ def read_after_process(middleware: BaseMiddleware) -> bool:
         "shapes are after_process(result) and after_process(work_item, result)"
     )
     raise StrategyError(msg)
+
+
+def bind_on_error(
+    strategy: LLMCallStrategy[Any], takes: StateArgument, attempt: int, state: RetryState
+) -> Callable[[BaseException], Any]:
+    """Return the ``on_error`` of *strategy* as a function of the exception alone.
+
+    Args:
+        strategy: Whose hook it is.
+        takes: How it takes the state.
+        attempt: The attempt that failed.
+        state: The item's.
+    """
+    hook: Callable[..., Any] = strategy.on_error
+    match takes:
+        case StateArgument.POSITION:
+            return lambda error: hook(error, attempt, state)
+        case StateArgument.KEYWORD:
+            return lambda error: hook(error, attempt, state=state)
+        case StateArgument.LEFT_OUT:
+            return lambda error: hook(error, attempt)
 
 
 async def call_hook(

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,14 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem, as_work_item, kind_of
-from batchllm.engine.guard import Failed, TimedOut, contains, in_words, settle, shielded
+from batchllm.engine.guard import (
+    Failed,
+    TimedOut,
+    contains,
+    in_words,
+    shielded,
+    surface_cancellation,
+)
 from batchllm.engine.loop_watch import SEVERAL, SLOW_SECONDS, SourceWatch
 from batchllm.engine.tables import rows_as_items
 from batchllm.engine.work_queue import WorkQueue
@@ -28,7 +36,9 @@ END = object()
 """Stands for an item when a source has no further one."""
 
 _QUICK = 0.005
+"""Seconds for a chunk, below which the next is twice as large: a hop to a thread is 2 % of it."""
 _CLOSE_SECONDS = 5.0
+"""Seconds that a source has to close: a cursor needs a round trip to its database."""
 
 
 @define(eq=False)
@@ -103,7 +113,7 @@ class _ThreadReader:
     _left: bool = field(default=False, init=False)
 
     async def take(self, iterator: Iterator[Any], room: int) -> list[Any]:
-        """At most *room* items; what the iterator raises after some is kept in ``error``."""
+        """Read at most *room* items; what the iterator raises after some is kept in ``error``."""
         chunk: list[Any] = await self.run_sync(
             partial(self._take, iterator, room), limiter=self._limiter
         )
@@ -161,6 +171,10 @@ class Source:
         """``len(items)`` as it was when they were opened; ``None`` where it is not known."""
         return self.items.total if isinstance(self.items, WorkQueue) else self._size
 
+    def context_of(self, item_id: str) -> Context | None:
+        """Return the context in which an item was added; ``None`` for the run's own."""
+        return self.items.take_context(item_id) if isinstance(self.items, WorkQueue) else None
+
     def open(self) -> None:
         """Begin to iterate.
 
@@ -181,13 +195,12 @@ class Source:
             self._iterator = iter(items)
 
     def next_now(self) -> Any:
-        """The next item of a synchronous iterable, or ``END``."""
+        """Return the next item of a synchronous iterable, or ``END``."""
         if not self.watch.closely:
             return next(self._iterator, END)
-        clocks = self.watch.clocks
-        before = clocks.read()
+        begun = self.watch.clocks.wall()
         item = next(self._iterator, END)
-        self.watch.took(before, clocks.read())
+        self.watch.took(begun)
         return item
 
     def begin_burst(self) -> None:
@@ -214,7 +227,7 @@ class Source:
         return bool(self._chunk)
 
     async def next(self, room: int) -> Any:
-        """The next item of an asynchronous or blocking iterable, or ``END``."""
+        """Return the next item of an asynchronous or blocking iterable, or ``END``."""
         if isinstance(self.items, BlockingSource):
             if not self._chunk and self._reader.error is None:
                 self._chunk = deque(await self._reader.take(self._iterator, room))
@@ -257,7 +270,7 @@ def _size_of(items: Any) -> int | None:
 
 
 async def pull(source: Source, room: int) -> Any:
-    """The next item; whatever the iterable raises comes out as an ``Exception``.
+    """Return the next item; whatever the iterable raises comes out as an ``Exception``.
 
     Raises:
         Exception: What the iterable raised; a cancellation that was not asked for is wrapped in
@@ -271,8 +284,8 @@ async def pull(source: Source, room: int) -> Any:
         if contains(error):
             raise
         failure = error
-    await settle()
-    msg = f"{kind_of(failure)} that nobody asked for"
+    await surface_cancellation()
+    msg = f"{kind_of(failure)} that was not asked for"
     raise RuntimeError(msg) from failure
 
 

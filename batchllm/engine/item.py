@@ -7,7 +7,14 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import AttemptFailure, Category, LLMWorkItem, TokenUsage, add_usage
+from batchllm.core import (
+    AttemptFailure,
+    Category,
+    LLMWorkItem,
+    TokenUsage,
+    WorkItemResult,
+    add_usage,
+)
 from batchllm.gate import Gate, Refusal
 from batchllm.journal import Entry
 from batchllm.policy import FailureRow, Verdict
@@ -38,7 +45,7 @@ class Charges:
         pending: Failed attempts of which it is not decided yet whether they count.
     """
 
-    pending: list[Charge] = field(factory=list, init=False)
+    pending: tuple[Charge, ...] = field(default=(), init=False)
     _certain: int = field(default=0, init=False)
 
     @property
@@ -52,7 +59,7 @@ class Charges:
 
     def add_pending(self, charge: Charge) -> None:
         """Count an attempt for as long as its row of failures is not an outage's."""
-        self.pending.append(charge)
+        self.pending = (*self.pending, charge)
 
     def slept(self, seconds: float) -> None:
         """Add the backoff after the last attempt."""
@@ -75,7 +82,7 @@ class Charges:
                     self._certain += 1
                 case Verdict.GIVEN_BACK:
                     refund += charge.seconds
-        self.pending = undecided
+        self.pending = tuple(undecided)
         return refund
 
 
@@ -93,7 +100,10 @@ class ItemRun:
         limit: Seconds that its stopwatch may show.
         deadline: When its wall-clock time is over.
         spans: Where the time went, as in ``WorkItemResult``.
+        usage: Tokens of its calls, as far as they are known.
+        cost: US dollars of its calls, as far as they are known.
         failures: How its calls ended, as in ``WorkItemResult``.
+        values: The memory of its strategies' ``RetryState``, once one has asked for it.
         cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
@@ -103,6 +113,10 @@ class ItemRun:
         called: The gates at which it has made calls.
         refusals: The gates that refused its last call, with what they asked for.
         entry: What its journal knows it by, if there is a journal.
+        batch: The run that it belongs to, as logs name it.
+        attempt: The number of the attempt under way, from 1; 0 before the first.
+        watched: What the run's span observers know it by.
+        result: Its result, once it has one that is announced.
     """
 
     work: LLMWorkItem[Any, Any, Any]
@@ -111,10 +125,11 @@ class ItemRun:
     limit: float = math.inf
     deadline: float = math.inf
     usage: TokenUsage | None = None
+    cost: float | None = None
     attempts: int = 0
     spans: tuple[float, ...] = ()
     failures: tuple[AttemptFailure | None, ...] = ()
-    values: dict[str, Any] = field(factory=dict)
+    values: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     cut_off: bool = False
     last_failure: object = None
@@ -124,12 +139,22 @@ class ItemRun:
     called: tuple[Gate, ...] = ()
     refusals: dict[Gate, Refusal] | None = None
     entry: Entry | None = None
+    _unpriced: bool = False
+    batch: str = ""
+    attempt: int = 0
+    watched: tuple[Any, ...] = ()
+    result: WorkItemResult[Any, Any] | None = None
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0
     _admission: float = 0.0
     _cooldown: float = 0.0
     _booked: float = 0.0
+
+    @property
+    def item_id(self) -> str:
+        """The item's id."""
+        return self.work.item_id
 
     @property
     def used(self) -> bool:
@@ -163,7 +188,7 @@ class ItemRun:
             self._spent += now - self._since
 
     def left(self, now: float) -> float:
-        """Seconds until the stopwatch or the wall clock ends the item."""
+        """Return the seconds until the stopwatch or the wall clock ends the item."""
         return min(self.limit - self._shown(now), self.deadline - now)
 
     def bound(self, now: float) -> tuple[str, float]:
@@ -229,7 +254,16 @@ class ItemRun:
         """Add a sentence for the result's metadata."""
         self.notes = (*self.notes, text)
 
-    def book(self, usage: TokenUsage | None) -> None:
-        """Add the tokens of one call."""
+    def book(self, usage: TokenUsage | None, cost: float | None, *, answered: bool = False) -> None:
+        """Add the tokens and the US dollars of one call; ``None`` is unknown."""
         if usage is not None:
             self.usage = add_usage(self.usage, usage)
+        if cost is not None:
+            self.cost = cost if self.cost is None else self.cost + cost
+        elif answered or usage is not None:
+            self._unpriced = True
+
+    @property
+    def bill(self) -> float | None:
+        """Return the US dollars of all its calls; ``None`` if that of one is unknown."""
+        return None if self._unpriced else self.cost

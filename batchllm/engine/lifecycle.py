@@ -25,7 +25,7 @@ from batchllm.core import (
 )
 from batchllm.engine.ending import Ending
 from batchllm.engine.guard import Failed, Ok, TimedOut, in_words, only_error
-from batchllm.engine.hooks import HookTable, call_hook
+from batchllm.engine.hooks import HookTable, StrategyShape, call_hook
 from batchllm.engine.leases import Lease, Turn, take_lease
 from batchllm.transport import ConnectionStats
 
@@ -70,12 +70,12 @@ class Lifecycle:
             found.update(_connections_of(entry.strategy))
         return ConnectionStats.sum_of(found.values()).as_dict()
 
-    def is_ready(self, strategy: LLMCallStrategy[Any]) -> bool:
-        """Return whether *strategy* can be called at once."""
+    def is_ready(self, strategy: LLMCallStrategy[Any], shape: StrategyShape) -> bool:
+        """Return whether *strategy*, which is of this *shape*, can be called at once."""
         entry = self._known.get(id(strategy))
         if entry is not None:
             return entry.lease.ready
-        return not strategy.parts and not self._hooks.shape_of(strategy).managed
+        return not shape.managed and not strategy.parts
 
     async def prepare(
         self, strategy: LLMCallStrategy[Any], ending: Ending, deadline: float = math.inf
@@ -100,7 +100,9 @@ class Lifecycle:
             _refuse_circles(strategy)
         # Each run holds the parts itself, so that none is cleaned up while what uses it is held.
         for part in strategy.parts:
-            if not self.is_ready(part) and not await self.prepare(part, ending, deadline):
+            if self.is_ready(part, self._hooks.shape_of(part)):
+                continue
+            if not await self.prepare(part, ending, deadline):
                 return False
         held = self._known.get(id(strategy))
         if held is None:

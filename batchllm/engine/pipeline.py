@@ -104,7 +104,7 @@ class Pipeline:
         out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
         with shelter.open():
             await out.run(self.middlewares, self._takes_item, None)
-        return out.settle(shelter.grace)
+        return out.finish(shelter.grace)
 
     async def complete(
         self, item: ItemRun, result: Result, shelter: Shelter
@@ -119,7 +119,7 @@ class Pipeline:
         out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
         with shelter.open():
             await out.run((), self._takes_item, self._post_processing)
-        return out.settle(shelter.grace), not out.was_cut_off
+        return out.finish(shelter.grace), not out.was_cut_off
 
     def _no_strategy(self, item: ItemRun, found: object) -> Result:
         what = "no strategy" if found is None else f"a {type(found).__name__} as strategy"
@@ -136,7 +136,7 @@ class Pipeline:
         bound = self._bound(item)
         ended = await call_hook(run, seconds=bound.seconds)
         if isinstance(ended, Ok):
-            item.book(ended.value.usage)
+            item.book(ended.value.usage, None)
             return answer(item, ended.value)
         return failed_in(item, "dry_run()", ended, bound, Category.PROGRAM_ERROR)
 
@@ -167,8 +167,9 @@ class Pipeline:
     def _bound(self, item: ItemRun) -> HookBound:
         return HookBound.of(self.config, item, self.attempts.context.clock())
 
-    def announce(self, result: Result) -> None:
-        """Report a finished result to observers."""
+    def announce(self, item: ItemRun, result: Result) -> None:
+        """Report the finished result of *item* to observers."""
+        item.result = result
         if not self.events.active:
             return
         data: dict[str, Any] = {

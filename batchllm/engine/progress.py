@@ -1,4 +1,4 @@
-"""Telling the user how far a run has got: a log line now and then, and a callback."""
+"""Reports of how far a run has got: a log line now and then, and a callback."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from batchllm.engine.slow_hooks import SlowHooks
 __all__ = ["Progress"]
 
 logger = logging.getLogger("batchllm")
+
+_SHAPE = "; it is called as progress_callback(completed, total, current_item)"
 
 
 @define(eq=False)
@@ -58,7 +60,7 @@ class Progress:
         if callback is None:
             return
         limit = self.config.progress_callback_timeout
-        # Without a limit there is no shelter either, since a shield has to end.
+        # Without a limit there is no shield either, since a shield has to end.
         ended: Ended[Any] = TimedOut(None)
         with anyio.CancelScope(shield=limit is not None):
             ended = await call_hook(
@@ -71,11 +73,13 @@ class Progress:
                 slow=self.slow,
             )
         if isinstance(ended, Failed):
-            self._note(f"progress_callback raised {in_words(ended.error)}")
+            hint = _SHAPE if isinstance(ended.error, TypeError) else ""
+            self._note(f"progress_callback raised {in_words(ended.error)}{hint}")
         elif isinstance(ended, TimedOut):
             self._note(f"progress_callback took longer than {limit} s and was cancelled")
 
     def _note(self, text: str) -> None:
         self._failures += 1
         if self._failures == 1:
+            logger.warning("%s; the run goes on", text)
             self.warnings.append(text)

@@ -6,9 +6,7 @@ without asking.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -34,10 +32,13 @@ from batchllm.engine.failures import Failure
 from batchllm.engine.gates import Gates
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
+from batchllm.engine.samples import Samples
 from batchllm.engine.stats import Stats
 from batchllm.journal import (
     NOT_READ,
+    WRITE_SECONDS,
     Choice,
+    Commit,
     Entry,
     ItemKey,
     Journal,
@@ -46,7 +47,7 @@ from batchllm.journal import (
     open_journal,
 )
 
-__all__ = ["Recorder", "replayed"]
+__all__ = ["COMMIT_SECONDS", "Recorder", "replayed"]
 
 Result = WorkItemResult[Any, Any]
 
@@ -60,11 +61,8 @@ _NOT_FINAL: Final = frozenset(
     }
 )
 """Results that say that an item was not tried to its end; none of them is written down."""
-_COMMIT_SECONDS: Final = 120.0
-"""Seconds that a result waits for the disk: twice the minute for a lock of another program."""
-_SAMPLE_SECONDS: Final = 1.0
-_SAMPLES_PER_PACE: Final = 128
-"""After so many samples the time between two is doubled: a day's run takes some 1,200 of them."""
+COMMIT_SECONDS: Final = 2 * WRITE_SECONDS + 1.0
+"""Seconds that a result waits for the disk: for the group before its own, and for its own."""
 
 
 @define(eq=False)
@@ -121,10 +119,11 @@ class Recorder:
     async def _using(self, journal: JournalWriter) -> AsyncGenerator[None]:
         self._journal = journal
         self.gates.remember(journal.opened.quotas)
+        samples = Samples(journal, self.tally, self.stats, self.gates)
         cut_short: BaseException | None = None
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._sample, journal)
+                group.start_soon(samples.run)
                 group.start_soon(self._fail_with, journal)
                 yield
                 group.cancel_scope.cancel("every item has ended")
@@ -132,11 +131,11 @@ class Recorder:
             cut_short = error
             raise
         finally:
-            self._note_progress(journal)
+            samples.take()
             termination = self.ending.termination or (
                 cause_of(cut_short) if cut_short else Termination()
             )
-            journal.ending = (termination.cause.value, termination.reason, self._counts())
+            journal.ending = (termination.cause.value, termination.reason, samples.counts())
 
     async def _fail_with(self, journal: JournalWriter) -> None:
         """End the run when the journal fails, also if no result waits for it."""
@@ -175,6 +174,34 @@ class Recorder:
         named = isinstance(value, LLMWorkItem | tuple) and not isinstance(value, NumberedItem)
         name = work.item_id if named else None
         return self._journal.registrar.enter(name, work.prompt, index, work.strategy)
+
+    def glance(self, value: object) -> tuple[ItemKey, bytes | None] | None:
+        """Return key and digest of an item that comes in the plainest form: an id and a text.
+
+        ``None`` for all others, which have to be read before they can be looked up.
+        """
+        if type(value) is not tuple or len(value) not in (2, 3):
+            return None
+        parts: tuple[Any, ...] = value
+        if type(parts[0]) is not str or type(parts[1]) is not str:
+            return None
+        assert self._journal is not None
+        return self._journal.registrar.glance(parts[0], parts[1])
+
+    async def answered(self, items: Sequence[tuple[ItemKey, bytes | None]]) -> set[ItemKey]:
+        """Return which of several items are to be passed over; others may be, too.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        assert self._journal is not None
+        return await self._journal.answered(items)
+
+    def count_passed(self, count: int) -> None:
+        """Count items that were passed over without being read."""
+        assert self._journal is not None
+        self._journal.ledger.pass_over(count)
+        self.tally.before += count
 
     async def look_up(self, entries: Sequence[Entry]) -> list[Taken | None]:
         """Return what earlier runs finished: a result, or ``None`` for an item that is to run.
@@ -224,6 +251,25 @@ class Recorder:
 
     # -- when its result is there ----------------------------------------------------------------
 
+    def writes(self, item: ItemRun, result: Result) -> bool:
+        """Return whether a result is to be on the disk before anyone sees it."""
+        return self._journal is not None and item.entry is not None and _is_final(result)
+
+    def hand_over(self, item: ItemRun, result: Result) -> Commit | None:
+        """Put a result into the next group, without waiting for it.
+
+        Returns:
+            The group, which says when the result may be delivered; ``None`` if it cannot be
+            written: the run ends, and its error has the result.
+        """
+        assert self._journal is not None
+        assert item.entry is not None
+        try:
+            return self._journal.hand_over(item.entry, result)
+        except JournalError as error:
+            self.lose([result], error)
+            return None
+
     async def commit(self, item: ItemRun, result: Result, *, pending: bool) -> bool:
         """Write a result, shielded with a deadline.
 
@@ -241,57 +287,40 @@ class Recorder:
         return await self._write(self._journal.processed(item.entry), result)
 
     async def _write(self, write: Awaitable[None], result: Result) -> bool:
-        with anyio.move_on_after(_COMMIT_SECONDS, shield=True):
+        with anyio.move_on_after(COMMIT_SECONDS, shield=True):
             try:
                 await write
             except JournalError as error:
-                self._unsaved.append(result)
-                self.fail(error)
+                self.lose([result], error)
                 return False
             return True
-        self._unsaved.append(result)
-        assert self._journal is not None
-        path = self._journal.settings.path
-        msg = f"the journal {path}: its disk gave no answer for {_COMMIT_SECONDS:g} s"
-        self.fail(JournalError(msg, problem="io", path=str(path)))
+        self.lose([result])
         return False
+
+    def lose(self, results: Iterable[Result], error: JournalError | None = None) -> None:
+        """End the run, since finished results cannot be written: its error has them.
+
+        Args:
+            results: They are not delivered.
+            error: Why; ``None`` if the disk has given no answer.
+        """
+        self._unsaved.extend(results)
+        assert self._journal is not None
+        path = str(self._journal.settings.path)
+        self.fail(
+            error
+            or self._journal.commits.failed
+            or JournalError(
+                f"the journal {path}: its disk gave no answer for {COMMIT_SECONDS:g} s",
+                problem="io",
+                path=path,
+            )
+        )
 
     def fail(self, error: JournalError) -> None:
         """End the run: it goes on to call nothing, and what is in flight may finish."""
         error.unsaved = self._unsaved
         self.ending.fail(error, Termination(EndCause.JOURNAL_FAILED, str(error)))
-
-    # -- beside the items ------------------------------------------------------------------------
-
-    async def _sample(self, journal: JournalWriter) -> None:
-        seconds, taken = _SAMPLE_SECONDS, 0
-        while True:
-            await anyio.sleep(seconds)
-            self._note_progress(journal)
-            taken += 1
-            if taken % _SAMPLES_PER_PACE == 0:
-                seconds *= 2
-
-    def _note_progress(self, journal: JournalWriter) -> None:
-        journal.note_sample(self._counts())
-        for scope, learned in self.gates.learned().items():
-            if math.isfinite(learned.rate):
-                journal.note_quota(scope, learned.rate, learned.age)
-
-    def _counts(self) -> str:
-        tally, stats = self.tally, self.stats.brief()
-        return json.dumps(
-            {
-                "total": tally.total,
-                "succeeded": tally.succeeded,
-                "failed": tally.failed,
-                "not_run": tally.not_run,
-                "before": tally.before,
-                "tokens": dict(tally.usage),
-                "cost": tally.cost,
-                **stats,
-            }
-        )
 
     def numbers(self) -> dict[str, Any] | None:
         """Return what the journal did, for ``stats``; ``None`` without one."""

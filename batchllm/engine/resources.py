@@ -14,7 +14,7 @@ from batchllm.engine.hooks import HookTable
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.waiting import Wakeup
 from batchllm.gate import CallerLimits, Gate, per_minute
-from batchllm.policy import Limit, RateLimiter
+from batchllm.policy import BudgetLedger, Limit, PriceBook, RateLimiter
 
 __all__ = ["Resources"]
 
@@ -30,6 +30,8 @@ class Resources:
         callers: The cap on calls in flight, and limits over all scopes together.
         lifecycle: What strategies keep ready.
         wakeup: Of the feed of the run that goes on.
+        prices: What calls cost.
+        ledger: The books of the budget; ``None`` if there is none.
     """
 
     rng: random.Random
@@ -38,6 +40,8 @@ class Resources:
     callers: CallerLimits
     lifecycle: Lifecycle
     wakeup: Wakeup
+    prices: PriceBook
+    ledger: BudgetLedger | None
 
     @classmethod
     def build(cls, config: ProcessorConfig, gates: Sequence[Gate] = ()) -> Resources:
@@ -51,6 +55,8 @@ class Resources:
             CallerLimits(config.max_workers, _limiter_of(_declared(config), rng), wakeup),
             Lifecycle(hooks, config.prepare_timeout, config.cleanup_timeout),
             wakeup,
+            PriceBook(config.prices),
+            None if config.budget is None else BudgetLedger(config.budget),
         )
 
     def reconfigure(self, config: ProcessorConfig) -> None:

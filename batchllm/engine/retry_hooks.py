@@ -1,12 +1,13 @@
-"""The hooks between two attempts: the event of the retry, and ``on_retry`` of each middleware."""
+"""The hooks after a failed attempt: ``on_error``, the event of the retry, and each ``on_retry``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from attrs import define
 
-from batchllm.core import BaseMiddleware, ProcessingEvent, ProcessorConfig
+from batchllm.core import BaseMiddleware, LLMCallStrategy, ProcessingEvent, ProcessorConfig
 from batchllm.engine.events import Events
 from batchllm.engine.failures import Failure
 from batchllm.engine.guard import in_words
@@ -15,7 +16,36 @@ from batchllm.engine.hooks import call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.engine.slow_hooks import SlowHooks
 
-__all__ = ["RetryHooks"]
+__all__ = ["RetryHooks", "call_on_error"]
+
+
+class Timed(Protocol):
+    """The parts of a run that say how long hooks may take."""
+
+    config: ProcessorConfig
+    clock: Callable[[], float]
+
+
+async def call_on_error(
+    strategy: LLMCallStrategy[Any],
+    hook: Callable[[BaseException], Any],
+    item: ItemRun,
+    failure: Failure,
+    run: Timed,
+) -> None:
+    """Call ``on_error``; what it raises is noted on the item, and the first error decides.
+
+    Args:
+        strategy: Whose hook it is.
+        hook: Bound to attempt and state.
+        item: Its call has failed.
+        failure: How.
+        run: Says how long the hook may take.
+    """
+    # Of an item whose time is over on_error learns, too.
+    bound = HookBound.of(run.config, item, run.clock(), least=run.config.cleanup_timeout)
+    ended = await call_hook(hook, failure.error, seconds=bound.seconds)
+    note_hook(item, f"{type(strategy).__name__}.on_error", ended, bound)
 
 
 @define(eq=False)

@@ -7,75 +7,51 @@ knows whom; ``docs/design/engine.md`` has it as a picture.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field
+from attrs import define, evolve
 
 from batchllm.core import (
-    BaseMiddleware,
-    BaseObserver,
     Category,
     EndCause,
-    ErrorClassifier,
     ItemStopped,
-    LLMCallStrategy,
     LLMWorkItem,
     ProcessingEvent,
     ProcessorConfig,
+    RunStart,
     Tally,
     Termination,
     WorkItemResult,
 )
 from batchllm.engine.attempts import Attempts, failed_result
 from batchllm.engine.call_context import CallContext
-from batchllm.engine.ending import CANCEL, Ending, Phase, Stop
+from batchllm.engine.ending import CANCEL, Ending, Phase, Stop, cause_of
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch
+from batchllm.engine.guard import only_error
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
 from batchllm.engine.retry_hooks import RetryHooks
+from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
-from batchllm.gate import Gate
-from batchllm.journal import Entry, Journal, JournalWriter
+from batchllm.engine.watchers import Watchers
+from batchllm.journal import Entry
 from batchllm.policy import RetrySchedule
 
-__all__ = ["Run", "RunOptions"]
-
-
-@define(kw_only=True)
-class RunOptions:
-    """The options of a run, beside its items.
-
-    Attributes:
-        config: The settings.
-        strategy: For items that bring none.
-        middlewares: Steps round each item.
-        observers: Watch events.
-        post_processor: Called with every result.
-        error_classifier: Asked first what an exception means.
-        gates: The user's own gates.
-        journal: Where results are written down before they are delivered.
-    """
-
-    config: ProcessorConfig = field(factory=ProcessorConfig)
-    strategy: LLMCallStrategy[Any] | None = None
-    middlewares: Sequence[BaseMiddleware] = ()
-    observers: Sequence[BaseObserver] = ()
-    post_processor: Callable[[WorkItemResult[Any, Any]], Any] | None = None
-    error_classifier: ErrorClassifier | None = None
-    gates: Sequence[Gate] = ()
-    journal: Journal | JournalWriter | None = None
+__all__ = ["Run"]
 
 
 @define(eq=False, kw_only=True)
@@ -98,6 +74,8 @@ class Run:
         shelter: Shields the hooks of finished results when the run is cancelled.
         slow: Reports hooks that hold the event loop, in ``warnings``.
         tally: Sums over the results so far.
+        watchers: Span observers.
+        start: What they learn of its start.
     """
 
     config: ProcessorConfig
@@ -115,6 +93,8 @@ class Run:
     shelter: Shelter
     slow: SlowHooks
     tally: Tally
+    watchers: Watchers
+    start: RunStart
 
     @property
     def warnings(self) -> list[str]:
@@ -140,11 +120,13 @@ class Run:
 
         Raises:
             StrategyError: A middleware or strategy cannot be called.
+            ConfigError: A budget in money needs a price that is not known.
         """
         config, started = options.config, clock()
         shared = resources or Resources.build(config, options.gates)
         if options.strategy is not None:
             shared.hooks.shape_of(options.strategy)
+        check_prices(config, shared.prices, options.strategy)
         slow = SlowHooks()
         ending, events = Ending(), Events(options.observers, slow=slow)
         size = math.inf if pool else config.window_size
@@ -152,8 +134,11 @@ class Run:
         waits = Waits(ending, shared.callers, window, clock)
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
-        stats = Stats(shared, waits, window, hedging, clock, started)
-        tally = Tally()
+        spending = None
+        if shared.ledger is not None:
+            spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock)
+        stats = Stats(shared, waits, window, hedging, spending, clock, started)
+        tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
             None if config.dry_run else options.journal,
             config,
@@ -164,7 +149,9 @@ class Run:
             stats,
             slow.warnings,
         )
-        context = _call_context(options, shared, waits, recorder, hedging, started)
+        context = _call_context(
+            options, shared, waits, recorder, spending, watchers, hedging, started
+        )
         return cls(
             config=config,
             resources=shared,
@@ -181,6 +168,8 @@ class Run:
             shelter=Shelter(config.cleanup_timeout),
             slow=slow,
             tally=tally,
+            watchers=watchers,
+            start=RunStart(uuid4().hex[:8], pool=pool),
         )
 
     # -- from its start event to its end event ---------------------------------------------------
@@ -195,6 +184,8 @@ class Run:
             total: Items of the run, if it is known.
         """
         resources = self.resources
+        self.watchers.start_run(evolve(self.start, total=total))
+        cut_short: BaseException | None = None
         try:
             async with anyio.create_task_group() as services:
                 self.events.start(services)
@@ -213,8 +204,18 @@ class Run:
                 self.events.close()
             self.warnings.extend(self.pipeline.warnings())
             self.warnings.extend(self.events.warnings())
+        except BaseException as error:
+            cut_short = error
+            raise
         finally:
             self.events.discard()
+            self.watchers.end_run(self._why_it_ended(cut_short), self.tally)
+            self.warnings.extend(self.watchers.warnings())
+
+    def _why_it_ended(self, cut_short: BaseException | None) -> Termination:
+        if self.ending.termination is None and cut_short is not None:
+            return cause_of(only_error(cut_short))
+        return self.ending.termination or Termination()
 
     def _watch_time(self, services: TaskGroup) -> None:
         limit, grace = self.config.batch_timeout, self.config.drain_grace
@@ -252,6 +253,7 @@ class Run:
             "duration": self.stats.duration,
             "termination": self.termination.cause.value,
             "tokens": dict(self.tally.usage),
+            "cost": self.tally.cost,
         }
         self.events.emit(ProcessingEvent.PROCESSING_COMPLETED, data)
 
@@ -270,6 +272,7 @@ class Run:
             math.inf if limit is None else limit,
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
             entry=entry,
+            batch=self.start.batch,
         )
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
@@ -286,6 +289,8 @@ def _call_context(
     shared: Resources,
     waits: Waits,
     recorder: Recorder,
+    spending: Spending | None,
+    watchers: Watchers,
     hedging: Hedging | None,
     started: float,
 ) -> CallContext:
@@ -301,7 +306,10 @@ def _call_context(
         ending=waits.ending,
         waits=waits,
         recorder=recorder,
+        watchers=watchers,
         clock=waits.clock,
+        prices=shared.prices,
+        spending=spending,
         batch_deadline=started + limit,
         classifier=options.error_classifier,
         hedging=hedging,

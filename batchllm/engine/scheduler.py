@@ -6,6 +6,7 @@ the batch ends early is the table in ``docs/design/endings.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import anyio
@@ -20,15 +21,17 @@ from batchllm.core import (
     LLMWorkItem,
     Termination,
     WorkItemResult,
+    work_on,
 )
 from batchllm.engine.attempts import failed_result
+from batchllm.engine.committing import Committing
 from batchllm.engine.delivery import Delivery
-from batchllm.engine.ending import DRAIN, Phase
+from batchllm.engine.ending import CANCEL, DRAIN, Phase
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
-from batchllm.engine.recorder import replayed
-from batchllm.engine.resume import Admitted
+from batchllm.engine.recorder import COMMIT_SECONDS, replayed
+from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
 from batchllm.journal import Taken
 
@@ -51,6 +54,7 @@ class Scheduler:
 
     Attributes:
         accepted: Items so far.
+        committing: Results that wait for the journal's disk.
     """
 
     run: Run
@@ -60,7 +64,11 @@ class Scheduler:
     progress: Progress
     tasks: TaskGroup
     accepted: int = field(default=0, init=False)
+    committing: Committing = field(factory=Committing, init=False)
     _same_failure: int = field(default=0, init=False)
+    _delivering: anyio.CancelScope = field(
+        factory=lambda: anyio.CancelScope(shield=True), init=False
+    )
 
     @property
     def total(self) -> int:
@@ -68,7 +76,7 @@ class Scheduler:
         size = self.source.size
         return self.accepted if size is None else max(size, self.accepted)
 
-    def start(self, one: Admitted, now: float) -> None:
+    def start(self, one: Incoming, now: float) -> None:
         """Start the task of one item, which holds room in the window from here on."""
         work, index = one.work, one.position
         # The largest, since items of a batch at a provider come in the order of their answers.
@@ -81,9 +89,9 @@ class Scheduler:
         if one.taken is not None:
             self._take_over(item, one.taken)
         else:
-            self.tasks.start_soon(self._run_item, item, name=work.item_id)
+            self._start_task(item, self._run_item)
 
-    def _start_invalid(self, one: Admitted, error: InvalidItemError, now: float) -> None:
+    def _start_invalid(self, one: Incoming, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
         index = one.position
         # An id of its own, so that no result is taken for that of another item.
@@ -91,7 +99,24 @@ class Scheduler:
         placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
-        self.tasks.start_soon(self._finish, item, result, name=placeholder.item_id)
+        self._start_task(item, self._finish, result)
+
+    def _start_task(
+        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
+    ) -> None:
+        context = self.source.context_of(item.item_id)
+        if self.run.watchers.active:
+            process, given = self._watched, (process, *given)
+        if context is None:
+            self.tasks.start_soon(process, item, *given, name=item.item_id)
+        else:
+            self.tasks.create_task(process(item, *given), name=item.item_id, context=context)
+
+    async def _watched(
+        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
+    ) -> None:
+        with self.run.watchers.item(item):
+            await process(item, *given)
 
     def _take_over(self, item: ItemRun, taken: Taken) -> None:
         """Deliver what an earlier run finished, after its post-processor if that is still due."""
@@ -125,6 +150,7 @@ class Scheduler:
     async def _run_item(self, item: ItemRun) -> None:
         run = self.run
         ending = run.ending
+        work_on(item)
         try:
             if ending.stopping:
                 result = run.result_of_stopped(item)
@@ -135,7 +161,7 @@ class Scheduler:
                 item.cut_short()
                 await self._finish(item, run.result_of_stopped(item))
             raise
-        if result.not_run and ending.phase is Phase.OVER:
+        if not result.success and result.not_run and ending.phase is Phase.OVER:
             return  # the reader has left: what was not run has no result
         await self._finish(item, result)
 
@@ -150,7 +176,7 @@ class Scheduler:
                 if not pipeline.plain:
                     result = await pipeline.go_out(item, result, self.run.shelter)
                     result, _ = await pipeline.complete(item, result, run.shelter)
-                pipeline.announce(result)
+                pipeline.announce(item, result)
             finally:
                 self._deliver(result)
         if self.progress.waits:
@@ -164,10 +190,14 @@ class Scheduler:
         """Finish an item whose result is written down before anyone sees it.
 
         Returns:
-            Whether it was delivered; if not, the run ends, since its journal failed.
+            Whether it was delivered here; if not, it is by ``deliver_committed``, or the run
+            ends, since its journal failed.
         """
         pipeline, recorder = self.run.pipeline, self.run.recorder
         due, saved = pipeline.post_processor is not None, False
+        if not due and not self.progress.waits:
+            await self._hand_over(item, result)
+            return False
         try:
             try:
                 result = await pipeline.go_out(item, result, self.run.shelter)
@@ -179,13 +209,60 @@ class Scheduler:
                 # One that was cut off is still due: it is called when the run goes on.
                 saved = not done or await recorder.processed(item, result)
             if saved:
-                pipeline.announce(result)
+                pipeline.announce(item, result)
         finally:
             if saved:
                 self._deliver(result)
             else:
                 self._withhold(item)
         return saved
+
+    async def _hand_over(self, item: ItemRun, result: Result) -> None:
+        """Leave a result that no hook waits for to ``deliver_committed``, once it is written."""
+        run = self.run
+        try:
+            result = await run.pipeline.go_out(item, result, run.shelter)
+        finally:  # paid for, also if the hooks have no time limit and so no shield
+            item.result = result  # its task ends before the group of its result is written
+            if not run.recorder.writes(item, result):
+                self._announce_and_deliver(item, result)
+            elif (commit := run.recorder.hand_over(item, result)) is not None:
+                self.committing.put(commit, item, result)
+            else:
+                self._withhold(item)
+
+    async def deliver_committed(self) -> None:
+        """Deliver what is on the disk, group by group, until no more results can come.
+
+        Shielded, as the writer is: what is written is seen, whatever is being cancelled. Once the
+        items' tasks have ended (``close_committing``), it has a deadline.
+        """
+        with self._delivering:
+            while (group := await self.committing.next()) is not None:
+                written, finished = group
+                for one in finished:
+                    if written:
+                        self._announce_and_deliver(one.item, one.result)
+                    else:
+                        self._withhold(one.item)
+                if not written:
+                    self.run.recorder.lose(one.result for one in finished)
+        rest = self.committing.take_rest()
+        for one in rest:
+            self._withhold(one.item)
+        if rest:
+            self.run.recorder.lose(one.result for one in rest)
+
+    def close_committing(self) -> None:
+        """Take note that the items' tasks have ended: what waits for the disk has a deadline."""
+        self._delivering.deadline = anyio.current_time() + COMMIT_SECONDS
+        self.committing.close()
+
+    def _announce_and_deliver(self, item: ItemRun, result: Result) -> None:
+        try:
+            self.run.pipeline.announce(item, result)
+        finally:
+            self._deliver(result)
 
     def _deliver(self, result: Result) -> None:
         run = self.run
@@ -203,17 +280,21 @@ class Scheduler:
             self._watch_failures(result, fail_fast)
 
     def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
+        if result.success:
+            self._same_failure = 0
+            return
         # Nothing but such answers so far: no call will find an API at this address. After one good
         # answer it is the gateway that has lost its way, and may find it again.
         lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
-        if result.error_category not in fail_fast.categories and not lost:
+        if not fail_fast.counts(result.error_category) and not lost:
             if not result.not_run:
                 self._same_failure = 0
             return
         self._same_failure += 1
         if self._same_failure >= fail_fast.after:
             reason = (
-                f"{self._same_failure} items in a row failed with {result.error_category}, the "
-                f"last with: {result.error}"
+                f"{self._same_failure} {'item' if self._same_failure == 1 else 'items in a row'} "
+                f"failed with {result.error_category}, the last with: {result.error}"
             )
-            self.run.stop(DRAIN, Termination(EndCause.FAIL_FAST, reason, result.item_id))
+            how = CANCEL if fail_fast.then == "cancel" else DRAIN
+            self.run.stop(how, Termination(EndCause.FAIL_FAST, reason, result.item_id))

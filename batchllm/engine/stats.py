@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from math import isfinite
 from typing import Any
 
 from attrs import define, field
@@ -10,6 +12,7 @@ from attrs import define, field
 from batchllm.engine.gate_events import limit_in_words
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.resources import Resources
+from batchllm.engine.spending import Spending
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
 from batchllm.policy import OUTAGE, GateSnapshot, Limit
@@ -18,6 +21,10 @@ __all__ = ["Stats", "limited_by"]
 
 _MOST = 0.5
 """The share of the time, or of a limit, beyond which it counts."""
+_SHORTEST_PERIOD = 1.0
+"""Seconds; a shorter period of a reported limit is a guess, and the next reply has another."""
+_SCOPES_KEPT = 8
+"""Scopes whose use is kept over time, so that a sample stays small if each item has its own."""
 
 
 @define(eq=False)
@@ -29,6 +36,7 @@ class Stats:
         waits: What items have waited.
         window: Where they wait now.
         hedging: Counts second copies; ``None`` if there are none.
+        spending: Keeps the budget; ``None`` if there is none.
         clock: Seconds on the event loop's clock.
         started: When the run began.
     """
@@ -37,6 +45,7 @@ class Stats:
     waits: Waits
     window: Window
     hedging: Hedging | None
+    spending: Spending | None
     clock: Callable[[], float]
     started: float
     _held_before: Mapping[Gate, Mapping[str, float]] = field(init=False)
@@ -52,13 +61,20 @@ class Stats:
         return self.clock() - self.started
 
     def brief(self) -> dict[str, Any]:
-        """Return the few numbers that are kept over time."""
-        window = self.window
+        """Return the few numbers that are kept over time, as JSON has them."""
+        window, gates = self.window, self.resources.gates
+        held = gates.held_back(self._held_before)
         return {
             "duration": self.duration,
             "in_flight": self.resources.callers.statistics().borrowed_tokens,
             "waiting": window.count_waiting(),
             "sleeping": window.sleeping,
+            "episodes": gates.episodes,
+            "held": {cause: round(seconds, 3) for cause, seconds in held.items()},
+            "scopes": {
+                name: _in_brief(scope)
+                for name, scope in islice(gates.snapshots().items(), _SCOPES_KEPT)
+            },
         }
 
     def read(self) -> dict[str, Any]:
@@ -71,6 +87,8 @@ class Stats:
         own = callers.own_limits(self.clock())
         held, duration = gates.held_back(self._held_before), self.duration
         held["calls"] = held.get("calls", 0.0) + callers.full_for - self._full_before
+        if self.spending is not None:
+            held["budget"] = self.spending.held
         cap = callers.statistics()
         snapshots = [*scopes.values(), *([] if own is None else [own])]
         return {
@@ -89,9 +107,25 @@ class Stats:
                 held, duration, snapshots, int(cap.total_tokens), has_own=own is not None
             ),
             "own_limits": own,
+            "budget": None if self.spending is None else self.spending.read(),
             "scopes": scopes,
             "connections": resources.lifecycle.connections(),
         }
+
+
+def _in_brief(scope: GateSnapshot) -> dict[str, Any]:
+    """Return the numbers of a scope that are kept over time."""
+    return {
+        "state": scope.state,
+        "pace": scope.pace if scope.pace is None or isfinite(scope.pace) else None,
+        "sends": scope.sends,
+        "refused": scope.throttled + scope.overloaded,
+        "used": {
+            limit_in_words(limit): round(share, 3)
+            for limit, share in zip(scope.limits, scope.used, strict=True)
+            if limit.per >= _SHORTEST_PERIOD
+        },
+    }
 
 
 def limited_by(
@@ -116,6 +150,8 @@ def limited_by(
     together = sum(held.get(name, 0.0) for name in ("quota", "cooldown", "calls"))
     if not held or max(held[cause], together) <= _MOST * duration or duration <= 0:
         return None
+    if cause == "budget":
+        return "the budget, which had no room for more calls at a time"
     if cause == OUTAGE:
         return f"an endpoint that did not answer, for {held[cause]:,.0f} s"
     caps = [scope.cap for scope in scopes if scope.cap is not None]

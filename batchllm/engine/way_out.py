@@ -79,7 +79,7 @@ class WayOut:
             )
         self._under_way = None
 
-    def settle(self, grace: float) -> Result:
+    def finish(self, grace: float) -> Result:
         """Return the result with its notes, and what it means if a hook was cut off.
 
         Args:

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeAlias
 
 import anyio
@@ -118,6 +118,7 @@ class WorkQueue:
     _backlog: deque[Item] = field(factory=deque, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
     _intake: _Intake | None = field(default=None, init=False)
+    _contexts: dict[str, Context] = field(factory=dict, init=False)
 
     @property
     def running(self) -> bool:
@@ -175,6 +176,7 @@ class WorkQueue:
             msg = f"item {item.item_id!r} was added before; ids must be unique in a batch"
             raise InvalidItemError(msg)
         self.total += 1
+        self._contexts[item.item_id] = self._context_of_caller()
         if self._intake is None:
             self._backlog.append(item)
             return
@@ -182,6 +184,15 @@ class WorkQueue:
             self._intake.put(item, token)
         except anyio.ClosedResourceError:
             self._backlog.append(item)  # the run has seen its last item, and is ending
+
+    def _context_of_caller(self) -> Context:
+        context = copy_context()
+        context.run(_serves.set, self)  # what the item adds itself never waits
+        return context
+
+    def take_context(self, item_id: str) -> Context | None:
+        """Give away the context in which an item was added, for its task to run in."""
+        return self._contexts.pop(item_id, None)
 
     @contextmanager
     def serving(self) -> Generator[None]:
@@ -197,9 +208,11 @@ class WorkQueue:
             self._intake = None
             self._backlog.extendleft(reversed(intake.close()))
             self.total = len(self._backlog)
-            self._ids = IdSet()
+            self._ids, contexts = IdSet(), self._contexts
+            self._contexts = {}
             for item in self._backlog:
                 self._ids.add(item.item_id)
+                self._contexts[item.item_id] = contexts[item.item_id]
 
     def done(self) -> None:
         """Note that one item that was taken has its result."""

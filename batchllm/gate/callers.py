@@ -134,7 +134,10 @@ class CallerLimits:
                 self.full_for += now - self._full_since
                 self._full_since = now
             self.full = self._cap.borrowed_tokens >= self.calls
-        self._let_in()
+        if self._waiting:
+            self._let_in()
+        elif self._feed is not None and not self.full:
+            self._feed.wake()
 
     def _let_in(self) -> None:
         # Each gate goes to the back after its turn, so that none is served first for ever.

@@ -106,22 +106,23 @@ class Permit:
 
     def abandon(self) -> None:
         """End a call that was cancelled and may have reached the server."""
-        gate = self._gate
-        now = gate.clock()
-        gate.limiter.on_cancel(now, self._send)
-        if self.canary:
-            gate.health.judge(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None:
-            self._callers.end(now, self, None)
-        gate.advance(now)
+        self._end_unanswered(sent=True)
 
     def undo(self) -> None:
         """Give back a permit of which no byte has left."""
-        gate = self._gate
+        self._end_unanswered(sent=False)
+
+    def _end_unanswered(self, *, sent: bool) -> None:
+        gate, callers = self._gate, self._callers
         now = gate.clock()
-        gate.limiter.on_release(now, self._send)
-        if self.canary:
-            gate.health.judge(None, now, self._item, self.canary, self._callers)
-        if self._callers is not None:
-            self._callers.undo(now, self)
+        if sent:
+            gate.limiter.on_cancel(now, self._send)
+        else:
+            gate.limiter.on_release(now, self._send)
+        if self.canary:  # or the endpoint would wait for its answer for ever
+            gate.health.judge(None, now, self._item, self.canary, callers)
+        if callers is not None and sent:
+            callers.end(now, self, None)
+        elif callers is not None:
+            callers.undo(now, self)
         gate.advance(now)

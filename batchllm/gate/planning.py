@@ -93,7 +93,8 @@ class Planner:
         if now is None:
             now = self.clock()
         cause: str | None = None
-        self.breaker.look(now)
+        if now >= self.breaker.give_up_at:
+            self.breaker.look(now)
         while self.queue:
             # The breaker is asked here and not by the method: this is the way of every call.
             if self.breaker.free:

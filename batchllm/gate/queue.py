@@ -25,7 +25,9 @@ from batchllm.policy import Limit, RateLimiter
 __all__ = ["WaitQueue", "oversize"]
 
 _LOOK_AHEAD: Final = 64
+"""Waiters of a lane that are looked at if the first does not fit; bounds the cost of a permit."""
 _MOST_OVERTAKES: Final = 200
+"""Smaller calls that may pass a large one; then room is kept for it, or it might never start."""
 _LEAST: Final = CallCost(1, 1, 0)
 
 
@@ -207,7 +209,7 @@ class WaitQueue:
 
 
 def oversize(limiter: RateLimiter, callers: CallerLimits | None, cost: CallCost) -> Limit | None:
-    """The limit that *cost* can never pass, at the gate or among the caller's own."""
+    """Return the limit that *cost* can never pass, at the gate or among the caller's own."""
     limit = limiter.oversize(cost)
     if limit is None and callers is not None and callers.limiter is not None:
         return callers.limiter.oversize(cost)

@@ -19,6 +19,7 @@ from batchllm.policy import CooldownPolicy, Learned, Limit, Settlement
 __all__ = ["check_gate", "cooldown_policy", "per_minute"]
 
 _SHORTEST = 1e-3
+"""Seconds; a pause of none at all would send the refused call again in the same turn."""
 
 
 def cooldown_policy(config: RateLimitConfig | None) -> CooldownPolicy | None:
@@ -37,7 +38,7 @@ def cooldown_policy(config: RateLimitConfig | None) -> CooldownPolicy | None:
 
 
 def per_minute(requests: float | None, tokens: float | None) -> Iterator[Limit]:
-    """Limits per minute; a fraction such as 0.5 a minute becomes one in two minutes."""
+    """Give limits per minute; a fraction such as 0.5 a minute becomes one in two minutes."""
     if requests is not None:
         yield _limit("requests", requests)
     if tokens is not None:

@@ -41,8 +41,13 @@ class WaitTimes:
         return held
 
     def pause(self, now: float, waiters: Iterable[Waiter], *, paused: bool) -> None:
-        """Note whether the scope is paused from *now* on, and book a pause that ends to those
-        who waited in it."""
+        """Note whether the scope is paused from *now* on, and book a pause that ends.
+
+        Args:
+            now: When it begins or ends.
+            waiters: The calls that wait; a pause that ends is booked to each.
+            paused: Whether it begins, or goes on.
+        """
         if paused:
             if self._paused_since is None:
                 self._paused_since = now

@@ -1,5 +1,8 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
+from batchllm.journal.cleaning import Cleaned, clean
+from batchllm.journal.commits import WRITE_SECONDS, Commit
+from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
@@ -16,6 +19,7 @@ from batchllm.journal.output import (
     stored_rows,
 )
 from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
+from batchllm.journal.runs import Opened
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -23,7 +27,8 @@ from batchllm.journal.settings import (
     OnResume,
     read_journal,
 )
-from batchllm.journal.store import Opened, Store
+from batchllm.journal.store import Store
+from batchllm.journal.survey import Brief, RunSettings, Sampled, StoredItem, Survey
 from batchllm.journal.worker import (
     OpenWorker,
     open_inline_worker,
@@ -33,7 +38,11 @@ from batchllm.journal.writer import NOT_READ, JournalWriter, Taken
 
 __all__ = [
     "NOT_READ",
+    "WRITE_SECONDS",
+    "Brief",
     "Choice",
+    "Cleaned",
+    "Commit",
     "Durability",
     "Entry",
     "ItemKey",
@@ -50,13 +59,18 @@ __all__ = [
     "Reason",
     "Registrar",
     "RunRecord",
+    "RunSettings",
+    "Sampled",
     "State",
     "Store",
     "StoredCall",
+    "StoredItem",
     "StoredRow",
+    "Survey",
     "Taken",
     "Verdict",
     "begin_rewrite",
+    "clean",
     "end_rewrite",
     "missing_rows",
     "open_inline_worker",
@@ -67,5 +81,6 @@ __all__ = [
     "read_journal",
     "refused_rows",
     "reset_output",
+    "size_on_disk",
     "stored_rows",
 ]

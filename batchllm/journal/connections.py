@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from batchllm.journal.faults import is_busy
 
-__all__ = ["Connect", "begin", "configure", "connect"]
+__all__ = ["Connect", "begin", "configure", "connect", "size_of_pages"]
 
 _BUSY_SECONDS: Final = 5.0
 """Seconds that SQLite itself waits for a lock; after the first of these waits a warning is due."""
@@ -33,13 +33,14 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
 
 
-def configure(db: sqlite3.Connection, *, flushes: bool, network: bool) -> None:
+def configure(db: sqlite3.Connection, *, flushes: bool, network: bool, wipes: bool) -> None:
     """Set up a connection that writes.
 
     Args:
         db: The connection, outside of a transaction.
         flushes: Whether each commit is to be on the disk.
         network: Whether the file lies on a disk in the network.
+        wipes: Whether what is replaced or deleted is overwritten.
     """
     if not network:  # whose machines share no memory, which the write-ahead log needs
         db.execute("PRAGMA journal_mode = WAL")
@@ -47,6 +48,8 @@ def configure(db: sqlite3.Connection, *, flushes: bool, network: bool) -> None:
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+    if wipes:
+        db.execute("PRAGMA secure_delete = ON")
     if sys.platform == "darwin" and flushes:
         # There fsync leaves the data in the disk's own memory.
         db.execute("PRAGMA fullfsync = ON")
@@ -77,3 +80,17 @@ def begin(db: sqlite3.Connection, *, patience: float, on_wait: Callable[[], None
                 on_wait()
         else:
             return
+
+
+def size_of_pages(db: sqlite3.Connection, *, free: bool = True) -> int:
+    """Return the bytes of a database once its log is in it.
+
+    Args:
+        db: The connection.
+        free: Whether pages count that nothing is on.
+    """
+    pages, unused, size = (
+        db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages if free else pages - unused) * size)

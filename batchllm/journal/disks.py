@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["create_private", "is_network_disk", "mounted_as"]
+__all__ = ["create_private", "is_network_disk", "mounted_as", "size_on_disk"]
 
 _MODE: Final = 0o600
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -47,6 +47,15 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def size_on_disk(path: Path) -> int:
+    """Return the bytes that a journal takes, those of its log included."""
+    size = 0
+    for tail in ("", "-wal", "-journal"):
+        with contextlib.suppress(OSError):  # it may go at any time, when the run ends
+            size += os.stat(f"{path}{tail}").st_size
+    return size
 
 
 def is_network_disk(path: Path) -> bool:

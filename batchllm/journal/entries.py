@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from attrs import define, field, frozen
 
-from batchllm.core import Category, InvalidItemError, LLMCallStrategy, WorkItemResult
+from batchllm.core import Category, ConfigError, InvalidItemError, LLMCallStrategy, WorkItemResult
 from batchllm.journal.groups import Committed
 from batchllm.journal.identity import (
     ItemKey,
@@ -19,6 +19,7 @@ from batchllm.journal.identity import (
     changing,
     digest_of,
     key_of_id,
+    nameless,
     without,
 )
 from batchllm.journal.ledger import Known, State
@@ -49,8 +50,21 @@ class Identity:
 
     @classmethod
     def of(cls, strategy: LLMCallStrategy[Any] | None, volatile: Collection[str] = ()) -> Identity:
-        """Read a strategy's identity, but for fields that are known to be state."""
-        text = canonical_identity({} if strategy is None else strategy.identity())
+        """Read a strategy's identity, but for fields that are known to be state.
+
+        Raises:
+            ConfigError: It calls a function that has no name to know it by.
+        """
+        identity = {} if strategy is None else strategy.identity()
+        function = nameless(identity)
+        if function is not None:
+            msg = (
+                f"a journal could not know the function {function} again, which has no name of "
+                'its own; give from_callable(function, version="1"), another version whenever it '
+                "gives other answers, or a function of a module"
+            )
+            raise ConfigError(msg)
+        text = canonical_identity(identity)
         return cls.read(text, volatile)
 
     @classmethod
@@ -144,6 +158,10 @@ class Registrar:
         if strategy is None:
             return Entry(key, digest, self.identity, False, position, prompt)
         return Entry(key, digest, self._identity_of(strategy), True, position, prompt)
+
+    def glance(self, item_id: str, prompt: str) -> tuple[ItemKey, bytes | None]:
+        """Return key and digest of an item with an id and a text, without entering it."""
+        return key_of_id(self.source, item_id), digest_of(prompt, self.salt)
 
     def _identity_of(self, strategy: LLMCallStrategy[Any]) -> Identity:
         for seen, identity in self._seen:

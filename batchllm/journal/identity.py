@@ -21,6 +21,7 @@ __all__ = [
     "digest_of",
     "id_of_key",
     "key_of_id",
+    "nameless",
     "without",
 ]
 
@@ -134,11 +135,22 @@ def canonical_identity(identity: Mapping[str, Any]) -> str:
     """Write a strategy's ``identity()`` as canonical JSON: keys sorted, no spaces.
 
     A value without a form in JSON is written by the name of its type, so that an object's address
-    never makes two runs differ.
+    never makes two runs differ. What is not set is left out, so that a setting that a later version
+    adds changes no identity before it is used.
     """
     return json.dumps(
-        identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_name_of
+        _set(identity), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_name_of
     )
+
+
+def _set(value: Any) -> Any:
+    """Leave out what is ``None`` or an empty mapping."""
+    if isinstance(value, Mapping):
+        parts = {name: _set(part) for name, part in cast("Mapping[str, Any]", value).items()}
+        return {name: part for name, part in parts.items() if part is not None and part != {}}
+    if isinstance(value, list | tuple):
+        return [_set(part) for part in cast("list[Any]", value)]
+    return value
 
 
 def _name_of(value: object) -> str:
@@ -149,6 +161,23 @@ def _name_of(value: object) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def nameless(identity: Any) -> str | None:
+    """Find a function in an identity that another run could not know again, if there is one.
+
+    A lambda, and a function within another, have no name of their own; ``version`` gives one.
+    """
+    if isinstance(identity, dict):
+        parts = cast("dict[str, Any]", identity)
+        function = parts.get("function")
+        if isinstance(function, str) and "<" in function and "version" not in parts:
+            return function
+        identity = list(parts.values())
+    if isinstance(identity, list | tuple):
+        found = (nameless(part) for part in cast("list[Any]", identity))
+        return next((name for name in found if name is not None), None)
+    return None
+
+
 def differences(before: str, now: str) -> str:
     """Say how two canonical identities differ, such as ``temperature 0 → 0.2``."""
     found = list(_compare("", json.loads(before), json.loads(now)))
@@ -156,6 +185,10 @@ def differences(before: str, now: str) -> str:
 
 
 def _compare(path: str, before: Any, now: Any) -> list[str]:
+    if before is None and isinstance(now, dict):
+        before = {}  # left out, since nothing was set in it
+    elif now is None and isinstance(before, dict):
+        now = {}
     if isinstance(before, dict) and isinstance(now, dict):
         old, new = cast("dict[str, Any]", before), cast("dict[str, Any]", now)
         found: list[str] = []

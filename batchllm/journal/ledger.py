@@ -151,6 +151,10 @@ class Ledger:
         self.counts[verdict.reason] += 1
         return verdict
 
+    def pass_over(self, count: int) -> None:
+        """Count items that were found finished without a closer look."""
+        self.counts[Reason.FINISHED] += count
+
     @property
     def taken_over(self) -> int:
         """Return how many items were taken over from earlier runs."""

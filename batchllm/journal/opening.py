@@ -13,13 +13,14 @@ from typing import Any, TypeAlias
 import anyio
 
 from batchllm.core import JournalError, LLMCallStrategy
-from batchllm.journal.entries import Registrar
+from batchllm.journal.commits import CLOSE_SECONDS
+from batchllm.journal.entries import Identity, Registrar
 from batchllm.journal.identity import differences
 from batchllm.journal.ledger import Ledger
 from batchllm.journal.settings import Journal
 from batchllm.journal.store import Store
 from batchllm.journal.worker import Worker
-from batchllm.journal.writer import CLOSE_SECONDS, JournalWriter
+from batchllm.journal.writer import JournalWriter
 
 __all__ = ["JournalLike", "open_journal"]
 
@@ -36,6 +37,7 @@ async def open_journal(
     config: str | None = None,
     inputs: str | None = None,
     has_output: bool = False,
+    keeps_starts: bool = False,
     store: Callable[[Journal], Store] | None = None,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[JournalWriter]:
@@ -49,18 +51,17 @@ async def open_journal(
         config: The settings of the run, as JSON.
         inputs: What the items come from, as JSON.
         has_output: Whether an output file gets a row for each result.
+        keeps_starts: Whether the writer keeps ``starts``.
         store: Makes the store; tests give one that fails.
         wall_clock: Seconds since 1970.
 
     Raises:
         JournalError: It cannot be used, or its answers were given under another strategy.
+        ConfigError: The strategy calls a function that has no name to know it by.
     """
+    Identity.of(strategy)  # refused before the file is touched
     async with settings.worker() as thread:
-        made = (
-            store(settings)
-            if store
-            else Store(settings.path, settings.durability, on_wait=partial(thread.report, on_wait))
-        )
+        made = store(settings) if store else _store_of(settings, partial(thread.report, on_wait))
         writer: JournalWriter | None = None
         try:
             opened = await thread.call(partial(made.open, _version(), config, inputs))
@@ -72,18 +73,25 @@ async def open_journal(
             registrar = Registrar(opened.salt, strategy, opened.volatile)
             if opened.finished and settings.on_changed == "refuse":
                 await thread.call(partial(_check_strategy, made, registrar, settings))
+            starts: dict[int, float] | None = {} if keeps_starts else None
             ledger = Ledger(settings.on_changed, settings.retry_failed)
             writer = JournalWriter(
-                settings, opened, ledger, registrar, made, thread, wall_clock, has_output
+                settings, opened, ledger, registrar, made, thread, wall_clock, has_output, starts
             )
             async with anyio.create_task_group() as group:
-                group.start_soon(writer.run, name="batchllm journal")
+                group.start_soon(writer.commits.run, name="batchllm journal")
                 try:
                     yield writer
                 finally:
-                    writer.finish()
+                    writer.commits.finish()
         finally:
             await _end(thread, made, writer, on_wait)
+
+
+def _store_of(settings: Journal, on_wait: Callable[[str], None]) -> Store:
+    # Prompts that are not to be kept may be there from a run that kept them.
+    wipes = not settings.journal_prompts
+    return Store(settings.path, settings.durability, on_wait=on_wait, wipes=wipes)
 
 
 async def _end(
@@ -126,13 +134,13 @@ def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> No
 
 
 def _close(store: Store, writer: JournalWriter | None) -> None:
-    if writer is not None and writer.failed is not None:
+    if writer is not None and writer.commits.failed is not None:
         store.abandon()
         return
     if writer is None:
         store.close()
         return
-    for group in writer.leftover():
+    for group in writer.commits.leftover():
         store.write(group)
     changed = writer.registrar.changed_by_the_run()
     if changed:

@@ -10,10 +10,20 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["BEAT_EVERY", "SILENT_AFTER", "Driver", "holder_in_words", "is_alive", "this_process"]
+__all__ = [
+    "BEAT_AT_MOST",
+    "BEAT_EVERY",
+    "SILENT_AFTER",
+    "Driver",
+    "holder_in_words",
+    "is_alive",
+    "this_process",
+]
 
 BEAT_EVERY: Final = 15.0
 """Seconds between two signs of life: four of them fit into SILENT_AFTER, so one may be late."""
+BEAT_AT_MOST: Final = 1.0
+"""Seconds in which one sign of life is enough: each takes a page of the log, which is 4 kB."""
 SILENT_AFTER: Final = 60.0
 """Seconds without a sign of life after which a driver on another machine is taken for dead."""
 

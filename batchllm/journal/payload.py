@@ -20,9 +20,25 @@ from uuid import UUID
 
 import msgspec
 
-from batchllm.core import JournalError, RecordedError, TokenUsage, WorkItemResult, kind_of
+from batchllm.core import (
+    AttemptFailure,
+    JournalError,
+    RecordedError,
+    TokenUsage,
+    WorkItemResult,
+    kind_of,
+    recorded,
+)
 
-__all__ = ["Payload", "decode_result", "encode_result", "pack", "replay_result", "unpack"]
+__all__ = [
+    "Payload",
+    "as_plain",
+    "decode_result",
+    "encode_result",
+    "pack",
+    "replay_result",
+    "unpack",
+]
 
 _COMPRESSED_FROM: Final = 1_000
 """Bytes; below, a text of an answer loses less than a tenth of a page of the file."""
@@ -35,6 +51,8 @@ _MARK: Final = "$"
 """The key of an object that stands for what JSON does not have."""
 _VECTOR: Final = 8
 """Numbers from which on a list of floats is packed, if single precision holds them exactly."""
+
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 Payload = dict[str, Any]
 
@@ -62,12 +80,13 @@ def encode_result(
     Raises:
         JournalError: The output of an answer has no form in JSON; the message names the item.
     """
-    output = result.output
-    if type(output) is not str and output is not None:
-        output = _output_of(result)
+    output, context = result.output, result.context
+    # Most results are texts and counts throughout; only what may hold a float is searched for one
+    # that is not finite, since the search took as long as all the rest.
+    is_plain = type(output) is str or output is None
     fields: Payload = {
         "id": result.item_id,
-        "output": output,
+        "output": output if is_plain else _output_of(result),
         "error": result.error,
         "category": result.error_category,
         "usage": result.token_usage,
@@ -75,19 +94,21 @@ def encode_result(
         "spans": [round(span, 6) for span in result.spans],
     }
     if result.metadata:
+        is_plain = False
         fields["metadata"] = _as_far_as_it_goes(result.metadata)
-    if result.exception is not None:
-        error = result.exception
-        fields["exception"] = (
-            [error.type_name, error.message]
-            if isinstance(error, RecordedError)
-            else [type(error).__qualname__, _text_of(error)]
-        )
+    if result.attempt_failures:
+        fields["failures"] = [
+            one and [one.error, one.error_category, one.status] for one in result.attempt_failures
+        ]
+    error = recorded(result.exception)
+    if error is not None:
+        fields["exception"] = [error.type_name, error.message]
     if keep_inputs:
+        is_plain = is_plain and type(prompt) is str and context is None
         fields["prompt"] = _or_nothing(prompt)
-        if result.context is not None:
-            fields["context"] = _or_nothing(result.context)
-    return _dump(fields)
+        if context is not None:
+            fields["context"] = _or_nothing(context)
+    return _dump(fields, is_plain=is_plain)
 
 
 def decode_result(data: bytes, output_type: Any = None) -> Payload:
@@ -115,6 +136,9 @@ def decode_result(data: bytes, output_type: Any = None) -> Payload:
         "spans": tuple(fields["spans"]),
         "metadata": fields.get("metadata"),
         "exception": None if exception is None else RecordedError(*exception),
+        "attempt_failures": tuple(
+            one and AttemptFailure(*one) for one in fields.get("failures", ())
+        ),
         "context": fields.get("context"),
         "prompt": fields.get("prompt"),
     }
@@ -146,9 +170,29 @@ def replay_result(
     return result, prompt
 
 
-def _dump(fields: Payload) -> bytes:
+def as_plain(value: Any) -> Any:
+    """Return a value of a payload as JSON has it: no mark is left, and no class is looked for."""
+    kind = type(value)
+    if kind is list:
+        return [as_plain(part) for part in value]
+    if kind is not dict:
+        return value
+    mark = value.get(_MARK)
+    if mark is None:
+        return {key: as_plain(part) for key, part in value.items()}
+    inner = value.get("of")
+    if mark == "float32":
+        return _unpacked(inner)
+    if mark == "dict":
+        return {str(as_plain(key)): as_plain(part) for key, part in inner}
+    return as_plain(inner)
+
+
+def _dump(fields: Payload, *, is_plain: bool) -> bytes:
     try:
-        return msgspec.json.encode(fields) if not _has_odd_floats(fields) else _dump_odd(fields)
+        if is_plain or not _has_odd_floats(fields):
+            return _ENCODE(fields)
+        return _dump_odd(fields)
     except (TypeError, ValueError):
         return _dump_odd(fields)  # half of a surrogate pair: Python's encoder escapes it
 
@@ -166,13 +210,6 @@ def _has_odd_floats(value: Any) -> bool:
     if type(value) is list:
         return any(_has_odd_floats(part) for part in value)
     return False
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # a user's own __str__ may raise anything
-        return ""
 
 
 def _output_of(result: WorkItemResult[Any, Any]) -> Any:

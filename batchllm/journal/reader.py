@@ -17,6 +17,7 @@ from batchllm.journal.faults import journal_error
 from batchllm.journal.output import StoredRow, refused_rows, stored_rows
 from batchllm.journal.owner import is_alive, this_process
 from batchllm.journal.schema import check_format
+from batchllm.journal.survey import Survey
 from batchllm.journal.tables import find_driver
 
 __all__ = ["JournalReader", "RunRecord", "StoredCall", "open_reader"]
@@ -117,6 +118,10 @@ class JournalReader:
             "SELECT data FROM samples WHERE run = ? ORDER BY at DESC LIMIT 1", (run,)
         ).fetchone()
         return {} if row is None else json.loads(row[0])
+
+    def survey(self) -> Survey:
+        """Return what reads the journal as a whole, for a report."""
+        return Survey(self._db)
 
     def driver(self) -> tuple[str, int] | None:
         """Return host and process id of the process that writes it now, if one does."""

@@ -7,13 +7,28 @@ from typing import Final
 
 from batchllm.core import JournalError
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "check_format", "create_tables", "is_empty"]
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA_VERSION",
+    "check_format",
+    "create_tables",
+    "is_empty",
+    "migrate",
+]
 
 APPLICATION_ID: Final = 0x62_4C_4C_4D
 """``bLLM``, in the header of the file, so that every tool knows whose it is."""
 
-SCHEMA_VERSION: Final = 1
-"""Raised with every change that an older batchllm could not read."""
+_STEPS: Final[tuple[str, ...]] = ()
+"""Additions to the format since its first version, as statements, one text a version.
+
+A new journal is the first version with every step taken, as is an old one that is opened to be
+written; so both are the same. A step that was released is never changed, and has no trigger, whose
+semicolons would cut it. A reader takes none, and does without what an older file lacks.
+"""
+
+SCHEMA_VERSION: Final = 1 + len(_STEPS)
+"""Raised with every step, so that an older batchllm refuses what it does not know."""
 
 # `key` and `source` name an item. `own` says that its strategy was its own and not the run's.
 # `pending` says that its post-processor has not been called to the end. `row_end` is the length of
@@ -80,14 +95,30 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """Make a journal of an empty database, within the transaction that is open."""
-    for statement in _TABLES.split(";"):
-        if statement.strip():
-            connection.execute(statement)
+    """Make a journal of an empty database, within the transaction that is open.
+
+    It has the format's first version; ``migrate`` makes it the present one.
+    """
+    _execute(connection, _TABLES)
     connection.execute(_SUPERSEDED)
     # Last, and in the same transaction: a file that says it is a journal has all its tables.
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("PRAGMA user_version = 1")
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a journal of an older version to this one, within the transaction that is open."""
+    version = _number(connection, "user_version")
+    for step in _STEPS[version - 1 :]:
+        _execute(connection, step)
+    if version < SCHEMA_VERSION:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
+        if statement.strip():
+            connection.execute(statement)
 
 
 def check_format(connection: sqlite3.Connection, path: str) -> None:

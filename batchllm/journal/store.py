@@ -12,19 +12,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from batchllm.core import JournalError
 from batchllm.journal.connections import Connect, begin, configure, connect
 from batchllm.journal.disks import create_private, is_network_disk
+from batchllm.journal.driving import Driving
 from batchllm.journal.faults import journal_error
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known
-from batchllm.journal.owner import Driver, holder_in_words, is_alive, this_process
-from batchllm.journal.schema import check_format, create_tables, is_empty
+from batchllm.journal.runs import Opened, begin_run
+from batchllm.journal.schema import check_format, create_tables, is_empty, migrate
 from batchllm.journal.settings import Durability
 from batchllm.journal.strategies import (
     Changed,
@@ -35,45 +36,20 @@ from batchllm.journal.strategies import (
 )
 from batchllm.journal.tables import (
     Finished,
-    find_driver,
+    find_answered,
     find_finished,
     find_known,
     set_fact,
     write_group,
 )
 
-__all__ = ["Opened", "Store"]
+__all__ = ["Store"]
 
 T = TypeVar("T")
 
 _LOCK_PATIENCE: Final = 60.0
 """Seconds for which another program's lock is waited for: a backup of a large file takes some."""
 _SALT_BYTES: Final = 16
-
-
-@frozen(kw_only=True)
-class Opened:
-    """The contents of a journal when it was opened.
-
-    Attributes:
-        run: The number of this run in it.
-        salt: The key of its digests.
-        finished: How many items have a result.
-        maybe_billed: Items with calls that began and never ended.
-        volatile: Fields of strategies that runs have changed.
-        quotas: Scope, calls per second and age in seconds of what was learned.
-        next_call: The next number of a call.
-        network: Whether it lies on a disk in the network.
-    """
-
-    run: int
-    salt: bytes
-    finished: int
-    maybe_billed: frozenset[ItemKey]
-    volatile: frozenset[str]
-    quotas: dict[str, tuple[float, float]]
-    next_call: int
-    network: bool
 
 
 @define(eq=False)
@@ -87,6 +63,7 @@ class Store:
         wall_clock: Seconds since 1970.
         on_wait: Called once if another program's lock makes it wait.
         is_network: Whether a path lies on a disk in the network.
+        wipes: Whether what is replaced in the file is overwritten, and not only set free.
         lock_patience: Seconds for which a lock of another program is waited for.
     """
 
@@ -96,9 +73,10 @@ class Store:
     wall_clock: Callable[[], float] = time.time
     on_wait: Callable[[str], None] = lambda text: None
     is_network: Callable[[Path], bool] = is_network_disk
+    wipes: bool = False
     lock_patience: float = _LOCK_PATIENCE
     _connection: sqlite3.Connection | None = field(default=None, init=False)
-    _driver: Driver | None = field(default=None, init=False)
+    _driving: Driving | None = field(default=None, init=False)
     _run: int = field(default=0, init=False)
     _numbers: dict[bytes, int] = field(factory=dict, init=False)
 
@@ -140,53 +118,15 @@ class Store:
             create_tables(db)
             salt = secrets.token_bytes(_SALT_BYTES)
             set_fact(db, "salt", salt)
-        self._become_driver()
-        opened = self._register(version, config, inputs, network=network)
-        db.execute("COMMIT")
-        configure(db, flushes=self.durability == "full", network=network)
-        return opened
-
-    def _become_driver(self) -> None:
-        now = self.wall_clock()
-        here = this_process(now)
-        other = find_driver(self._db)
-        if other is not None and is_alive(other, here, now):
-            msg = f"the journal {self.path} is in use: {holder_in_words(other, here, now)}"
-            raise JournalError(msg, problem="in_use", path=str(self.path))
-        self._db.execute(
-            "INSERT OR REPLACE INTO driver (one, token, host, boot, pid, born, beat) "
-            "VALUES (1, ?, ?, ?, ?, ?, ?)",
-            (here.token, here.host, here.boot, here.pid, here.born, here.beat),
-        )
-        self._driver = here
-
-    def _register(
-        self, version: str, config: str | None, inputs: str | None, *, network: bool
-    ) -> Opened:
-        db, now = self._db, self.wall_clock()
-        assert self._driver is not None
-        self._run = int(
-            db.execute(
-                "INSERT INTO runs (started, host, pid, version, config, inputs) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (now, self._driver.host, self._driver.pid, version, config, inputs),
-            ).lastrowid
-            or 0
-        )
+        migrate(db)
+        self._driving = Driving.take(db, self.path, self.wall_clock())
         self._numbers.update(db.execute("SELECT digest, strategy FROM strategies").fetchall())
-        open_calls = db.execute("SELECT DISTINCT source, key FROM calls WHERE ended IS NULL")
-        quotas = db.execute("SELECT scope, rate, age, at FROM quotas")
-        return Opened(
-            run=self._run,
-            salt=_only(db, "SELECT value FROM facts WHERE name = 'salt'"),
-            finished=_only(db, "SELECT count(*) FROM items"),
-            maybe_billed=frozenset((source, key) for source, key in open_calls),
-            volatile=frozenset(volatile_fields(db)),
-            # A clock that was set back makes nothing younger than it was when it was written.
-            quotas={scope: (rate, age + max(0.0, now - at)) for scope, rate, age, at in quotas},
-            next_call=_only(db, "SELECT coalesce(max(call), 0) FROM calls") + 1,
-            network=network,
-        )
+        driver, now = self._driving.driver, self.wall_clock()
+        opened = begin_run(db, driver, now, (version, config, inputs), network=network)
+        self._run = opened.run
+        db.execute("COMMIT")
+        configure(db, flushes=self.durability == "full", network=network, wipes=self.wipes)
+        return opened
 
     def close(self, cause: str | None = None, reason: str | None = None, counts: str = "") -> None:
         """End the run and let go of the file.
@@ -203,12 +143,12 @@ class Store:
             return
         try:
             self._begin()
-            self._check_driver()
+            driving = self._check_driver()
             self._db.execute(
                 "UPDATE runs SET ended = ?, cause = ?, reason = ?, counts = ? WHERE run = ?",
                 (self.wall_clock(), cause, reason, counts, self._run),
             )
-            self._db.execute("DELETE FROM driver")
+            driving.release(self._db)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self.abandon()
@@ -238,12 +178,12 @@ class Store:
         drives it, since the same process may free some space and go on.
         """
         self._drop()
-        if self._driver is None:
+        if self._driving is None:
             return
         with suppress(sqlite3.Error, OSError):
             db = self.connect(self.path)
             try:
-                db.execute("DELETE FROM driver WHERE token = ?", (self._driver.token,))
+                self._driving.release(db)
             finally:
                 db.close()
 
@@ -274,6 +214,22 @@ class Store:
         """
         digests = {number: digest for digest, number in self._numbers.items()}
         return self._read(partial(find_known, self._db, keys, digests))
+
+    def answered(self, keys: Sequence[ItemKey], strategy: bytes) -> dict[str, bytes | None]:
+        """Find which of several items of one source have an answer and nothing left to do.
+
+        Args:
+            keys: Of the items.
+            strategy: The digest of the strategy that was to answer.
+
+        Returns:
+            The digests of their prompts, by the second part of their keys.
+
+        Raises:
+            JournalError: It cannot be read.
+        """
+        number = self._numbers.get(strategy, 0)
+        return self._read(partial(find_answered, self._db, keys, number))
 
     def finished(self, keys: Sequence[ItemKey]) -> dict[ItemKey, Finished]:
         """Find the results of several items.
@@ -326,23 +282,10 @@ class Store:
             f"{self.lock_patience:.0f} s"
         )
 
-    def _check_driver(self) -> None:
-        """Give a sign of life, unless another process has taken this one for dead.
-
-        Raises:
-            JournalError: It has.
-        """
-        assert self._driver is not None
-        beaten = self._db.execute(
-            "UPDATE driver SET beat = ? WHERE token = ?", (self.wall_clock(), self._driver.token)
-        )
-        if beaten.rowcount != 1:
-            self._db.execute("ROLLBACK")
-            msg = (
-                f"the journal {self.path} is driven by another process now, since this one gave no "
-                "sign of life for a minute; let that one go on"
-            )
-            raise JournalError(msg, problem="in_use", path=str(self.path))
+    def _check_driver(self) -> Driving:
+        assert self._driving is not None
+        self._driving.check(self._db, self.wall_clock())
+        return self._driving
 
     def _drop(self) -> None:
         db, self._connection = self._connection, None
@@ -352,8 +295,3 @@ class Store:
                     db.execute("ROLLBACK")
             with suppress(sqlite3.Error):
                 db.close()
-
-
-def _only(db: sqlite3.Connection, query: str) -> Any:
-    (value,) = db.execute(query).fetchone()
-    return value

@@ -12,7 +12,15 @@ from batchllm.journal.ledger import Known, State
 from batchllm.journal.owner import Driver
 from batchllm.journal.payload import pack
 
-__all__ = ["Finished", "find_driver", "find_finished", "find_known", "set_fact", "write_group"]
+__all__ = [
+    "Finished",
+    "find_answered",
+    "find_driver",
+    "find_finished",
+    "find_known",
+    "set_fact",
+    "write_group",
+]
 
 _UPSERT: Final = """
 INSERT INTO items (source, key, prompt, strategy, own, state, pending, position, started, finished,
@@ -145,6 +153,24 @@ def find_known(
     }
 
 
+def find_answered(
+    connection: sqlite3.Connection, keys: Sequence[ItemKey], strategy: int
+) -> dict[str, bytes | None]:
+    """Find which of several items have an answer of a strategy, and nothing left to do.
+
+    Args:
+        connection: Of the journal.
+        keys: Of items of one source.
+        strategy: The number of the strategy.
+
+    Returns:
+        The digests of their prompts, by the second part of their keys.
+    """
+    # The plus keeps SQLite from taking the index by state, in which nearly every item is found.
+    answered = f"AND +state = {int(State.DONE)} AND pending = 0 AND +strategy = {strategy:d}"
+    return dict(_select(connection, "key, prompt", keys, answered))
+
+
 def find_finished(
     connection: sqlite3.Connection, keys: Sequence[ItemKey]
 ) -> dict[ItemKey, Finished]:
@@ -156,14 +182,16 @@ def find_finished(
     }
 
 
-def _select(connection: sqlite3.Connection, columns: str, keys: Sequence[ItemKey]) -> Iterator[Any]:
+def _select(
+    connection: sqlite3.Connection, columns: str, keys: Sequence[ItemKey], more: str = ""
+) -> Iterator[Any]:
     by_source: dict[str, list[str]] = {}
     for source, key in keys:
         by_source.setdefault(source, []).append(key)
     for source, names in by_source.items():
         size = next((size for size in _SIZES if size >= len(names)), _SIZES[-1])
         marks = ", ".join("?" * size)
-        query = f"SELECT {columns} FROM items WHERE source = ? AND key IN ({marks})"
+        query = f"SELECT {columns} FROM items WHERE source = ? AND key IN ({marks}) {more}"
         for begin in range(0, len(names), size):
             part = names[begin : begin + size]
             part += part[-1:] * (size - len(part))

@@ -1,50 +1,31 @@
-"""The asynchronous side of a journal: groups gather while the thread commits the one before.
-
-A task that has a result waits until its group is on the disk. There is no timer: one result alone
-waits for one commit, and what comes during a commit goes into the next.
-"""
+"""A journal that one run writes: what it notes, what it commits, and what it asks."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import anyio
-from anyio.lowlevel import checkpoint
 from attrs import define, field
 
 from batchllm.core import JournalError, TokenUsage, WorkItemResult
+from batchllm.journal.commits import Commit, Commits
+from batchllm.journal.connections import size_of_pages
+from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
-from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota, Refused, Sample
+from batchllm.journal.groups import CallBegun, CallFailed, Quota, Refused, Sample
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, State, Verdict
-from batchllm.journal.owner import BEAT_EVERY
 from batchllm.journal.payload import replay_result
+from batchllm.journal.runs import Opened
 from batchllm.journal.settings import Journal
-from batchllm.journal.store import Opened, Store
+from batchllm.journal.store import Store
 from batchllm.journal.tables import Finished
 from batchllm.journal.worker import Worker
 
-__all__ = ["CLOSE_SECONDS", "NOT_READ", "JournalWriter", "Taken"]
-
-_MOST: Final = 256
-"""Results in one group: at 2 µs a row its transaction takes less than the flush that follows."""
-CLOSE_SECONDS: Final = 60.0
-"""Seconds for the last groups and the end of the run."""
-
+__all__ = ["NOT_READ", "JournalWriter", "Taken"]
 
 Ending: TypeAlias = tuple[str, str, str]
-
-
-@define(eq=False)
-class _Gathering:
-    """A group that gathers, and what became of it."""
-
-    group: Group = field(factory=Group)
-    done: anyio.Event = field(factory=anyio.Event)
-    written: bool = False
 
 
 @define(eq=False)
@@ -75,8 +56,10 @@ class JournalWriter:
         opened: What it had at the beginning.
         ledger: Decides what to do with items that it knows, and counts.
         registrar: Makes the entries of items.
-        failed: Why it can no longer be written.
+        commits: Groups on their way to the disk.
         ending: How the run ended: cause, reason and, as JSON, its sums.
+        starts: When work on finished items began, in seconds since 1970, by their positions, for
+            the caller who writes rows of them and takes it out again; ``None`` keeps none.
     """
 
     settings: Journal
@@ -87,20 +70,14 @@ class JournalWriter:
     worker: Worker
     wall_clock: Callable[[], float]
     has_output: bool = False
-    failed: JournalError | None = field(default=None, init=False)
+    starts: dict[int, float] | None = None
+    commits: Commits = field(init=False)
     ending: Ending = field(default=("unknown", "", ""), init=False)
-    _groups: deque[_Gathering] = field(factory=lambda: deque([_Gathering()]), init=False)
-    _wake: anyio.Event = field(factory=anyio.Event, init=False)
-    _broken: anyio.Event = field(factory=anyio.Event, init=False)
-    _closing: bool = field(default=False, init=False)
     _without_row: dict[int, ItemKey] = field(factory=dict, init=False)
-    _scope: anyio.CancelScope = field(init=False)
     _next_call: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        # Shielded, since results wait for it while everything round them is being cancelled;
-        # finish() sets the deadline.
-        self._scope = anyio.CancelScope(shield=True)
+        self.commits = Commits(self.store, self.worker)
         self._next_call = self.opened.next_call
 
     # What a run writes.
@@ -115,8 +92,8 @@ class JournalWriter:
         self._next_call += 1
         entry.started = entry.started or now
         entry.calls.append(call)
-        self._groups[-1].group.begun[call] = CallBegun(call, entry.key, attempt, now)
-        self._wake.set()
+        self.commits.next_group.begun[call] = CallBegun(call, entry.key, attempt, now)
+        self.commits.wake()
         return call
 
     def fail_call(
@@ -126,7 +103,7 @@ class JournalWriter:
         if call not in entry.calls:
             return  # its item has a result already, from another copy of the call
         entry.calls.remove(call)
-        self._groups[-1].group.failed.append(
+        self.commits.next_group.failed.append(
             CallFailed(call, self.wall_clock(), category, error, usage_as_json(usage))
         )
 
@@ -135,18 +112,21 @@ class JournalWriter:
         if call in entry.calls:
             entry.calls.remove(call)
 
-    async def commit(
+    def hand_over(
         self, entry: Entry, result: WorkItemResult[Any, Any], *, pending: bool = False
-    ) -> None:
-        """Write a result, and wait until it is on the disk.
+    ) -> Commit:
+        """Put a result into the next group, without waiting for it.
 
         Args:
             entry: Its item.
             result: What became of it.
             pending: Whether a post-processor is still to be called.
 
+        Returns:
+            Its group, which says when it is on the disk.
+
         Raises:
-            JournalError: It is not on the disk.
+            JournalError: It cannot be written.
         """
         row = committed(
             entry,
@@ -156,12 +136,24 @@ class JournalWriter:
             keep_inputs=self.settings.journal_prompts,
             row_end=0 if self.has_output else None,
         )
-        gathering = self._room()
-        gathering.group.commit(row, entry.identity.text, entry.calls)
+        commit = self.commits.join()
+        commit.group.commit(row, entry.identity.text, entry.calls)
         entry.calls = []
         if self.has_output:
             self._without_row[entry.position] = entry.key
-        await self._written(gathering)
+        if self.starts is not None:
+            self.starts[entry.position] = row.started
+        return commit
+
+    async def commit(
+        self, entry: Entry, result: WorkItemResult[Any, Any], *, pending: bool = False
+    ) -> None:
+        """Write a result, and wait until it is on the disk; as :meth:`hand_over`.
+
+        Raises:
+            JournalError: It is not on the disk.
+        """
+        await self.commits.settled(self.hand_over(entry, result, pending=pending))
 
     async def processed(self, entry: Entry) -> None:
         """Note that an item's post-processor is done, and wait until that is on the disk.
@@ -169,9 +161,21 @@ class JournalWriter:
         Raises:
             JournalError: It is not.
         """
-        gathering = self._room()
-        gathering.group.processed.append(entry.key)
-        await self._written(gathering)
+        commit = self.commits.join()
+        commit.group.processed.append(entry.key)
+        await self.commits.settled(commit)
+
+    async def flush(self) -> None:
+        """Wait until all that was noted is on the disk.
+
+        Raises:
+            JournalError: It is not.
+        """
+        await self.commits.flush()
+
+    async def failure(self) -> JournalError:
+        """Wait until nothing can be written any more, and return why."""
+        return await self.commits.failure()
 
     def take_over_rows(self, taken: Iterable[tuple[int, ItemKey]]) -> None:
         """Expect rows of items that earlier runs finished: their positions and keys."""
@@ -185,23 +189,30 @@ class JournalWriter:
 
     def note_rows(self, rows: Sequence[tuple[ItemKey, int]]) -> None:
         """Note rows of the output file that are written, with its length behind each."""
-        self._groups[-1].group.rows.extend(rows)
-        self._wake.set()
+        self.commits.next_group.rows.extend(rows)
+        self.commits.wake()
 
     def note_refused(self, place: str, row: bytes, end: int) -> None:
         """Note the row of a line that was never sent, by its input and number."""
-        self._groups[-1].group.refused.append(Refused(place, row, end))
-        self._wake.set()
+        self.commits.next_group.refused.append(Refused(place, row, end))
+        self.commits.wake()
 
     def note_sample(self, data: str) -> None:
         """Note how far the run has got."""
-        self._groups[-1].group.samples.append(Sample(self.wall_clock(), data))
+        self.commits.next_group.samples.append(Sample(self.wall_clock(), data))
 
     def note_quota(self, scope: str, rate: float, age: float) -> None:
         """Note what was learned about a quota."""
-        self._groups[-1].group.quotas[scope] = Quota(scope, rate, age)
+        self.commits.next_group.quotas[scope] = Quota(scope, rate, age)
 
     # What a run asks.
+
+    async def size(self) -> int:
+        """Return its bytes on the disk, without those of its log, which goes when it is closed."""
+        try:
+            return await self.worker.call(partial(self.store.with_output, size_of_pages))
+        except JournalError:  # it has failed, and so keeps its log
+            return size_on_disk(self.settings.path)
 
     async def decide(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Decide what to do with items.
@@ -228,6 +239,24 @@ class JournalWriter:
                 raise _changed_item(entry, str(self.settings.path))
         return verdicts
 
+    async def answered(self, items: Sequence[tuple[ItemKey, bytes | None]]) -> set[ItemKey]:
+        """Find items with the run's strategy that have their answer, and nothing left to do.
+
+        Args:
+            items: Keys and digests of prompts, of one source.
+
+        Returns:
+            Their keys. An item that is not among them may be finished all the same: ``decide``.
+
+        Raises:
+            JournalError: The file cannot be read.
+        """
+        keys = [key for key, _ in items]
+        strategy = self.registrar.identity.digest
+        found = await self.worker.call(partial(self.store.answered, keys, strategy))
+        nothing = object()
+        return {key for key, prompt in items if found.get(key[1], nothing) == prompt}
+
     async def take_over(self, entries: Sequence[Entry]) -> list[Taken]:
         """Read the results of items that were taken over.
 
@@ -238,98 +267,9 @@ class JournalWriter:
             partial(self.store.finished, [entry.key for entry in entries])
         )
         kind = self.settings.output_type
+        if self.starts is not None:
+            self.starts.update((entry.position, found[entry.key].started) for entry in entries)
         return [_taken(found[entry.key], entry, kind) for entry in entries]
-
-    # The task that writes.
-
-    async def run(self) -> None:
-        """Write group after group, until :meth:`finish` and the last is written."""
-        with self._scope:
-            while True:
-                if not self._due and not self._closing:
-                    await self._wait()
-                if self._closing and len(self._groups) == 1 and not self._groups[0].group:
-                    return
-                await self._write_one()
-
-    @property
-    def _due(self) -> bool:
-        first = self._groups[0].group
-        return len(self._groups) > 1 or bool(first)
-
-    async def _wait(self) -> None:
-        self._wake = anyio.Event()
-        with anyio.move_on_after(BEAT_EVERY):
-            await self._wake.wait()
-
-    async def _write_one(self) -> None:
-        gathering = self._groups.popleft()
-        if not self._groups:
-            self._groups.append(_Gathering())
-        try:
-            if self.failed is None:
-                await self.worker.call(partial(self.store.write, gathering.group))
-                gathering.written = True
-        except JournalError as error:
-            self._fail(error)
-        finally:
-            gathering.done.set()
-        if self.failed is not None:
-            await checkpoint()  # no call has let other tasks run
-
-    def _fail(self, error: JournalError) -> None:
-        """Write nothing from here on: after a failed flush no later one is to be trusted."""
-        if self.failed is None:
-            self.failed = error
-            self._broken.set()
-
-    async def failure(self) -> JournalError:
-        """Wait until it can no longer be written, and return why."""
-        await self._broken.wait()
-        assert self.failed is not None
-        return self.failed
-
-    async def flush(self) -> None:
-        """Wait until all that was noted is on the disk.
-
-        Raises:
-            JournalError: It is not.
-        """
-        gathering = self._room()
-        gathering.group.flushes += 1
-        await self._written(gathering)
-
-    def finish(self) -> None:
-        """Write what is there, then end."""
-        self._closing = True
-        self._scope.deadline = anyio.current_time() + CLOSE_SECONDS
-        self._wake.set()
-
-    def _room(self) -> _Gathering:
-        """Return the group that gathers, a new one if it is full.
-
-        Raises:
-            JournalError: An earlier one could not be written.
-        """
-        if self.failed is not None:
-            raise self.failed
-        last = self._groups[-1]
-        if last.group.awaited >= _MOST:
-            last = _Gathering()
-            self._groups.append(last)
-        self._wake.set()
-        return last
-
-    async def _written(self, gathering: _Gathering) -> None:
-        await gathering.done.wait()
-        if not gathering.written:
-            raise self.failed or _never_written(self.settings)
-
-    def leftover(self) -> list[Group]:
-        """Return the groups that no task will write any more."""
-        if self.failed is not None:
-            return []
-        return [gathering.group for gathering in self._groups if gathering.group]
 
 
 def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
@@ -341,11 +281,6 @@ def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:
         output_type=output_type,
     )
     return Taken(result, found.pending, found.row_end)
-
-
-def _never_written(settings: Journal) -> JournalError:
-    msg = f"the journal {settings.path} was closed before this result was written"
-    return JournalError(msg, problem="io", path=str(settings.path))
 
 
 def _changed_item(entry: Entry, path: str) -> JournalError:

@@ -48,6 +48,8 @@ class CallableStrategy(LLMCallStrategy[Any]):
             ``(output, usage, metadata)`` with usage as a mapping, a provider's usage object or
             ``None``; another tuple is an output.
         threads: The most threads at once for a sync function.
+        version: Names the present form of the function for a journal, which then asks anew once
+            it is another. A lambda, or a function within another, has no other name that holds.
         run_sync: Calls a sync function, by default in a thread.
 
     Raises:
@@ -63,15 +65,18 @@ class CallableStrategy(LLMCallStrategy[Any]):
 
     function: Callable[..., Any] = field(init=False, validator=_can_be_called)
     threads: int = field(init=False, validator=number(least=1, whole=True))
+    version: str | None = field(init=False)
 
     def __init__(
         self,
         function: Callable[..., Any],
         *,
         threads: int = 40,
+        version: str | None = None,
         run_sync: ThreadRunner = run_in_thread,
     ) -> None:
         self.function = function
+        self.version = version
         self.threads = threads
         self._run_sync = run_sync
         self._is_async = _is_async(function)
@@ -113,11 +118,14 @@ class CallableStrategy(LLMCallStrategy[Any]):
         return _read_result(result)
 
     def identity(self) -> Mapping[str, Any]:
-        """Name the function."""
-        return {"class": "from_callable", "function": _name(self.function)}
+        """Name the function by its module and name, and by its version if it has one."""
+        version = {} if self.version is None else {"version": self.version}
+        return {"class": "from_callable", "function": _whole_name(self.function), **version}
 
 
-def from_callable(function: Callable[..., Any], *, threads: int = 40) -> CallableStrategy:
+def from_callable(
+    function: Callable[..., Any], *, threads: int = 40, version: str | None = None
+) -> CallableStrategy:
     """Make a strategy of a function; see ``CallableStrategy``.
 
     Example:
@@ -126,7 +134,7 @@ def from_callable(function: Callable[..., Any], *, threads: int = 40) -> Callabl
         >>> from_callable(answer)
         from_callable(answer)
     """
-    return CallableStrategy(function, threads=threads)
+    return CallableStrategy(function, threads=threads, version=version)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -137,6 +145,12 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _name(function: Callable[..., Any]) -> str:
     inner = function.func if isinstance(function, partial) else function
     return getattr(inner, "__qualname__", type(inner).__qualname__)
+
+
+def _whole_name(function: Callable[..., Any]) -> str:
+    inner = function.func if isinstance(function, partial) else function
+    module = getattr(inner, "__module__", None) or type(inner).__module__
+    return f"{module}:{_name(function)}"
 
 
 def _wanted_parameters(function: Callable[..., Any]) -> tuple[str, ...]:

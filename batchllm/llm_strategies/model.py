@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
-from attrs import Attribute, define, field, setters
+from attrs import Attribute, define, evolve, field, setters
 from typing_extensions import TypeVar
 
 from batchllm.core import (
@@ -34,6 +34,9 @@ __all__ = ["ModelStrategy"]
 
 T = TypeVar("T", default=str)
 
+_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""The names that providers have for the bound on an answer."""
+
 
 def _text(response: LLMResponse) -> str:
     return response.text
@@ -53,6 +56,7 @@ def _ask(instance: Any, attribute: Attribute[Any], model: LLMModel) -> LLMModel:
     instance.quota_scope = getattr(model, "quota_scope", None) or QuotaScope()
     instance._generate = model.generate
     instance._accepts_progress = _accepts(model.generate, "progress")
+    instance.price = getattr(model, "price", None)
     return model
 
 
@@ -228,9 +232,17 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
             raise
 
     def estimate(self, prompt: Any) -> CallCost | None:
-        """Return the model's own estimate, if it makes one."""
+        """Return the model's own estimate, if it makes one.
+
+        A bound on the answer in ``config`` is sent in place of the model's own, and so counts.
+        """
         estimate: Callable[[Any], CallCost | None] | None = getattr(self.model, "estimate", None)
-        return None if estimate is None else estimate(prompt)
+        found = None if estimate is None else estimate(prompt)
+        config = self.config or {}
+        limit = next((config[name] for name in _LIMITS if name in config), None)
+        if found is None or not isinstance(limit, int):
+            return found
+        return evolve(found, output_tokens=limit)
 
     def identity(self) -> Mapping[str, Any]:
         """Name the model with the settings that change its answers."""

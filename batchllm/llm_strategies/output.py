@@ -97,15 +97,16 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
             OutputValidationError: The answer is no *output*; it says what is wrong.
             Exception: What the model raised.
         """
-        memory = RetryState() if state is None else state
         asked = self._asked(prompt)
-        refused: OutputValidationError | None = memory.get(self._key)
+        # Without a state, as in a unit test, nothing is remembered.
+        refused: OutputValidationError | None = None if state is None else state.get(self._key)
         if refused is not None:
             asked = feedback_prompt(asked, refused)
         try:
             return await super().execute(asked, attempt, timeout, state)
         except OutputValidationError as error:
-            memory.set(self._key, error)
+            if state is not None:
+                state.set(self._key, error)
             raise
 
     def compose(self, prompt: Any) -> WireRequest:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, overload
 
 from attrs import frozen
 
-from batchllm.core import ConfigError, LLMModel, kind_of
+from batchllm.core import ConfigError, LLMModel, Price, kind_of
 from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.output import OutputStrategy, with_output
 from batchllm.llm_strategies.proxies import proxy_for
@@ -209,15 +209,18 @@ def _gemini(
     return GeminiModel(model, client, parameters=parameters, extra=extra, stream=stream)
 
 
-def _simulated(model: str, *, http: Http | None, **options: Any) -> ChatModel:
+def _simulated(model: str, *, http: Http | None, base_url: str | None, **options: Any) -> ChatModel:
     try:
         scenario = parse_scenario(model)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    http = http or SimulatorTransport(Simulator(scenario))
+    if http is None and base_url == _SIMULATOR.base_url:  # else one that listens there
+        http = SimulatorTransport(Simulator(scenario))
     # There is nothing that a proxy could lead to.
     options["proxy"] = None
-    return ChatModel(model, profile=_SIMULATOR, http=http, **options)
+    asked = ChatModel(model, profile=_SIMULATOR, http=http, base_url=base_url, **options)
+    asked.price = Price(input=scenario.input_price, output=scenario.output_price)
+    return asked
 
 
 _SIMULATOR: Final = ChatProfile(

@@ -41,6 +41,13 @@ class MetricsObserver(BaseObserver):
     """
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as between two batches whose numbers are to stand apart.
+
+        Scopes that are parked, and what was learned of quotas, are forgotten as well.
+        """
         self._counts: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from batchllm.core import BaseObserver, Category, ConfigError, ProcessingEvent, kind_of
+from batchllm.observers.plain_bars import LineBar, NotebookBar, notebook_display
 
 __all__ = ["ProgressBar", "ProgressObserver"]
 
@@ -36,19 +37,24 @@ class ProgressObserver(BaseObserver):
         await run_batch(prompts, strategy, progress=tqdm)
 
     Args:
-        bar: ``True`` for Rich's bar; a bar, which stays open; or a function or class that makes
-            one when it is called with ``total=``, such as ``tqdm.tqdm``, which is closed at the
-            end.
+        bar: ``True`` for a bar of Rich on a terminal, an output that is kept up to date in a
+            notebook, and a line every five seconds elsewhere; a bar, which stays open; or a
+            function or class that makes one when it is called with ``total=``, such as
+            ``tqdm.tqdm``, which is closed at the end.
 
     Raises:
         ConfigError: *bar* is none of these.
     """
 
+    wanted_events = frozenset(
+        {*_ENDS, ProcessingEvent.PROCESSING_STARTED, ProcessingEvent.PROCESSING_COMPLETED}
+    )
+
     def __init__(self, bar: bool | ProgressBar | Callable[..., Any] = True) -> None:
         self._make: Callable[..., Any] | None = None
         self._bar: Any = None
         if bar is True:
-            self._make = _rich_bar
+            self._make = _own_bar
         elif isinstance(bar, type) or (callable(bar) and not hasattr(bar, "update")):
             self._make = bar
         elif callable(getattr(bar, "update", None)):
@@ -94,12 +100,13 @@ class ProgressObserver(BaseObserver):
             self._bar.update(unseen)
 
 
-def _rich_bar(*, total: int | None) -> ProgressBar:
-    from batchllm.observers.rich_bar import RichBar  # Rich takes a while to load
+def _own_bar(*, total: int | None) -> ProgressBar:
+    show = notebook_display()
+    if show is not None:
+        return NotebookBar(total, show)
+    from batchllm.observers.rich_bar import bar_on_terminal  # Rich takes a while to load
 
-    bar = RichBar()
-    bar.start(total)
-    return bar
+    return bar_on_terminal(total) or LineBar(total)
 
 
 def _call(bar: object, name: str, **given: Any) -> None:

@@ -54,3 +54,22 @@ class Quantiles:
                 middle = _LEAST * _GROWTH ** (place - 0.5) if place else 0.0
                 return min(middle, self.most)
         return 0.0
+
+    def grouped(self, most: int) -> list[tuple[float, float, int]]:
+        """Return the values in at most *most* bins, each ``(low, high, count)``.
+
+        Between the first and the last bin none is left out, so that they can be drawn; their
+        widths grow with the values. Values of 0 have a bin of their own, from 0 to 0.
+        """
+        zeros = self._bins.get(0, 0)
+        found = [(0.0, 0.0, zeros)] if zeros else []
+        places = sorted(place for place in self._bins if place)
+        if not places:
+            return found
+        first, last = places[0], places[-1]
+        width = math.ceil((last - first + 1) / max(1, most - len(found)))
+        for low in range(first, last + 1, width):
+            count = sum(self._bins.get(place, 0) for place in range(low, low + width))
+            edges = [_LEAST * _GROWTH ** (place - 1) for place in (low, low + width)]
+            found.append((edges[0], edges[1], count))
+        return found

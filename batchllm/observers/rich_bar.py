@@ -15,11 +15,21 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["RichBar"]
+__all__ = ["RichBar", "bar_on_terminal"]
+
+
+def bar_on_terminal(total: int | None) -> RichBar | None:
+    """Return a bar that is drawn on standard error; ``None`` if that is no terminal."""
+    console = Console(file=sys.stderr)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return None
+    bar = RichBar(console)
+    bar.start(total)
+    return bar
 
 
 class RichBar:
-    """Rich's progress bar, on terminals and in notebooks; drawn when it is updated.
+    """Rich's progress bar, on terminals; drawn when it is updated.
 
     Args:
         console: By default standard error.

@@ -2,6 +2,7 @@
 
 from batchllm.policy.backoff import RetrySchedule
 from batchllm.policy.bucket import Limit, Settlement
+from batchllm.policy.budget import BudgetLedger, Need, Reservation
 from batchllm.policy.cold_start import FIRST_CALLS
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State, overload_pause
@@ -44,15 +45,21 @@ from batchllm.policy.json_reading import (
     read_json,
 )
 from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
+from batchllm.policy.pricing import PriceBook, model_name
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.rate_limiter import RateLimiter
 from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bound
+from batchllm.policy.worst_case import FIRST_ANSWERS, FIRST_IN_FLIGHT, Bound, WorstCases
 
 __all__ = [
     "EXHAUSTED_CODES",
+    "FIRST_ANSWERS",
     "FIRST_CALLS",
+    "FIRST_IN_FLIGHT",
     "LONGEST",
     "OUTAGE",
+    "Bound",
+    "BudgetLedger",
     "CapLearned",
     "Cause",
     "ConcurrencySearch",
@@ -69,13 +76,16 @@ __all__ = [
     "Learned",
     "Limit",
     "LimitAdopted",
+    "Need",
     "OutageBreaker",
     "OutageEnded",
     "OutageStarted",
     "PaceLearned",
     "Parked",
     "PauseLengthened",
+    "PriceBook",
     "RateLimiter",
+    "Reservation",
     "RetrySchedule",
     "ScopeParked",
     "Send",
@@ -83,12 +93,14 @@ __all__ = [
     "State",
     "TokenEstimator",
     "Verdict",
+    "WorstCases",
     "can_never_pass",
     "decode_text",
     "is_own_address",
     "is_replaced",
     "mend",
     "mended_text",
+    "model_name",
     "overload_pause",
     "parse_duration",
     "parse_moment",

@@ -47,6 +47,13 @@ class AdaptivePace:
         calls: The cap on calls in flight that others keep; beyond it a cold start opens nothing.
         learned_before: What an earlier run found out.
         cold: Whether to start with few calls in flight if nothing is known.
+
+    Attributes:
+        events: What happened, for the limiter to pass on.
+        log: What was sent and refused.
+        cooldown: Its pauses.
+        findings: What it has learned of the server.
+        cold_start: The window of calls in flight at a start without a pace, while it opens.
     """
 
     rng: Random
@@ -59,7 +66,7 @@ class AdaptivePace:
     cooldown: Cooldown = field(init=False)
     findings: Findings = field(init=False)
     _times: RefusalTimes = field(factory=RefusalTimes, init=False)
-    _cold_start: ColdStart | None = field(default=None, init=False)
+    cold_start: ColdStart | None = field(default=None, init=False)
     _diagnosis: Diagnosis | None = field(default=None, init=False)
     _lone: bool = field(default=False, init=False)
     _explained: bool = field(default=False, init=False)
@@ -73,7 +80,7 @@ class AdaptivePace:
         self.cooldown = Cooldown(self.rng)
         self.findings = Findings(self.log, self.events, self.learned_before)
         if self.cold and self.findings.search.rate is None:
-            self._cold_start = ColdStart()
+            self.cold_start = ColdStart()
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -82,7 +89,7 @@ class AdaptivePace:
         """Return the calls in flight below which nothing holds one back until one fails."""
         if not self.cooldown.free or self.findings.bind or self._capped_until != -inf:
             return 0
-        return inf if self._cold_start is None else self._cold_start.window
+        return inf if self.cold_start is None else self.cold_start.window
 
     def next_time(self, now: float, in_flight: int) -> float:
         """Return the earliest instant for the next start; ``inf`` if only a reply can show it."""
@@ -93,9 +100,11 @@ class AdaptivePace:
                 return cooldown.next_time(now, self._times.patience)
         if in_flight >= self.findings.cap.limit:
             return inf
+        if now >= self._capped_until:
+            self._capped_until = -inf  # so that calls again need to ask no part while there is room
         at = max(now, self._capped_until, self.findings.next_time(now, self._times.patience))
-        if self._cold_start is not None:
-            at = max(at, self._cold_start.next_time(now, in_flight))
+        if self.cold_start is not None:
+            at = max(at, self.cold_start.next_time(now, in_flight))
         return at
 
     def _advance(self, now: float) -> None:
@@ -126,12 +135,12 @@ class AdaptivePace:
         self._flying.discard(send)
         if proven:
             self._refused_since = None
-            if self.findings.on_answer(now):
-                self._cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
-        if self._cold_start is not None:
+            if self.findings.on_answer(now, send.others):
+                self.cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
+        if self.cold_start is not None:
             most = min(self.calls.limit, self.findings.cap.limit)
-            if not self._cold_start.on_answer(now - send.sent_at, most):
-                self._cold_start = None
+            if not self.cold_start.on_answer(now - send.sent_at, most):
+                self.cold_start = None
         if self._diagnosis is not None:
             self._accepted_in_episode(now, send, self._diagnosis)
         elif send is self._canary:
@@ -242,7 +251,7 @@ class AdaptivePace:
         if now - self._refused_since >= self.park_after:
             cooldown.park(Cause.NOTHING_ACCEPTED, None)
             return
-        cooldown.refused_again(now, diagnosis.hinted_until)
+        cooldown.refused_again(now, diagnosis.hinted_until, self.findings.search.pace)
         self._report_longer(now, hinted=hinted)
 
     def _report_longer(self, now: float, *, hinted: bool) -> None:
@@ -328,7 +337,7 @@ class AdaptivePace:
         cooldown.resume()
         self._cut_mark = self.log.count
         # Without a pace nothing would hold the line: few calls first, as at the start.
-        self._cold_start = None if self.findings.bind else ColdStart(_AGAIN)
+        self.cold_start = None if self.findings.bind else ColdStart(_AGAIN)
         if cooldown.cause is not None:
             length = now - cooldown.begun
             self.events.append(CooldownEnded(at=now, cause=cooldown.cause, length=length))

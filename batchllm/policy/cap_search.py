@@ -47,6 +47,7 @@ class CapSearch:
     _spare: int = field(default=0, init=False)
     _believed: bool = field(default=False, init=False)
     _seen: list[int] = field(factory=list[int], init=False)
+    _most_beside: int = field(default=0, init=False)
     _falls: int = field(default=0, init=False)
 
     @property
@@ -79,6 +80,10 @@ class CapSearch:
     def on_episode(self, beside: int, *, first: bool, spent: bool) -> bool:
         """Note the number of calls *beside* a refused one; returns whether it is tested now."""
         seen, needed = self._seen, self._needed
+        most, self._most_beside = self._most_beside, 0
+        if most >= beside + max(_STEPS[-1] - 1, _SAME * beside):
+            seen.clear()  # more were taken at a time, so that this was no cap's refusal
+            return False
         seen.append(beside)
         # Among more episodes than these a quota, too, would refuse at like numbers now and then.
         del seen[: -needed - 1]
@@ -91,11 +96,16 @@ class CapSearch:
         self._answers, self._rest, self._believed = 0, _TEST, False
         return True
 
-    def on_answer(self) -> bool:
+    def on_answer(self, beside: int) -> bool:
         """Note an answer; returns whether it shows that there is no cap.
 
         So many answers at one number make it believed, and a higher one worth a try.
+
+        Args:
+            beside: Calls that were in flight when the answered one was sent.
         """
+        if beside > self._most_beside:
+            self._most_beside = beside
         if self.held is None:
             return False
         self._answers += 1

@@ -143,7 +143,7 @@ class Cooldown(Pauses):
     rng: Random
     canaries_refused: int = field(default=0, init=False)
     overloads: int = field(default=0, init=False)
-    _own: float = field(default=_FIRST, init=False)
+    _own: float | None = field(default=None, init=False)
     _canary_at: float = field(default=-inf, init=False)
 
     @property
@@ -175,7 +175,7 @@ class Cooldown(Pauses):
         self.begun = now
         self.until = until
         self.canaries_refused = 0
-        self._own = _FIRST / 2  # so that the first canary that is refused makes it the first pause
+        self._own = None
 
     def close(self, until: float) -> None:
         """Pause until *until*; then one call goes alone."""
@@ -184,24 +184,31 @@ class Cooldown(Pauses):
         self.episodes += 1
 
     def own_pause(self, pace: float | None) -> float:
-        """Return the seconds of a first pause that no server asked for."""
+        """Return the seconds of a pause that no server asked for: a first one, or twice the last.
+
+        Args:
+            pace: Calls per second before it; ``None`` if none is known.
+        """
         if self.cause is Cause.OVERLOADED:
             self.overloads += 1
             return overload_pause(self.overloads, self.rng)
-        self._own = _FIRST if pace is None else min(_FIRST_MOST, max(_FIRST, _CALLS / pace))
-        return self._spread(self._own)
-
-    def refused_again(self, now: float, hinted_until: float) -> None:
-        """Pause longer, since the canary was refused."""
-        self.canaries_refused += 1
-        if self.cause is Cause.OVERLOADED:
-            self.overloads += 1
-            pause = overload_pause(self.overloads, self.rng)
+        if self._own is None:
+            self._own = _FIRST if pace is None else min(_FIRST_MOST, max(_FIRST, _CALLS / pace))
         else:
             self._own = min(_LONGEST, 2 * self._own)
-            pause = self._spread(self._own)
+        return self._spread(self._own)
+
+    def refused_again(self, now: float, hinted_until: float, pace: float | None) -> None:
+        """Pause longer, since the canary was refused.
+
+        Args:
+            now: When.
+            hinted_until: The latest instant that a server asked to wait for.
+            pace: Calls per second before the pause; ``None`` if none is known.
+        """
+        self.canaries_refused += 1
         self.state = State.CLOSED
-        self.until = max(hinted_until, now + pause)
+        self.until = max(hinted_until, now + self.own_pause(pace))
 
     def lengthen(self, until: float) -> bool:
         """Pause until *until* at least; returns whether that is longer."""

@@ -104,7 +104,7 @@ class Diagnosis:
         taken it before its quota was spent.
         """
         refused = len(self.refused)
-        later = sent - max(self.first.same_instant.end, self.first.mark + 1)
+        later = sent - max(self.first.end_of_instant, self.first.mark + 1)
         accepted = later - sum(mark >= sent - later for mark, _ in self.refused)
         if refused == 1 and accepted <= 0:
             return Meaning.LONE

@@ -172,12 +172,11 @@ class Send:
     Attributes:
         mark: Its number among the sends of the scope.
         others: Calls that were in flight beside it when it was sent.
-        same_instant: The first send of the same instant, which knows the last one's ``end``.
-        end: The mark behind the last send of its instant.
+        end: The mark behind it; of the first send of an instant, the one behind the last.
     """
 
     __slots__ = (
-        "admitted", "canary", "cost", "end", "ended", "mark", "others", "same_instant", "sent_at",
+        "_first", "admitted", "canary", "cost", "end", "ended", "mark", "others", "sent_at",
     )  # fmt: skip
 
     def __init__(
@@ -197,6 +196,15 @@ class Send:
         self.canary = canary
         self.admitted = admitted
         self.ended = False
-        together = last is not None and last.sent_at == sent_at
-        self.same_instant: Send = last.same_instant if together and last is not None else self
-        self.same_instant.end = self.end = mark + 1
+        self.end = mark + 1
+        # `None` for the first itself: a call that refers to itself, and with it what it reserved,
+        # would be left for the garbage collector to find, at every call.
+        self._first: Send | None = None
+        if last is not None and last.sent_at == sent_at:
+            self._first = last._first or last
+            self._first.end = self.end
+
+    @property
+    def end_of_instant(self) -> int:
+        """The mark behind the last send of the same instant."""
+        return self.end if self._first is None else self._first.end

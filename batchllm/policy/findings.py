@@ -69,13 +69,16 @@ class Findings:
         if self.noise.share:
             self.noise.on_send(now, below=self.search.early)
 
-    def on_answer(self, now: float) -> bool:
-        """Note that the server answered a call; returns whether nothing binds the scope since."""
+    def on_answer(self, now: float, beside: int) -> bool:
+        """Note that the server answered a call; returns whether nothing binds the scope since.
+
+        Args:
+            now: When.
+            beside: Calls that were in flight when it was sent.
+        """
         self._overload.on_accepted()
-        if self.cap.held is None:
-            return False
         before = self.cap.believed
-        unbound = self.cap.on_answer() and self.search.rate is None
+        unbound = self.cap.on_answer(beside) and self.search.rate is None
         if self.cap.believed != before:
             self.events.append(CapLearned(at=now, calls=self.cap.believed))
         return unbound

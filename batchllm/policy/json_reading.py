@@ -118,6 +118,8 @@ def mend(value: T) -> tuple[T, list[str]]:
     Returns:
         The value, and the paths of the texts that lost a half, such as ``lines[0].street``.
     """
+    if _is_whole(value):
+        return value, []
     holder: list[Any] = [value]
     changed: list[str] = []
     waiting: list[tuple[str, Any]] = [("", holder)]
@@ -136,6 +138,22 @@ def mend(value: T) -> tuple[T, list[str]]:
         if isinstance(part, dict):
             _mend_keys(cast("dict[str, Any]", part), path, changed)
     return holder[0], changed
+
+
+def _is_whole(value: object) -> bool:
+    """Return whether there is nothing to mend: each text is ASCII, as nearly always."""
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            if not part.isascii():
+                return False
+        elif isinstance(part, dict):
+            waiting += part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return True
 
 
 def _below(path: str, step: str | int) -> str:

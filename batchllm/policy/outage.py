@@ -101,7 +101,7 @@ class OutageBreaker:
             for never. One that never answered is given up after 60 s already.
 
     Attributes:
-        free: Whether nothing holds a call back.
+        free: Whether nothing holds a call back; kept, since every call asks for it.
         open: Whether the endpoint does not answer, so that only canaries go.
         down: Whether it was given up; canaries go on, but no call waits for them.
         give_up_at: When ``look`` has to be called; infinity while there is no need.
@@ -119,6 +119,7 @@ class OutageBreaker:
         "_recovering_since",
         "_row",
         "down",
+        "free",
         "give_up_at",
         "open",
     )
@@ -134,14 +135,10 @@ class OutageBreaker:
         self._last_chance = False
         self._recovering_since: float | None = None
         self._events: list[GateEvent] = []
+        self.free = True
         self.open = False
         self.down = False
         self.give_up_at = inf
-
-    @property
-    def free(self) -> bool:
-        """Return whether nothing holds a call back."""
-        return not self.open and self._recovering_since is None
 
     @property
     def since(self) -> float | None:
@@ -188,6 +185,7 @@ class OutageBreaker:
             # An answer to a call from before shows that there was no outage: nothing to spare.
             self._recovering_since = now if canary else None
             self.open = self.down = self._last_chance = False
+            self.free = self._recovering_since is None
             self._canary_at, self.give_up_at = None, inf
             self._events.append(OutageEnded(at=now, length=now - row.since))
 
@@ -254,7 +252,7 @@ class OutageBreaker:
 
     def _begin(self, now: float, row: FailureRow) -> None:
         row.decide(Verdict.GIVEN_BACK)
-        self.open = True
+        self.open, self.free = True, False
         self._recovering_since = None
         self._pause = _FIRST_PAUSE
         self._next_at = now + self._pause
@@ -285,7 +283,7 @@ class OutageBreaker:
         if since is None:
             return now
         if now - since >= _RECOVERED:
-            self._recovering_since = None
+            self._recovering_since, self.free = None, True
             return now
         if in_flight < _FIRST_CALLS * 2.0 ** ((now - since) / _DOUBLING):
             return now

@@ -68,6 +68,8 @@ _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
 """Such a share for a refusal that came early and cost a hint that was longer than needed."""
+_MINUTE_EARLY: Final = 0.2
+"""Share of the way from what an early leak shows to the rate of the minute before it."""
 _SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
@@ -257,13 +259,27 @@ class QuotaSearch:
         else:
             seen = min(seen, self._meter.at_most(episode, look_back))
         seen = self._at_least(seen, self._floor(episode, pace, whole=whole is not None))
-        if whole is None and not self.early and (not forgiving or look_back == MINUTE):
-            # A quota that was not used up measures what was sent, not what is allowed. The last
-            # minute is exact for a window of up to a minute, and above the rate of a bucket.
-            half = (seen + self._meter.minute_before(episode)) / 2
-            seen = self._at_least(seen, min(_EASED * pace, max(1.01 * self.rate, half)))
+        if whole is None and (not forgiving or look_back == MINUTE):
+            least = self._minute_floor(seen, episode, pace)
+            seen = max(seen, least) if self.early else self._at_least(seen, least)
         self._known = self._known or self.sure
         return seen
+
+    def _minute_floor(self, seen: float, episode: Episode, pace: float) -> float:
+        """Return the least that the minute before *episode* shows, beside what was *seen*.
+
+        The minute is exact for a window of up to a minute, and above the rate of a bucket. A
+        quota that was not used up measures what was sent, not what is allowed; and a sliding
+        window gives back in each second what was sent a minute ago, slow stretches as well: a pace
+        that followed them down would have them come back for ever.
+        """
+        assert self.rate is not None
+        minute = self._meter.minute_before(episode)
+        if self.early:
+            least = seen + _MINUTE_EARLY * (minute - seen)
+        else:
+            least = max(min(1.01 * self.rate, minute), (seen + minute) / 2)
+        return min(_EASED * pace, least)
 
     def _window_seen(self, episode: Episode, pace: float, seen: float) -> float:
         """Return *seen*, or what the minute before shows if a hint was longer than needed."""

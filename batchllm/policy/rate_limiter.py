@@ -138,8 +138,8 @@ class RateLimiter:
         if self.in_flight < self.room:
             return now
         at = self._refusals.next_time(now, self.in_flight)
-        if self._adaptive.events:
-            self._refresh()
+        if self._adaptive.events or (self.room and at <= now):
+            self._refresh()  # a cold start has opened another place
         if self._admission.empty or at == inf:
             return at
         return self._admitted_time(now, cost, at)
@@ -181,7 +181,7 @@ class RateLimiter:
     ) -> None:
         """Note how a call ended, what the server reported, and the tokens that it took."""
         self._end(send)
-        if send.admitted is not None:
+        if send.admitted is not None and send.admitted.reservations:
             self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
         adopted = hint is not None and self._observe(now, send, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
@@ -193,8 +193,8 @@ class RateLimiter:
             self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
-            if self.room < inf:
-                self._refresh()  # an answer may end the cold start
+            if self.room < inf and self._adaptive.cold_start is None:
+                self._refresh()  # the answer has ended the cold start
             return
         self._account(now, send, ended, hint, adopted)
         self._refresh()

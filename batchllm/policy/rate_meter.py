@@ -77,8 +77,10 @@ class RateMeter:
         return (few + 2) / max(SHORTEST, episode.empty.at - last.at)
 
     def minute_before(self, episode: Episode) -> float:
-        """Return the rate over the minute before *episode* began."""
-        return self.log.measure(self.log.point(episode.begun.at - MINUTE), episode.begun)[1]
+        """Return the rate over the minute before *episode* began, or from the first send on."""
+        first = self.log.first or episode.begun
+        begin = self.log.point(max(first.at, episode.begun.at - MINUTE))
+        return self.log.measure(begin, episode.begun)[1]
 
     def _since(self, points: list[Point], end: Point, look_back: float) -> tuple[int, float]:
         """Measure from the last of *points* from which on enough was accepted, to *end*."""

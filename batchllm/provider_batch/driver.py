@@ -183,7 +183,7 @@ class BatchDriver:
         """Forget what is finished, and let go of the files of this process."""
         with anyio.move_on_after(_CLEAN_SECONDS, shield=True):
             try:
-                if self.journal.failed is None and self._ledger.run:
+                if self.journal.commits.failed is None and self._ledger.run:
                     await self._settler.clean()
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.

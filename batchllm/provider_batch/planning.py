@@ -23,7 +23,7 @@ from batchllm.core import (
     ProgramError,
     kind_of,
 )
-from batchllm.engine import END, Admitted, IdSet, Source, pull, read_item
+from batchllm.engine import END, IdSet, Incoming, Source, pull, read_item
 from batchllm.journal import Choice, Entry, JournalWriter, Reason
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.filling import Filling
@@ -144,33 +144,33 @@ class Planner:
             source.end_burst()
         return [value for value in values if value is not END]
 
-    def _read(self, value: object) -> Admitted:
+    def _read(self, value: object) -> Incoming:
         index = self._count
         self._count += 1
         work = read_item(value, index, texts=self.strategy.takes_texts)
         context = value[2] if isinstance(value, tuple) and len(value) == 3 else None
         if isinstance(work, InvalidItemError):
-            return Admitted(work, index, context=context)
+            return Incoming(work, index, context=context)
         if work.strategy is not None and work.strategy is not self.strategy:
             text = (
                 f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
                 "one for all; run such items by themselves, or online"
             )
-            return Admitted(InvalidItemError(text), index, context=work.context)
+            return Incoming(InvalidItemError(text), index, context=work.context)
         if not self._ids.add(work.item_id):
             text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            return Admitted(InvalidItemError(text), index, context=work.context)
+            return Incoming(InvalidItemError(text), index, context=work.context)
         named = isinstance(value, LLMWorkItem | tuple) and not isinstance(value, NumberedItem)
         try:
             name = work.item_id if named else None
             entry = self.journal.registrar.enter(name, work.prompt, index)
         except InvalidItemError as error:
-            return Admitted(error, index, context=work.context)
-        return Admitted(work, index, entry)
+            return Incoming(error, index, context=work.context)
+        return Incoming(work, index, entry)
 
     # -- planning --------------------------------------------------------------------------------
 
-    async def _plan(self, page: Sequence[Admitted]) -> None:
+    async def _plan(self, page: Sequence[Incoming]) -> None:
         entered = [one for one in page if one.entry is not None]
         for one in page:
             if one.entry is None:
@@ -190,7 +190,7 @@ class Planner:
         ]
         await self._attach_or_add(rest)
 
-    async def _take_over(self, page: Sequence[Admitted]) -> None:
+    async def _take_over(self, page: Sequence[Incoming]) -> None:
         """Deliver again what earlier runs have finished, or count it."""
         replays = self.journal.settings.on_resume == "replay"
         wanted = [one for one in page if replays or _is_pending(_entry(one))]
@@ -205,7 +205,7 @@ class Planner:
             else:
                 await self.publisher.send.send(one._replace(taken=found))
 
-    async def _attach_or_add(self, page: Sequence[tuple[Admitted, bool]]) -> None:
+    async def _attach_or_add(self, page: Sequence[tuple[Incoming, bool]]) -> None:
         if not page:
             return
         found = await self.ledger.find([_entry(one).key for one, _ in page])
@@ -227,7 +227,7 @@ class Planner:
                 row = LineRow(self.ledger.next_line(), "", *entry.key, digest, strategy)
                 await self._add(row, _work(one), one.position, kept=False)
 
-    async def _attach(self, known: Sequence[tuple[LineRow, Admitted]]) -> None:
+    async def _attach(self, known: Sequence[tuple[LineRow, Incoming]]) -> None:
         """Keep items whose lines are in the ledger, and pass on those that have their answers."""
         if not known:
             return
@@ -270,12 +270,12 @@ class Planner:
             await self.publisher.pass_on(work, position, row)
 
 
-def _entry(one: Admitted) -> Entry:
+def _entry(one: Incoming) -> Entry:
     assert one.entry is not None
     return one.entry
 
 
-def _work(one: Admitted) -> LLMWorkItem[Any, Any, Any]:
+def _work(one: Incoming) -> LLMWorkItem[Any, Any, Any]:
     assert isinstance(one.work, LLMWorkItem)
     return one.work
 

@@ -13,7 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from attrs import define, field
 
 from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
-from batchllm.engine import Admitted
+from batchllm.engine import Incoming
 from batchllm.journal import Entry, JournalWriter
 from batchllm.provider_batch.answered import Answered
 from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
@@ -44,9 +44,9 @@ class PlannedItems:
     def __init__(self, size: int | None) -> None:
         self._size = size
         self._error: Exception | None = None
-        self.send: MemoryObjectSendStream[Admitted]
-        self._receive: MemoryObjectReceiveStream[Admitted]
-        self.send, self._receive = anyio.create_memory_object_stream[Admitted](_BUFFER)
+        self.send: MemoryObjectSendStream[Incoming]
+        self._receive: MemoryObjectReceiveStream[Incoming]
+        self.send, self._receive = anyio.create_memory_object_stream[Incoming](_BUFFER)
 
     def __len__(self) -> int:
         if self._size is None:
@@ -57,7 +57,7 @@ class PlannedItems:
     def __aiter__(self) -> PlannedItems:
         return self
 
-    async def __anext__(self) -> Admitted:
+    async def __anext__(self) -> Incoming:
         try:
             return await self._receive.receive()
         except anyio.EndOfStream:
@@ -105,7 +105,7 @@ class Publisher:
     spool: Spool
     items: Items
     journal: JournalWriter
-    send: MemoryObjectSendStream[Admitted]
+    send: MemoryObjectSendStream[Incoming]
     settled: dict[int, str] = field(factory=dict, init=False)
     count: int = field(default=0, init=False)
 
@@ -131,14 +131,15 @@ class Publisher:
     def _strategy_of(self, row: LineRow, reply: HttpReply | None) -> LLMCallStrategy[Any]:
         if reply is None:
             return self.strategy
-        return Answered(self.strategy, reply, self.settled.get(row.chunk or 0, ""))
+        batch_id = self.settled.get(row.chunk or 0, "")
+        return Answered(self.strategy, reply, batch_id, stacks=self.wire.stacks)
 
     async def pass_on(self, work: LLMWorkItem[Any, Any, Any], position: int, row: LineRow) -> None:
         """Pass one item on, with its entry in the journal."""
         identity = self.journal.registrar.identity
         entry = Entry(row.item, row.digest, identity, False, position, work.prompt)
         self.count += 1
-        await self.send.send(Admitted(work, position, entry))
+        await self.send.send(Incoming(work, position, entry))
 
     def _take(
         self, rows: Sequence[LineRow]

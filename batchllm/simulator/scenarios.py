@@ -70,6 +70,8 @@ class Scenario:
         models: The models that exist; empty for all.
         context_tokens: The longest prompt.
         shortest_cache: Tokens that a context cache has to hold at least.
+        input_price: US dollars per million input tokens, to try out budgets; nothing is billed.
+        output_price: The same for the output.
     """
 
     name: str = "custom"
@@ -102,6 +104,8 @@ class Scenario:
     models: tuple[str, ...] = ()
     context_tokens: int | None = field(default=None, validator=_count)
     shortest_cache: int = field(default=0, validator=validators.ge(0))
+    input_price: float = field(default=0.0, validator=validators.ge(0))
+    output_price: float = field(default=0.0, validator=validators.ge(0))
 
 
 _QUOTA = Scenario(name="quota", latency=0.05, requests_per_minute=3000, burst=50)

@@ -23,6 +23,7 @@ from batchllm.structured.leaves import (
     below,
     check_constraints,
     check_finite,
+    not_json,
     read_leaf,
     refusal,
     wrong_kind,
@@ -131,7 +132,7 @@ class _Reader:
             return self._array_hook(kind, origin, parts)
         if parts and origin in MAPPINGS:
             return self._mapping_hook(kind, parts)
-        return lambda value: read_leaf(value, kind)
+        return lambda value: _read_alone(value, kind)
 
     def _each(self, parts: Iterable[tuple[str, Any, Any]]) -> list[Any]:
         """Read parts, each with the step to it and its type, and gather all their problems."""
@@ -175,6 +176,7 @@ class _Reader:
         return read
 
     def _array_hook(self, kind: Any, origin: Any, parts: tuple[Any, ...]) -> Hook:
+        # Not by cattrs: it reads any iterable as an array, and no part of a list[Any].
         fixed = origin is tuple and parts[-1] is not ...
         whole = is_leaf(kind)
 
@@ -202,7 +204,7 @@ class _Reader:
         return read
 
     def _mapping_hook(self, kind: Any, parts: tuple[Any, ...]) -> Hook:
-        # Keys of JSON are texts, so a key that is a number needs msgspec's str_keys.
+        # Not by cattrs: keys of JSON are texts, so a key that is a number needs msgspec's str_keys.
         keys: Any = types.GenericAlias(dict, (parts[0], None))
 
         def read(value: Any) -> Any:
@@ -260,9 +262,17 @@ class _Reader:
         return memory.tried[key]
 
 
+def _read_alone(value: Any, kind: Any) -> Any:
+    """Read a leaf that is no part of a union, in which msgspec refuses some pairs of types."""
+    try:
+        return read_leaf(value, kind)
+    except TypeError as error:
+        raise not_json(kind) from error
+
+
 def _read_model(value: Any, kind: Any) -> Any:
     check_finite(value)
-    output, problems = read_model(value, kind, "")
+    output, problems = read_model(value, kind)
     if problems:
         raise Refused(*problems)
     return output

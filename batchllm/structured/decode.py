@@ -25,8 +25,11 @@ _OPENING = re.compile(r"[{\[]")
 _CLOSING = {"{": "}", "[": "]"}
 _TWICE = "is given twice, with different values"
 _PIECES = 64
+"""Blocks of one answer that are tried: models write a draft or two before the last."""
 _DEEPEST = 10_000
+"""Levels of brackets, more than ``json.loads`` can read: some 1,000 in Python 3.11."""
 _EFFORT = 100_000
+"""Characters that may be read again, beside each once, so that hostile answers take linear time."""
 
 
 @frozen

@@ -17,7 +17,9 @@ from batchllm.structured.problems import MISSING, OutputValidationError, Problem
 __all__ = ["feedback_prompt", "feedback_text", "problems_of", "with_text"]
 
 _VALUE_SHOWN = 120
+"""Characters of a value that are quoted, enough to know it by; the model has the rest."""
 _PROBLEMS_SHOWN = 30
+"""Problems in one feedback, at some 20 tokens each; more are of few kinds."""
 
 
 def feedback_prompt(original_prompt: Any, error: BaseException) -> Any:
@@ -76,7 +78,7 @@ def problems_of(error: BaseException) -> list[Problem]:
         text, _, path = str(error).partition(" - at `$")
         return [Problem(path.rstrip("`").lstrip("."), text)]
     if callable(getattr(error, "errors", None)) and hasattr(error, "error_count"):
-        return list(model_problems(error, ""))
+        return list(model_problems(error))
     return [Problem("", str(error) or type(error).__name__)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import attrs
 import msgspec
@@ -17,6 +17,7 @@ __all__ = [
     "below",
     "check_constraints",
     "check_finite",
+    "not_json",
     "read_leaf",
     "refusal",
     "wrong_kind",
@@ -59,6 +60,17 @@ _JSON_NAMES: Final[dict[type, str]] = {dict: "object", list: "array", type(None)
 def wrong_kind(value: Any, expected: str) -> Refused:
     got = _JSON_NAMES.get(type(value), type(value).__name__)
     return Refused(Problem("", f"Expected `{expected}`, got `{got}`", value))
+
+
+def not_json(kind: Any, place: str = "the output type") -> TypeError:
+    """Return the error for a type that JSON cannot express, at *place* in an output type."""
+    plain = isinstance(kind, type) and not get_args(kind)
+    name = kind.__qualname__ if plain else repr(kind)
+    return TypeError(
+        f"{place} is {name}, which JSON cannot express; give an attrs class, a dataclass, a "
+        "TypedDict or a Pydantic model, or what is built of str, int, float, bool, None, list, "
+        "dict, Literal, enums and dates, such as list[str]; Any stands for every value of JSON"
+    )
 
 
 def read_leaf(value: Any, kind: Any) -> Any:

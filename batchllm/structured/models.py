@@ -13,7 +13,7 @@ __all__ = ["model_problems", "read_model"]
 _Place: TypeAlias = tuple[str | int, ...]
 
 
-def read_model(value: Any, kind: Any, path: str) -> tuple[Any, list[Problem]]:
+def read_model(value: Any, kind: Any) -> tuple[Any, list[Problem]]:
     """Read *value* as a *kind*; null for a field that has a default is its default.
 
     Strict schemas ask for null where a field may be left out. Which fields those are is known
@@ -32,7 +32,7 @@ def read_model(value: Any, kind: Any, path: str) -> tuple[Any, list[Problem]]:
         if required:
             output, missed = _validated(_without(value, nulls - required), kind)
         refused = missed
-    return output, list(_problems(refused, path))
+    return output, list(_problems(refused))
 
 
 def _validated(value: Any, kind: Any) -> tuple[Any, Sequence[Any]]:
@@ -69,14 +69,14 @@ def _without(value: Any, places: Iterable[_Place]) -> Any:
     return copy
 
 
-def model_problems(error: Any, path: str) -> Iterator[Problem]:
-    """Give the problems that a ``ValidationError`` of Pydantic has, below *path*."""
-    return _problems(_errors(error), path)
+def model_problems(error: Any) -> Iterator[Problem]:
+    """Give the problems that a ``ValidationError`` of Pydantic has."""
+    return _problems(_errors(error))
 
 
-def _problems(errors: Iterable[Any], path: str) -> Iterator[Problem]:
+def _problems(errors: Iterable[Any]) -> Iterator[Problem]:
     for entry in errors:
-        where = path
+        where = ""
         for step in entry["loc"]:
             where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
         given = MISSING if entry["type"] == "missing" else entry["input"]

@@ -19,6 +19,7 @@ __all__ = ["Parsed", "parse", "parse_noted"]
 T = TypeVar("T")
 
 _SHOWN = 5
+"""Problems in the message of the error, which is a line in a log; ``problems`` has all."""
 
 
 @frozen

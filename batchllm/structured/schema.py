@@ -10,6 +10,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 import msgspec
 from attrs import define, field, frozen
 
+from batchllm.structured.leaves import not_json
 from batchllm.structured.problems import MISSING
 from batchllm.structured.shapes import (
     ARRAYS,
@@ -120,9 +121,19 @@ def _narrowed(schema: dict[str, Any], only: Collection[str]) -> dict[str, Any]:
 
 @define(eq=False)
 class _Builder:
+    """Builds the schema of one output type.
+
+    Attributes:
+        definitions: Its ``$defs`` so far.
+        names: Of the records among them.
+        models: The schemas of Pydantic models.
+        place: The field that is being built, for messages.
+    """
+
     definitions: dict[str, Any] = field(factory=dict[str, Any])
     names: dict[Any, str] = field(factory=dict[Any, str])
     models: dict[Any, dict[str, Any]] = field(factory=dict[Any, dict[str, Any]])
+    place: str = "the output type"
 
     def build(self, kind: Any) -> dict[str, Any]:
         schema = self._bare(kind)
@@ -165,7 +176,7 @@ class _Builder:
         schema: dict[str, Any] = {
             "title": record.name,
             "type": "object",
-            "properties": {part.key: self._property(part) for part in record.fields},
+            "properties": {part.key: self._property(part, record) for part in record.fields},
             "required": [part.key for part in record.fields if part.required],
         }
         if record.description:
@@ -180,8 +191,10 @@ class _Builder:
             free = f"{name[:60]}_{number}"
         return free
 
-    def _property(self, part: RecordField) -> dict[str, Any]:
+    def _property(self, part: RecordField, record: Record) -> dict[str, Any]:
+        before, self.place = self.place, f"{record.name}.{part.name}"
         schema = self.build(part.type)
+        self.place = before
         if part.description:
             schema = {**schema, "description": part.description}
         if part.default is not MISSING:
@@ -209,7 +222,12 @@ class _Builder:
         return {"anyOf": [self.build(member) for member in members]}
 
     def _leaf(self, kind: Any) -> dict[str, Any]:
-        (schema,), components = msgspec.json.schema_components([kind], ref_template=_REF + "{name}")
+        try:
+            (schema,), components = msgspec.json.schema_components(
+                [kind], ref_template=_REF + "{name}"
+            )
+        except TypeError as error:
+            raise not_json(kind, self.place) from error
         return self._adopted(schema, components)
 
     def _pydantic(self, kind: Any) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import anyio
 import httpx
 
 from batchllm.core import StrategyError
@@ -237,28 +236,26 @@ class HttpClient:
         self, method: str, path: str, body: bytes, headers: HeaderValues | None
     ) -> HttpReply | Exception:
         """Return the whole reply, or what to raise."""
-        start = anyio.current_time()
         try:
             if self._own is None:
                 async with self.stream(path, body, headers=headers, method=method) as stream:
                     content = await stream.read()
-                elapsed = anyio.current_time() - start
-                return HttpReply(stream.status, stream.headers, content, elapsed)
+                return HttpReply(stream.status, stream.headers, content)
             head = self._head.write(method, self._address.target(path), len(body), headers)
             raw = await self._own.exchange(
                 self._address.origin, head, body, method=method, max_body=self._border.max_body
             )
-            return self._reply_of(raw, anyio.current_time() - start)
+            return self._reply_of(raw)
         except Exception as error:
             return self._border.failure(error)
 
-    def _reply_of(self, raw: RawReply, elapsed: float) -> HttpReply:
+    def _reply_of(self, raw: RawReply) -> HttpReply:
         headers = self.redact.headers(join_headers(raw.headers))
         body = raw.body
         encoding = headers.get("content-encoding")
         if encoding is not None and body:
             body = unpack(body, encoding, raw.status, self._border)
-        return HttpReply(raw.status, headers, self.redact.body(body), elapsed)
+        return HttpReply(raw.status, headers, self.redact.body(body))
 
     async def _open_stream(
         self,

@@ -230,10 +230,11 @@ async def _read_on(connection: Connection) -> None:
 
 
 def _check_declared(connection: Connection, max_body: int) -> None:
-    headers = connection.reader.headers
-    declared = next((value for name, value in headers if name == "content-length"), "")
-    if len(declared) < 20 and declared.isdecimal() and int(declared) > max_body:
-        raise ReplyTooLargeError
+    for name, declared in connection.reader.headers:
+        if name == "content-length":
+            if len(declared) < 20 and declared.isdecimal() and int(declared) > max_body:
+                raise ReplyTooLargeError
+            break
 
 
 def _take_pieces(connection: Connection, max_body: int) -> list[bytes]:

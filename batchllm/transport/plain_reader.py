@@ -83,11 +83,12 @@ class PlainReader(H11Fallback):
         found = dict(headers)
         length, encoding = found.get("content-length"), found.get("transfer-encoding")
         kept = found.get("connection", "keep-alive").lower()
-        framing = [name for name, _ in headers if name in _FRAMING]
-        if len(framing) != len(set(framing)) or kept not in ("keep-alive", "close"):
+        if kept not in ("keep-alive", "close") or status in _WITHOUT_BODY:
             return False
-        if status in _WITHOUT_BODY:
-            return False
+        if len(found) != len(headers):  # some come twice, such as cookies
+            framing = [name for name, _ in headers if name in _FRAMING]
+            if len(framing) != len(set(framing)):
+                return False
         if encoding is not None:
             if encoding.lower() != "chunked":
                 return False

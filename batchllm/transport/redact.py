@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
 from attrs import field, frozen
 
-from batchllm.transport.secret import MASK, Secret
+from batchllm.core import MASK, mask_keys
+from batchllm.transport.secret import Secret
 
 __all__ = ["Cleaner", "Redactor", "printable", "redact"]
 
 # Shorter ones ("none", "ollama") are placeholders, and would take plain words out of messages.
 _SHORTEST_SECRET: Final = 8
-
-_SHAPES: Final = re.compile(
-    r"""
-      (?<![A-Za-z0-9]) (?: sk | rk | pk ) - [A-Za-z0-9_-]{8,}   # OpenAI, Anthropic, OpenRouter
-    | (?<![A-Za-z0-9]) gsk_ [A-Za-z0-9]{8,}                     # Groq
-    | (?<![A-Za-z0-9]) AIza [A-Za-z0-9_-]{16,}                  # Google
-    | (?<![A-Za-z0-9]) ya29\. [A-Za-z0-9._-]{7,} [A-Za-z0-9_-]  # Google OAuth
-    | (?<![A-Za-z0-9]) (?: AKIA | ASIA ) [A-Z0-9]{12,}          # AWS
-    | (?<![A-Za-z0-9]) eyJ [A-Za-z0-9_-]{4,} \. [A-Za-z0-9_-]{4,} (?: \. [A-Za-z0-9_-]* )?  # JWT
-    | (?i: (?<= bearer\  ) | (?<= basic\  ) ) [A-Za-z0-9._~+/=-]{8,}
-    """,
-    re.VERBOSE,
-)
 
 
 def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
@@ -71,7 +58,7 @@ class Redactor:
             cleaned = text
             for secret in self._known:
                 cleaned = cleaned.replace(secret, MASK)
-            cleaned = _SHAPES.sub(MASK, cleaned)
+            cleaned = mask_keys(cleaned)
             if cleaned == text:
                 return text
             text = cleaned

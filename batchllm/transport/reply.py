@@ -27,13 +27,11 @@ class HttpReply:
     Attributes:
         headers: By lower-case name; a repeated header's values are joined with ``", "``.
         body: Unpacked, if it came compressed.
-        elapsed: Seconds from the request to the last byte.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    elapsed: float = 0.0
 
 
 class Source(Protocol):

@@ -7,11 +7,9 @@ import hmac
 from collections.abc import Callable
 from typing import Any, final
 
-from batchllm.core import ConfigError, kind_of
+from batchllm.core import MASK, ConfigError, kind_of
 
-__all__ = ["MASK", "Secret"]
-
-MASK = "***"
+__all__ = ["Secret"]
 
 
 @final

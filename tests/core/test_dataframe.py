@@ -1,9 +1,10 @@
+import json
 import sys
 from typing import Any
 
 import pytest
 
-from batchllm.core import WorkItemResult
+from batchllm.core import ErrorInfo, WorkItemResult
 from tests.core.test_results import batch, done, lost
 
 WHOLE = batch(
@@ -57,3 +58,73 @@ def test_other_libraries_are_refused() -> None:
     """A wrong name says which there are."""
     with pytest.raises(ValueError, match="give 'pandas' or 'polars'"):
         WHOLE.to_dataframe("arrow")  # type: ignore[arg-type]
+
+
+def test_arrow_has_a_type_for_each_column() -> None:
+    """Columns without any value as well, so that tables of several batches can be joined."""
+    arrow = pytest.importorskip("pyarrow")
+    table = WHOLE.to_arrow()
+    assert table["item_id"].to_pylist() == ["a", "b"]
+    assert table["input_tokens"].to_pylist() == [3, None]
+    assert table["context"].to_pylist() == [{"k": 1}, None]
+    empty = batch().to_arrow()
+    assert empty.num_rows == 0
+    typed = {"item_id": arrow.string(), "cost": arrow.float64(), "reasoning_tokens": arrow.int64()}
+    for one in (table, empty):
+        assert {name: one.schema.field(name).type for name in typed} == typed
+
+
+def test_arrow_keeps_outputs_without_a_common_type_as_json() -> None:
+    """Objects of a class as well; those of one shape become a struct."""
+    pytest.importorskip("pyarrow")
+    mixed = ["text", {"a": 1}, [1.5], ErrorInfo(True, False, False, "é"), object(), None]
+    found = table_of(mixed)["output"].to_pylist()
+    assert [json.loads(one) for one in found[:4]] == [
+        "text",
+        {"a": 1},
+        [1.5],
+        {
+            "is_retryable": True,
+            "is_rate_limit": False,
+            "is_timeout": False,
+            "error_category": "é",
+            "suggested_wait": None,
+            "hint": None,
+        },
+    ]
+    assert "é" in found[3]
+    assert found[4].startswith("<object")
+    assert found[5] is None
+    assert table_of([{"a": 1}, {"a": 2}])["output"].to_pylist() == [{"a": 1}, {"a": 2}]
+
+
+def table_of(outputs: list[Any]) -> Any:
+    results = [WorkItemResult(str(n), True, o, submission_index=n) for n, o in enumerate(outputs)]
+    return batch(*results).to_arrow()
+
+
+def test_the_model_and_the_reason_of_its_end_are_columns() -> None:
+    """As the provider said them."""
+    pytest.importorskip("polars")
+    said = batch(done("a", metadata={"model": "m-1", "finish_reason": "length"}), done("b", 1))
+    frame = said.to_dataframe("polars")
+    assert list(frame["model"]) == ["m-1", None]
+    assert list(frame["finish_reason"]) == ["length", None]
+
+
+def test_a_column_without_any_value_has_its_type_in_polars_too() -> None:
+    """Else frames of several batches could not be put one below the other."""
+    polars = pytest.importorskip("polars")
+    frames = [one.to_dataframe("polars") for one in (WHOLE, batch(done("c", 2)))]
+    assert (
+        polars.concat(one.select("item_id", "error", "input_tokens") for one in frames).height == 3
+    )
+
+
+def test_arrow_that_is_missing_is_reported_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the extra that brings it, too."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r'needs pyarrow: .* pip install "batchllm\[parquet\]"'):
+        WHOLE.to_arrow()

@@ -2,13 +2,16 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import io
 import json
 import math
 import uuid
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,3 +241,55 @@ def test_a_recorded_error_reads_like_the_one_it_stands_for() -> None:
     assert str(RecordedError("KeyError", "'a'")) == "KeyError: 'a'"
     assert str(RecordedError("KeyError", "")) == "KeyError"
     assert repr(RecordedError("KeyError", "x")) == "RecordedError('KeyError', 'x')"
+
+
+@given(results)
+def test_a_result_goes_through_a_dictionary(result: WorkItemResult[Any, Any]) -> None:
+    """The dictionary is JSON, and what is read of it says the same again."""
+    data = result.to_dict()
+    again = WorkItemResult.from_dict(json.loads(json.dumps(data, allow_nan=False)))
+    assert again.to_dict() == data
+    assert (again.item_id, again.output, again.timing) == (
+        result.item_id,
+        result.output,
+        result.timing,
+    )
+
+
+def test_an_output_of_a_class_is_read_as_that_class() -> None:
+    """If it is named; else it stays a mapping."""
+    data = done("a", context=Colour("red")).to_dict() | {"output": {"name": "blue"}}
+    again = WorkItemResult.from_dict(data, output_type=Colour, context_type=Colour)
+    assert (again.output, again.context) == (Colour("blue"), Colour("red"))
+    with pytest.raises(ValueError, match=r"^this is not a result: "):
+        WorkItemResult.from_dict(data | {"output": 3}, output_type=Colour)
+
+
+@attrs.frozen
+class Colour:
+    name: str
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"item_id": "a"}, {"item_id": "a", "success": True, "attempts": "x"}, 3]
+)
+def test_what_is_no_result_is_refused(wrong: Any) -> None:
+    """By a sentence that names what is wrong."""
+    with pytest.raises(ValueError, match=r"^this is not a result: ."):
+        WorkItemResult.from_dict(wrong)
+
+
+def test_results_go_to_a_file_line_by_line(tmp_path: Path) -> None:
+    """In input order, to a path or an open file; a path gets the whole or nothing."""
+    path = tmp_path / "results.jsonl"
+    MIXED.to_jsonl(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    read = [WorkItemResult.from_dict(json.loads(line)) for line in lines]
+    assert [one.item_id for one in read] == [one.item_id for one in MIXED.in_input_order()]
+    stream = io.StringIO()
+    MIXED.to_jsonl(stream)
+    assert stream.getvalue() == path.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match=r"^item 'bad': its output is an? object"):
+        batch(done("a"), evolve(done("bad", 1), output=object())).to_jsonl(path)
+    assert path.read_text(encoding="utf-8") == stream.getvalue()
+    assert list(tmp_path.iterdir()) == [path]

@@ -93,7 +93,13 @@ def test_long_lists_are_cut() -> None:
 
 @pytest.mark.parametrize(
     ("cost", "shown"),
-    [(0.0, "$0.00"), (0.000012, "$0.000012"), (1234.5, "$1,234.50"), (0.5, "$0.5")],
+    [
+        (0.0, "$0.00"),
+        (0.000012, "$0.000012"),
+        (1234.5, "$1,234.50"),
+        (0.5, "$0.50"),
+        (2e-7, "less than $0.000001"),
+    ],
 )
 def test_costs_are_readable(cost: float, shown: str) -> None:
     """Cents for large sums, what counts of small ones."""
@@ -119,3 +125,36 @@ def test_html_is_escaped() -> None:
     assert "1 × &lt;b&gt;, e.g. &lt;i&gt;: &lt;script&gt;&amp;" in html
     assert "&lt;u&gt;" in html
     assert "<ul>" not in batch(done("a"))._repr_html_()
+
+
+def test_html_shows_the_first_results_and_stays_short() -> None:
+    """Ten of them, cut to what can be read, in input order; however large the batch is."""
+
+    class Odd:
+        def __repr__(self) -> str:
+            raise ValueError
+
+    outputs: list[Any] = ["<b>&" * 50_000, {"a": 1}, Odd(), None]
+    results = [
+        WorkItemResult[Any, Any](f"n{n}", True, outputs[n % 4], submission_index=n)
+        for n in range(1_000)
+    ]
+    html = batch(*reversed(results))._repr_html_()
+    assert "The first 10 of 1,000" in html
+    assert re.findall(r"n\d+", html) == [f"n{n}" for n in range(10)]
+    assert html.count("&lt;b&gt;") == 3 * 50
+    assert "{&#x27;a&#x27;: 1}" in html
+    assert "&lt;Odd&gt;" in html
+    assert len(html) < 10_000
+
+
+def test_html_of_one_result() -> None:
+    """The facts that it has; what a provider said beside the text, and no markup of its own."""
+    said = {"reasoning": "<i>", "tool_calls": [{"name": "f", "arguments": "{}"}], "model": "m-1"}
+    html = done("<a>", metadata=said, cost=0.5)._repr_html_()
+    assert set(re.findall(r"</?(\w+)", html)) == {"table", "tr", "th", "td"}
+    for text in ("&lt;a&gt;", "answer &lt;a&gt;", "&lt;i&gt;", "ToolCall(", "m-1", "0.5"):
+        assert text in html
+    assert "Error" not in html
+    assert ">Error</th>" in lost("b", "timeout")._repr_html_()
+    assert len(done("a" * 10**6)._repr_html_()) < 10_000

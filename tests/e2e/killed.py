@@ -1,23 +1,32 @@
-"""The command line in a process that ends itself by SIGKILL at a named point.
+"""The command line in processes that end themselves by SIGKILL at a named point.
 
-    python -m tests.e2e.killed POINT NUMBER run prompts.jsonl …
+    python -m tests.e2e.killed
 
-NUMBER is which passing of the point kills, from 1. The points lie where state changes hands: round
+It reads lines of JSON, and forks a process for each command, so that none has to import everything
+anew: that takes longer than the run that is killed. The points lie where state changes hands: round
 each statement of a transaction, in the middle of a row, and round the replacement of the output.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
 import sys
 from typing import Any
 
+import anyio._backends._asyncio
+import anyio._backends._trio  # noqa: F401
+
+import batchllm.cli.job
+import batchllm.cli.run
 import batchllm.cli.view
+import batchllm.providers.openai
 from batchllm.cli import main
 
 POINTS = (
+    "opened",
     "begin",
     "insert",
     "commit",
@@ -27,12 +36,11 @@ POINTS = (
     "whole row",
     "replace",
     "replaced",
-    "opened",
 )
 
 
 class Fuse:
-    """Counts the passings of one point."""
+    """Counts the passings of one point, and ends the process at one of them, from 1."""
 
     def __init__(self, point: str, number: int) -> None:
         self.point = point
@@ -93,6 +101,32 @@ def lay(fuse: Fuse) -> None:
     os.replace = replace_with_fuse  # type: ignore[assignment]
 
 
+def run(words: list[str], point: str | None, number: int, notes: str) -> None:
+    """Be the program, in a process of its own that does not return."""
+    code = 70
+    try:
+        for descriptor, name in ((0, os.devnull), (1, os.devnull), (2, notes)):
+            opened = os.open(name, os.O_RDWR | os.O_CREAT)
+            os.dup2(opened, descriptor)
+        sys.argv = ["batchllm", *words]
+        if point is not None:
+            lay(Fuse(point, number))
+        code = main(words)
+        sys.stderr.flush()
+    finally:
+        os._exit(code)  # and run nothing of the process it was forked from
+
+
+def serve() -> None:
+    """Fork for each command; answer with the process's number, or with how it ended."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "wait" in asked:
+            answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
+        elif (answer := os.fork()) == 0:
+            run(**asked)
+        print(answer, flush=True)
+
+
 if __name__ == "__main__":
-    lay(Fuse(sys.argv[1], int(sys.argv[2])))
-    sys.exit(main(sys.argv[3:]))
+    serve()

@@ -154,7 +154,7 @@ async def test_one_that_is_cancelled_hurts_no_other() -> None:
 
 
 async def test_a_library_that_cancels_itself_fails_its_own_call_only(on_asyncio: bool) -> None:
-    """A cancellation that nobody asked for is an error of that call."""
+    """A cancellation that was not asked for is an error of that call."""
     if on_asyncio:
         pytest.skip("called directly; the engine judges foreign cancellations")
     bridge = AsyncioBridge()

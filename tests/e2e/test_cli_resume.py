@@ -198,10 +198,15 @@ def test_every_format_goes_on(tmp_path: Path, name: str) -> None:
 
 
 def test_rows_in_order_stay_in_order(tmp_path: Path, output: Path) -> None:
-    for count in (4, 12):
+    """Rows that were there are written again as they were, their time included."""
+    before: list[Any] = []
+    for count in (4, 12, 12):
         prompts = write_prompts(tmp_path / "in.jsonl", count)
         assert run(prompts, output, "--ordered", "--quiet") == ExitCode.OK
-        assert [row["id"] for row in read_rows(output)] == [f"p{n}" for n in range(count)]
+        rows = read_rows(output)
+        assert [row["id"] for row in rows] == [f"p{n}" for n in range(count)]
+        assert rows[: len(before)] == before
+        before = rows
 
 
 def test_standard_output_gets_its_rows_again(

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from batchllm.api import run_batch, stream_batch
+from batchllm.api import ParallelBatchProcessor, run_batch, stream_batch
 from batchllm.core import (
     BaseMiddleware,
     Category,
@@ -152,6 +152,32 @@ async def test_context_of_the_submitter() -> None:
     variable.set("mine")
     result = await run_batch(["a", "b", "c"], Leaky(), concurrency=1)
     assert result.outputs == ["mine"] * 3
+
+
+async def test_context_of_those_who_add_work() -> None:
+    """An item that was added to a processor has the context in which it was added."""
+    variable = contextvars.ContextVar("variable", default="unset")
+
+    async def answer(prompt: str) -> str:
+        seen = variable.get()
+        variable.set(prompt)
+        if prompt == "parent":
+            variable.set("added by a strategy")
+            await processor.add_work(LLMWorkItem("child", prompt="p"))
+        return seen
+
+    async with ParallelBatchProcessor[Any, Any, Any](strategy=answer) as processor:
+        for name in ("one", "two", "parent"):
+            variable.set(f"of {name}")
+            await processor.add_work(LLMWorkItem(name, prompt=name))
+        variable.set("of process_all")
+        results = (await processor.process_all()).by_id()
+    assert {name: result.output for name, result in results.items()} == {
+        "one": "of one",
+        "two": "of two",
+        "parent": "of parent",
+        "child": "added by a strategy",
+    }
 
 
 async def test_rude_neighbour() -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from batchllm.api import run_batch
-from batchllm.core import ProcessorConfig, RetryConfig
+from batchllm.api import run_batch, run_batch_sync
+from batchllm.core import ProcessorConfig, RetryConfig, SourceError
 from batchllm.engine.frames import drop_locals
+from batchllm.testing import ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
 
@@ -116,3 +119,79 @@ async def test_a_failed_result_does_not_keep_its_prompt(raised: type[Exception])
     assert result.exception is not None
     names = [one.name for one in traceback.extract_tb(result.exception.__traceback__)]
     assert names[-1] == "ask"
+
+
+def shown(error: BaseException | None) -> list[str]:
+    assert error is not None
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+async def test_what_ends_a_run_is_shown_without_our_frames() -> None:
+    """The caller's frames and those of the cause, which still hold what they held."""
+
+    def items() -> Any:
+        yield "a"
+        held = "still here"
+        raise OSError(held)
+
+    with pytest.raises(SourceError) as raised:
+        await run_batch(items(), ScriptedStrategy())
+    error = raised.value
+    inside = shown(error)
+    assert inside[0] == "test_what_ends_a_run_is_shown_without_our_frames"
+    assert len(inside) <= 4
+    cause = error.__cause__
+    assert shown(cause) == ["items"]
+    assert cause is not None
+    assert cause.__traceback__ is not None
+    assert cause.__traceback__.tb_frame.f_locals["held"] == "still here"
+
+
+def test_a_blocking_run_is_shown_without_the_frames_of_its_thread() -> None:
+    """Two frames: the caller's, and that of the function that was called."""
+
+    def items() -> Any:
+        yield "a"
+        raise OSError
+
+    with pytest.raises(SourceError) as raised:
+        run_batch_sync(items(), ScriptedStrategy())
+    assert shown(raised.value) == [
+        "test_a_blocking_run_is_shown_without_the_frames_of_its_thread",
+        "run_batch_sync",
+    ]
+    assert shown(raised.value.__cause__) == ["items"]
+
+
+@given(first=st.integers(1, 10**6), line=st.integers(1, 10**6))
+def test_a_kept_frame_is_on_its_line_in_every_way_to_ask(first: int, line: int) -> None:
+    """The frame, the step of the traceback and Python's own words agree, as IPython needs it.
+
+    A traceback whose step was not there made IPython look for it without end.
+    """
+    source = "\n" * (line - first if line > first else 0) + "raise KeyError"
+    code = compile(source, "there.py", "exec").replace(co_name="f", co_firstlineno=first)
+    with pytest.raises(KeyError) as raised:
+        exec(code)
+    error = raised.value
+    drop_locals(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != "there.py":
+        trace = trace.tb_next
+    assert trace is not None
+    expected = trace.tb_lineno
+    assert trace.tb_frame.f_lineno == expected
+    assert traceback.extract_tb(trace)[0].lineno == expected
+    positions = next(trace.tb_frame.f_code.co_positions())
+    assert positions == (expected, expected, None, None)
+    assert trace.tb_lasti >= 0
+
+
+def test_the_way_into_a_thread_is_not_shown() -> None:
+    """Of a function that blocks its own frames are."""
+
+    def block(prompt: str) -> str:
+        raise ValueError(prompt)
+
+    result = run_batch_sync(["a"], block)
+    assert shown(result.results[0].exception) == ["block"]

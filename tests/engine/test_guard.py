@@ -48,7 +48,7 @@ async def test_error(error: BaseException) -> None:
 
 
 async def test_foreign_cancellation() -> None:
-    """A cancellation that nobody asked for is a failure, and the task goes on as before."""
+    """A cancellation that was not asked for is a failure, and the task goes on as before."""
     outcome = await ended(Leak(after=0.1))
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, anyio.get_cancelled_exc_class())

@@ -7,7 +7,7 @@ import pytest
 
 from batchllm import ProcessorConfig, RetryConfig, run_batch
 from batchllm.core import EmptyResponseError, LLMResponse
-from batchllm.engine.held_replies import drop_replies
+from batchllm.engine.frames import drop_locals
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +74,7 @@ def test_nothing_is_kept_of_other_libraries(module: str, name: str) -> None:
     """Their requests and replies cannot be made without what they hold."""
     error = ValueError("x")
     error.held = type(name, (), {"__module__": module})()  # type: ignore[attr-defined]
-    drop_replies(error)
+    drop_locals(error)
     assert vars(error) == {"held": None}
 
 
@@ -83,9 +83,9 @@ def test_what_is_not_of_a_library_stays() -> None:
     own = type("Request", (), {})()
     error = ValueError("x")
     error.request = own  # type: ignore[attr-defined]
-    drop_replies(error)
+    drop_locals(error)
     assert vars(error) == {"request": own}
-    drop_replies(KeyError("x"))
+    drop_locals(KeyError("x"))
 
 
 def test_a_response_without_a_request_is_left_out() -> None:
@@ -93,7 +93,7 @@ def test_a_response_without_a_request_is_left_out() -> None:
     httpx = pytest.importorskip("httpx")
     error = ValueError("x")
     error.response = httpx.Response(400)  # type: ignore[attr-defined]
-    drop_replies(error)
+    drop_locals(error)
     assert vars(error) == {"response": None}
 
 
@@ -101,5 +101,5 @@ def test_an_empty_answer_keeps_its_metadata_only() -> None:
     """The provider's own reply may be a hundred kilobytes of thoughts."""
     response = LLMResponse("", metadata={"finish_reason": "filtered"}, raw={"all": "of it"})
     error = EmptyResponseError("m", response=response)
-    drop_replies(error)
+    drop_locals(error)
     assert (error.response.raw, error.response.metadata) == (None, {"finish_reason": "filtered"})

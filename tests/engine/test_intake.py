@@ -111,13 +111,13 @@ async def test_cancelled_while_reading(kind: str) -> None:
 
 
 async def test_leaked_cancellation_of_a_source() -> None:
-    """One that nobody asked for is the source's failure, not the end of the caller."""
+    """One that was not asked for is the source's failure, not the end of the caller."""
 
     async def items() -> AsyncIterator[str]:
         yield "a"
         await play(Leak())
 
-    with pytest.raises(SourceError, match="nobody asked for"):
+    with pytest.raises(SourceError, match="was not asked for"):
         await run_batch(items(), ScriptedStrategy())
 
 

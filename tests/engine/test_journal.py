@@ -377,9 +377,13 @@ async def test_a_source_that_fails_leaves_a_journal_to_go_on_from(path: Path) ->
 
 @define(eq=False)
 class Witness:
-    """One batch with everything on it, run again and again on one journal until it is done."""
+    """One batch, run again and again on one journal until it is done.
+
+    With hooks each item's task waits for its commit; without, one task delivers what is written.
+    """
 
     path: Path
+    hooks: bool = True
     strategy: ScriptedStrategy = field(
         factory=lambda: ScriptedStrategy(
             {
@@ -401,10 +405,10 @@ class Witness:
             "config": ProcessorConfig(
                 max_workers=2, attempt_timeout=2.0, retry=RetryConfig(max_attempts=2, jitter=False)
             ),
-            "middlewares": [BaseMiddleware()],
-            "post_processor": self.post_process,
             "journal": in_place(self.path),
         }
+        if self.hooks:
+            options |= {"middlewares": [BaseMiddleware()], "post_processor": self.post_process}
         self.unsaved = set()
         self.runs += 1
         try:
@@ -450,8 +454,14 @@ class Witness:
         assert sum(calls.values()) <= 8 + 8 * interruptions
 
 
+with_hooks = pytest.mark.parametrize("hooks", [True, False], ids=["hooks", "plain"])
+
+
+@with_hooks
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_cancelled_at_any_moment_the_same_call_goes_on(tmp_path: Path, backend: Backend) -> None:
+def test_cancelled_at_any_moment_the_same_call_goes_on(
+    tmp_path: Path, backend: Backend, hooks: bool
+) -> None:
     """After so many turns of the loop at the beginning, and at instants when timers fire."""
 
     async def cut(witness: Witness, instant: float, turns: int) -> bool:
@@ -468,14 +478,15 @@ def test_cancelled_at_any_moment_the_same_call_goes_on(tmp_path: Path, backend: 
     moments += [(t, n) for t in (0.5, 1.0, 2.0, 2.1, 4.0, 90.0) for n in (0, 1, 2, 4, 8, 16)]
     ended = set()
     for instant, turns in moments:
-        witness = Witness(tmp_path / f"{instant}-{turns}.db")
+        witness = Witness(tmp_path / f"{instant}-{turns}.db", hooks)
         ended.add(virtual_run(cut, witness, instant, turns, backend=backend))
     assert ended == {True, False}
 
 
+@with_hooks
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_whichever_write_fails_the_same_call_goes_on(
-    tmp_path: Path, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, backend: Backend, hooks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fail the 1st, 2nd, 3rd … statement: nothing unsaved is delivered, nothing saved is lost."""
     faults = Faults(name="SQLITE_IOERR_WRITE")
@@ -496,7 +507,7 @@ def test_whichever_write_fails_the_same_call_goes_on(
 
     n, ends = 1, 0
     while ends < 3:  # closing has statements of its own, whose failure is no failure of the run
-        witness = Witness(tmp_path / f"{n}.db")
+        witness = Witness(tmp_path / f"{n}.db", hooks)
         faults.seen, faults.at = 0, n
         ends += virtual_run(fail, witness, backend=backend)
         n += 1

@@ -55,9 +55,9 @@ class Machine:
         self.watch.begin_burst()
         for what, seconds in items:
             if self.watch.closely:
-                before = self.watch.clocks.read()
+                begun = self.watch.clocks.wall()
                 self.do(what, seconds)
-                self.watch.took(before, self.watch.clocks.read())
+                self.watch.took(begun)
             else:
                 self.do(what, seconds)
         for what, seconds in between:

@@ -371,6 +371,50 @@ async def test_observers_that_go_wrong() -> None:
     assert "observer Stuck took longer than 5 s 4 times" in second
 
 
+async def test_what_observers_have_left_after_the_end_is_bounded_as_a_whole() -> None:
+    """A stuck one holds the result for one time limit, not for one per event; the rest is said."""
+
+    class Stuck(RecordingObserver):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await super().on_event(event, data)
+            await anyio.sleep_forever()
+
+    class Slow(RecordingObserver):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await anyio.sleep(0.01)
+            await super().on_event(event, data)
+
+    stuck, slow, began = Stuck(), Slow(), anyio.current_time()
+    items = [f"p{i}" for i in range(300)]
+    strategy, config = ScriptedStrategy(Answer(after=0.5)), ProcessorConfig(max_workers=300)
+    result = await run_batch(items, strategy, config=config, observers=[stuck, slow])
+    assert result.succeeded == 300
+    # The calls take some 2 s; 602 events of 5 s would have been 50 minutes.
+    assert 30 < anyio.current_time() - began < 35
+    assert slow.names[-1] is Event.PROCESSING_COMPLETED
+    ended = len(stuck.events) - 1  # the last was cut off
+    assert result.warnings == (
+        f"observer Stuck took longer than 5 s {ended} times and was cancelled",
+        f"observer Stuck had {602 - ended} events left 30 s after the end of the run, and they "
+        "were dropped",
+    )
+
+
+async def test_an_observer_that_is_stuck_at_the_end_only_drops_one_event() -> None:
+    """One that is slow within the limit loses none, and one event that hangs is cut off alone."""
+
+    class StuckOnce(RecordingObserver):
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            await super().on_event(event, data)
+            if event is Event.ITEM_STARTED:
+                await anyio.sleep_forever()
+
+    observer = StuckOnce()
+    result = await run_batch(["a"], ScriptedStrategy(), observers=[observer])
+    assert observer.names[-1] is Event.PROCESSING_COMPLETED
+    assert result.warnings == ("observer StuckOnce took longer than 5 s 1 times and was cancelled",)
+
+
 async def test_observers_have_data_of_their_own() -> None:
     """Changes of one observer to an event are not seen by the next."""
 
@@ -455,6 +499,42 @@ async def test_progress_callbacks_that_go_wrong() -> None:
         result = await run_batch(["a", "b"], ScriptedStrategy(), progress_callback=callback)
         assert result.succeeded == 2
         assert [expected in warning for warning in result.warnings] == [True]
+
+
+async def test_a_wrong_progress_callback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, at once, and with the shape that it should have."""
+
+    def wrong(completed: int) -> None:
+        raise AssertionError
+
+    with caplog.at_level(logging.WARNING, "batchllm"):
+        await run_batch(["a", "b"], ScriptedStrategy(), progress_callback=wrong)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert line.startswith("progress_callback raised TypeError: ")
+    assert line.endswith(
+        "; it is called as progress_callback(completed, total, current_item); the run goes on"
+    )
+
+
+async def test_an_observer_gets_the_events_that_it_wants() -> None:
+    """All, some, or none if it does not override the method."""
+
+    class Some(BaseObserver):
+        wanted_events = frozenset({ProcessingEvent.ITEM_STARTED})
+
+        def __init__(self) -> None:
+            self.seen: list[ProcessingEvent] = []
+
+        async def on_event(self, event: ProcessingEvent, data: dict[str, Any]) -> None:
+            self.seen.append(event)
+
+    some, every = Some(), Some()
+    every.wanted_events = None  # type: ignore[assignment]
+    await run_batch(["a"], ScriptedStrategy(), observers=[some, every, BaseObserver()])
+    assert some.seen == ["item_started"]
+    assert every.seen == [
+        "processing_started", "item_started", "item_completed", "processing_completed"
+    ]  # fmt: skip
 
 
 async def test_progress_log(caplog: pytest.LogCaptureFixture) -> None:

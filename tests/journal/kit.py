@@ -100,7 +100,9 @@ async def opened(
     async with open_journal(
         Journal(path, **mine),
         chosen,
-        store=lambda settings: Store(settings.path, settings.durability, open_it),
+        store=lambda settings: Store(
+            settings.path, settings.durability, open_it, wipes=not settings.journal_prompts
+        ),
         **more,
     ) as journal:
         yield journal

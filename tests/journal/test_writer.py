@@ -168,6 +168,23 @@ async def test_without_prompts_the_file_has_only_digests(tmp_path: Path) -> None
         assert verdict.choice is Choice.TAKE_OVER
 
 
+async def test_a_prompt_of_an_earlier_run_is_overwritten_when_it_is_replaced(
+    tmp_path: Path,
+) -> None:
+    """A journal that kept prompts goes on as one that keeps none, whatever SQLite's default is."""
+    path = tmp_path / "run.db"
+    async with opened(path) as journal:
+        for name in "abc":
+            await journal.commit(enter(journal, name, f"CANARY {name}"), failure(name))
+    assert any(b"CANARY" in data for data in contents(tmp_path))
+    async with opened(path, journal_prompts=False) as journal:
+        (setting,) = journal.store._db.execute("PRAGMA secure_delete").fetchone()
+        assert setting == 1
+        for name in "abc":
+            await journal.commit(enter(journal, name, f"CANARY {name}"), ok(name))
+    assert all(b"CANARY" not in data for data in contents(tmp_path))
+
+
 async def test_many_results_share_few_commits(tmp_path: Path) -> None:
     faults = Faults(counts=lambda statement: statement == "COMMIT")
     async with (

@@ -148,8 +148,9 @@ def test_what_cannot_be_called_is_refused() -> None:
 def test_a_function_is_known_by_its_name() -> None:
     """Repr and identity name the function, behind a partial, too."""
     assert repr(from_callable(plain)) == "from_callable(plain)"
-    assert from_callable(partial(everything, tone="x")).identity()["function"] == "everything"
-    assert from_callable(Caller()).identity()["function"] == "Caller"
+    found = from_callable(partial(everything, tone="x")).identity()
+    assert found["function"] == f"{__name__}:everything"
+    assert from_callable(Caller()).identity()["function"] == f"{__name__}:Caller"
 
 
 async def test_a_function_that_returns_nothing_is_reported_once(

@@ -5,6 +5,7 @@ import math
 import re
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from batchllm.api import run_batch
 from batchllm.core import (
@@ -74,6 +75,16 @@ async def test_sums_go_on_over_several_batches() -> None:
     assert (numbers["batches"], numbers["successful"]) == (2, 4)
 
 
+async def test_a_reset_begins_anew() -> None:
+    """Numbers, text and quantiles are those of an observer that has seen nothing."""
+    metrics = await watched()
+    metrics.reset()
+    assert metrics.snapshot() == MetricsObserver().snapshot()
+    assert metrics.to_prometheus() == MetricsObserver().to_prometheus()
+    await run_batch(["a"], ScriptedStrategy(), observers=[metrics])
+    assert metrics.snapshot()["total_items"] == 1
+
+
 async def test_parked_scopes_and_what_did_not_run() -> None:
     """A scope without quota is named, and its items count as not run, not as failed."""
     metrics = MetricsObserver()
@@ -136,6 +147,14 @@ async def test_prometheus_text_is_well_formed() -> None:
     assert 'jobs_parked_scope{scope="s"} 1' in lines
     assert "jobs_retries_total 1" in lines
     assert "jobs_item_duration_seconds_count 4" in lines
+
+
+async def test_prometheus_reads_its_text() -> None:
+    """The parser of its own client takes every line, and finds the counts."""
+    families = text_string_to_metric_families((await watched()).to_prometheus())
+    samples = {(one.name, *one.labels.values()): one.value for f in families for one in f.samples}
+    assert samples["batchllm_items_total", "successful"] == 3
+    assert samples["batchllm_item_duration_seconds_count",] == 4
 
 
 def test_prometheus_text_without_a_batch() -> None:

@@ -1,6 +1,7 @@
 """Progress bars: Rich's, tqdm's and any that is like it, moved by a run and closed with it."""
 
 import io
+import re
 from typing import Any
 
 import anyio
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from batchllm import BatchRun, ConfigError, run_batch, stream_batch
 from batchllm.observers import ProcessingEvent, ProgressObserver
+from batchllm.observers.plain_bars import LineBar
 from batchllm.observers.rich_bar import RichBar
 
 pytestmark = pytest.mark.anyio
@@ -140,6 +142,30 @@ async def test_without_progress_there_is_no_observer() -> None:
     """Nothing is added to a run that does not ask for it."""
     for off in (False, None):
         assert (await run_batch(["a"], answer, progress=off)).succeeded == 1
+
+
+async def test_without_a_terminal_a_line_comes_now_and_then(capsys: Any) -> None:
+    """In a pipe or a log; here only the last, since a run takes no time."""
+    await run_batch(["a", "bad", "c"], answer, progress=True, concurrency=1)
+    assert re.fullmatch(r"3/3 done, 1 failed, \d+:\d\d\n", capsys.readouterr().err)
+
+
+def test_lines_come_every_five_seconds() -> None:
+    """With what is left, as far as it is known."""
+    now, stream = [100.0], io.StringIO()
+    bar, unsized = (LineBar(total, stream, lambda: now[0]) for total in (3_000, None))
+    for _ in range(12):
+        now[0] += 1.0
+        bar.update(100)
+    bar.set_postfix(failed=7)
+    bar.close()
+    unsized.close()
+    assert stream.getvalue().splitlines() == [
+        "500/3,000 done, 0 failed, 0:05, about 0:25 to go",
+        "1,000/3,000 done, 0 failed, 0:10, about 0:20 to go",
+        "1,200/3,000 done, 7 failed, 0:12, about 0:18 to go",
+        "0 done, 0 failed, 0:12",
+    ]
 
 
 def test_a_bar_of_richs_needs_no_thread() -> None:

@@ -1,6 +1,7 @@
 """Quantiles in memory that does not grow."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -41,3 +42,20 @@ def test_memory_is_bounded() -> None:
         seen.add(10 ** rng.uniform(-9, 12))
     assert len(seen._bins) < 800
     assert seen.at(1.0) <= seen.most
+
+
+@given(st.lists(st.floats(0, 1e5), max_size=100), st.integers(2, 40))
+def test_grouped_values_are_all_there(values: list[float], most: int) -> None:
+    """In so many bins at most, one beside the other, each with what lies within."""
+    quantiles = Quantiles()
+    for value in values:
+        quantiles.add(value)
+    bins = quantiles.grouped(most)
+    assert len(bins) <= most
+    assert sum(count for *_, count in bins) == len(values)
+    edges = [(low, high) for low, high, _ in bins if high > 0]
+    assert all(before[1] == pytest.approx(after[0]) for before, after in pairwise(edges))
+    for low, high, count in bins:
+        if high > 0:
+            inside = sum(low * 0.999 < value <= high * 1.001 for value in values)
+            assert inside >= count

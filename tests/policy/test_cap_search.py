@@ -19,7 +19,7 @@ def coincide(cap: CapSearch, beside: int, times: int = 10) -> int:
 
 def answers(cap: CapSearch, count: int) -> None:
     for _ in range(count):
-        assert not cap.on_answer()
+        assert not cap.on_answer(0)
 
 
 def believed(beside: int = 24) -> CapSearch:
@@ -43,6 +43,27 @@ def test_three_refusals_at_one_number_are_tested() -> None:
             assert cap.on_episode(beside, first=False, spent=False) == held
 
 
+@pytest.mark.parametrize(
+    ("beside", "taken", "held"), [(5, 7, True), (5, 8, False), (100, 104, True), (100, 105, False)]
+)
+def test_a_number_that_was_exceeded_is_no_cap(beside: int, taken: int, held: bool) -> None:
+    """More calls were taken at a time before the refusals than an answer on its way explains."""
+    cap = CapSearch()
+    for _ in range(3):
+        cap.on_answer(taken)
+        found = cap.on_episode(beside, first=False, spent=False)
+    assert found == held
+
+
+def test_what_was_taken_before_the_last_refusal_says_nothing_of_the_next() -> None:
+    """A cap may be lowered; and what an exceeded number was seen before does not count on."""
+    cap = CapSearch()
+    assert coincide(cap, 24, 2) == 0
+    cap.on_answer(40)
+    assert not cap.on_episode(24, first=False, spent=False)
+    assert coincide(cap, 24) == 3
+
+
 def test_only_three_of_the_last_four_count() -> None:
     """Among more episodes a quota, too, would refuse at like numbers now and then."""
     for between, held in ((1, True), (2, False)):
@@ -63,7 +84,7 @@ def test_a_spent_quota_at_the_very_start_suggests_up_to_32_calls() -> None:
 def test_twenty_answers_make_it_believed() -> None:
     """Until then its sends are spread, eight over the time to a refusal."""
     cap = CapSearch()
-    assert (cap.limit, cap.gap(0.8), cap.on_answer()) == (inf, 0.0, False)
+    assert (cap.limit, cap.gap(0.8), cap.on_answer(0)) == (inf, 0.0, False)
     coincide(cap, 24)
     assert (cap.limit, cap.believed) == (24, None)
     assert cap.gap(0.8) == pytest.approx(0.1)
@@ -123,5 +144,5 @@ def test_more_than_it_takes_away_shows_that_there_is_no_cap() -> None:
             answers(cap, 1)
         assert cap.limit == held + more
         answers(cap, 19)
-        assert cap.on_answer() == (more == 4)
+        assert cap.on_answer(0) == (more == 4)
     assert cap.held is None

@@ -27,11 +27,11 @@ def closed(until: float = 15.0) -> Cooldown:
     return cooldown
 
 
-def refuse_canary(cooldown: Cooldown) -> float:
+def refuse_canary(cooldown: Cooldown, pace: float | None = None) -> float:
     """Send the canary when it is due and have it refused; returns the pause that follows."""
     at = cooldown.until
     assert cooldown.on_send(at)
-    cooldown.refused_again(at + 0.1, -inf)
+    cooldown.refused_again(at + 0.1, -inf, pace)
     return cooldown.until - (at + 0.1)
 
 
@@ -102,25 +102,28 @@ def test_a_refused_canary_doubles_the_pause_up_to_twenty_seconds() -> None:
     assert max(spread) == pytest.approx(1.2, abs=0.005)
 
 
-def test_the_first_canary_refused_after_a_lone_call_waits_a_second() -> None:
-    """Its refusal had no pause of our own yet."""
+@pytest.mark.parametrize(("pace", "mean"), [(None, 1.0), (10.0, 1.0), (0.5, 8.0)])
+def test_the_first_canary_refused_after_a_lone_call_waits_for_a_first_pause(
+    pace: float | None, mean: float
+) -> None:
+    """Its refusal had no pause of our own yet; a slow quota has nothing to give after a second."""
     pauses = set[float]()
     for seed in range(200):
         cooldown = judged(rng=Random(seed))
         cooldown.close(10.2)
-        pauses.add(refuse_canary(cooldown))
-    assert 0.8 <= min(pauses) < 0.81
-    assert 1.19 < max(pauses) <= 1.2
+        pauses.add(refuse_canary(cooldown, pace))
+    assert min(pauses) == pytest.approx(0.8 * mean, rel=0.01)
+    assert max(pauses) == pytest.approx(1.2 * mean, rel=0.01)
 
 
 def test_a_refused_canary_waits_for_the_longer_of_the_hint_and_our_own_pause() -> None:
     """A hint that is always too short is so asked for ever more rarely."""
     cooldown = closed(11.0)
     cooldown.on_send(11.0)
-    cooldown.refused_again(11.1, 71.1)
+    cooldown.refused_again(11.1, 71.1, None)
     assert cooldown.until == 71.1
     cooldown.on_send(71.1)
-    cooldown.refused_again(71.2, 71.7)
+    cooldown.refused_again(71.2, 71.7, None)
     assert cooldown.until >= 71.2 + 0.8 * 4
 
 
@@ -147,7 +150,7 @@ def test_an_overload_pauses_with_full_jitter_up_to_24_seconds() -> None:
     assert cooldown.overloads == 1
     cooldown.close(11.0)
     cooldown.on_send(11.0)
-    cooldown.refused_again(11.1, -inf)
+    cooldown.refused_again(11.1, -inf, None)
     assert (cooldown.overloads, cooldown.until <= 13.1) == (2, True)
     cooldown.forgive()
     assert cooldown.overloads == 0
@@ -165,7 +168,7 @@ def test_a_parked_scope_sends_nothing_until_it_is_reopened_by_a_canary() -> None
     cooldown.reopen(20.0)
     assert cooldown.begun == 20.0
     assert cooldown.on_send(20.0), "the first call after parking is a canary"
-    cooldown.refused_again(20.1, -inf)
+    cooldown.refused_again(20.1, -inf, None)
     assert 1.6 <= cooldown.until - 20.1 <= 2.4
     cooldown.reopen(21.0)
     assert cooldown.until > 21.0, "only a parked scope is reopened"
@@ -203,7 +206,7 @@ class CooldownMachine(RuleBasedStateMachine):
                 cooldown.judge(self.now, cause, self.now)
                 cooldown.close(max(until, self.now + cooldown.own_pause(None)))
             case State.CANARY:
-                cooldown.refused_again(self.now, until)
+                cooldown.refused_again(self.now, until, None)
                 self.canary = False
             case _:
                 cooldown.lengthen(until)

@@ -182,10 +182,27 @@ def test_a_leak_lowers_the_pace_by_15_percent_at_most_once_a_rate_is_known_well(
         known.paced(1)
         if number % 2:
             known.search.log.on_lost(known.search.log.count - 1)
-    pace = known.search.pace or 0.0
-    known.learn()
-    assert known.search.rate == pytest.approx(0.85 * pace, rel=0.01)
+    floor = 0.85 * (known.search.pace or 0.0)
+    episode = known.refuse()
+    minute = known.search._meter.minute_before(episode)
+    known.search.learn(episode, known.now)
+    # And a fifth of the way back to the rate of the last minute.
+    assert known.search.rate == pytest.approx(floor + 0.2 * (minute - floor), rel=0.01)
     assert not known.search.sure
+
+
+@pytest.mark.parametrize(("lost", "share"), [(0, 1.0), (6, 5 / 6)])
+def test_a_late_leak_shows_no_more_than_the_minute_before_it_gave(lost: int, share: float) -> None:
+    """Few calls since the cut show nothing by themselves, so that the rate stays; but a bucket that
+    gave less in a whole minute gives less, or each refusal takes off a hundredth for ever."""
+    driver = paced_at(0.6)
+    rate = driver.search.rate or 0.0
+    while driver.search.early or driver.search.calls_since < 12:
+        driver.paced(1)
+    for mark in range(driver.search.log.count - 1, 0, -lost or -1000)[1:]:
+        driver.search.log.on_lost(mark)
+    driver.learn()
+    assert driver.search.rate == pytest.approx(share * rate, rel=0.1)
 
 
 def test_a_rate_that_is_confirmed_is_probed_ever_more_rarely() -> None:

@@ -56,4 +56,5 @@ def test_the_page_has_every_constant() -> None:
         ("quota_search", "ENOUGH"),
         ("quota_search", "LOOK_BACK"),
         ("quota_search", "MINUTE"),
+        ("rate_meter", "SHORTEST"),
     }

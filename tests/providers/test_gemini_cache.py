@@ -10,7 +10,14 @@ import httpx
 import pytest
 
 from batchllm.api import open_pool, run_batch
-from batchllm.core import ConfigError, LLMModel, ManagedLLMModel, ProcessorConfig, ProviderError
+from batchllm.core import (
+    ConfigError,
+    LLMModel,
+    ManagedLLMModel,
+    PrepareError,
+    ProcessorConfig,
+    ProviderError,
+)
 from batchllm.llm_strategies import ModelStrategy
 from batchllm.providers import GeminiCachedModel, GeminiClient
 from batchllm.simulator import Simulator, SimulatorTransport
@@ -367,6 +374,31 @@ async def test_a_failed_prepare_holds_nothing() -> None:
     await model.prepare()
     await model.cleanup()
     assert (server.counts["created"], server.counts["alive"]) == (1, 0)
+
+
+async def test_a_run_whose_prepare_failed_lets_go_of_nothing_that_others_hold() -> None:
+    """Its cleanup follows all the same; the connections and the cache of another user stay."""
+    model, server = world(delete_on_cleanup=True)
+    client = model._inner.client
+    await model.prepare()
+    other = GeminiCachedModel("gemini-x", client, CONTEXT + "More.", delete_on_cleanup=True)
+    server.refuse["POST cachedContents"] = [500]
+    with pytest.raises(PrepareError, match="500"):
+        await run_batch(["hello"], ModelStrategy(other))
+    assert client.http._holders == 1
+    await other.prepare()
+    await other.cleanup()
+    assert client.http._holders == 1
+    await model.cleanup()
+    assert (client.http._holders, server.counts["alive"]) == (0, 0)
+
+
+async def test_a_cancelled_prepare_holds_nothing() -> None:
+    """The connections are let go although the task is cancelled."""
+    model, _ = world("default?latency=5")
+    with anyio.move_on_after(1):
+        await model.prepare()
+    assert model._inner.client.http._holders == 0
 
 
 async def test_a_cancelled_leader_leaves_the_work_to_the_next() -> None:

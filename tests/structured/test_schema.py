@@ -1,6 +1,6 @@
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NewType, Optional
+from typing import Annotated, Any, Literal, NewType, Optional, cast
 
 import attrs
 import msgspec
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.structured import NotStrictError, json_schema, output_schema
+from batchllm.llm_strategies import llm
+from batchllm.structured import NotStrictError, json_schema, output_schema, parse
 from tests.structured.models import (
     Add,
     Bounded,
@@ -272,3 +273,35 @@ def test_points_of_a_dataclass() -> None:
     schema = json_schema(Point)
     assert "description" not in schema
     assert schema["properties"]["tags"]["type"] == "array"
+
+
+@attrs.frozen
+class WithPhoto:
+    name: str
+    photo: complex
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        (object, "the output type is object"),
+        (complex, "the output type is complex"),
+        (list[object], r"the output type is list\[object\]"),
+        (WithPhoto, "WithPhoto.photo is complex"),
+        (list[WithPhoto], "WithPhoto.photo is complex"),
+    ],
+)
+def test_a_type_that_json_cannot_express_is_refused_by_name_and_remedy(
+    kind: Any, named: str
+) -> None:
+    """A schema cannot be made, and a model cannot be asked for it."""
+    with pytest.raises(TypeError, match=f"{named}, which JSON cannot express; give an attrs class"):
+        output_schema(kind)
+    with pytest.raises(TypeError, match="such as list"):
+        llm("sim:default", output=kind)
+
+
+def test_an_answer_is_not_read_as_a_type_that_json_cannot_express() -> None:
+    """The message is ours, and not that of the library which reads the leaves."""
+    with pytest.raises(TypeError, match="is 'Town', which JSON cannot express; give an attrs"):
+        parse("1", cast("Any", "Town"))

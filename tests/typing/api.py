@@ -1,6 +1,7 @@
 """The types that checkers must infer for users; checked, never run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict, assert_type
 
 from attrs import frozen
@@ -26,6 +27,7 @@ from batchllm import (
     run_batch,
     stream_batch,
     structured,
+    write_report,
 )
 from batchllm.core import Citation, TokenLogprob, ToolCall
 from batchllm.llm_strategies import OutputStrategy
@@ -140,6 +142,11 @@ class Bar:
     def update(self, n: int = 1) -> bool:
         self.n += n
         return True
+
+
+def reports(result: BatchResult[str, int], journal: Journal) -> None:
+    for source in (result, journal, "run.db", Path("run.db")):
+        assert_type(write_report(source, "run.html", texts=False), Path)
 
 
 async def progress_is_true_a_class_or_a_bar() -> None:

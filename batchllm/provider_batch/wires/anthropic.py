@@ -60,6 +60,7 @@ class AnthropicBatches:
     strength: Strength = field(default=Strength.STATISTICAL, init=False)
     absent_after: float = field(default=1_800.0, init=False)
     has_files: bool = field(default=False, init=False)
+    stacks: bool = field(default=True, init=False)
 
     @property
     def provider(self) -> str:

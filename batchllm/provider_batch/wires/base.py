@@ -108,6 +108,8 @@ class BatchWire(Protocol):
     """Seconds after a create from which an empty list proves that there is no batch."""
     has_files: bool
     """Whether lines are uploaded as a file before the batch is created."""
+    stacks: bool
+    """Whether a cached token has half of the cache's price in a batch."""
 
     @property
     def provider(self) -> str:

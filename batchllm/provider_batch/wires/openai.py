@@ -71,6 +71,7 @@ class OpenAIBatches:
     strength: Strength = field(default=Strength.EXACT, init=False)
     absent_after: float = field(default=300.0, init=False)
     has_files: bool = field(default=True, init=False)
+    stacks: bool = field(default=False, init=False)
 
     @property
     def provider(self) -> str:

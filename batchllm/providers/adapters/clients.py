@@ -24,9 +24,15 @@ from batchllm.core import (
     UnknownArgumentError,
     check_sendable,
 )
-from batchllm.providers.anthropic import AnthropicWire
-from batchllm.providers.openai import PROFILES, ChatReply, ChatWire, ResponsesWire, as_messages
-from batchllm.providers.wire import JsonObject, Progress, Wire, cost_of, malformed
+from batchllm.providers.anthropic import AnthropicDialect
+from batchllm.providers.openai import (
+    PROFILES,
+    ChatDialect,
+    ChatReply,
+    ResponsesDialect,
+    as_messages,
+)
+from batchllm.providers.wire import Dialect, JsonObject, Progress, cost_of, malformed
 from batchllm.transport import Cleaner, OneLoopOfSdk, Secret
 
 __all__ = [
@@ -41,7 +47,7 @@ R = TypeVar("R")
 Headers = Mapping[str, str]
 
 
-class ClientModel(Wire[R], Generic[R]):
+class ClientModel(Dialect[R], Generic[R]):
     """One model behind a client that its caller has made, and closes.
 
     The client's own retries are switched off if it has an option for that, since every attempt
@@ -170,7 +176,7 @@ class ClientModel(Wire[R], Generic[R]):
         }
 
 
-class OpenAIClientModel(ChatWire, ClientModel[ChatReply]):
+class OpenAIClientModel(ChatDialect, ClientModel[ChatReply]):
     """A model over ``openai.AsyncOpenAI``, ``AsyncAzureOpenAI``, or anything alike.
 
     Called is ``client.chat.completions.create``.
@@ -188,7 +194,7 @@ class OpenAIClientModel(ChatWire, ClientModel[ChatReply]):
             request["response_format"] = {"type": "json_schema", "json_schema": named}
 
 
-class OpenAIResponsesClientModel(ResponsesWire, ClientModel[JsonObject]):
+class OpenAIResponsesClientModel(ResponsesDialect, ClientModel[JsonObject]):
     """A model over ``openai.AsyncOpenAI`` or anything alike, by OpenAI's Responses.
 
     Called is ``client.responses.create``.
@@ -199,7 +205,7 @@ class OpenAIResponsesClientModel(ResponsesWire, ClientModel[JsonObject]):
     _limits: ClassVar[tuple[str, ...]] = ("max_output_tokens",)
 
 
-class AnthropicClientModel(AnthropicWire, ClientModel[JsonObject]):
+class AnthropicClientModel(AnthropicDialect, ClientModel[JsonObject]):
     """A model over ``anthropic.AsyncAnthropic`` or anything alike.
 
     Called is ``client.messages.create``, which demands a ``max_tokens`` among the parameters.

@@ -1,11 +1,11 @@
 """Anthropic's Messages."""
 
 from batchllm.providers.anthropic.answer import read_message
-from batchllm.providers.anthropic.model import AnthropicModel, AnthropicWire, CacheLifetime
+from batchllm.providers.anthropic.model import AnthropicDialect, AnthropicModel, CacheLifetime
 
 __all__ = [
+    "AnthropicDialect",
     "AnthropicModel",
-    "AnthropicWire",
     "CacheLifetime",
     "read_message",
 ]

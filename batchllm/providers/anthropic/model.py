@@ -12,8 +12,8 @@ from batchllm.providers.anthropic.prompt import as_system_and_messages
 from batchllm.providers.anthropic.stream import AnthropicStream
 from batchllm.providers.wire import (
     Endpoint,
+    JsonDialect,
     JsonObject,
-    JsonWire,
     WireModel,
     WireOptions,
     error_within,
@@ -21,7 +21,7 @@ from batchllm.providers.wire import (
 )
 from batchllm.structured import SchemaRules
 
-__all__ = ["DEFAULT_MAX_TOKENS", "AnthropicModel", "AnthropicWire", "CacheLifetime"]
+__all__ = ["DEFAULT_MAX_TOKENS", "AnthropicDialect", "AnthropicModel", "CacheLifetime"]
 
 DEFAULT_MAX_TOKENS: Final = 4_096
 """Tokens of an answer if nothing is said: the wire demands a limit."""
@@ -51,7 +51,7 @@ _PARAMETERS: Final = frozenset(
 )
 
 
-class AnthropicWire(JsonWire):
+class AnthropicDialect(JsonDialect):
     """Anthropic's Messages, whatever carries them."""
 
     schema_rules: ClassVar[SchemaRules | None] = "anthropic"
@@ -79,7 +79,7 @@ class AnthropicWire(JsonWire):
         return read_message(reply, headers)
 
 
-class AnthropicModel(AnthropicWire, WireModel[JsonObject]):
+class AnthropicModel(AnthropicDialect, WireModel[JsonObject]):
     """One model behind Anthropic's Messages API.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import anyio
 from attrs import Attribute, define, field
 
 from batchllm.core import (
@@ -30,6 +31,9 @@ from batchllm.transport import ConnectionStats, SharedLock
 __all__ = ["GeminiCachedModel"]
 
 _log = logging.getLogger("batchllm")
+
+_CLOSE_SECONDS: Final = 5.0
+"""Seconds to close connections after a ``prepare`` that failed: TLS ends in a round trip."""
 
 
 def _check_texts(instance: Any, attribute: Attribute[Any], tags: Mapping[Any, Any]) -> None:
@@ -119,6 +123,7 @@ class GeminiCachedModel:
         cached = _as_cached(cached_content, system_instruction)
         display_name = fingerprint(model, cached, self.cache_tags)
         self._holders = 0
+        self._failed = 0
         # Invariant: holders are counted under the lock, since several event loops may hold it.
         self._lock = SharedLock()
         self._keeper = CacheKeeper(
@@ -158,13 +163,18 @@ class GeminiCachedModel:
         """Find or make the cache. May be called by several runs.
 
         Raises:
-            Exception: What the client raised.
+            Exception: What the client raised; nothing is held then.
         """
+        with self._lock:
+            self._failed = 0  # of a user's own, who does not clean up after it
         await self._inner.prepare()
         try:
             await self._keeper.ensure()
         except BaseException:
-            await self._inner.cleanup()
+            with self._lock:
+                self._failed += 1
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await self._inner.cleanup()
             raise
         with self._lock:
             self._holders += 1
@@ -175,6 +185,11 @@ class GeminiCachedModel:
         Only the last of several runs does anything.
         """
         with self._lock:
+            if self._failed:
+                # A run cleans up after a prepare that failed, too. It let go by itself, and what is
+                # held now is held by others.
+                self._failed -= 1
+                return
             self._holders = max(0, self._holders - 1)
             is_last = not self._holders
         if is_last:

@@ -12,12 +12,19 @@ from batchllm.providers.openai.chat_prompt import as_messages
 from batchllm.providers.openai.chat_reply import ChatReply, decode_reply, read_usage
 from batchllm.providers.openai.chat_stream import ChatStream
 from batchllm.providers.openai.profiles import ChatProfile, profile_of
-from batchllm.providers.wire import JsonObject, Wire, WireModel, WireOptions, encode, mask_options
+from batchllm.providers.wire import (
+    Dialect,
+    JsonObject,
+    WireModel,
+    WireOptions,
+    encode,
+    mask_options,
+)
 
-__all__ = ["ChatModel", "ChatWire"]
+__all__ = ["ChatDialect", "ChatModel"]
 
 
-class ChatWire(Wire[ChatReply]):
+class ChatDialect(Dialect[ChatReply]):
     """Chat Completions, whatever carries them."""
 
     error_classifier: ErrorClassifier = OpenAIErrorClassifier()
@@ -38,7 +45,7 @@ class ChatWire(Wire[ChatReply]):
         return read_answer(reply, headers, self._provider)
 
 
-class ChatModel(ChatWire, WireModel[ChatReply]):
+class ChatModel(ChatDialect, WireModel[ChatReply]):
     """One model behind a Chat Completions API; an ``LLMModel`` that can be shared.
 
     Example::

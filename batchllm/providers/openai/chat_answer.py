@@ -56,6 +56,8 @@ def read_answer(reply: ChatReply, headers: Mapping[str, str], provider: str) -> 
 
 
 def _first(choices: list[Choice]) -> Choice:
+    if len(choices) == 1:
+        return choices[0]
     return next((one for one in choices if is_first(one.index)), choices[0])
 
 
@@ -128,7 +130,7 @@ def citations_of(annotations: Any, offset: int = 0) -> Iterator[Cited]:
 def _filtered(results: Any, depth: int = 6) -> bool:
     """Return whether Azure's filter results, which are 4 deep, say that something was filtered."""
     inner: Iterable[Any] = ()
-    if not depth:
+    if results is None or not depth:
         return False
     if isinstance(results, list):
         inner = results

@@ -10,9 +10,9 @@ from batchllm.core import ErrorClassifier, LLMResponse
 from batchllm.providers.openai.responses_answer import error_of, read_response
 from batchllm.providers.openai.responses_prompt import as_input
 from batchllm.providers.openai.responses_stream import ResponsesStream
-from batchllm.providers.wire import Endpoint, JsonObject, JsonWire, WireModel
+from batchllm.providers.wire import Endpoint, JsonDialect, JsonObject, WireModel
 
-__all__ = ["ResponsesModel", "ResponsesWire"]
+__all__ = ["ResponsesDialect", "ResponsesModel"]
 
 _PARAMETERS: Final = frozenset(
     {
@@ -44,7 +44,7 @@ _PARAMETERS: Final = frozenset(
 )
 
 
-class ResponsesWire(JsonWire):
+class ResponsesDialect(JsonDialect):
     """OpenAI's Responses, whatever carries them."""
 
     error_classifier: ErrorClassifier = OpenAIErrorClassifier()
@@ -67,7 +67,7 @@ class ResponsesWire(JsonWire):
         return read_response(reply, headers, self._provider)
 
 
-class ResponsesModel(ResponsesWire, WireModel[JsonObject]):
+class ResponsesModel(ResponsesDialect, WireModel[JsonObject]):
     """One model behind OpenAI's Responses API; an ``LLMModel`` that can be shared.
 
     ``llm("openai-responses:…")`` makes one; ``llm("openai:…")`` speaks Chat Completions.

@@ -38,7 +38,7 @@ from batchllm.providers.wire.exchange import (
 from batchllm.providers.wire.extras import Cited, cited, token_logprobs
 from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.model import JsonWire, Wire, WireModel, WireOptions
+from batchllm.providers.wire.model import Dialect, JsonDialect, WireModel, WireOptions
 from batchllm.providers.wire.prompt_parts import messages_of, no_data, parts_of, read_media
 from batchllm.providers.wire.request import (
     WireRequest,
@@ -56,13 +56,14 @@ __all__ = [
     "Cited",
     "Connected",
     "ConnectionOptions",
+    "Dialect",
     "Embedder",
     "Endpoint",
     "Exchange",
     "Finish",
     "HeldToSchema",
+    "JsonDialect",
     "JsonObject",
-    "JsonWire",
     "MayBeError",
     "Peer",
     "Progress",
@@ -70,7 +71,6 @@ __all__ = [
     "ServerOptions",
     "StreamReader",
     "Vector",
-    "Wire",
     "WireModel",
     "WireOptions",
     "WireRequest",

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from batchllm.core import LLMCallStrategy, TokenUsage
+from batchllm.core import CallCost, LLMCallStrategy, TokenUsage
 from batchllm.providers.wire.answers import malformed
+from batchllm.providers.wire.request import cost_of
 
 __all__ = ["Embedder", "Vector", "as_texts", "check_vectors"]
 
@@ -22,6 +23,10 @@ class Embedder(LLMCallStrategy[list[Vector]]):
 
     _size_parameter: ClassVar[str]
     _settings: dict[str, Any]
+
+    def estimate(self, prompt: Any) -> CallCost | None:
+        """Estimate the tokens of a call: those of the texts, since vectors are no output."""
+        return cost_of(prompt, 0)
 
     async def dry_run(self, prompt: Any) -> tuple[list[Vector], TokenUsage]:
         """Give vectors of zeros, with no call made."""

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final, Generic, TypeVar, Unpack
 
-from batchllm.core import CallCost, ErrorClassifier, LLMResponse, TokenUsage, normalize_usage
+from batchllm.core import CallCost, ErrorClassifier, LLMResponse, Price, TokenUsage, normalize_usage
 from batchllm.providers.wire.endpoints import (
     Account,
     Connected,
@@ -32,14 +32,14 @@ from batchllm.providers.wire.request import (
 )
 from batchllm.transport import HttpClient, HttpReply
 
-__all__ = ["JsonWire", "Wire", "WireModel", "WireOptions"]
+__all__ = ["Dialect", "JsonDialect", "WireModel", "WireOptions"]
 
 R = TypeVar("R")
 
 _ONLINE_ONLY: Final = ("stream", "stream_options", "service_tier")
 
 
-class Wire(HeldToSchema, ReplyFormat[R], Generic[R]):
+class Dialect(HeldToSchema, ReplyFormat[R], Generic[R]):
     """One provider's way to be asked and to answer, by whatever carries requests and replies."""
 
     error_classifier: ErrorClassifier
@@ -53,8 +53,8 @@ class Wire(HeldToSchema, ReplyFormat[R], Generic[R]):
         """Read a reply that carries no error."""
 
 
-class JsonWire(Wire[JsonObject]):
-    """A ``Wire`` whose replies are read as plain JSON objects."""
+class JsonDialect(Dialect[JsonObject]):
+    """A ``Dialect`` whose replies are read as plain JSON objects."""
 
     def _decode(self, body: bytes) -> JsonObject:
         return decode_object(body, self._peer)
@@ -83,7 +83,7 @@ class WireOptions(ConnectionOptions, total=False):
     stream: bool
 
 
-class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
+class WireModel(Connected, Dialect[R], Exchange[R], Generic[R]):
     """One model behind one provider's API, whose replies are *R*; an ``LLMModel`` to be shared.
 
     It connects at the first call. ``prepare`` and ``cleanup`` may be called by several runs; the
@@ -99,6 +99,8 @@ class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
     """
 
     endpoint: Endpoint
+    price: Price | None = None
+    """The price of its calls, if that stands in no list."""
     own_options: ClassVar[Collection[str]] = ()
     """Options that only this class has, and that ``llm`` takes among the parameters."""
     _path: ClassVar[str]
@@ -214,7 +216,8 @@ class WireModel(Connected, Wire[R], Exchange[R], Generic[R]):
 
     def estimate(self, prompt: Any) -> CallCost | None:
         """Estimate the tokens of a call; ``None`` if no ``max_tokens`` bounds the answer."""
-        return cost_of(prompt, self._settings.get(self.endpoint.wire_name("max_tokens")))
+        name = self.endpoint.wire_name("max_tokens")
+        return cost_of(prompt, self._extra.get(name, self._settings.get(name)))
 
     def identity(self) -> Mapping[str, Any]:
         """Name what distinguishes this model's answers, for records; no secrets."""

@@ -1,0 +1,325 @@
+"""The budget of a run: each call reserves the most that it may take, and settles what it took.
+
+A call that does not fit waits, in the order of asking, for the calls under way: most take less than
+they reserved. Only if none is under way and it still does not fit, the budget is at its end, and
+the run is drained.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import anyio
+from attrs import define, field, frozen
+
+from batchllm.classifiers import failed_usage, may_be_billed
+from batchllm.core import (
+    CallCost,
+    ConfigError,
+    EndCause,
+    LLMCallStrategy,
+    Price,
+    ProcessingEvent,
+    ProcessorConfig,
+    Reply,
+    StrategyError,
+    Termination,
+    TokenUsage,
+    dollars,
+)
+from batchllm.engine.ending import DRAIN, Ending, Phase
+from batchllm.engine.events import Events
+from batchllm.engine.failures import Failure, out_of_time, stopped
+from batchllm.engine.item import ItemRun
+from batchllm.engine.waiting import Waits
+from batchllm.policy import Bound, BudgetLedger, Need, PriceBook, Reservation, WorstCases
+
+__all__ = ["Bill", "Spending", "Wanted", "check_prices"]
+
+
+@frozen
+class Wanted:
+    """A call that is to be made.
+
+    Attributes:
+        kind: What calls that are alike have in common.
+        prompt: From which its bound follows.
+        estimate: The strategy's own; ``None`` if it makes none.
+        price: Of its model; ``None`` if no money is counted.
+    """
+
+    kind: Hashable
+    prompt: Any
+    estimate: CallCost | None
+    price: Price | None
+
+    def need(self, bound: Bound) -> Need:
+        """Return *bound* in tokens and money."""
+        if self.price is None:
+            return Need(bound.tokens)
+        return Need(bound.tokens, self.price.worst(bound.input_tokens, bound.output_tokens))
+
+
+@define(eq=False)
+class Bill:
+    """A call that is under way, with what was reserved for it."""
+
+    wanted: Wanted
+    sure: bool
+    reservation: Reservation
+
+
+@define(eq=False)
+class _Waiter:
+    woken: anyio.Event = field(factory=anyio.Event)
+
+
+@define(eq=False)
+class Spending:
+    """Lets calls start as the budget of one run has room for them.
+
+    Args:
+        ledger: Its books.
+        prices: The prices of models.
+        ending: The run ends with its budget.
+        waits: Keeps the time that items wait.
+        events: Get one when the budget is spent.
+        clock: Seconds on the event loop's clock.
+
+    Attributes:
+        held: Seconds during which calls waited for room in the budget.
+        most_unbounded: The most calls that had a reservation at once, and no bound on their answer.
+    """
+
+    ledger: BudgetLedger
+    prices: PriceBook
+    ending: Ending
+    waits: Waits
+    events: Events
+    clock: Callable[[], float]
+    most_unbounded: int = field(default=0, init=False)
+    _unbounded: int = field(default=0, init=False)
+    _held: float = field(default=0.0, init=False)
+    _since: float = field(default=0.0, init=False)
+    _worst: WorstCases = field(factory=WorstCases, init=False)
+    _under_way: dict[Hashable, int] = field(factory=dict, init=False)
+    _queues: dict[Hashable, deque[_Waiter]] = field(factory=dict, init=False)
+    """Calls that wait, by kind: one kind may have to wait for its first answers, others not."""
+
+    def want(
+        self, strategy: LLMCallStrategy[Any], prompt: Any, estimate: CallCost | None
+    ) -> Wanted:
+        """Return what has to be known of a call of *strategy* with *prompt*.
+
+        Args:
+            strategy: What is to be called.
+            prompt: What it is asked.
+            estimate: Its own estimate, ``None`` if it makes none.
+
+        Raises:
+            StrategyError: The budget is one of money, and its price is not known.
+        """
+        if self.ledger.budget.max_cost is None:
+            return Wanted(strategy.quota_scope, prompt, estimate, None)
+        price = self.prices.of(strategy)
+        if price is None:
+            raise StrategyError(_no_price(self.prices, self.prices.missing(strategy)))
+        return Wanted(strategy.quota_scope, prompt, estimate, price)
+
+    async def reserve(self, item: ItemRun, wanted: Wanted) -> Bill | Failure:
+        """Reserve for a call of *item*; return why it is not made if it is not."""
+        queue = self._queues.get(wanted.kind)
+        if not queue:
+            bill = self._try(wanted)
+            if bill is not None:
+                return bill
+        return await self._wait(item, wanted)
+
+    async def _wait(self, item: ItemRun, wanted: Wanted) -> Bill | Failure:
+        queue = self._queues.setdefault(wanted.kind, deque())
+        began, waiter = self.clock(), _Waiter()
+        bill: Bill | None = None
+        if not any(self._queues.values()):
+            self._since = began
+        queue.append(waiter)
+        self.waits.wake_feed()
+        try:
+            with self.ending.until(Phase.DRAINING, item.deadline):
+                while bill is None:
+                    if queue[0] is waiter:
+                        bill = self._try(wanted)
+                        if bill is None and not self.ledger.calls:
+                            self._end(item, wanted)
+                    if bill is None:
+                        await waiter.woken.wait()
+                        waiter.woken = anyio.Event()
+        finally:
+            queue.remove(waiter)
+            seconds = self.clock() - began
+            self._note(item, seconds)
+            self._wake()
+        if bill is not None:
+            return bill
+        if self.ending.stopping:
+            return stopped(self.ending)
+        waited = f"at last it waited {seconds:.1f} s for room in the budget"
+        return out_of_time(item, self.clock(), waited)
+
+    def has_room(self, wanted: Wanted) -> bool:
+        """Return whether a call like *wanted* could start now, beside all that wait."""
+        if any(self._queues.values()):
+            return False
+        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        return self.ledger.fits(wanted.need(bound))
+
+    def _try(self, wanted: Wanted) -> Bill | None:
+        """Reserve, if there is room and calls of the kind may be started.
+
+        What it may take is found anew each time: answers that came meanwhile show more.
+        """
+        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        most = self._worst.most_in_flight(wanted.kind, bound)
+        count = self._under_way.get(wanted.kind, 0)
+        if most is not None and count >= most:
+            return None
+        reservation = self.ledger.reserve(wanted.need(bound))
+        if reservation is None:
+            return None
+        self._under_way[wanted.kind] = count + 1
+        if not bound.sure:
+            self._unbounded += 1
+            self.most_unbounded = max(self.most_unbounded, self._unbounded)
+        return Bill(wanted, bound.sure, reservation)
+
+    # -- when the call has ended -----------------------------------------------------------------
+
+    def settle(self, bill: Bill, ended: Reply | Failure) -> None:
+        """Book what a call took; all that was reserved if that is unknown and may be billed."""
+        wanted = bill.wanted
+        if isinstance(ended, Reply):
+            usage, billed = ended.usage, True
+            self._worst.learn(wanted.kind, wanted.prompt, usage)
+        elif ended.made:
+            usage = failed_usage(ended.error)
+            billed = usage is not None or may_be_billed(ended.error)
+        else:
+            usage, billed = None, False
+        took = _taken(usage, wanted.price)
+        if took is not None:
+            self._close(bill, lambda reservation: self.ledger.settle(reservation, took))
+        else:
+            self._close(bill, self.ledger.keep if billed else self.ledger.release)
+
+    def cancel(self, bill: Bill, *, in_flight: bool) -> None:
+        """Book a call that was cancelled, which may be billed if it was *in_flight*."""
+        self._close(bill, self.ledger.keep if in_flight else self.ledger.release)
+
+    def _close(self, bill: Bill, book: Callable[[Reservation], None]) -> None:
+        book(bill.reservation)
+        self._under_way[bill.wanted.kind] -= 1
+        if not bill.sure:
+            self._unbounded -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Let the first of each kind look again; only they can start."""
+        for queue in self._queues.values():
+            if queue:
+                queue[0].woken.set()
+
+    def _note(self, item: ItemRun, seconds: float) -> None:
+        """Book a wait."""
+        item.waited(seconds, 0.0)
+        self.waits.seconds["admission_wait"] += seconds
+        if not any(self._queues.values()):
+            self._held += self.clock() - self._since
+
+    def _end(self, item: ItemRun, wanted: Wanted) -> None:
+        """Drain the run, since its budget is spent."""
+        reason = self._in_words(wanted)
+        end = Termination(EndCause.BUDGET, reason, item.work.item_id)
+        if self.ending.request(DRAIN, end):
+            self.events.emit(
+                ProcessingEvent.BUDGET_EXHAUSTED, {"item_id": item.work.item_id, **self.read()}
+            )
+
+    # -- what there is to see of it --------------------------------------------------------------
+
+    @property
+    def held(self) -> float:
+        """Return the seconds during which calls waited for room in the budget."""
+        waiting = any(self._queues.values())
+        return self._held + (self.clock() - self._since if waiting else 0.0)
+
+    def read(self) -> dict[str, Any]:
+        """Return the numbers, for ``stats``."""
+        ledger, budget = self.ledger, self.ledger.budget
+        return {
+            "max_cost": budget.max_cost,
+            "cost": ledger.cost,
+            "uncertain_cost": ledger.uncertain_cost,
+            "reserved_cost": ledger.reserved_cost,
+            "max_tokens_total": budget.max_tokens_total,
+            "tokens": ledger.tokens,
+            "uncertain_tokens": ledger.uncertain_tokens,
+            "reserved_tokens": ledger.reserved_tokens,
+            "waiting": sum(map(len, self._queues.values())),
+            # Some had their reservation and still waited for a permit.
+            "most_unbounded": min(self.most_unbounded, self.waits.callers.calls),
+            "longest_answer": self._worst.longest,
+        }
+
+    def _in_words(self, wanted: Wanted) -> str:
+        ledger, budget = self.ledger, self.ledger.budget
+        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        need = wanted.need(bound)
+        if budget.max_cost is not None and not ledger.fits(Need(0, need.cost)):
+            cap, spent = dollars(budget.max_cost), dollars(ledger.cost)
+            unsure = dollars(ledger.uncertain_cost) if ledger.uncertain_cost else ""
+            name, most = "max_cost", dollars(need.cost or 0.0)
+        else:
+            cap, spent = f"{budget.max_tokens_total:,} tokens", f"{ledger.tokens:,}"
+            unsure = f"{ledger.uncertain_tokens:,}" if ledger.uncertain_tokens else ""
+            name, most = "max_tokens_total", f"{need.tokens:,} tokens"
+        of = f", {unsure} of it for calls that may not be billed," if unsure else ""
+        text = (
+            f"the budget of {cap} is spent: {spent}{of} so far, and the next call may take {most}; "
+            f"give a larger {name} to spend more"
+        )
+        if not bound.sure:
+            text += ", or max_tokens, which bounds what an answer may take"
+        return text
+
+
+def check_prices(
+    config: ProcessorConfig, prices: PriceBook, strategy: LLMCallStrategy[Any] | None
+) -> None:
+    """Pass if the price of *strategy* is known, or no budget in money needs it.
+
+    Raises:
+        ConfigError: It is not; the message names the model and what to do.
+    """
+    if config.budget is None or config.budget.max_cost is None or config.dry_run:
+        return
+    names = [] if strategy is None else prices.missing(strategy)
+    if names:
+        raise ConfigError(_no_price(prices, names))
+
+
+def _no_price(prices: PriceBook, names: list[str]) -> str:
+    return (
+        f"the budget has a max_cost, and no price is known for {', '.join(dict.fromkeys(names))}; "
+        f"{prices.remedy(names)}"
+    )
+
+
+def _taken(usage: TokenUsage | None, price: Price | None) -> Need | None:
+    """Return what a call took; ``None`` if that is unknown."""
+    if not usage:
+        return None
+    tokens = usage.get("total_tokens")
+    if tokens is None:
+        return None
+    return Need(tokens, None if price is None else price.cost(usage))

@@ -1,0 +1,83 @@
+"""The row of the driver in a journal: taken by one process, checked by each of its commits."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from pathlib import Path
+
+from attrs import define, field
+
+from batchllm.core import JournalError
+from batchllm.journal.owner import (
+    BEAT_AT_MOST,
+    Driver,
+    holder_in_words,
+    is_alive,
+    this_process,
+)
+from batchllm.journal.tables import find_driver
+
+__all__ = ["Driving"]
+
+
+@define(eq=False)
+class Driving:
+    """This process as the driver of one journal; made by ``take``."""
+
+    path: Path
+    driver: Driver
+    _beat: float = field(default=-math.inf, init=False)
+
+    @classmethod
+    def take(cls, db: sqlite3.Connection, path: Path, now: float) -> Driving:
+        """Become the driver, within the transaction that is open.
+
+        Args:
+            db: The journal's connection.
+            path: Its file.
+            now: Seconds since 1970.
+
+        Raises:
+            JournalError: Another process drives it.
+        """
+        here = this_process(now)
+        other = find_driver(db)
+        if other is not None and is_alive(other, here, now):
+            msg = f"the journal {path} is in use: {holder_in_words(other, here, now)}"
+            raise JournalError(msg, problem="in_use", path=str(path))
+        db.execute(
+            "INSERT OR REPLACE INTO driver (one, token, host, boot, pid, born, beat) "
+            "VALUES (1, ?, ?, ?, ?, ?, ?)",
+            (here.token, here.host, here.boot, here.pid, here.born, here.beat),
+        )
+        return cls(path, here)
+
+    def check(self, db: sqlite3.Connection, now: float) -> None:
+        """Give a sign of life if one is due, within the transaction that is open.
+
+        Args:
+            db: The journal's connection; the transaction is rolled back if it fails.
+            now: Seconds since 1970.
+
+        Raises:
+            JournalError: Another process has taken this one for dead.
+        """
+        token = self.driver.token
+        if 0.0 <= now - self._beat < BEAT_AT_MOST:  # not if the clock was set back
+            query = "SELECT 1 FROM driver WHERE token = ?"
+            found = db.execute(query, (token,)).fetchone() is not None
+        else:
+            beaten = db.execute("UPDATE driver SET beat = ? WHERE token = ?", (now, token))
+            found, self._beat = beaten.rowcount == 1, now
+        if not found:
+            db.execute("ROLLBACK")
+            msg = (
+                f"the journal {self.path} is driven by another process now, since this one gave no "
+                "sign of life for a minute; let that one go on"
+            )
+            raise JournalError(msg, problem="in_use", path=str(self.path))
+
+    def release(self, db: sqlite3.Connection) -> None:
+        """Be its driver no more."""
+        db.execute("DELETE FROM driver WHERE token = ?", (self.driver.token,))

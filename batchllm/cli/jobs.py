@@ -143,7 +143,7 @@ def _numbers(words: Sequence[str], action: str) -> list[int]:
 
 
 class _Work:
-    """What is done with the provider's batches of one journal."""
+    """Work on the provider's batches of one journal."""
 
     def __init__(self, path: Path, base_url: str | None) -> None:
         self.path = path

@@ -255,7 +255,7 @@ class RunSettings:
     ] = "quarantine"
     on_foreign_cancel: Annotated[
         Literal["stop", "resubmit"],
-        _option("A batch that somebody else has cancelled.", _BATCH),
+        _option("A batch that was cancelled, and not by batchllm.", _BATCH),
     ] = "stop"
     dry_run: Annotated[
         bool,

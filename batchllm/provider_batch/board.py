@@ -120,7 +120,7 @@ class Board:
         self.look()
 
     def look(self) -> None:
-        """Wake whoever waits for a change."""
+        """Wake the task that waits for a change."""
         self.room.set(sum(chunk.state in _NOT_CREATED for chunk in self.chunks.values()))
         self._changed.set()
 

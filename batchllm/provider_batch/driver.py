@@ -205,7 +205,7 @@ class BatchDriver:
         if not await self._is_my_account(unsettled):
             return False
         for chunk in board.in_state(State.CREATING):
-            # The process that was about to create it died: nobody knows if it did.
+            # The process that was about to create it died, maybe after it did.
             await board.move(chunk, State.QUARANTINE, "the process ended during the create")
         for chunk in board.in_state(State.SETTLED, State.DROPPED):
             self._publisher.settled[chunk.number] = chunk.batch_id or ""

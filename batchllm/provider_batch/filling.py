@@ -29,7 +29,7 @@ _AHEAD: Final = 3
 
 @define(eq=False)
 class Room:
-    """How many chunks wait to be created, and an event for whoever waits for fewer."""
+    """The number of chunks that wait to be created, and an event for the task that fills more."""
 
     waiting: int = field(default=0, init=False)
     _changed: anyio.Event = field(factory=anyio.Event, init=False)

@@ -1,4 +1,4 @@
-"""What a user does with the batches of a journal beside a run: look, cancel, adopt, clean up."""
+"""Work on the batches of a journal beside a run: look, cancel, adopt, clean up."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class LineRow(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a settling writes about one line.
+    """The outcome of one line, as a settling writes it.
 
     Attributes:
         state: That it has from here on.

@@ -22,7 +22,7 @@ OnForeignCancel: TypeAlias = Literal["stop", "resubmit"]
 
 
 class BatchModeOptions(TypedDict, total=False):
-    """What may be said beside ``mode="batch"``.
+    """The options that go with ``mode="batch"``.
 
     Attributes:
         deadline: Seconds, or a ``timedelta``, from the beginning of this run until its results are
@@ -36,7 +36,7 @@ class BatchModeOptions(TypedDict, total=False):
             which it would be found again: ``"quarantine"``, the default, waits until it is found
             or cannot be there any more; ``"resubmit"`` creates it again after half an hour, and may
             pay twice.
-        on_foreign_cancel: What to do if somebody else has cancelled a batch: ``"stop"``, the
+        on_foreign_cancel: What to do if a batch was cancelled, and not by batchllm: ``"stop"``, the
             default, ends the run; ``"resubmit"`` submits what is missing again.
         hedge_budget: Dollars for online copies of items whose late batch does not end. Only
             ``None`` is possible in this version: no item is paid for twice.

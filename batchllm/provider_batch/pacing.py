@@ -89,6 +89,7 @@ class Admission:
     _not_before: float = field(default=0.0, init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _alone: int = field(default=0, init=False)
+    _refused_since: float | None = field(default=None, init=False)
 
     def wait(self, tokens: int, live_tokens: int, live: int, now: float) -> float | None:
         """Return the seconds until a chunk may be created; ``None`` if another has to end first.
@@ -111,7 +112,7 @@ class Admission:
 
     def accepted(self) -> None:
         """Note that a chunk runs, or has run: the quota had room for it."""
-        self._pause, self._alone = _FIRST_PAUSE, 0
+        self._pause, self._alone, self._refused_since = _FIRST_PAUSE, 0, None
 
     def refused(
         self, tokens: int, live_tokens: int, now: float, *, limit: float | None, hint: float | None
@@ -128,6 +129,8 @@ class Admission:
         Returns:
             Whether the chunk has to be split, since it will never fit.
         """
+        if self._refused_since is None or live_tokens:
+            self._refused_since = now
         if limit is not None:
             self.tokens = limit
         elif live_tokens:
@@ -139,6 +142,10 @@ class Admission:
         if self.tokens is not None and tokens > self.tokens:
             return True
         return limit is None and self._alone >= _SPLIT_AFTER
+
+    def seconds_refused(self, now: float) -> float:
+        """Return for how long each create was refused with nothing in flight."""
+        return 0.0 if self._refused_since is None else now - self._refused_since
 
 
 # -- sizes of chunks -------------------------------------------------------------------------------

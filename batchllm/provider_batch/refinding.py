@@ -31,7 +31,7 @@ class Strength(Enum):
 
 
 class Found(Enum):
-    """What a look has shown."""
+    """The results of a look."""
 
     ADOPT = "adopt"
     ABSENT = "absent"

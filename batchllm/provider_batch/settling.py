@@ -166,7 +166,7 @@ class Settler:
 
     async def _return(self, chunk: Chunk) -> None:
         """Give back a batch that was taken for ours: nothing of it was published."""
-        text = f"{chunk.batch_id} is the batch of somebody else"
+        text = f"{chunk.batch_id} is the batch of another program"
         strangers = (*chunk.strangers, chunk.batch_id or "")
         await self.board.move(
             chunk,

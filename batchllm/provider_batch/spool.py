@@ -61,15 +61,13 @@ class Spool:
         self._make_folder()
         return _private(self._part(chunk, part))
 
-    def keep_part(self, chunk: int, part: int, stream: Any) -> int:
-        """Flush a download that is complete, and give it its name; return its size."""
+    def keep_part(self, chunk: int, part: int, stream: Any) -> None:
+        """Flush a download that is complete, and give it its name."""
         with stream:
             stream.flush()
             os.fsync(stream.fileno())
-            size = int(stream.tell())
         self._part(chunk, part).replace(self.result(chunk, part))
         self._flush_folder()
-        return size
 
     def result(self, chunk: int, part: int) -> Path:
         """Return the path of a result file."""

@@ -75,7 +75,7 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = MappingProxyType(
         State.CANCELLING: frozenset({State.ENDED, State.LOST}),
         # Back to UPLOADED when nothing ran: refused for a quota after the create.
         State.ENDED: frozenset({State.FETCHED, State.UPLOADED, State.SETTLED, State.LOST}),
-        # To QUARANTINE when the results show that it was the batch of somebody else.
+        # To QUARANTINE when the results show that it was the batch of another program.
         State.FETCHED: frozenset({State.SETTLED, State.ENDED, State.QUARANTINE}),
         State.SETTLED: frozenset({State.CLEANED}),
         State.CLEANED: frozenset(),

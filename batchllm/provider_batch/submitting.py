@@ -35,6 +35,8 @@ from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
 __all__ = ["MOST_PAGES", "Submitter", "bad_line_answer", "limit_in"]
 
+_REFUSED_FOR: Final = 6 * 3_600.0
+"""Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
 _SKEW: Final = 5.0
 """Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
 MOST_PAGES: Final = 100
@@ -173,7 +175,7 @@ class Submitter:
         if self.wire.strength is Strength.STATISTICAL and any(
             one.lines == chunk.lines for one in live
         ):
-            return float("inf")  # by their numbers alone the two could not be told apart
+            return float("inf")  # by their numbers alone the two could not be distinguished
         tokens = sum(one.tokens for one in live)
         wait = board.admission.wait(chunk.tokens, tokens, len(live), now)
         return float("inf") if wait is None else max(now + wait, board.due_at(chunk))
@@ -234,7 +236,13 @@ class Submitter:
         board, now = self.board, anyio.current_time()
         live = sum(one.tokens for one in board.in_flight if one.number != chunk.number)
         split = board.admission.refused(chunk.tokens, live, now, limit=limit_in(text), hint=hint)
-        if split and chunk.lines > 1:
+        if board.admission.seconds_refused(now) > _REFUSED_FOR:
+            board.end(
+                EndCause.QUOTA,
+                f"no batch was taken for six hours, the last answer was {text}; type the same "
+                "again when the quota is back",
+            )
+        elif split and chunk.lines > 1:
             self.settler.sizes.shrink(chunk.lines // 2)
             await self.settler.give_up(chunk, "it is larger than what may be enqueued at once")
 

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class CreateVerdict(Enum):
-    """What became of a create."""
+    """The fates of a create."""
 
     CREATED = "created"
     NOT_SENT = "not sent"
@@ -118,7 +118,7 @@ class BatchProblem:
 
 
 class EndVerdict(Enum):
-    """What to do about a batch of which nothing ran."""
+    """The ways on from a batch of which nothing ran."""
 
     WAIT = "wait"
     """A quota: submit it again when there is room."""
@@ -196,7 +196,7 @@ class LineOutcome:
 
 
 class NextOfLine(Enum):
-    """What comes next for a line that a batch has ended with."""
+    """The ways on for a line when its batch has ended."""
 
     PUBLISH = "publish"
     """It has its answer, or an error that is final or repaired by the item's own next attempt."""

@@ -1,4 +1,4 @@
-"""What the driver of batches needs from a provider's wire."""
+"""The needs of the driver of batches from a provider's wire."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ class BatchWire(Protocol):
     absent_after: float
     """Seconds after a create from which an empty list proves that there is no batch."""
     has_files: bool
-    """Whether lines are uploaded as a file before the batch is created."""
+    """If lines are uploaded as a file before the batch is created."""
     stacks: bool
-    """Whether a cached token has half of the cache's price in a batch."""
+    """If a cached token has half of the cache's price in a batch."""
 
     @property
     def provider(self) -> str:

@@ -40,6 +40,7 @@ _COMMANDS = (
         texts.ESTIMATE_USAGE,
     ),
     _Command("status", "status:status", texts.STATUS, texts.STATUS_EPILOGUE),
+    _Command("jobs", "jobs:jobs", texts.JOBS, texts.JOBS_EPILOGUE, texts.JOBS_USAGE),
     _Command("show", "show:show", texts.SHOW, texts.SHOW_EPILOGUE),
     _Command("export", "export:export", texts.EXPORT, texts.EXPORT_EPILOGUE),
     _Command("gc", "gc:gc", texts.GC, texts.GC_EPILOGUE),

@@ -13,7 +13,7 @@ import anyio.to_thread
 from attrs import define, field
 
 from batchllm.api import BatchRun, stream_batch
-from batchllm.cli.configuring import backend_options, processor_config
+from batchllm.cli.configuring import backend_options, batch_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
 from batchllm.cli.end_as_json import end_as_json
 from batchllm.cli.ending import (
@@ -144,6 +144,9 @@ class Job:
 
     async def _run_with(self, strategy: Any) -> ExitCode:
         plan, settings = self.plan, self.settings
+        if plan.single and settings.mode == "batch":
+            msg = "--mode batch takes a file of prompts; leave it out for a single one"
+            raise UsageError(msg)
         check_prices(self.config, [strategy])
         if plan.single:
             in_full = self.as_json
@@ -216,6 +219,7 @@ class Job:
                 config=watch.config,
                 ordered=self.settings.ordered,
                 journal=journal,
+                **batch_options(self.settings),
             ) as batch:
                 services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
                 await services.start(interrupts.watch, batch)  # noqa: ASYNC111

@@ -224,6 +224,9 @@ class EndCause(StrEnum):
     CALLER_CANCELLED = "caller_cancelled"
     READER_LEFT = "reader_left"
     PROGRAM_ERROR = "program_error"
+    DETACHED = "detached"
+    ACCOUNT_PROBLEM = "account_problem"
+    QUOTA = "quota"
 
 
 @frozen

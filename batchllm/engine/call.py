@@ -8,7 +8,7 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
@@ -325,6 +325,19 @@ class Call:
         """Keep what a reply reported about limits."""
         if self._permit is not None:
             self._permit.observe(hint)
+
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
+        """Add tokens and dollars to the item's bill that no call of this run has used."""
+        self.item.book(usage, cost, answered=True)
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
+        return self.context.prices.cost(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float

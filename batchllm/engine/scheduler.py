@@ -79,7 +79,8 @@ class Scheduler:
     def start(self, one: Incoming, now: float) -> None:
         """Start the task of one item, which holds room in the window from here on."""
         work, index = one.work, one.position
-        self.accepted = index + 1
+        # The largest, since items of a batch at a provider come in the order of their answers.
+        self.accepted = max(self.accepted, index + 1)
         self.run.window.taken += 1
         if isinstance(work, InvalidItemError):
             self._start_invalid(one, work, now)

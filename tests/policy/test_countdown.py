@@ -1,4 +1,4 @@
-"""What is left of a limit that never says when more comes holds calls back, one reply at a time."""
+"""A limit that never says when more comes is counted down, one reply at a time."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_what_makes_no_sense_has_no_effect(remaining: int | None) -> None:
 
 
 class CountdownMachine(RuleBasedStateMachine):
-    """Whatever replies say, the next call waits 16 s at most after the last one was sent."""
+    """Replies of any kind: the next call waits 16 s at most after the last one was sent."""
 
     def __init__(self) -> None:
         super().__init__()

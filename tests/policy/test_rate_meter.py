@@ -83,7 +83,7 @@ def test_nothing_is_measured_over_more_than_the_time_looked_back_on() -> None:
 
 
 def test_a_window_is_measured_from_recovery_to_recovery() -> None:
-    """What was accepted from one to the next, pause and all."""
+    """All that was accepted from one to the next counts, over the pause as well."""
     scope = Scope()
     scope.send(60)
     scope.meter.episodes.append(scope.runs_out(30.0))

@@ -102,7 +102,7 @@ def test_tokens_are_counted_as_the_server_takes_them() -> None:
 
 def test_what_a_call_takes_is_averaged_over_about_ten_replies() -> None:
     """One reply that took little changes it by half at most, twenty by all."""
-    count, order = Countdown("tokens"), 30
+    count, order, needed = Countdown("tokens"), 30, 0.0
     left(count, 9000, 0.0, order, 10_000)
     for number in range(1, 25):
         order += 30

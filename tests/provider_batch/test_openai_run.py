@@ -13,10 +13,12 @@ from attrs import frozen
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
     BaseMiddleware,
+    Budget,
     ConfigError,
     EndCause,
     JournalError,
     LLMWorkItem,
+    Price,
     ProcessorConfig,
     UnknownArgumentError,
 )
@@ -156,6 +158,7 @@ class Changes(BaseMiddleware):
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
         ({"hedge_budget": 3.0}, "not made in this version"),
+        ({"config": ProcessorConfig(budget=Budget(max_tokens_total=9))}, "a budget is not held"),
         ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )
@@ -439,6 +442,26 @@ async def test_detached_runs_go_on_by_the_same_call(world: World) -> None:
     second = await world.run(prompts(10), chunk_size=4)
     assert second.succeeded == 10
     assert count_calls(world.batches, ["create"]) == 3
+
+
+async def test_a_journal_with_batches_under_way_is_refused_online(world: World) -> None:
+    """Online their requests would be paid for twice."""
+    await world.run(prompts(5), detach=True)
+    with pytest.raises(ConfigError, match="5 requests in batches of openai"):
+        await run_batch(prompts(5), world.strategy(), journal=world.journal())
+    assert (await world.run(prompts(5))).succeeded == 5
+    again = await run_batch(prompts(6), world.strategy(), journal=world.journal())
+    assert again.succeeded == 6
+
+
+async def test_a_batch_costs_half(tmp_path: Path) -> None:
+    """Half of each token's price, and the price online for what was called for online."""
+    world = World(tmp_path)
+    config = ProcessorConfig(prices={"openai:gpt-5-mini": Price(input=2.0, output=8.0)})
+    batch = await world.run(prompts(10), config=config)
+    plain = await run_batch(prompts(10), world.strategy(), config=config)
+    assert plain.cost is not None
+    assert batch.cost == pytest.approx(plain.cost / 2)
 
 
 async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:

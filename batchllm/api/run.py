@@ -50,7 +50,7 @@ from batchllm.engine import (
     raise_without_group,
 )
 from batchllm.gate import Gate
-from batchllm.journal import JournalLike, JournalWriter, OnResume
+from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
 from batchllm.provider_batch import (
     BatchModeOptions,
@@ -263,9 +263,7 @@ async def _open_batch(
     """Give a batch, and what runs it: online, or through batches of the provider."""
     if mode is None or options.config.dry_run:
         if options.journal is not None and not options.config.dry_run:
-            journal = options.journal
-            given = journal.settings if isinstance(journal, JournalWriter) else journal
-            check_no_jobs(given.path)
+            await check_no_jobs(options.journal)
         batch = Batch(options, items, delivery, keep)
         yield batch, batch.run
         return

@@ -144,8 +144,10 @@ async def test_a_bad_item_fails_alone(world: World) -> None:
 
 
 class Changes(BaseMiddleware):
-    async def before_process(self, item: Any) -> Any:
-        return item
+    async def before_process(
+        self, work_item: LLMWorkItem[Any, Any, Any]
+    ) -> LLMWorkItem[Any, Any, Any]:
+        return work_item
 
 
 @pytest.mark.parametrize(
@@ -165,16 +167,15 @@ class Changes(BaseMiddleware):
 async def test_what_cannot_work_is_refused_in_words(
     world: World, more: dict[str, Any], words: str
 ) -> None:
-    given = {"mode": "batch", "journal": world.journal(), **more}
+    given: dict[str, Any] = {"mode": "batch", "journal": world.journal(), **more}
     with pytest.raises(ConfigError, match=words):
         await run_batch(prompts(1), world.strategy(), **given)
 
 
 async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
+    misspelt: dict[str, Any] = {"chunksize": 3}
     with pytest.raises(UnknownArgumentError, match="did you mean chunk_size="):
-        await run_batch(
-            prompts(1), world.strategy(), mode="batch", journal=world.journal(), chunksize=3
-        )
+        await world.run(prompts(1), **misspelt)
 
 
 @pytest.mark.parametrize(
@@ -332,9 +333,7 @@ async def test_what_expired_or_is_missing_goes_into_another_batch(tmp_path: Path
         await anyio.sleep(200)
         result_world.behaves(window=86_400.0)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(widen)
-        result = await world.run(marked(10, marks), batch_rounds=3)
+    result = await world.run_beside(widen, marked(10, marks), batch_rounds=3)
     assert len(world.batches.jobs) == 3
     assert [len(job.requests) for job in world.batches.jobs] == [10, 4, 1]
     assert result.succeeded == 10
@@ -420,9 +419,7 @@ async def test_a_batch_that_somebody_else_cancelled_is_asked_about(world: World)
         for job in world.batches.jobs:
             job.cancelled = job.cancelled or job.created + 89
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(cancel)
-        result = await world.run(prompts(10))
+    result = await world.run_beside(cancel, prompts(10))
     assert result.termination.cause is EndCause.STOPPED
     assert "not by this run" in result.termination.reason
     assert 0 < result.succeeded < 10

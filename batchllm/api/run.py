@@ -82,11 +82,12 @@ class BatchRun(Generic[Out]):
         self._error: Exception | None = None
 
     def __repr__(self) -> str:
-        if self._batch is None:
+        batch = self._batch
+        if batch is None:
             return "<BatchRun: not started>"
-        tally = self._batch.tally
+        tally, cause = batch.tally, batch.termination.cause
         return (
-            f"<BatchRun: {self._batch.termination.cause.value}, {tally.total:,} done: "
+            f"<BatchRun: {cause.value}, {tally.total:,} done: "
             f"{tally.succeeded:,} succeeded, {tally.failed:,} failed>"
         )
 

@@ -42,6 +42,7 @@ Try it without a key:
 
     batchllm run "What is a batch?" -m sim:default
     batchllm run prompts.jsonl -m sim:default -o answers.jsonl
+    batchllm report answers.jsonl
 
 `batchllm run --help` has the options, examples and exit codes.
 --debug shows where an error came from."""

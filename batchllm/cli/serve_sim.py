@@ -14,6 +14,7 @@ import anyio
 from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.core import counted
 from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
@@ -93,6 +94,5 @@ async def _interruption() -> None:
 
 def _say_what_was_done(stats: dict[str, Any]) -> None:
     outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(stats["outcomes"].items()))
-    print(
-        f"{stats['requests']:,} requests" + (f": {outcomes}" if outcomes else ""), file=sys.stderr
-    )
+    requests = counted(stats["requests"], "request")
+    print(f"{requests}: {outcomes}" if outcomes else requests, file=sys.stderr)

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from batchllm.cli.formats import InputFormat
 
-__all__ = ["AUTO_CEILING", "Backend", "RunSettings", "option_names"]
+__all__ = ["AUTO_CEILING", "HOW", "Backend", "RunSettings", "option_names"]
 
 AUTO_CEILING = 256
 """Calls in flight that ``--concurrency auto`` never passes."""
@@ -24,7 +24,7 @@ _RESUME = Group("Going on, and starting anew", sort_key=4)
 _PACE = Group("Pace and patience", sort_key=5)
 _END = Group("Ending early", sort_key=6)
 _BATCH = Group("Batches of the provider", sort_key=7)
-_HOW = Group("How it runs", sort_key=8)
+HOW = Group("How it runs", sort_key=8)
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
@@ -262,11 +262,11 @@ class RunSettings:
         _flag(
             "Show the first prompts as they would be sent, the count and an estimate of tokens "
             "and time. Nothing is sent and no key is needed.",
-            _HOW,
+            HOW,
         ),
     ] = False
-    backend: Annotated[Backend, _option("The event loop.", _HOW)] = "asyncio"
-    quiet: Annotated[bool, _flag("No progress and no summary.", _HOW)] = False
+    backend: Annotated[Backend, _option("The event loop.", HOW)] = "asyncio"
+    quiet: Annotated[bool, _flag("No progress and no summary.", HOW)] = False
 
 
 def option_names() -> list[str]:
@@ -274,5 +274,6 @@ def option_names() -> list[str]:
     return [
         "--help",
         "--debug",
+        "--json",
         *(f"--{one.name.replace('_', '-')}" for one in fields(RunSettings)),
     ]

@@ -29,7 +29,7 @@ from batchllm.engine.hooks import HookTable, StrategyShape, call_hook
 from batchllm.engine.leases import Lease, Turn, take_lease
 from batchllm.transport import ConnectionStats
 
-__all__ = ["Lifecycle"]
+__all__ = ["Lifecycle", "connect_seconds_of"]
 
 
 @define(eq=False)
@@ -223,6 +223,11 @@ class Lifecycle:
                 raise
             said.append(f"broke a rule: {error}")
         return [f"{type(strategy).__name__}.cleanup() {words}" for words in said]
+
+
+def connect_seconds_of(strategy: LLMCallStrategy[Any]) -> float:
+    """Return the time that a connection of *strategy* takes to be made; 0 if it knows none."""
+    return ConnectionStats.sum_of(_connections_of(strategy).values()).connect_seconds
 
 
 def _connections_of(strategy: LLMCallStrategy[Any]) -> Mapping[int, ConnectionStats]:

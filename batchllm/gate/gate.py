@@ -200,6 +200,18 @@ class Gate:
         """Undo ``add_listener``."""
         self._listeners.remove(listener)
 
+    @property
+    def starts_cold(self) -> bool:
+        """Return whether calls in flight become more by time alone, until something is known."""
+        return self.limiter.starts_cold
+
+    def on_connected(self, seconds: float) -> None:
+        """Note that a connection takes *seconds* to be made: a cold start goes no faster.
+
+        Call it as soon as that is known: a cold start is over before the first answer may come.
+        """
+        self.limiter.on_connected(seconds)
+
     def set_calls(self, calls: int | None) -> None:
         """Change the scope's own cap on calls in flight; ``None`` is no cap."""
         self.limiter.set_calls(calls)

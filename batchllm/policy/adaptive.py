@@ -75,6 +75,7 @@ class AdaptivePace:
     _cut_mark: int = field(default=0, init=False)
     _refused_since: float | None = field(default=None, init=False)
     _capped_until: float = field(default=-inf, init=False)
+    _connect_seconds: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.cooldown = Cooldown(self.rng)
@@ -130,13 +131,21 @@ class AdaptivePace:
         else:
             self.findings.on_send(now)
 
+    def on_connected(self, seconds: float) -> None:
+        """Note that a connection to the server takes *seconds* to be made."""
+        self._connect_seconds = seconds
+        if self.cold_start is not None:
+            self.cold_start.connect_seconds = seconds
+
     def on_accepted(self, now: float, send: Send, *, proven: bool = True) -> None:
         """Note that the server did not refuse *send*; *proven* if it has answered it."""
         self._flying.discard(send)
         if proven:
             self._refused_since = None
-            if self.findings.on_answer(now, send.others):
-                self.cold_start = ColdStart(max(FIRST_CALLS, len(self._flying)))
+            # Of calls that were sent beside refused ones it is not known how many were taken.
+            calm = self._diagnosis is None and send.mark >= self._cut_mark
+            if self.findings.on_answer(now, send.others if calm else 0):
+                self.cold_start = self._start_cold(max(FIRST_CALLS, len(self._flying)))
         if self.cold_start is not None:
             most = min(self.calls.limit, self.findings.cap.limit)
             if not self.cold_start.on_answer(now - send.sent_at, most):
@@ -145,8 +154,8 @@ class AdaptivePace:
             self._accepted_in_episode(now, send, self._diagnosis)
         elif send is self._canary:
             self._recover(now, send)
-        elif self.cooldown.overloads:
-            self.cooldown.forgive()
+        if proven and send.mark >= self._cut_mark and self.cooldown.overloads:
+            self.cooldown.forgive()  # it was sent after the last pause, which was long enough
 
     def on_refused(
         self, now: float, send: Send, wait: float | None, cause: Cause, *, explained: bool
@@ -332,12 +341,15 @@ class AdaptivePace:
         )
         self._open(now)
 
+    def _start_cold(self, window: int) -> ColdStart:
+        return ColdStart(window, self._connect_seconds)
+
     def _open(self, now: float) -> None:
         cooldown = self.cooldown
         cooldown.resume()
         self._cut_mark = self.log.count
         # Without a pace nothing would hold the line: few calls first, as at the start.
-        self.cold_start = None if self.findings.bind else ColdStart(_AGAIN)
+        self.cold_start = None if self.findings.bind else self._start_cold(_AGAIN)
         if cooldown.cause is not None:
             length = now - cooldown.begun
             self.events.append(CooldownEnded(at=now, cause=cooldown.cause, length=length))

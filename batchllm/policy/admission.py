@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from batchllm.core import CallCost, LimitHint
+from batchllm.core import CallCost, LimitHint, ServerHint
 from batchllm.policy.bucket import PACED_UP_TO, Limit, Reservation, Settlement
 from batchllm.policy.buckets import Buckets
 from batchllm.policy.reports import Reports
@@ -186,6 +186,10 @@ class Admission:
     def on_refused(self, now: float, sent_at: float) -> None:
         """Note that a call sent at *sent_at* was refused."""
         self._reports.on_refused(now, sent_at)
+
+    def explains(self, hint: ServerHint | None) -> bool:
+        """Return whether a refusal was for tokens of which it is followed how many are left."""
+        return hint is not None and any(map(self._reports.explains, hint.limits))
 
     def observe(self, hint: LimitHint, now: float, sent_at: float, admitted: Admitted) -> bool:
         """Learn what a reply to a call sent at *sent_at* reported.

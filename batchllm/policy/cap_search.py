@@ -102,7 +102,7 @@ class CapSearch:
         So many answers at one number make it believed, and a higher one worth a try.
 
         Args:
-            beside: Calls that were in flight when the answered one was sent.
+            beside: Calls that were in flight when the answered one was sent, and not refused.
         """
         if beside > self._most_beside:
             self._most_beside = beside

@@ -13,6 +13,9 @@ refuse ten in the first minute; more than a run has by default."""
 _DOUBLE: Final = 0.25
 """Seconds in which the window doubles up to 100 calls. A refusal is known after one round trip,
 so the overshoot is n x (2 ** (round trip / 0.25) - 1): 28 % at 90 ms."""
+_PER_CONNECT: Final = 4.0
+"""Times to connect that a doubling takes at least: the refusal of a call on a new connection is
+known that much later, and the overshoot is 2 ** (1 / 4) - 1 = 19 % of n for it."""
 _SLOWER_FROM: Final = 100
 _DOUBLE_LATER: Final = 1.0
 """Seconds in which it doubles from 100 calls on: the overshoot at 600 calls is 6 % then."""
@@ -31,12 +34,14 @@ class ColdStart:
 
     Args:
         window: Calls in flight at first.
+        connect_seconds: The time that a connection takes to be made; 0 if that is not known.
     """
 
-    __slots__ = ("_blocked_at", "_quickest", "_since", "window")
+    __slots__ = ("_blocked_at", "_quickest", "_since", "connect_seconds", "window")
 
-    def __init__(self, window: int = FIRST_CALLS) -> None:
+    def __init__(self, window: int = FIRST_CALLS, connect_seconds: float = 0.0) -> None:
         self.window = window
+        self.connect_seconds = connect_seconds
         self._since: float | None = None
         self._blocked_at = -inf
         self._quickest = inf
@@ -67,4 +72,5 @@ class ColdStart:
         """Return the seconds from one place to the next: a doubling is n of them."""
         window = self.window
         double = _DOUBLE if window < _SLOWER_FROM else _DOUBLE_LATER
+        double = max(double, _PER_CONNECT * self.connect_seconds)
         return min(double, _ANSWERS * self._quickest) * log2((window + 1) / window)

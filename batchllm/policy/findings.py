@@ -74,7 +74,7 @@ class Findings:
 
         Args:
             now: When.
-            beside: Calls that were in flight when it was sent.
+            beside: Calls that were in flight when it was sent, as far as none of them was refused.
         """
         self._overload.on_accepted()
         before = self.cap.believed

@@ -216,6 +216,15 @@ class RateLimiter:
         self._adaptive.on_lost(now, send, left=False)
         self._refresh()
 
+    @property
+    def starts_cold(self) -> bool:
+        """Return whether calls in flight become more by time alone, until something is known."""
+        return self._adaptive.cold_start is not None
+
+    def on_connected(self, seconds: float) -> None:
+        """Note that a connection to the server takes *seconds* to be made."""
+        self._adaptive.on_connected(seconds)
+
     def set_calls(self, calls: int | None) -> None:
         """Cap the calls in flight from now on."""
         self._cap.declare(calls)
@@ -305,7 +314,8 @@ class RateLimiter:
                 self.throttled += 1
                 self._adaptive.on_capped(now, send)
             else:
-                self._refused(now, send, wait, cause, adopted)
+                known = adopted or self._admission.explains(hint)
+                self._refused(now, send, wait, cause, known)
         else:
             if outcome is Outcome.OK:
                 self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
@@ -313,14 +323,14 @@ class RateLimiter:
             self._adaptive.on_accepted(now, send, proven=outcome not in _UNANSWERED)
 
     def _refused(
-        self, now: float, send: Send, wait: float | None, cause: Cause, adopted: bool
+        self, now: float, send: Send, wait: float | None, cause: Cause, explained: bool
     ) -> None:
         if cause is Cause.THROTTLED:
             self.throttled += 1
             self._cap.on_refused(now, send.sent_at)
         else:
             self.overloaded += 1
-        self._refusals.on_refused(now, send, wait, cause, explained=adopted)
+        self._refusals.on_refused(now, send, wait, cause, explained=explained)
 
     def _park(self, now: float, cause: Cause, until: float | None) -> None:
         self._refusals.park(now, cause, until)

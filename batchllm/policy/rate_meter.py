@@ -76,6 +76,11 @@ class RateMeter:
         few, _ = self.log.measure(last, episode.empty)
         return (few + 2) / max(SHORTEST, episode.empty.at - last.at)
 
+    def has_minute(self, episode: Episode) -> bool:
+        """Return whether the first send was a minute before *episode* at least."""
+        first = self.log.first
+        return first is not None and episode.begun.at - first.at >= MINUTE
+
     def minute_before(self, episode: Episode) -> float:
         """Return the rate over the minute before *episode* began, or from the first send on."""
         first = self.log.first or episode.begun

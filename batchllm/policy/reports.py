@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, cast
 from batchllm.core import LimitHint
 from batchllm.policy.bucket import Limit, LimitDimension
 from batchllm.policy.buckets import Buckets, alike
-from batchllm.policy.reported import Accepted, Kind, ReportedLimit
+from batchllm.policy.reported import Accepted, Countdown, Kind, ReportedLimit
 
 __all__ = ["Key", "Reports"]
 
@@ -56,7 +56,7 @@ class Reports:
     def __init__(self, buckets: Buckets, *, own_address: bool) -> None:
         self._buckets = buckets
         self._own_address = own_address
-        self.limits: dict[Key, ReportedLimit] = {}
+        self.limits: dict[Key, ReportedLimit | Countdown] = {}
         self.sure: dict[Key, Limit] = {}
         self.parallel_cap: int | None = None
         self._assumed: set[tuple[str, float]] = set()
@@ -88,6 +88,21 @@ class Reports:
         for reported in self.limits.values():
             reported.on_refused(now, sent_at)
 
+    def explains(self, hint: LimitHint) -> bool:
+        """Return whether a refusal for *hint* is one for tokens that are counted down here.
+
+        How many calls fit is known from then on by what answers say is left, so that the refusal
+        shows no pace of requests.
+        """
+        return (
+            hint.remaining == 0
+            and hint.dimension != "requests"
+            and any(
+                isinstance(each, Countdown) and each.binds and each.dimension == hint.dimension
+                for each in self.limits.values()
+            )
+        )
+
     def observe_parallel(self, hint: LimitHint) -> None:
         """Adopt a cap on parallel calls, unless more were accepted at once lately."""
         cap = hint.amount
@@ -116,12 +131,11 @@ class Reports:
         """Take what is left, and how it comes back; whether that confirmed a limit."""
         key = (hint.dimension, hint.name)
         reported = self.limits.get(key)
-        if reported is None:
+        timed = hint.reset is not None
+        if reported is None or (timed and isinstance(reported, Countdown)):
             if hint.remaining is None or len(self.limits) >= _MOST_REPORTED:
                 return False
-            # Anthropic documents buckets; everywhere else the next reply has to show it.
-            steady = hint.name.startswith("anthropic ")
-            reported = ReportedLimit(hint.dimension, steady=steady)
+            reported = _follower(hint)
             reported.observe(hint, now, sent_at, sent)
             if not reported.binds:
                 return False
@@ -130,9 +144,9 @@ class Reports:
             reported.observe(hint, now, sent_at, sent)
         return self._confirm(key, reported)
 
-    def _confirm(self, key: Key, reported: ReportedLimit) -> bool:
+    def _confirm(self, key: Key, reported: ReportedLimit | Countdown) -> bool:
         """Keep a limit that replies agree on in the place of one that was assumed."""
-        if not reported.sure:
+        if isinstance(reported, Countdown) or not reported.sure:
             self.sure.pop(key, None)
             return False
         dimension, _ = key
@@ -202,6 +216,15 @@ class Reports:
     def _knows_better(self, hint: LimitHint, per: float) -> bool:
         known = self.sure.get((hint.dimension, hint.name))
         return known is not None and not alike(known.per, per)
+
+
+def _follower(hint: LimitHint) -> ReportedLimit | Countdown:
+    # Anthropic documents buckets; everywhere else the next reply has to show it. The words of a
+    # refusal say what was left then, and no answer says what is left now.
+    steady = hint.name.startswith("anthropic ")
+    if hint.reset is None and not steady and hint.source == "headers":
+        return Countdown(hint.dimension)
+    return ReportedLimit(hint.dimension, steady=steady)
 
 
 def _jitter(per: float) -> float:

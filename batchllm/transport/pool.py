@@ -150,6 +150,7 @@ class OriginPool:
 
     async def _open(self) -> Connection:
         self._opening += 1
+        began = anyio.current_time()
         channel: Channel | None = None
         try:
             with anyio.move_on_after(CONNECT_SECONDS):
@@ -168,8 +169,7 @@ class OriginPool:
         settings = self.settings
         connection = Connection(channel, settings.make_reader(), settings.keep_alive)
         self._all.add(connection)
-        self.counts.opened += 1
-        self.counts.open += 1
+        self.counts.on_opened(anyio.current_time() - began)
         return connection
 
     async def _connect(self) -> Channel:

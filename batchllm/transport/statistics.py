@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -35,6 +36,8 @@ class ConnectionStats:
         discarded: Connections closed, by reason. Those that are closed when all work is done are
             not among them.
         open: Connections at this moment.
+        connect_seconds: Seconds that the quickest of them took to be made, with its name and its
+            TLS; of several clients, those of the slowest. 0 if none was made.
     """
 
     opened: int = 0
@@ -42,6 +45,7 @@ class ConnectionStats:
     replayed: int = 0
     discarded: Mapping[str, int] = field(factory=dict)
     open: int = 0
+    connect_seconds: float = 0.0
 
     @classmethod
     def sum_of(cls, several: Iterable[ConnectionStats]) -> ConnectionStats:
@@ -56,6 +60,7 @@ class ConnectionStats:
             replayed=sum(part.replayed for part in parts),
             discarded=dict(discarded),
             open=sum(part.open for part in parts),
+            connect_seconds=max((part.connect_seconds for part in parts), default=0.0),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,6 +71,7 @@ class ConnectionStats:
             "replayed": self.replayed,
             "discarded": dict(self.discarded),
             "open": self.open,
+            "connect_seconds": self.connect_seconds,
         }
 
 
@@ -77,7 +83,14 @@ class ConnectionCounts:
     reused: int = 0
     replayed: int = 0
     open: int = 0
+    quickest: float = inf
     discarded: Counter[Event] = field(factory=Counter)
+
+    def on_opened(self, seconds: float) -> None:
+        """Count a connection that took *seconds* to be made."""
+        self.opened += 1
+        self.open += 1
+        self.quickest = min(self.quickest, seconds)
 
     def snapshot(self) -> ConnectionStats:
         """Return the counts of this moment."""
@@ -90,4 +103,5 @@ class ConnectionCounts:
             replayed=self.replayed,
             discarded=dict(reasons),
             open=self.open,
+            connect_seconds=self.quickest if self.opened else 0.0,
         )

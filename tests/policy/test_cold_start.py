@@ -30,6 +30,16 @@ def test_eight_calls_go_at_once_and_their_number_doubles_every_quarter_of_a_seco
     assert starts[101] - starts[100] > 3 * (starts[99] - starts[98])
 
 
+def test_it_doubles_in_four_times_the_time_to_connect_where_that_is_longer() -> None:
+    """A refusal on a new connection is known that much later; from a hundred on it is a second."""
+    assert opened(ColdStart(connect_seconds=0.06), 16)[15] == pytest.approx(0.25)
+    starts = opened(ColdStart(connect_seconds=0.2), 200)
+    assert [starts[n - 1] for n in (16, 32)] == pytest.approx([0.8, 1.6])
+    assert starts[199] - starts[99] == pytest.approx(1.0)
+    late = ColdStart(100, connect_seconds=0.5)
+    assert opened(late, 200)[199] == pytest.approx(2.0)
+
+
 def test_it_is_quick_where_answers_take_no_time() -> None:
     """Fifty answers one after the other stand for a doubling: a local function is no provider."""
     assert opened(ColdStart(), 16, answer=0.0001)[15] == pytest.approx(0.005)

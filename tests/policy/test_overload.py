@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from random import Random
+from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchllm.core import Outcome
+from batchllm.policy import RateLimiter
 from batchllm.policy.overload import OverloadLeaks
+from batchllm.simulator import ParallelCalls, no_hint
+from benchmarks.quota import Limited, Traffic, simulate
 
 
 def leaking() -> OverloadLeaks:
@@ -61,3 +67,25 @@ def test_no_more_are_let_pass_than_four_and_half_of_the_accepted(taken: list[boo
         else:
             passed += leaks.forgives()
     assert passed <= 4 + sum(taken) / 2
+
+
+class Busy(Limited):
+    """Refused calls come back as overloads, as nginx answers above its cap."""
+
+    def on_result(self, now: float, send: Any, accepted: bool, wait: float | None) -> None:
+        ended = Outcome.OK if accepted else Outcome.OVERLOADED
+        self.limiter.on_result(now, send, ended)
+
+
+@pytest.mark.parametrize("way", [0.002, 0.02])
+def test_a_cap_that_shows_in_overloads_alone_is_found_and_used(way: float) -> None:
+    """Eight calls of a second at a time: calls overtake each other on the way, so that one is taken
+    beside more that are refused, which says nothing against the cap."""
+    took = []
+    for seed in range(12):
+        client = Busy(RateLimiter(rng=Random(seed), calls=20))
+        server = ParallelCalls(8, service=1.0, hint=no_hint)
+        traffic = Traffic(items=120, callers=20, way=(0.0, way), answer=lambda _: 1.0)
+        took.append(simulate(client, server, rng=Random(seed), traffic=traffic, until=300.0).ended)
+    assert fmean(took) <= 1.3 * 15
+    assert max(took) <= 2 * 15

@@ -462,6 +462,18 @@ async def test_a_batch_costs_half(tmp_path: Path) -> None:
     assert batch.cost == pytest.approx(plain.cost / 2)
 
 
+async def test_stats_have_what_is_under_way(world: World) -> None:
+    async with stream_batch(
+        prompts(6), world.strategy(), mode="batch", journal=world.journal(), chunk_size=4
+    ) as run:
+        await anyio.sleep(90)
+        seen = run.stats()["provider_batches"]
+        results = [result async for result in run]
+    assert (seen["batches"], seen["requests"]) == (2, 6)
+    assert len(results) == 6
+    assert run.stats()["provider_batches"]["batches"] == 0
+
+
 async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:
     for seconds in (0.0, 1.0, 5.0, 30.0, 65.0, 100.0, 140.0):
         with anyio.move_on_after(seconds):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final, Protocol
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Limit

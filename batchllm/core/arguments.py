@@ -141,7 +141,8 @@ def _meant(name: str, known: list[str], places: Mapping[str, str]) -> list[str]:
     """Return how to write what *name* probably stands for, the most direct way first."""
     own, inner = names_alike(name, known), names_alike(name, places)
     if not own and not inner:
-        own = get_close_matches(name, known, n=1)
-        inner = [] if own else get_close_matches(name, places, n=1)
+        nearest = get_close_matches(name, [*known, *places], n=1)
+        own = [one for one in nearest if one in known]
+        inner = [one for one in nearest if one not in known]
     written = [*((one, f"{one}=…") for one in own), *((one, places[one]) for one in inner)]
     return [text + _REMARKS.get(one, "") for one, text in written]

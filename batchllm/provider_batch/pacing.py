@@ -139,9 +139,10 @@ class Admission:
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, hint or 0.0)
         self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
-        if self.tokens is not None and tokens > self.tokens:
-            return True
-        return limit is None and self._alone >= _SPLIT_AFTER
+        if limit is not None:
+            return tokens > limit
+        # What is learned from chunks in flight says nothing of this one alone.
+        return self._alone >= _SPLIT_AFTER
 
     def seconds_refused(self, now: float) -> float:
         """Return for how long each create was refused with nothing in flight."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Mapping
-from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import anyio
 from attrs import define, field
@@ -31,8 +30,8 @@ from batchllm.core import (
 from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
-from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
+from batchllm.engine.in_budget import CallEnded, with_copies, within_budget
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
@@ -44,8 +43,6 @@ __all__ = ["Call"]
 _OK: Final = Outcome.OK
 _POSITION: Final = StateArgument.POSITION
 _KEYWORD: Final = StateArgument.KEYWORD
-
-CallEnded: TypeAlias = "Reply | Failure"
 
 
 @define(eq=False)
@@ -61,6 +58,7 @@ class Call:
         timeout: Seconds for each time; what the item has left bounds it, too.
 
     Attributes:
+        prompt: What the strategy gets.
         cut_off: Whether it, or a call made within it, was cancelled in flight and so may have
             been billed.
     """
@@ -70,7 +68,7 @@ class Call:
     strategy: LLMCallStrategy[Any]
     timeout: float
     cut_off: bool = field(default=False, init=False)
-    _prompt: Any = field(default=None, init=False)
+    prompt: Any = field(default=None, init=False)
     _attempt: int = field(default=1, init=False)
     _shape: StrategyShape = field(init=False)
     _state: RetryState | None = field(default=None, init=False)
@@ -86,7 +84,7 @@ class Call:
             prompt: Passed on to the strategy.
             attempt: Passed on to it, from 1.
         """
-        self._prompt, self._attempt = prompt, attempt
+        self.prompt, self._attempt = prompt, attempt
         self.cut_off, self._permit, self._stalled_after = False, None, None
         context, strategy = self.context, self.strategy
         if context.ending.stopping:
@@ -103,11 +101,14 @@ class Call:
             return unusable(error)
         if strategy.quota_scope is None:
             ended = await self._as_composite()
-        elif context.hedging is not None:
-            ended = await self._hedged(context.hedging, context.gates.of(strategy.quota_scope))
         else:
-            make = self._as_leaf if context.spending is None else self._in_budget
-            ended = await make(context.gates.of(strategy.quota_scope))
+            gate, spending = context.gates.of(strategy.quota_scope), context.spending
+            if context.hedging is not None:
+                ended = await with_copies(self, gate, context.hedging, spending)
+            elif spending is not None:
+                ended = await within_budget(self, gate, spending)
+            else:
+                ended = await self.as_leaf(gate)
         if shape.on_error is not None and isinstance(ended, Failure) and ended.of_the_strategy:
             hook = bind_on_error(strategy, shape.on_error, attempt, self.state)
             await call_on_error(strategy, hook, self.item, ended, context)
@@ -122,67 +123,40 @@ class Call:
         context.gates.register(self.strategy)
         return stopped(context.ending) if context.ending.stopping else None
 
-    async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def again() -> CallEnded:
-            copy = Call(self.context, self.item, self.strategy, self.timeout)
-            copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
-            try:
-                return await copy._in_budget(gate)
-            except BaseException:
-                self.cut_off = self.cut_off or copy.cut_off
-                raise
-
-        spending, first = self.context.spending, partial(self._in_budget, gate)
-        room = None if spending is None else spending.has_room
-        fits = room and partial(room, self.strategy, self._prompt)
-        return await hedging.call(gate, self.item, first, again, fits)
+    def copy(self) -> Call:
+        """Return another call of the same, with nothing of its course so far."""
+        copy = Call(self.context, self.item, self.strategy, self.timeout)
+        copy.prompt, copy._attempt, copy._shape = self.prompt, self._attempt, self._shape
+        return copy
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
-    async def _in_budget(self, gate: Gate) -> CallEnded:
-        """Reserve what the call may take, before it waits for its permit; settle what it took."""
-        spending, strategy = self.context.spending, self.strategy
-        if spending is None:
-            return await self._as_leaf(gate)
-        try:
-            wanted = spending.want(strategy, self._prompt)
-        except Exception as error:
-            return unusable(error) if isinstance(error, StrategyError) else self._judge(error)
-        bill = await spending.reserve(self.item, wanted)
-        if isinstance(bill, Failure):
-            return bill
-        try:
-            ended = await self._as_leaf(gate)
-        except BaseException:
-            spending.cancel(bill, in_flight=self.cut_off)
-            raise
-        spending.settle(bill, ended)
-        return ended
-
-    async def _as_leaf(self, gate: Gate) -> CallEnded:
+    async def as_leaf(self, gate: Gate) -> CallEnded:
+        """Make the call with a permit of *gate*."""
         context, item, strategy = self.context, self.item, self.strategy
         try:
-            takes = context.estimates.cost_of(strategy, self._prompt, gate, context.callers)
+            takes = context.estimates.cost_of(strategy, self.prompt, gate, context.callers)
         except Exception as error:
-            return self._judge(error)
+            return self.judge(error)
         if item.used and item.left(context.clock()) <= 0:
             return out_of_time(item, context.clock())
         refusal = item.refusals.get(gate) if item.refusals else None
         permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
+        is_cold = False
         if permit is None:
             waited = await context.waits.for_permit(gate, takes, item, refusal)
             if isinstance(waited, Failure):
                 return waited
-            permit = waited
-            if gate.starts_cold:
-                gate.on_connected(connect_seconds_of(strategy))
+            permit, is_cold = waited, gate.starts_cold
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
-        number = recorder.begin_call(item, self._attempt)
-        watchers, watched = context.watchers, ()
-        if watchers.active:
-            watched = watchers.start_call(item, strategy, self._prompt, self._attempt)
+        watchers, watched, number = context.watchers, (), 0
         try:
+            if is_cold:
+                gate.on_connected(connect_seconds_of(strategy))
+            number = recorder.begin_call(item, self._attempt)
+            if watchers.active:
+                watched = watchers.start_call(item, strategy, self.prompt, self._attempt)
             value = await self._execute_within(permit.at)
         except BaseException:
             item.stop_clock(context.clock())
@@ -201,11 +175,11 @@ class Call:
             if item.refusals:
                 item.refusals.pop(gate, None)
             if takes is not ONE_REQUEST:
-                context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
+                context.estimates.learn(strategy.quota_scope, self.prompt, value.usage)
             if watched:
                 watchers.end_call(watched, permit.at, value)
             return value
-        failure = self._judge(value)
+        failure = self.judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
         if watched:
@@ -280,7 +254,7 @@ class Call:
         last = item.last_failure
         if isinstance(last, Failure) and last.error is failure:
             return last
-        return self._judge(failure)
+        return self.judge(failure)
 
     # -- the strategy's hooks, as their signatures take the state --------------------------------
 
@@ -297,14 +271,14 @@ class Call:
     def _execute(self, seconds: float) -> Awaitable[object]:
         shape, strategy = self._shape, self.strategy
         if shape.execute is _POSITION:
-            value = strategy.execute(self._prompt, self._attempt, seconds, self.state)
+            value = strategy.execute(self.prompt, self._attempt, seconds, self.state)
         elif shape.execute is _KEYWORD:
-            value = strategy.execute(self._prompt, self._attempt, seconds, state=self.state)
+            value = strategy.execute(self.prompt, self._attempt, seconds, state=self.state)
         else:
-            value = strategy.execute(self._prompt, self._attempt, seconds)
+            value = strategy.execute(self.prompt, self._attempt, seconds)
         return awaitable(strategy, value) if shape.plain else value
 
-    def _judge(self, error: BaseException) -> Failure:
+    def judge(self, error: BaseException) -> Failure:
         """Classify what the call raised."""
         self.item.last_failure = failure = judge(self.strategy, error, self.context.classifier)
         return failure
@@ -366,7 +340,7 @@ class Call:
         last = self.item.last_failure
         if isinstance(last, Failure) and last.error is error:
             return last.info
-        return self._judge(error).info
+        return self.judge(error).info
 
     def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
         """Return whether *inner* has to wait for its scope, or all its parts have to."""

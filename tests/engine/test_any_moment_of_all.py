@@ -13,7 +13,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from batchllm.api import BatchRun, run_batch, stream_batch
+from batchllm.api import BatchRun, open_pool, run_batch, stream_batch
 from batchllm.core import Budget, CallCost, Category, HedgeConfig, ProcessorConfig, RetryConfig
 from batchllm.engine import CANCEL, DRAIN
 from batchllm.journal import Journal
@@ -222,3 +222,43 @@ def test_ended_at_any_instant(
                 whole = Whole(tmp_path / name, processed=processed, most=most)
                 virtual_run(end_at, how, instant, turns, whole, backend=backend)
                 whole.check()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("owner", [True, False])
+def test_a_pool_is_left_at_any_instant(backend: Backend, owner: bool, tmp_path: Path) -> None:
+    """Its owner or one of its callers is cancelled, in a race of copies within a budget."""
+
+    async def serve(instant: float, turns: int, whole: Whole) -> None:
+        options = {k: v for k, v in whole.options().items() if k not in ("journal", "strategy")}
+        stats: Any = None
+        async with anyio.create_task_group() as callers:
+            with anyio.CancelScope() as outer:
+                async with open_pool(whole.strategy, **options) as pool:
+                    try:
+                        scope = anyio.CancelScope()
+                        callers.start_soon(call, pool, "p3", scope)  # noqa: ASYNC111
+                        for name in ("p0", "p1", "p2", "p4"):
+                            callers.start_soon(call, pool, name, anyio.CancelScope())  # noqa: ASYNC111
+                        await anyio.sleep(instant)
+                        for _ in range(turns):
+                            await checkpoint()
+                        (outer if owner else scope).cancel()
+                        await checkpoint()
+                    finally:
+                        stats = pool.stats
+        budget = stats()["budget"]
+        assert (budget["reserved_tokens"], budget["waiting"], stats()["in_flight"]) == (0, 0, 0)
+        whole._check_budget(budget)
+
+    async def call(pool: Any, name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            await pool.call_result(name)
+
+    for instant in (0.0, 0.5, 0.8, 1.1):
+        for turns in (0, 1, 2, 4):
+            whole = Whole(tmp_path / "none.db", processed=False)
+            virtual_run(serve, instant, turns, whole, backend=backend)
+            assert whole.strategy.in_flight == 0
+            assert not whole.watch.open
+            assert len(whole.watch.calls) == len(whole.strategy.calls)

@@ -8,7 +8,7 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Any, Final, cast
 
 import anyio
@@ -16,7 +16,7 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
-    ErrorInfo,
+    CallCost,
     LLMCallStrategy,
     Outcome,
     PrepareError,
@@ -27,15 +27,15 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
 )
-from batchllm.engine.call_context import ONE_REQUEST, CallContext
-from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
+from batchllm.engine.call_context import ONE_REQUEST
+from batchllm.engine.failures import Failure, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
 from batchllm.engine.in_budget import CallEnded, with_copies, within_budget
-from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
-from batchllm.gate import Gate, Permit
+from batchllm.engine.state_guard import StateGuard
+from batchllm.gate import Gate, Permit, Refusal
 
 __all__ = ["Call"]
 
@@ -46,7 +46,7 @@ _KEYWORD: Final = StateArgument.KEYWORD
 
 
 @define(eq=False)
-class Call:
+class Call(StateGuard):
     """The guarded call of one strategy for one item, and the engine's side of its ``RetryState``.
 
     It is made once or, after a failure that may pass, again: the strategy gets the same state.
@@ -63,9 +63,6 @@ class Call:
             been billed.
     """
 
-    context: CallContext
-    item: ItemRun
-    strategy: LLMCallStrategy[Any]
     timeout: float
     cut_off: bool = field(default=False, init=False)
     prompt: Any = field(default=None, init=False)
@@ -134,20 +131,20 @@ class Call:
     async def as_leaf(self, gate: Gate) -> CallEnded:
         """Make the call with a permit of *gate*."""
         context, item, strategy = self.context, self.item, self.strategy
-        try:
-            takes = context.estimates.cost_of(strategy, self.prompt, gate, context.callers)
-        except Exception as error:
-            return self.judge(error)
+        takes = self._takes(gate)
+        if isinstance(takes, Failure):
+            return takes
         if item.used and item.left(context.clock()) <= 0:
             return out_of_time(item, context.clock())
         refusal = item.refusals.get(gate) if item.refusals else None
         permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
         is_cold = False
         if permit is None:
-            waited = await context.waits.for_permit(gate, takes, item, refusal)
+            waited = await self._wait(gate, takes, refusal)
             if isinstance(waited, Failure):
                 return waited
-            permit, is_cold = waited, gate.starts_cold
+            permit, takes = waited
+            is_cold = gate.starts_cold
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         watchers, watched, number = context.watchers, (), 0
@@ -185,6 +182,32 @@ class Call:
         if watched:
             watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
+
+    def _takes(self, gate: Gate) -> CallCost | Failure:
+        """Return what to reserve for the call; the strategy's own estimate may fail."""
+        context = self.context
+        try:
+            return context.estimates.cost_of(self.strategy, self.prompt, gate, context.callers)
+        except Exception as error:
+            return self.judge(error)
+
+    async def _wait(
+        self, gate: Gate, takes: CallCost, refusal: Refusal | None
+    ) -> tuple[Permit, CallCost] | Failure:
+        """Wait for a permit; return it with what it reserved."""
+        context = self.context
+        while True:
+            permit = await context.waits.for_permit(gate, takes, self.item, refusal)
+            if isinstance(permit, Failure):
+                return permit
+            if takes is not ONE_REQUEST or not gate.counts_tokens(context.callers):
+                return permit, takes
+            # A limit on tokens was reported while it waited, and it has none reserved.
+            permit.undo()
+            again = self._takes(gate)
+            if isinstance(again, Failure):
+                return again
+            takes = again
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
@@ -278,12 +301,7 @@ class Call:
             value = strategy.execute(self.prompt, self._attempt, seconds)
         return awaitable(strategy, value) if shape.plain else value
 
-    def judge(self, error: BaseException) -> Failure:
-        """Classify what the call raised."""
-        self.item.last_failure = failure = judge(self.strategy, error, self.context.classifier)
-        return failure
-
-    # -- what a strategy asks for through its RetryState -----------------------------------------
+    # -- what a strategy asks of its call through its RetryState; the rest is in StateGuard --------
 
     def progress(self) -> None:
         """Note that a streamed request began, or that a piece of its answer arrived."""
@@ -299,19 +317,6 @@ class Call:
         """Keep what a reply reported about limits."""
         if self._permit is not None:
             self._permit.observe(hint)
-
-    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
-        """Add tokens and dollars to the item's bill that no call of this run has used."""
-        self.item.book(usage, cost, answered=True)
-
-    def price(
-        self,
-        inner: LLMCallStrategy[Any],
-        usage: TokenUsage | None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> float | None:
-        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
-        return self.context.prices.cost(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
@@ -334,18 +339,3 @@ class Call:
             return ended
         self.item.last_failure = ended
         raise ended.error
-
-    def explain(self, error: Exception) -> ErrorInfo:
-        """Return what *error* means: as judged where it arose, else as this strategy's own."""
-        last = self.item.last_failure
-        if isinstance(last, Failure) and last.error is error:
-            return last.info
-        return self.judge(error).info
-
-    def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
-        """Return whether *inner* has to wait for its scope, or all its parts have to."""
-        return self.context.gates.is_closed(inner)
-
-    def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
-        """Return whether a call of *inner* would wait for an endpoint that does not answer."""
-        return self.context.gates.is_unanswered(inner)

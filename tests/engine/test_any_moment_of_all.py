@@ -136,13 +136,13 @@ class Whole:
 
     def _check_budget(self, budget: dict[str, Any]) -> None:
         assert (budget["reserved_tokens"], budget["waiting"]) == (0, 0)
-        billed = sum(end.usage["total_tokens"] for _, end in self.watch.calls if end.usage)
+        billed = sum(end.usage.get("total_tokens", 0) for _, end in self.watch.calls if end.usage)
         assert billed <= budget["tokens"] <= self.most
         assert budget["tokens"] - budget["uncertain_tokens"] == billed
 
 
 def _unfinished(result: Any) -> bool:
-    return result.not_run or result.error_category == Category.CANCELLED
+    return bool(result.not_run or result.error_category == Category.CANCELLED)
 
 
 def saved_ids(path: Path) -> set[str]:

@@ -75,6 +75,7 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
         assert outputs(result) == expected, (at, fuse.last)
         assert sorted(world.billed) == sorted(set(world.billed)), (at, fuse.last)
         assert len(world.billed) == 6, (at, fuse.last)
+        assert len(world.batches.jobs) == 2, (at, fuse.last)
     assert at > 20
 
 
@@ -130,6 +131,12 @@ async def test_a_create_that_failed_is_repeated_sooner_if_that_is_wanted(world: 
     result = await world.run(prompts(5), on_ambiguous="resubmit")
     assert result.succeeded == 5
     assert 1_800 <= world.batches.jobs[0].created - world.start < 3_000
+
+
+async def test_the_key_goes_to_no_other_host(tmp_path: Path) -> None:
+    """The results are asked for at the API's own address, whatever their URL says."""
+    world = World(tmp_path, BatchBehaviour(results_elsewhere=True), model=MODEL)
+    assert (await world.run(prompts(3))).succeeded == 3
 
 
 async def test_an_account_without_credit_fails_no_item(tmp_path: Path) -> None:

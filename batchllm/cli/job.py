@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -21,7 +21,6 @@ from batchllm.cli.ending import (
     Ending,
     JournalNotes,
     exit_code,
-    hints,
     with_lines_never_read,
 )
 from batchllm.cli.estimating import dry_run
@@ -33,27 +32,22 @@ from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
 from batchllm.cli.pricing import check_prices
 from batchllm.cli.refusals import Refusals
+from batchllm.cli.row_writing import Output, RowWriting
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.snapshot import Snapshot
-from batchllm.cli.source import Taken
 from batchllm.cli.strategies import key_variables, open_strategy
 from batchllm.cli.tallies import Tallies
 from batchllm.cli.view import JournaledOutput
 from batchllm.cli.warnings_shown import warnings_shown_on
 from batchllm.cli.writing import AnswerWriter, is_file, open_output
 from batchllm.core import (
-    BatchError,
     BatchResult,
-    Category,
     JournalError,
     ProcessorConfig,
-    SourceError,
-    Tally,
-    WorkItemResult,
     config_to_json,
 )
-from batchllm.engine import CANCEL, only_error
+from batchllm.engine import only_error
 from batchllm.journal import JournalWriter, Reason, open_journal
 
 __all__ = ["run_job"]
@@ -113,8 +107,6 @@ class Job:
     tallies: Tallies = field(factory=Tallies, init=False)
     _maker: RowMaker = field(init=False)
     _refusals: Refusals = field(init=False)
-    _had_enough: bool = field(default=False, init=False)
-    _lost: Tally = field(factory=Tally, init=False)
     _starts: dict[int, float] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -196,23 +188,24 @@ class Job:
     async def _process(
         self,
         strategy: Any,
-        output: PlainOutput | JournaledOutput,
+        output: Output,
         journal: JournalWriter | None = None,
     ) -> ExitCode:
         watch = LimitWatch(self.config)
         try:
             return await self._run_batch(strategy, watch, output, journal)
         finally:
-            output.close()  # after an exception; else _close has done so, in a thread
+            output.close()  # after an exception; else its rows have closed it, in a thread
 
     async def _run_batch(
         self,
         strategy: Any,
         watch: LimitWatch,
-        output: PlainOutput | JournaledOutput,
+        output: Output,
         journal: JournalWriter | None,
     ) -> ExitCode:
         interrupts = Interrupts(self.display.note)
+        rows = self._rows_to(output)
         problem: str | None = None
         ended: BatchResult[Any, Any] = BatchResult([])
         async with anyio.create_task_group() as services:
@@ -228,15 +221,15 @@ class Job:
             ) as batch:
                 services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
                 await services.start(interrupts.watch, batch)  # noqa: ASYNC111
-                problem = await self._write_all(batch, output)
+                problem = await rows.write_all(batch)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
         failed = journal is not None and journal.commits.failed is not None
-        if not failed and not self._had_enough:
+        if not failed and not rows.had_enough:
             complete = ended.termination.complete and self._takes_all
-            problem = await self._finish(output, complete=complete) or problem
-        problem = await self._close(output) or problem
-        if self._had_enough:
+            problem = await rows.finish(complete=complete) or problem
+        problem = await rows.close() or problem
+        if rows.had_enough:
             return ExitCode.OK
         notes = None if journal is None else await JournalNotes.of(journal, output.restored)
         failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
@@ -246,77 +239,25 @@ class Job:
             broken=problem is not None,
             failed_before=failed_before,
         )
-        self._conclude(self._ending(ended, watch, output, notes, problem), code)
+        self._conclude(self._ending(ended, watch, rows, notes, problem), code)
         return code
+
+    def _rows_to(self, output: Output) -> RowWriting:
+        return RowWriting(
+            output=output,
+            maker=self._maker,
+            tallies=self.tallies,
+            refusals=self._refusals,
+            display=self.display,
+            single=self.plan.single,
+            keys=key_variables(self.settings),
+            starts=self._starts,
+        )
 
     @property
     def _takes_all(self) -> bool:
         settings = self.settings
         return settings.limit is None and settings.sample is None
-
-    async def _write_all(
-        self, batch: BatchRun[Any], output: PlainOutput | JournaledOutput
-    ) -> str | None:
-        """Write every row; return what broke the run itself, if anything did."""
-        problem = None
-        try:
-            async for result in batch:
-                if problem is None:
-                    try:
-                        await self._write(result, output)
-                    except OSError as error:
-                        problem = _cannot_write(output, error)
-                        self._had_enough = isinstance(error, BrokenPipeError)
-                        batch.stop(CANCEL, problem)
-                if problem is not None:
-                    self._lost.add(result)
-        except SourceError as error:
-            if isinstance(error.__cause__, UsageError):
-                raise error.__cause__ from None
-            return str(error.__cause__ or error)
-        except JournalError as error:
-            return in_options(error)
-        except BatchError as error:
-            return str(error)
-        return problem
-
-    async def _write(
-        self, result: WorkItemResult[Any, Any], output: PlainOutput | JournaledOutput
-    ) -> None:
-        taken = cast("Taken", result.context)
-        # As the journal has it, so that a row which is written again later is the same.
-        started = self._starts.pop(result.submission_index, None)
-        row = self._maker.row(taken, result, started)
-        # A line that was not tried to its end has no row, so that the row of its answer, when the
-        # same command was typed again, is its only one.
-        if not result.not_run and result.error_category != Category.CANCELLED:
-            await output.write(taken, result, row)
-        self.tallies.add(result, row)
-        if result.error_category == Category.INVALID_ITEM:
-            self._refusals.add(taken, row["error"])
-        elif self.plan.single and not result.success:
-            self.display.note(f"batchllm: {result.error_category}: {result.error}")
-            for hint in hints(self.tallies, key_variables(self.settings)):
-                self.display.note(f"batchllm: {hint}")
-
-    async def _finish(self, output: PlainOutput | JournaledOutput, *, complete: bool) -> str | None:
-        """Bring the output to its end; return what was wrong, if anything was."""
-        try:
-            await output.finish(complete=complete)
-        except OSError as error:
-            return _cannot_write(output, error)
-        except JournalError as error:
-            return in_options(error)
-        return None
-
-    async def _close(self, output: PlainOutput | JournaledOutput) -> str | None:
-        try:
-            await anyio.to_thread.run_sync(output.close)
-        except BrokenPipeError:
-            return None
-        except OSError as error:
-            return _cannot_write(output, error)
-        return None
 
     async def _count(self) -> None:
         source = self.plan.source
@@ -346,7 +287,7 @@ class Job:
         self,
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
-        output: PlainOutput | JournaledOutput,
+        rows: RowWriting,
         notes: JournalNotes | None,
         problem: str | None,
     ) -> Ending:
@@ -356,14 +297,14 @@ class Job:
         return Ending(
             result=whole,
             tallies=self.tallies,
-            output=output.name,
+            output=rows.output.name,
             limited_by=watch.verdict(ended),
             keys=key_variables(self.settings),
             problem=problem,
             journal=notes,
             command=the_same_command(),
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
-            lost=self._lost,
+            lost=rows.lost,
         )
 
     def _conclude(self, ending: Ending, code: ExitCode) -> None:
@@ -374,7 +315,3 @@ class Job:
             print(json.dumps(end_as_json(ending, code), ensure_ascii=False, indent=2), flush=True)
         if ending.problem is not None:
             self.display.note(f"Error: {ending.problem}")
-
-
-def _cannot_write(output: PlainOutput | JournaledOutput, error: OSError) -> str:
-    return f"{output.name} cannot be written: {error.strerror or error}"

@@ -8,9 +8,8 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Mapping
-from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Awaitable
+from typing import Any, Final, cast
 
 import anyio
 from attrs import define, field
@@ -18,7 +17,6 @@ from attrs import define, field
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
     CallCost,
-    ErrorInfo,
     LLMCallStrategy,
     Outcome,
     PrepareError,
@@ -29,15 +27,15 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
 )
-from batchllm.engine.call_context import ONE_REQUEST, CallContext
-from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
+from batchllm.engine.call_context import ONE_REQUEST
+from batchllm.engine.failures import Failure, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
-from batchllm.engine.hedging import Hedging
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
-from batchllm.engine.item import ItemRun
+from batchllm.engine.in_budget import CallEnded, with_copies, within_budget
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
-from batchllm.gate import Gate, Permit
+from batchllm.engine.state_guard import StateGuard
+from batchllm.gate import Gate, Permit, Refusal
 
 __all__ = ["Call"]
 
@@ -46,11 +44,9 @@ _OK: Final = Outcome.OK
 _POSITION: Final = StateArgument.POSITION
 _KEYWORD: Final = StateArgument.KEYWORD
 
-CallEnded: TypeAlias = "Reply | Failure"
-
 
 @define(eq=False)
-class Call:
+class Call(StateGuard):
     """The guarded call of one strategy for one item, and the engine's side of its ``RetryState``.
 
     It is made once or, after a failure that may pass, again: the strategy gets the same state.
@@ -62,16 +58,14 @@ class Call:
         timeout: Seconds for each time; what the item has left bounds it, too.
 
     Attributes:
+        prompt: What the strategy gets.
         cut_off: Whether it, or a call made within it, was cancelled in flight and so may have
             been billed.
     """
 
-    context: CallContext
-    item: ItemRun
-    strategy: LLMCallStrategy[Any]
     timeout: float
     cut_off: bool = field(default=False, init=False)
-    _prompt: Any = field(default=None, init=False)
+    prompt: Any = field(default=None, init=False)
     _attempt: int = field(default=1, init=False)
     _shape: StrategyShape = field(init=False)
     _state: RetryState | None = field(default=None, init=False)
@@ -87,7 +81,7 @@ class Call:
             prompt: Passed on to the strategy.
             attempt: Passed on to it, from 1.
         """
-        self._prompt, self._attempt = prompt, attempt
+        self.prompt, self._attempt = prompt, attempt
         self.cut_off, self._permit, self._stalled_after = False, None, None
         context, strategy = self.context, self.strategy
         if context.ending.stopping:
@@ -104,11 +98,14 @@ class Call:
             return unusable(error)
         if strategy.quota_scope is None:
             ended = await self._as_composite()
-        elif context.hedging is not None:
-            ended = await self._hedged(context.hedging, context.gates.of(strategy.quota_scope))
         else:
-            make = self._as_leaf if context.spending is None else self._in_budget
-            ended = await make(context.gates.of(strategy.quota_scope))
+            gate, spending = context.gates.of(strategy.quota_scope), context.spending
+            if context.hedging is not None:
+                ended = await with_copies(self, gate, context.hedging, spending)
+            elif spending is not None:
+                ended = await within_budget(self, gate, spending)
+            else:
+                ended = await self.as_leaf(gate)
         if shape.on_error is not None and isinstance(ended, Failure) and ended.of_the_strategy:
             hook = bind_on_error(strategy, shape.on_error, attempt, self.state)
             await call_on_error(strategy, hook, self.item, ended, context)
@@ -123,44 +120,16 @@ class Call:
         context.gates.register(self.strategy)
         return stopped(context.ending) if context.ending.stopping else None
 
-    async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def again() -> CallEnded:
-            copy = Call(self.context, self.item, self.strategy, self.timeout)
-            copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
-            try:
-                return await copy._in_budget(gate)
-            except BaseException:
-                self.cut_off = self.cut_off or copy.cut_off
-                raise
-
-        spending, first = self.context.spending, partial(self._in_budget, gate)
-        room = None if spending is None else spending.has_room
-        fits = room and partial(room, self.strategy, self._prompt)
-        return await hedging.call(gate, self.item, first, again, fits)
+    def copy(self) -> Call:
+        """Return another call of the same, with nothing of its course so far."""
+        copy = Call(self.context, self.item, self.strategy, self.timeout)
+        copy.prompt, copy._attempt, copy._shape = self.prompt, self._attempt, self._shape
+        return copy
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
-    async def _in_budget(self, gate: Gate) -> CallEnded:
-        """Reserve what the call may take, before it waits for its permit; settle what it took."""
-        spending, strategy = self.context.spending, self.strategy
-        if spending is None:
-            return await self._as_leaf(gate)
-        try:
-            wanted = spending.want(strategy, self._prompt)
-        except Exception as error:
-            return unusable(error) if isinstance(error, StrategyError) else self._judge(error)
-        bill = await spending.reserve(self.item, wanted)
-        if isinstance(bill, Failure):
-            return bill
-        try:
-            ended = await self._as_leaf(gate)
-        except BaseException:
-            spending.cancel(bill, in_flight=self.cut_off)
-            raise
-        spending.settle(bill, ended)
-        return ended
-
-    async def _as_leaf(self, gate: Gate) -> CallEnded:
+    async def as_leaf(self, gate: Gate) -> CallEnded:
+        """Make the call with a permit of *gate*."""
         context, item, strategy = self.context, self.item, self.strategy
         takes = self._takes(gate)
         if isinstance(takes, Failure):
@@ -169,26 +138,22 @@ class Call:
             return out_of_time(item, context.clock())
         refusal = item.refusals.get(gate) if item.refusals else None
         permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
-        while permit is None:
-            waited = await context.waits.for_permit(gate, takes, item, refusal)
+        is_cold = False
+        if permit is None:
+            waited = await self._wait(gate, takes, refusal)
             if isinstance(waited, Failure):
                 return waited
-            permit = waited
-            if takes is ONE_REQUEST and gate.counts_tokens(context.callers):
-                # A limit on tokens was reported while it waited, and it has none reserved.
-                permit.undo()
-                permit, takes = None, self._takes(gate)
-                if isinstance(takes, Failure):
-                    return takes
-            if gate.starts_cold:
-                gate.on_connected(connect_seconds_of(strategy))
+            permit, takes = waited
+            is_cold = gate.starts_cold
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
-        number = recorder.begin_call(item, self._attempt)
-        watchers, watched = context.watchers, ()
-        if watchers.active:
-            watched = watchers.start_call(item, strategy, self._prompt, self._attempt)
+        watchers, watched, number = context.watchers, (), 0
         try:
+            if is_cold:
+                gate.on_connected(connect_seconds_of(strategy))
+            number = recorder.begin_call(item, self._attempt)
+            if watchers.active:
+                watched = watchers.start_call(item, strategy, self.prompt, self._attempt)
             value = await self._execute_within(permit.at)
         except BaseException:
             item.stop_clock(context.clock())
@@ -207,11 +172,11 @@ class Call:
             if item.refusals:
                 item.refusals.pop(gate, None)
             if takes is not ONE_REQUEST:
-                context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
+                context.estimates.learn(strategy.quota_scope, self.prompt, value.usage)
             if watched:
                 watchers.end_call(watched, permit.at, value)
             return value
-        failure = self._judge(value)
+        failure = self.judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
         if watched:
@@ -222,9 +187,27 @@ class Call:
         """Return what to reserve for the call; the strategy's own estimate may fail."""
         context = self.context
         try:
-            return context.estimates.cost_of(self.strategy, self._prompt, gate, context.callers)
+            return context.estimates.cost_of(self.strategy, self.prompt, gate, context.callers)
         except Exception as error:
-            return self._judge(error)
+            return self.judge(error)
+
+    async def _wait(
+        self, gate: Gate, takes: CallCost, refusal: Refusal | None
+    ) -> tuple[Permit, CallCost] | Failure:
+        """Wait for a permit; return it with what it reserved."""
+        context = self.context
+        while True:
+            permit = await context.waits.for_permit(gate, takes, self.item, refusal)
+            if isinstance(permit, Failure):
+                return permit
+            if takes is not ONE_REQUEST or not gate.counts_tokens(context.callers):
+                return permit, takes
+            # A limit on tokens was reported while it waited, and it has none reserved.
+            permit.undo()
+            again = self._takes(gate)
+            if isinstance(again, Failure):
+                return again
+            takes = again
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
@@ -294,7 +277,7 @@ class Call:
         last = item.last_failure
         if isinstance(last, Failure) and last.error is failure:
             return last
-        return self._judge(failure)
+        return self.judge(failure)
 
     # -- the strategy's hooks, as their signatures take the state --------------------------------
 
@@ -311,19 +294,14 @@ class Call:
     def _execute(self, seconds: float) -> Awaitable[object]:
         shape, strategy = self._shape, self.strategy
         if shape.execute is _POSITION:
-            value = strategy.execute(self._prompt, self._attempt, seconds, self.state)
+            value = strategy.execute(self.prompt, self._attempt, seconds, self.state)
         elif shape.execute is _KEYWORD:
-            value = strategy.execute(self._prompt, self._attempt, seconds, state=self.state)
+            value = strategy.execute(self.prompt, self._attempt, seconds, state=self.state)
         else:
-            value = strategy.execute(self._prompt, self._attempt, seconds)
+            value = strategy.execute(self.prompt, self._attempt, seconds)
         return awaitable(strategy, value) if shape.plain else value
 
-    def _judge(self, error: BaseException) -> Failure:
-        """Classify what the call raised."""
-        self.item.last_failure = failure = judge(self.strategy, error, self.context.classifier)
-        return failure
-
-    # -- what a strategy asks for through its RetryState -----------------------------------------
+    # -- what a strategy asks of its call through its RetryState; the rest is in StateGuard --------
 
     def progress(self) -> None:
         """Note that a streamed request began, or that a piece of its answer arrived."""
@@ -339,19 +317,6 @@ class Call:
         """Keep what a reply reported about limits."""
         if self._permit is not None:
             self._permit.observe(hint)
-
-    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
-        """Add tokens and dollars to the item's bill that no call of this run has used."""
-        self.item.book(usage, cost, answered=True)
-
-    def price(
-        self,
-        inner: LLMCallStrategy[Any],
-        usage: TokenUsage | None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> float | None:
-        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
-        return self.context.prices.cost(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
@@ -374,18 +339,3 @@ class Call:
             return ended
         self.item.last_failure = ended
         raise ended.error
-
-    def explain(self, error: Exception) -> ErrorInfo:
-        """Return what *error* means: as judged where it arose, else as this strategy's own."""
-        last = self.item.last_failure
-        if isinstance(last, Failure) and last.error is error:
-            return last.info
-        return self._judge(error).info
-
-    def is_closed(self, inner: LLMCallStrategy[Any]) -> bool:
-        """Return whether *inner* has to wait for its scope, or all its parts have to."""
-        return self.context.gates.is_closed(inner)
-
-    def is_unanswered(self, inner: LLMCallStrategy[Any]) -> bool:
-        """Return whether a call of *inner* would wait for an endpoint that does not answer."""
-        return self.context.gates.is_unanswered(inner)

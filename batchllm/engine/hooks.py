@@ -18,6 +18,7 @@ from batchllm.core import (
     BaseMiddleware,
     CallCost,
     LLMCallStrategy,
+    Price,
     RetryState,
     StrategyError,
     kind_of,
@@ -162,6 +163,13 @@ class HookTable:
         plain = not inspect.iscoroutinefunction(strategy.execute)
         if plain:
             _refuse_plain(owner, strategy.execute)
+        price: object = getattr(strategy, "price", None)
+        if price is not None and not isinstance(price, Price):
+            msg = (
+                f"{owner}.price is {kind_of(price)}; give a Price(input=…, output=…), in US "
+                "dollars per million tokens, or None"
+            )
+            raise StrategyError(msg)
         return StrategyShape(execute, on_error, managed, plain)
 
 

@@ -233,7 +233,9 @@ def connect_seconds_of(strategy: LLMCallStrategy[Any]) -> float:
 def _connections_of(strategy: LLMCallStrategy[Any]) -> Mapping[int, ConnectionStats]:
     stats = getattr(strategy, "connection_stats", None)
     found = stats() if callable(stats) else {}
-    return found if isinstance(found, Mapping) else {}  # a mock has any method there is
+    if not isinstance(found, Mapping):
+        return {}  # a mock has any method there is
+    return {key: one for key, one in found.items() if isinstance(one, ConnectionStats)}
 
 
 def _refuse_circles(strategy: LLMCallStrategy[Any]) -> None:

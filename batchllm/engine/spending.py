@@ -172,13 +172,16 @@ class Spending:
         waited = f"at last it waited {seconds:.1f} s for room in the budget"
         return out_of_time(item, self.clock(), waited)
 
-    def has_room(self, strategy: LLMCallStrategy[Any], prompt: Any) -> bool:
-        """Return whether another call could start now, with none that waits for room."""
+    def has_room(self, wanted: Wanted) -> bool:
+        """Return whether another such call could start now, with none that waits for room."""
         if any(self._queues.values()):
             return False
-        wanted = self.want(strategy, prompt)
         bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
-        return self.ledger.fits(wanted.need(bound))
+        return self._may_start(wanted.kind, bound) and self.ledger.fits(wanted.need(bound))
+
+    def _may_start(self, kind: Hashable, bound: Bound) -> bool:
+        most = self._worst.most_in_flight(kind, bound)
+        return most is None or self._under_way.get(kind, 0) < most
 
     def _try(self, wanted: Wanted) -> Bill | None:
         """Reserve, if there is room and calls of the kind may be started.
@@ -186,14 +189,12 @@ class Spending:
         What it may take is found anew each time: answers that came meanwhile show more.
         """
         bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
-        most = self._worst.most_in_flight(wanted.kind, bound)
-        count = self._under_way.get(wanted.kind, 0)
-        if most is not None and count >= most:
+        if not self._may_start(wanted.kind, bound):
             return None
         reservation = self.ledger.reserve(wanted.need(bound))
         if reservation is None:
             return None
-        self._under_way[wanted.kind] = count + 1
+        self._under_way[wanted.kind] = self._under_way.get(wanted.kind, 0) + 1
         if not bound.sure:
             self._unbounded += 1
             self.most_unbounded = max(self.most_unbounded, self._unbounded)

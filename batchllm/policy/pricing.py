@@ -53,6 +53,8 @@ class PriceBook:
         scope, own = strategy.quota_scope, strategy.price
         if scope is None:
             return None
+        if not isinstance(own, Price):  # not even hashable, it may be
+            own = None
         key = (scope, own)
         if key not in self._found:
             self._found[key] = self._find(scope, own)

@@ -37,6 +37,7 @@ from batchllm.core import (
     QuotaScope,
     RetryConfig,
     ServerHint,
+    StrategyError,
     TransportError,
 )
 from batchllm.journal import Journal
@@ -549,3 +550,15 @@ async def test_without_a_budget_nothing_is_reserved() -> None:
     result = await run_batch(["p"], ScriptedStrategy())
     assert result.stats["budget"] is None
     assert "Budget" not in result.summary()
+
+
+async def test_a_price_of_another_shape_is_refused_before_a_call() -> None:
+    """It would show after the first answer, which is paid for then, and end the run."""
+
+    class Odd(ScriptedStrategy):
+        price: Any = (0.5, 2.0)
+
+    strategy = Odd()
+    with pytest.raises(StrategyError, match=r"Odd.price is .*tuple.*; give a Price\(input"):
+        await run_batch(["p"], strategy)
+    assert not strategy.calls

@@ -12,6 +12,7 @@ from batchllm import llm
 from batchllm.api import run_batch
 from batchllm.core import ProcessorConfig
 from batchllm.simulator.pipe import _pipe
+from batchllm.testing import Answer, ScriptedStrategy
 from batchllm.transport import HttpTransport
 
 pytestmark = pytest.mark.anyio
@@ -65,3 +66,15 @@ async def test_they_double_in_four_times_the_time_to_connect_where_that_is_longe
     opened = await openings(0.5, 64)
     assert [opened[15], opened[31]] == pytest.approx([0.25, 0.5], abs=0.02)
     assert opened[63] == pytest.approx(2.5, abs=0.05)
+
+
+async def test_statistics_that_are_none_of_ours_teach_nothing() -> None:
+    """A user's method of that name does not end the run, nor keep the permit of its call."""
+
+    class Odd(ScriptedStrategy):
+        def connection_stats(self) -> dict[int, str]:
+            return {1: "many"}
+
+    result = await run_batch([str(n) for n in range(30)], Odd(Answer(after=1.0)), concurrency=30)
+    assert result.succeeded == 30
+    assert (result.stats["in_flight"], result.stats["connections"]["opened"]) == (0, 0)

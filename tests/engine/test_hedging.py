@@ -9,10 +9,13 @@ import pytest
 
 from batchllm.api import BatchRun, open_pool, run_batch
 from batchllm.core import (
+    Budget,
+    CallCost,
     HedgeConfig,
     LLMCallStrategy,
     ProcessingEvent,
     ProcessorConfig,
+    RetryConfig,
     RetryState,
 )
 from batchllm.engine import CANCEL
@@ -222,3 +225,45 @@ async def test_an_answer_that_comes_as_the_run_is_cancelled_is_kept() -> None:
     assert "10" in answered
     kept = {result.output for result in run.result.results if result.success}
     assert kept == set(answered)
+
+
+async def test_an_estimate_is_asked_for_once_for_all_copies() -> None:
+    """One that raises later ends no race: the copies have what the first call has."""
+
+    class Flaky(Tail):
+        asked = 0
+
+        def estimate(self, prompt: str) -> CallCost:
+            self.asked += 1
+            if self.asked > 1:
+                raise ValueError("no estimate any more")
+            return CallCost(input_tokens=10, output_tokens=10)
+
+    strategy = Flaky({"p"})
+    result = await run_batch(
+        ["p"],
+        strategy,
+        config=config(delay=2.0, min_samples=0, max_share=1.0),
+        budget=Budget(max_tokens_total=1_000),
+    )
+    assert result.outputs == ["p second"]
+    assert (strategy.asked, strategy.cancelled) == (1, 1)
+
+
+async def test_no_copy_is_made_that_would_wait_for_the_budget() -> None:
+    """Until answers are known ten calls of a kind may be under way; a copy would be the next."""
+    strategy, run = Tail({str(n) for n in range(10)}), BatchRun[str]()
+    await run_batch(
+        [str(n) for n in range(10)],
+        strategy,
+        config=ProcessorConfig(
+            max_workers=30,
+            attempt_timeout=5.0,
+            retry=RetryConfig(max_attempts=1),
+            hedge=HedgeConfig(delay=1.0, min_samples=0, max_share=1.0),
+        ),
+        budget=Budget(max_tokens_total=1_000_000),
+        into=run,
+    )
+    assert run.stats()["hedged_calls"] == 0
+    assert len(strategy.calls) == 10

@@ -82,6 +82,36 @@ def test_an_output_is_cut_where_the_journal_knows_it(
     assert ids(output) == Counter(f"p{n}" for n in range(20))
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_an_output_that_was_edited_by_hand_is_built_anew(
+    prompts: Path, tmp_path: Path, name: str
+) -> None:
+    """Cut at the length that it had, it would end in the middle of a row."""
+    output = tmp_path / name
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    whole = output.read_bytes()
+    output.write_bytes(whole.replace(b"prompt 3", b"prompt number 3").replace(b"p3", b"my-p3"))
+    assert len(output.read_bytes()) > len(whole)
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    assert output.read_bytes() == whole
+
+
+def test_an_output_that_is_deleted_meanwhile_is_there_at_the_end(
+    tmp_path: Path, output: Path
+) -> None:
+    """It is built anew, of the mode that a new file has."""
+    prompts = tmp_path / "in.txt"
+    prompts.write_text("quick\n[[latency:2]] slow\n")
+    with program(["run", prompts, "-o", output, *SIM]) as process:
+        wait_for_rows(process, output, 1)
+        mode = output.stat().st_mode
+        output.unlink()
+        process.communicate()
+        assert process.returncode == ExitCode.OK
+    assert ids(output) == Counter(["line-1", "line-2"])
+    assert output.stat().st_mode == mode
+
+
 def test_lines_may_be_added_edited_and_taken_out(
     prompts: Path, output: Path, capsys: Captured
 ) -> None:
@@ -268,6 +298,7 @@ def test_what_can_be_asked_of_a_run(
     table = tmp_path / "all.csv"
     assert main(["export", str(output), "-o", str(table)]) == ExitCode.OK
     assert len(table.read_text().splitlines()) == 23
+    assert table.stat().st_mode == prompts.stat().st_mode  # that of any new file
     assert main(["export", str(output), "-o", str(table)]) == ExitCode.USAGE
     assert "exists already" in capsys.readouterr().err
     for words in (["status", "none"], ["show", str(output), "none"], ["export"]):

@@ -154,7 +154,8 @@ class Job:
             return await self._process(strategy, PlainOutput(writer))
         to_file = is_file(plan.output)
         journal = journal_of(settings, plan.output, is_file=to_file)
-        prepare_files(settings, plan.output, journal, is_file=to_file)
+        say = self.display.note
+        prepare_files(settings, plan.output, journal, is_file=to_file, say=say)
         if journal is None:
             return await self._process(strategy, await self._open_plain())
         async with open_journal(

@@ -1,6 +1,6 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
-from batchllm.journal.cleaning import Cleaned, clean
+from batchllm.journal.cleaning import Cleaned, check_idle, clean
 from batchllm.journal.commits import WRITE_SECONDS, Commit
 from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar
@@ -70,6 +70,7 @@ __all__ = [
     "Taken",
     "Verdict",
     "begin_rewrite",
+    "check_idle",
     "clean",
     "end_rewrite",
     "missing_rows",

@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,40 @@ def test_old_files_are_kept_or_lost(prompts: Path, output: Path, capsys: Capture
     assert run(prompts, output, "--no-journal", "--overwrite", "--quiet") == ExitCode.OK
     assert not os.path.exists(f"{output}.journal")
     assert run(prompts, output, "--no-journal", "--journal", "x") == ExitCode.USAGE
+
+
+def test_old_files_stay_a_pair_and_are_named(prompts: Path, output: Path, capsys: Captured) -> None:
+    """A journal that came to lie beside another file would take that for its output."""
+    mine = output.with_name("out.1.jsonl")
+    mine.write_text("mine\n")
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    assert run(prompts, output, "--fresh") == ExitCode.OK
+    kept = output.with_name("out.2.jsonl")
+    assert f"kept from before: {kept} and {kept}.journal\n" in said(capsys)
+    assert not os.path.exists(f"{mine}.journal")
+    assert main(["status", str(kept), "--json"]) == ExitCode.OK
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 1  # it was only read
+    assert run(prompts, kept, "--quiet") == ExitCode.OK
+    assert mine.read_text() == "mine\n"
+
+
+def test_a_database_of_another_program_is_never_lost(
+    prompts: Path, output: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    """A name that was mistyped behind --journal is no leave to delete the file."""
+    other = tmp_path / "mine.db"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE mine (one)")
+    whole = other.read_bytes()
+    options = ("--journal", str(other), "--overwrite")
+    assert run(prompts, output, *options) == ExitCode.USAGE
+    assert "is a database of another program" in said(capsys)
+    other.write_bytes(b"no database at all, " * 10)
+    assert run(prompts, output, *options) == ExitCode.USAGE
+    assert "it is no journal but another kind of file" in said(capsys)
+    other.write_bytes(whole)
+    assert run(prompts, output, "--journal", str(other), "--fresh", "--quiet") == ExitCode.OK
+    assert (tmp_path / "mine.1.db").read_bytes() == whole
 
 
 def test_a_journal_that_is_left_out_is_not_left_behind(

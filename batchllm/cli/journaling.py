@@ -27,6 +27,8 @@ _OPTIONS = (
     (r"or another path to start anew", "or --fresh to start anew"),
     (r'give on_changed="rerun" for another output', "give --rerun-changed for another output"),
     (r"give another path for the journal", "give another --journal"),
+    (r"left as it is: give another path", "left as it is: give another --journal"),
+    (r"or start anew with another file", "or give --fresh to start anew"),
 )
 
 
@@ -172,6 +174,9 @@ def in_options(error: JournalError) -> str:
 
 
 def the_same_command() -> str:
-    """Return the command as it was typed, without the options that hold for one time."""
-    once = {"--fresh", "--overwrite", "--retry-failed"}
+    """Return the command as it was typed, without the options that hold for one time.
+
+    Not without --retry-failed: after a stop there are failures that it has not tried yet.
+    """
+    once = {"--fresh", "--overwrite"}
     return shlex.join(["batchllm", *(word for word in sys.argv[1:] if word not in once)])

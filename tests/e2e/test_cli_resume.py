@@ -364,3 +364,27 @@ def test_the_command_that_goes_on_is_named(
     monkeypatch.setattr(sys, "argv", ["batchllm", *words, "--fresh"])
     assert main([*words, "--fresh"]) == ExitCode.STOPPED
     assert f"The same command goes on:\n  batchllm {' '.join(words)}\n" in said(capsys)
+    words.append("--retry-failed")  # there may be failures that it has not tried yet
+    monkeypatch.setattr(sys, "argv", ["batchllm", *words])
+    assert main(words) == ExitCode.STOPPED
+    assert f"The same command goes on:\n  batchllm {' '.join(words)}\n" in said(capsys)
+
+
+def test_from_a_journal_that_is_damaged_meanwhile_no_command_goes_on(
+    tmp_path: Path, output: Path, capsys: Captured
+) -> None:
+    """What goes on is said: to start anew with --fresh, which loses nothing."""
+    prompts = tmp_path / "in.txt"
+    prompts.write_text("quick\n" + "[[latency:2]] slow\n" * 2)
+    command: list[str | Path] = ["run", prompts, "-o", output, *SIM]
+    with program(command) as process:
+        wait_for_rows(process, output, 1)
+        for tail in ("", "-wal"):
+            with open(f"{output}.journal{tail}", "r+b") as file:
+                file.write(b"x" * os.stat(file.fileno()).st_size)
+        err = process.communicate()[1].decode()
+        assert process.returncode == ExitCode.STOPPED
+    assert "From a damaged journal no command goes on; with --fresh this one starts anew" in err
+    assert "The same command" not in err
+    assert main([*map(str, command), "--fresh", "--quiet"]) == ExitCode.OK
+    assert len(read_rows(output)) == 3

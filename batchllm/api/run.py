@@ -52,7 +52,13 @@ from batchllm.engine import (
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
-from batchllm.provider_batch import BatchModeOptions, Mode, ModeSettings, read_mode
+from batchllm.provider_batch import (
+    BatchModeOptions,
+    Mode,
+    ModeSettings,
+    check_no_jobs,
+    read_mode,
+)
 
 __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 
@@ -257,6 +263,8 @@ async def _open_batch(
 ) -> AsyncGenerator[tuple[Batch, Callable[[], Awaitable[None]]]]:
     """Give a batch, and what runs it: online, or through batches of the provider."""
     if mode is None or options.config.dry_run:
+        if options.journal is not None and not options.config.dry_run:
+            await check_no_jobs(options.journal)
         batch = Batch(options, items, delivery, keep)
         yield batch, batch.run
         return

@@ -13,7 +13,7 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.schemas import output_type
 from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy
-from batchllm.llm_strategies import Fallback, llm, provider_variables
+from batchllm.llm_strategies import Fallback, llm, provider_variables, providers
 
 __all__ = ["check_strategy", "key_variables", "open_strategy", "parameters_of"]
 
@@ -90,9 +90,16 @@ def _check_providers(settings: RunSettings) -> None:
     names = [name.partition(":")[0].strip().lower() for name in settings.model]
     names = [name.removesuffix("-responses") for name in names]  # another wire, the same account
     if options and len(set(names)) > 1:
+        which = {"--api-key-env": 0, "--base-url": 1}  # the places of provider_variables
+        variables = [
+            provider_variables(name)[which[option]]
+            for option in options
+            for name in dict.fromkeys(names)
+            if name in providers() and name != "sim"
+        ]
         msg = (
             f"{' and '.join(options)} cannot hold for {' and '.join(dict.fromkeys(names))} alike; "
-            "leave it out, and set each one's own variables, which `batchllm models` lists"
+            f"set {', '.join(variables) or 'their variables'} in the environment instead"
         )
         raise UsageError(msg)
 

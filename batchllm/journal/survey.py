@@ -15,7 +15,8 @@ import msgspec
 from attrs import frozen
 
 from batchllm.journal.ledger import State
-from batchllm.journal.payload import as_plain, unpack
+from batchllm.journal.payload import unpack
+from batchllm.journal.values import as_plain
 
 __all__ = ["Brief", "RunSettings", "Sampled", "StoredItem", "Survey"]
 

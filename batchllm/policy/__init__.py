@@ -44,6 +44,9 @@ from batchllm.policy.json_reading import (
     read_as,
     read_json,
 )
+from batchllm.policy.lease_book import LeaseBook
+from batchllm.policy.leased_bucket import LeaseCounts, LeasedBucket
+from batchllm.policy.leases import Correction, Lease, LeaseReport, LeaseRequest, Quota
 from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.pricing import PriceBook, model_name
 from batchllm.policy.quota_search import Learned
@@ -65,6 +68,7 @@ __all__ = [
     "ConcurrencySearch",
     "CooldownEnded",
     "CooldownPolicy",
+    "Correction",
     "EndpointDown",
     "EpisodeStarted",
     "ErrorBody",
@@ -74,6 +78,12 @@ __all__ = [
     "HedgePolicy",
     "JsonError",
     "Learned",
+    "Lease",
+    "LeaseBook",
+    "LeaseCounts",
+    "LeaseReport",
+    "LeaseRequest",
+    "LeasedBucket",
     "Limit",
     "LimitAdopted",
     "Need",
@@ -84,6 +94,7 @@ __all__ = [
     "Parked",
     "PauseLengthened",
     "PriceBook",
+    "Quota",
     "RateLimiter",
     "Reservation",
     "RetrySchedule",

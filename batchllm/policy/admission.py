@@ -8,6 +8,7 @@ from typing import Final
 from batchllm.core import CallCost, LimitHint, ServerHint
 from batchllm.policy.bucket import PACED_UP_TO, Limit, Reservation, Settlement
 from batchllm.policy.buckets import Buckets
+from batchllm.policy.leased_bucket import LeasedBucket, LeasedReservation
 from batchllm.policy.reports import Reports
 
 __all__ = ["Admission", "Admitted"]
@@ -22,7 +23,7 @@ class Admitted:
 
     def __init__(
         self,
-        reservations: tuple[Reservation, ...],
+        reservations: tuple[Reservation | LeasedReservation, ...],
         sent: tuple[int, int, int],
         cost: CallCost | None = None,
     ) -> None:
@@ -47,12 +48,15 @@ class Admission:
         own_address: Whether the scope is at a provider's own address, where a limit that names no
             period is one of a minute (or, by its reset, of a day). Elsewhere it has the period
             that replies show.
+        leased: What this worker may take of limits that are shared with others.
 
     Attributes:
         counts_tokens: Whether anything beside requests is limited.
     """
 
-    __slots__ = ("_buckets", "_input", "_output", "_reports", "_requests", "counts_tokens")
+    __slots__ = (
+        "_buckets", "_input", "_leased", "_output", "_reports", "_requests", "counts_tokens",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -60,8 +64,13 @@ class Admission:
         *,
         settlement: Settlement = "refund",
         own_address: bool = False,
+        leased: LeasedBucket | None = None,
     ) -> None:
+        self._leased = leased
         self._buckets = Buckets(limits, settlement)
+        if leased is not None:  # what all keep together is not replaced by what a reply says
+            shared = frozenset(limit.dimension for limit in leased.limits)
+            self._buckets.declared |= shared
         self._reports = Reports(self._buckets, own_address=own_address)
         self._requests = self._input = self._output = 0
         self.counts_tokens = any(dimension != "requests" for dimension in self._buckets.declared)
@@ -69,12 +78,17 @@ class Admission:
     @property
     def empty(self) -> bool:
         """Return whether nothing is limited."""
-        return not self._buckets.kept and not self._reports.limits
+        return not self._buckets.kept and not self._reports.limits and self._leased is None
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The limits in force, declared and reported."""
-        return (*(bucket.limit for bucket in self._buckets.kept), *self._reports.extra().values())
+        """The limits in force, declared and reported; those that are shared come first."""
+        shared = () if self._leased is None else self._leased.limits
+        return (
+            *shared,
+            *(bucket.limit for bucket in self._buckets.kept),
+            *self._reports.extra().values(),
+        )
 
     @property
     def limits_requests(self) -> bool:
@@ -84,9 +98,10 @@ class Admission:
         """
         if any(each.limit.dimension == "requests" and each.paced for each in self._buckets.kept):
             return True
+        shared = () if self._leased is None else self._leased.limits
         return any(
             limit.dimension == "requests" and limit.per <= PACED_UP_TO
-            for limit in self._reports.sure.values()
+            for limit in (*shared, *self._reports.sure.values())
         )
 
     @property
@@ -107,6 +122,7 @@ class Admission:
         """The share of each limit that is taken now, in the order of ``limits``."""
         sent = (self._requests, self._input, self._output)
         return (
+            *(() if self._leased is None else self._leased.used),
             *(bucket.used(now) for bucket in self._buckets.kept),
             *(
                 self._reports.limits[key].used(now, _units(sent, key[0]))
@@ -117,22 +133,29 @@ class Admission:
     def declare(self, limits: Iterable[Limit]) -> None:
         """Go on with other declared limits; what was sent stays counted where the window stays."""
         self._buckets.declare(limits)
-        self._recount()
+        self.recount()
 
-    def _recount(self) -> None:
+    def recount(self) -> None:
+        """Look again which dimensions are limited."""
         reported = (dimension for dimension, _ in self._reports.limits)
         buckets = (bucket.limit.dimension for bucket in self._buckets.kept)
         self.counts_tokens = any(one != "requests" for one in (*reported, *buckets))
+        self.counts_tokens |= self._leased is not None and self._leased.counts_tokens
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """The first limit that *cost* can never pass."""
-        return next((each.limit for each in self._buckets.kept if each.oversize(cost)), None)
+        shared = None if self._leased is None else self._leased.oversize(cost)
+        return shared or next(
+            (each.limit for each in self._buckets.kept if each.oversize(cost)), None
+        )
 
     def next_time(self, now: float, cost: CallCost) -> float:
         """The earliest instant when no limit holds *cost* back; ``inf`` if one always does."""
         at = now
         for bucket in self._buckets.kept:
             at = max(at, bucket.next_time(now, cost))
+        if self._leased is not None:
+            at = max(at, self._leased.next_time(now, cost))
         return max(at, self._reported_time(now, cost)) if self._reports.limits else at
 
     def spent_until(self, now: float, cost: CallCost) -> float:
@@ -144,6 +167,8 @@ class Admission:
             (each.next_time(now, cost) for each in self._buckets.kept if not each.paced),
             default=now,
         )
+        if self._leased is not None:
+            stocks = max(stocks, self._leased.next_time(now, cost))
         return max(stocks, self._reported_time(now, cost))
 
     def _reported_time(self, now: float, cost: CallCost) -> float:
@@ -161,31 +186,49 @@ class Admission:
         sent = (self._requests, self._input, self._output)
         for (dimension, _), reported in self._reports.limits.items():
             reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
-        if not self._buckets.kept:
+        if not self._buckets.kept and self._leased is None:
             return Admitted((), sent, cost)
-        return Admitted(
-            tuple([bucket.take(now, cost) for bucket in self._buckets.kept]), sent, cost
-        )
+        taken: list[Reservation | LeasedReservation] = [
+            bucket.take(now, cost) for bucket in self._buckets.kept
+        ]
+        if self._leased is not None:
+            taken.append(self._leased.take(now, cost))
+        return Admitted(tuple(taken), sent, cost)
 
     def settle(self, admitted: Admitted, actual: CallCost | None) -> None:
         """End a call; *actual* is what it cost, ``None`` where that is unknown."""
         for reservation in admitted.reservations:
-            reservation.bucket.settle(reservation, actual)
+            if isinstance(reservation, LeasedReservation):
+                reservation.bucket.settle(reservation, actual)
+            else:
+                reservation.bucket.settle(reservation, actual)
 
     def release(self, admitted: Admitted) -> None:
         """Take back a call whose bytes never left."""
         for reservation in admitted.reservations:
-            reservation.bucket.release(reservation)
+            if isinstance(reservation, LeasedReservation):
+                reservation.bucket.release(reservation)
+            else:
+                reservation.bucket.release(reservation)
 
     # -- what replies show -------------------------------------------------------------------
 
     def on_accepted(self, now: float, sent_at: float, admitted: Admitted | None = None) -> None:
         """Note that a call sent at *sent_at* was accepted: answers overrule what was claimed."""
         self._reports.on_accepted(now, sent_at)
+        if self._leased is not None and admitted is not None:
+            self._report_canary(admitted, accepted=True)
 
-    def on_refused(self, now: float, sent_at: float) -> None:
+    def on_refused(self, now: float, sent_at: float, admitted: Admitted | None = None) -> None:
         """Note that a call sent at *sent_at* was refused."""
         self._reports.on_refused(now, sent_at)
+        if self._leased is not None and admitted is not None:
+            self._report_canary(admitted, accepted=False)
+
+    def _report_canary(self, admitted: Admitted, *, accepted: bool) -> None:
+        for reservation in admitted.reservations:
+            if isinstance(reservation, LeasedReservation):
+                reservation.bucket.on_outcome(reservation, accepted=accepted)
 
     def explains(self, hint: ServerHint | None) -> bool:
         """Return whether a refusal was for tokens of which it is followed how many are left."""

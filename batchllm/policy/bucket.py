@@ -37,6 +37,8 @@ _REQUEST_TOLERANCE: Final = 0.02
 _TOKEN_TOLERANCE: Final = 2.0
 
 
+_GRAINS: Final = 4096
+"""Entries of a ledger per window; each gives its units back together, up to 1/4096 too late."""
 _LONGEST: Final = 400 * 86_400.0
 """Seconds. Allowances are by the month or the year at the longest; more is a slip of the pen."""
 
@@ -135,6 +137,7 @@ class Bucket:
         limit: What to keep.
         settlement: How tokens are booked: ``"refund"`` gives unused ones back when a call
             ends, ``"keep"`` never does (Azure), ``"input_only"`` charges no output (Gemini).
+        grains: Entries of the ledger per window at most; fewer give used units back later.
     """
 
     __slots__ = (
@@ -142,7 +145,9 @@ class Bucket:
         "_step", "_sum", "_tolerance", "_units", "limit", "paced", "settlement",
     )  # fmt: skip
 
-    def __init__(self, limit: Limit, *, settlement: Settlement = "refund") -> None:
+    def __init__(
+        self, limit: Limit, *, settlement: Settlement = "refund", grains: int = _GRAINS
+    ) -> None:
         units, window = limit.enforced
         tolerance = _REQUEST_TOLERANCE if limit.dimension == "requests" else _TOKEN_TOLERANCE
         slack = _REQUEST_TOLERANCE + 2 * _SLACK / _SECOND
@@ -151,7 +156,7 @@ class Bucket:
         self._units = units
         self.paced = window <= PACED_UP_TO
         self._span = round((window + limit.jitter + slack) * _SECOND)
-        self._granularity = round(window * _SECOND / 4096)
+        self._granularity = round(window * _SECOND / grains)
         self._tolerance = round(tolerance * _SECOND)
         self._step = self._span  # one unit, in 1/units of a nanosecond
         self._at: int | None = None
@@ -240,6 +245,49 @@ class Bucket:
         self.limit, self._units = limit, units
         self._serial += 1
         return True
+
+    # -- for a bucket whose calls are made by others ----------------------------------------
+
+    def correct(self, instant: float, difference: int) -> None:
+        """Book *difference* units more for what was taken at *instant*; negative for less.
+
+        What the ledger does not know any more, or never did, is not given back.
+        """
+        clock = round((instant - (self._origin or 0.0)) * _SECOND)
+        entry = next(
+            (each for each in reversed(self._entries) if each.begun <= clock + _SLACK), None
+        )
+        if entry is None or clock > entry.last + _SLACK:
+            entry = None
+            difference = max(0, difference)
+        else:
+            difference = max(-entry.cost, difference)
+            entry.cost += difference
+            self._sum += difference
+        if self._at is not None:
+            self._at += difference * self._step
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as plain numbers; ``load`` takes it in again."""
+        entries = [n for each in self._entries for n in (each.begun, each.last, each.cost)]
+        # As text: a schedule counts in 1/units of a nanosecond, which 64 bits may not hold.
+        at = None if self._at is None else str(self._at)
+        return {"at": at, "origin": self._origin, "last": self._last, "entries": entries}
+
+    def load(self, state: dict[str, Any], *, shift: float = 0.0) -> None:
+        """Go on from what ``dump`` returned.
+
+        Args:
+            state: Of a bucket for the same limit.
+            shift: Seconds that the clock has been put forward since.
+        """
+        self._at = None if state["at"] is None else int(state["at"])
+        self._origin = None if state["origin"] is None else state["origin"] + shift
+        self._last = state["last"]
+        flat = state["entries"]
+        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+        self._entries = deque(_Entry(*triple) for triple in triples)
+        self._sum = sum(flat[2::3])
 
     def _end(self, reservation: Reservation) -> None:
         if reservation.settled:

@@ -37,6 +37,7 @@ from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
 from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
+from batchllm.policy.leased_bucket import LeasedBucket
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.refusals import Refusals
 
@@ -68,10 +69,11 @@ class RateLimiter:
             queue instead of refusing.
         own_address: Whether the scope is at a provider's own address, where a reported limit that
             names no period is one of a minute.
+        leased: What this worker may take of limits that it shares with others.
     """
 
     __slots__ = (
-        "_adaptive", "_admission", "_cap", "_events", "_last", "_park_after", "_refusals",
+        "_adaptive", "_admission", "_cap", "_events", "_last", "_leased", "_park_after", "_refusals",
         "counts_tokens", "in_flight", "overloaded", "room", "sends", "throttled",
     )  # fmt: skip
 
@@ -88,9 +90,13 @@ class RateLimiter:
         cold_start: bool = True,
         adapt: ConcurrencySearch | None = None,
         own_address: bool = False,
+        leased: LeasedBucket | None = None,
     ) -> None:
         known = learned if learned is not None and learned.age <= _MEMORY else None
-        self._admission = Admission(limits, settlement=settlement, own_address=own_address)
+        self._leased = leased
+        self._admission = Admission(
+            limits, settlement=settlement, own_address=own_address, leased=leased
+        )
         self._events: list[GateEvent] = []
         cold = cold_start and not self._admission.limits_requests
         self._cap = CallCap(calls, adapt)
@@ -126,6 +132,11 @@ class RateLimiter:
     def limits(self) -> tuple[Limit, ...]:
         """The limits in force, declared and reported by the server."""
         return self._admission.limits
+
+    def waits_for_lease(self, now: float, cost: CallCost) -> bool:
+        """Return whether it is a share of a quota kept with others that holds *cost* back."""
+        leased = self._leased
+        return leased is not None and leased.next_time(now, cost) > now
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """Return the limit that *cost* can never pass, if there is one."""
@@ -186,7 +197,7 @@ class RateLimiter:
         adopted = hint is not None and self._observe(now, send, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
         if ended in _REFUSED:
-            self._admission.on_refused(now, send.sent_at)
+            self._admission.on_refused(now, send.sent_at, send.admitted)
         elif ended not in _UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
         if ended is _OK and self.room:
@@ -279,6 +290,11 @@ class RateLimiter:
         self._events.clear()
         self._adaptive.events.clear()
         return events
+
+    def on_lease(self) -> None:
+        """Note that the authority of a shared quota has answered."""
+        self._admission.recount()
+        self._refresh()
 
     # -- inside ------------------------------------------------------------------------------
 

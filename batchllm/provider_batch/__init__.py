@@ -2,7 +2,7 @@
 
 from batchllm.provider_batch.choosing import wire_of
 from batchllm.provider_batch.driver import BatchDriver, folder_of
-from batchllm.provider_batch.jobs import JobsOfRun, events_of, jobs_of
+from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
 from batchllm.provider_batch.options import BatchModeOptions, Mode, ModeSettings, read_mode
 from batchllm.provider_batch.publishing import PlannedItems
@@ -22,6 +22,7 @@ __all__ = [
     "PlannedItems",
     "Reason",
     "State",
+    "check_no_jobs",
     "events_of",
     "folder_of",
     "jobs_of",

@@ -33,7 +33,7 @@ from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import Chunk, State
 from batchllm.provider_batch.submitting import Submitter
-from batchllm.provider_batch.watching import Watcher, wrong_account
+from batchllm.provider_batch.watching import Watcher, lost_in_words, wrong_account
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["BatchDriver", "folder_of"]
@@ -42,6 +42,7 @@ _SECONDS_PER_CALL: Final = 10.0
 """Of an online call, with which the time for what is brought back from a late batch is reckoned."""
 _CLEAN_EVERY: Final = 60.0
 _CLEAN_SECONDS: Final = 30.0
+_RELEASE_SECONDS: Final = 5.0
 _RETRY: Final = 30.0
 
 
@@ -85,7 +86,8 @@ class BatchDriver:
     _publisher: Publisher = field(init=False)
     _items: Items = field(init=False)
     _spool: Spool = field(init=False)
-    _seen: set[int] = field(factory=set, init=False)
+    _room: Room = field(init=False)
+    _filling: Filling = field(init=False)
     _cleaned: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -108,7 +110,8 @@ class BatchDriver:
         publisher = self._publisher = Publisher(
             self.strategy, wire, ledger, spool, items, journal, self.planned.send
         )
-        filling = Filling(
+        self._room = room
+        filling = self._filling = Filling(
             wire,
             ledger,
             spool,
@@ -164,16 +167,21 @@ class BatchDriver:
     async def run(self) -> None:
         """Drive until every item has been passed on, or the run is to end before that."""
         error: Exception | None = None
+        self._wire.http.hold()
         try:
             async with anyio.create_task_group() as group:
                 if await self._begin():
                     group.start_soon(self._plan, name="batchllm batch planner")
                     await self._conduct()
+                    self._note_lost()
                 else:
                     await self.source.close()
                 group.cancel_scope.cancel("the batches have ended, or wait for another run")
         except* Exception as errors:
             error = _first(errors)
+        finally:
+            with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
+                await self._wire.http.release()
         self.planned.end(self._board.termination, error)
 
     async def _plan(self) -> None:
@@ -197,6 +205,7 @@ class BatchDriver:
         board = self._board
         for chunk in await self._ledger.open():
             board.take_in(chunk)
+            self._filling.tests_first = False  # the first batch of all was the test
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]
@@ -278,8 +287,15 @@ class BatchDriver:
     def _is_over(self) -> bool:
         return self._planner.idle and not self._board.wanted
 
+    def _note_lost(self) -> None:
+        """End the run in words if items wait for batches that the provider has no more."""
+        board = self._board
+        lost = [one for one in board.in_state(State.LOST) if board.waiting[one.number]]
+        if lost:
+            board.end(EndCause.STOPPED, lost_in_words(lost))
+
     def _is_submitted(self) -> bool:
-        return self._planner.idle and self._submitter.blocked
+        return (self._planner.idle or self._room.is_full) and self._submitter.blocked
 
     def _where_it_is(self) -> str:
         board = self._board
@@ -288,8 +304,10 @@ class BatchDriver:
         later = sum(chunk.lines for chunk in board.wanted) - requests
         batches = "1 batch" if len(flying) == 1 else f"{len(flying)} batches"
         text = f"{requests:,} requests are in {batches} at {self._wire.provider}"
-        if later:
-            text += f", and {later:,} wait until there is room for them"
+        if later or not self._planner.idle:
+            text += (
+                f", and {f'{later:,}' if self._planner.idle else 'more'} wait until there is room"
+            )
         return f"{text}; the same typed again goes on with them"
 
 

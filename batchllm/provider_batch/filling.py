@@ -41,6 +41,11 @@ class Room:
             self._changed = anyio.Event()
         self.waiting = waiting
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether no further chunk is made before one of them is created."""
+        return self.waiting >= _AHEAD
+
     async def below(self, most: int) -> None:
         """Wait until there are fewer than *most*."""
         while self.waiting >= most:

@@ -30,6 +30,7 @@ from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
 from batchllm.provider_batch.publishing import Publisher
 from batchllm.provider_batch.spool import Items
+from batchllm.providers import WireRequest
 
 __all__ = ["Planner"]
 
@@ -78,8 +79,16 @@ class Planner:
     on_idle: Callable[[], None]
     idle: bool = field(default=False, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
+    _compose: Callable[[Any], WireRequest] = field(init=False)
     _count: int = field(default=0, init=False)
     _ids: IdSet = field(factory=IdSet, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        strategy = self.strategy
+        if not isinstance(strategy, Batchable):
+            msg = f"the strategy is {kind_of(strategy)}, which cannot write its requests down"
+            raise ProgramError(msg)
+        self._compose = strategy.compose  # looked up once: a protocol takes some µs to check
 
     async def run(self) -> None:
         """Read the whole source, and from then on put back what has to go into another batch.
@@ -253,12 +262,8 @@ class Planner:
         self, row: LineRow, work: LLMWorkItem[Any, Any, Any], position: int, *, kept: bool
     ) -> None:
         """Put an item into the chunk that is being filled, or pass it on if it fits into none."""
-        strategy = self.strategy
-        if not isinstance(strategy, Batchable):
-            msg = f"the strategy is {kind_of(strategy)}, which cannot write its requests down"
-            raise ProgramError(msg)
         try:
-            request = strategy.compose(work.prompt)
+            request = self._compose(work.prompt)
         except Exception:
             # Online it fails before anything is sent for it, and says why in its result.
             added = False

@@ -115,6 +115,8 @@ class Settler:
                     "is tried again"
                 )
             return
+        except OSError as error:
+            raise self.spool.failed(error) from error
         await self.board.move(chunk, State.FETCHED)
 
     async def _download(self, chunk: Chunk, part: int, output: str) -> None:
@@ -192,8 +194,10 @@ class Settler:
                     reading.nameless += 1
                     continue
                 state = _STATES[self._next(chunk, outcome.kind, outcome.status)]
-                place = (part, start, len(line)) if state is LineState.ANSWERED else (None,) * 3
-                reading.answers.append(Answer(state, outcome.custom_id, *place))
+                answer = Answer(state, outcome.custom_id)
+                if state is LineState.ANSWERED:
+                    answer = answer._replace(part=part, start=start, size=len(line))
+                reading.answers.append(answer)
         return reading
 
     def _next(self, chunk: Chunk, kind: LineKind, status: int) -> NextOfLine:

@@ -104,7 +104,7 @@ class Spool:
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
     def _put(self, path: Path, content: bytes) -> None:
         self._make_folder()
@@ -115,7 +115,7 @@ class Spool:
                 os.fsync(stream.fileno())
             self._flush_folder()
         except OSError as error:
-            raise self._failed(error) from error
+            raise self.failed(error) from error
 
     def _flush_folder(self) -> None:
         if os.name == "posix":  # elsewhere a folder cannot be opened
@@ -125,12 +125,17 @@ class Spool:
             finally:
                 os.close(handle)
 
-    def _failed(self, error: OSError) -> JournalError:
-        msg = (
-            f"the folder {self.folder}, in which batches are kept until they are settled, cannot "
-            f"be written: {error.strerror or error}"
-        )
-        return JournalError(msg, problem="io", path=str(self.folder))
+    def failed(self, error: OSError) -> JournalError:
+        """Return the error for a folder that cannot be written."""
+        return _failed(self.folder, error)
+
+
+def _failed(folder: Path, error: OSError) -> JournalError:
+    msg = (
+        f"the folder {folder}, in which batches are kept until they are settled, cannot be "
+        f"written: {error.strerror or error}"
+    )
+    return JournalError(msg, problem="io", path=str(folder))
 
 
 def _private(path: Path) -> Any:
@@ -162,8 +167,14 @@ class Items:
         """Keep items: the number of the line, the item, and its position in the input.
 
         Raises:
-            OSError: They cannot be written.
+            JournalError: The disk is full, or the folder cannot be written.
         """
+        try:
+            self._write(rows)
+        except OSError as error:
+            raise _failed(self.folder, error) from error
+
+    def _write(self, rows: Sequence[tuple[int, LLMWorkItem[Any, Any, Any], int]]) -> None:
         self._open()
         written: list[bytes] = []
         for line, work, position in rows:

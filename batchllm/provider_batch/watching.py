@@ -19,7 +19,7 @@ from batchllm.provider_batch.submitting import MOST_PAGES, Submitter, bad_line_a
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
-__all__ = ["Watcher", "wrong_account"]
+__all__ = ["Watcher", "lost_in_words", "wrong_account"]
 
 _FEW: Final = 5
 """Batches up to which each is asked for; beyond that one list answers for all of them."""
@@ -273,11 +273,7 @@ class Watcher:
 
     async def _lose(self, chunk: Chunk, text: str) -> None:
         await self.board.move(chunk, State.LOST, text, note=text)
-        self.board.end(
-            EndCause.STOPPED,
-            f"the provider has batch {chunk.batch_id} no more, with {chunk.lines} requests that "
-            "may be paid for; `batchllm jobs cancel` lets them go, so that they are sent again",
-        )
+        self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
 
     def _may_have_ghost(self, chunk: Chunk) -> bool:
         """Return whether a second batch of a chunk may turn up: it was created more than once."""
@@ -371,6 +367,16 @@ def _cut_of(remote: RemoteBatch) -> Cut | None:
     if remote.cancelled:
         return Cut.CANCELLED
     return Cut.EXPIRED if remote.expired else None
+
+
+def lost_in_words(chunks: list[Chunk]) -> str:
+    """Say that the provider has batches no more."""
+    ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
+    lines = sum(chunk.lines for chunk in chunks)
+    return (
+        f"the provider has batch {ids} no more, with {lines:,} requests that may be paid for; "
+        "`batchllm jobs cancel` lets them go, so that they are sent again"
+    )
 
 
 def wrong_account(chunks: list[Chunk]) -> str:

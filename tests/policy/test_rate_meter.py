@@ -112,6 +112,16 @@ def test_the_minute_before_begins_at_the_first_send(calls: int, rate: float) -> 
     assert scope.meter.has_minute(episode) == (calls / rate > 60)
 
 
+def test_the_minute_before_does_not_reach_into_a_pause() -> None:
+    """Nothing was asked for there; a leak pauses nothing."""
+    for pause in (30.0, 0.0):
+        scope = Scope()
+        scope.send(300)
+        scope.meter.episodes.append(scope.runs_out(pause))
+        scope.send(200)
+        assert scope.meter.minute_before(scope.runs_out()) == pytest.approx(10.0, rel=0.01)
+
+
 def test_thirty_two_episodes_are_remembered() -> None:
     """So many that thirty calls can be measured although each was the last."""
     scope = Scope()

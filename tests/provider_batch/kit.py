@@ -160,6 +160,16 @@ class World:
             **options,
         )
 
+    async def run_beside(
+        self, other: Callable[[], Any], items: Any, **options: Any
+    ) -> BatchResult[Any, Any]:
+        """A run during which something else happens."""
+        results: list[BatchResult[Any, Any]] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(other)
+            results.append(await self.run(items, **options))
+        return results[0]
+
     def chunks(self, folder: Path | None = None) -> list[Chunk]:
         path = (folder or self.folder) / "run.db"
         with closing(sqlite3.connect(path)) as db:

@@ -132,6 +132,12 @@ async def test_a_create_that_failed_is_repeated_sooner_if_that_is_wanted(world: 
     assert 1_800 <= world.batches.jobs[0].created - world.start < 3_000
 
 
+async def test_the_key_goes_to_no_other_host(tmp_path: Path) -> None:
+    """The results are asked for at the API's own address, whatever their URL says."""
+    world = World(tmp_path, BatchBehaviour(results_elsewhere=True), model=MODEL)
+    assert (await world.run(prompts(3))).succeeded == 3
+
+
 async def test_an_account_without_credit_fails_no_item(tmp_path: Path) -> None:
     world = World(tmp_path, model=MODEL)
     result = await world.run(marked(4, dict.fromkeys(range(4), "credit")))

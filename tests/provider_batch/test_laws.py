@@ -318,7 +318,7 @@ MARKS = st.dictionaries(
 
 
 def _definite(mishap: Mishap) -> bool:
-    """Whether it makes a create or an upload fail for good, as an answer of 404 does."""
+    """Return whether it makes a create or an upload fail for good, as an answer of 404 does."""
     return mishap.trouble == "404" and mishap.call in ("create", "upload")
 
 

@@ -99,7 +99,7 @@ def test_a_line_of_anthropic_has_one_of_five_kinds(
 def test_no_line_of_results_is_an_exception(
     response: Any, error: Any, name: Any, result: Any
 ) -> None:
-    """Whatever stands in the fields, each line ends in one of the five kinds."""
+    """Each line ends in one of the five kinds, with any values in its fields."""
     row = {"custom_id": name, "response": response, "error": error, "result": result}
     for wire in (OPENAI, ANTHROPIC):
         outcome = wire.read_line(json.dumps(row).encode())

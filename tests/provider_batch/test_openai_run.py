@@ -13,10 +13,12 @@ from attrs import frozen
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
     BaseMiddleware,
+    Budget,
     ConfigError,
     EndCause,
     JournalError,
     LLMWorkItem,
+    Price,
     ProcessorConfig,
     UnknownArgumentError,
 )
@@ -142,8 +144,10 @@ async def test_a_bad_item_fails_alone(world: World) -> None:
 
 
 class Changes(BaseMiddleware):
-    async def before_process(self, item: Any) -> Any:
-        return item
+    async def before_process(
+        self, work_item: LLMWorkItem[Any, Any, Any]
+    ) -> LLMWorkItem[Any, Any, Any]:
+        return work_item
 
 
 @pytest.mark.parametrize(
@@ -156,22 +160,22 @@ class Changes(BaseMiddleware):
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
         ({"hedge_budget": 3.0}, "not made in this version"),
+        ({"config": ProcessorConfig(budget=Budget(max_tokens_total=9))}, "a budget is not held"),
         ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )
 async def test_what_cannot_work_is_refused_in_words(
     world: World, more: dict[str, Any], words: str
 ) -> None:
-    given = {"mode": "batch", "journal": world.journal(), **more}
+    given: dict[str, Any] = {"mode": "batch", "journal": world.journal(), **more}
     with pytest.raises(ConfigError, match=words):
         await run_batch(prompts(1), world.strategy(), **given)
 
 
 async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
+    misspelt: dict[str, Any] = {"chunksize": 3}
     with pytest.raises(UnknownArgumentError, match="did you mean chunk_size="):
-        await run_batch(
-            prompts(1), world.strategy(), mode="batch", journal=world.journal(), chunksize=3
-        )
+        await world.run(prompts(1), **misspelt)
 
 
 @pytest.mark.parametrize(
@@ -329,9 +333,7 @@ async def test_what_expired_or_is_missing_goes_into_another_batch(tmp_path: Path
         await anyio.sleep(200)
         result_world.behaves(window=86_400.0)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(widen)
-        result = await world.run(marked(10, marks), batch_rounds=3)
+    result = await world.run_beside(widen, marked(10, marks), batch_rounds=3)
     assert len(world.batches.jobs) == 3
     assert [len(job.requests) for job in world.batches.jobs] == [10, 4, 1]
     assert result.succeeded == 10
@@ -417,9 +419,7 @@ async def test_a_batch_that_somebody_else_cancelled_is_asked_about(world: World)
         for job in world.batches.jobs:
             job.cancelled = job.cancelled or job.created + 89
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(cancel)
-        result = await world.run(prompts(10))
+    result = await world.run_beside(cancel, prompts(10))
     assert result.termination.cause is EndCause.STOPPED
     assert "not by this run" in result.termination.reason
     assert 0 < result.succeeded < 10
@@ -439,6 +439,26 @@ async def test_detached_runs_go_on_by_the_same_call(world: World) -> None:
     second = await world.run(prompts(10), chunk_size=4)
     assert second.succeeded == 10
     assert count_calls(world.batches, ["create"]) == 3
+
+
+async def test_a_journal_with_batches_under_way_is_refused_online(world: World) -> None:
+    """Online their requests would be paid for twice."""
+    await world.run(prompts(5), detach=True)
+    with pytest.raises(ConfigError, match="5 requests in batches of openai"):
+        await run_batch(prompts(5), world.strategy(), journal=world.journal())
+    assert (await world.run(prompts(5))).succeeded == 5
+    again = await run_batch(prompts(6), world.strategy(), journal=world.journal())
+    assert again.succeeded == 6
+
+
+async def test_a_batch_costs_half(tmp_path: Path) -> None:
+    """Half of each token's price, and the price online for what was called for online."""
+    world = World(tmp_path)
+    config = ProcessorConfig(prices={"openai:gpt-5-mini": Price(input=2.0, output=8.0)})
+    batch = await world.run(prompts(10), config=config)
+    plain = await run_batch(prompts(10), world.strategy(), config=config)
+    assert plain.cost is not None
+    assert batch.cost == pytest.approx(plain.cost / 2)
 
 
 async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:

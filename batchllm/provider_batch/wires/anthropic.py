@@ -19,6 +19,7 @@ from batchllm.provider_batch.verdicts import LineKind, LineOutcome, is_about_the
 from batchllm.provider_batch.wires.base import Page, RemoteBatch, RemoteKind, TakePiece
 from batchllm.provider_batch.wires.control import Control
 from batchllm.providers import WireRequest
+from batchllm.transport import HttpClient
 
 __all__ = ["AnthropicBatches"]
 
@@ -71,6 +72,11 @@ class AnthropicBatches:
     def limits(self) -> WireLimits:
         """Return the provider's limits."""
         return _LIMITS
+
+    @property
+    def http(self) -> HttpClient:
+        """Return the client whose connections are used."""
+        return self.control.http
 
     @property
     def account(self) -> str:

@@ -15,6 +15,7 @@ from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.verdicts import BatchProblem, LineOutcome
 from batchllm.providers import WireRequest
+from batchllm.transport import HttpClient
 
 __all__ = [
     "BatchWire",
@@ -124,6 +125,11 @@ class BatchWire(Protocol):
     @property
     def hint(self) -> float | None:
         """Return the seconds that the last answer asks to wait, also one that is good."""
+        ...
+
+    @property
+    def http(self) -> HttpClient:
+        """Return the client whose connections are used."""
         ...
 
     @property

@@ -24,6 +24,7 @@ from batchllm.provider_batch.verdicts import (
 from batchllm.provider_batch.wires.base import Page, RemoteBatch, RemoteKind, TakePiece
 from batchllm.provider_batch.wires.control import Control, multipart
 from batchllm.providers import WireRequest
+from batchllm.transport import HttpClient
 
 __all__ = ["OPENAI_PROVIDERS", "OpenAIBatches"]
 
@@ -82,6 +83,11 @@ class OpenAIBatches:
     def limits(self) -> WireLimits:
         """Return the provider's limits."""
         return _LIMITS[self.provider]
+
+    @property
+    def http(self) -> HttpClient:
+        """Return the client whose connections are used."""
+        return self.control.http
 
     @property
     def account(self) -> str:

@@ -110,7 +110,11 @@ class AnthropicBatches:
         if limit is not None and waiting > limit:
             text = "This request would exceed the requests that may be in processing."
             return self.error(429, "rate_limit_error", text, now)
-        job = self.store.create("msgbatch_", account, requests, [], {}, now)
+        # A client that follows this address must not send its key to a strange one.
+        elsewhere = self.store.behaviour.results_elsewhere
+        host = "elsewhere.invalid" if elsewhere else request.headers.get("host", "api.test")
+        details = {"host": f"http://{host}"}
+        job = self.store.create("msgbatch_", account, requests, [], details, now)
         return self._json(self._described(job, now), account, now)
 
     def _list(self, request: WireRequest, account: str, now: float) -> WireReply:
@@ -152,7 +156,7 @@ class AnthropicBatches:
             "ended_at": _stamp(now) if ended else None,
             "cancel_initiated_at": None if job.cancelled is None else _stamp(job.cancelled),
             "archived_at": _stamp(now) if now > job.created + _KEPT_SECONDS else None,
-            "results_url": f"https://elsewhere.invalid/v1/messages/batches/{job.id}/results"
+            "results_url": f"{job.details.get('host')}/v1/messages/batches/{job.id}/results"
             if ended
             else None,
         }

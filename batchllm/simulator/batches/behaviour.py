@@ -46,6 +46,7 @@ class BatchBehaviour:
         strange: Results of no request.
         price: Dollars for a token, in and out alike.
         accounts: The organisation of each key; by default each key is one of its own.
+        results_elsewhere: Whether the address of results is on another host.
         credit: Requests that an account can pay for; each one more is answered with a billing
             error.
     """
@@ -65,6 +66,7 @@ class BatchBehaviour:
     strange: int = 0
     price: float = 1e-6
     accounts: Mapping[str, str] = field(factory=dict)
+    results_elsewhere: bool = False
     credit: int | None = None
 
 

@@ -104,7 +104,8 @@ class Batches:
                 return WireReply(status=200, sends_head=False, ending=Ending.STALL)
             case "ghost-cut" | "cut":
                 return _cut(reply)
-        return reply
+            case _:
+                return reply
 
     # -- batches ---------------------------------------------------------------------------------
 

@@ -1,0 +1,314 @@
+"""A worker's side of a shared quota: slots in which its calls may start, and what they took.
+
+It stands beside the other buckets of admission. Without a slot that is good for it no call starts,
+whatever becomes of the authority: a gate that cannot be reached holds calls back and never opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Final, Protocol
+
+from attrs import define, field, frozen
+
+from batchllm.core import CallCost
+from batchllm.policy.bucket import Limit
+from batchllm.policy.leases import Correction, Lease, LeaseReport, LeaseRequest, Quota
+
+__all__ = ["LeaseCounts", "LeasedBucket", "LeasedReservation"]
+
+_LEAD: Final = 0.25
+"""Seconds before the last slot's instant at which more are asked for; the way there and back has
+to be shorter."""
+_FOR_LONG: Final = 30.0
+"""Seconds from which on a wait is one for a stock, such as a day's, so that a scope may park."""
+_MOST_CORRECTIONS: Final = 1_000
+"""Corrections of one report; what is given back beyond them is lost."""
+
+
+class Wakes(Protocol):
+    """The task that asks for leases."""
+
+    def wake(self) -> None:
+        """Look whether more slots are needed; cheap, as every call without a slot says so."""
+
+
+@define(eq=False)
+class _Slot:
+    opens: float
+    closes: float
+    cost: CallCost
+    at: float
+    canary: bool
+
+
+@define(eq=False)
+class LeasedReservation:
+    """The slot of one call until the call ends; ``None`` if it needed none."""
+
+    bucket: LeasedBucket
+    slot: _Slot | None
+    cost: CallCost
+    settled: bool = False
+
+
+@frozen(kw_only=True)
+class LeaseCounts:
+    """What a worker's leases came to.
+
+    Attributes:
+        leases: Answers of the authority.
+        slots: Slots that they had.
+        used: Of these, the ones in which a call started.
+        late: Of these, the ones that were over before the answer was there.
+        asking_seconds: Seconds from the requests to the answers, summed.
+    """
+
+    leases: int = 0
+    slots: int = 0
+    used: int = 0
+    late: int = 0
+    asking_seconds: float = 0.0
+
+
+class LeasedBucket:
+    """Keeps the share of a quota that an authority gives to this worker. Live state.
+
+    Args:
+        worker: A name that no other worker has.
+        scope: Whose quota it is, if a store keeps several.
+        quota: What is declared.
+        need: Woken when a call waits for a slot.
+
+    Attributes:
+        limits: Those in force, for all workers together.
+        used: The share of each that is taken by all.
+        free: Whether the authority said that nothing is limited.
+        workers: How many ask at present, as the authority said last.
+    """
+
+    __slots__ = (
+        "_again_at", "_asked_at", "_canary", "_corrections", "_found", "_late", "_leases",
+        "_need", "_number", "_pending", "_quota", "_scope", "_slots", "_spent", "_taken", "_total",
+        "_worker", "free", "limits", "used", "workers",
+    )  # fmt: skip
+
+    def __init__(self, worker: str, scope: str, quota: Quota, need: Wakes) -> None:
+        self._worker, self._scope, self._quota, self._need = worker, scope, quota, need
+        self.limits: tuple[Limit, ...] = quota.limits
+        self.used: tuple[float, ...] = (0.0,) * len(quota.limits)
+        self.free = False
+        self.workers = 1
+        self._slots: list[_Slot] = []
+        self._corrections: list[Correction] = []
+        self._found: list[Limit] = []
+        self._canary: bool | None = None
+        self._pending: LeaseReport | None = None
+        self._number = 0
+        self._again_at = self._asked_at = -inf
+        self._leases = self._total = self._taken = self._late = 0
+        self._spent = 0.0
+
+    # -- as a bucket -------------------------------------------------------------------------
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Return whether anything beside requests is limited."""
+        return any(limit.dimension != "requests" for limit in self.limits)
+
+    def oversize(self, cost: CallCost) -> Limit | None:
+        """Return the limit that *cost* can never pass, if there is one."""
+        for limit in self.limits:
+            if self._taken_of(limit, cost) > limit.enforced[0]:
+                return limit
+        return None
+
+    def next_time(self, now: float, cost: CallCost) -> float:
+        """Return when *cost* may start; ``inf`` until the next lease, which is asked for."""
+        if self.free:
+            return now
+        self._expire(now)
+        for slot in self._slots:
+            if self._fits(slot, cost):
+                return max(now, slot.opens)
+        if self.oversize(cost) is None:
+            self._need.wake()
+            if self._again_at - now > _FOR_LONG:
+                return self._again_at
+        return inf
+
+    def take(self, now: float, cost: CallCost) -> LeasedReservation:
+        """Start a call of *cost* at *now*, which is ``next_time`` or later."""
+        for place, slot in enumerate(self._slots):
+            if slot.opens <= now and self._fits(slot, cost):
+                del self._slots[place]
+                self._taken += 1
+                return LeasedReservation(self, slot, cost)
+        # Nothing was limited when it was asked, or the call was made without asking.
+        return LeasedReservation(self, None, cost)
+
+    def settle(self, reservation: LeasedReservation, actual: CallCost | None) -> None:
+        """End a call that cost *actual*; ``None`` where that is unknown and all is kept."""
+        slot = self._end(reservation)
+        if slot is None:
+            return
+        took, booked = reservation.cost, slot.cost
+        if actual is not None:
+            keeps = self._quota.settlement == "keep"
+            took = CallCost(
+                1,
+                max(actual.input_tokens, took.input_tokens if keeps else 0),
+                max(actual.output_tokens, took.output_tokens if keeps else 0),
+            )
+        self._correct(slot.at, booked, took)
+
+    def release(self, reservation: LeasedReservation) -> None:
+        """Take back a call whose bytes provably never left: its slot is free again."""
+        slot = self._end(reservation)
+        if slot is not None:
+            self._taken -= 1
+            self._slots.append(slot)
+            self._slots.sort(key=lambda each: each.opens)
+
+    def on_outcome(self, reservation: LeasedReservation, *, accepted: bool) -> None:
+        """Note how the server took a call, for the canary's sake."""
+        if reservation.slot is not None and reservation.slot.canary:
+            self._canary = accepted
+            self._asked_at = -inf  # the others wait for it
+            self._need.wake()
+
+    # -- as a worker -------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Return whether calls are held back by the shared quota unless there is a slot."""
+        return not self.free
+
+    def counts(self) -> LeaseCounts:
+        """Return what the leases came to so far."""
+        return LeaseCounts(
+            leases=self._leases,
+            slots=self._total,
+            used=self._taken,
+            late=self._late,
+            asking_seconds=self._spent,
+        )
+
+    def on_found(self, limit: Limit) -> None:
+        """Note a limit that the server reported, for all workers."""
+        self._found.append(limit)
+
+    def due(self, now: float, demand: Sequence[CallCost], beat: float) -> float:
+        """Return when to ask next, if nothing changes.
+
+        Args:
+            now: Seconds on the worker's clock.
+            demand: What the calls that wait take.
+            beat: Seconds between two requests of a worker that needs no slot.
+        """
+        heartbeat = self._asked_at + beat
+        if self.free or not self._lacking(now, demand):
+            return heartbeat
+        lead = self._slots[-1].opens - _LEAD if self._slots else now
+        return min(heartbeat, max(lead, self._again_at))
+
+    def ask(self, now: float, demand: Sequence[CallCost], closed_for: float) -> LeaseRequest:
+        """Return the request to be sent at *now*.
+
+        Args:
+            now: Seconds on the worker's clock.
+            demand: What the calls that wait take, in their order.
+            closed_for: Seconds for which this worker pauses after a refusal.
+        """
+        self._expire(now)
+        if self._pending is None:
+            # As long as its answer is not there, the same report goes by the same number, so
+            # that what it gives back is given back once.
+            self._number += 1
+            self._pending = LeaseReport(
+                corrections=tuple(self._corrections[:_MOST_CORRECTIONS]),
+                found=tuple(self._found),
+                closed_for=max(0.0, closed_for),
+                canary=self._canary,
+            )
+            self._corrections, self._found, self._canary = [], [], None
+        self._asked_at = now
+        return LeaseRequest(
+            worker=self._worker,
+            number=self._number,
+            scope=self._scope,
+            quota=self._quota,
+            costs=() if now < self._again_at else tuple(self._lacking(now, demand)),
+            report=self._pending,
+        )
+
+    def on_lease(self, request: LeaseRequest, lease: Lease, asked_at: float, now: float) -> None:
+        """Take in the answer to *request*, which was sent at *asked_at* and came at *now*."""
+        if lease.number != self._number or self._pending is None:
+            return  # an answer that comes twice
+        self._pending = None
+        self._leases += 1
+        self._spent += now - asked_at
+        self.free, self.limits, self.used = lease.free, lease.limits, lease.used
+        self.workers = lease.workers
+        if request.costs:
+            self._again_at = now + lease.again_in
+        if lease.free:
+            self._slots.clear()
+        for cost, opens in zip(request.costs, lease.opens, strict=False):
+            # The answer was given between the two: a slot opens by the latest reading of its
+            # instant and closes by the earliest.
+            slot = _Slot(
+                now + opens, asked_at + opens + lease.hold, cost, lease.at + opens, lease.canary
+            )
+            self._total += 1
+            if slot.closes < slot.opens:
+                self._late += 1
+                self._correct(slot.at, cost, CallCost(1, 0, 0))
+            else:
+                self._slots.append(slot)
+        self._slots.sort(key=lambda each: each.opens)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _lacking(self, now: float, demand: Sequence[CallCost]) -> list[CallCost]:
+        """Return the costs of *demand* that no slot is left for."""
+        slots = [slot for slot in self._slots if slot.closes >= now]
+        lacking = list[CallCost]()
+        for cost in demand:
+            place = next((i for i, slot in enumerate(slots) if self._fits(slot, cost)), None)
+            if place is None:
+                lacking.append(cost)
+            else:
+                del slots[place]
+        return lacking
+
+    def _fits(self, slot: _Slot, cost: CallCost) -> bool:
+        return cost == slot.cost or all(
+            self._taken_of(limit, cost) <= self._taken_of(limit, slot.cost) for limit in self.limits
+        )
+
+    def _taken_of(self, limit: Limit, cost: CallCost) -> int:
+        if self._quota.settlement == "input_only" and limit.dimension == "tokens":
+            return cost.input_tokens
+        return limit.cost_of(cost)
+
+    def _correct(self, at: float, booked: CallCost, took: CallCost) -> None:
+        given = took.input_tokens - booked.input_tokens
+        made = took.output_tokens - booked.output_tokens
+        if (given or made) and self.counts_tokens:
+            self._corrections.append(Correction(at, given, made))
+
+    def _end(self, reservation: LeasedReservation) -> _Slot | None:
+        if reservation.settled:
+            msg = "This reservation has ended already; each one is settled or released once."
+            raise ValueError(msg)
+        reservation.settled = True
+        return reservation.slot
+
+    def _expire(self, now: float) -> None:
+        """Lose the slots that are over; their tokens go back, since no call took them."""
+        while self._slots and self._slots[0].closes < now:
+            slot = self._slots.pop(0)
+            self._correct(slot.at, slot.cost, CallCost(1, 0, 0))

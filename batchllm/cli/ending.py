@@ -61,7 +61,7 @@ class Ending:
         keys: The environment variables from which keys were read.
         problem: What broke the run itself.
         journal: What came from the journal, if there is one.
-        command: The command that goes on; ``None`` if the journal is damaged.
+        command: The command that goes on; ``None`` if the journal is damaged or gone.
         remedy: What to do to have a journal, if there is none.
         lost: Results that have no row, since the output broke.
     """
@@ -126,8 +126,8 @@ class Ending:
         text = "; ".join(parts)
         if self.command is None:
             return (
-                f"{text}. From a damaged journal no command goes on; with --fresh this one starts "
-                "anew, and keeps the output and the journal under other names."
+                f"{text}. From a journal that is damaged or gone no command goes on; with --fresh "
+                "this one starts anew, and keeps what is there under other names."
             )
         if self.journal is not None:
             again = _AGAIN.get(self.result.termination.cause, "")

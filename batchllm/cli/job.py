@@ -206,7 +206,7 @@ class Job:
             broken=problem is not None,
             failed_before=failed_before,
         )
-        damaged = failed is not None and failed.problem == "corrupt"
+        damaged = failed is not None and failed.problem in ("corrupt", "missing")
         command = None if damaged else the_same_command()
         self._conclude(self._ending(ended, watch, output, notes, problem, command), code)
         return code

@@ -370,8 +370,9 @@ def test_the_command_that_goes_on_is_named(
     assert f"The same command goes on:\n  batchllm {' '.join(words)}\n" in said(capsys)
 
 
-def test_from_a_journal_that_is_damaged_meanwhile_no_command_goes_on(
-    tmp_path: Path, output: Path, capsys: Captured
+@pytest.mark.parametrize("fate", ["damaged", "deleted"])
+def test_from_a_journal_that_is_damaged_or_gone_no_command_goes_on(
+    tmp_path: Path, output: Path, fate: str
 ) -> None:
     """What goes on is said: to start anew with --fresh, which loses nothing."""
     prompts = tmp_path / "in.txt"
@@ -380,11 +381,14 @@ def test_from_a_journal_that_is_damaged_meanwhile_no_command_goes_on(
     with program(command) as process:
         wait_for_rows(process, output, 1)
         for tail in ("", "-wal"):
+            if fate == "deleted":
+                os.unlink(f"{output}.journal{tail}")
+                continue
             with open(f"{output}.journal{tail}", "r+b") as file:
                 file.write(b"x" * os.stat(file.fileno()).st_size)
         err = process.communicate()[1].decode()
         assert process.returncode == ExitCode.STOPPED
-    assert "From a damaged journal no command goes on; with --fresh this one starts anew" in err
+    assert "no command goes on; with --fresh this one starts anew" in err
     assert "The same command" not in err
     assert main([*map(str, command), "--fresh", "--quiet"]) == ExitCode.OK
     assert len(read_rows(output)) == 3

@@ -23,7 +23,13 @@ from batchllm.cli.ending import (
 )
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
-from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_same_command
+from batchllm.cli.journaling import (
+    check_inputs,
+    in_options,
+    journal_of,
+    prepare_files,
+    the_same_command,
+)
 from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan
@@ -118,8 +124,7 @@ class Job:
             return await self._process(strategy, PlainOutput(writer))
         to_file = is_file(plan.output)
         journal = journal_of(settings, plan.output, is_file=to_file)
-        say = self.display.note
-        prepare_files(settings, plan.output, journal, is_file=to_file, say=say)
+        prepare_files(settings, plan.output, journal, is_file=to_file, say=self.display.note)
         if journal is None:
             return await self._process(strategy, await self._open_plain())
         async with open_journal(
@@ -132,6 +137,8 @@ class Job:
             keeps_starts=True,
         ) as opened:
             self._starts = {} if opened.starts is None else opened.starts
+            if not settings.rerun_changed:
+                await check_inputs(opened, plan.inputs)
             output = await (self._open_journaled(opened) if to_file else self._open_plain())
             return await self._process(strategy, output, opened)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
 from batchllm.core import JournalError
-from batchllm.journal import Journal, OnChanged, check_idle
+from batchllm.journal import Journal, JournalWriter, OnChanged, check_idle, earlier_inputs
 
-__all__ = ["SUFFIX", "in_options", "journal_of", "prepare_files", "the_same_command"]
+__all__ = [
+    "SUFFIX",
+    "check_inputs",
+    "in_options",
+    "journal_of",
+    "prepare_files",
+    "the_same_command",
+]
 
 SUFFIX = ".journal"
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -163,6 +172,29 @@ def _remove(path: Path) -> None:
     for tail in ("", *_BESIDE):
         with suppress(FileNotFoundError):
             os.unlink(f"{path}{tail}")
+
+
+async def check_inputs(journal: JournalWriter, inputs: Sequence[str]) -> None:
+    """Refuse one input after several, or several after one.
+
+    With several, lines are known by input and id, with one by the id alone: so each line would be
+    paid for again, and have two rows.
+
+    Raises:
+        UsageError: Finished lines would run again.
+    """
+    found = await journal.worker.call(partial(journal.store.with_output, earlier_inputs))
+    earlier = json.loads(found or "[]")
+    if not earlier or (len(earlier) > 1) == (len(inputs) > 1):
+        return
+    before = "one input" if len(earlier) == 1 else "several inputs"
+    names = ", ".join(earlier)
+    msg = (
+        f"the journal {journal.settings.path} is of {before}, {names}; several keep their lines "
+        f"apart, so all of them would run again: give {before} as before, or another -o, or "
+        "--rerun-changed to ask again, or --fresh to start anew"
+    )
+    raise UsageError(msg)
 
 
 def in_options(error: JournalError) -> str:

@@ -19,7 +19,7 @@ from batchllm.journal.output import (
     stored_rows,
 )
 from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
-from batchllm.journal.runs import Opened
+from batchllm.journal.runs import Opened, earlier_inputs
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -72,6 +72,7 @@ __all__ = [
     "begin_rewrite",
     "check_idle",
     "clean",
+    "earlier_inputs",
     "end_rewrite",
     "missing_rows",
     "open_inline_worker",

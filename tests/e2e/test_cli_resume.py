@@ -153,6 +153,26 @@ def test_another_model_is_refused_until_it_is_said_what_counts(
     assert run(prompts, output, "--rerun-changed", "--keep-finished") == ExitCode.USAGE
 
 
+def test_several_inputs_after_one_are_refused_since_all_would_run_again(
+    tmp_path: Path, prompts: Path, output: Path, capsys: Captured
+) -> None:
+    """Also the other way round, and also when the command is typed again."""
+    more = write_prompts(tmp_path / "more.jsonl", 3)
+    both = ["run", str(prompts), str(more), "-o", str(output), *SIM]
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    whole = output.read_bytes()
+    for _ in range(2):
+        assert main(both) == ExitCode.USAGE
+        assert "so all of them would run again: give one input as before" in said(capsys)
+    assert output.read_bytes() == whole
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    assert main([*both, "--fresh", "--quiet"]) == ExitCode.OK
+    said(capsys)
+    assert run(prompts, output) == ExitCode.USAGE
+    assert "give several inputs as before" in said(capsys)
+    assert run(prompts, output, "--rerun-changed", "--quiet") == ExitCode.OK
+
+
 def test_failures_are_tried_again_if_that_is_asked_for(
     tmp_path: Path, output: Path, capsys: Captured
 ) -> None:
@@ -374,7 +394,7 @@ def test_the_command_that_goes_on_is_named(
 def test_from_a_journal_that_is_damaged_or_gone_no_command_goes_on(
     tmp_path: Path, output: Path, fate: str
 ) -> None:
-    """What goes on is said: to start anew with --fresh, which loses nothing."""
+    """The end says to start anew with --fresh, which loses nothing."""
     prompts = tmp_path / "in.txt"
     prompts.write_text("quick\n" + "[[latency:2]] slow\n" * 2)
     command: list[str | Path] = ["run", prompts, "-o", output, *SIM]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchllm.cli.ending import Ending
+from batchllm.cli.ending import Ending, reason_in_options
 from batchllm.cli.exits import ExitCode
 
 __all__ = ["end_as_json"]
@@ -22,7 +22,7 @@ def end_as_json(ending: Ending, code: ExitCode) -> dict[str, Any]:
     return {
         "exit_code": int(code),
         "ended_by": end.cause.value,
-        "reason": end.reason,
+        "reason": reason_in_options(end.reason),
         "problem": ending.problem,
         "items": result.total_items,
         "succeeded": result.succeeded,

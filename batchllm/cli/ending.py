@@ -14,7 +14,14 @@ from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, Category, EndCause, Tally, counted, facts_of
 from batchllm.journal import JournalWriter, Reason
 
-__all__ = ["Ending", "JournalNotes", "exit_code", "hints", "with_lines_never_read"]
+__all__ = [
+    "Ending",
+    "JournalNotes",
+    "exit_code",
+    "hints",
+    "reason_in_options",
+    "with_lines_never_read",
+]
 
 
 _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
@@ -27,7 +34,7 @@ _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
 """The words about the next run, by the cause that ended this one."""
 
 
-def _in_options(text: str) -> str:
+def reason_in_options(text: str) -> str:
     """Name settings in a reason as the options that they are."""
     for setting, option in _OPTIONS:
         text = re.sub(rf"\b{setting}\b", option, text)
@@ -54,7 +61,7 @@ class Ending:
         keys: The environment variables from which keys were read.
         problem: What broke the run itself.
         journal: What came from the journal, if there is one.
-        command: The command that goes on.
+        command: The command that goes on; ``None`` if the journal is damaged or gone.
         remedy: What to do to have a journal, if there is none.
         lost: Results that have no row, since the output broke.
     """
@@ -66,7 +73,7 @@ class Ending:
     keys: Sequence[str] = ()
     problem: str | None = None
     journal: JournalNotes | None = None
-    command: str = ""
+    command: str | None = ""
     remedy: str = "give -o FILE"
     lost: Tally = field(factory=Tally)
 
@@ -80,7 +87,7 @@ class Ending:
                 continue  # without any call it would look like a fault
             if name == "Ended":
                 cause, colon, reason = text.partition(": ")
-                text = f"{cause}{colon}{_in_options(reason)}"
+                text = f"{cause}{colon}{reason_in_options(reason)}"
             facts.append((name, text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
@@ -117,6 +124,11 @@ class Ending:
             parts.append(f"{lines} cut off, and may be billed")
         parts.append("lines that have no row were not finished")
         text = "; ".join(parts)
+        if self.command is None:
+            return (
+                f"{text}. From a journal that is damaged or gone no command goes on; with --fresh "
+                "this one starts anew, and keeps what is there under other names."
+            )
         if self.journal is not None:
             again = _AGAIN.get(self.result.termination.cause, "")
             return f"{text}. The same command goes on{again}:\n  {self.command}"

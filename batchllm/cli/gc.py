@@ -19,7 +19,7 @@ from batchllm.journal import Cleaned, clean
 __all__ = ["gc"]
 
 _RANDOM = r"[a-z0-9_]{8}"
-"""The part of the name that ``tempfile`` draws."""
+"""The part of the name that is drawn at random."""
 
 
 def gc(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ from attrs import define, field
 
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.batch_mode import batch_options, check_batch_mode
-from batchllm.cli.configuring import backend_options, processor_config
-from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
+from batchllm.cli.displays import Display
 from batchllm.cli.end_as_json import end_as_json
 from batchllm.cli.ending import (
     Ending,
@@ -23,13 +20,18 @@ from batchllm.cli.ending import (
     exit_code,
     with_lines_never_read,
 )
-from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
-from batchllm.cli.journaling import in_options, journal_of, prepare_files, the_same_command
+from batchllm.cli.journaling import (
+    check_inputs,
+    in_options,
+    journal_of,
+    prepare_files,
+    the_same_command,
+)
 from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
-from batchllm.cli.plan import Plan, open_plan
+from batchllm.cli.plan import Plan
 from batchllm.cli.pricing import check_prices
 from batchllm.cli.refusals import Refusals
 from batchllm.cli.row_writing import Output, RowWriting
@@ -39,7 +41,6 @@ from batchllm.cli.snapshot import Snapshot
 from batchllm.cli.strategies import key_variables, open_strategy
 from batchllm.cli.tallies import Tallies
 from batchllm.cli.view import JournaledOutput
-from batchllm.cli.warnings_shown import warnings_shown_on
 from batchllm.cli.writing import AnswerWriter, is_file, open_output
 from batchllm.core import (
     BatchResult,
@@ -50,41 +51,9 @@ from batchllm.core import (
 from batchllm.engine import only_error
 from batchllm.journal import JournalWriter, Reason, open_journal
 
-__all__ = ["run_job"]
+__all__ = ["Job"]
 
 _LOOK_SECONDS = 0.25
-
-
-def run_job(words: Sequence[str], settings: RunSettings, *, as_json: bool = False) -> ExitCode:
-    """Carry out ``batchllm run``.
-
-    Args:
-        words: The inputs, or one prompt.
-        settings: The options.
-        as_json: Whether the end is one JSON object on standard output.
-
-    Raises:
-        UsageError: The command cannot be carried out as it was given.
-    """
-    config = processor_config(settings)
-    with open_plan(words, settings) as plan:
-        if settings.dry_run:
-            return dry_run(plan, settings, as_json=as_json)
-        if as_json and plan.output == "-" and not plan.single:
-            msg = "--json writes the end to standard output, where the rows go; give -o FILE"
-            raise UsageError(msg)
-        display = _display(plan, settings)
-        with warnings_shown_on(display, quiet=settings.quiet):
-            for note in plan.notes:
-                display.note(note)
-            options = backend_options(settings.backend)
-            return anyio.run(Job(plan, settings, config, display, as_json).run, **options)
-
-
-def _display(plan: Plan, settings: RunSettings) -> Display:
-    if plan.single:  # the answer is all that is wanted
-        return QuietDisplay(SteadyStream(sys.stderr))
-    return display_for(sys.stderr, quiet=settings.quiet, output=plan.output)
 
 
 @define(eq=False)
@@ -151,7 +120,7 @@ class Job:
             in_full = self.as_json
             writer = open_output("-", overwrite=False, columns=()) if in_full else AnswerWriter()
             return await self._process(strategy, PlainOutput(writer))
-        prepare_files(settings, plan.output, journal, is_file=to_file)
+        prepare_files(settings, plan.output, journal, is_file=to_file, say=self.display.note)
         if journal is None:
             return await self._process(strategy, await self._open_plain())
         async with open_journal(
@@ -164,6 +133,8 @@ class Job:
             keeps_starts=True,
         ) as opened:
             self._starts = {} if opened.starts is None else opened.starts
+            if not settings.rerun_changed:
+                await check_inputs(opened, plan.inputs)
             output = await (self._open_journaled(opened) if to_file else self._open_plain())
             return await self._process(strategy, output, opened)
 
@@ -224,8 +195,8 @@ class Job:
                 problem = await rows.write_all(batch)
                 ended = batch.result
             services.cancel_scope.cancel("the run has ended")
-        failed = journal is not None and journal.commits.failed is not None
-        if not failed and not rows.had_enough:
+        failed = None if journal is None else journal.commits.failed
+        if failed is None and not rows.had_enough:
             complete = ended.termination.complete and self._takes_all
             problem = await rows.finish(complete=complete) or problem
         problem = await rows.close() or problem
@@ -239,7 +210,9 @@ class Job:
             broken=problem is not None,
             failed_before=failed_before,
         )
-        self._conclude(self._ending(ended, watch, rows, notes, problem), code)
+        damaged = failed is not None and failed.problem in ("corrupt", "missing")
+        command = None if damaged else the_same_command()
+        self._conclude(self._ending(ended, watch, rows, notes, problem, command), code)
         return code
 
     def _rows_to(self, output: Output) -> RowWriting:
@@ -290,6 +263,7 @@ class Job:
         rows: RowWriting,
         notes: JournalNotes | None,
         problem: str | None,
+        command: str | None,
     ) -> Ending:
         # Of an output that broke the lost results are counted, and those are what was read.
         total = self.tallies.total if problem is None else None
@@ -302,7 +276,7 @@ class Job:
             keys=key_variables(self.settings),
             problem=problem,
             journal=notes,
-            command=the_same_command(),
+            command=command,
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=rows.lost,
         )

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
 from batchllm.core import JournalError
-from batchllm.journal import Journal, OnChanged, Store
+from batchllm.journal import Journal, JournalWriter, OnChanged, check_idle, earlier_inputs
 
-__all__ = ["SUFFIX", "in_options", "journal_of", "prepare_files", "the_same_command"]
+__all__ = [
+    "SUFFIX",
+    "check_inputs",
+    "in_options",
+    "journal_of",
+    "prepare_files",
+    "the_same_command",
+]
 
 SUFFIX = ".journal"
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -26,6 +36,8 @@ _OPTIONS = (
     (r"or another path to start anew", "or --fresh to start anew"),
     (r'give on_changed="rerun" for another output', "give --rerun-changed for another output"),
     (r"give another path for the journal", "give another --journal"),
+    (r"left as it is: give another path", "left as it is: give another --journal"),
+    (r"or start anew with another file", "or give --fresh to start anew"),
 )
 
 
@@ -68,7 +80,12 @@ def journal_of(settings: RunSettings, output: str, *, is_file: bool) -> Journal 
 
 
 def prepare_files(
-    settings: RunSettings, name: str, journal: Journal | None, *, is_file: bool
+    settings: RunSettings,
+    name: str,
+    journal: Journal | None,
+    *,
+    is_file: bool,
+    say: Callable[[str], None],
 ) -> None:
     """Put files out of the way, as --fresh and --overwrite say.
 
@@ -77,10 +94,11 @@ def prepare_files(
         name: Of the output.
         journal: The journal of the run.
         is_file: If the output is a file on a disk, or will be one.
+        say: Called with a sentence about the files that got another name.
 
     Raises:
         UsageError: An output is there that would be lost.
-        JournalError: Another process drives the journal.
+        JournalError: Another process drives the journal, or it would be lost and is none.
     """
     output = Path(name)
     # Also with --no-journal: one that is left behind would later cut the new file to its rows.
@@ -88,13 +106,15 @@ def prepare_files(
     journal_there = (journal is not None or is_file) and path.exists()
     if settings.fresh or settings.overwrite:
         if journal_there:
-            _check_idle(path)
-        moved = [output] if is_file and output.is_file() else []
-        for one in [*moved, *([path] if journal_there else [])]:
-            if settings.fresh:
-                _set_aside(one)
-            else:
+            _check_may_go(path, is_lost=not settings.fresh)
+        files = [output] if is_file and output.is_file() else []
+        files += [path] if journal_there else []
+        if not settings.fresh:
+            for one in files:
                 _remove(one)
+        elif files:
+            kept = _set_aside(files, beside=[output, path])
+            say(f"kept from before: {' and '.join(map(str, kept))}")
     elif journal is None and journal_there:
         msg = (
             f"there is a journal of {name} to go on from, {path}; leave out --no-journal, or give "
@@ -109,26 +129,34 @@ def prepare_files(
         raise UsageError(msg)
 
 
-def _check_idle(path: Path) -> None:
-    """Pass if no process writes the journal; one that cannot be read is written by none."""
-    store = Store(path)
+def _check_may_go(path: Path, *, is_lost: bool) -> None:
+    """Pass if no process writes the journal, and what would be lost is one.
+
+    One that cannot be read is written by none, and a file of another program keeps its contents
+    under another name.
+    """
     try:
-        store.open("", None, None)
+        check_idle(path)
     except JournalError as error:
-        if error.problem in ("in_use", "locked"):
+        if error.problem in ("in_use", "locked") or (is_lost and error.problem == "foreign"):
             raise
-    finally:
-        with suppress(JournalError):
-            store.close()
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(files: Sequence[Path], beside: Sequence[Path]) -> list[Path]:
+    """Give *files* another name, all with one number, which none of *beside* has; return it.
+
+    An output and its journal stay a pair, and neither comes to lie beside another's.
+    """
     number = 1
-    while (to := _numbered(path, number)).exists():
+    while any(_numbered(path, number).exists() for path in beside):
         number += 1
-    for tail in ("", *_BESIDE):
-        with suppress(FileNotFoundError):
-            os.rename(f"{path}{tail}", f"{to}{tail}")
+    kept = []
+    for path in files:
+        kept.append(_numbered(path, number))
+        for tail in ("", *_BESIDE):
+            with suppress(FileNotFoundError):
+                os.rename(f"{path}{tail}", f"{kept[-1]}{tail}")
+    return kept
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -146,6 +174,29 @@ def _remove(path: Path) -> None:
             os.unlink(f"{path}{tail}")
 
 
+async def check_inputs(journal: JournalWriter, inputs: Sequence[str]) -> None:
+    """Refuse one input after several, or several after one.
+
+    With several, lines are known by input and id, with one by the id alone: so each line would be
+    paid for again, and have two rows.
+
+    Raises:
+        UsageError: Finished lines would run again.
+    """
+    found = await journal.worker.call(partial(journal.store.with_output, earlier_inputs))
+    earlier = json.loads(found or "[]")
+    if not earlier or (len(earlier) > 1) == (len(inputs) > 1):
+        return
+    before = "one input" if len(earlier) == 1 else "several inputs"
+    names = ", ".join(earlier)
+    msg = (
+        f"the journal {journal.settings.path} is of {before}, {names}; several keep their lines "
+        f"apart, so all of them would run again: give {before} as before, or another -o, or "
+        "--rerun-changed to ask again, or --fresh to start anew"
+    )
+    raise UsageError(msg)
+
+
 def in_options(error: JournalError) -> str:
     """Say an error of a journal by the command's own options."""
     text = str(error)
@@ -155,6 +206,9 @@ def in_options(error: JournalError) -> str:
 
 
 def the_same_command() -> str:
-    """Return the command as it was typed, without the options that hold for one time."""
-    once = {"--fresh", "--overwrite", "--retry-failed"}
+    """Return the command as it was typed, without the options that hold for one time.
+
+    Not without --retry-failed: after a stop there are failures that it has not tried yet.
+    """
+    once = {"--fresh", "--overwrite"}
     return shlex.join(["batchllm", *(word for word in sys.argv[1:] if word not in once)])

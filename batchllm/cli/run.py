@@ -38,6 +38,6 @@ def run(
     """Send each line of INPUT to a model, and write a row for each."""
     # Imported here: the engine and the providers need not be there for --help.
     with uncollected():
-        from batchllm.cli.job import run_job
+        from batchllm.cli.start import run_job
 
     return run_job(inputs, settings, as_json=as_json)

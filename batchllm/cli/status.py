@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from attrs import asdict
 from cyclopts import Parameter
 
+from batchllm.cli.ending import reason_in_options
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
 from batchllm.core import JournalError, counted
@@ -77,6 +78,7 @@ def _last_run(run: RunRecord, *, going_on: bool) -> str:
         datetime.fromtimestamp(run.started, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
     )
     if run.ended is not None:
-        return f"number {run.number}, begun {began} UTC, ended by {run.cause}: {run.reason}"
+        reason = reason_in_options(run.reason or "")
+        return f"number {run.number}, begun {began} UTC, ended by {run.cause}: {reason}"
     state = "going on" if going_on else "ended without a word, as if it was killed"
     return f"number {run.number}, begun {began} UTC, {state}"

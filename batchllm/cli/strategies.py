@@ -18,9 +18,17 @@ from batchllm.llm_strategies import Fallback, llm, provider_variables, providers
 __all__ = ["check_strategy", "key_variables", "open_strategy", "parameters_of"]
 
 # What a parameter is called here, if it has an option of its own.
-_OWN_OPTIONS = {"temperature": "--temperature", "max_tokens": "--max-tokens", "system": "--system"}
-# Arguments of `llm` that are no parameters of a model.
-_NOT_PARAMETERS = frozenset({"name", "output", "base_url", "api_key", "headers", "http", "stream"})
+_OWN_OPTIONS = {
+    "temperature": "--temperature",
+    "max_tokens": "--max-tokens",
+    "system": "--system",
+    "api_key": "--api-key-env",
+    "output": "--schema",
+    "name": "--model",
+    "base_url": "--base-url",
+}
+# Other arguments of `llm` that are no parameters of a model.
+_NOT_PARAMETERS = frozenset({"headers", "http", "stream"})
 
 
 @asynccontextmanager
@@ -112,15 +120,24 @@ def parameters_of(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, equals, text = word.partition("=")
         name = name.strip()
-        if not equals or not name.isidentifier():
-            msg = f"-p {word}: give name=value, such as -p top_p=0.9"
+        shown = f"-p {name}={'…' if text else ''}"  # the value may be a key
+        if not equals:
+            msg = "-p: give name=value, such as -p top_p=0.9"
             raise UsageError(msg)
-        if name in _OWN_OPTIONS or name in _NOT_PARAMETERS:
-            option = _OWN_OPTIONS.get(name, f"--{name.replace('_', '-')}")
-            msg = f"-p {word}: {name} is not given by -p but by {option}; see batchllm run --help"
+        if not name.isidentifier():
+            msg = f"{shown}: give name=value, such as -p top_p=0.9"
+            raise UsageError(msg)
+        if name in _OWN_OPTIONS:
+            msg = (
+                f"{shown}: {name} is not given by -p but by {_OWN_OPTIONS[name]}; see batchllm run "
+                "--help"
+            )
+            raise UsageError(msg)
+        if name in _NOT_PARAMETERS:
+            msg = f"{shown}: {name} is no parameter of a model; see batchllm run --help"
             raise UsageError(msg)
         if name in parameters:
-            msg = f"-p {word}: {name} is given twice"
+            msg = f"{shown}: {name} is given twice"
             raise UsageError(msg)
         parameters[name] = _value_of(text)
     return parameters

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import sqlite3
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 BESIDE = "."
 """The name of an output for the journal that lies beside it."""
+_RANDOM_BYTES = 4
+"""Of the name of a file that is to take the output's place; ``gc`` knows it by their 8 digits."""
 
 
 def row_of_stored(maker: RowMaker, stored: StoredRow) -> dict[str, Any]:
@@ -170,8 +172,17 @@ class JournaledOutput:
         await self._append_missing()
         state = await _call(self._journal, output_state)
         stale = self._stale or state.superseded or len(refused) != len(self._refused)
-        if stale or self._encode is None:
+        if stale or self._encode is None or self._is_gone():
             await self._rewrite(refused)
+
+    def _is_gone(self) -> bool:
+        """Return whether the file was deleted or replaced while rows were appended to it."""
+        if self._file is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
+        except FileNotFoundError:
+            return True
 
     def close(self) -> None:
         """Close the file."""
@@ -249,11 +260,15 @@ def _is_as_known(path: Path, state: OutputState, columns: Sequence[str]) -> bool
         return False
     if path.stat().st_size < state.length:
         return False
-    head = header_of(str(path), columns)
-    if not head or not state.length:
+    if not state.length or appended_as(str(path), columns, begun=True) is None:
         return True
-    with open(path, "rb") as file:  # a table whose columns have changed is written anew
-        return file.read(len(head)) == head
+    head = header_of(str(path), columns)
+    with open(path, "rb") as file:
+        if file.read(len(head)) != head:
+            return False  # a table whose columns have changed
+        # One that was edited by hand may end elsewhere: a cut would leave a part of a row.
+        file.seek(state.length - 1)
+        return file.read(1) == b"\n"
 
 
 def _name_beside(path: Path, journal: Path) -> str:
@@ -274,13 +289,14 @@ def _open_at(path: Path, length: int) -> BinaryIO:
 
 
 def make_beside(target: Path) -> str:
-    """Make an empty file beside *target*, of the same mode and kind."""
+    """Make an empty file beside *target*, of the same kind, and of its mode if it is there."""
+    # Not by tempfile, whose files only their owner reads: a new output has the mode of any file.
     suffix = "".join(target.suffixes)
-    descriptor, name = tempfile.mkstemp(suffix, f".{target.stem}.", target.parent)
-    os.close(descriptor)
+    name = target.with_name(f".{target.stem}.{secrets.token_hex(_RANDOM_BYTES)}{suffix}")
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     with contextlib.suppress(FileNotFoundError):
         os.chmod(name, target.stat().st_mode & 0o7777)
-    return name
+    return str(name)
 
 
 def _flush(name: str) -> None:

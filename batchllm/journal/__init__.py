@@ -1,6 +1,6 @@
 """The journal of a batch: what is finished is on the disk before anyone sees it."""
 
-from batchllm.journal.cleaning import Cleaned, clean
+from batchllm.journal.cleaning import Cleaned, check_idle, clean
 from batchllm.journal.commits import WRITE_SECONDS, Commit
 from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar
@@ -19,7 +19,7 @@ from batchllm.journal.output import (
     stored_rows,
 )
 from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
-from batchllm.journal.runs import Opened
+from batchllm.journal.runs import Opened, earlier_inputs
 from batchllm.journal.settings import (
     Durability,
     Journal,
@@ -70,7 +70,9 @@ __all__ = [
     "Taken",
     "Verdict",
     "begin_rewrite",
+    "check_idle",
     "clean",
+    "earlier_inputs",
     "end_rewrite",
     "missing_rows",
     "open_inline_worker",

@@ -17,10 +17,10 @@ from batchllm.journal.disks import is_network_disk, size_on_disk
 from batchllm.journal.driving import Driving
 from batchllm.journal.faults import journal_error
 from batchllm.journal.owner import holder_in_words, is_alive, this_process
-from batchllm.journal.schema import check_format, migrate
+from batchllm.journal.schema import check_format, is_empty, migrate
 from batchllm.journal.tables import find_driver
 
-__all__ = ["Cleaned", "clean"]
+__all__ = ["Cleaned", "check_idle", "clean"]
 
 _LOCK_PATIENCE: Final = 5.0
 """Seconds for another program's lock: who cleans up by hand would rather be asked to try again."""
@@ -56,6 +56,22 @@ class Cleaned:
     def freed(self) -> int:
         """Return the bytes that were given back."""
         return max(0, self.before - self.after)
+
+
+def check_idle(path: Path) -> None:
+    """Pass if a file is a journal that no process writes; it is only read.
+
+    Raises:
+        JournalError: A process drives it; or it is no journal, or cannot be read.
+    """
+    try:
+        with closing(connect(path)) as db:
+            if is_empty(db):
+                return
+            check_format(db, str(path))
+            _check_idle(db, path, time.time())
+    except sqlite3.Error as error:
+        raise journal_error(error, str(path)) from error
 
 
 def clean(

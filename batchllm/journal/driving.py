@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from pathlib import Path
 
@@ -61,13 +62,14 @@ class Driving:
             now: Seconds since 1970.
 
         Raises:
-            JournalError: Another process has taken this one for dead.
+            JournalError: Another process has taken this one for dead, or the file was deleted.
         """
         token = self.driver.token
         if 0.0 <= now - self._beat < BEAT_AT_MOST:  # not if the clock was set back
             query = "SELECT 1 FROM driver WHERE token = ?"
             found = db.execute(query, (token,)).fetchone() is not None
         else:
+            self._check_place(db)
             beaten = db.execute("UPDATE driver SET beat = ? WHERE token = ?", (now, token))
             found, self._beat = beaten.rowcount == 1, now
         if not found:
@@ -77,6 +79,25 @@ class Driving:
                 "sign of life for a minute; let that one go on"
             )
             raise JournalError(msg, problem="in_use", path=str(self.path))
+
+    def _check_place(self, db: sqlite3.Connection) -> None:
+        """Pass if the file is still there.
+
+        SQLite goes on in a file that was deleted, and what it wrote is gone with the process. Only
+        the name is looked for: not every disk in a network keeps a file's number.
+        """
+        try:
+            os.stat(self.path)
+        except FileNotFoundError:
+            db.execute("ROLLBACK")
+            msg = (
+                f"the journal {self.path} was deleted or moved while this process wrote it, and "
+                "answers that have no row in an output are lost with it: keep the output under "
+                "another name, and start anew"
+            )
+            raise JournalError(msg, problem="missing", path=str(self.path)) from None
+        except OSError:
+            pass  # the disk is out of reach for now; a write says more
 
     def release(self, db: sqlite3.Connection) -> None:
         """Be its driver no more."""

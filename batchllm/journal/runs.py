@@ -11,7 +11,7 @@ from batchllm.journal.identity import ItemKey
 from batchllm.journal.owner import Driver
 from batchllm.journal.strategies import volatile_fields
 
-__all__ = ["Opened", "begin_run"]
+__all__ = ["Opened", "begin_run", "earlier_inputs"]
 
 
 @frozen(kw_only=True)
@@ -79,3 +79,14 @@ def begin_run(
 def _only(db: sqlite3.Connection, query: str) -> Any:
     (value,) = db.execute(query).fetchone()
     return value
+
+
+def earlier_inputs(db: sqlite3.Connection) -> str | None:
+    """Return the inputs, as JSON, of the run that was the last to add an item; ``None`` if none."""
+    # By the newest item and not by the newest run: that may have been refused, and have none.
+    query = """
+        SELECT inputs FROM runs
+        WHERE run = (SELECT run FROM items ORDER BY item DESC LIMIT 1)
+    """
+    row = db.execute(query).fetchone()
+    return None if row is None else row[0]

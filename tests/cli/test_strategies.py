@@ -86,7 +86,10 @@ def test_parameters_are_read(word: str, value: Any) -> None:
         (["top_p"], "give name=value"),
         (["=3"], "give name=value"),
         (["temperature=1"], "is not given by -p but by --temperature"),
-        (["api_key=x"], "is not given by -p but by"),
+        (["api_key=x"], "is not given by -p but by --api-key-env"),
+        (["output=x"], "is not given by -p but by --schema"),
+        (["headers=x"], "headers is no parameter of a model"),
+        (["api-key=x"], "-p api-key=…: give name=value"),
         (["top_p=1", "top_p=2"], "top_p is given twice"),
     ],
 )
@@ -95,6 +98,13 @@ def test_parameters_that_are_wrong_are_refused(words: list[str], message: str) -
     with pytest.raises(UsageError) as caught:
         parameters_of(words)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["api_key={}", "api-key={}", "headers={}", "top_p={}", "{}"])
+def test_a_value_that_may_be_a_key_is_not_shown(word: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parameters_of([word.format("CANARY"), word.format("CANARY")])
+    assert "CANARY" not in str(caught.value)
 
 
 async def test_an_unknown_parameter_is_refused_by_its_name() -> None:

@@ -61,6 +61,10 @@ def test_tokens_are_bounded_too(prompts: Path, output: Path, capsys: Captured) -
     said = capsys.readouterr().err
     assert "give a larger --max-tokens-total" in said
     assert re.search(r"Budget +\d+ of 500 tokens\n", said)
+    assert main(["status", str(output)]) == ExitCode.OK
+    assert "give a larger --max-tokens-total" in capsys.readouterr().out
+    assert run(prompts, output, *PRICED, "--max-tokens-total", "500", "--json") == ExitCode.STOPPED
+    assert "give a larger --max-tokens-total" in json.loads(capsys.readouterr().out)["reason"]
 
 
 def test_a_price_that_is_not_known_is_refused_before_anything_is_made(

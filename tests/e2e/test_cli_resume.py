@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,36 @@ def test_an_output_is_cut_where_the_journal_knows_it(
     assert ids(output) == Counter(f"p{n}" for n in range(20))
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_an_output_that_was_edited_by_hand_is_built_anew(
+    prompts: Path, tmp_path: Path, name: str
+) -> None:
+    """Cut at the length that it had, it would end in the middle of a row."""
+    output = tmp_path / name
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    whole = output.read_bytes()
+    output.write_bytes(whole.replace(b"prompt 3", b"prompt number 3").replace(b"p3", b"my-p3"))
+    assert len(output.read_bytes()) > len(whole)
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    assert output.read_bytes() == whole
+
+
+def test_an_output_that_is_deleted_meanwhile_is_there_at_the_end(
+    tmp_path: Path, output: Path
+) -> None:
+    """It is built anew, of the mode that a new file has."""
+    prompts = tmp_path / "in.txt"
+    prompts.write_text("quick\n[[latency:2]] slow\n")
+    with program(["run", prompts, "-o", output, *SIM]) as process:
+        wait_for_rows(process, output, 1)
+        mode = output.stat().st_mode
+        output.unlink()
+        process.communicate()
+        assert process.returncode == ExitCode.OK
+    assert ids(output) == Counter(["line-1", "line-2"])
+    assert output.stat().st_mode == mode
+
+
 def test_lines_may_be_added_edited_and_taken_out(
     prompts: Path, output: Path, capsys: Captured
 ) -> None:
@@ -119,6 +151,26 @@ def test_another_model_is_refused_until_it_is_said_what_counts(
     assert run(prompts, output, "--temperature", "0.2", "--rerun-changed") == ExitCode.OK
     assert ids(output) == Counter(f"p{n}" for n in range(20))
     assert run(prompts, output, "--rerun-changed", "--keep-finished") == ExitCode.USAGE
+
+
+def test_several_inputs_after_one_are_refused_since_all_would_run_again(
+    tmp_path: Path, prompts: Path, output: Path, capsys: Captured
+) -> None:
+    """Also the other way round, and also when the command is typed again."""
+    more = write_prompts(tmp_path / "more.jsonl", 3)
+    both = ["run", str(prompts), str(more), "-o", str(output), *SIM]
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    whole = output.read_bytes()
+    for _ in range(2):
+        assert main(both) == ExitCode.USAGE
+        assert "so all of them would run again: give one input as before" in said(capsys)
+    assert output.read_bytes() == whole
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    assert main([*both, "--fresh", "--quiet"]) == ExitCode.OK
+    said(capsys)
+    assert run(prompts, output) == ExitCode.USAGE
+    assert "give several inputs as before" in said(capsys)
+    assert run(prompts, output, "--rerun-changed", "--quiet") == ExitCode.OK
 
 
 def test_failures_are_tried_again_if_that_is_asked_for(
@@ -166,6 +218,40 @@ def test_old_files_are_kept_or_lost(prompts: Path, output: Path, capsys: Capture
     assert run(prompts, output, "--no-journal", "--overwrite", "--quiet") == ExitCode.OK
     assert not os.path.exists(f"{output}.journal")
     assert run(prompts, output, "--no-journal", "--journal", "x") == ExitCode.USAGE
+
+
+def test_old_files_stay_a_pair_and_are_named(prompts: Path, output: Path, capsys: Captured) -> None:
+    """A journal that came to lie beside another file would take that for its output."""
+    mine = output.with_name("out.1.jsonl")
+    mine.write_text("mine\n")
+    assert run(prompts, output, "--quiet") == ExitCode.OK
+    assert run(prompts, output, "--fresh") == ExitCode.OK
+    kept = output.with_name("out.2.jsonl")
+    assert f"kept from before: {kept} and {kept}.journal\n" in said(capsys)
+    assert not os.path.exists(f"{mine}.journal")
+    assert main(["status", str(kept), "--json"]) == ExitCode.OK
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 1  # it was only read
+    assert run(prompts, kept, "--quiet") == ExitCode.OK
+    assert mine.read_text() == "mine\n"
+
+
+def test_a_database_of_another_program_is_never_lost(
+    prompts: Path, output: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    """A name that was mistyped behind --journal is no leave to delete the file."""
+    other = tmp_path / "mine.db"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE mine (one)")
+    whole = other.read_bytes()
+    options = ("--journal", str(other), "--overwrite")
+    assert run(prompts, output, *options) == ExitCode.USAGE
+    assert "is a database of another program" in said(capsys)
+    other.write_bytes(b"no database at all, " * 10)
+    assert run(prompts, output, *options) == ExitCode.USAGE
+    assert "it is no journal but another kind of file" in said(capsys)
+    other.write_bytes(whole)
+    assert run(prompts, output, "--journal", str(other), "--fresh", "--quiet") == ExitCode.OK
+    assert (tmp_path / "mine.1.db").read_bytes() == whole
 
 
 def test_a_journal_that_is_left_out_is_not_left_behind(
@@ -268,6 +354,7 @@ def test_what_can_be_asked_of_a_run(
     table = tmp_path / "all.csv"
     assert main(["export", str(output), "-o", str(table)]) == ExitCode.OK
     assert len(table.read_text().splitlines()) == 23
+    assert table.stat().st_mode == prompts.stat().st_mode  # that of any new file
     assert main(["export", str(output), "-o", str(table)]) == ExitCode.USAGE
     assert "exists already" in capsys.readouterr().err
     for words in (["status", "none"], ["show", str(output), "none"], ["export"]):
@@ -297,3 +384,31 @@ def test_the_command_that_goes_on_is_named(
     monkeypatch.setattr(sys, "argv", ["batchllm", *words, "--fresh"])
     assert main([*words, "--fresh"]) == ExitCode.STOPPED
     assert f"The same command goes on:\n  batchllm {' '.join(words)}\n" in said(capsys)
+    words.append("--retry-failed")  # there may be failures that it has not tried yet
+    monkeypatch.setattr(sys, "argv", ["batchllm", *words])
+    assert main(words) == ExitCode.STOPPED
+    assert f"The same command goes on:\n  batchllm {' '.join(words)}\n" in said(capsys)
+
+
+@pytest.mark.parametrize("fate", ["damaged", "deleted"])
+def test_from_a_journal_that_is_damaged_or_gone_no_command_goes_on(
+    tmp_path: Path, output: Path, fate: str
+) -> None:
+    """The end says to start anew with --fresh, which loses nothing."""
+    prompts = tmp_path / "in.txt"
+    prompts.write_text("quick\n" + "[[latency:2]] slow\n" * 2)
+    command: list[str | Path] = ["run", prompts, "-o", output, *SIM]
+    with program(command) as process:
+        wait_for_rows(process, output, 1)
+        for tail in ("", "-wal"):
+            if fate == "deleted":
+                os.unlink(f"{output}.journal{tail}")
+                continue
+            with open(f"{output}.journal{tail}", "r+b") as file:
+                file.write(b"x" * os.stat(file.fileno()).st_size)
+        err = process.communicate()[1].decode()
+        assert process.returncode == ExitCode.STOPPED
+    assert "no command goes on; with --fresh this one starts anew" in err
+    assert "The same command" not in err
+    assert main([*map(str, command), "--fresh", "--quiet"]) == ExitCode.OK
+    assert len(read_rows(output)) == 3

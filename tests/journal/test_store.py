@@ -12,7 +12,7 @@ from batchllm.core import JournalError
 from batchllm.journal import Registrar, Store
 from batchllm.journal.entries import committed
 from batchllm.journal.groups import CallBegun, CallFailed, Group, Quota
-from batchllm.journal.owner import SILENT_AFTER
+from batchllm.journal.owner import BEAT_AT_MOST, SILENT_AFTER
 from batchllm.journal.schema import APPLICATION_ID, SCHEMA_VERSION
 from tests.journal.kit import Faults, Named, failure, ok
 
@@ -221,6 +221,21 @@ def test_a_driver_that_was_taken_for_dead_writes_nothing_more(tmp_path: Path) ->
     second.write(group_of("b"))
     second.close()
     assert names_in(path) == {"b"}
+
+
+def test_a_file_that_is_deleted_meanwhile_is_an_error(tmp_path: Path) -> None:
+    """SQLite itself would go on, in a file that no one finds again."""
+    path, now = tmp_path / "run.db", [0.0]
+    store = begun(path, wall_clock=lambda: now[0])
+    store.write(group_of("a"))
+    for one in tmp_path.iterdir():
+        one.unlink()
+    now[0] += BEAT_AT_MOST
+    with pytest.raises(JournalError, match="was deleted or moved while") as caught:
+        store.write(group_of("b"))
+    assert caught.value.problem == "missing"
+    store.abandon()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_driver_on_another_machine_is_waited_for(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ over; then one worker gets one, the canary, and the others follow once it has be
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 from attrs import define, evolve, field
@@ -41,7 +42,7 @@ _MOST_SLOTS: Final = 256
 class _Worker:
     heard: float
     number: int = 0
-    wanted: float = float("-inf")
+    wanted: float = -inf
     declared: bool = False
 
 
@@ -56,6 +57,10 @@ class LeaseBook:
     _scope: ClosedScope = field(factory=ClosedScope, init=False)
     _silent_until: float | None = field(default=None, init=False)
     _hold: float | None = field(default=None, init=False)
+    _reached: float = field(default=-inf, init=False)
+    """The latest instant of all slots and requests. No slot is booked before it, even if units were
+    given back or a clock is behind: a ledger that has looked ahead has forgotten what would still
+    count."""
 
     def lease(self, now: float, request: LeaseRequest) -> Lease:
         """Take in a worker's report, and book slots for the calls that it has.
@@ -70,6 +75,7 @@ class LeaseBook:
         worker.declared |= bool(request.quota.limits)
         if request.costs:
             worker.wanted = now
+        self._reached = max(self._reached, now)
         if request.number > worker.number:  # else its answer was lost: the report counts once
             worker.number = request.number
             self._learn(now, request)
@@ -90,7 +96,7 @@ class LeaseBook:
 
     def keep_silent(self) -> None:
         """Give no slot until all that an earlier book gave are over: its state is lost."""
-        self._silent_until = float("inf")
+        self._silent_until = inf
 
     # -- limits ------------------------------------------------------------------------------
 
@@ -199,13 +205,15 @@ class LeaseBook:
     ) -> tuple[list[float], float]:
         opens = list[float]()
         for cost in costs[:_MOST_SLOTS]:
-            at = max([now, *(each.next_time(now, cost) for each in self._buckets.values())])
+            begin = self._reached
+            at = max([begin, *(each.next_time(begin, cost) for each in self._buckets.values())])
             if at - now > _AHEAD:
                 # Half way, so that the schedule never runs dry between two requests.
                 return opens, 0.0 if opens else min(at - now - _AHEAD / 2, 60.0)
             for bucket in self._buckets.values():
                 bucket.take(at, cost)
             opens.append(at)
+            self._reached = at
             if at - opens[0] >= _BLOCK / asking:
                 break
         return opens, 0.0
@@ -225,6 +233,7 @@ class LeaseBook:
             },
             "scope": self._scope.dump(),
             "silent_until": self._silent_until,
+            "reached": self._reached,
         }
 
     @classmethod
@@ -249,6 +258,7 @@ class LeaseBook:
             book._workers = {name: _Worker(*values) for name, values in state["workers"].items()}
             book._scope = ClosedScope(*state["scope"])
             book._silent_until = state["silent_until"]
+            book._reached = state["reached"]
         return book
 
 

@@ -12,6 +12,7 @@ The layers, each built on those above it::
     middleware      steps round each item
     observers       metrics and logging
     simulator       a provider that answers from a seed, in process or over HTTP
+    shared          one quota for several processes and machines
     providers       wire formats
     llm_strategies  strategies by name, and strategies that compose others
     engine          guarded calls, attempts, and the run of a batch with all its endings
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from batchllm.policy import Limit
     from batchllm.providers import EmbeddingStrategy, GeminiCachedModel, GeminiModel
     from batchllm.reports import write_report
+    from batchllm.shared import SharedGate
     from batchllm.transport import HttpTransport
 
 __all__ = [
@@ -195,6 +197,7 @@ __all__ = [
     "RetryConfig",
     "RetryState",
     "SaturatedError",
+    "SharedGate",
     "Termination",
     "TokenTrackingError",
     "TokenUsage",
@@ -234,6 +237,7 @@ _FOLDERS: Final = (
     "providers",
     "llm_strategies",
     "engine",
+    "shared",
     "api",
     "reports",
 )

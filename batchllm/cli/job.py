@@ -26,6 +26,7 @@ from batchllm.cli.plan import Plan, open_plan
 from batchllm.cli.pricing import check_prices
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
+from batchllm.cli.sharing import shared_gate
 from batchllm.cli.snapshot import Snapshot
 from batchllm.cli.source import Taken
 from batchllm.cli.strategies import key_variables, open_strategy
@@ -185,6 +186,7 @@ class Job:
         journal: JournalWriter | None,
     ) -> ExitCode:
         interrupts = Interrupts(self.display.note)
+        gate, config = shared_gate(self.settings.share, watch.config)
         problem: str | None = None
         ended: BatchResult[Any, Any] = BatchResult([])
         async with anyio.create_task_group() as services:
@@ -193,7 +195,8 @@ class Job:
             async with stream_batch(
                 self.plan.source.items(),
                 strategy,
-                config=watch.config,
+                config=config,
+                gate=gate,
                 ordered=self.settings.ordered,
                 journal=journal,
             ) as batch:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import anyio
 
 from batchllm.core import CallCost, ConfigError, QuotaScope, RateLimitConfig, explain_arguments
-from batchllm.gate import Gate, cooldown_policy, per_minute
+from batchllm.gate import Gate, cooldown_policy
 from batchllm.policy import (
     GateEvent,
     LeaseCounts,

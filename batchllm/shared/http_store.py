@@ -68,7 +68,7 @@ class HttpLeases:
             raise ConfigError(reply.body.decode("utf-8", "replace")[:2_000])
         try:
             if reply.status != _OK:
-                raise ValueError(f"status {reply.status}")  # noqa: TRY301
+                raise ValueError(f"status {reply.status}")
             return read_lease(reply.body)
         except ValueError as error:
             msg = f"{where} answers, but not as a batchllm serve-gate does ({error})"

@@ -124,7 +124,6 @@ if TYPE_CHECKING:
     from batchllm.policy import Limit
     from batchllm.providers import EmbeddingStrategy, GeminiCachedModel, GeminiModel
     from batchllm.reports import write_report
-    from batchllm.shared import SharedGate
     from batchllm.transport import HttpTransport
 
 __all__ = [
@@ -197,7 +196,6 @@ __all__ = [
     "RetryConfig",
     "RetryState",
     "SaturatedError",
-    "SharedGate",
     "Termination",
     "TokenTrackingError",
     "TokenUsage",
@@ -237,11 +235,10 @@ _FOLDERS: Final = (
     "providers",
     "llm_strategies",
     "engine",
-    "shared",
     "api",
     "reports",
 )
-_OTHER_FOLDERS: Final = ("cli", "middleware", "simulator", "testing")
+_OTHER_FOLDERS: Final = ("cli", "middleware", "shared", "simulator", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,7 @@ _EDGE = 3.0
 
 @frozen(kw_only=True)
 class Trial:
-    """What one way of sharing came to.
+    """The outcome of one way of sharing.
 
     Attributes:
         refused: Requests that the simulator refused.

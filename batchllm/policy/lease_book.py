@@ -14,6 +14,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Final
 
+import msgspec
 from attrs import define, evolve, field
 
 from batchllm.core import CallCost, ConfigError
@@ -260,6 +261,15 @@ class LeaseBook:
             book._silent_until = state["silent_until"]
             book._reached = state["reached"]
         return book
+
+    def pack(self) -> bytes:
+        """Return the state as bytes, for a store that keeps it elsewhere."""
+        return msgspec.msgpack.encode(self.dump())
+
+    @classmethod
+    def unpack(cls, packed: bytes, *, shift: float | None = None) -> LeaseBook:
+        """Return the book that ``pack`` was called on; *shift* is as for ``load``."""
+        return cls.load(msgspec.msgpack.decode(packed), shift=shift)
 
 
 def _kind(limit: Limit) -> str:

@@ -59,7 +59,7 @@ class LeasedReservation:
 
 @frozen(kw_only=True)
 class LeaseCounts:
-    """What a worker's leases came to.
+    """The counts of a worker's leases.
 
     Attributes:
         leases: Answers of the authority.

@@ -1,6 +1,6 @@
 """The authority of shared quotas as a server: one small answer over HTTP/1.1.
 
-It listens in plain HTTP: the secret keeps out who does not know it, and nobody who reads the
+It listens in plain HTTP: the secret keeps out those who do not know it, and not those who read the
 network. Its answers are slots in time, and nothing of the calls themselves passes it.
 """
 
@@ -28,7 +28,7 @@ _MOST_HEAD: Final = 16 * 1024
 _IDLE: Final = 120.0
 """Seconds for which a connection may be silent; workers speak every 2 s."""
 _SHORTEST_SECRET: Final = 16
-"""Characters. Whoever can connect may try as often as they like."""
+"""Characters. All that can connect may try as often as they like."""
 _READ: Final = 65_536
 _GONE: Final = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
@@ -47,7 +47,7 @@ class LeaseServer:
 
     @property
     def url(self) -> str:
-        """What ``SharedGate`` takes."""
+        """The address that ``SharedGate`` takes."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 

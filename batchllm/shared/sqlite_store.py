@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
-import msgspec
 from attrs import define, field
 
 from batchllm.core import ConfigError
@@ -101,7 +100,7 @@ class SqliteLeases:
         row = connection.execute(_READ, (request.scope,)).fetchone()
         book = LeaseBook() if row is None else self._load(row, now, wall)
         lease = book.lease(now, request)
-        plain = msgspec.msgpack.encode(book.dump())
+        plain = book.pack()
         connection.execute(_WRITE, (request.scope, _FORMAT, self._boot, now, wall, plain))
         return lease
 
@@ -115,7 +114,7 @@ class SqliteLeases:
             raise ConfigError(msg)
         # After a restart of the machine its clock begins anew; what was sent stays counted.
         shift = None if boot == self._boot else (now - wall) - (clock - written)
-        return LeaseBook.load(msgspec.msgpack.decode(plain), shift=shift)
+        return LeaseBook.unpack(plain, shift=shift)
 
     def _open(self) -> sqlite3.Connection:
         create_private(self.path)

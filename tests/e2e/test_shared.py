@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from batchllm import ConfigError, SharedGate, run_batch, run_batch_sync
+from batchllm import ConfigError, run_batch, run_batch_sync
 from batchllm.cli import main
 from batchllm.core import CallCost
 from batchllm.policy import LeaseRequest, Limit, Quota
@@ -21,6 +21,7 @@ from batchllm.shared import (
     GateUnreachableError,
     HttpLeases,
     MemoryLeases,
+    SharedGate,
     SqliteLeases,
     serve_leases,
 )
@@ -118,8 +119,8 @@ async def test_a_server_gives_leases_to_those_who_know_the_secret() -> None:
         assert SECRET not in repr(store)
         assert len((await store.lease(request(want=3))).opens) == 3
         other = Quota(limits=(Limit("requests", 60),))
+        asked = LeaseRequest(worker="b", number=1, quota=other)
         with pytest.raises(ConfigError, match="60 requests per 60 s"):
-            asked = LeaseRequest(worker="b", number=1, quota=other)
             await store.lease(asked)
         await store.aclose()
         stranger = HttpLeases(server.url, secret="another secret")

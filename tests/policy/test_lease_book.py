@@ -64,7 +64,7 @@ def test_no_window_ever_has_more_calls_than_the_quota(
 def test_no_window_ever_has_more_tokens_than_the_quota(
     workers: int, hold: float, deaths: float, seed: int
 ) -> None:
-    """What is given back is what was not taken, and it is given back once."""
+    """Units that go back are those that were not taken, and they go back once."""
     quota = Quota(limits=limits(1_000, 5_000, 5.0), hold=hold)
     company = Company(Random(seed), quota, most_tokens=400)
     company.run(workers, 15.0, deaths)
@@ -207,7 +207,7 @@ def test_a_book_goes_on_from_what_it_wrote_down() -> None:
             report=LeaseReport(closed_for=2.0 if number == 20 else 0.0),
         )
         now = number * 0.4
-        resumed = LeaseBook.load(resumed.dump())
+        resumed = LeaseBook.unpack(resumed.pack())
         assert resumed.lease(now, asked) == whole.lease(now, asked)
 
 

@@ -8,9 +8,9 @@ import anyio
 import pytest
 from attrs import define, field
 
-from batchllm import ConfigError, SharedGate, llm, open_pool, run_batch
+from batchllm import ConfigError, llm, open_pool, run_batch
 from batchllm.policy import Lease, LeaseRequest, Limit
-from batchllm.shared import GateUnreachableError, MemoryLeases
+from batchllm.shared import GateUnreachableError, MemoryLeases, SharedGate
 from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
 from tests.policy.lease_workers import most_in_any_window
 

@@ -3,9 +3,9 @@
 2,000 items at 100 in flight, whose calls take 1 s on average (lognormal, σ 0.5); one call in a
 hundred stalls for 10 s. The real engine, in virtual time, over several seeds. A large quota is
 declared, so that the ramp of an unknown one is not in the figures. The goal: with ``hedge=`` the
-batch takes no more than 1.3 × the time without stalls (medians), and no more than 2 % of the calls
-are second copies. The worst seed is printed, too: now and then both copies of a call stall, and
-there is no third. The exit code is 1 if the goal is missed.
+batch takes no more than 1.3 × the time without stalls, also with the worst seed, in which both
+copies of a call stall and a third one answers, and no more than 2 % of the calls are further
+copies. The exit code is 1 if the goal is missed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Stalling(LLMCallStrategy[str]):
 
 @frozen
 class Run:
-    """The outcome of one batch: virtual seconds, and the share of second copies."""
+    """The outcome of one batch: virtual seconds, and the share of further copies."""
 
     seconds: float
     copies: float
@@ -91,14 +91,16 @@ def main() -> int:
             median(run.seconds for run in runs),
             max(run.seconds for run in runs),
             median(run.seconds for run in runs) / usual,
+            max(run.seconds for run in runs) / usual,
             f"{max(run.copies for run in runs):.2%}",
         )
         for name, runs in found.items()
     ]
     print(f"{machine()}, {backend}; {_ITEMS:,} items, {_CALLS} in flight, {len(seeds)} seeds")
-    print(table(("virtual seconds", "median", "worst", "× no stalls", "copies, most"), rows))
+    head = ("virtual seconds", "median", "worst", "× no stalls", "worst", "copies, most")
+    print(table(head, rows))
     hedged = found["stalls, hedged"]
-    missed = median(run.seconds for run in hedged) > _GOAL * usual
+    missed = max(run.seconds for run in hedged) > _GOAL * usual
     missed |= max(run.copies for run in hedged) > _BUDGET
     print("missed" if missed else f"the goal is met: {_GOAL:g} × within {_BUDGET:.0%}")
     return int(missed)

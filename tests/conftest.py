@@ -23,6 +23,8 @@ settings.register_profile(
 settings.register_profile(
     "search", settings.get_profile("batchllm"), derandomize=False, max_examples=2_000
 )
+# For another Python, on which the same examples show little that is new.
+settings.register_profile("few", settings.get_profile("batchllm"), max_examples=20)
 settings.load_profile("batchllm")
 
 

@@ -30,20 +30,27 @@ FILES = (
     "fixed_cooldown",
     "adaptive",
     "send_log",
+    "rate_meter",
+    "windows",
+    "overload",
+    "concurrency_search",
+    "reported/countdown",
     "backoff",
     "bucket",
 )
 TESTS = {
     "fixed_cooldown": ("fixed_cooldown", "rate_limiter"),
     "adaptive": ("rate_limiter", "rate_limiter_laws"),
+    "windows": ("quota_search", "rate_limiter"),
+    "reported/countdown": ("countdown",),
 }
 HELD_ELSEWHERE = {
     "backoff._SLICES": "its tenths are in the promise of the class, which its own tests check",
     "backoff._OF_CLOCKS": "covers roundings of the last bit; halved it is no factor near 1 at all",
     "bucket._SECOND": "the unit of the integer clock: any fine one behaves alike",
     "bucket._SLACK": "covers roundings of floats, far below all that is asserted",
+    "rate_meter.LOOK_BACK": "moves next to nothing in the table when halved or doubled",
     "cold_start._ENOUGH": "beyond any number of calls that a process makes",
-    "quota_search._EPISODES": "memory enough; fewer are seen in the table only",
 }
 
 

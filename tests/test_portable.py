@@ -218,6 +218,7 @@ STAY = {
     "ThreadRunner": "a protocol",
     "TokenUsage": "a typed dict",
     "WorkedOn": "a protocol",
+    "WireRequest": "a tuple of a path, a name and bytes",
     "WireModel": "abstract",
     "WireOptions": "a typed dict",
 }

@@ -6,16 +6,18 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Iterable,
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeAlias, final
+from typing import Any, Generic, TypeAlias, Unpack, final
 
 import anyio
 from typing_extensions import TypeVar
 
+from batchllm.api.batch_mode import open_batch_mode
 from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
@@ -40,14 +42,23 @@ from batchllm.engine import (
     Batch,
     BlockingSource,
     Collector,
+    Delivery,
     OrderedResultStream,
     ResultStream,
+    RunOptions,
     Stop,
     raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
+from batchllm.provider_batch import (
+    BatchModeOptions,
+    Mode,
+    ModeSettings,
+    check_no_jobs,
+    read_mode,
+)
 
 __all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
 
@@ -71,11 +82,12 @@ class BatchRun(Generic[Out]):
         self._error: Exception | None = None
 
     def __repr__(self) -> str:
-        if self._batch is None:
+        batch = self._batch
+        if batch is None:
             return "<BatchRun: not started>"
-        tally = self._batch.tally
+        tally, cause = batch.tally, batch.termination.cause
         return (
-            f"<BatchRun: {self._batch.termination.cause.value}, {tally.total:,} done: "
+            f"<BatchRun: {cause.value}, {tally.total:,} done: "
             f"{tally.succeeded:,} succeeded, {tally.failed:,} failed>"
         )
 
@@ -141,15 +153,15 @@ class BatchRun(Generic[Out]):
             raise error
         raise StopAsyncIteration
 
-    async def _run_for_reader(self) -> None:
+    async def _run_for_reader(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run the batch; keep its own failure for the reader, who gets it after the last result."""
         try:
-            await self._started().run()
+            await run()
         except Exception as error:
             self._error = error
 
 
-@explain_arguments(places_of_settings())
+@explain_arguments(places_of_settings(), BatchModeOptions.__annotations__)
 async def run_batch(
     items: Items,
     strategy: StrategyLike[Out] | None = None,
@@ -167,6 +179,8 @@ async def run_batch(
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
     into: BatchRun[Out] | None = None,
+    mode: Mode = "online",
+    **batch_options: Unpack[BatchModeOptions],
 ) -> BatchResult[Out, Any]:
     """Process all items and collect the results.
 
@@ -201,6 +215,9 @@ async def run_batch(
             gives their results again, marked ``replayed`` and left out of this run's sums;
             ``"skip"`` counts them only.
         into: A ``BatchRun`` that keeps what is finished within reach if this is cancelled.
+        mode: ``"batch"`` sends the items through the provider's own batches, which take hours and
+            cost half. It needs a journal; the same call goes on with batches under way.
+        batch_options: What may be said beside ``mode="batch"``; see ``BatchModeOptions``.
 
     Returns:
         One result per item, whatever became of it.
@@ -213,6 +230,7 @@ async def run_batch(
         JournalError: The journal cannot be used, or written on; ``unsaved`` has the results that
             were finished and could not be saved.
     """
+    wanted = read_mode(mode, batch_options, "run_batch")
     if into is not None and not isinstance(into, BatchRun):
         msg = f"into is {kind_of(into)}; give a BatchRun()"
         raise ConfigError(msg)
@@ -232,14 +250,29 @@ async def run_batch(
     )
     keep = options.config.keep_results is not False
     with with_progress(options, progress) as shown:
-        batch = Batch(shown, items, Collector(), keep)
-        if into is not None:
-            into._bind(batch)
-        await batch.run()
+        async with _open_batch(shown, items, Collector(), keep, wanted) as (batch, run):
+            if into is not None:
+                into._bind(batch)
+            await run()
     return batch.result()
 
 
-@explain_arguments(places_of_settings())
+@asynccontextmanager
+async def _open_batch(
+    options: RunOptions, items: Items, delivery: Delivery, keep: bool, mode: ModeSettings | None
+) -> AsyncGenerator[tuple[Batch, Callable[[], Awaitable[None]]]]:
+    """Give a batch, and what runs it: online, or through batches of the provider."""
+    if mode is None or options.config.dry_run:
+        if options.journal is not None and not options.config.dry_run:
+            await check_no_jobs(options.journal)
+        batch = Batch(options, items, delivery, keep)
+        yield batch, batch.run
+        return
+    async with open_batch_mode(options, items, delivery, keep, mode) as opened:
+        yield opened
+
+
+@explain_arguments(places_of_settings(), BatchModeOptions.__annotations__)
 @entered_by_async("async with stream_batch(…) as run:")
 @asynccontextmanager
 async def stream_batch(
@@ -259,6 +292,8 @@ async def stream_batch(
     budget: Budget | None = None,
     journal: JournalLike | None = None,
     on_resume: OnResume | None = None,
+    mode: Mode = "online",
+    **batch_options: Unpack[BatchModeOptions],
 ) -> AsyncGenerator[BatchRun[Out]]:
     """Process all items and read the results as they come, in memory that does not grow.
 
@@ -276,6 +311,8 @@ async def stream_batch(
         ordered: Yield in input order. Results that come early are held back, at most
             ``config.reorder_window`` of them.
         config: As for ``run_batch``, as are the arguments that follow.
+        batch_options: What may be said beside ``mode="batch"``; see ``BatchModeOptions``. Results
+            come in bursts then, as batches end.
 
     Raises:
         BatchError: From the iteration, after the last result: the source or a strategy's
@@ -295,25 +332,26 @@ async def stream_batch(
         journal=journal,
         on_resume=on_resume,
     )
+    wanted = read_mode(mode, batch_options, "stream_batch")
     stream = OrderedResultStream(options.config.reorder_window) if ordered else ResultStream()
+    keep = bool(options.config.keep_results)
     with with_progress(options, progress) as shown:
         try:
-            batch = Batch(shown, items, stream, bool(options.config.keep_results))
-            run = BatchRun[Out]()
-            run._bind(batch, stream)
-            async with anyio.create_task_group() as group:
-                group.start_soon(run._run_for_reader, name="batchllm run")
-                try:
-                    yield run
-                except anyio.get_cancelled_exc_class():
-                    batch.leave(EndCause.CALLER_CANCELLED, "the batch was cancelled from outside")
-                    raise
-                finally:
-                    batch.leave(
-                        EndCause.READER_LEFT,
-                        "the block of stream_batch was left before the last result",
-                    )
-                group.cancel_scope.cancel("the block of stream_batch was left")
+            async with _open_batch(shown, items, stream, keep, wanted) as (batch, run_all):
+                run = BatchRun[Out]()
+                run._bind(batch, stream)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(run._run_for_reader, run_all, name="batchllm run")
+                    try:
+                        yield run
+                    except anyio.get_cancelled_exc_class():
+                        text = "the batch was cancelled from outside"
+                        batch.leave(EndCause.CALLER_CANCELLED, text)
+                        raise
+                    finally:
+                        text = "the block of stream_batch was left before the last result"
+                        batch.leave(EndCause.READER_LEFT, text)
+                    group.cancel_scope.cancel("the block of stream_batch was left")
         except BaseExceptionGroup as errors:
             raise_without_group(errors)
         finally:

@@ -40,6 +40,7 @@ _COMMANDS = (
         texts.ESTIMATE_USAGE,
     ),
     _Command("status", "status:status", texts.STATUS, texts.STATUS_EPILOGUE),
+    _Command("jobs", "jobs:jobs", texts.JOBS, texts.JOBS_EPILOGUE, texts.JOBS_USAGE),
     _Command("show", "show:show", texts.SHOW, texts.SHOW_EPILOGUE),
     _Command("export", "export:export", texts.EXPORT, texts.EXPORT_EPILOGUE),
     _Command("gc", "gc:gc", texts.GC, texts.GC_EPILOGUE),
@@ -136,7 +137,8 @@ def _explain(error: BaseException) -> ExitCode:
             _say("interrupted; rows that were written stay")
             return ExitCode.INTERRUPTED
         case CycloptsError():
-            _say(f"{_in_plain_words(str(error))} ({_help_for(error)} shows how)")
+            text = _in_plain_words(str(error))
+            _say(f"{text}{_remedy_for(text)} ({_help_for(error)} shows how)")
             return ExitCode.USAGE
         case UsageError():
             _say(str(error))
@@ -148,6 +150,13 @@ def _explain(error: BaseException) -> ExitCode:
             last = traceback.format_exception_only(error)[-1].strip()
             _say(f"{last}. That should not have happened; --debug shows where it did")
             return ExitCode.STOPPED
+
+
+def _remedy_for(text: str) -> str:
+    """Return what to give where a new user is most likely to have left something out."""
+    if "--model requires an argument" not in text:
+        return ""
+    return " Give -m provider:model, or try it with -m sim:default, which needs no key."
 
 
 def _help_for(error: CycloptsError) -> str:

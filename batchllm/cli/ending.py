@@ -11,10 +11,10 @@ from attrs import evolve, field, frozen
 
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
-from batchllm.core import BatchResult, Category, EndCause, Tally, facts_of
+from batchllm.core import BatchResult, Category, EndCause, Tally, counted, facts_of
 from batchllm.journal import JournalWriter, Reason
 
-__all__ = ["Ending", "JournalNotes", "exit_code", "hints"]
+__all__ = ["Ending", "JournalNotes", "exit_code", "hints", "with_lines_never_read"]
 
 
 _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
@@ -78,7 +78,10 @@ class Ending:
         for name, text in facts_of(evolve(self.result, stats=stats)):
             if text == "unknown":
                 continue  # without any call it would look like a fault
-            facts.append((name, _in_options(text) if name == "Ended" else text))
+            if name == "Ended":
+                cause, colon, reason = text.partition(": ")
+                text = f"{cause}{colon}{_in_options(reason)}"
+            facts.append((name, text))
             if name == "Items":
                 facts.append(("Rows", f"{self.tallies.done:,} written to {self.output}"))
         width = max(len(name) for name, _ in facts)
@@ -97,8 +100,9 @@ class Ending:
     def _what_is_lost(self) -> str:
         """Say what an output that broke lacks: the items above are results, and not rows."""
         lost = self.lost
+        count = "1 result has" if lost.total == 1 else f"{lost.total:,} results have"
         return (
-            f"{lost.total:,} results have no row, {lost.succeeded:,} answers among them, nor have "
+            f"{count} no row, {lost.succeeded:,} answers among them, nor have "
             f"the lines that were not read; every row of {self.output} is whole. Run these lines "
             "again once it can be written."
         )
@@ -107,15 +111,32 @@ class Ending:
         """Say what has no answer because the run ended before, and how to go on."""
         parts = []
         if self.tallies.not_run:
-            parts.append(f"{_lines(self.tallies.not_run)} had no turn")
+            parts.append(f"{counted(self.tallies.not_run, 'line')} had no turn")
         if self.tallies.cut_off:
-            parts.append(f"{_lines(self.tallies.cut_off)} were cut off, and may be billed")
+            lines = counted(self.tallies.cut_off, "line was", "lines were")
+            parts.append(f"{lines} cut off, and may be billed")
         parts.append("lines that have no row were not finished")
         text = "; ".join(parts)
         if self.journal is not None:
             again = _AGAIN.get(self.result.termination.cause, "")
             return f"{text}. The same command goes on{again}:\n  {self.command}"
         return f"{text}. There is no journal to go on from; {self.remedy} to have one."
+
+
+def with_lines_never_read(
+    result: BatchResult[Any, Any], total: int | None, notes: JournalNotes | None
+) -> BatchResult[Any, Any]:
+    """Count lines of the input that an early end left unread among those that were not run.
+
+    Args:
+        result: The sums of the run.
+        total: Lines of the input, if they have been counted by now.
+        notes: Lines that earlier runs finished are no part of the sums if they are passed over.
+    """
+    if total is None or result.termination.complete:
+        return result
+    passed = notes.taken_over if notes is not None and notes.skips else 0
+    return evolve(result, never_read=max(0, total - passed - result.total_items))
 
 
 @frozen(kw_only=True)
@@ -163,15 +184,17 @@ class JournalNotes:
         called_for_none = result.total_items == (0 if self.skips else result.tally.before)
         if result.termination.complete and called_for_none and self.taken_over:
             lines.append(
-                f"Nothing is left: {_lines(self.taken_over)} were finished before; --fresh asks "
-                "again."
+                f"Nothing is left: {counted(self.taken_over, 'line was', 'lines were')} finished "
+                "before; --fresh asks again."
             )
         if self.failed_before:
-            lines.append(f"{_lines(self.failed_before)} failed before; --retry-failed tries again.")
+            lines.append(
+                f"{counted(self.failed_before, 'line')} failed before; --retry-failed tries again."
+            )
         if self.maybe_billed:
             lines.append(
-                f"{_lines(self.maybe_billed)} had a call in flight when an earlier run ended; "
-                "those calls may be billed."
+                f"{counted(self.maybe_billed, 'line')} had a call in flight when an earlier run "
+                "ended; those calls may be billed."
             )
         lines.append(f"Journal: {self.path} ({self.size / 1e6:,.1f} MB)")
         return "\n".join(lines)
@@ -187,10 +210,6 @@ def hints(tallies: Tallies, keys: Sequence[str]) -> list[str]:
     if Category.AUTHENTICATION not in tallies.categories or not keys:
         return []
     return [f"the key was read from {' and '.join(keys)}; look whether it is the right one"]
-
-
-def _lines(count: int) -> str:
-    return f"{count:,} line{'' if count == 1 else 's'}"
 
 
 def exit_code(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from batchllm import __version__
+from batchllm.cli.loading import uncollected
 
 __all__ = ["main"]
 
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Imported here, since the version need not wait for a parser of options.
     try:
-        from batchllm.cli.app import run_program
+        with uncollected():
+            from batchllm.cli.app import run_program
     except KeyboardInterrupt:
         print("batchllm: interrupted", file=sys.stderr)
         return _INTERRUPTED

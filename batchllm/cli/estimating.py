@@ -75,13 +75,21 @@ def print_estimate(words: Sequence[str], settings: RunSettings, *, as_json: bool
     return ExitCode.OK
 
 
-def dry_run(plan: Plan, settings: RunSettings) -> ExitCode:
+def dry_run(plan: Plan, settings: RunSettings, *, as_json: bool = False) -> ExitCode:
     """Show what a run would send. No key is needed, but everything else is checked.
+
+    Args:
+        plan: The run.
+        settings: Its options.
+        as_json: Whether to give the estimate alone, for a script.
 
     Raises:
         UsageError: The model, a parameter or a setting is wrong.
     """
     found = _estimate(plan, settings)
+    if as_json:
+        print(json.dumps(found.to_dict()))
+        return ExitCode.OK
     lines = ["Nothing is sent: this is a dry run.", ""]
     for place, prompt in found.prompts:
         lines += [f"{place}:", *_shown(prompt, settings), ""]

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
-from batchllm.core import JournalError
+from batchllm.core import JournalError, counted
 from batchllm.journal import Cleaned, clean
 
 __all__ = ["gc"]
@@ -73,9 +73,11 @@ def _in_words(
     lines = [f"{'Would free' if dry_run else 'Freed'} {about}{_bytes(freed)}"]
     lines.append(f"  {journal}: {_bytes(before)}, then {about}{_bytes(after)}")
     if cleaned.calls:
-        lines.append(f"  {cleaned.calls:,} calls whose results later runs have replaced")
+        lines.append(f"  {counted(cleaned.calls, 'call')} whose results later runs have replaced")
     if cleaned.strategies:
-        lines.append(f"  {cleaned.strategies:,} strategies of which no result is left")
+        lines.append(
+            f"  {counted(cleaned.strategies, 'strategy', 'strategies')} of which no result is left"
+        )
     lines += [f"  {name}: {_bytes(size)}, left by a killed run" for name, size in sizes.items()]
     return "\n".join(lines)
 

@@ -16,6 +16,9 @@ __all__ = [
     "GC_EPILOGUE",
     "INIT",
     "INIT_EPILOGUE",
+    "JOBS",
+    "JOBS_EPILOGUE",
+    "JOBS_USAGE",
     "MODELS",
     "PROGRAM",
     "PROGRAM_EPILOGUE",
@@ -41,6 +44,7 @@ Try it without a key:
 
     batchllm run "What is a batch?" -m sim:default
     batchllm run prompts.jsonl -m sim:default -o answers.jsonl
+    batchllm report answers.jsonl
 
 `batchllm run --help` has the options, examples and exit codes.
 --debug shows where an error came from."""
@@ -248,3 +252,23 @@ Examples
 
   fish:
     batchllm completion fish > ~/.config/fish/completions/batchllm.fish"""
+
+JOBS_USAGE = "Usage: batchllm jobs RUN [show N | cancel [N ...] | adopt N BATCH | gc]"
+
+JOBS = """\
+List the batches of a run with --mode batch, and do something about them.
+
+RUN is its output, or its journal. The list, and `show` with what happened to one batch, need no \
+key and work while a run goes on. `cancel` ends batches at the provider; what they have done is \
+fetched by the same `batchllm run` typed again, which sends the rest anew. `adopt` binds a batch \
+that you have found at the provider to a number whose create had no answer. `gc` deletes the \
+provider's files of batches that are over; they expire by themselves otherwise."""
+
+JOBS_EPILOGUE = """\
+Examples
+
+    batchllm jobs answers.jsonl
+    batchllm jobs answers.jsonl show 3
+    batchllm jobs answers.jsonl cancel 3
+    batchllm jobs answers.jsonl adopt --account
+    batchllm jobs answers.jsonl gc"""

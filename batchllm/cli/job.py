@@ -13,9 +13,16 @@ import anyio.to_thread
 from attrs import define, field
 
 from batchllm.api import BatchRun, stream_batch
-from batchllm.cli.configuring import backend_options, processor_config
+from batchllm.cli.configuring import backend_options, batch_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
-from batchllm.cli.ending import Ending, JournalNotes, exit_code, hints
+from batchllm.cli.end_as_json import end_as_json
+from batchllm.cli.ending import (
+    Ending,
+    JournalNotes,
+    exit_code,
+    hints,
+    with_lines_never_read,
+)
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.interrupts import Interrupts
@@ -24,6 +31,7 @@ from batchllm.cli.limiting import LimitWatch
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan, open_plan
 from batchllm.cli.pricing import check_prices
+from batchllm.cli.refusals import Refusals
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
 from batchllm.cli.sharing import shared_gate
@@ -51,11 +59,15 @@ from batchllm.journal import JournalWriter, Reason, open_journal
 __all__ = ["run_job"]
 
 _LOOK_SECONDS = 0.25
-_PROBLEMS_SHOWN = 20
 
 
-def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
+def run_job(words: Sequence[str], settings: RunSettings, *, as_json: bool = False) -> ExitCode:
     """Carry out ``batchllm run``.
+
+    Args:
+        words: The inputs, or one prompt.
+        settings: The options.
+        as_json: Whether the end is one JSON object on standard output.
 
     Raises:
         UsageError: The command cannot be carried out as it was given.
@@ -63,13 +75,16 @@ def run_job(words: Sequence[str], settings: RunSettings) -> ExitCode:
     config = processor_config(settings)
     with open_plan(words, settings) as plan:
         if settings.dry_run:
-            return dry_run(plan, settings)
+            return dry_run(plan, settings, as_json=as_json)
+        if as_json and plan.output == "-" and not plan.single:
+            msg = "--json writes the end to standard output, where the rows go; give -o FILE"
+            raise UsageError(msg)
         display = _display(plan, settings)
         with warnings_shown_on(display, quiet=settings.quiet):
             for note in plan.notes:
                 display.note(note)
             options = backend_options(settings.backend)
-            return anyio.run(Job(plan, settings, config, display).run, **options)
+            return anyio.run(Job(plan, settings, config, display, as_json).run, **options)
 
 
 def _display(plan: Plan, settings: RunSettings) -> Display:
@@ -87,21 +102,24 @@ class Job:
         settings: The options.
         config: The settings of the batch that they stand for.
         display: Where the user watches.
+        as_json: Whether the end goes to standard output, as JSON.
     """
 
     plan: Plan
     settings: RunSettings
     config: ProcessorConfig
     display: Display
+    as_json: bool = False
     tallies: Tallies = field(factory=Tallies, init=False)
     _maker: RowMaker = field(init=False)
-    _problems: int = field(default=0, init=False)
+    _refusals: Refusals = field(init=False)
     _had_enough: bool = field(default=False, init=False)
     _lost: Tally = field(factory=Tally, init=False)
     _starts: dict[int, float] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.settings
+        self._refusals = Refusals(self.display, settings.input_format is None)
         self._maker = RowMaker(
             model=settings.model[0].partition(":")[2] if len(settings.model) == 1 else None,
             keep_prompt=settings.keep_prompt,
@@ -127,9 +145,14 @@ class Job:
 
     async def _run_with(self, strategy: Any) -> ExitCode:
         plan, settings = self.plan, self.settings
+        if plan.single and settings.mode == "batch":
+            msg = "--mode batch takes a file of prompts; leave it out for a single one"
+            raise UsageError(msg)
         check_prices(self.config, [strategy])
         if plan.single:
-            return await self._process(strategy, PlainOutput(AnswerWriter()))
+            in_full = self.as_json
+            writer = open_output("-", overwrite=False, columns=()) if in_full else AnswerWriter()
+            return await self._process(strategy, PlainOutput(writer))
         to_file = is_file(plan.output)
         journal = journal_of(settings, plan.output, is_file=to_file)
         prepare_files(settings, plan.output, journal, is_file=to_file)
@@ -199,6 +222,7 @@ class Job:
                 gate=gate,
                 ordered=self.settings.ordered,
                 journal=journal,
+                **batch_options(self.settings),
             ) as batch:
                 services.start_soon(self._show, batch, interrupts, watch)  # noqa: ASYNC111
                 await services.start(interrupts.watch, batch)  # noqa: ASYNC111
@@ -213,14 +237,15 @@ class Job:
         if self._had_enough:
             return ExitCode.OK
         notes = None if journal is None else await JournalNotes.of(journal, output.restored)
-        self._conclude(ended, watch, output, notes, problem)
         failed_before = 0 if journal is None else journal.ledger.counts[Reason.FAILED_BEFORE]
-        return exit_code(
+        code = exit_code(
             ended,
             interrupted=interrupts.count > 0,
             broken=problem is not None,
             failed_before=failed_before,
         )
+        self._conclude(self._ending(ended, watch, output, notes, problem), code)
+        return code
 
     @property
     def _takes_all(self) -> bool:
@@ -266,7 +291,7 @@ class Job:
             await output.write(taken, result, row)
         self.tallies.add(result, row)
         if result.error_category == Category.INVALID_ITEM:
-            self._report(f"{taken.place}: not sent: {row['error'].partition(': ')[2]}")
+            self._refusals.add(taken, row["error"])
         elif self.plan.single and not result.success:
             self.display.note(f"batchllm: {result.error_category}: {result.error}")
             for hint in hints(self.tallies, key_variables(self.settings)):
@@ -290,13 +315,6 @@ class Job:
         except OSError as error:
             return _cannot_write(output, error)
         return None
-
-    def _report(self, problem: str) -> None:
-        self._problems += 1
-        if self._problems <= _PROBLEMS_SHOWN:
-            self.display.note(problem)
-        elif self._problems == _PROBLEMS_SHOWN + 1:
-            self.display.note("further lines that cannot be sent are in the output only")
 
     async def _count(self) -> None:
         source = self.plan.source
@@ -322,16 +340,19 @@ class Job:
                 ending = "stopping" if interrupts.count else None
                 self.display.update(Snapshot.of(self.tallies, stats, now, ending))
 
-    def _conclude(
+    def _ending(
         self,
         ended: BatchResult[Any, Any],
         watch: LimitWatch,
         output: PlainOutput | JournaledOutput,
         notes: JournalNotes | None,
         problem: str | None,
-    ) -> None:
-        ending = Ending(
-            result=ended,
+    ) -> Ending:
+        # Of an output that broke the lost results are counted, and those are what was read.
+        total = self.tallies.total if problem is None else None
+        whole = with_lines_never_read(ended, total, notes)
+        return Ending(
+            result=whole,
             tallies=self.tallies,
             output=output.name,
             limited_by=watch.verdict(ended),
@@ -342,9 +363,15 @@ class Job:
             remedy="leave out --no-journal" if self.settings.no_journal else "give -o FILE",
             lost=self._lost,
         )
-        self.display.finish(ending.describe())
-        if problem is not None:
-            self.display.note(f"Error: {problem}")
+
+    def _conclude(self, ending: Ending, code: ExitCode) -> None:
+        """Say how it ended: in words, or to a script."""
+        if not self.as_json:
+            self.display.finish(ending.describe())
+        elif not self.plan.single:  # of which the row is there already
+            print(json.dumps(end_as_json(ending, code), ensure_ascii=False, indent=2), flush=True)
+        if ending.problem is not None:
+            self.display.note(f"Error: {ending.problem}")
 
 
 def _cannot_write(output: PlainOutput | JournaledOutput, error: OSError) -> str:

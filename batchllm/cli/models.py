@@ -85,7 +85,8 @@ def _address_in_words(row: dict[str, Any]) -> str:
         return "a simulator on this machine; see below"
     if row["address"] is not None:
         return str(row["address"])
-    return "its own" if row["name"] not in PROFILES else f"--base-url or {row['address_from']}"
+    variable = row["address_from"]
+    return f"its own, or {variable}" if row["name"] not in PROFILES else f"--base-url or {variable}"
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

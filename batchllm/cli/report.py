@@ -14,7 +14,7 @@ from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journaling import SUFFIX
 from batchllm.cli.journals import find_journal
 from batchllm.cli.writing import is_file
-from batchllm.core import JournalError
+from batchllm.core import JournalError, counted
 from batchllm.reports import figures_of, is_report, read_report, render_report, save_report
 
 __all__ = ["report"]
@@ -74,7 +74,9 @@ def report(
         msg = f"the report {target} cannot be written: {error.strerror or error}"
         raise UsageError(msg) from error
     size = target.stat().st_size
-    print(f"{target}: {found.counting.items:,} items, {size / 1e6:.1f} MB", file=sys.stderr)
+    print(
+        f"{target}: {counted(found.counting.items, 'item')}, {size / 1e6:.1f} MB", file=sys.stderr
+    )
     return ExitCode.OK
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +14,14 @@ from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.until_signal import until_signal
+from batchllm.core import counted
 from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
 __all__ = ["serve_sim"]
 
+_DAY_ONE = 1_767_225_600.0
+"""The first of January 2026, at which the calendar of a simulator begins."""
 _KEPT = 100_000
 """Requests that the record keeps in memory."""
 
@@ -31,6 +36,13 @@ def serve_sim(
     log: Annotated[
         Path | None, Parameter(help="A new file for a line of JSON per request.")
     ] = None,
+    calendar: Annotated[
+        float,
+        Parameter(
+            help="How many times faster than ours its calendar goes: with 100 a batch of the "
+            "provider, which takes two minutes, is done in one second."
+        ),
+    ] = 1.0,
 ) -> ExitCode:
     """Answer like an LLM provider, over HTTP, until Ctrl-C."""
     if not 0 <= port <= 65_535:
@@ -43,7 +55,16 @@ def serve_sim(
         parsed = parse_scenario(scenario)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    simulator = Simulator(parsed, seed=seed, log=SimulatorLog(log, keep=_KEPT))
+    if not 0 < calendar < math.inf:
+        msg = f"--calendar is {calendar:g}; give a number above 0"
+        raise UsageError(msg)
+    started = time.monotonic()
+    simulator = Simulator(
+        parsed,
+        seed=seed,
+        log=SimulatorLog(log, keep=_KEPT),
+        wall_clock=lambda: _DAY_ONE + calendar * (time.monotonic() - started),
+    )
     # Where the event loop cannot watch for signals, Ctrl-C raises.
     with suppress(KeyboardInterrupt):
         anyio.run(_serve, simulator, host, port)
@@ -64,6 +85,5 @@ async def _serve(simulator: Simulator, host: str, port: int) -> None:
 
 def _say_what_was_done(stats: dict[str, Any]) -> None:
     outcomes = ", ".join(f"{count:,} {name}" for name, count in sorted(stats["outcomes"].items()))
-    print(
-        f"{stats['requests']:,} requests" + (f": {outcomes}" if outcomes else ""), file=sys.stderr
-    )
+    requests = counted(stats["requests"], "request")
+    print(f"{requests}: {outcomes}" if outcomes else requests, file=sys.stderr)

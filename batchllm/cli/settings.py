@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from batchllm.cli.formats import InputFormat
 
-__all__ = ["AUTO_CEILING", "Backend", "RunSettings", "option_names"]
+__all__ = ["AUTO_CEILING", "HOW", "Backend", "RunSettings", "option_names"]
 
 AUTO_CEILING = 256
 """Calls in flight that ``--concurrency auto`` never passes."""
@@ -23,7 +23,8 @@ _OUT = Group("Rows out", sort_key=3)
 _RESUME = Group("Going on, and starting anew", sort_key=4)
 _PACE = Group("Pace and patience", sort_key=5)
 _END = Group("Ending early", sort_key=6)
-_HOW = Group("How it runs", sort_key=7)
+_BATCH = Group("Batches of the provider", sort_key=7)
+HOW = Group("How it runs", sort_key=8)
 
 
 def _option(text: str, group: Group, *names: str, **more: Any) -> Parameter:
@@ -204,7 +205,11 @@ class RunSettings:
     ] = None
     deadline: Annotated[
         str | None,
-        _option("Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled.", _END),
+        _option(
+            "Time for the whole run, such as 90s, 30m or 2h; then calls are cancelled. With --mode "
+            "batch, see --on-late.",
+            _END,
+        ),
     ] = None
     fail_fast: Annotated[
         str | None,
@@ -223,16 +228,53 @@ class RunSettings:
             _PACE,
         ),
     ] = None
+    mode: Annotated[
+        Literal["online", "batch"],
+        _option(
+            "batch sends the lines through the provider's own batches: half the price, hours in "
+            "place of minutes, the same rows. It needs a journal.",
+            _BATCH,
+        ),
+    ] = "online"
+    detach: Annotated[
+        bool,
+        _flag("End when all is submitted; the same command goes on later.", _BATCH),
+    ] = False
+    on_late: Annotated[
+        Literal["online", "wait", "fail"],
+        _option(
+            "A batch that would miss the --deadline: online cancels it in time and calls for the "
+            "rest, wait takes its time, fail ends the run at the deadline.",
+            _BATCH,
+        ),
+    ] = "online"
+    batch_rounds: Annotated[
+        int, _option("Batches that a line may be in before it is called for online.", _BATCH)
+    ] = 2
+    chunk_size: Annotated[
+        int | None, _option("Lines of a batch; 5,000 at first by default.", _BATCH)
+    ] = None
+    on_ambiguous: Annotated[
+        Literal["quarantine", "resubmit"],
+        _option(
+            "A batch that may exist and cannot be found: wait for proof, or pay twice perhaps.",
+            _BATCH,
+        ),
+    ] = "quarantine"
+    on_foreign_cancel: Annotated[
+        Literal["stop", "resubmit"],
+        _option("A batch that was cancelled, and not by batchllm.", _BATCH),
+    ] = "stop"
     dry_run: Annotated[
         bool,
         _flag(
             "Show the first prompts as they would be sent, the count and an estimate of tokens "
             "and time. Nothing is sent and no key is needed.",
-            _HOW,
+            HOW,
         ),
     ] = False
-    backend: Annotated[Backend, _option("The event loop.", _HOW)] = "asyncio"
-    quiet: Annotated[bool, _flag("No progress and no summary.", _HOW)] = False
+    backend: Annotated[Backend, _option("The event loop.", HOW)] = "asyncio"
+    quiet: Annotated[bool, _flag("No progress and no summary.", HOW)] = False
 
 
 def option_names() -> list[str]:
@@ -240,5 +282,6 @@ def option_names() -> list[str]:
     return [
         "--help",
         "--debug",
+        "--json",
         *(f"--{one.name.replace('_', '-')}" for one in fields(RunSettings)),
     ]

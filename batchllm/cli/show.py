@@ -16,6 +16,9 @@ from batchllm.journal import JournalReader, StoredRow, open_reader
 
 __all__ = ["show"]
 
+_SAID = ("model", "finish_reason", "reasoning", "refusal", "tool_calls", "citations", "notes")
+"""The parts of what a provider said that people read; ``--json`` has all of it."""
+
 
 def show(
     run: Annotated[str, Parameter(help="The run's output, or its journal.")],
@@ -67,6 +70,12 @@ def _in_words(found: dict[str, Any]) -> str:
             lines.append(
                 f"\n{name.replace('_', ' ').capitalize()}\n  " + text.replace("\n", "\n  ")
             )
+    said = found["metadata"] or {}
+    for name in _SAID:
+        if said.get(name):
+            text = said[name] if isinstance(said[name], str) else as_json(said[name])
+            title = name.replace("_", " ").capitalize()
+            lines.append(f"\n{title}\n  " + text.replace("\n", "\n  "))
     lines.append(f"\nAttempts: {found['attempts']}")
     for number, one in enumerate(found["timing"], 1):
         waits = one["admission_wait"] + one["cooldown_wait"]

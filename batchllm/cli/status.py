@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
-from batchllm.core import JournalError
+from batchllm.core import JournalError, counted
 from batchllm.journal import JournalReader, RunRecord, open_reader, size_on_disk
 
 __all__ = ["status"]
@@ -52,7 +52,8 @@ def _in_words(found: dict[str, Any]) -> str:
         ("Finished", f"{found['succeeded']:,} succeeded, {found['failed']:,} failed"),
     ]
     if found["refused"]:
-        rows.append(("Refused", f"{found['refused']:,} lines were wrong and never sent"))
+        lines = counted(found["refused"], "line was", "lines were")
+        rows.append(("Refused", f"{lines} wrong and never sent"))
     if found["input_tokens"] is not None:
         tokens = f"{found['input_tokens']:,} in, {found['output_tokens'] or 0:,} out"
         rows.append(("Tokens", tokens))

@@ -13,8 +13,7 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.schemas import output_type
 from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy
-from batchllm.llm_strategies import Fallback, llm, provider_variables
-from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
+from batchllm.llm_strategies import Fallback, llm, provider_variables, providers
 
 __all__ = ["check_strategy", "key_variables", "open_strategy", "parameters_of"]
 
@@ -54,18 +53,26 @@ async def _open(
 ) -> LLMCallStrategy[Any]:
     provider, _, model = name.partition(":")
     if provider.lower() == "sim" and model and base_url is None:
-        try:
-            scenario = parse_scenario(model)
-        except ValueError as error:
-            msg = f"--model {name}: {error}"
-            raise UsageError(msg) from None
-        simulator = Simulator(scenario, log=SimulatorLog(keep=0))
-        base_url = f"{(await servers.enter_async_context(serve(simulator))).url}/v1"
+        base_url = await _open_simulator(name, model, servers)
     try:
         strategy: LLMCallStrategy[Any] = llm(name, base_url=base_url, **given)
     except ConfigError as error:
         raise UsageError(_in_options(str(error))) from None
     return strategy
+
+
+async def _open_simulator(name: str, model: str, servers: AsyncExitStack) -> str:
+    """Serve the scenario that *model* is, and return its address."""
+    # Imported here, since it is a tenth of what a run loads, and few have one.
+    from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
+
+    try:
+        scenario = parse_scenario(model)
+    except ValueError as error:
+        msg = f"--model {name}: {error}"
+        raise UsageError(msg) from None
+    simulator = Simulator(scenario, log=SimulatorLog(keep=0))
+    return f"{(await servers.enter_async_context(serve(simulator))).url}/v1"
 
 
 def _check_providers(settings: RunSettings) -> None:
@@ -75,9 +82,16 @@ def _check_providers(settings: RunSettings) -> None:
     names = [name.partition(":")[0].strip().lower() for name in settings.model]
     names = [name.removesuffix("-responses") for name in names]  # another wire, the same account
     if options and len(set(names)) > 1:
+        which = {"--api-key-env": 0, "--base-url": 1}  # the places of provider_variables
+        variables = [
+            provider_variables(name)[which[option]]
+            for option in options
+            for name in dict.fromkeys(names)
+            if name in providers() and name != "sim"
+        ]
         msg = (
             f"{' and '.join(options)} cannot hold for {' and '.join(dict.fromkeys(names))} alike; "
-            "leave it out, and set each one's own variables, which `batchllm models` lists"
+            f"set {', '.join(variables) or 'their variables'} in the environment instead"
         )
         raise UsageError(msg)
 

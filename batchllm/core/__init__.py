@@ -87,7 +87,6 @@ from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.results import (
     EndCause,
-    Tally,
     Termination,
     WorkItemResult,
     recorded,
@@ -96,11 +95,12 @@ from batchllm.core.results import (
 from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
+from batchllm.core.tally import Tally
 from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
-from batchllm.core.wording import a_or_an, dollars, kind_of
+from batchllm.core.wording import a_or_an, counted, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
@@ -194,6 +194,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "config_to_json",
+    "counted",
     "current_item",
     "dollars",
     "dump_config",

@@ -61,7 +61,9 @@ def names_alike(name: str, known: Iterable[str]) -> list[str]:
     return [other for other in dict.fromkeys(alike) if other in there]
 
 
-def explain_arguments(places: Mapping[str, str] = MappingProxyType({})) -> Callable[[F], F]:
+def explain_arguments(
+    places: Mapping[str, str] = MappingProxyType({}), further: Iterable[str] = ()
+) -> Callable[[F], F]:
     """Make a function or a class refuse an unknown keyword with a sentence that helps.
 
     Example::
@@ -71,6 +73,7 @@ def explain_arguments(places: Mapping[str, str] = MappingProxyType({})) -> Calla
 
     Args:
         places: Settings that the target takes inside another argument, and how to write them.
+        further: Names that it takes by a mapping of keywords.
 
     Returns:
         A decorator; the target keeps its signature and its type.
@@ -80,8 +83,9 @@ def explain_arguments(places: Mapping[str, str] = MappingProxyType({})) -> Calla
         known = [
             parameter.name
             for parameter in inspect.signature(target).parameters.values()
-            if parameter.kind is not parameter.POSITIONAL_ONLY
+            if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.VAR_KEYWORD)
         ]
+        known += further
         allowed = frozenset(known)
         title = target.__name__
 

@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 from attrs import Factory, field, frozen
 
 from batchllm.core.errors import BatchFailures
-from batchllm.core.results import Tally, Termination, WorkItemResult
+from batchllm.core.results import Termination, WorkItemResult
+from batchllm.core.tally import Tally
 
 __all__ = ["BatchData"]
 

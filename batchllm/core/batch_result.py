@@ -76,9 +76,9 @@ class BatchResult(BatchData[Out, Ctx]):
         return dataframe_of(self.in_input_order(), library)
 
     def to_arrow(self) -> Any:
-        """Return a row per result, in input order, as a table of Arrow, for Parquet or DuckDB.
+        """Return a table of Arrow with a row per result, in input order.
 
-        Outputs that have no common type become JSON.
+        DuckDB and Parquet take it as it is. Outputs that have no common type become JSON.
 
         Raises:
             ImportError: pyarrow is not installed; the message has the line that installs it.

@@ -194,14 +194,10 @@ class ProcessorConfig:
     )
 
     def __attrs_post_init__(self) -> None:
-        waits = sum(self.retry.waits())
-        if self.timeout_per_item is not None and self.timeout_per_item < waits:
-            text = (
-                f"timeout may be too short: timeout_per_item is {self.timeout_per_item:g} s, and "
-                f"the waits between {self.retry.max_attempts} attempts alone add up to "
-                f"{waits:g} s; raise timeout_per_item or lower retry.max_attempts or max_wait"
-            )
-            warnings.warn(text, UserWarning, stacklevel=4)
+        for name in ("timeout_per_item", "deadline_per_item"):
+            text = self.retry.too_short(name, getattr(self, name))
+            if text is not None:
+                warnings.warn(text, UserWarning, stacklevel=4)
 
     @property
     def window_size(self) -> int:

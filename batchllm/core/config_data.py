@@ -74,7 +74,7 @@ def _reader() -> Converter:
     converter.register_structure_hook(int, _strict(int, "a whole number"))
     converter.register_structure_hook(float, _strict((int, float), "a number"))
     converter.register_structure_hook_func(
-        lambda kind: kind == bool | JitterKind or cast("Any", get_origin(kind)) is Literal,
+        lambda kind: kind == bool | JitterKind or _is_literal(kind),
         lambda value, _: value,  # the validators know what is allowed
     )
     converter.register_structure_hook_func(
@@ -84,6 +84,11 @@ def _reader() -> Converter:
     converter.register_structure_hook_func(lambda kind: kind == frozenset[str], _read_names)
     converter.register_structure_hook_factory(has, lambda kind: _section(kind, converter))
     return converter
+
+
+def _is_literal(kind: Any) -> bool:
+    origin: object = get_origin(kind)
+    return origin is Literal
 
 
 def _strict(kinds: type | tuple[type, ...], expected: str) -> Callable[[Any, Any], Any]:

@@ -64,11 +64,33 @@ class RetryConfig:
                 self, "initial_wait", "max_wait", "so that the first wait is no longer"
             )
 
-    def waits(self) -> tuple[float, ...]:
-        """Return the waits between attempts in seconds, before jitter."""
+    def too_short(
+        self, name: str, seconds: float | None, attempts: int | None = None
+    ) -> str | None:
+        """Return a warning if the waits between attempts alone take longer than *seconds*.
+
+        Args:
+            name: The setting that gives an item so many seconds.
+            seconds: ``None`` for any number.
+            attempts: The attempts of one item, if it has a number of its own.
+        """
+        attempts = self.max_attempts if attempts is None else attempts
+        waits = sum(self.waits(attempts))
+        if seconds is None or seconds >= waits:
+            return None
+        what, _, _ = name.partition("_")
+        return (
+            f"{what} may be too short: {name} is {seconds:g} s, and the waits between "
+            f"{attempts} attempts alone add up to {waits:g} s; raise {name} or lower "
+            "retry.max_attempts or max_wait"
+        )
+
+    def waits(self, attempts: int | None = None) -> tuple[float, ...]:
+        """Return the waits between *attempts*, by default all, in seconds and before jitter."""
+        attempts = self.max_attempts if attempts is None else attempts
         return tuple(
             min(self.max_wait, self.initial_wait * _power(self.exponential_base, n))
-            for n in range(min(self.max_attempts - 1, 1_000))
+            for n in range(min(attempts - 1, 1_000))
         )
 
 
@@ -190,14 +212,14 @@ class Budget:
 class HedgeConfig:
     """The rule by which a call that takes very long is made again; the first answer wins.
 
-    Both copies are billed. A second copy is made only when no fresh item waits, the scope is
-    open, has been calm for a minute, and no call waits for it.
+    Each copy is billed. A second copy is made only when no fresh item waits, the scope is
+    open, has been calm for a minute, and no call waits for it; a third if it takes as long again.
 
     Args:
         delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that
-            one call in a hundred exceeds, or twice what one in twenty exceeds if that is less.
+            one call in a hundred exceeds, or would exceed if none had stalled.
         min_delay: Seconds below which a learned delay does not go.
-        max_share: Second copies per call.
+        max_share: Second and third copies per call.
         min_samples: Answers that have to be known before the first second copy.
     """
 

@@ -59,6 +59,18 @@ class CallGuard(Protocol):
     def observe(self, hint: ServerHint) -> None:
         """Note the limits that a reply reported."""
 
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
+        """Add tokens and dollars to the item's bill that no call of this run has used."""
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
+        return None
+
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float
     ) -> Reply:
@@ -130,6 +142,37 @@ class RetryState:
         """Pass on the limits that a successful reply reported, such as its rate-limit headers."""
         if self._guard is not None:
             self._guard.observe(hint)
+
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
+        """Add tokens to the item's bill that were paid for without a call of this run.
+
+        For composites whose answer comes from elsewhere, such as a provider's batch. What is called
+        by :meth:`call` is booked there.
+
+        Args:
+            usage: The tokens; ``None`` if they are not known.
+            cost: US dollars; ``None`` if they are not known.
+        """
+        if self._guard is not None:
+            self._guard.book(usage, cost)
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online, in US dollars.
+
+        Args:
+            inner: One of the composite's ``parts``.
+            usage: The tokens that it took.
+            metadata: What the reply said beside its answer.
+
+        Returns:
+            ``None`` if its price or its tokens are not known, and in a state that was made by hand.
+        """
+        return None if self._guard is None else self._guard.price(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float

@@ -13,7 +13,8 @@ from cattrs import BaseValidationError, transform_error
 
 from batchllm.core.batch_data import BatchData
 from batchllm.core.plain import make_converter, plain
-from batchllm.core.results import Tally, Termination, WorkItemResult
+from batchllm.core.results import Termination, WorkItemResult
+from batchllm.core.tally import Tally
 
 __all__ = ["read_batch", "write_batch", "write_lines"]
 

@@ -10,7 +10,7 @@ from batchllm.core.batch_data import BatchData
 from batchllm.core.contracts import Category
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.html import facts_as_html, list_as_html, rows_as_html
-from batchllm.core.wording import dollars
+from batchllm.core.wording import counted, dollars
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
@@ -27,7 +27,7 @@ def one_line(batch: BatchData[Any, Any]) -> str:
     counts = ", ".join(f"{number:,} {name}" for name, number in _counts(batch))
     end = "" if batch.termination.complete else f", ended by {batch.termination.cause.value}"
     return (
-        f"<BatchResult: {_plural(batch.total_items + batch.never_read, 'item')}: {counts}; "
+        f"<BatchResult: {counted(batch.total_items + batch.never_read, 'item')}: {counts}; "
         f"{_seconds(batch.wall_time)}{end}>"
     )
 
@@ -107,7 +107,7 @@ def _cost(batch: BatchData[Any, Any]) -> str:
     if batch.cost is None:
         return "unknown"
     text, unpriced = dollars(batch.cost), batch.tally.unpriced
-    return f"{text}, and that of {_plural(unpriced, 'item')} unknown" if unpriced else text
+    return f"{text}, and that of {counted(unpriced, 'item')} unknown" if unpriced else text
 
 
 def _budget(budget: Mapping[str, Any]) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _budget(budget: Mapping[str, Any]) -> Iterator[str]:
 
 def _before(batch: BatchData[Any, Any]) -> str:
     tally = batch.tally
-    text = f"{_plural(tally.before, 'item')} finished by earlier runs and not called for again"
+    text = f"{counted(tally.before, 'item')} finished by earlier runs and not called for again"
     if tally.cost_before is not None:
         text += f" ({dollars(tally.cost_before)} then)"
     return text
@@ -185,10 +185,6 @@ def _shortened(lines: Sequence[str], most: int) -> list[str]:
 def _one_line_of(text: object, most: int = 200) -> str:
     line = " ".join(str(text).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def _plural(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _seconds(time: float) -> str:

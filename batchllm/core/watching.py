@@ -10,7 +10,8 @@ from attrs import field, frozen
 from batchllm.core.contracts import LLMCallStrategy
 from batchllm.core.hooks import BaseObserver
 from batchllm.core.items import LLMWorkItem
-from batchllm.core.results import Tally, Termination, WorkItemResult
+from batchllm.core.results import Termination, WorkItemResult
+from batchllm.core.tally import Tally
 from batchllm.core.usage import TokenUsage
 
 __all__ = ["CallEnd", "CallStart", "RunStart", "SpanObserver"]

@@ -1,10 +1,10 @@
-"""Words of messages: what kind of thing a value is, and sums of money."""
+"""Words of messages: what kind of thing a value is, numbers of things, and sums of money."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["a_or_an", "dollars", "kind_of"]
+__all__ = ["a_or_an", "counted", "dollars", "kind_of"]
 
 _LEAST: Final = 0.000_001
 """US dollars; a single token of the cheapest models costs less."""
@@ -25,6 +25,17 @@ def kind_of(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return a_or_an(type(value).__name__)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number of things: ``"1 line"``, ``"2,000 lines"``.
+
+    Args:
+        number: How many there are.
+        one: The word for one of them.
+        many: The word for several, if it is not the same with an s.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def dollars(cost: float) -> str:

@@ -2,7 +2,7 @@
 
 from batchllm.engine.attempts import GiveUp, WaitThen, next_step
 from batchllm.engine.batch import Batch
-from batchllm.engine.delivery import Collector, OrderedResultStream, ResultStream
+from batchllm.engine.delivery import Collector, Delivery, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop, cause_of
 from batchllm.engine.guard import (
     Failed,
@@ -17,10 +17,11 @@ from batchllm.engine.guard import (
 )
 from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
-from batchllm.engine.intake import BlockingSource, blocking_source
+from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.resources import Resources
+from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
 from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
@@ -29,14 +30,17 @@ from batchllm.engine.work_queue import WorkQueue
 __all__ = [
     "CANCEL",
     "DRAIN",
+    "END",
     "Batch",
     "BlockingSource",
     "Collector",
+    "Delivery",
     "Ending",
     "Failed",
     "GiveUp",
     "IdSet",
     "InThread",
+    "Incoming",
     "ItemRun",
     "Ok",
     "OrderedResultStream",
@@ -47,6 +51,7 @@ __all__ = [
     "Run",
     "RunOptions",
     "Shelter",
+    "Source",
     "Stop",
     "TimedOut",
     "WaitThen",
@@ -58,7 +63,9 @@ __all__ = [
     "in_words",
     "next_step",
     "only_error",
+    "pull",
     "raise_as_it_was",
     "raise_without_group",
+    "read_item",
     "shielded",
 ]

@@ -103,6 +103,10 @@ class Batch:
                     finally:
                         if self._scheduler is not None:
                             self._scheduler.close_committing()
+            # Items that come from batches of a provider may end before all of them have come.
+            early = getattr(self._items, "termination", None)
+            if early is not None:
+                self.stop(Stop.DRAIN, early)
         finally:
             run.warnings.extend(self._progress.warnings)
 
@@ -144,8 +148,8 @@ class Batch:
 
     def _make_resume(self, reader: Reader) -> Resume | None:
         run = self._run
-        if not run.recorder.resumes:
-            return None
+        if not run.recorder.resumes or getattr(self._items, "admits", False):
+            return None  # nothing is finished, or what is was looked up by the items' own driver
         return Resume(self._source, reader, run.recorder, self._delivery, run.tally)
 
     def stop(self, how: Stop, termination: Termination) -> None:
@@ -165,6 +169,16 @@ class Batch:
         """Change how many items are live at once; those that are stay."""
         window = self._run.window
         window.resize(size)
+
+    def pass_over(self, position: int) -> None:
+        """Count an item that an earlier run finished, and that has no result in this one."""
+        self._run.tally.before += 1
+        self._delivery.pass_over(position)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return the list of sentences about what went wrong beside the items."""
+        return self._run.warnings
 
     def make_room(self) -> None:
         """Let another item in: a result was read."""
@@ -214,6 +228,9 @@ class Batch:
         size, scheduler = self._source.size, self._scheduler
         if size is None or self._run.ending.phase is not Phase.OVER:
             return 0
+        if getattr(self._items, "admits", False):
+            # They come in the order of their answers: what has no result yet is in a batch.
+            return max(0, size - self._run.tally.total - self._run.tally.before)
         accepted = 0 if scheduler is None else scheduler.accepted
         passed = 0 if self._resume is None else self._resume.passed
         return max(0, size - max(accepted, passed))

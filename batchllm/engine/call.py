@@ -8,7 +8,7 @@ Every call of every strategy goes this way, also those that a composite makes th
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
@@ -17,7 +17,6 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
-    CallStart,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
@@ -29,7 +28,7 @@ from batchllm.core import (
     StrategyError,
     TokenUsage,
 )
-from batchllm.engine.call_context import ONE_REQUEST, CallContext, estimate_of
+from batchllm.engine.call_context import ONE_REQUEST, CallContext
 from batchllm.engine.failures import Failure, judge, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hedging import Hedging
@@ -37,8 +36,6 @@ from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_
 from batchllm.engine.item import ItemRun
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
-from batchllm.engine.spending import Wanted
-from batchllm.engine.watchers import Watched
 from batchllm.gate import Gate, Permit
 
 __all__ = ["Call"]
@@ -81,7 +78,6 @@ class Call:
     _scope: anyio.CancelScope | None = field(default=None, init=False)
     _deadline: float = field(default=math.inf, init=False)
     _stalled_after: float | None = field(default=None, init=False)
-    _wanted: Wanted | None = field(default=None, init=False)
 
     async def make(self, prompt: Any, attempt: int) -> CallEnded:
         """Make the call: a reply, or what became of it instead.
@@ -127,7 +123,7 @@ class Call:
         return stopped(context.ending) if context.ending.stopping else None
 
     async def _hedged(self, hedging: Hedging, gate: Gate) -> CallEnded:
-        async def second() -> CallEnded:
+        async def again() -> CallEnded:
             copy = Call(self.context, self.item, self.strategy, self.timeout)
             copy._prompt, copy._attempt, copy._shape = self._prompt, self._attempt, self._shape
             try:
@@ -136,11 +132,10 @@ class Call:
                 self.cut_off = self.cut_off or copy.cut_off
                 raise
 
-        def fits() -> bool:
-            spending, wanted = self.context.spending, self._wanted
-            return spending is None or (wanted is not None and spending.has_room(wanted))
-
-        return await hedging.call(gate, self.item, partial(self._in_budget, gate), second, fits)
+        spending, first = self.context.spending, partial(self._in_budget, gate)
+        room = None if spending is None else spending.has_room
+        fits = room and partial(room, self.strategy, self._prompt)
+        return await hedging.call(gate, self.item, first, again, fits)
 
     # -- a leaf: with a permit and a deadline ---------------------------------------------------
 
@@ -150,8 +145,7 @@ class Call:
         if spending is None:
             return await self._as_leaf(gate)
         try:
-            estimate = estimate_of(strategy, self._prompt)
-            wanted = self._wanted = spending.want(strategy, self._prompt, estimate)
+            wanted = spending.want(strategy, self._prompt)
         except Exception as error:
             return unusable(error) if isinstance(error, StrategyError) else self._judge(error)
         bill = await spending.reserve(self.item, wanted)
@@ -185,7 +179,9 @@ class Call:
         item.begin_call(gate, permit.at)
         self._permit, recorder = permit, context.recorder
         number = recorder.begin_call(item, self._attempt)
-        watched = self._start_watching() if context.watchers.active else ()
+        watchers, watched = context.watchers, ()
+        if watchers.active:
+            watched = watchers.start_call(item, strategy, self._prompt, self._attempt)
         try:
             value = await self._execute_within(permit.at)
         except BaseException:
@@ -194,7 +190,7 @@ class Call:
             permit.abandon()
             recorder.cut_off(item, number)
             if watched:
-                context.watchers.end_call(watched, permit.at, None)
+                watchers.end_call(watched, permit.at, None)
             raise
         now = context.clock()
         item.stop_clock(now)
@@ -207,19 +203,14 @@ class Call:
             if takes is not ONE_REQUEST:
                 context.estimates.learn(strategy.quota_scope, self._prompt, value.usage)
             if watched:
-                context.watchers.end_call(watched, permit.at, value)
+                watchers.end_call(watched, permit.at, value)
             return value
         failure = self._judge(value)
         usage = failed_usage(failure.error)
         recorder.fail_call(item, number, failure, usage)
         if watched:
-            context.watchers.end_call(watched, permit.at, failure)
+            watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
-
-    def _start_watching(self) -> Watched:
-        item = self.item
-        start = CallStart(item.item_id, self.strategy, self._prompt, self._attempt)
-        return self.context.watchers.start_call(item, start)
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float
@@ -334,6 +325,19 @@ class Call:
         """Keep what a reply reported about limits."""
         if self._permit is not None:
             self._permit.observe(hint)
+
+    def book(self, usage: TokenUsage | None, cost: float | None) -> None:
+        """Add tokens and dollars to the item's bill that no call of this run has used."""
+        self.item.book(usage, cost, answered=True)
+
+    def price(
+        self,
+        inner: LLMCallStrategy[Any],
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> float | None:
+        """Return what a call of *inner* costs online; ``None`` if its price is not known."""
+        return self.context.prices.cost(inner, usage, metadata)
 
     async def call(
         self, inner: LLMCallStrategy[Any], prompt: Any, attempt: int, timeout: float

@@ -24,7 +24,7 @@ from batchllm.core import (
 from batchllm.engine.ending import Ending
 from batchllm.engine.gates import Gates
 from batchllm.engine.hedging import Hedging
-from batchllm.engine.hooks import HookTable
+from batchllm.engine.hooks import HookTable, estimate_of
 from batchllm.engine.lifecycle import Lifecycle
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.spending import Spending
@@ -33,7 +33,7 @@ from batchllm.engine.watchers import Watchers
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit, PriceBook, TokenEstimator, prompt_bytes
 
-__all__ = ["ONE_REQUEST", "CallContext", "Estimates", "estimate_of"]
+__all__ = ["ONE_REQUEST", "CallContext", "Estimates"]
 
 ONE_REQUEST = CallCost()
 
@@ -70,20 +70,6 @@ class Estimates:
                 usage.get("input_tokens"),
                 usage.get("output_tokens"),
             )
-
-
-def estimate_of(strategy: LLMCallStrategy[Any], prompt: Any) -> CallCost | None:
-    """Return the strategy's own estimate of a call, ``None`` if it makes none.
-
-    Raises:
-        TypeError: Its ``estimate`` returned something else than a cost.
-    """
-    estimated: object = strategy.estimate(prompt)
-    if estimated is None or isinstance(estimated, CallCost):
-        return estimated
-    name = type(estimated).__name__
-    msg = f"estimate() returned {name} where a CallCost or None is expected"
-    raise TypeError(msg)
 
 
 def _with_room(guess: CallCost, limits: Iterable[Limit]) -> CallCost:

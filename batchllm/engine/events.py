@@ -83,19 +83,17 @@ class Events:
         observers: In any number.
         wall_clock: Seconds since the epoch, for ``timestamp``.
         slow: Reports observers that hold the event loop.
+
+    Attributes:
+        active: If an observer gets events now; kept, since every item asks for it.
     """
 
     observers: Sequence[BaseObserver] = ()
     wall_clock: Callable[[], float] = time.time
     slow: SlowHooks = field(factory=SlowHooks)
+    active: bool = field(default=False, init=False)
     _queues: list[_Queue] = field(factory=list, init=False)
-    _open: bool = field(default=False, init=False)
     _relieved: anyio.Event | None = field(default=None, init=False)
-
-    @property
-    def active(self) -> bool:
-        """Return whether there is a listener."""
-        return self._open
 
     def start(self, tasks: TaskGroup) -> None:
         """Begin to deliver, in *tasks*; the deliveries end by ``close``."""
@@ -106,12 +104,12 @@ class Events:
             wanted = getattr(observer, "wanted_events", None)  # it need not have our base
             queue = _Queue(observer, send, receive, wanted)
             self._queues.append(queue)
-            self._open = True
+            self.active = True
             tasks.start_soon(self._deliver, queue, name=f"observer {type(observer).__name__}")
 
     def emit(self, event: ProcessingEvent, data: dict[str, Any] | None = None) -> None:
         """Queue *event* for every observer, each with a mapping of its own."""
-        if not self._open:
+        if not self.active:
             return
         stamped = {"timestamp": self.wall_clock(), **(data or {})}
         for queue in self._queues:
@@ -132,14 +130,14 @@ class Events:
 
     def close(self) -> None:
         """Take no further events; what is queued is still delivered, for ``_DRAIN`` in all."""
-        self._open = False
+        self.active = False
         for queue in self._queues:
             queue.send.close()
             queue.drain.deadline = anyio.current_time() + _DRAIN
 
     def discard(self) -> None:
         """Drop what has not been delivered, once no delivery runs any more."""
-        self._open = False
+        self.active = False
         for queue in self._queues:
             queue.send.close()
             queue.receive.close()

@@ -140,7 +140,8 @@ def limit_in_words(limit: Limit) -> str:
 def _length(seconds: float) -> str:
     seconds = max(0.0, seconds)
     if seconds < _LONG:
-        return f"{seconds:.1f} s"
+        # A pause of 0.02 s in tenths would read as none.
+        return f"{seconds:.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
     clock = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
     return f"{seconds:.1f} s, until {clock}"
 

@@ -2,7 +2,8 @@
 
 A wrapper of the guarded call, off by default. The second copy is admitted like any call, and only
 if it takes nothing from other calls: at the end of a batch or in a pool, with the gate open
-and calm and room to spare. What it costs is counted; providers bill the loser, too.
+and calm and room to spare. If it takes as long again, there is a third. What they cost is counted;
+providers bill the losers, too.
 """
 
 from __future__ import annotations
@@ -25,23 +26,28 @@ from batchllm.policy import HedgePolicy
 __all__ = ["Hedging"]
 
 _LOOK_AGAIN: Final = 1.0
-"""Seconds between looks whether a second copy may be made by now; slow calls take far longer."""
+"""Seconds between looks whether another copy may be made by now; slow calls take far longer."""
 _CALM: Final = 60.0
 """Seconds without a pause of the scope: the period of most quotas, so none is nearly used up."""
+_NAMES: Final = ("second", "third")
+"""The further copies of one call. If one call in a hundred stalls, two copies do so once in ten
+thousand calls, which a batch of some thousand meets now and then, and three once in a million."""
 
 CallEnded: TypeAlias = "Reply | Failure"
 Copy: TypeAlias = Callable[[], Awaitable[CallEnded]]
+Fits: TypeAlias = Callable[[], bool] | None
+"""A function that says if the budget has room for one more call; ``None`` if there is no budget."""
 
 
 @define(eq=False)
 class Hedging:
-    """Make calls with a second copy in reserve.
+    """Make calls with further copies in reserve.
 
     Args:
         config: When to make one.
         clock: Seconds on the event loop's clock.
         waits: Know whether a fresh call waits for its turn.
-        events: Get the event of each second copy.
+        events: Get the event of each further copy.
     """
 
     config: HedgeConfig
@@ -52,13 +58,13 @@ class Hedging:
 
     @property
     def count(self) -> int:
-        """Second copies so far."""
+        """Further copies so far."""
         return sum(policy.hedges for policy in self._policies.values())
 
     async def call(
-        self, gate: Gate, item: ItemRun, first: Copy, second: Copy, fits: Callable[[], bool]
+        self, gate: Gate, item: ItemRun, first: Copy, again: Copy, fits: Fits
     ) -> CallEnded:
-        """Make *first*, and *second* if it takes very long and *fits*; the first answer wins.
+        """Make *first*, and *again* each time that all copies take very long and it *fits*.
 
         Returns:
             The reply that came first, else the failure of *first*.
@@ -67,16 +73,16 @@ class Hedging:
         race, started = _Race(), self.clock()
         ended: CallEnded | None = None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, second, fits)
+            tasks.start_soon(self._reserve, tasks, race, policy, gate, item, again, fits)
             ended = await first()
-            if not isinstance(ended, Reply) and race.under_way is not None:
-                await race.under_way.wait()
+            if not isinstance(ended, Reply):
+                await race.wait_for_copies()
             _end(tasks, "the call has ended")
-        if race.second is not None:
-            return race.second
+        if race.answer is not None:
+            return race.answer
         if isinstance(ended, Reply):
             policy.on_ok(self.clock() - started)
-        assert ended is not None  # only the second copy cancels the first, and then it has won
+        assert ended is not None  # only a further copy cancels the first, and then it has won
         return ended
 
     async def _reserve(
@@ -86,33 +92,46 @@ class Hedging:
         policy: HedgePolicy,
         gate: Gate,
         item: ItemRun,
-        second: Copy,
-        fits: Callable[[], bool],
+        again: Copy,
+        fits: Fits,
     ) -> None:
-        """Make the second copy once the first is slow and everything else allows it."""
+        """Make a further copy once the last is slow and everything else allows it."""
+        for name in _NAMES:
+            slow = await self._until_slow(policy, gate, fits)
+            if race.lost:
+                return
+            race.under_way += 1
+            policy.on_hedge()
+            self.events.emit(
+                ProcessingEvent.HEDGE_STARTED, {"item_id": item.work.item_id, "after": slow}
+            )
+            tasks.start_soon(self._copy, tasks, race, item, name, again)
+
+    async def _until_slow(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> float:
+        """Wait until a copy that begins now is slow, and another one takes nothing from others."""
         begun = self.clock()
         while True:
             slow = policy.slow()
             left = _LOOK_AGAIN if slow is None else begun + slow - self.clock()
-            if slow is not None and left <= 0 and self._allowed(policy, gate) and fits():
-                break
-            await anyio.sleep(left if left > 0 else _LOOK_AGAIN)
-        race.under_way = anyio.Event()
-        policy.on_hedge()
-        self.events.emit(
-            ProcessingEvent.HEDGE_STARTED, {"item_id": item.work.item_id, "after": slow}
-        )
-        try:
-            ended = await second()
-            if isinstance(ended, Reply):
-                race.second = ended
-                item.note("a second copy of the call answered first; both may be billed")
-                _end(tasks, "the second copy has won")
-        finally:
-            race.under_way.set()
+            if slow is not None and left <= 0 and self._allowed(policy, gate, fits):
+                return slow
+            await anyio.sleep(max(left, _LOOK_AGAIN) if left <= 0 else left)
 
-    def _allowed(self, policy: HedgePolicy, gate: Gate) -> bool:
-        return policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+    async def _copy(
+        self, tasks: TaskGroup, race: _Race, item: ItemRun, name: str, again: Copy
+    ) -> None:
+        try:
+            ended = await again()
+            if isinstance(ended, Reply) and race.answer is None:
+                race.answer = ended
+                item.note(f"a {name} copy of the call answered first; each may be billed")
+                _end(tasks, f"the {name} copy has won")
+        finally:
+            race.end_copy()
+
+    def _allowed(self, policy: HedgePolicy, gate: Gate, fits: Fits) -> bool:
+        calm = policy.allows() and self.waits.idle and gate.calm_for(_CALM)
+        return calm and (fits is None or fits())
 
     def _policy_of(self, gate: Gate) -> HedgePolicy:
         policy = self._policies.get(gate)
@@ -137,5 +156,28 @@ def _end(tasks: TaskGroup, reason: str) -> None:
 
 @define(eq=False)
 class _Race:
-    second: Reply | None = None
-    under_way: anyio.Event | None = None
+    """The copies of one call.
+
+    Attributes:
+        answer: The reply of a further copy, if one came first.
+        under_way: Further copies that have not ended.
+        lost: Whether the first has failed, so that no more of them are made.
+    """
+
+    answer: Reply | None = None
+    under_way: int = 0
+    lost: bool = False
+    _over: anyio.Event | None = None
+
+    async def wait_for_copies(self) -> None:
+        """Wait until those under way have ended; one of them may still have the answer."""
+        self.lost = True
+        if self.under_way:
+            self._over = anyio.Event()
+            await self._over.wait()
+
+    def end_copy(self) -> None:
+        """Note that one of them has ended."""
+        self.under_way -= 1
+        if self._over is not None and not self.under_way:
+            self._over.set()

@@ -14,7 +14,14 @@ from typing import Any, get_origin
 
 from attrs import define, field, frozen
 
-from batchllm.core import BaseMiddleware, LLMCallStrategy, RetryState, StrategyError, kind_of
+from batchllm.core import (
+    BaseMiddleware,
+    CallCost,
+    LLMCallStrategy,
+    RetryState,
+    StrategyError,
+    kind_of,
+)
 from batchllm.engine.guard import Ended, bounded
 from batchllm.engine.slow_hooks import SlowHooks
 
@@ -25,6 +32,7 @@ __all__ = [
     "awaitable",
     "bind_on_error",
     "call_hook",
+    "estimate_of",
     "read_after_process",
 ]
 
@@ -209,6 +217,20 @@ def read_after_process(middleware: BaseMiddleware) -> bool:
         "shapes are after_process(result) and after_process(work_item, result)"
     )
     raise StrategyError(msg)
+
+
+def estimate_of(strategy: LLMCallStrategy[Any], prompt: Any) -> CallCost | None:
+    """Return the strategy's own estimate of a call, ``None`` if it makes none.
+
+    Raises:
+        TypeError: Its ``estimate`` returned something else than a cost.
+    """
+    estimated: object = strategy.estimate(prompt)
+    if estimated is None or isinstance(estimated, CallCost):
+        return estimated
+    name = type(estimated).__name__
+    msg = f"estimate() returned {name} where a CallCost or None is expected"
+    raise TypeError(msg)
 
 
 def bind_on_error(

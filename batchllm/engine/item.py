@@ -257,7 +257,7 @@ class ItemRun:
     def book(self, usage: TokenUsage | None, cost: float | None, *, answered: bool = False) -> None:
         """Add the tokens and the US dollars of one call; ``None`` is unknown."""
         if usage is not None:
-            self.usage = add_usage(self.usage, usage)
+            self.usage = usage if self.usage is None else add_usage(self.usage, usage)
         if cost is not None:
             self.cost = cost if self.cost is None else self.cost + cost
         elif answered or usage is not None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from batchllm.core import (
     Category,
@@ -95,6 +95,7 @@ class Run:
     tally: Tally
     watchers: Watchers
     start: RunStart
+    _checked_timeout: bool = field(default=False, init=False)
 
     @property
     def warnings(self) -> list[str]:
@@ -265,7 +266,10 @@ class Run:
     ) -> ItemRun:
         """Begin to keep the books of one item."""
         config = self.config
-        limit = work.timeout if work.timeout is not None else config.timeout_per_item
+        limit = config.timeout_per_item
+        if work.timeout is not None:
+            limit = work.timeout
+            self._check_timeout(work)
         return ItemRun(
             work,
             index,
@@ -275,6 +279,15 @@ class Run:
             entry=entry,
             batch=self.start.batch,
         )
+
+    def _check_timeout(self, work: LLMWorkItem[Any, Any, Any]) -> None:
+        """Warn once of an item whose own timeout is over before its attempts are."""
+        if self._checked_timeout:
+            return
+        text = self.config.retry.too_short("timeout", work.timeout, work.max_attempts)
+        if text is not None:
+            self._checked_timeout = True
+            self.warnings.append(f"item {work.item_id!r}: its {text} (said once)")
 
     def result_of_stopped(self, item: ItemRun) -> WorkItemResult[Any, Any]:
         """Return the result of an item that was not called, or cut off, since the run ends."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import (
     Category,
@@ -30,7 +30,7 @@ from batchllm.engine.ending import CANCEL, DRAIN, Phase
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
-from batchllm.engine.recorder import COMMIT_SECONDS, replayed
+from batchllm.engine.recorder import COMMIT_SECONDS
 from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
 from batchllm.journal import Taken
@@ -79,7 +79,8 @@ class Scheduler:
     def start(self, one: Incoming, now: float) -> None:
         """Start the task of one item, which holds room in the window from here on."""
         work, index = one.work, one.position
-        self.accepted = index + 1
+        # The largest, since items of a batch at a provider come in the order of their answers.
+        self.accepted = max(self.accepted, index + 1)
         self.run.window.taken += 1
         if isinstance(work, InvalidItemError):
             self._start_invalid(one, work, now)
@@ -119,7 +120,9 @@ class Scheduler:
 
     def _take_over(self, item: ItemRun, taken: Taken) -> None:
         """Deliver what an earlier run finished, after its post-processor if that is still due."""
-        result = replayed(taken, item.work)
+        assert taken.result is not None
+        work = item.work
+        result = evolve(taken.result, item_id=work.item_id, context=work.context)
         if taken.pending and self.run.pipeline.post_processor is not None:
             self.tasks.start_soon(self._finish_pending, item, result, name=item.work.item_id)
         else:

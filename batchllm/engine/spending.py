@@ -12,11 +12,12 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from batchllm.classifiers import failed_usage, may_be_billed
 from batchllm.core import (
     CallCost,
+    CallTooLargeError,
     ConfigError,
     EndCause,
     LLMCallStrategy,
@@ -31,7 +32,8 @@ from batchllm.core import (
 )
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
-from batchllm.engine.failures import Failure, out_of_time, stopped
+from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
+from batchllm.engine.hooks import estimate_of
 from batchllm.engine.item import ItemRun
 from batchllm.engine.waiting import Waits
 from batchllm.policy import Bound, BudgetLedger, Need, PriceBook, Reservation, WorstCases
@@ -89,7 +91,6 @@ class Spending:
         clock: Seconds on the event loop's clock.
 
     Attributes:
-        held: Seconds during which calls waited for room in the budget.
         most_unbounded: The most calls that had a reservation at once, and no bound on their answer.
     """
 
@@ -108,19 +109,18 @@ class Spending:
     _queues: dict[Hashable, deque[_Waiter]] = field(factory=dict, init=False)
     """Calls that wait, by kind: one kind may have to wait for its first answers, others not."""
 
-    def want(
-        self, strategy: LLMCallStrategy[Any], prompt: Any, estimate: CallCost | None
-    ) -> Wanted:
+    def want(self, strategy: LLMCallStrategy[Any], prompt: Any) -> Wanted:
         """Return what has to be known of a call of *strategy* with *prompt*.
 
         Args:
             strategy: What is to be called.
             prompt: What it is asked.
-            estimate: Its own estimate, ``None`` if it makes none.
 
         Raises:
             StrategyError: The budget is one of money, and its price is not known.
+            Exception: What its ``estimate`` raised.
         """
+        estimate = estimate_of(strategy, prompt)
         if self.ledger.budget.max_cost is None:
             return Wanted(strategy.quota_scope, prompt, estimate, None)
         price = self.prices.of(strategy)
@@ -151,6 +151,9 @@ class Spending:
                     if queue[0] is waiter:
                         bill = self._try(wanted)
                         if bill is None and not self.ledger.calls:
+                            too_large = self._too_large(item, wanted)
+                            if too_large is not None:
+                                return too_large
                             self._end(item, wanted)
                     if bill is None:
                         await waiter.woken.wait()
@@ -160,17 +163,20 @@ class Spending:
             seconds = self.clock() - began
             self._note(item, seconds)
             self._wake()
+        if self.ending.stopping:
+            if bill is not None:  # woken in the very turn in which the run was stopped
+                self._close(bill, self.ledger.release)
+            return stopped(self.ending)
         if bill is not None:
             return bill
-        if self.ending.stopping:
-            return stopped(self.ending)
         waited = f"at last it waited {seconds:.1f} s for room in the budget"
         return out_of_time(item, self.clock(), waited)
 
-    def has_room(self, wanted: Wanted) -> bool:
-        """Return whether a call like *wanted* could start now, beside all that wait."""
+    def has_room(self, strategy: LLMCallStrategy[Any], prompt: Any) -> bool:
+        """Return whether another call could start now, with none that waits for room."""
         if any(self._queues.values()):
             return False
+        wanted = self.want(strategy, prompt)
         bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
         return self.ledger.fits(wanted.need(bound))
 
@@ -235,6 +241,22 @@ class Spending:
         self.waits.seconds["admission_wait"] += seconds
         if not any(self._queues.values()):
             self._held += self.clock() - self._since
+
+    def _too_large(self, item: ItemRun, wanted: Wanted) -> Failure | None:
+        """Return the failure of an item whose prompt alone exceeds the whole budget.
+
+        The run goes on without it: others may be shorter.
+        """
+        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        least = wanted.need(evolve(bound, output_tokens=0))
+        if BudgetLedger(self.ledger.budget).fits(least):
+            return None
+        costs = "" if least.cost is None else f", which are {dollars(least.cost)},"
+        error = CallTooLargeError(
+            f"item {item.work.item_id!r}: its prompt may have {least.tokens:,} tokens{costs} and "
+            "the budget of the run is less; give a larger budget, or shorten it"
+        )
+        return no_permit(error)
 
     def _end(self, item: ItemRun, wanted: Wanted) -> None:
         """Drain the run, since its budget is spent."""

@@ -153,16 +153,16 @@ def limited_by(
     if cause == "budget":
         return "the budget, which had no room for more calls at a time"
     if cause == OUTAGE:
-        return f"an endpoint that did not answer, for {held[cause]:,.0f} s"
+        return f"an endpoint that did not answer, for {_seconds(held[cause])}"
     if cause == CUT_OFF:
-        return f"a shared gate that could not be reached, for {held[cause]:,.0f} s"
+        return f"a shared gate that could not be reached, for {_seconds(held[cause])}"
     caps = [scope.cap for scope in scopes if scope.cap is not None]
     if caps and cause != "cooldown":
         return f"the provider's cap, found to be {sum(caps):,} calls at a time"
     if cause == "calls":
         return f"{calls:,} calls in flight at most; raise concurrency if the server allows more"
     if cause == "cooldown":
-        return f"pauses after rate limits, for {held[cause]:,.0f} s"
+        return f"pauses after rate limits, for {_seconds(held[cause])}"
     used = [
         limit_in_words(limit)
         for scope in scopes
@@ -180,6 +180,11 @@ def limited_by(
     if has_own:
         return "a quota of the run's own"
     return "its own start, from few calls in flight to more with each round trip"
+
+
+def _seconds(time: float) -> str:
+    """Return *time* in whole seconds, or in tenths where these would round it to nothing."""
+    return f"{time:,.0f} s" if time >= 10 else f"{time:.1f} s"
 
 
 def _is_below_the_pace(limit: Limit, pace: float | None) -> bool:

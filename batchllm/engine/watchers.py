@@ -5,7 +5,7 @@ Without one each place that calls is a test of one attribute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,7 @@ from batchllm.core import (
     BaseObserver,
     CallEnd,
     CallStart,
+    LLMCallStrategy,
     Reply,
     RunStart,
     SpanObserver,
@@ -43,22 +44,24 @@ class Watchers:
     Args:
         observers: In the order in which they see a beginning; ends come in reverse.
         clock: Seconds on the event loop's clock.
+
+    Attributes:
+        active: If there is an observer; kept, since every item and call asks for it.
     """
 
     observers: Sequence[SpanObserver]
     clock: Callable[[], float]
+    active: bool = field(init=False)
     _run: Watched = field(default=(), init=False)
     _errors: dict[SpanObserver, tuple[int, str]] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.active = bool(self.observers)
 
     @classmethod
     def of(cls, observers: Iterable[BaseObserver], clock: Callable[[], float]) -> Watchers:
         """Take those of *observers* that are called at once."""
         return cls([one for one in observers if isinstance(one, SpanObserver)], clock)
-
-    @property
-    def active(self) -> bool:
-        """Return whether there is an observer."""
-        return bool(self.observers)
 
     def start_run(self, run: RunStart) -> None:
         """Report that the run begins."""
@@ -70,7 +73,7 @@ class Watchers:
             self._call(one, one.run_ended, run, termination, tally)
 
     @contextmanager
-    def item(self, item: ItemRun) -> Iterator[None]:
+    def item(self, item: ItemRun) -> Generator[None]:
         """Report that *item* begins, and at the end of the block that it has ended."""
         watched = item.watched = tuple(
             self._call(one, one.item_started, run, item.work)
@@ -82,8 +85,11 @@ class Watchers:
             for one, began in self._in_reverse(watched):
                 self._call(one, one.item_ended, began, item.result)
 
-    def start_call(self, item: ItemRun, start: CallStart) -> Watched:
+    def start_call(
+        self, item: ItemRun, strategy: LLMCallStrategy[Any], prompt: Any, attempt: int
+    ) -> Watched:
         """Report that a call of *item* begins; return what its end is reported with."""
+        start = CallStart(item.item_id, strategy, prompt, attempt)
         return tuple(
             self._call(one, one.call_started, began, start)
             for one, began in zip(self.observers, item.watched, strict=True)

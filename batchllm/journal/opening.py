@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from batchllm.core import JournalError, LLMCallStrategy
+from batchllm.core import JournalError, LLMCallStrategy, counted
 from batchllm.journal.commits import CLOSE_SECONDS
 from batchllm.journal.entries import Identity, Registrar
 from batchllm.journal.identity import differences
@@ -126,8 +126,9 @@ def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> No
     cost = "" if changed.cost is None else f", about ${changed.cost:,.2f}"
     msg = (
         f"the journal {settings.path} has answers of another strategy: "
-        f"{differences(changed.identity, registrar.identity.text)}: {changed.count:,} finished "
-        f'items would run again{cost}; give Journal(…, on_changed="rerun") to ask again, '
+        f"{differences(changed.identity, registrar.identity.text)}: "
+        f"{counted(changed.count, 'finished item')} "
+        f'would run again{cost}; give Journal(…, on_changed="rerun") to ask again, '
         'on_changed="keep" to take the answers as they are, or another path to start anew'
     )
     raise JournalError(msg, problem="changed", path=str(settings.path))

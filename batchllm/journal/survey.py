@@ -15,7 +15,8 @@ import msgspec
 from attrs import frozen
 
 from batchllm.journal.ledger import State
-from batchllm.journal.payload import as_plain, unpack
+from batchllm.journal.payload import unpack
+from batchllm.journal.values import as_plain
 
 __all__ = ["Brief", "RunSettings", "Sampled", "StoredItem", "Survey"]
 
@@ -111,13 +112,17 @@ class Survey:
     _db: sqlite3.Connection
 
     def items(self) -> Iterator[Brief]:
-        """Yield every finished item in brief, in the order in which they were first finished."""
+        """Yield every finished item in brief, in the order in which they were first finished.
+
+        Those that a run adds meanwhile are left out: what was read of the runs does not have them.
+        """
         query = (
             "SELECT item, source, run, state, cost, started, finished, payload FROM items "
-            f"WHERE item > ? ORDER BY item LIMIT {_CHUNK}"
+            f"WHERE item > ? AND item <= ? ORDER BY item LIMIT {_CHUNK}"
         )
+        (end,) = self._db.execute("SELECT coalesce(max(item), 0) FROM items").fetchone()
         last = 0
-        while rows := self._db.execute(query, (last,)).fetchall():
+        while rows := self._db.execute(query, (last, end)).fetchall():
             for row in rows:
                 yield _brief(*row)
             last = rows[-1][0]

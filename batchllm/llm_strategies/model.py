@@ -26,9 +26,9 @@ from batchllm.core import (
     refuse,
     with_notes,
 )
-from batchllm.providers import attach_usage
+from batchllm.providers import WireRequest, attach_usage
 from batchllm.structured import Parsed
-from batchllm.transport import ConnectionStats
+from batchllm.transport import ConnectionStats, HttpReply
 
 __all__ = ["ModelStrategy"]
 
@@ -168,6 +168,45 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         Raises:
             Exception: What the model or the parser raised.
         """
+        settings = self._call_settings()
+        if self._accepts_progress and state is not None:
+            settings["progress"] = state.progress
+        response: LLMResponse = await self._generate(prompt, **settings)
+        if state is not None and response.hint is not None:
+            state.observe(response.hint)
+        return self._finished(response)
+
+    def compose(self, prompt: Any) -> WireRequest:
+        """Write the request that :meth:`execute` would send for *prompt*, and send nothing.
+
+        Raises:
+            StrategyError: The model has no such requests, since it is no provider's own wire.
+            Exception: What the model says against the prompt.
+        """
+        compose = getattr(self.model, "compose", None)
+        if compose is None:
+            msg = f"{self.model!r} cannot write its requests down; name a model by llm('openai:…')"
+            raise StrategyError(msg)
+        request: WireRequest = compose(prompt, **self._call_settings())
+        return request
+
+    def read_reply(
+        self, reply: HttpReply, prompt: Any, state: RetryState
+    ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
+        """Read the reply to a request that :meth:`compose` wrote, however it came.
+
+        Args:
+            reply: Status, headers and body, as they would have come online.
+            prompt: The item's.
+            state: The item's memory.
+
+        Raises:
+            Exception: As :meth:`execute` does for that reply.
+        """
+        read: Callable[[HttpReply], LLMResponse] = self.model.read_reply  # type: ignore[attr-defined]
+        return self._finished(read(reply))
+
+    def _call_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {}
         if self.temperature is not None:
             settings["temperature"] = self.temperature
@@ -175,11 +214,11 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
             settings["system_instruction"] = self.system
         if self.config is not None:
             settings["config"] = self.config
-        if self._accepts_progress and state is not None:
-            settings["progress"] = state.progress
-        response: LLMResponse = await self._generate(prompt, **settings)
-        if state is not None and response.hint is not None:
-            state.observe(response.hint)
+        return settings
+
+    def _finished(
+        self, response: LLMResponse
+    ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
         usage = response.token_usage or None
         parsed = self._parse(response, usage)
         return parsed.output, usage, with_notes(response.metadata, parsed.notes)

@@ -20,6 +20,7 @@ from batchllm.core import (
     refuse,
 )
 from batchllm.llm_strategies.model import ModelStrategy
+from batchllm.providers import WireRequest
 from batchllm.structured import (
     OutputSchema,
     OutputValidationError,
@@ -30,6 +31,7 @@ from batchllm.structured import (
     strict_problems,
     with_text,
 )
+from batchllm.transport import HttpReply
 
 __all__ = ["OutputStrategy", "is_output", "is_plain_text", "name_of", "schema_text", "with_output"]
 
@@ -95,7 +97,7 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
             OutputValidationError: The answer is no *output*; it says what is wrong.
             Exception: What the model raised.
         """
-        asked = prompt if self._schema_text is None else with_text(prompt, self._schema_text)
+        asked = self._asked(prompt)
         # Without a state, as in a unit test, nothing is remembered.
         refused: OutputValidationError | None = None if state is None else state.get(self._key)
         if refused is not None:
@@ -106,6 +108,28 @@ class OutputStrategy(ModelStrategy[T], Generic[T]):
             if state is not None:
                 state.set(self._key, error)
             raise
+
+    def compose(self, prompt: Any) -> WireRequest:
+        """Write the request of the first attempt, which has no feedback in it."""
+        return super().compose(self._asked(prompt))
+
+    def read_reply(
+        self, reply: HttpReply, prompt: Any, state: RetryState
+    ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
+        """Read a reply; what was wrong with it is the feedback of the item's next attempt.
+
+        Raises:
+            OutputValidationError: The answer is no *output*; it says what is wrong.
+            Exception: As :meth:`execute` does for that reply.
+        """
+        try:
+            return super().read_reply(reply, prompt, state)
+        except OutputValidationError as error:
+            state.set(self._key, error)
+            raise
+
+    def _asked(self, prompt: Any) -> Any:
+        return prompt if self._schema_text is None else with_text(prompt, self._schema_text)
 
     def identity(self) -> Mapping[str, Any]:
         """Name the model with the output's type."""

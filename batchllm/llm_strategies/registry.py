@@ -28,7 +28,6 @@ from batchllm.providers import (
     ResponsesModel,
     WireModel,
 )
-from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
 from batchllm.transport import HeaderValues, Http, Secret, is_our_own, mask_headers
 
 __all__ = ["llm", "provider_variables", "providers"]
@@ -210,6 +209,9 @@ def _gemini(
 
 
 def _simulated(model: str, *, http: Http | None, base_url: str | None, **options: Any) -> ChatModel:
+    # Imported here, since it is a tenth of what llm() loads, and few ask for it.
+    from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
+
     try:
         scenario = parse_scenario(model)
     except ValueError as error:

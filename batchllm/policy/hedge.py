@@ -12,11 +12,15 @@ __all__ = ["HedgePolicy"]
 _REMEMBERED: Final = 1_000
 _QUANTILE: Final = 0.99
 _USUAL: Final = 0.95
+_MIDDLE: Final = 0.5
+_TAIL: Final = 0.414
+"""One call in a hundred takes (usual longest / middle) ** 0.414 times the usual longest (one call
+in twenty) where all calls are of one kind: that is a lognormal's, with 2.326 and 1.645 standard
+deviations. It is 1.4 for σ 0.5, 2.0 for σ 1. Beyond it the slow ones are stalls, whose own length
+says nothing about when to give them up: with 1 % of stalls of 10 s the 99th percentile is 10 s, and
+a second copy would come when the first is over."""
 _LONGEST_TAIL: Final = 2.0
-"""Times the usual longest (one call in twenty) that one call in a hundred takes where all calls
-are of one kind: 1.4 for a lognormal of σ 0.5, 2.0 for σ 1. Beyond it the slow ones are stalls,
-whose own length says nothing about when to give them up: with 1 % of stalls of 10 s the 99th
-percentile is 10 s, and a second copy would come when the first is over."""
+"""The most that this factor is: calls of two kinds, short and long, have no such middle."""
 
 
 @define(eq=False)
@@ -28,7 +32,7 @@ class HedgePolicy:
         samples: Calls that have to be known before the first second copy.
         least: Seconds below which no call counts as slow.
         delay: Seconds after which a call counts as slow; ``None`` learns it, as the time that
-            one call in a hundred exceeds, or twice what one in twenty exceeds if that is less.
+            one call in a hundred exceeds, or would exceed if none had stalled.
 
     Attributes:
         calls: Calls so far.
@@ -61,7 +65,9 @@ class HedgePolicy:
             self._fresh = 0
             ranked = sorted(self._took)
             last = len(ranked) - 1
-            longest = min(ranked[int(_QUANTILE * last)], _LONGEST_TAIL * ranked[int(_USUAL * last)])
+            usual, middle = ranked[int(_USUAL * last)], ranked[int(_MIDDLE * last)]
+            tail = (usual / middle) ** _TAIL if middle > 0 else _LONGEST_TAIL
+            longest = min(ranked[int(_QUANTILE * last)], min(tail, _LONGEST_TAIL) * usual)
             self._slow = max(self.least, longest)
         return self._slow
 

@@ -28,8 +28,9 @@ _AHEAD: Final = 1.0
 """Seconds ahead of now up to which slots are booked: what a worker that dies can lose."""
 _BLOCK: Final = 0.5
 """Seconds of the schedule that all workers get in turn with one lease each."""
-_GRAINS: Final = 1024
-"""Entries of a ledger: a lease in a file reads and writes them all, in about 0.1 ms."""
+_GRAINS: Final = 512
+"""Entries of a ledger per window: a lease in a file reads and writes them all, and what is given
+back by 1/512 of a window too late is 0.2 % of the quota."""
 _ASKING: Final = 2.0
 """Seconds for which a worker counts as one that asks: twice the longest way ahead."""
 _ALIVE: Final = 10.0

@@ -44,6 +44,9 @@ class PriceBook:
     now: Callable[[], datetime] = _now
     _found: dict[tuple[QuotaScope, Price | None], Price | None] = field(factory=dict, init=False)
     _answered: dict[tuple[QuotaScope, str], Price | None] = field(factory=dict, init=False)
+    _scope: QuotaScope | None = field(default=None, init=False)
+    _own: Price | None = field(default=None, init=False)
+    _price: Price | None = field(default=None, init=False)
 
     def of(self, strategy: LLMCallStrategy[Any]) -> Price | None:
         """Return the price of a strategy's calls; ``None`` if it is not known."""
@@ -71,9 +74,15 @@ class PriceBook:
         """
         if usage is None:
             return None
-        price = self.of(strategy)
-        if price is None and metadata is not None and strategy.quota_scope is not None:
-            price = self._of_answer(strategy.quota_scope, metadata.get("model"))
+        scope, own = strategy.quota_scope, strategy.price
+        if scope is not self._scope or own is not self._own:  # nearly always those of the last call
+            self._price = self.of(strategy)
+            self._scope, self._own = scope, own
+        price = self._price
+        if price is None:
+            if metadata is None or scope is None or not scope.model:
+                return None
+            price = self._of_answer(scope, metadata.get("model"))
         return None if price is None else price.cost(usage)
 
     def missing(self, strategy: LLMCallStrategy[Any]) -> list[str]:
@@ -83,7 +92,7 @@ class PriceBook:
         return [] if self.of(strategy) is not None else [model_name(strategy.quota_scope)]
 
     def _of_answer(self, scope: QuotaScope, model: object) -> Price | None:
-        if not isinstance(model, str) or not scope.model or model == scope.model:
+        if not isinstance(model, str) or model == scope.model:
             return None
         key = (scope, model)
         if key not in self._answered:

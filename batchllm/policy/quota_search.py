@@ -275,6 +275,8 @@ class QuotaSearch:
         """
         assert self.rate is not None
         minute = self._meter.minute_before(episode)
+        if self.early and not self._meter.has_minute(episode):
+            return 0.0  # the burst of the start is a part of what was accepted until now
         if self.early:
             least = seen + _MINUTE_EARLY * (minute - seen)
         else:

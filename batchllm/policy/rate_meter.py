@@ -76,11 +76,21 @@ class RateMeter:
         few, _ = self.log.measure(last, episode.empty)
         return (few + 2) / max(SHORTEST, episode.empty.at - last.at)
 
+    def has_minute(self, episode: Episode) -> bool:
+        """Return whether the first send was a minute before *episode* at least."""
+        first = self.log.first
+        return first is not None and episode.begun.at - first.at >= MINUTE
+
     def minute_before(self, episode: Episode) -> float:
-        """Return the rate over the minute before *episode* began, or from the first send on."""
+        """Return the rate over the minute before *episode* began.
+
+        Or since the first send, or the recovery of a window: in a pause nothing was asked for.
+        """
         first = self.log.first or episode.begun
-        begin = self.log.point(max(first.at, episode.begun.at - MINUTE))
-        return self.log.measure(begin, episode.begun)[1]
+        since = max(first.at, episode.begun.at - MINUTE)
+        if self.episodes and self.episodes[-1].is_window:
+            since = max(since, self.episodes[-1].back.at)
+        return self.log.measure(self.log.point(since), episode.begun)[1]
 
     def _since(self, points: list[Point], end: Point, look_back: float) -> tuple[int, float]:
         """Measure from the last of *points* from which on enough was accepted, to *end*."""

@@ -29,7 +29,9 @@ from batchllm.providers.wire import (
     Finish,
     WireModel,
     WireOptions,
+    WireRequest,
     attach_usage,
+    error_reply,
     normalize_finish,
 )
 
@@ -57,6 +59,8 @@ __all__ = [
     "ResponsesModel",
     "WireModel",
     "WireOptions",
+    "WireRequest",
     "attach_usage",
+    "error_reply",
     "normalize_finish",
 ]

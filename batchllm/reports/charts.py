@@ -29,7 +29,7 @@ def charts_of(report: Report) -> list[Chart]:
 
 
 def _over_time(report: Report) -> Iterator[Chart]:
-    at, (answers, failures, tokens_in, tokens_out) = report.counting.over_time.rates()
+    at, (answers, failures, tokens_in, tokens_out) = report.counting.over_time.rates(report.seconds)
     if at:
         lines = {"answers": answers, **({"failures": failures} if any(failures) else {})}
         yield _time_chart(report, "throughput", "Throughput", "per second", at, lines)
@@ -127,7 +127,7 @@ def _histogram(
         "name": name,
         "kind": "histogram",
         "title": title,
-        "unit": "items",
+        "unit": "items, bins grow",
         "labels": labels,
         "ranges": ranges,
         "series": [{"name": "items", "values": counts}],

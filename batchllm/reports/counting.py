@@ -103,6 +103,7 @@ class Counting:
         cost: US dollars; ``None`` if no price was known.
         models: The same by model; ``""`` if it is not known.
         attempts: Items by number of attempts.
+        calls: Calls that were made for them.
         waits: Seconds of all items by what they were spent on; ``calls`` is being called.
         latency: Seconds of the calls that gave answers.
         whole: Seconds from the first wait of an item to its end.
@@ -120,6 +121,7 @@ class Counting:
     cost: float | None = None
     models: dict[str, ModelSums] = field(factory=dict)
     attempts: Counter[int] = field(factory=Counter)
+    calls: int = 0
     waits: dict[str, float] = field(factory=lambda: dict.fromkeys(_WAITS, 0.0))
     latency: Quantiles = field(factory=Quantiles)
     whole: Quantiles = field(factory=Quantiles)
@@ -176,6 +178,8 @@ class Counting:
             return
         for n, name in enumerate(_WAITS):
             self.waits[name] += sum(spans[n::_CALL])
+        # One that never started, since the item ended while it waited for it, took no time at all.
+        self.calls += sum(1 for time in spans[2::_CALL] if time > 0)
         calls, whole = sum(spans[2::_CALL]), sum(spans)
         self.whole.add(whole)
         if seen.success:

@@ -84,8 +84,6 @@ class Course:
         pauses: From where to where the run was held by a cooldown or an outage.
         held: Seconds during which calls waited, by cause.
         episodes: Pauses of all scopes.
-        refused: Calls that were refused for a limit or an overload.
-        sends: Calls that were sent.
     """
 
     at: list[float] = field(factory=list)
@@ -94,8 +92,6 @@ class Course:
     pauses: list[tuple[float, float]] = field(factory=list)
     held: dict[str, float] = field(factory=dict)
     episodes: int = 0
-    refused: int = 0
-    sends: int = 0
 
     @classmethod
     def of(cls, runs: Sequence[Sequence[Moment]], length: float) -> Course:
@@ -121,9 +117,6 @@ class Course:
         for cause, seconds in last.get("held", {}).items():
             self.held[cause] = self.held.get(cause, 0.0) + seconds
         self.episodes += last.get("episodes", 0)
-        for scope in last.get("scopes", {}).values():
-            self.refused += scope["refused"]
-            self.sends += scope["sends"]
 
     def _add_pauses(self, moments: Sequence[Moment]) -> None:
         held, begin = 0.0, moments[0].at if moments else 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from batchllm.observers import Quantiles
@@ -41,9 +41,10 @@ def facts_of(report: Report) -> Iterator[tuple[str, str, str]]:
         each = counting.cost / counting.items
         yield "Cost", dollars(counting.cost), f"{dollars(1000 * each)} for 1,000 items"
     retried = sum(report.failed_calls.values())
-    if retried or report.open_calls:
-        cut = f"{report.open_calls:,} without an end" if report.open_calls else ""
-        yield "Calls without an answer", f"{retried:,}", cut
+    if counting.calls:
+        parts = [f"{retried:,} without an answer"] if retried else []
+        parts += [f"{report.open_calls:,} without an end"] if report.open_calls else []
+        yield "Calls", f"{counting.calls:,}", ", ".join(parts)
     if course.held:
         held = course.held.get("cooldown", 0.0)
         paused = f"{seconds(held)} in which calls waited" if held else ""
@@ -77,6 +78,8 @@ def figures_of(report: Report) -> dict[str, Any]:
         "waits": {name: round(spent, 3) for name, spent in counting.waits.items()},
         "held_back": {cause: round(spent, 3) for cause, spent in course.held.items()},
         "pauses": course.episodes,
+        "limits": {clean(name): _use(curve) for name, curve in course.used.items()},
+        "calls": counting.calls,
         "calls_without_answer": report.failed_calls,
         "calls_without_end": report.open_calls,
         "models": {
@@ -98,6 +101,13 @@ def figures_of(report: Report) -> dict[str, Any]:
         ],
         "runs": list(report.runs),
     }
+
+
+def _use(curve: Sequence[float | None]) -> dict[str, float]:
+    """Return the share of a limit that was in use while it was known."""
+    known = [share for share in curve if share is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    return {"mean": round(mean, 3), "max": round(max(known, default=0.0), 3)}
 
 
 def _quantiles(values: Quantiles) -> dict[str, float] | None:

@@ -15,6 +15,15 @@
     return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
   };
 
+  // Between two marks of an axis of time, in numbers that clocks have.
+  const step = (seconds) => {
+    for (let unit = 1; ; unit *= unit < 3600 ? 60 : 24) {
+      for (const few of [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30]) {
+        if (few * unit * 6 >= seconds) return few * unit;
+      }
+    }
+  };
+
   const marks = {
     id: "marks",
     beforeDatasetsDraw(chart) {
@@ -55,7 +64,8 @@
     interaction: { mode: "index", intersect: false },
     plugins: {
       legend: {
-        display: chart.series.length > 1,
+        // The only limit has a name to be seen, too.
+        display: chart.series.length > 1 || chart.name === "quota",
         labels: { color: colour("--ink"), boxWidth: 12, boxHeight: 12 },
       },
     },
@@ -80,8 +90,11 @@
       parsing: false,
       marks: { pauses: chart.pauses, joints: chart.joints },
       scales: {
-        x: { type: "linear", min: 0, max: chart.seconds || undefined, ...axis({ callback: clock }) },
-        y: { beginAtZero: true, ...axis({}) },
+        x: {
+          type: "linear", min: 0, max: chart.seconds || undefined,
+          ...axis({ callback: clock, stepSize: step(chart.seconds) }),
+        },
+        y: { beginAtZero: true, suggestedMax: chart.name === "quota" ? 100 : undefined, ...axis({}) },
       },
       plugins: {
         ...base(chart).plugins,

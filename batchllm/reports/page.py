@@ -16,9 +16,8 @@ from importlib.resources import files
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
-from batchllm.core import ProcessorConfig, config_to_json
+from batchllm.core import ProcessorConfig, config_to_json, counted
 from batchllm.reports.charts import Chart, charts_of
 from batchllm.reports.details import Details, detail_of
 from batchllm.reports.figures import facts_of
@@ -61,12 +60,12 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
         name=clip(report.name, _SHORT),
         state=clip(report.state, _SHORT),
         warnings=[clip(text, _SHORT) for text in report.warnings[:_GROUPS]],
-        style=Markup(style),
-        script=Markup(script),
-        library=Markup(library),
-        style_hash=Markup(_hash(style)),
-        script_hashes=Markup(f"{_hash(library)} {_hash(script)}"),
-        data=Markup(_data_of(report, charts, texts=texts)),
+        style=style,
+        script=script,
+        library=library,
+        style_hash=_hash(style),
+        script_hashes=f"{_hash(library)} {_hash(script)}",
+        data=_data_of(report, charts, texts=texts),
         charts=charts,
         joints=bool(report.joints),
         pauses=bool(report.course.pauses),
@@ -80,7 +79,7 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
 
 
 def _file(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    return (files("batchllm.reports") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
@@ -145,7 +144,8 @@ def _tables(report: Report) -> dict[str, Any]:
             for slow in counting.slowest
         ],
         "refused": [clip(text, _SHORT) for text in report.refused],
-        "refused_note": f"{report.refused_lines:,} lines were wrong and never sent.",
+        "refused_note": f"{counted(report.refused_lines, 'line was', 'lines were')} wrong and "
+        "never sent.",
         "runs": [_run(run) for run in reversed(report.runs)],
         "changed": list(_changed(report.settings)),
         "settings": clean(json.dumps(report.settings, indent=2)) if report.settings else "",

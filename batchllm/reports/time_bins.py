@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from attrs import define, field
@@ -52,16 +53,29 @@ class TimeBins:
         self._sums = [[sum(both) for both in zip(*pair, strict=True)] for pair in pairs]
         self.width *= 2
 
-    def rates(self) -> tuple[list[float], list[list[float]]]:
+    def rates(self, length: float = inf) -> tuple[list[float], list[list[float]]]:
         """Return the middle of each bin, and of each number its amount per second there.
 
         The bins are so wide that they can be drawn, and that the first number is no mere noise.
+
+        Args:
+            length: Seconds after which nothing could happen; the last bin reaches no further.
         """
         events = sum(sums[0] for sums in self._sums)
         while len(self._sums) > _DRAWN or (
             len(self._sums) > _FEWEST and events / len(self._sums) < _ENOUGH
         ):
             self._widen()
-        middles = [(n + 0.5) * self.width for n in range(len(self._sums))]
-        columns = [[sums[n] / self.width for sums in self._sums] for n in range(self.size)]
+        sums = self._sums
+        count, width = len(sums), self.width
+        last = min(width, length - (count - 1) * width)  # seconds that the last bin covers
+        if count > 1 and last < width / 4:
+            # Of so short a time any rate is chance, so it belongs to the bin before.
+            sums = [*sums[:-2], [sum(both) for both in zip(*sums[-2:], strict=True)]]
+            count, last = count - 1, width + max(0.0, last)
+        widths = [width] * (count - 1) + [max(last, width / 4)] * bool(count)
+        middles = [n * width + own / 2 for n, own in enumerate(widths)]
+        columns = [
+            [one[n] / own for one, own in zip(sums, widths, strict=True)] for n in range(self.size)
+        ]
         return middles, columns

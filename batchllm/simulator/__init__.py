@@ -14,6 +14,7 @@ from batchllm.simulator.admission import (
     Ticket,
     TokenBucket,
 )
+from batchllm.simulator.batches import BatchBehaviour, Batches, InvoiceLine, Job, Mishap
 from batchllm.simulator.distributions import Distribution, Fixed, LogNormal, Uniform
 from batchllm.simulator.faults import FAULT_NAMES, TRANSIENT_MIX, FaultPlan
 from batchllm.simulator.inprocess import SimulatorTransport
@@ -47,6 +48,8 @@ __all__ = [
     "SCENARIOS",
     "TRANSIENT_MIX",
     "AdmissionModel",
+    "BatchBehaviour",
+    "Batches",
     "ConcurrencyCap",
     "Distribution",
     "Exchange",
@@ -55,10 +58,13 @@ __all__ = [
     "FixedWindow",
     "GrowingByUse",
     "HintRule",
+    "InvoiceLine",
+    "Job",
     "LeakyQueue",
     "Limits",
     "LogEntry",
     "LogNormal",
+    "Mishap",
     "ParallelCalls",
     "QuotaServer",
     "RandomRefusals",

@@ -8,6 +8,13 @@ from typing import Any
 import anyio
 from attrs import asdict, define, field
 
+from batchllm.simulator.batches import (
+    AnthropicBatches,
+    BatchApi,
+    BatchBehaviour,
+    Batches,
+    OpenAIBatches,
+)
 from batchllm.simulator.behaviour import Behaviour, Decision
 from batchllm.simulator.log import LogEntry, Outcome, SimulatorLog, leading_text, prompt_digest
 from batchllm.simulator.rendering import Exhibit, invalid_reply, render, whole
@@ -77,6 +84,10 @@ class Simulator:
         wall_clock: Seconds since 1970 for dates on the wire. Unless given, it starts at the
             first of January 2026 and follows `clock`.
         log: Where requests are recorded; a new one in memory unless given.
+        batch_behaviour: How batches of the provider go.
+
+    Attributes:
+        batches: The provider's batches, with what goes wrong with them and what was billed.
     """
 
     scenario: Scenario = field(factory=Scenario, converter=_to_scenario)
@@ -84,12 +95,17 @@ class Simulator:
     clock: Callable[[], float] = field(default=anyio.current_time, kw_only=True)
     wall_clock: Callable[[], float] | None = field(default=None, kw_only=True)
     log: SimulatorLog = field(factory=SimulatorLog, kw_only=True)
+    batch_behaviour: BatchBehaviour = field(factory=BatchBehaviour, kw_only=True)
+    batches: Batches = field(init=False)
+    _batch_apis: tuple[BatchApi, ...] = field(init=False)
     _behaviour: Behaviour = field(init=False)
     _wires: tuple[Wire, ...] = field(init=False, factory=all_wires)
     _started: float | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._behaviour = Behaviour(self.scenario, self.seed)
+        self.batches = Batches(self.scenario, self.seed, self._wires, self.batch_behaviour)
+        self._batch_apis = (OpenAIBatches(self.batches), AnthropicBatches(self.batches))
 
     def handle(self, request: WireRequest) -> Exchange:
         """Decide on a request that arrives now."""
@@ -104,6 +120,11 @@ class Simulator:
             arrived=now,
             client_id=request.headers.get("x-client-request-id"),
         )
+        api = next((one for one in self._batch_apis if one.matches(request)), None)
+        if api is not None:
+            reply = self.batches.handle(api, request, _key_of(request), self._wall_time(now))
+            entry.status, entry.outcome = reply.status if reply.sends_head else 0, "control"
+            return Exchange(reply, partial(self._finish, entry, None))
         wire = next((wire for wire in self._wires if wire.matches(request)), None)
         if wire is None:
             return self._refuse(entry, self._wires[0], _no_such_path(request))
@@ -177,7 +198,12 @@ class Simulator:
             return whole(200, self.log.to_jsonl().encode(), kind="application/x-ndjson")
         if request.path == "/__sim/stats":
             return whole(200, json.dumps(self.stats()).encode())
-        return whole(404, b'{"error":"known are /__sim/log and /__sim/stats"}')
+        if request.path == "/__sim/invoice":
+            self.batches.catch_up(self._wall_time(self.clock()))
+            lines = [line.as_dict() for line in self.batches.invoice]
+            return whole(200, json.dumps(lines).encode())
+        known = b"/__sim/log, /__sim/stats and /__sim/invoice"
+        return whole(404, b'{"error":"known are %s"}' % known)
 
 
 def _describe(entry: LogEntry, call: Call, decision: Decision, reply: WireReply) -> None:

@@ -64,12 +64,13 @@ class Channel(Protocol):
 class SocketChannel:
     """A connected, non-blocking socket, in the clear or with TLS."""
 
-    __slots__ = ("_in_a_row", "_is_encrypted", "_socket")
+    __slots__ = ("_in_a_row", "_is_drained", "_is_encrypted", "_socket")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._is_encrypted = isinstance(connected, ssl.SSLSocket)
         self._in_a_row = 0
+        self._is_drained = False
 
     async def send(self, data: bytes) -> None:
         """Send all of *data*; mostly the kernel takes it at once, without waiting."""
@@ -110,19 +111,47 @@ class SocketChannel:
 
     async def _receive_encrypted(self) -> bytes:
         while True:
-            # OpenSSL may hold bytes while the socket is not readable, so it is asked first.
-            self._in_a_row += 1
-            if self._in_a_row > _READS_IN_A_ROW:
-                self._in_a_row = 0
-                await anyio.lowlevel.checkpoint()
-            try:
-                return self._socket.recv(_READ)
-            except ssl.SSLWantReadError:
+            if self._is_drained:
                 self._in_a_row = 0
                 await anyio.wait_readable(self._socket)
-            except ssl.SSLWantWriteError:
+            elif self._in_a_row >= _READS_IN_A_ROW:
                 self._in_a_row = 0
+                await anyio.lowlevel.checkpoint()
+            self._in_a_row += 1
+            try:
+                data = self._decrypt()
+            except ssl.SSLWantWriteError:
                 await anyio.wait_writable(self._socket)
+                continue
+            if data is not None:
+                return data
+
+    def _decrypt(self) -> bytes | None:
+        """Return all that is there, as one piece; ``None`` if there is no whole record.
+
+        A read gives one record, and a stream may have sent several since the last turn. OpenSSL may
+        hold bytes while the socket is not readable, so the socket is waited for only once there
+        was nothing more to read.
+        """
+        pieces: list[bytes] = []
+        size, self._is_drained = 0, False
+        while size < _READ:
+            try:
+                data = self._socket.recv(_READ)
+            except ssl.SSLWantReadError:
+                self._is_drained = True
+                break
+            except OSError:
+                if not pieces:
+                    raise
+                break  # what came before it counts; the next read meets it again, or the end
+            if not data:
+                return b"".join(pieces)  # the next read meets the end again
+            pieces.append(data)
+            size += len(data)
+        if not pieces:
+            return None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def arrived(self) -> bytes | None:
         """Return what came since the last read: ``None`` for nothing, ``b""`` for the end."""

@@ -147,6 +147,12 @@ class HttpClient:
             raise TypeError(msg)
         return partial(HttpClient, **made_of), ()
 
+    def with_room(self, max_body: int) -> HttpClient:
+        """Return a client over the same connections whose replies may have *max_body* bytes."""
+        return HttpClient(
+            **{**self._made_of, "transport": self._given, "proxy": None, "max_body": max_body}
+        )
+
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.
 
@@ -269,8 +275,7 @@ class HttpClient:
         self._one_loop.check()
         given = self._given
         address = self._address.url(path)
-        extra = RequestHead(self.host, headers or {}).fields()[1:]
-        fields = [*self._head.fields(), *extra]
+        fields = self._head.fields(headers)
         if self._is_client:
             named = {name.decode(): value.decode() for name, value in fields if name != b"host"}
             request = given.build_request(

@@ -89,9 +89,13 @@ class RequestHead:
         self._fields = fields
         self._prefixes: dict[tuple[str, str], bytes] = {}
 
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers in plain, for a request of another library's."""
-        return _encoded(self._fields)
+    def fields(self, headers: HeaderValues | None = None) -> list[tuple[bytes, bytes]]:
+        """Return the headers in plain, for a request of another library's.
+
+        Args:
+            headers: Of this request alone; they take the place of the usual ones.
+        """
+        return _encoded({**self._fields, **_named(headers or {})})
 
     def write(
         self, method: str, target: str, length: int, headers: HeaderValues | None = None
@@ -107,23 +111,35 @@ class RequestHead:
         Raises:
             ConfigError: A header has characters that HTTP does not allow.
         """
-        prefix = self._prefixes.get((method, target)) or self._prefix(method, target)
         if headers:
-            extra = {name.lower(): Secret(value) for name, value in headers.items()}
-            check_headers(extra)
-            prefix = _lines(_encoded(extra), prefix.removesuffix(b"content-length: "))
-            prefix += b"content-length: "
+            prefix = self._start(method, target, {**self._fields, **_named(headers)})
+        else:
+            prefix = self._prefixes.get((method, target)) or self._prefix(method, target)
         return b"%b%d\r\n\r\n" % (prefix, length)
 
     def _prefix(self, method: str, target: str) -> bytes:
+        prefix = self._start(method, target, self._fields)
+        if method == "POST" and len(self._prefixes) < _MOST_PREFIXES:
+            self._prefixes[method, target] = prefix
+        return prefix
+
+    def _start(self, method: str, target: str, fields: Mapping[str, Secret]) -> bytes:
         if not target.isascii() or not target.isprintable() or " " in target:
             msg = f"the path {target!r} has characters that HTTP does not allow; encode them"
             raise ConfigError(msg)
         start = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
-        prefix = _lines(_encoded(self._fields), start) + b"content-length: "
-        if method == "POST" and len(self._prefixes) < _MOST_PREFIXES:
-            self._prefixes[method, target] = prefix
-        return prefix
+        return _lines(_encoded(fields), start) + b"content-length: "
+
+
+def _named(headers: HeaderValues) -> dict[str, Secret]:
+    """Return headers under their names in lower case.
+
+    Raises:
+        ConfigError: One has characters that HTTP does not allow.
+    """
+    named = {name.lower(): Secret(value) for name, value in headers.items()}
+    check_headers(named)
+    return named
 
 
 def check_headers(headers: Mapping[str, Secret]) -> None:

@@ -23,9 +23,7 @@ gateways with large policies and cookies have been seen at 16 kB."""
 
 _START: Final = b"HTTP/"
 
-_WITH_BODY: Final = h11.Request(
-    method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]
-)
+_WITH_BODY: Final = h11.Request(method="POST", target="/", headers=[("host", "x")])
 _WITHOUT_BODY: Final = h11.Request(method="HEAD", target="/", headers=[("host", "x")])
 _END: Final = h11.EndOfMessage()
 

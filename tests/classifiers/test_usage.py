@@ -2,12 +2,19 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.classifiers import failed_usage
-from batchllm.core import EmptyResponseError, TokenTrackingError
+from batchllm.classifiers import failed_usage, may_be_billed
+from batchllm.core import (
+    EmptyResponseError,
+    InvalidItemError,
+    ProviderError,
+    TokenTrackingError,
+    TransportError,
+)
 
 USAGE: Any = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 
@@ -117,3 +124,41 @@ def test_anything_may_be_called_usage(usage: Any) -> None:
     found = failed_usage(billed(usage=usage))
 
     assert found is None or all(isinstance(n, int) and n >= 0 for n in found.values())
+
+
+def caused_by(cause: Exception) -> Exception:
+    """An SDK's error as it wraps that of its HTTP library."""
+    error = RuntimeError("Connection error.")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "billed"),
+    [
+        (ProviderError("busy", status=429), False),
+        (ProviderError("broken", status=500), False),
+        (ProviderError("an answer that cannot be read", status=200), True),
+        (TransportError("no connection", sent=False), False),
+        (TransportError("lost"), True),
+        (ConnectionRefusedError(), False),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (ValueError("nonsense"), True),
+        (InvalidItemError("never sent"), False),
+        (caused_by(httpx.ConnectError("refused")), False),
+        (caused_by(httpx.ConnectTimeout("slow")), False),
+        (caused_by(httpx.ReadTimeout("slow")), True),
+        (caused_by(TransportError("no connection", sent=False)), False),
+    ],
+)
+def test_what_was_refused_or_never_sent_is_not_billed(error: Exception, billed: bool) -> None:
+    """Of all else, one has to fear that it was."""
+    assert may_be_billed(error) is billed
+
+
+def test_a_ring_of_causes_has_an_end() -> None:
+    """Errors may name each other as their cause."""
+    first, second = RuntimeError("a"), RuntimeError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert may_be_billed(first)

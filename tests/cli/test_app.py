@@ -290,3 +290,48 @@ def test_debug_shows_where_an_error_came_from(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("anyio.run", broken)
     with pytest.raises(RuntimeError):
         main(["serve-sim", "--debug"])
+
+
+def test_the_end_is_one_json_object_for_a_script(capsys: Captured, tmp_path: Path) -> None:
+    """On standard output, under names that stay; what people read goes to standard error."""
+    path, rows = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"id": "a", "prompt": "Hi"}\n{"id": "b"}\n')
+    given = ["run", str(path), "-m", "sim:instant", "-o", str(rows), "--json"]
+    assert main(given) == 1
+    out, err = capsys.readouterr()
+    end = json.loads(out)
+    assert {name: end[name] for name in ("exit_code", "items", "succeeded", "failed", "rows")} == {
+        "exit_code": 1, "items": 2, "succeeded": 1, "failed": 1, "rows": 2,
+    }  # fmt: skip
+    assert (end["ended_by"], end["failures"]) == ("done", {"invalid_item": 1})
+    assert (end["output"], end["journal"]) == (str(rows), f"{rows}.journal")
+    assert (end["goes_on"], end["problem"]) == (None, None)
+    assert end["tokens"]["input_tokens"] > 0
+    assert "in.jsonl:2: not sent" in err
+    assert "Items" not in err
+    assert main(given) == 1
+    again = json.loads(capsys.readouterr().out)
+    assert (again["items"], again["finished_before"]) == (1, 1)
+
+
+def test_json_of_a_single_prompt_is_its_row(capfd: Captured) -> None:
+    """With its tokens and all; the estimate of a dry run is JSON as well."""
+    assert main(["run", "Say hi to me.", "-m", "sim:instant", "--json"]) == 0
+    row = json.loads(capfd.readouterr().out)
+    assert (row["success"], row["model"]) == (True, "instant")
+    assert main(["run", "Say hi to me.", "-m", "sim:instant", "--json", "--dry-run"]) == 0
+    assert json.loads(capfd.readouterr().out)["items"] == 1
+
+
+def test_rows_and_the_end_do_not_go_to_one_place(capsys: Captured, tmp_path: Path) -> None:
+    """A script could not tell one from the other."""
+    text = told(capsys, "run", prompts(tmp_path), "-m", "sim:instant", "--json")
+    assert text == (
+        "batchllm: --json writes the end to standard output, where the rows go; give -o FILE\n"
+    )
+
+
+def test_what_is_missing_is_said_with_what_to_give(capsys: Captured, tmp_path: Path) -> None:
+    """A new user knows no model's name; the simulator needs none."""
+    text = told(capsys, "run", prompts(tmp_path))
+    assert "-m sim:default, which needs no key" in text

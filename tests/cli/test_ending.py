@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from batchllm.cli.ending import Ending, JournalNotes, exit_code
+from batchllm.cli.ending import Ending, JournalNotes, exit_code, with_lines_never_read
 from batchllm.cli.exits import ExitCode
 from batchllm.cli.tallies import Tallies
 from batchllm.core import BatchResult, EndCause, Tally, Termination, TokenUsage, WorkItemResult
@@ -112,3 +112,30 @@ def test_the_exit_code(
     tally = Tally(total=2, succeeded=succeeded, failed=2 - succeeded)
     ended = BatchResult[Any, Any](tally=tally, termination=Termination(cause, "made up"))
     assert exit_code(ended, interrupted=interrupted, broken=broken) == code
+
+
+@pytest.mark.parametrize(
+    ("total", "skips", "cause", "unread"),
+    [
+        (200, True, EndCause.FAIL_FAST, 166),
+        (200, False, EndCause.FAIL_FAST, 176),
+        (20, True, EndCause.FAIL_FAST, 0),  # a file that lost lines meanwhile
+        (None, True, EndCause.FAIL_FAST, 0),
+        (200, True, EndCause.DONE, 0),
+    ],
+)
+def test_lines_that_were_never_read_have_not_run(
+    total: int | None, skips: bool, cause: EndCause, unread: int
+) -> None:
+    """A run that ends early has not read all of its input, and the sums are of all of it."""
+    result = BatchResult[Any, Any](tally=Tally(total=24, failed=24), termination=Termination(cause))
+    notes = JournalNotes(
+        path="a.journal",
+        size=0,
+        restored=0,
+        taken_over=10,
+        failed_before=0,
+        maybe_billed=0,
+        skips=skips,
+    )
+    assert with_lines_never_read(result, total, notes).not_run == unread

@@ -122,8 +122,10 @@ async def test_a_key_or_address_is_for_one_provider(
     several = settings(model=("openai:x", "anthropic:y"), **given)
     with pytest.raises(UsageError, match="cannot hold for openai and anthropic alike"):
         await opened(several)
-    with pytest.raises(UsageError, match="cannot hold for openai and anthropic alike"):
+    with pytest.raises(UsageError, match="cannot hold for openai and anthropic alike") as refused:
         check_strategy(several)
+    kind = "API_KEY" if "api_key_env" in given else "BASE_URL"
+    assert f"set OPENAI_{kind}, ANTHROPIC_{kind} in the environment" in str(refused.value)
     alike = settings(model=("openai:x", "openai-responses:y"), **{"api_key_env": "MY_KEY", **given})
     assert "Fallback" in await opened(alike)
 

@@ -30,6 +30,12 @@ def test_a_short_timeout_is_warned_about_with_its_numbers() -> None:
     assert caught[0].filename == __file__
 
 
+def test_a_short_deadline_is_warned_about_too() -> None:
+    """It bounds the same waits, by the clock on the wall."""
+    with pytest.warns(UserWarning, match=r"deadline may be too short: deadline_per_item is 2 s"):
+        ProcessorConfig(deadline_per_item=2.0)
+
+
 def test_no_warning_without_a_timeout_or_at_the_sum() -> None:
     """Only a timeout that is less than the waits is too short."""
     retry = RetryConfig(max_attempts=5, initial_wait=10.0)

@@ -65,7 +65,7 @@ def test_each_kind_of_token_has_its_price(price: Price, usage: Any, dollars: flo
 
 @pytest.mark.parametrize("usage", [None, {}, {"output_tokens": 5}, {"total_tokens": 5}])
 def test_unknown_tokens_have_an_unknown_cost(usage: Any) -> None:
-    """It is not 0."""
+    """An unknown cost is not 0."""
     assert Price(input=1, output=1).cost(usage) is None
 
 
@@ -87,7 +87,7 @@ def test_no_call_costs_more_than_its_worst(
     shares: tuple[float, float, float],
     tiered: bool,
 ) -> None:
-    """It holds for any part of cached, written and thought tokens, and for any length."""
+    """It holds for any part that was cached, written or thought, and for any length."""
     more: dict[str, Any] = {"cached_input": cached, "cache_write": written, "reasoning": thought}
     above = ((100_000, Price(input=1.5, output=50, **more)),) if tiered else ()
     price = Price(input=inputs, output=outputs, above=above, **more)

@@ -253,7 +253,7 @@ def test_what_can_be_asked_of_a_run(
     assert main(["status", str(output)]) == ExitCode.OK
     text = capsys.readouterr().out
     assert "Finished  20 succeeded, 1 failed" in text
-    assert "1 lines were wrong and never sent" in text
+    assert "1 line was wrong and never sent" in text
     assert "ended by done" in text
     assert main(["status", f"{output}.journal", "--json"]) == ExitCode.OK
     found = json.loads(capsys.readouterr().out)

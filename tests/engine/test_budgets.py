@@ -23,6 +23,7 @@ from batchllm.api import (
 from batchllm.core import (
     Budget,
     CallCost,
+    CallTooLargeError,
     ClosedError,
     ConfigError,
     EndCause,
@@ -204,7 +205,7 @@ def test_no_budget_is_passed_whatever_calls_take(
 @pytest.mark.parametrize("turns", range(12))
 @pytest.mark.parametrize("instant", [0.0, 1.0, 2.5])
 async def test_cancelled_at_any_moment_nothing_stays_reserved(instant: float, turns: int) -> None:
-    """A call in flight may be billed, and is booked so."""
+    """A call that was in flight may be billed, and is booked so."""
     strategy, run = Meter(limit=100, tokens=lambda: 1), BatchRun[Any]()
     async with cancelled_at(instant, turns):
         await run_batch(
@@ -322,7 +323,7 @@ async def test_both_copies_of_a_hedged_call_are_reserved_and_counted() -> None:
         budget=Budget(max_tokens_total=10_000),
     )
     assert result.succeeded == 30
-    assert result.stats["hedged_calls"] == 1
+    assert result.stats["hedged_calls"] >= 1
     budget = result.stats["budget"]
     assert budget["uncertain_tokens"] >= 25
     assert budget["tokens"] == strategy.billed_tokens + budget["uncertain_tokens"]
@@ -345,6 +346,31 @@ async def test_a_copy_that_does_not_fit_is_not_made() -> None:
     assert result.termination.complete
     assert result.stats["hedged_calls"] == 0
     assert ProcessingEvent.HEDGE_STARTED not in [event for event, _ in seen.events]
+
+
+async def test_a_prompt_that_alone_exceeds_the_budget_fails_alone() -> None:
+    """In a pool, too: one caller's mistake closes it for no one else."""
+    items = [("long", "x" * 5_000), ("short", "x")]
+    strategy = Meter()
+    result = await run_batch(items, strategy, budget=Budget(max_cost=2.0))
+    found = result.by_id()
+    assert found["short"].success
+    assert found["long"].error_category == "too_large"
+    assert "its prompt may have 5,016 tokens, which are $5.02, and" in str(found["long"].error)
+    assert result.termination.complete
+    async with open_pool(strategy, budget=Budget(max_tokens_total=1_000)) as pool:
+        with pytest.raises(CallTooLargeError, match="the budget of the run is less"):
+            await pool.call("x" * 5_000)
+        assert await pool.call("x") == "x"
+
+
+async def test_a_bound_on_answers_that_exceeds_the_budget_ends_the_run() -> None:
+    """It is the same for every item, so that the remedy is said once."""
+    items = [str(n) for n in range(9)]
+    result = await run_batch(items, Meter(limit=500), budget=Budget(max_tokens_total=400))
+    assert result.termination.cause is EndCause.BUDGET
+    assert "the next call may take 517 tokens" in result.termination.reason
+    assert result.not_run == 9
 
 
 # The price that a budget in money needs.
@@ -414,7 +440,7 @@ async def test_every_result_has_its_cost() -> None:
 
 
 async def test_each_model_of_a_composite_has_its_own_price() -> None:
-    """An item that fell back costs the calls of both."""
+    """An item that fell back costs the sum of both."""
 
     billed = ProviderError("no", status=500)
     billed.usage = {"input_tokens": 1_000, "output_tokens": 0}  # type: ignore[attr-defined]

@@ -399,3 +399,33 @@ async def test_fail_fast_counts_in_a_row(face: Face) -> None:
     ended = await run_face(face, numbers(6), strategy, concurrency=1, config=config)
     assert ended.batch.termination.cause is EndCause.DONE
     assert len(strategy.calls) == 6
+
+
+async def test_fail_fast_on_any_failure_at_once(face: Face) -> None:
+    """``"*"`` counts every kind, as ``set -e`` does in a shell; what was not tried does not."""
+    strategy = ScriptedStrategy({"p2": Raise(ValueError("nonsense"))})
+    config = ProcessorConfig(
+        fail_fast=FailFast(categories={"*"}, after=1), retry=RetryConfig(max_attempts=1)
+    )
+    ended = await run_face(face, numbers(50), strategy, concurrency=1, config=config)
+    end = ended.batch.termination
+    assert (end.cause, end.item_id) == (EndCause.FAIL_FAST, "n2")
+    assert "1 item failed with bad_output" in end.reason
+    assert len(strategy.calls) <= 4
+
+
+async def test_fail_fast_may_cancel_what_is_in_flight(face: Face) -> None:
+    """In place of waiting for calls that would fail the same way."""
+    refused = Raise(lambda: ProviderError("no such key", status=401), after=1.0)
+    strategy = ScriptedStrategy({"p0": refused, "p1": Answer(after=50.0)})
+    start = anyio.current_time()
+    ended = await run_face(
+        face,
+        numbers(2),
+        strategy,
+        concurrency=2,
+        config=ProcessorConfig(fail_fast=FailFast(after=1, then="cancel")),
+    )
+    assert anyio.current_time() - start < 10
+    assert ended.batch.termination.cause is EndCause.FAIL_FAST
+    assert ended.categories == {"n0": Category.AUTHENTICATION, "n1": Category.CANCELLED}

@@ -68,6 +68,44 @@ async def test_the_straggler_at_the_end_is_made_twice_and_the_second_wins() -> N
     assert [event for event, _ in seen.events].count(ProcessingEvent.HEDGE_STARTED) == 1
 
 
+class Stalls(LLMCallStrategy[str]):
+    """Answers after a second, but the first *times* calls for one prompt take very long."""
+
+    def __init__(self, prompt: str, times: int) -> None:
+        self.prompt = prompt
+        self.times = times
+        self.calls = 0
+
+    async def execute(
+        self, prompt: str, attempt: int, timeout: float
+    ) -> tuple[str, dict[str, int]]:
+        stalls = prompt == self.prompt and self.calls < self.times
+        self.calls += prompt == self.prompt
+        await anyio.sleep(100.0 if stalls else 1.0)
+        return prompt, {"input_tokens": 1, "output_tokens": 1}
+
+
+async def test_if_both_copies_are_slow_there_is_a_third() -> None:
+    """It comes as late after the second as the second after the first, and is noted as such."""
+    strategy = Stalls("59", 2)
+    start = anyio.current_time()
+    result = await run_batch([str(n) for n in range(60)], strategy, config=config(delay=3.0))
+    assert anyio.current_time() - start == pytest.approx(6 + 3 + 3 + 1, abs=1.0)
+    late = result.by_id()["59"]
+    assert late.output == "59"
+    assert late.metadata is not None
+    assert "third copy" in late.metadata["notes"][0]
+    assert result.stats["hedged_calls"] == 2
+
+
+async def test_there_is_no_fourth_copy() -> None:
+    """An endpoint that stalls on a prompt again and again is waited for."""
+    strategy = Stalls("59", 99)
+    result = await run_batch([str(n) for n in range(60)], strategy, config=config(delay=3.0))
+    assert result.succeeded == 60
+    assert strategy.calls == 3
+
+
 async def test_no_second_copy_while_fresh_items_wait() -> None:
     """A slow call in the middle of a batch waits for the end of the feed."""
     strategy = Tail({"30"})

@@ -169,3 +169,16 @@ async def test_a_strategy_unmarked_is_not_stalled() -> None:
     config = ProcessorConfig(stall_timeout=1.0)
     result = await run_batch(["p"], ScriptedStrategy(Answer("ok", after=9.0)), config=config)
     assert result.succeeded == 1
+
+
+async def test_an_item_whose_own_timeout_is_too_short_is_warned_of_once() -> None:
+    """The waits between its attempts alone would take longer."""
+    items = [LLMWorkItem(f"n{n}", prompt="p", timeout=2.0) for n in range(3)]
+    items.append(LLMWorkItem("one", prompt="p", timeout=0.5, max_attempts=1))
+    result = await run_batch(items, ScriptedStrategy(), concurrency=1)
+    assert [text for text in result.warnings if "too short" in text] == [
+        "item 'n0': its timeout may be too short: timeout is 2 s, and the waits between 3 attempts "
+        "alone add up to 3 s; raise timeout or lower retry.max_attempts or max_wait (said once)"
+    ]
+    alone = await run_batch(items[-1:], ScriptedStrategy())
+    assert not alone.warnings

@@ -255,3 +255,18 @@ async def test_a_model_without_a_signature_is_called_plainly() -> None:
         generate: Any = Odd()
 
     assert (await ModelStrategy(Holder()).execute("p", 1, 1.0, RetryState()))[0] == "odd"
+
+
+def test_the_bound_that_is_sent_is_the_one_that_is_estimated() -> None:
+    """It may stand in the parameters, in extra, or in the strategy's config."""
+    made = llm("sim:default", max_tokens=100)
+    assert output_of(made) == 100
+    assert output_of(llm("sim:default")) is None
+    assert output_of(llm("sim:default", max_tokens=100, extra={"max_tokens": 300})) == 300
+    made.config = {"max_tokens": 200}
+    assert output_of(made) == 200
+
+
+def output_of(strategy: ModelStrategy[Any]) -> int | None:
+    estimate = strategy.estimate("prompt")
+    return None if estimate is None else estimate.output_tokens

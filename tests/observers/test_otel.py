@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -365,3 +366,15 @@ def test_without_the_library_the_line_that_installs_it_is_shown(
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     with pytest.raises(ImportError, match=r'pip install "batchllm\[otel\]"'):
         OpenTelemetryObserver()
+
+
+def test_neither_library_is_imported_before_it_is_used() -> None:
+    """The observers can be imported, and batches run, without them."""
+    code = (
+        "import sys; from batchllm.observers import OpenTelemetryObserver, PrometheusObserver; "
+        "from batchllm import llm, run_batch_sync; run_batch_sync(['a'], llm('sim:instant')); "
+        "print({'opentelemetry', 'prometheus_client', 'IPython', 'pandas', 'polars', 'pyarrow'} "
+        "& {name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

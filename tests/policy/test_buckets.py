@@ -58,7 +58,7 @@ def test_what_was_sent_stays_counted_if_the_same_window_gets_another_amount() ->
 
 
 class BucketsMachine(RuleBasedStateMachine):
-    """Whatever is declared, adopted and dropped: the declared ones are kept, and kept first."""
+    """Limits declared, adopted and dropped in any order: the declared ones are kept, and first."""
 
     def __init__(self) -> None:
         super().__init__()

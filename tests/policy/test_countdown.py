@@ -1,4 +1,4 @@
-"""What is left of a limit that never says when more comes holds calls back, one reply at a time."""
+"""A limit that never says when more comes is counted down, one reply at a time."""
 
 from __future__ import annotations
 
@@ -100,6 +100,20 @@ def test_tokens_are_counted_as_the_server_takes_them() -> None:
     assert count.next_time(1.0, 1000, 120) == 1.0, "a larger one is the server's to refuse"
 
 
+def test_what_a_call_takes_is_averaged_over_about_ten_replies() -> None:
+    """One reply that took little changes it by half at most, twenty by all."""
+    count, order, needed = Countdown("tokens"), 30, 0.0
+    left(count, 9000, 0.0, order, 10_000)
+    for number in range(1, 25):
+        order += 30
+        took = 750 * number if number < 3 else 1500 + 30 * (number - 2)
+        left(count, 9000 - took, float(number), order, 10_000)
+        needed = 30 * count._scale
+        if number == 3:
+            assert 13 * 30 < needed < 19 * 30
+    assert 30 <= needed < 5 * 30
+
+
 @given(st.integers(-5, -1) | st.none())
 def test_what_makes_no_sense_has_no_effect(remaining: int | None) -> None:
     """Nothing, or less than nothing."""
@@ -109,7 +123,7 @@ def test_what_makes_no_sense_has_no_effect(remaining: int | None) -> None:
 
 
 class CountdownMachine(RuleBasedStateMachine):
-    """Whatever replies say, the next call waits 16 s at most after the last one was sent."""
+    """Replies of any kind: the next call waits 16 s at most after the last one was sent."""
 
     def __init__(self) -> None:
         super().__init__()

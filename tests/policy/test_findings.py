@@ -1,4 +1,4 @@
-"""What a refusal means is shown to pace, cap, noise and overloads in one order."""
+"""Pace, cap, noise and overloads explain a refusal in one order."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_overloads_beside_calls_that_are_taken_pause_nothing() -> None:
 
 
 def test_two_early_leaks_are_doubted_and_the_pace_goes_back() -> None:
-    """What is refused while it is open is borne up to three times; the fourth was a quota's."""
+    """While it is open three refusals are borne; the fourth was a quota's."""
     scope = Scope()
     scope.send(400)
     scope.episode()

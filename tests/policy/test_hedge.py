@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import exp
 from random import Random
 
 from hypothesis import given
@@ -44,6 +45,19 @@ def test_stalls_do_not_set_the_delay_by_which_they_are_found(
     slow = policy.slow()
     assert slow is not None
     assert 1.0 <= slow <= 3.0
+
+
+@given(st.floats(0.1, 1.2), st.integers(0, 2**32))
+def test_the_delay_is_the_others_longest_where_one_in_a_hundred_stalls(
+    sigma: float, seed: int
+) -> None:
+    """It is near the 99th percentile of the calls that did not stall, whatever their spread."""
+    policy, rng = HedgePolicy(samples=200, least=0.0), Random(seed)
+    for number in range(1_000):
+        policy.on_ok(600.0 if number % 100 == 0 else rng.lognormvariate(0.0, sigma))
+    slow = policy.slow()
+    assert slow is not None
+    assert 0.6 < slow / exp(2.326 * sigma) < 1.7
 
 
 @given(st.lists(st.booleans(), max_size=400), st.floats(0.01, 0.5))

@@ -182,13 +182,33 @@ def test_a_leak_lowers_the_pace_by_15_percent_at_most_once_a_rate_is_known_well(
         known.paced(1)
         if number % 2:
             known.search.log.on_lost(known.search.log.count - 1)
-    floor = 0.85 * (known.search.pace or 0.0)
-    episode = known.refuse()
-    minute = known.search._meter.minute_before(episode)
-    known.search.learn(episode, known.now)
-    # And a fifth of the way back to the rate of the last minute.
-    assert known.search.rate == pytest.approx(floor + 0.2 * (minute - floor), rel=0.01)
+    pace = known.search.pace or 0.0
+    known.learn()
+    assert known.search.rate == pytest.approx(0.85 * pace, rel=0.01)
     assert not known.search.sure
+
+
+def test_an_early_leak_goes_a_fifth_of_the_way_back_to_the_last_minute() -> None:
+    """Few calls since the cut only repeat what a sliding window was sent a minute ago."""
+    driver = Driver()
+    for number in range(1000):
+        driver.now = number / 10
+        driver.send()
+    driver.learn()
+    driver.paced(40)
+    driver.learn()
+    for number in range(80):
+        driver.paced(1)
+        if number % 2:
+            driver.search.log.on_lost(driver.search.log.count - 1)
+    assert driver.search.early
+    floor = 0.85 * (driver.search.pace or 0.0)
+    episode = driver.refuse()
+    minute = driver.search._meter.minute_before(episode)
+    driver.search.learn(episode, driver.now)
+    assert minute > floor
+    assert driver.search.rate == pytest.approx(floor + 0.2 * (minute - floor), rel=1e-3)
+    assert not driver.search.sure
 
 
 @pytest.mark.parametrize(("lost", "share"), [(0, 1.0), (6, 5 / 6)])

@@ -83,7 +83,7 @@ def test_nothing_is_measured_over_more_than_the_time_looked_back_on() -> None:
 
 
 def test_a_window_is_measured_from_recovery_to_recovery() -> None:
-    """What was accepted from one to the next, pause and all."""
+    """All that was accepted from one to the next counts, over the pause as well."""
     scope = Scope()
     scope.send(60)
     scope.meter.episodes.append(scope.runs_out(30.0))
@@ -107,7 +107,19 @@ def test_the_minute_before_begins_at_the_first_send(calls: int, rate: float) -> 
     """A run of five seconds has no minute, and no fifty-five seconds without a call."""
     scope = Scope()
     scope.send(calls, rate)
-    assert scope.meter.minute_before(scope.runs_out()) == pytest.approx(rate, rel=0.03)
+    episode = scope.runs_out()
+    assert scope.meter.minute_before(episode) == pytest.approx(rate, rel=0.03)
+    assert scope.meter.has_minute(episode) == (calls / rate > 60)
+
+
+def test_the_minute_before_does_not_reach_into_a_pause() -> None:
+    """Nothing was asked for there; a leak pauses nothing."""
+    for pause in (30.0, 0.0):
+        scope = Scope()
+        scope.send(300)
+        scope.meter.episodes.append(scope.runs_out(pause))
+        scope.send(200)
+        assert scope.meter.minute_before(scope.runs_out()) == pytest.approx(10.0, rel=0.01)
 
 
 def test_thirty_two_episodes_are_remembered() -> None:

@@ -1,4 +1,4 @@
-"""What a server reports is adopted if it names its period, and followed if it does not."""
+"""Reported limits are adopted if they name their period, and followed if they do not."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_what_has_no_reset_is_counted_down_until_a_reply_has_one() -> None:
 def test_a_refusal_for_tokens_that_are_counted_down_is_explained(
     dimension: str, remaining: int, followed: str, explained: bool
 ) -> None:
-    """How many calls fit is known from what answers say is left; it is no pace of requests."""
+    """Answers say how many calls fit; it is no pace of requests."""
     found, _ = reports()
     refused = hint(dimension, remaining=remaining, source="body")
     assert not found.explains(refused)

@@ -37,7 +37,14 @@ def test_items_are_counted_by_kind_and_model() -> None:
         "m": 2, "other": 1, "": 1,
     }  # fmt: skip
     assert counting.attempts == {1: 3, 3: 1}
-    assert counting.latency.count == 2
+    assert (counting.latency.count, counting.calls) == (2, 4)
+
+
+def test_a_call_that_never_started_is_none() -> None:
+    """The item ended while it waited for it."""
+    counting = Counting()
+    counting.add(seen(1, spans=(0.1, 0.0, 2.0, 0.5, 3.0, 0.0, 0.0, 0.0)))
+    assert counting.calls == 1
 
 
 def test_what_had_no_turn_has_not_failed() -> None:

@@ -32,6 +32,15 @@ def test_a_steady_course_is_flat() -> None:
     assert rates[:-1] == pytest.approx([100.0] * (len(rates) - 1), rel=0.01)
 
 
+def test_a_bin_that_is_cut_by_the_end_is_as_high_as_the_others() -> None:
+    """A run that ends within it did not get slower."""
+    bins = TimeBins(1)
+    for n in range(100 * 205):
+        bins.add(n / 100, (1,))
+    _, (rates,) = bins.rates(205.0)
+    assert rates == pytest.approx([100.0] * len(rates), rel=0.02)
+
+
 def test_without_events_there_is_no_course() -> None:
     """Neither points nor values."""
     assert TimeBins(2).rates() == ([], [[], []])

@@ -83,12 +83,11 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 async def test_a_reply_is_read_whole() -> None:
-    """Status, headers in lower case, body and the time it took come back."""
+    """Status, headers in lower case and body come back."""
     body = Pieces(b'{"a"', b": 1}")
     transport = Transport(body, X_Request_ID="r1", content_length="8")
     reply = await HttpClient(transport, base_url=URL).request_json("POST", "/chat", b"{}")
     assert (reply.status, reply.body, reply.headers["x-request-id"]) == (200, b'{"a": 1}', "r1")
-    assert reply.elapsed == pytest.approx(0.25)
     assert body.closed
 
 

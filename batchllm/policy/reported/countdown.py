@@ -45,7 +45,7 @@ class Countdown:
     sure: Final = False
 
     def __init__(self, dimension: Dimension) -> None:
-        self.dimension = dimension
+        self.dimension: Dimension = dimension
         self.amount: int | None = None
         self.binds = False
         self._left = inf  # what may be sent after `_left_order`, as the reply at `_left_at` said

@@ -31,6 +31,7 @@ from batchllm.providers.wire import (
     MayBeError,
     StreamReader,
     Vector,
+    WireRequest,
     as_texts,
     check_names,
     check_options,
@@ -41,6 +42,7 @@ from batchllm.providers.wire import (
     mask_options,
     request_id_of,
 )
+from batchllm.transport import HttpReply
 
 __all__ = ["EmbeddingStrategy"]
 
@@ -124,14 +126,38 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
             TransportError: No complete answer arrived.
             ValueError: The item is neither a text nor a list of texts.
         """
-        texts = as_texts(prompt)
-        body = encode({"model": self.model, "input": texts, **self._settings})
-        reply, headers = await self._post(_PATH, body)
+        request = self.compose(prompt)
+        reply, headers = await self._post(request.path, request.body)
         hint = read_headers(headers, now_wall=time.time())
         if state is not None and hint is not None:
             state.observe(hint)
+        return self._finished(reply, headers, prompt)
+
+    def compose(self, prompt: Any) -> WireRequest:
+        """Write the request for one text, or for each text of a list, and send nothing.
+
+        Raises:
+            ValueError: The item is neither a text nor a list of texts.
+        """
+        body = encode({"model": self.model, "input": as_texts(prompt), **self._settings})
+        return WireRequest(_PATH, self.model, body)
+
+    def read_reply(
+        self, reply: HttpReply, prompt: Any, state: RetryState
+    ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
+        """Read the reply to a request that :meth:`compose` wrote, however it came.
+
+        Raises:
+            Exception: As :meth:`execute` does for that reply.
+        """
+        read = self._read(reply.status, reply.headers, reply.body)
+        return self._finished(read, reply.headers, prompt)
+
+    def _finished(
+        self, reply: _Reply, headers: Mapping[str, str], prompt: Any
+    ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
         usage = self._usage(reply)
-        vectors = self._in_order(reply, len(texts), usage)
+        vectors = self._in_order(reply, len(as_texts(prompt)), usage)
         return vectors, usage, {"model": reply.model, "request_id": request_id_of(headers)}
 
     def identity(self) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from batchllm.providers.wire.endpoints import (
     lasting_address,
     mask_options,
 )
-from batchllm.providers.wire.error_replies import Peer, request_id_of
+from batchllm.providers.wire.error_replies import Peer, error_reply, request_id_of
 from batchllm.providers.wire.errors_inside import MayBeError, error_within, is_error
 from batchllm.providers.wire.exchange import (
     Exchange,
@@ -40,7 +40,14 @@ from batchllm.providers.wire.finish import Finish, normalize_finish
 from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import Dialect, JsonDialect, WireModel, WireOptions
 from batchllm.providers.wire.prompt_parts import messages_of, no_data, parts_of, read_media
-from batchllm.providers.wire.request import as_dict, check_names, check_options, cost_of, encode
+from batchllm.providers.wire.request import (
+    WireRequest,
+    as_dict,
+    check_names,
+    check_options,
+    cost_of,
+    encode,
+)
 from batchllm.providers.wire.streamed import DONE, read_events
 
 __all__ = [
@@ -66,6 +73,7 @@ __all__ = [
     "Vector",
     "WireModel",
     "WireOptions",
+    "WireRequest",
     "as_dict",
     "as_list",
     "as_parts",
@@ -81,6 +89,7 @@ __all__ = [
     "decode_event",
     "decode_object",
     "encode",
+    "error_reply",
     "error_within",
     "is_error",
     "is_first",

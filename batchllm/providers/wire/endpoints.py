@@ -207,6 +207,11 @@ class Connected:
 
     _client: HttpClient
 
+    @property
+    def http(self) -> HttpClient:
+        """Return the client that speaks to the server."""
+        return self._client
+
     async def prepare(self) -> None:
         """Keep connections open until the matching ``cleanup``."""
         self._client.hold()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Generic, TypeVar, Unpack
+from typing import Any, ClassVar, Final, Generic, TypeVar, Unpack
 
 from batchllm.core import CallCost, ErrorClassifier, LLMResponse, Price, TokenUsage, normalize_usage
 from batchllm.providers.wire.endpoints import (
@@ -23,12 +23,20 @@ from batchllm.providers.wire.exchange import (
     decode_object,
 )
 from batchllm.providers.wire.held_to_schema import HeldToSchema
-from batchllm.providers.wire.request import check_names, check_options, cost_of, encode
-from batchllm.transport import HttpClient
+from batchllm.providers.wire.request import (
+    WireRequest,
+    check_names,
+    check_options,
+    cost_of,
+    encode,
+)
+from batchllm.transport import HttpClient, HttpReply
 
 __all__ = ["Dialect", "JsonDialect", "WireModel", "WireOptions"]
 
 R = TypeVar("R")
+
+_ONLINE_ONLY: Final = ("stream", "stream_options", "service_tier")
 
 
 class Dialect(HeldToSchema, ReplyFormat[R], Generic[R]):
@@ -148,6 +156,47 @@ class WireModel(Connected, Dialect[R], Exchange[R], Generic[R]):
             ConfigError: A parameter in *config* is unknown.
             ValueError: The prompt has a wrong shape, or the answer is no JSON where it must be.
         """
+        request = self._request(prompt, temperature, system_instruction, config)
+        if self.stream:
+            request["stream"] = True
+            reply, headers = await self._stream(self._path, encode(request), progress)
+        else:
+            reply, headers = await self._post(self._path, encode(request))
+        return self._finished(reply, headers)
+
+    def compose(
+        self,
+        prompt: Any,
+        *,
+        temperature: float | None = None,
+        system_instruction: str | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> WireRequest:
+        """Write the request that :meth:`generate` would send for *prompt*, and send nothing.
+
+        It asks for no stream and for no tier of service, since what carries it gives whole answers
+        and has a price of its own. The arguments and errors are those of :meth:`generate`.
+        """
+        request = self._request(prompt, temperature, system_instruction, config)
+        for name in _ONLINE_ONLY:
+            request.pop(name, None)
+        return WireRequest(self._path, self.model, encode(request))
+
+    def read_reply(self, reply: HttpReply) -> LLMResponse:
+        """Read the reply to a request that :meth:`compose` wrote, however it came.
+
+        Raises:
+            Exception: As :meth:`generate` does for that reply.
+        """
+        return self._finished(self._read(reply.status, reply.headers, reply.body), reply.headers)
+
+    def _request(
+        self,
+        prompt: Any,
+        temperature: float | None,
+        system: str | None,
+        config: Mapping[str, Any] | None,
+    ) -> JsonObject:
         request: JsonObject = {"model": self.model, **self._settings, **self._defaults()}
         if temperature is not None:
             request["temperature"] = temperature
@@ -157,12 +206,10 @@ class WireModel(Connected, Dialect[R], Exchange[R], Generic[R]):
             extra = settings.pop("extra", None) or {}
             request.update(self._read_parameters(settings))
             request.update(extra)
-        self._complete(request, prompt, system_instruction)
-        if self.stream:
-            request["stream"] = True
-            reply, headers = await self._stream(self._path, encode(request), progress)
-        else:
-            reply, headers = await self._post(self._path, encode(request))
+        self._complete(request, prompt, system)
+        return request
+
+    def _finished(self, reply: R, headers: Mapping[str, str]) -> LLMResponse:
         response = self._answer(reply, headers)
         self._check(response)
         return response

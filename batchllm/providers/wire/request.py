@@ -8,14 +8,29 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from batchllm.core import CallCost, ConfigError, UnknownArgumentError, check_sendable, kind_of
 from batchllm.policy import prompt_bytes
 
-__all__ = ["as_dict", "check_names", "check_options", "cost_of", "encode"]
+__all__ = ["WireRequest", "as_dict", "check_names", "check_options", "cost_of", "encode"]
+
+
+class WireRequest(NamedTuple):
+    """A request as a provider gets it.
+
+    Attributes:
+        path: Behind the provider's address.
+        model: The model that it asks.
+        body: JSON.
+    """
+
+    path: str
+    model: str
+    body: bytes
+
 
 _OURS: Final = {
     "model": "it is part of the model's name",

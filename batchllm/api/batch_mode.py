@@ -1,0 +1,142 @@
+"""``mode="batch"``: the engine beside a driver of the provider's own batches."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from attrs import evolve
+
+from batchllm.core import BaseMiddleware, ConfigError, config_to_json
+from batchllm.engine import (
+    Batch,
+    Delivery,
+    OrderedResultStream,
+    RunOptions,
+    Source,
+    only_error,
+    raise_as_it_was,
+)
+from batchllm.journal import Journal, JournalWriter, open_journal
+from batchllm.provider_batch import BatchDriver, ModeSettings, PlannedItems, wire_of
+
+__all__ = ["open_batch_mode"]
+
+RunBoth = Callable[[], Awaitable[None]]
+
+_ALL: Final = 2**62
+"""Results that are held back in input order, as many as there are: they wait for the slowest
+batch."""
+
+
+@asynccontextmanager
+async def open_batch_mode(
+    options: RunOptions, items: Any, delivery: Delivery, keep: bool, settings: ModeSettings
+) -> AsyncGenerator[tuple[Batch, RunBoth]]:
+    """Open the journal, and make the engine's part and the driver's.
+
+    Args:
+        options: The user's.
+        items: The user's.
+        delivery: Where results go.
+        keep: Whether to keep every result.
+        settings: The options of the mode.
+
+    Yields:
+        The batch, and what runs it to its end.
+
+    Raises:
+        ConfigError: Something does not go together with this mode.
+        JournalError: The journal cannot be used.
+    """
+    strategy = options.strategy
+    if strategy is None:
+        msg = "mode='batch' needs a strategy for all items; give one, such as 'openai:gpt-5-mini'"
+        raise ConfigError(msg)
+    _check(options)
+    wire_of(strategy)
+    if isinstance(delivery, OrderedResultStream):
+        delivery.limit = _ALL
+    notes: list[str] = []
+    async with AsyncExitStack() as stack:
+        journal = options.journal
+        if not isinstance(journal, JournalWriter):
+            assert isinstance(journal, Journal)
+            journal = await stack.enter_async_context(
+                open_journal(
+                    journal,
+                    strategy,
+                    on_wait=notes.append,
+                    config=config_to_json(options.config),
+                )
+            )
+        source = Source(items)
+        source.open()
+        planned = PlannedItems(source.size)
+        batch = Batch(evolve(_bounded(options, settings), journal=journal), planned, delivery, keep)
+        batch.warnings.extend(notes)
+        driver = BatchDriver(
+            source=source,
+            strategy=strategy,
+            journal=journal,
+            settings=settings,
+            planned=planned,
+            pass_over=batch.pass_over,
+            warnings=batch.warnings,
+            calls=options.config.max_workers,
+        )
+        try:
+            yield batch, lambda: _run_both(batch, driver)
+        finally:
+            planned.discard()
+
+
+async def _run_both(batch: Batch, driver: BatchDriver) -> None:
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(driver.run, name="batchllm batches")
+            await batch.run()
+            group.cancel_scope.cancel("the batch has ended")
+    except BaseException as raised:  # noqa: ASYNC103
+        raise_as_it_was(only_error(raised))
+    finally:
+        await driver.close()
+
+
+def _bounded(options: RunOptions, settings: ModeSettings) -> RunOptions:
+    """Let the deadline end online calls, too."""
+    if settings.deadline is None or settings.on_late == "wait":
+        return options
+    bound = options.config.batch_timeout
+    seconds = settings.deadline if bound is None else min(bound, settings.deadline)
+    return evolve(options, config=evolve(options.config, batch_timeout=seconds))
+
+
+def _check(options: RunOptions) -> None:
+    """Pass if the options go together with this mode.
+
+    Raises:
+        ConfigError: Some do not; the message says which, and what to do.
+    """
+    if options.journal is None:
+        msg = (
+            "mode='batch' needs a journal, since its batches outlive this process: give "
+            "journal='run.db'"
+        )
+        raise ConfigError(msg)
+    if options.config.budget is not None:
+        msg = (
+            "a budget is not held with mode='batch' in this version, since what a batch may cost "
+            "is not reserved: leave it out and give fewer items at a time, or run online"
+        )
+        raise ConfigError(msg)
+    for middleware in options.middlewares:
+        if type(middleware).before_process is not BaseMiddleware.before_process:
+            msg = (
+                f"{type(middleware).__name__}.before_process cannot change prompts with "
+                "mode='batch' in this version, since they are written down before they are sent: "
+                "change the items themselves, or run online"
+            )
+            raise ConfigError(msg)

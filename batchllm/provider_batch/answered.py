@@ -1,0 +1,98 @@
+"""The strategy of an item whose answer came with a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, runtime_checkable
+
+from batchllm.classifiers import failed_usage
+from batchllm.core import ErrorClassifier, LLMCallStrategy, Reply, RetryState, TokenUsage
+from batchllm.llm_strategies import Composite
+from batchllm.providers import WireRequest
+from batchllm.transport import HttpReply
+
+__all__ = ["Answered", "Batchable"]
+
+_READ: Final = "batchllm: the answer of the batch was read"
+
+
+@runtime_checkable
+class Batchable(Protocol):
+    """A strategy whose requests can be written down, and whose replies can come by any way."""
+
+    def compose(self, prompt: Any) -> WireRequest:
+        """Write the request for *prompt*, and send nothing."""
+        ...
+
+    def read_reply(self, reply: HttpReply, prompt: Any, state: RetryState) -> Any:
+        """Read the reply to it."""
+        ...
+
+
+class Answered(Composite[Any]):
+    """Gives an item the answer that a batch brought; its further attempts are made online.
+
+    So what is wrong with the answer is judged, retried and repaired as it would be online, and its
+    tokens are counted once.
+
+    Args:
+        inner: The strategy of the run, which is ``Batchable``.
+        reply: The answer as it would have come online.
+        batch_id: The provider's id of the batch, for the result's metadata.
+        stacks: Whether the provider takes the price of a cached token down by half, too.
+    """
+
+    def __init__(
+        self, inner: LLMCallStrategy[Any], reply: HttpReply, batch_id: str, *, stacks: bool = False
+    ) -> None:
+        self.parts = (inner,)
+        self.reply = reply
+        self.batch_id = batch_id
+        self.stacks = stacks
+
+    @property
+    def error_classifier(self) -> ErrorClassifier | None:
+        """Return the classifier of the strategy whose answer it is."""
+        return getattr(self.parts[0], "error_classifier", None)
+
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
+        """Read the answer, or call online if it was read before.
+
+        Raises:
+            Exception: As the strategy does for such an answer.
+        """
+        inner: Any = self.parts[0]
+        if memory.get(_READ):
+            return await memory.call(inner, prompt, attempt, timeout)
+        memory.set(_READ, True)
+        try:
+            reply = Reply.read(inner.read_reply(self.reply, prompt, memory))
+        except Exception as error:
+            usage = failed_usage(error)
+            memory.book(usage, self._cost(memory, usage, None) if usage else 0.0)
+            raise
+        memory.book(reply.usage, self._cost(memory, reply.usage, reply.metadata))
+        return reply._replace(metadata={**(reply.metadata or {}), "batch_id": self.batch_id})
+
+    def _cost(
+        self,
+        memory: RetryState,
+        usage: TokenUsage | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> float | None:
+        """Return what the answer cost: half of what it costs online.
+
+        With most providers a cached token has the price of the cache or that of a batch, and never
+        both reductions.
+        """
+        inner = self.parts[0]
+        whole = memory.price(inner, usage, metadata)
+        if whole is None or usage is None:
+            return None
+        cached = usage.get("cached_input_tokens", 0)
+        if self.stacks or not cached:
+            return whole / 2
+        plain = usage.get("input_tokens", 0) - cached
+        fresh: TokenUsage = {**usage, "cached_input_tokens": 0, "input_tokens": plain}
+        rest = memory.price(inner, fresh, metadata)
+        return None if rest is None else whole - rest + rest / 2

@@ -1,0 +1,64 @@
+"""The batch API that a strategy's requests can go to, or the sentence that says why none can."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from batchllm.core import ConfigError, LLMCallStrategy, kind_of
+from batchllm.llm_strategies import Composite, ModelStrategy
+from batchllm.provider_batch.answered import Batchable
+from batchllm.provider_batch.wires import (
+    OPENAI_PROVIDERS,
+    AnthropicBatches,
+    BatchWire,
+    Control,
+    OpenAIBatches,
+)
+from batchllm.providers import (
+    AnthropicModel,
+    ChatModel,
+    EmbeddingStrategy,
+    ResponsesModel,
+    WireModel,
+)
+
+__all__ = ["wire_of"]
+
+_NOT_YET: Final = "has no batches in this version; leave mode='batch' out to run online"
+
+
+def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
+    """Return the batch API for the requests of a strategy.
+
+    Raises:
+        ConfigError: There is none; the message says why, and what can be done.
+    """
+    if isinstance(strategy, Composite) or strategy.parts:
+        msg = (
+            f"mode='batch' was given {type(strategy).__name__}, which decides by an answer what it "
+            "asks next, and a batch brings its answers hours later: give the one model that is to "
+            "answer, such as llm('openai:gpt-5-mini'); what its answers get wrong is repaired "
+            "online"
+        )
+        raise ConfigError(msg)
+    if not isinstance(strategy, Batchable):
+        msg = (
+            f"mode='batch' was given {kind_of(strategy)}, whose requests cannot be written down; "
+            "name a model by llm('openai:gpt-5-mini')"
+        )
+        raise ConfigError(msg)
+    asked: Any = strategy.model if isinstance(strategy, ModelStrategy) else strategy
+    scope = strategy.quota_scope
+    fingerprint = "" if scope is None else scope.account
+    if isinstance(asked, AnthropicModel):
+        return AnthropicBatches(Control("anthropic", asked.http, fingerprint))
+    if not isinstance(asked, (ChatModel, ResponsesModel, EmbeddingStrategy)):
+        what = asked.endpoint.provider if isinstance(asked, WireModel) else kind_of(asked)
+        msg = f"{what} {_NOT_YET}"
+        raise ConfigError(msg)
+    provider = asked.endpoint.provider
+    if provider not in OPENAI_PROVIDERS:
+        known = ", ".join(sorted({"anthropic", *OPENAI_PROVIDERS}))
+        msg = f"{provider} {_NOT_YET}. Batches can go to {known}"
+        raise ConfigError(msg)
+    return OpenAIBatches(Control(provider, asked.http, fingerprint))

@@ -1,0 +1,239 @@
+"""Work on the batches of a journal beside a run: look, cancel, adopt, clean up."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from batchllm.core import ConfigError, ProviderError
+from batchllm.journal import Journal, JournalWriter
+from batchllm.provider_batch.ledger import (
+    BatchLedger,
+    LineState,
+    Settling,
+    read_chunks,
+    read_events,
+)
+from batchllm.provider_batch.states import Chunk, Reason, State, advance
+from batchllm.provider_batch.wires import BatchWire
+
+__all__ = ["Event", "JobsOfRun", "check_no_jobs", "events_of", "jobs_of"]
+
+_NOT_CREATED = (State.SPOOLED, State.UPLOADING, State.UPLOADED)
+_STOPPABLE = (State.RUNNING, State.CANCEL_WANTED, State.CANCELLING)
+
+
+@frozen
+class Event:
+    """One change of a chunk.
+
+    Attributes:
+        at: Seconds since 1970.
+        before: Its state before; ``None`` at its beginning.
+        after: Its state from then on.
+        detail: What was behind it.
+    """
+
+    at: float
+    before: str | None
+    after: str
+    detail: str
+
+
+def jobs_of(journal: Path) -> list[Chunk]:
+    """Return the chunks of a journal, the oldest first; also while a run writes it."""
+    with closing(_open(journal)) as db:
+        return read_chunks(db)
+
+
+async def check_no_jobs(journal: Journal | JournalWriter) -> None:
+    """Pass if a journal has no batches whose answers are still to come, or to be published.
+
+    Raises:
+        ConfigError: It has some: online their requests would be paid for twice.
+    """
+    if isinstance(journal, JournalWriter):
+        # By its own connection, since on a network disk it is the only one that may read.
+        path = journal.settings.path
+        chunks = await journal.worker.call(partial(journal.store.with_output, read_chunks))
+    else:
+        path = journal.path
+        if not path.is_file():
+            return
+        try:
+            chunks = jobs_of(path)
+        except sqlite3.Error:
+            return  # what is wrong with it is said by the journal itself
+    left = [one for one in chunks if one.state not in (State.CLEANED, State.DROPPED)]
+    if left:
+        requests = sum(one.lines for one in left)
+        msg = (
+            f"the journal {path} has {requests:,} requests in batches of {left[0].provider} whose "
+            "answers have not been taken: give mode='batch' to go on with them, or let them go by "
+            "`batchllm jobs cancel` and one more run in that mode"
+        )
+        raise ConfigError(msg)
+
+
+def events_of(journal: Path, number: int) -> list[Event]:
+    """Return what happened to one chunk, the first first."""
+    with closing(_open(journal)) as db:
+        return [Event(*row) for row in read_events(db, number)]
+
+
+def _open(journal: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True)
+
+
+@frozen
+class JobsOfRun:
+    """The batches of a journal that this process drives, and no run does.
+
+    Args:
+        journal: Open.
+        connect: Returns the provider of a chunk.
+    """
+
+    journal: JournalWriter
+    connect: Callable[[Chunk], BatchWire]
+
+    async def cancel(self, numbers: Sequence[int]) -> list[str]:
+        """Cancel chunks, or let those go that are not at the provider; all without *numbers*.
+
+        Their requests are sent again by the next run, unless they were done already.
+
+        Returns:
+            A sentence about each.
+
+        Raises:
+            ConfigError: There is no such chunk.
+            ProviderError: The provider refuses.
+        """
+        ledger, chunks = await self._chunks()
+        said = []
+        for chunk in _chosen(chunks, numbers):
+            if chunk.state in _NOT_CREATED or chunk.state is State.LOST:
+                after = advance(chunk, State.DROPPED, note="let go by its user")
+                settling = Settling(after, (), LineState.WAITING, counts=False)
+                await ledger.settle(chunk, settling, "let go by its user")
+                said.append(f"{chunk.number}: its {chunk.lines:,} requests wait for another batch")
+            elif chunk.state in _STOPPABLE and chunk.batch_id is not None:
+                if chunk.state is State.RUNNING:
+                    wanted = advance(chunk, State.CANCEL_WANTED, reason=Reason.USER)
+                    await ledger.save(chunk, wanted, "by its user")
+                    chunk = wanted
+                said.append(await self._cancel(ledger, chunk))
+            elif chunk.state in (State.CREATING, State.QUARANTINE):
+                said.append(
+                    f"{chunk.number}: it is not known if it was created; a run finds out, and "
+                    "`jobs RUN adopt` binds it to a batch that you have found"
+                )
+            elif numbers:
+                said.append(f"{chunk.number}: it is {chunk.state}, and there is nothing to cancel")
+        return said
+
+    async def _cancel(self, ledger: BatchLedger, chunk: Chunk) -> str:
+        assert chunk.batch_id is not None
+        wire = self.connect(chunk)
+        try:
+            await wire.cancel(chunk.batch_id)
+        except ProviderError as error:
+            if error.status not in (400, 409):
+                raise
+            return f"{chunk.number}: {chunk.batch_id} has ended already; a run fetches its results"
+        if chunk.state is not State.CANCELLING:
+            await ledger.save(chunk, advance(chunk, State.CANCELLING), "by its user")
+        return (
+            f"{chunk.number}: {chunk.batch_id} is being cancelled; a run fetches what it has done"
+        )
+
+    async def adopt(self, number: int, batch_id: str) -> str:
+        """Bind a chunk whose create had no answer to a batch that the user has found.
+
+        Raises:
+            ConfigError: There is no such chunk, or it needs none.
+            ProviderError: There is no such batch.
+        """
+        ledger, chunks = await self._chunks()
+        (chunk,) = _chosen(chunks, [number])
+        if chunk.state is State.CREATING:
+            chunk = await _saved(ledger, chunk, advance(chunk, State.QUARANTINE))
+        if chunk.state is not State.QUARANTINE:
+            msg = f"chunk {number} is {chunk.state}; only one whose create had no answer is bound"
+            raise ConfigError(msg)
+        if any(one.batch_id == batch_id for one in chunks):
+            msg = f"{batch_id} is the batch of another chunk"
+            raise ConfigError(msg)
+        remote = await self.connect(chunk).fetch(batch_id)
+        after = advance(
+            chunk,
+            State.RUNNING,
+            batch_id=remote.id,
+            status=remote.status,
+            submitted=remote.created,
+            expires=remote.expires,
+        )
+        await ledger.save(chunk, after, f"adopted by its user: {batch_id}")
+        return f"{number}: it is {batch_id} from here on; a run goes on with it"
+
+    async def adopt_account(self) -> str:
+        """Take the account of the present key for that of all batches, since its key was changed.
+
+        Raises:
+            ProviderError: The provider refuses the key.
+        """
+        ledger, chunks = await self._chunks()
+        known = [one for one in chunks if one.account and not one.over]
+        for chunk in known:
+            wire = self.connect(chunk)
+            await wire.identify()
+            after = evolve(chunk, account=wire.account)
+            await ledger.save(chunk, after, f"account {chunk.account} became {wire.account}")
+        return f"{len(known)} batches belong to the present key's account from here on"
+
+    async def collect_garbage(self) -> list[str]:
+        """Delete the provider's files of chunks that are over.
+
+        Returns:
+            A sentence about each.
+        """
+        ledger, chunks = await self._chunks(over=True)
+        said = []
+        for chunk in chunks:
+            files = [one for one in (chunk.file_id, *chunk.outputs) if one]
+            if chunk.state not in (State.CLEANED, State.DROPPED) or not files:
+                continue
+            wire = self.connect(chunk)
+            for file_id in files:
+                await wire.delete_file(file_id)
+            await ledger.save(chunk, evolve(chunk, file_id=None, outputs=()), "files deleted")
+            said.append(f"{chunk.number}: {len(files)} files were deleted")
+        return said
+
+    async def _chunks(self, *, over: bool = False) -> tuple[BatchLedger, list[Chunk]]:
+        ledger = BatchLedger(self.journal)
+        chunks = await ledger.open()
+        if over:
+            read = lambda: self.journal.store.with_output(read_chunks)  # noqa: E731
+            chunks = await self.journal.worker.call(read)
+        return ledger, chunks
+
+
+async def _saved(ledger: BatchLedger, before: Chunk, after: Chunk) -> Chunk:
+    await ledger.save(before, after)
+    return after
+
+
+def _chosen(chunks: Sequence[Chunk], numbers: Sequence[int]) -> list[Chunk]:
+    known = {chunk.number: chunk for chunk in chunks}
+    for number in numbers:
+        if number not in known:
+            there = ", ".join(map(str, known)) or "none"
+            msg = f"there is no chunk {number} that is under way; there are: {there}"
+            raise ConfigError(msg)
+    return [known[number] for number in numbers] if numbers else list(chunks)

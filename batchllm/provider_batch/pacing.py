@@ -1,0 +1,244 @@
+"""The pace of polls and creates, and the sizes of chunks: pure, with time as an argument."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from attrs import define, field, frozen
+
+__all__ = ["Admission", "ChunkSizes", "PullBack", "WireLimits", "poll_delay"]
+
+
+@frozen(kw_only=True)
+class WireLimits:
+    """The limits of one provider, as its documentation has them.
+
+    Attributes:
+        lines: Requests of one batch.
+        bytes: Of one file.
+        batches: At once; ``None`` if there is no limit.
+        create_spacing: Seconds between creates.
+        cancel_seconds: That a cancellation takes at most.
+        window: Seconds that a batch has.
+        retention: Seconds for which results are kept.
+    """
+
+    lines: int
+    bytes: int
+    batches: int | None = None
+    create_spacing: float = 0.0
+    cancel_seconds: float = 600.0
+    window: float = 86_400.0
+    retention: float = 30 * 86_400.0
+
+
+# -- polls -----------------------------------------------------------------------------------------
+
+_FIRST, _QUICK, _MIDDLE, _SLOW = 10.0, 60.0, 300.0, 600.0
+_HALF_AN_HOUR, _SIX_HOURS = 1_800.0, 21_600.0
+_URGENT: Final = 30.0
+_JITTER: Final = 0.2
+
+
+def poll_delay(
+    age: float, rng: random.Random, *, hint: float | None = None, urgent: bool = False
+) -> float:
+    """Return the seconds until the next poll.
+
+    Half of the age again, so that what takes a minute is noticed within one and what takes a day
+    within ten: polls grow with the logarithm of the time.
+
+    Args:
+        age: Seconds since the youngest batch was created.
+        rng: For the jitter, so that a thousand clients that started together do not stay together.
+        hint: Seconds that the provider asks to wait, also with an answer that is good.
+        urgent: Whether the end, or a deadline, is near.
+    """
+    if age < _HALF_AN_HOUR:
+        delay = min(max(_FIRST, age / 2), _QUICK)
+    elif age < _SIX_HOURS:
+        delay = min(_QUICK + (age - _HALF_AN_HOUR) / 2, _MIDDLE)
+    else:
+        delay = min(_MIDDLE + (age - _SIX_HOURS) / 2, _SLOW)
+    if urgent:
+        delay = min(delay, _URGENT)
+    delay *= 1 + rng.uniform(-_JITTER, _JITTER)
+    return max(delay, hint or 0.0)
+
+
+# -- what may be in flight -------------------------------------------------------------------------
+
+_SHARE: Final = 0.9
+"""Of a limit on tokens that is used, since ours are estimates."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 600.0
+_SPLIT_AFTER: Final = 3
+"""Refusals of a chunk with nothing else in flight after which it is taken to be too large."""
+
+
+@define(eq=False)
+class Admission:
+    """Decides when a chunk may be created, and learns the limit on tokens that are enqueued.
+
+    Args:
+        limits: Of the provider.
+    """
+
+    limits: WireLimits
+    tokens: float | None = field(default=None, init=False)
+    _not_before: float = field(default=0.0, init=False)
+    _pause: float = field(default=_FIRST_PAUSE, init=False)
+    _alone: int = field(default=0, init=False)
+    _refused_since: float | None = field(default=None, init=False)
+
+    def wait(self, tokens: int, live_tokens: int, live: int, now: float) -> float | None:
+        """Return the seconds until a chunk may be created; ``None`` if another has to end first.
+
+        Args:
+            tokens: Of the chunk.
+            live_tokens: Of the chunks in flight.
+            live: How many they are.
+            now: Seconds on any clock.
+        """
+        if self.limits.batches is not None and live >= self.limits.batches:
+            return None
+        if self.tokens is not None and live and live_tokens + tokens > _SHARE * self.tokens:
+            return None
+        return max(0.0, self._not_before - now)
+
+    def created(self, now: float) -> None:
+        """Note a create."""
+        self._not_before = max(self._not_before, now + self.limits.create_spacing)
+
+    def accepted(self) -> None:
+        """Note that a chunk runs, or has run: the quota had room for it."""
+        self._pause, self._alone, self._refused_since = _FIRST_PAUSE, 0, None
+
+    def refused(
+        self, tokens: int, live_tokens: int, now: float, *, limit: float | None, hint: float | None
+    ) -> bool:
+        """Learn from a refusal for a quota.
+
+        Args:
+            tokens: Of the chunk that was refused.
+            live_tokens: Of the others in flight.
+            now: Seconds on the same clock.
+            limit: Tokens, if the provider names them.
+            hint: Seconds that it asks to wait.
+
+        Returns:
+            Whether the chunk has to be split, since it will never fit.
+        """
+        if self._refused_since is None or live_tokens:
+            self._refused_since = now
+        if limit is not None:
+            self.tokens = limit
+        elif live_tokens:
+            # What is in flight was let in, and this was not: the limit lies between.
+            self.tokens = live_tokens + tokens / 2
+        self._alone = 0 if live_tokens else self._alone + 1
+        self._not_before = now + max(self._pause, hint or 0.0)
+        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        if self.tokens is not None and tokens > self.tokens:
+            return True
+        return limit is None and self._alone >= _SPLIT_AFTER
+
+    def seconds_refused(self, now: float) -> float:
+        """Return for how long each create was refused with nothing in flight."""
+        return 0.0 if self._refused_since is None else now - self._refused_since
+
+
+# -- sizes of chunks -------------------------------------------------------------------------------
+
+_START, _LEAST, _MOST = 5_000, 100, 10_000
+_MOST_BYTES: Final = 32_000_000
+"""Results come at the end only, and a chunk that is stuck holds all its items."""
+_OF_THE_CAP: Final = 0.95
+_QUICK_END: Final = 3_600.0
+CANARY: Final = 50
+"""Lines of the chunk that goes first: enough to show each mistake that all lines share."""
+
+
+@define(eq=False)
+class ChunkSizes:
+    """The size of the next chunk.
+
+    Args:
+        limits: Of the provider.
+        fixed: Lines, if the user gave them.
+    """
+
+    limits: WireLimits
+    fixed: int | None = None
+    _lines: int = field(default=_START, init=False)
+    _expiries: int = field(default=0, init=False)
+
+    @property
+    def lines(self) -> int:
+        """Return how many lines a chunk has."""
+        wanted = self._lines if self.fixed is None else self.fixed
+        return max(1, min(wanted, self.limits.lines))
+
+    @property
+    def bytes(self) -> int:
+        """Return how many bytes its file has at most."""
+        return int(min(_MOST_BYTES, _OF_THE_CAP * self.limits.bytes))
+
+    @property
+    def most_bytes(self) -> int:
+        """Return how many bytes one line may have."""
+        return int(_OF_THE_CAP * self.limits.bytes)
+
+    def shrink(self, lines: int) -> None:
+        """Make chunks of at most *lines*, since more are never let in."""
+        self._lines = max(1, min(self._lines, lines))
+        if self.fixed is not None:
+            self.fixed = max(1, min(self.fixed, lines))
+
+    def ended(self, seconds: float, *, expired: bool) -> None:
+        """Learn from a batch that has ended.
+
+        Args:
+            seconds: That it took.
+            expired: Whether its time was over before it was done.
+        """
+        if expired:
+            self._expiries += 1
+            if self._expiries >= 2:  # twice in a row: the provider has no room for so much
+                self._lines = max(_LEAST, self._lines // 2)
+            return
+        self._expiries = 0
+        if seconds < _QUICK_END:
+            self._lines = min(_MOST, 2 * self._lines)
+
+
+# -- deadlines -------------------------------------------------------------------------------------
+
+_MARGIN: Final = 60.0
+_FETCH_SECONDS: Final = 120.0
+
+
+@frozen
+class PullBack:
+    """When a batch that would be late has to be cancelled.
+
+    Attributes:
+        deadline: On any clock.
+        rate: Items per second that go through online.
+        cancel_seconds: That a cancellation takes at most.
+    """
+
+    deadline: float
+    rate: float
+    cancel_seconds: float
+
+    def at(self, remaining: int) -> float:
+        """Return when to cancel, so that *remaining* items still fit in online.
+
+        Cancelling, fetching what is there, running the rest, and a margin: all before the deadline.
+        """
+        return self.last_start(remaining) - self.cancel_seconds - _FETCH_SECONDS - _MARGIN
+
+    def last_start(self, remaining: int) -> float:
+        """Return when the last of *remaining* items have to start online."""
+        return self.deadline - remaining / self.rate

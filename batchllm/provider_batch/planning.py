@@ -1,0 +1,294 @@
+"""Reading the items of a run, and filling chunks with those that are to go into a batch.
+
+An item that is finished is delivered again or passed over; one that is in a batch of an earlier run
+is attached to its line; the others become lines of a new chunk. No more chunks are made than can
+soon be uploaded, so that a source is not read ahead of the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+from attrs import define, field
+
+from batchllm.core import (
+    InvalidItemError,
+    LLMCallStrategy,
+    LLMWorkItem,
+    NumberedItem,
+    ProgramError,
+    kind_of,
+)
+from batchllm.engine import END, IdSet, Incoming, Source, pull, read_item
+from batchllm.journal import Choice, Entry, JournalWriter, Reason
+from batchllm.provider_batch.answered import Batchable
+from batchllm.provider_batch.filling import Filling
+from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
+from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.spool import Items
+from batchllm.providers import WireRequest
+
+__all__ = ["Planner"]
+
+_PAGE: Final = 256
+"""Items that are looked up at once: beyond that a lookup costs more than its share of a hop."""
+_ANEW: Final = frozenset(
+    {
+        Reason.RETRY_FAILED,
+        Reason.BLOCKED_BEFORE,
+        Reason.PROMPT_CHANGED,
+        Reason.STRATEGY_CHANGED,
+    }
+)
+"""Reasons for which an item begins anew, whatever is in the ledger of it."""
+
+
+@define(eq=False)
+class Planner:
+    """Plans one run.
+
+    Args:
+        source: The user's items.
+        strategy: The run's, which is ``Batchable``.
+        journal: Knows what is finished.
+        ledger: Knows what is in a batch.
+        items: Keeps items until their answers come.
+        publisher: Passes on what needs no batch.
+        filling: Makes chunks.
+        pass_over: Called with the position of an item that was finished and is only counted.
+        attached: Called with the number of a chunk for each item that waits for it.
+        on_idle: Called when nothing is left to be put into a chunk.
+
+    Attributes:
+        idle: Whether the source is at its end, and nothing is left to be put into a chunk.
+    """
+
+    source: Source
+    strategy: LLMCallStrategy[Any]
+    journal: JournalWriter
+    ledger: BatchLedger
+    items: Items
+    publisher: Publisher
+    filling: Filling
+    pass_over: Callable[[int], None]
+    attached: Callable[[int], None]
+    on_idle: Callable[[], None]
+    idle: bool = field(default=False, init=False)
+    _wanted: anyio.Event = field(factory=anyio.Event, init=False)
+    _compose: Callable[[Any], WireRequest] = field(init=False)
+    _count: int = field(default=0, init=False)
+    _ids: IdSet = field(factory=IdSet, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        strategy = self.strategy
+        if not isinstance(strategy, Batchable):
+            msg = f"the strategy is {kind_of(strategy)}, which cannot write its requests down"
+            raise ProgramError(msg)
+        self._compose = strategy.compose  # looked up once: a protocol takes some µs to check
+
+    async def run(self) -> None:
+        """Read the whole source, and from then on put back what has to go into another batch.
+
+        It ends when it is cancelled.
+
+        Raises:
+            Exception: What the source raised.
+            JournalError: The journal cannot be read or written.
+        """
+        try:
+            while values := await self._pull():
+                await self._plan([self._read(value) for value in values])
+                await self._put_back_if_wanted()
+                await checkpoint()
+        finally:
+            await self.source.close()
+        await self.filling.close()
+        while True:
+            await self._put_back_if_wanted()
+            self.idle = not self._wanted.is_set()
+            self.on_idle()
+            await self._wanted.wait()
+
+    def put_back(self) -> None:
+        """Ask for the lines that wait for another chunk to be put into one."""
+        self.idle = False
+        self._wanted.set()
+
+    async def _put_back_if_wanted(self) -> None:
+        if not self._wanted.is_set():
+            return
+        self._wanted = anyio.Event()
+        after = 0
+        while rows := await self.ledger.waiting(after):
+            after = rows[-1].line
+            found = await self.journal.worker.call(partial(self._kept_of, rows))
+            for row, work, position in found:
+                await self._add(row, work, position, kept=True)
+        await self.filling.close()
+
+    def _kept_of(
+        self, rows: Sequence[LineRow]
+    ) -> list[tuple[LineRow, LLMWorkItem[Any, Any, Any], int]]:
+        """Return the items of lines, as far as they are here and in no chunk that is filled."""
+        gathering = self.filling.gathering
+        here = [row for row in rows if self.items.has(row.line) and row.line not in gathering]
+        return [(row, *self.items.get(row.line)) for row in here]
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def _pull(self) -> list[Any]:
+        source, values = self.source, list[Any]()
+        if source.may_wait:
+            values.append(await pull(source, _PAGE))
+            while len(values) < _PAGE and values[-1] is not END and source.has_ready:
+                values.append(await pull(source, 1))
+        else:
+            source.begin_burst()
+            while len(values) < _PAGE and (not values or values[-1] is not END):
+                values.append(source.next_now())
+            source.end_burst()
+        return [value for value in values if value is not END]
+
+    def _read(self, value: object) -> Incoming:
+        index = self._count
+        self._count += 1
+        work = read_item(value, index, texts=self.strategy.takes_texts)
+        context = value[2] if isinstance(value, tuple) and len(value) == 3 else None
+        if isinstance(work, InvalidItemError):
+            return Incoming(work, index, context=context)
+        if work.strategy is not None and work.strategy is not self.strategy:
+            text = (
+                f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
+                "one for all; run such items by themselves, or online"
+            )
+            return Incoming(InvalidItemError(text), index, context=work.context)
+        if not self._ids.add(work.item_id):
+            text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
+            return Incoming(InvalidItemError(text), index, context=work.context)
+        named = isinstance(value, LLMWorkItem | tuple) and not isinstance(value, NumberedItem)
+        try:
+            name = work.item_id if named else None
+            entry = self.journal.registrar.enter(name, work.prompt, index)
+        except InvalidItemError as error:
+            return Incoming(error, index, context=work.context)
+        return Incoming(work, index, entry)
+
+    # -- planning --------------------------------------------------------------------------------
+
+    async def _plan(self, page: Sequence[Incoming]) -> None:
+        entered = [one for one in page if one.entry is not None]
+        for one in page:
+            if one.entry is None:
+                await self.publisher.send.send(one)
+        entries = [_entry(one) for one in entered]
+        verdicts = await self.journal.decide(entries)
+        finished = [
+            one
+            for one, verdict in zip(entered, verdicts, strict=True)
+            if verdict.choice is Choice.TAKE_OVER
+        ]
+        await self._take_over(finished)
+        rest = [
+            (one, verdict.reason in _ANEW)
+            for one, verdict in zip(entered, verdicts, strict=True)
+            if verdict.choice is not Choice.TAKE_OVER
+        ]
+        await self._attach_or_add(rest)
+
+    async def _take_over(self, page: Sequence[Incoming]) -> None:
+        """Deliver again what earlier runs have finished, or count it."""
+        replays = self.journal.settings.on_resume == "replay"
+        wanted = [one for one in page if replays or _is_pending(_entry(one))]
+        taken = await self.journal.take_over([_entry(one) for one in wanted]) if wanted else []
+        if self.journal.has_output and replays:
+            self.journal.take_over_rows((one.position, _entry(one).key) for one in wanted)
+        again = {one.position: found for one, found in zip(wanted, taken, strict=True)}
+        for one in page:
+            found = again.get(one.position)
+            if found is None:
+                self.pass_over(one.position)
+            else:
+                await self.publisher.send.send(one._replace(taken=found))
+
+    async def _attach_or_add(self, page: Sequence[tuple[Incoming, bool]]) -> None:
+        if not page:
+            return
+        found = await self.ledger.find([_entry(one).key for one, _ in page])
+        stale = []
+        for one, anew in page:
+            entry = _entry(one)
+            row = found.get(entry.key)
+            if row is not None and (anew or not _is_same(row, entry)):
+                stale.append(row)
+                del found[entry.key]
+        if stale:
+            await self.ledger.supersede(stale)
+        known = [(found[_entry(one).key], one) for one, _ in page if _entry(one).key in found]
+        await self._attach(known)
+        for one, _ in page:
+            entry = _entry(one)
+            if entry.key not in found:
+                digest, strategy = entry.prompt, entry.identity.digest
+                row = LineRow(self.ledger.next_line(), "", *entry.key, digest, strategy)
+                await self._add(row, _work(one), one.position, kept=False)
+
+    async def _attach(self, known: Sequence[tuple[LineRow, Incoming]]) -> None:
+        """Keep items whose lines are in the ledger, and pass on those that have their answers."""
+        if not known:
+            return
+        kept = [(row.line, _work(one), one.position) for row, one in known]
+        await self.journal.worker.call(partial(self.items.put, kept))
+        rows = [row for row, _ in known]
+        # A chunk may have been settled while this page was looked up.
+        if any(row.state == LineState.SENT and self._is_settled(row) for row in rows):
+            again = await self.ledger.find([row.item for row in rows])
+            rows = [again[row.item] for row in rows]
+        for row, (_, one) in zip(rows, known, strict=True):
+            if row.state == LineState.SENT:
+                assert row.chunk is not None
+                self.attached(row.chunk)
+            elif row.state == LineState.WAITING:
+                await self._add(row, _work(one), one.position, kept=True)
+        await self.publisher.publish(rows)
+
+    def _is_settled(self, row: LineRow) -> bool:
+        return row.chunk in self.publisher.settled
+
+    async def _add(
+        self, row: LineRow, work: LLMWorkItem[Any, Any, Any], position: int, *, kept: bool
+    ) -> None:
+        """Put an item into the chunk that is being filled, or pass it on if it fits into none."""
+        try:
+            request = self._compose(work.prompt)
+        except Exception:
+            # Online it fails before anything is sent for it, and says why in its result.
+            added = False
+        else:
+            added = await self.filling.add(row, request, work, position, kept=kept)
+        if not added:
+            if kept:
+                await self.journal.worker.call(partial(self.items.drop, row.line))
+            await self.publisher.pass_on(work, position, row)
+
+
+def _entry(one: Incoming) -> Entry:
+    assert one.entry is not None
+    return one.entry
+
+
+def _work(one: Incoming) -> LLMWorkItem[Any, Any, Any]:
+    assert isinstance(one.work, LLMWorkItem)
+    return one.work
+
+
+def _is_pending(entry: Entry) -> bool:
+    return entry.known is not None and entry.known.pending
+
+
+def _is_same(row: LineRow, entry: Entry) -> bool:
+    """Return whether a line asks what the item asks now."""
+    return row.digest == entry.prompt and row.strategy == entry.identity.digest

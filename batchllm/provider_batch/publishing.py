@@ -1,0 +1,168 @@
+"""From the ledger to the engine: items whose answers are there, or that are to be called online."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from attrs import define, field
+
+from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
+from batchllm.engine import Incoming
+from batchllm.journal import Entry, JournalWriter
+from batchllm.provider_batch.answered import Answered
+from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
+from batchllm.provider_batch.spool import Items, Spool
+from batchllm.provider_batch.states import Chunk
+from batchllm.provider_batch.wires import BatchWire, body_of
+from batchllm.transport import HttpReply
+
+__all__ = ["PlannedItems", "Publisher"]
+
+_BUFFER = 64
+"""Items between the driver and the engine: enough that neither waits for the other's turn."""
+
+
+class PlannedItems:
+    """The items of a run as the engine reads them: each when its turn has come.
+
+    An asynchronous iterable of what the engine takes without reading it again.
+
+    Attributes:
+        admits: Says to the engine that they are looked up in the journal already.
+        termination: Why there are no more of them, if there are some that have not come.
+    """
+
+    admits = True
+    termination: Termination | None = None
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._error: Exception | None = None
+        self.send: MemoryObjectSendStream[Incoming]
+        self._receive: MemoryObjectReceiveStream[Incoming]
+        self.send, self._receive = anyio.create_memory_object_stream[Incoming](_BUFFER)
+
+    def __len__(self) -> int:
+        if self._size is None:
+            msg = "it is not known how many items there are"
+            raise TypeError(msg)
+        return self._size
+
+    def __aiter__(self) -> PlannedItems:
+        return self
+
+    async def __anext__(self) -> Incoming:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error from None
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Take nothing more."""
+        self._receive.close()
+
+    def end(self, termination: Termination | None = None, error: Exception | None = None) -> None:
+        """Note that nothing more comes; *error* is raised to the engine."""
+        self.termination, self._error = termination, error
+        self.send.close()
+
+    def discard(self) -> None:
+        """Close both ends."""
+        self.send.close()
+        self._receive.close()
+
+
+@define(eq=False)
+class Publisher:
+    """Passes items on to the engine.
+
+    Args:
+        strategy: The run's.
+        wire: Reads answers.
+        ledger: Knows the lines.
+        spool: Has the answers.
+        items: Has the items.
+        journal: Where the engine writes their results.
+        send: To the engine.
+
+    Attributes:
+        settled: Chunks whose lines have outcomes, with the ids of their batches.
+        count: Items that were passed on.
+    """
+
+    strategy: LLMCallStrategy[Any]
+    wire: BatchWire
+    ledger: BatchLedger
+    spool: Spool
+    items: Items
+    journal: JournalWriter
+    send: MemoryObjectSendStream[Incoming]
+    settled: dict[int, str] = field(factory=dict, init=False)
+    count: int = field(default=0, init=False)
+
+    async def publish_chunk(self, chunk: Chunk) -> None:
+        """Pass on what is here of a chunk that is settled."""
+        self.settled[chunk.number] = chunk.batch_id or ""
+        after = -1
+        while rows := await self.ledger.lines_of(chunk.number, after):
+            after = rows[-1].line_no or 0
+            await self.publish(rows)
+
+    async def publish(self, rows: Sequence[LineRow]) -> None:
+        """Pass on items whose lines have their outcomes, as far as the items are here."""
+        ready = [row for row in rows if row.state in (LineState.ANSWERED, LineState.ONLINE)]
+        if not ready:
+            return
+        for row, work, position, reply in await self.journal.worker.call(
+            partial(self._take, ready)
+        ):
+            work.strategy = self._strategy_of(row, reply)
+            await self.pass_on(work, position, row)
+
+    def _strategy_of(self, row: LineRow, reply: HttpReply | None) -> LLMCallStrategy[Any]:
+        if reply is None:
+            return self.strategy
+        batch_id = self.settled.get(row.chunk or 0, "")
+        return Answered(self.strategy, reply, batch_id, stacks=self.wire.stacks)
+
+    async def pass_on(self, work: LLMWorkItem[Any, Any, Any], position: int, row: LineRow) -> None:
+        """Pass one item on, with its entry in the journal."""
+        identity = self.journal.registrar.identity
+        entry = Entry(row.item, row.digest, identity, False, position, work.prompt)
+        self.count += 1
+        await self.send.send(Incoming(work, position, entry))
+
+    def _take(
+        self, rows: Sequence[LineRow]
+    ) -> list[tuple[LineRow, LLMWorkItem[Any, Any, Any], int, HttpReply | None]]:
+        """Take items out of the store with their answers; each is taken once."""
+        taken = []
+        for row in rows:
+            if self.items.has(row.line):
+                work, position = self.items.get(row.line)
+                self.items.drop(row.line)
+                taken.append((row, work, position, self._reply_of(row)))
+        return taken
+
+    def _reply_of(self, row: LineRow) -> HttpReply | None:
+        if row.state == LineState.ONLINE:
+            return None
+        if row.answer is not None:
+            given = json.loads(row.answer)
+            return HttpReply(given["status"], {}, msgspec.json.encode(given["body"]))
+        assert row.chunk is not None
+        assert row.part is not None
+        assert row.start is not None
+        assert row.size is not None
+        line = self.spool.read_answer(row.chunk, row.part, row.start, row.size)
+        outcome = self.wire.read_line(line)
+        return HttpReply(outcome.status, outcome.headers, body_of(outcome))

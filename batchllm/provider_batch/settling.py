@@ -1,0 +1,329 @@
+"""From the end of a batch to the outcome of each of its lines: fetch, account, write down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import EndCause, ProviderError, TransportError
+from batchllm.journal import JournalWriter
+from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.ledger import Answer, BatchLedger, LineState, Settling
+from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.options import ModeSettings
+from batchllm.provider_batch.pacing import ChunkSizes
+from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.spool import Spool
+from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
+from batchllm.provider_batch.verdicts import (
+    LineKind,
+    NextOfLine,
+    next_of_line,
+)
+from batchllm.provider_batch.wires import BatchWire
+
+__all__ = ["Settler"]
+
+_PIECE: Final = 1024 * 1024
+"""Bytes that gather in memory before the journal's thread writes them."""
+_FETCH_SECONDS: Final = 3_600.0
+_STATES: Final = {
+    NextOfLine.PUBLISH: LineState.ANSWERED,
+    NextOfLine.BATCH: LineState.WAITING,
+    NextOfLine.WAIT: LineState.WAITING,
+    NextOfLine.ONLINE: LineState.ONLINE,
+}
+
+
+@define(eq=False)
+class _Reading:
+    """The answers in the result files of one chunk."""
+
+    answers: list[Answer] = field(factory=list)
+    kinds: dict[LineKind, int] = field(factory=dict)
+    account: str = ""
+    nameless: int = 0
+
+    def is_strange(self, run: str) -> bool:
+        """Return whether none of the answers has an id of ours: it is the batch of others."""
+        mine = custom_id_prefix(run)
+        return bool(self.answers) and not any(a.custom_id.startswith(mine) for a in self.answers)
+
+
+@define(eq=False)
+class Settler:
+    """Settles the chunks of one run.
+
+    Args:
+        board: The chunks.
+        ledger: Takes the outcomes.
+        wire: Has the results, and reads their lines.
+        spool: Keeps them.
+        journal: Its thread does the work.
+        publisher: Passes the items on.
+        settings: The options.
+        sizes: Learn how long chunks take.
+        put_back: Asks for lines that wait to be put into another chunk.
+        is_hurried: Returns whether there is no time for another batch.
+    """
+
+    board: Board
+    ledger: BatchLedger
+    wire: BatchWire
+    spool: Spool
+    journal: JournalWriter
+    publisher: Publisher
+    settings: ModeSettings
+    sizes: ChunkSizes
+    put_back: Any
+    is_hurried: Any
+
+    async def step(self, now: float) -> bool:
+        """Make the next step that is due; return whether there was one."""
+        for chunk in self.board.in_state(State.FETCHED):
+            await self._settle(chunk)
+            return True
+        for chunk in self.board.in_state(State.ENDED):
+            if self.board.is_due(chunk, now):
+                await self._fetch(chunk)
+                return True
+        return False
+
+    def next_at(self) -> float:
+        """Return when the next step is due, on the loop's clock."""
+        times = [self.board.due_at(chunk) for chunk in self.board.in_state(State.ENDED)]
+        return min(times, default=float("inf"))
+
+    # -- fetching --------------------------------------------------------------------------------
+
+    async def _fetch(self, chunk: Chunk) -> None:
+        """Download the results; what fails is tried again, since it is paid for."""
+        try:
+            with anyio.fail_after(_FETCH_SECONDS):
+                for part, output in enumerate(chunk.outputs):
+                    await self._download(chunk, part, output)
+        except (ProviderError, TransportError, TimeoutError) as error:
+            count = self.board.back_off(chunk)
+            if count == 5:
+                self.board.warnings.append(
+                    f"the results of batch {chunk.batch_id} cannot be fetched yet ({error}); it "
+                    "is tried again"
+                )
+            return
+        except OSError as error:
+            raise self.spool.failed(error) from error
+        await self.board.move(chunk, State.FETCHED)
+
+    async def _download(self, chunk: Chunk, part: int, output: str) -> None:
+        call = self.journal.worker.call
+        stream = await call(partial(self.spool.open_part, chunk.number, part))
+        pieces: list[bytes] = []
+        size = 0
+
+        async def take(piece: bytes) -> None:
+            nonlocal size
+            pieces.append(piece)
+            size += len(piece)
+            if size >= _PIECE:
+                await call(partial(stream.write, b"".join(pieces)))
+                pieces.clear()
+                size = 0
+
+        try:
+            await self.wire.download(output, take)
+            await call(partial(stream.write, b"".join(pieces)))
+            await call(partial(self.spool.keep_part, chunk.number, part, stream))
+        finally:
+            stream.close()
+
+    # -- settling --------------------------------------------------------------------------------
+
+    async def _settle(self, chunk: Chunk) -> None:
+        reading = await self.journal.worker.call(partial(self._read, chunk))
+        if reading.is_strange(chunk.run):
+            await self._return(chunk)
+            return
+        by_user = chunk.reason is Reason.USER
+        rest = self._next(chunk, LineKind.NOT_RUN, 0)
+        after = advance(chunk, State.SETTLED)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
+        settled = await self.ledger.settle(
+            chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
+        )
+        self.board.put(after)
+        self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
+        strange = settled.strange + reading.nameless
+        if strange:
+            self.board.warnings.append(
+                f"the results of batch {chunk.batch_id} have {strange} lines that are of no "
+                "request of it, or came twice; they are not used"
+            )
+        await self._go_on(after, settled.states)
+        self._judge_whole(after, reading, settled.states)
+
+    async def _return(self, chunk: Chunk) -> None:
+        """Give back a batch that was taken for ours: nothing of it was published."""
+        text = f"{chunk.batch_id} is the batch of another program"
+        strangers = (*chunk.strangers, chunk.batch_id or "")
+        await self.board.move(
+            chunk,
+            State.QUARANTINE,
+            text,
+            batch_id=None,
+            end=None,
+            cut=None,
+            outputs=(),
+            strangers=strangers,
+            note=text,
+        )
+
+    def _read(self, chunk: Chunk) -> _Reading:
+        reading = _Reading()
+        for part in range(len(chunk.outputs)):
+            for start, line in _lines(self.spool.result(chunk.number, part)):
+                outcome = self.wire.read_line(line)
+                reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
+                if outcome.kind is LineKind.ACCOUNT and not reading.account:
+                    reading.account = outcome.text
+                if outcome.custom_id is None:
+                    reading.nameless += 1
+                    continue
+                state = _STATES[self._next(chunk, outcome.kind, outcome.status)]
+                answer = Answer(state, outcome.custom_id)
+                if state is LineState.ANSWERED:
+                    answer = answer._replace(part=part, start=start, size=len(line))
+                reading.answers.append(answer)
+        return reading
+
+    def _next(self, chunk: Chunk, kind: LineKind, status: int) -> NextOfLine:
+        late = chunk.reason is Reason.DEADLINE or self.is_hurried()
+        by_user = chunk.reason is Reason.USER
+        kept = _is_foreign(chunk) and self.settings.on_foreign_cancel == "stop"
+        return next_of_line(
+            kind,
+            status,
+            # What its user took back has had no round: this run was asked to send it again.
+            round=0 if by_user and kind is LineKind.NOT_RUN else chunk.round,
+            rounds=self.settings.batch_rounds,
+            hurried=late,
+            kept=kept,
+        )
+
+    def _learn(self, chunk: Chunk, *, expired: bool) -> None:
+        now = self.board.server_time(anyio.current_time())
+        if chunk.submitted is not None:
+            self.sizes.ended(now - chunk.submitted, expired=expired)
+        self.board.admission.accepted()
+
+    async def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
+        """Pass on what has its answer, and put back what has not."""
+        if self.board.waiting[after.number]:
+            await self.publisher.publish_chunk(after)
+        else:
+            self.publisher.settled[after.number] = after.batch_id or ""
+        if states.get(LineState.WAITING):
+            self.put_back()
+
+    def _judge_whole(self, chunk: Chunk, reading: _Reading, states: dict[int, int]) -> None:
+        """End the run if what became of a chunk says that the others should not be sent."""
+        if reading.account:
+            self.board.end(
+                EndCause.ACCOUNT_PROBLEM,
+                f"batch {chunk.batch_id} was answered with {reading.account}; no item has failed: "
+                "set that right, and type the same again to go on",
+            )
+        elif _is_foreign(chunk):
+            text = f"batch {chunk.batch_id} was cancelled, and not by this run"
+            if self.settings.on_foreign_cancel == "stop":
+                self.board.end(
+                    EndCause.STOPPED, f"{text}; type the same again to send what is missing"
+                )
+            else:
+                self.board.warnings.append(f"{text}; what was missing is sent again")
+        elif chunk.canary and not reading.kinds.get(LineKind.OK):
+            self.board.end(
+                EndCause.FAIL_FAST,
+                f"none of the {chunk.lines} requests of the first batch, {chunk.batch_id}, was "
+                "answered; nothing more was sent",
+            )
+
+    # -- chunks that came to nothing -------------------------------------------------------------
+
+    async def fail_all(self, chunk: Chunk, answer: Answer, text: str) -> None:
+        """End a chunk of which each line fails with the same error."""
+        over = State.SETTLED if chunk.state is State.ENDED else State.DROPPED
+        after = advance(chunk, over, note=text)
+        settled = await self.ledger.settle(chunk, Settling(after, (), answer), text)
+        self.board.put(after)
+        await self._go_on(after, settled.states)
+        if chunk.canary:
+            self.board.end(
+                EndCause.FAIL_FAST, f"the first batch was refused, and nothing more sent: {text}"
+            )
+
+    async def drop_lines(self, chunk: Chunk, answers: dict[int, Answer], text: str) -> None:
+        """End a chunk of which some lines are to blame, by their numbers; the rest goes again."""
+        named = []
+        page = await self.ledger.lines_of(chunk.number, -1)
+        while page:
+            named += [
+                answers[row.line_no]._replace(custom_id=row.custom_id)
+                for row in page
+                if row.line_no in answers
+            ]
+            page = await self.ledger.lines_of(chunk.number, page[-1].line_no or 0)
+        after = advance(chunk, State.SETTLED, note=text)
+        settling = Settling(after, named, LineState.WAITING, counts=False)
+        settled = await self.ledger.settle(chunk, settling, text)
+        self.board.put(after)
+        await self._go_on(after, settled.states)
+
+    async def give_up(self, chunk: Chunk, text: str) -> None:
+        """End a chunk that was not created, so that its lines go into another."""
+        await self._drop(chunk, LineState.WAITING, text)
+
+    async def run_online(self, chunk: Chunk, text: str) -> None:
+        """End a chunk that was not created, so that its items are called for online."""
+        await self._drop(chunk, LineState.ONLINE, text)
+
+    async def _drop(self, chunk: Chunk, rest: LineState, text: str) -> None:
+        over = State.SETTLED if chunk.state is State.ENDED else State.DROPPED
+        after = advance(chunk, over, note=text)
+        settled = await self.ledger.settle(chunk, Settling(after, (), rest, counts=False), text)
+        self.board.put(after)
+        await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))
+        await self._go_on(after, settled.states)
+
+    # -- cleaning up -----------------------------------------------------------------------------
+
+    async def clean(self) -> None:
+        """Forget chunks whose results are all in the journal, with their files."""
+        for chunk in self.board.in_state(State.SETTLED, State.DROPPED):
+            if await self.ledger.unfinished(chunk.number):
+                continue
+            after = advance(chunk, State.CLEANED)
+            await self.ledger.clean(chunk, after)
+            await self.journal.worker.call(partial(self.spool.drop, chunk.number))
+            self.board.chunks.pop(chunk.number, None)
+
+
+def _is_foreign(chunk: Chunk) -> bool:
+    """Return whether a batch was cancelled, and not by us."""
+    return chunk.cut is Cut.CANCELLED and chunk.reason is None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a result file that are not blank, with the bytes before each."""
+    start = 0
+    with path.open("rb") as stream:
+        for line in stream:
+            size = len(line)
+            text = line.strip(b"\r\n\t \xef\xbb\xbf")
+            if text:
+                yield start + line.index(text), text
+            start += size

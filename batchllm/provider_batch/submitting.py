@@ -1,0 +1,398 @@
+"""From lines on the disk to a batch at the provider: upload, create, and find again."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import (
+    CallError,
+    EndCause,
+    MalformedResponseError,
+    ProviderError,
+    TransportError,
+)
+from batchllm.journal import JournalWriter
+from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.ledger import Answer, LineState
+from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.settling import Settler
+from batchllm.provider_batch.spool import Spool
+from batchllm.provider_batch.states import Chunk, State
+from batchllm.provider_batch.verdicts import (
+    BatchProblem,
+    CreateVerdict,
+    judge_create,
+)
+from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
+
+__all__ = ["MOST_PAGES", "Submitter", "bad_line_answer", "limit_in"]
+
+_REFUSED_FOR: Final = 6 * 3_600.0
+"""Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
+_SKEW: Final = 5.0
+"""Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
+MOST_PAGES: Final = 100
+"""Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
+_SCAN_BEFORE: Final = 600.0
+"""Seconds before a create from which on no older batch is looked at."""
+
+
+class _Enough(Exception):
+    """Ends a download of which the beginning was wanted."""
+
+
+@define(eq=False)
+class Submitter:
+    """Submits the chunks of one run, one step at a time.
+
+    Args:
+        board: The chunks.
+        wire: The provider.
+        spool: Has their lines.
+        journal: Its thread reads them.
+        refinding: When a batch that may be there is looked for.
+        settler: Ends chunks that are refused.
+    """
+
+    board: Board
+    wire: BatchWire
+    spool: Spool
+    journal: JournalWriter
+    refinding: Refinding
+    settler: Settler
+    _looked: dict[int, float] = field(factory=dict, init=False)
+    _looks: dict[int, int] = field(factory=dict, init=False)
+    _proofs: dict[str, bool] = field(factory=dict, init=False)
+
+    async def step(self, now: float) -> bool:
+        """Make the next step that is due; return whether there was one."""
+        board = self.board
+        for chunk in board.in_state(State.QUARANTINE):
+            if self._look_at(chunk) <= now:
+                await self._look(chunk)
+                return True
+        for chunk in board.in_state(State.UPLOADING, State.SPOOLED):
+            if board.is_due(chunk, now):
+                await self._upload(chunk)
+                return True
+        for chunk in board.in_state(State.UPLOADED):
+            if self._create_at(chunk, now) <= now:
+                await self._create(chunk)
+                return True
+        return False
+
+    def next_at(self, now: float) -> float:
+        """Return when the next step is due, on the loop's clock."""
+        board = self.board
+        times = [self._look_at(chunk) for chunk in board.in_state(State.QUARANTINE)]
+        times += [board.due_at(one) for one in board.in_state(State.UPLOADING, State.SPOOLED)]
+        times += [self._create_at(chunk, now) for chunk in board.in_state(State.UPLOADED)]
+        return min(times, default=float("inf"))
+
+    @property
+    def blocked(self) -> bool:
+        """Return whether nothing more can be submitted before something has ended."""
+        now = anyio.current_time()
+        waiting = self.board.in_state(State.SPOOLED, State.UPLOADING, State.UPLOADED)
+        return all(
+            chunk.state is State.UPLOADED and self._create_at(chunk, now) == float("inf")
+            for chunk in waiting
+        )
+
+    # -- uploads ---------------------------------------------------------------------------------
+
+    async def _upload(self, chunk: Chunk) -> None:
+        board = self.board
+        if not self.wire.has_files:
+            await self._identify(chunk)
+            return
+        content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
+        if content is None or len(content) != chunk.size:
+            # A disk that lost a file that it had flushed: the items make it again.
+            await self.settler.give_up(chunk, "its lines are no longer on the disk")
+            return
+        name, again = chunk.name.file, chunk.state is State.UPLOADING
+        if not again:
+            chunk = await board.move(chunk, State.UPLOADING)
+        try:
+            # A process that died may have uploaded it; a second file would cost only room.
+            found = list(await self.wire.find_files(name, chunk.size)) if again else []
+            file_id = found[0] if found else await self.wire.upload(name, content)
+            for other in found[1:]:
+                await self.wire.delete_file(other)
+        except ProviderError as error:
+            await self._upload_refused(chunk, error)
+        except TransportError:
+            board.back_off(chunk)
+        else:
+            await board.move(chunk, State.UPLOADED, file_id, file_id=file_id)
+
+    async def _identify(self, chunk: Chunk) -> None:
+        """Learn whose account it is before anything is created there: an upload would show it."""
+        if self.wire.clock_offset is None:
+            try:
+                await self.wire.identify()
+            except ProviderError as error:
+                await self._upload_refused(chunk, error)
+                return
+            except TransportError:
+                self.board.back_off(chunk)
+                return
+        await self.board.move(chunk, State.UPLOADED)
+
+    async def _upload_refused(self, chunk: Chunk, error: ProviderError) -> None:
+        verdict = judge_create(error.status, text=_text_of(error))
+        if verdict is CreateVerdict.ACCOUNT:
+            self.board.end(EndCause.ACCOUNT_PROBLEM, _account_problem(error))
+        elif verdict is CreateVerdict.REFUSED and _is_too_large(error) and chunk.lines > 1:
+            self.settler.sizes.shrink(chunk.lines // 2)
+            await self.settler.give_up(chunk, str(error))
+        elif verdict is CreateVerdict.REFUSED:
+            await self.settler.fail_all(chunk, _failed_answer(error), str(error))
+        else:
+            hint = None if error.hint is None else error.hint.wait
+            self.board.back_off(chunk, hint)
+
+    # -- creates ---------------------------------------------------------------------------------
+
+    def _create_at(self, chunk: Chunk, now: float) -> float:
+        """Return when a chunk may be created; never, if another has to end before."""
+        board = self.board
+        tests = [one for one in board if one.canary and not one.over]
+        if tests and not chunk.canary:
+            return float("inf")
+        if board.in_state(State.CREATING):
+            return float("inf")
+        live = board.in_flight
+        if self.wire.strength is Strength.STATISTICAL and any(
+            one.lines == chunk.lines for one in live
+        ):
+            return float("inf")  # by their numbers alone the two could not be distinguished
+        tokens = sum(one.tokens for one in live)
+        wait = board.admission.wait(chunk.tokens, tokens, len(live), now)
+        return float("inf") if wait is None else max(now + wait, board.due_at(chunk))
+
+    async def _create(self, chunk: Chunk) -> None:
+        board, now = self.board, anyio.current_time()
+        content = None
+        if not self.wire.has_files:
+            content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
+        chunk = await board.move(
+            chunk,
+            State.CREATING,
+            attempt=chunk.attempt + 1,
+            intent=board.server_time(now),
+            account=self.wire.account,
+            end=None,
+        )
+        board.admission.created(now)
+        try:
+            remote = await self.wire.create(chunk, content)
+        except ProviderError as error:
+            readable = not isinstance(error, MalformedResponseError)
+            verdict = judge_create(error.status, readable=readable, text=_text_of(error))
+            await self._not_created(chunk, verdict, error)
+        except TransportError as error:
+            await self._not_created(chunk, judge_create(None, sent=error.sent), error)
+        else:
+            await self._bind(chunk, remote, "created")
+
+    async def _not_created(self, chunk: Chunk, verdict: CreateVerdict, error: CallError) -> None:
+        board, text = self.board, str(error)
+        match verdict:
+            case CreateVerdict.UNKNOWN | CreateVerdict.CREATED:
+                await board.move(chunk, State.QUARANTINE, text, note=text)
+            case CreateVerdict.REFUSED if _is_too_large(error) and chunk.lines > 1:
+                self.settler.sizes.shrink(chunk.lines // 2)
+                await self.settler.give_up(chunk, text)
+            case CreateVerdict.REFUSED:
+                await self.settler.fail_all(chunk, _failed_answer(error), text)
+            case CreateVerdict.ACCOUNT:
+                await self._take_back(chunk, text)
+                board.end(EndCause.ACCOUNT_PROBLEM, _account_problem(error))
+            case CreateVerdict.WAIT:
+                after = await self._take_back(chunk, text)
+                await self.refused_for_quota(after, text, _hint_of(error))
+            case CreateVerdict.NOT_SENT:
+                after = await self._take_back(chunk, text)
+                board.back_off(after)
+
+    async def _take_back(self, chunk: Chunk, text: str) -> Chunk:
+        """Return to the state before a create that was surely none."""
+        return await self.board.move(
+            chunk, State.UPLOADED, text, attempt=chunk.attempt - 1, intent=None, note=text
+        )
+
+    async def refused_for_quota(self, chunk: Chunk, text: str, hint: float | None) -> None:
+        """Learn from a refusal for a quota, and wait; one that never fits is split."""
+        board, now = self.board, anyio.current_time()
+        live = sum(one.tokens for one in board.in_flight if one.number != chunk.number)
+        split = board.admission.refused(chunk.tokens, live, now, limit=limit_in(text), hint=hint)
+        if board.admission.seconds_refused(now) > _REFUSED_FOR:
+            board.end(
+                EndCause.QUOTA,
+                f"no batch was taken for six hours, the last answer was {text}; type the same "
+                "again when the quota is back",
+            )
+        elif split and chunk.lines > 1:
+            self.settler.sizes.shrink(chunk.lines // 2)
+            await self.settler.give_up(chunk, "it is larger than what may be enqueued at once")
+
+    # -- finding again ---------------------------------------------------------------------------
+
+    def _look_at(self, chunk: Chunk) -> float:
+        now = anyio.current_time()
+        assert chunk.intent is not None
+        since = max(0.0, self.board.server_time(now) - chunk.intent)
+        due = self.refinding.next_look(since, self._looked.get(chunk.number))
+        return max(now + due - since, self.board.due_at(chunk))
+
+    async def _look(self, chunk: Chunk) -> None:
+        board = self.board
+        try:
+            found = await self._find(chunk)
+        except (ProviderError, TransportError):
+            board.back_off(chunk)
+            return
+        assert chunk.intent is not None
+        since = max(0.0, board.server_time(anyio.current_time()) - chunk.intent)
+        self._looked[chunk.number] = since
+        looks = self._looks[chunk.number] = self._looks.get(chunk.number, 0) + 1
+        match self.refinding.judge(since, len(found), looks):
+            case Found.ADOPT:
+                await self._bind(chunk, found[-1], "found again")
+            case Found.ABSENT:
+                self._looked.pop(chunk.number)
+                self._looks.pop(chunk.number)
+                await board.move(chunk, State.UPLOADED, "it is surely not there")
+            case Found.LOOK_AGAIN:
+                pass
+
+    async def _find(self, chunk: Chunk) -> list[RemoteBatch]:
+        """Return the batches that are this chunk's, or may be, the newest first."""
+        assert chunk.intent is not None
+        bound = {one.batch_id for one in self.board if one.batch_id}
+        found: list[RemoteBatch] = []
+        after: str | None = None
+        for _ in range(MOST_PAGES):
+            page = await self.wire.list_batches(after)
+            found += [
+                one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
+            ]
+            times = [one.created for one in page.batches if one.created is not None]
+            after = page.after
+            if after is None or min(times, default=chunk.intent) < chunk.intent - _SCAN_BEFORE:
+                break
+        if self.wire.strength is Strength.STATISTICAL:
+            return await self._proved(found, chunk.run)
+        return found
+
+    async def _proved(self, found: list[RemoteBatch], run: str) -> list[RemoteBatch]:
+        """Return the one whose results have our ids, else those that have no results yet."""
+        open_still = []
+        for remote in found:
+            if not remote.outputs:
+                open_still.append(remote)
+                continue
+            if remote.id not in self._proofs:
+                self._proofs[remote.id] = await self._is_ours(remote, run)
+            if self._proofs[remote.id]:
+                return [remote]
+        return open_still
+
+    async def _is_ours(self, remote: RemoteBatch, run: str) -> bool:
+        """Return whether the first line of a batch's results has an id of this run."""
+        start = b""
+
+        async def take(piece: bytes) -> None:
+            nonlocal start
+            start += piece
+            if b"\n" in start:
+                raise _Enough
+
+        with suppress(_Enough):
+            await self.wire.download(remote.outputs[0], take)
+        outcome = self.wire.read_line(start.partition(b"\n")[0])
+        return (outcome.custom_id or "").startswith(custom_id_prefix(run))
+
+    def _may_be(self, remote: RemoteBatch, chunk: Chunk) -> bool:
+        """Return whether a batch may be what the last create of a chunk has made."""
+        if not self.wire.is_of(remote, chunk):
+            return False
+        # One that an earlier attempt made and the provider rejected is no answer to this one.
+        earlier = remote.created is not None and remote.created < (chunk.intent or 0.0) - _SKEW
+        return not (remote.kind is RemoteKind.REJECTED and earlier)
+
+    async def _bind(self, chunk: Chunk, remote: RemoteBatch, how: str) -> None:
+        """Note the batch of a chunk; from here on nothing is created for it."""
+        board = self.board
+        self._looked.pop(chunk.number, None)
+        self._looks.pop(chunk.number, None)
+        await board.move(
+            chunk,
+            State.RUNNING,
+            f"{how}: {remote.id}",
+            batch_id=remote.id,
+            status=remote.status,
+            submitted=remote.created or board.server_time(anyio.current_time()),
+            expires=remote.expires,
+            note="",
+        )
+        await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))
+
+
+def _failed_answer(error: CallError) -> Answer:
+    """Return the answer of each line of a chunk that was refused as a whole."""
+    status = error.status if isinstance(error, ProviderError) else 400
+    code = error.code if isinstance(error, ProviderError) else None
+    body = {"error": {"message": str(error), "code": code, "type": "invalid_request_error"}}
+    text = json.dumps({"status": status, "body": body})
+    return Answer(LineState.ANSWERED, "", answer=text)
+
+
+def bad_line_answer(problem: BatchProblem) -> Answer:
+    """Return the answer of a line that the provider did not take."""
+    error = {"message": problem.message, "code": problem.code or None}
+    body = {"error": {**error, "type": "invalid_request_error"}}
+    text = json.dumps({"status": 400, "body": body})
+    return Answer(LineState.ANSWERED, "", answer=text)
+
+
+def _is_too_large(error: CallError) -> bool:
+    return isinstance(error, ProviderError) and error.status == 413
+
+
+def _text_of(error: ProviderError) -> str:
+    return " ".join(part for part in (error.code, error.kind, str(error)) if part)
+
+
+def _hint_of(error: CallError) -> float | None:
+    return error.hint.wait if isinstance(error, ProviderError) and error.hint else None
+
+
+def _account_problem(error: CallError) -> str:
+    return f"{error}; no item has failed: set that right, and type the same again to go on"
+
+
+_LIMIT: Final = re.compile(r"[Ll]imit:?\s*(?:of\s*)?([\d][\d,._]*)\s*([KkMmBb])?\b")
+_UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def limit_in(text: str) -> float | None:
+    """Return the limit on tokens that a refusal names, such as ``Limit: 2,000,000 enqueued``."""
+    found = _LIMIT.search(text)
+    if found is None:
+        return None
+    digits = re.sub(r"[,_]", "", found[1]).rstrip(".")
+    try:
+        return float(digits) * _UNITS[(found[2] or "").lower()] or None
+    except ValueError:
+        return None

@@ -1,0 +1,388 @@
+"""Watching batches at the provider: polls, cancellations, deadlines, and second batches."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Final
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import EndCause, ProviderError, TransportError
+from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.options import ModeSettings
+from batchllm.provider_batch.pacing import PullBack, poll_delay
+from batchllm.provider_batch.settling import Settler
+from batchllm.provider_batch.states import Chunk, Cut, EndKind, Reason, State
+from batchllm.provider_batch.submitting import MOST_PAGES, Submitter, bad_line_answer
+from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
+from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
+
+__all__ = ["Watcher", "lost_in_words", "wrong_account"]
+
+_FEW: Final = 5
+"""Batches up to which each is asked for; beyond that one list answers for all of them."""
+_BLACKOUT: Final = 6 * 3_600.0
+"""Seconds without one good answer after which the run ends, with everything left as it is."""
+_GONE_AFTER, _GONE_TRIES = 900.0, 5
+"""A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
+_GHOSTS_FOR: Final = 25 * 3_600.0
+_ALIVE: Final = (State.RUNNING, State.CANCEL_WANTED, State.CANCELLING)
+_NEAR_THE_END: Final = 0.95
+
+
+@define(eq=False)
+class Watcher:
+    """Watches the batches of one run.
+
+    Args:
+        board: The chunks.
+        wire: The provider.
+        settings: The options.
+        submitter: Takes back what was refused for a quota.
+        settler: Ends what was rejected.
+        pull_back: When a batch would be late; ``None`` without a deadline.
+        rng: For the jitter of polls.
+    """
+
+    board: Board
+    wire: BatchWire
+    settings: ModeSettings
+    submitter: Submitter
+    settler: Settler
+    pull_back: PullBack | None
+    rng: random.Random
+    _next_poll: float = field(default=0.0, init=False)
+    _last_good: float | None = field(default=None, init=False)
+    _gone: Counter[int] = field(factory=Counter, init=False)
+    _gone_since: dict[int, float] = field(factory=dict, init=False)
+    _ghosts: set[str] = field(factory=set, init=False)
+
+    async def step(self, now: float) -> bool:
+        """Make the next step that is due; return whether there was one."""
+        board = self.board
+        if self._pull_back_late(now):
+            late = self._late()
+            if late is not None:
+                await self._bring_back(late)
+                return True
+        for chunk in board.in_state(State.CANCEL_WANTED):
+            if board.is_due(chunk, now):
+                await self._cancel(chunk)
+                return True
+        if board.in_state(*_ALIVE) and self._poll_at() <= now:
+            await self._poll(now)
+            return True
+        return False
+
+    def next_at(self, now: float) -> float:
+        """Return when the next step is due, on the loop's clock."""
+        board = self.board
+        times = [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
+        if board.in_state(*_ALIVE):
+            times.append(self._poll_at())
+        if self.pull_back is not None and self.settings.on_late != "wait":
+            at = self.pull_back.at(self._remaining())
+            if at > now:
+                times.append(at)
+            times.append(max(now, self.pull_back.deadline))
+        return min(times, default=float("inf"))
+
+    @property
+    def is_hurried(self) -> bool:
+        """Return whether there is no time for another batch before the deadline."""
+        if self.pull_back is None or self.settings.on_late != "online":
+            return False
+        return anyio.current_time() >= self.pull_back.at(self._remaining())
+
+    # -- polls -----------------------------------------------------------------------------------
+
+    def _poll_at(self) -> float:
+        """Return when to poll next: a batch that is new is looked at soon."""
+        if self._last_good is None:
+            return min(self._next_poll, anyio.current_time())
+        return self._next_poll
+
+    def created(self) -> None:
+        """Note that there is a new batch, so that polls begin to be quick again."""
+        now = anyio.current_time()
+        self._next_poll = min(self._next_poll, now + self._delay(now)) if self._next_poll else now
+
+    def _delay(self, now: float) -> float:
+        at = self.board.server_time(now)
+        alive = self.board.in_state(*_ALIVE)
+        age = min((at - one.submitted for one in alive if one.submitted is not None), default=0.0)
+        near = any(one.done is not None and one.done >= _NEAR_THE_END * one.lines for one in alive)
+        late = self.pull_back is not None and now >= self.pull_back.at(self._remaining())
+        return poll_delay(max(0.0, age), self.rng, hint=self.wire.hint, urgent=near or late)
+
+    async def _poll(self, now: float) -> None:
+        alive = self.board.in_state(*_ALIVE)
+        try:
+            if len(alive) <= _FEW and not any(self._may_have_ghost(one) for one in alive):
+                for chunk in alive:
+                    await self._ask_for(chunk)
+            else:
+                await self._ask_for_all(alive)
+            self._last_good = anyio.current_time()
+        except (ProviderError, TransportError) as error:
+            # Polls that fail say nothing about the batch.
+            since = now - (self._last_good or now)
+            self._last_good = self._last_good or now
+            if isinstance(error, ProviderError) and error.status in (401, 403):
+                self.board.end(
+                    EndCause.ACCOUNT_PROBLEM,
+                    f"{error}; the batches go on: set that right, and type the same again",
+                )
+            elif since > _BLACKOUT:
+                self.board.end(
+                    EndCause.ENDPOINT_DOWN,
+                    f"there was no good answer for six hours, the last was {error}; the batches "
+                    "go on, and the same typed again goes on with them",
+                )
+        now = anyio.current_time()
+        self._next_poll = now + self._delay(now)
+
+    async def _ask_for(self, chunk: Chunk) -> None:
+        assert chunk.batch_id is not None
+        try:
+            remote = await self.wire.fetch(chunk.batch_id)
+        except ProviderError as error:
+            if error.status != 404:
+                raise
+            await self._is_gone(chunk, error)
+            return
+        self._gone.pop(chunk.number, None)
+        self._gone_since.pop(chunk.number, None)
+        await self._take_in(chunk, remote)
+
+    async def _ask_for_all(self, alive: list[Chunk]) -> None:
+        wanted = {chunk.batch_id: chunk for chunk in alive}
+        oldest = min((one.submitted for one in alive if one.submitted is not None), default=0.0)
+        ghosts = any(self._may_have_ghost(one) for one in alive)
+        after: str | None = None
+        for _ in range(MOST_PAGES):
+            page = await self.wire.list_batches(after)
+            for remote in page.batches:
+                chunk = wanted.pop(remote.id, None)
+                if chunk is not None:
+                    await self._take_in(self.board.chunks[chunk.number], remote)
+                else:
+                    await self._look_for_ghost(remote)
+            times = [one.created for one in page.batches if one.created is not None]
+            after = page.after
+            if after is None or (not wanted and (not ghosts or min(times, default=0) < oldest)):
+                break
+        for chunk in list(wanted.values())[:_FEW]:
+            await self._ask_for(chunk)
+
+    async def _take_in(self, chunk: Chunk, remote: RemoteBatch) -> None:
+        """Take what the provider says of a batch."""
+        board = self.board
+        if remote.gone:
+            await self._lose(chunk, "its results are kept no more")
+        elif remote.kind.ended:
+            await self._end(chunk, remote)
+        elif remote.status != chunk.status or remote.done != chunk.done:
+            cancelling = remote.kind is RemoteKind.CANCELLING
+            state = State.CANCELLING if cancelling else chunk.state
+            if state is not chunk.state or remote.status != chunk.status:
+                await board.move(
+                    chunk, state, remote.status, status=remote.status, done=remote.done
+                )
+            else:
+                await board.move(chunk, state, status=remote.status, done=remote.done)
+            if remote.kind is RemoteKind.RUNNING:
+                board.admission.accepted()
+
+    async def _end(self, chunk: Chunk, remote: RemoteBatch) -> None:
+        kinds = {
+            RemoteKind.DONE: EndKind.DONE,
+            RemoteKind.PARTIAL: EndKind.PARTIAL,
+            RemoteKind.REJECTED: EndKind.REJECTED,
+        }
+        rejected = remote.kind is RemoteKind.REJECTED
+        chunk = await self.board.move(
+            chunk,
+            State.ENDED,
+            "; ".join([remote.status, *(one.text for one in remote.problems[:3])]),
+            status=remote.status,
+            done=remote.done,
+            end=kinds[remote.kind],
+            cut=_cut_of(remote),
+            outputs=remote.outputs,
+            rejections=chunk.rejections + rejected,
+        )
+        if rejected and not remote.outputs:
+            await self._reject(chunk, remote)
+
+    async def _reject(self, chunk: Chunk, remote: RemoteBatch) -> None:
+        """Do what is to be done about a batch of which nothing ran."""
+        board, problems = self.board, remote.problems
+        text = "; ".join(one.text for one in problems[:3]) or "it failed, and no reason was given"
+        verdict, bad = judge_rejection(problems, chunk.lines, chunk.rejections)
+        match verdict:
+            case EndVerdict.WAIT:
+                # The file is there still, and only the create is repeated.
+                after = await board.move(
+                    chunk,
+                    State.UPLOADED,
+                    text,
+                    batch_id=None,
+                    end=None,
+                    note=text,
+                    rejections=chunk.rejections - 1,
+                )
+                await self.submitter.refused_for_quota(after, text, None)
+            case EndVerdict.ACCOUNT:
+                await board.move(
+                    chunk,
+                    State.UPLOADED,
+                    text,
+                    batch_id=None,
+                    end=None,
+                    note=text,
+                    rejections=chunk.rejections - 1,
+                )
+                board.end(
+                    EndCause.ACCOUNT_PROBLEM,
+                    f"batch {chunk.batch_id} was rejected with {text}; no item has failed: set "
+                    "that right, and type the same again to go on",
+                )
+            case EndVerdict.DROP_LINES:
+                answers = {number: bad_line_answer(one) for number, one in bad.items()}
+                await self.settler.drop_lines(chunk, answers, text)
+            case EndVerdict.FAIL:
+                problem = problems[0] if problems else BatchProblem("", text)
+                await self.settler.fail_all(chunk, bad_line_answer(problem), text)
+
+    # -- batches that are not where they should be -----------------------------------------------
+
+    async def _is_gone(self, chunk: Chunk, error: ProviderError) -> None:
+        """Count an answer of 404; it is believed after many, if the account is the right one."""
+        now = anyio.current_time()
+        since = self._gone_since.setdefault(chunk.number, now)
+        self._gone[chunk.number] += 1
+        if now - since < _GONE_AFTER or self._gone[chunk.number] < _GONE_TRIES:
+            return
+        if chunk.account and chunk.account != self.wire.account:
+            self.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account([chunk]))
+            return
+        await self._lose(chunk, str(error))
+
+    async def _lose(self, chunk: Chunk, text: str) -> None:
+        await self.board.move(chunk, State.LOST, text, note=text)
+        self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
+
+    def _may_have_ghost(self, chunk: Chunk) -> bool:
+        """Return whether a second batch of a chunk may turn up: it was created more than once."""
+        if chunk.attempt < 2 or chunk.submitted is None:
+            return False
+        now = self.board.server_time(anyio.current_time())
+        return now - chunk.submitted < _GHOSTS_FOR
+
+    async def _look_for_ghost(self, remote: RemoteBatch) -> None:
+        """Cancel a second batch of a chunk that has one, and say so."""
+        if remote.id in self._ghosts:
+            return
+        owner = next(
+            (
+                one
+                for one in self.board
+                if one.attempt > 1
+                and one.batch_id
+                and one.batch_id != remote.id
+                and self.wire.is_of(remote, one)
+            ),
+            None,
+        )
+        if owner is None or self._was_rejected(remote):
+            return
+        self._ghosts.add(remote.id)
+        text = f"batch {remote.id} is a second one of what {owner.batch_id} has"
+        if not remote.kind.ended:
+            await self.wire.cancel(remote.id)
+            text += ", and was cancelled; what it had done by then is paid twice"
+        else:
+            text += ", and has ended; what it did is paid twice"
+        self.board.warnings.append(text)
+        await self.board.move(owner, owner.state, text)
+
+    def _was_rejected(self, remote: RemoteBatch) -> bool:
+        return remote.kind is RemoteKind.REJECTED
+
+    # -- cancellations ---------------------------------------------------------------------------
+
+    async def _cancel(self, chunk: Chunk) -> None:
+        assert chunk.batch_id is not None
+        try:
+            await self.wire.cancel(chunk.batch_id)
+        except ProviderError as error:
+            if not 400 <= error.status < 500 or error.status in (401, 403, 408, 429):
+                self.board.back_off(chunk)
+                return
+            # It has ended already, or is being cancelled: the next poll says which.
+        except TransportError:
+            self.board.back_off(chunk)
+            return
+        await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
+        self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
+
+    # -- deadlines -------------------------------------------------------------------------------
+
+    def _remaining(self) -> int:
+        return sum(self.board.waiting[chunk.number] for chunk in self.board.wanted)
+
+    def _pull_back_late(self, now: float) -> bool:
+        """Return whether batches are to be brought back, and end the run if it is too late."""
+        if self.pull_back is None or self.settings.on_late == "wait":
+            return False
+        if now >= self.pull_back.deadline and self.board.wanted:
+            ids = ", ".join(one.batch_id for one in self.board.wanted if one.batch_id)
+            self.board.end(
+                EndCause.BATCH_TIMEOUT,
+                f"the deadline is over, and these batches still run: {ids or 'none was created'}; "
+                "the same typed again goes on with them",
+            )
+            return False
+        return self.settings.on_late == "online" and now >= self.pull_back.at(self._remaining())
+
+    def _late(self) -> Chunk | None:
+        """Return the next chunk to bring back: one with the least progress first."""
+        states = (State.SPOOLED, State.UPLOADING, State.UPLOADED, State.RUNNING)
+        late = self.board.in_state(*states)
+        return min(late, key=lambda one: (one.done or 0) / one.lines, default=None)
+
+    async def _bring_back(self, chunk: Chunk) -> None:
+        if chunk.state is State.RUNNING:
+            await self.board.move(
+                chunk, State.CANCEL_WANTED, "the deadline is near", reason=Reason.DEADLINE
+            )
+        else:
+            await self.settler.run_online(chunk, "the deadline is near")
+
+
+def _cut_of(remote: RemoteBatch) -> Cut | None:
+    if remote.cancelled:
+        return Cut.CANCELLED
+    return Cut.EXPIRED if remote.expired else None
+
+
+def lost_in_words(chunks: list[Chunk]) -> str:
+    """Say that the provider has batches no more."""
+    ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
+    lines = sum(chunk.lines for chunk in chunks)
+    return (
+        f"the provider has batch {ids} no more, with {lines:,} requests that may be paid for; "
+        "`batchllm jobs cancel` lets them go, so that they are sent again"
+    )
+
+
+def wrong_account(chunks: list[Chunk]) -> str:
+    """Say that batches were made under another account."""
+    ids = ", ".join(chunk.batch_id or f"chunk {chunk.number}" for chunk in chunks[:5])
+    return (
+        f"the batches of this journal ({ids}) were made under another account than this key's: "
+        "give that account's key, or `batchllm jobs adopt --account` if only the key was changed"
+    )

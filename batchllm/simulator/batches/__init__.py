@@ -1,0 +1,18 @@
+"""The batch APIs of a simulated provider."""
+
+from batchllm.simulator.batches.anthropic import AnthropicBatches
+from batchllm.simulator.batches.behaviour import BatchBehaviour, InvoiceLine, Mishap
+from batchllm.simulator.batches.jobs import Job
+from batchllm.simulator.batches.openai import OpenAIBatches
+from batchllm.simulator.batches.store import BatchApi, Batches
+
+__all__ = [
+    "AnthropicBatches",
+    "BatchApi",
+    "BatchBehaviour",
+    "Batches",
+    "InvoiceLine",
+    "Job",
+    "Mishap",
+    "OpenAIBatches",
+]

@@ -1,0 +1,514 @@
+"""Batch mode on OpenAI's wire, from items to results, in virtual time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from attrs import frozen
+
+from batchllm.api import run_batch, stream_batch
+from batchllm.core import (
+    BaseMiddleware,
+    Budget,
+    ConfigError,
+    EndCause,
+    JournalError,
+    LLMWorkItem,
+    Price,
+    ProcessorConfig,
+    UnknownArgumentError,
+)
+from batchllm.llm_strategies import Fallback, llm
+from batchllm.provider_batch import State
+from batchllm.providers import EmbeddingStrategy
+from batchllm.simulator import BatchBehaviour, Mishap
+from tests.provider_batch.kit import (
+    Fuse,
+    World,
+    count_calls,
+    killed,
+    lay_fuse,
+    marked,
+    outputs,
+    prompts,
+)
+
+pytestmark = pytest.mark.anyio
+CONTROL = ("upload", "find", "create", "get", "list", "cancel", "content", "delete")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "user")
+
+
+async def online(world: World, items: Any, **more: Any) -> dict[str, Any]:
+    return outputs(await run_batch(items, world.strategy(), **more))
+
+
+@pytest.mark.parametrize("model", ["openai:m", "openai-responses:m", "openai-compatible:m"])
+async def test_results_are_those_of_online(tmp_path: Path, model: str) -> None:
+    world = World(tmp_path, model=model)
+    made = llm(model, base_url="http://simulator/v1", api_key="k", http=world.strategy_http())
+    result = await world.run(prompts(30), made)
+    assert outputs(result) == outputs(await run_batch(prompts(30), made))
+    assert len(world.billed) == len(set(world.billed)) == 30
+    assert result.total_output_tokens == sum(one.output_tokens for one in world.batches.invoice)
+
+
+async def test_a_finished_run_that_is_typed_again_asks_the_provider_nothing(world: World) -> None:
+    first = await world.run(prompts(10))
+    before = dict(world.batches.calls)
+    again = await world.run(prompts(10))
+    assert outputs(again) == outputs(first)
+    assert all(one.replayed for one in again.results)
+    assert world.batches.calls == before
+    assert sorted(one.name for one in world.folder.iterdir()) == ["run.db"]
+
+
+async def test_embeddings_go_through_a_batch(world: World) -> None:
+    embed = EmbeddingStrategy("small", api_key="k", http=world.strategy_http())
+    items = ["one", ["two", "three"]]
+    result = await world.run(items, embed)
+    alone = await run_batch(items, embed)
+    assert outputs(result) == outputs(alone)
+    assert len(world.billed) == 2
+
+
+@frozen
+class Place:
+    city: str
+    people: int
+
+
+async def test_a_typed_answer_that_does_not_fit_is_repaired_online(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    wrong = json.dumps({"city": "Rome"}).replace(" ", "")
+    items = [f"[[answer:{wrong}]] about a city", "about another"]
+    result = await world.run(
+        items, world.strategy(output=Place), config=ProcessorConfig(max_workers=2)
+    )
+    by_id = result.by_id()
+    assert isinstance(by_id["1"].output, Place)
+    assert by_id["0"].attempts > 1
+    posts = [one for one in world.simulator.log.entries if one.path.endswith("/chat/completions")]
+    assert posts
+
+
+async def test_stream_batch_gives_results_as_batches_end(world: World) -> None:
+    async with stream_batch(
+        prompts(8), world.strategy(), mode="batch", journal=world.journal(), chunk_size=4
+    ) as run:
+        seen = [result.item_id async for result in run]
+    assert sorted(seen, key=int) == [str(number) for number in range(8)]
+
+
+async def test_ordered_results_come_in_the_order_of_the_input(world: World) -> None:
+    world.behaves(shuffled=True)
+    async with stream_batch(
+        prompts(12),
+        world.strategy(),
+        mode="batch",
+        ordered=True,
+        journal=world.journal(),
+        chunk_size=5,
+    ) as run:
+        assert [one.item_id async for one in run] == [str(number) for number in range(12)]
+
+
+async def test_contexts_come_back(world: World) -> None:
+    thing = object()
+    items: list[Any] = [
+        LLMWorkItem("a", None, "first", thing),
+        ("b", "second", {"row": 2}),
+        ("c", [{"role": "user", "content": "third"}], None),
+    ]
+    by_id = (await world.run(items)).by_id()
+    assert by_id["a"].context is thing
+    assert by_id["b"].context == {"row": 2}
+    assert by_id["c"].success
+
+
+async def test_a_bad_item_fails_alone(world: World) -> None:
+    items: list[Any] = [("a", "x"), ("a", "again"), 17, ("d", "y")]
+    result = await world.run(items)
+    assert (result.succeeded, result.failed) == (2, 2)
+    assert {one.error_category for one in result.failures} == {"invalid_item"}
+
+
+# -- what does not go together --------------------------------------------------------------------
+
+
+class Changes(BaseMiddleware):
+    async def before_process(
+        self, work_item: LLMWorkItem[Any, Any, Any]
+    ) -> LLMWorkItem[Any, Any, Any]:
+        return work_item
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"journal": None}, "needs a journal"),
+        ({"mode": "fast"}, "give 'online' or 'batch'"),
+        ({"mode": "online", "chunk_size": 5}, "chunk_size belongs to batches"),
+        ({"chunk_size": 0}, "chunk_size is 0; give a whole number of at least 1"),
+        ({"deadline": -1}, "deadline is -1; give seconds above 0"),
+        ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
+        ({"hedge_budget": 3.0}, "not made in this version"),
+        ({"config": ProcessorConfig(budget=Budget(max_tokens_total=9))}, "a budget is not held"),
+        ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
+    ],
+)
+async def test_what_cannot_work_is_refused_in_words(
+    world: World, more: dict[str, Any], words: str
+) -> None:
+    given: dict[str, Any] = {"mode": "batch", "journal": world.journal(), **more}
+    with pytest.raises(ConfigError, match=words):
+        await run_batch(prompts(1), world.strategy(), **given)
+
+
+async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
+    misspelt: dict[str, Any] = {"chunksize": 3}
+    with pytest.raises(UnknownArgumentError, match="did you mean chunk_size="):
+        await world.run(prompts(1), **misspelt)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (lambda: Fallback(["sim:default", "sim:default"]), "decides by an answer"),
+        (lambda: lambda prompt: "x", "cannot be written down"),
+        (lambda: llm("gemini:g", api_key="k"), "has no batches in this version"),
+        (lambda: llm("mistral:m", api_key="k"), "Batches can go to"),
+    ],
+)
+async def test_a_strategy_that_no_batch_can_take_is_refused(
+    world: World, strategy: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        await run_batch(prompts(1), strategy(), mode="batch", journal=world.journal())
+
+
+# -- processes that end ---------------------------------------------------------------------------
+
+
+async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+) -> None:
+    """Each request, each answer and each transaction of the ledger is such a point.
+
+    Every second of them on one backend, and the others on the other.
+    """
+    expected = await online(World(tmp_path / "online"), prompts(6))
+    quick = BatchBehaviour(queue=4.0, run=4.0, finalizing=0.0)
+    at, names = -2 if anyio_backend_name == "trio" else -1, set()
+    while True:
+        at += 2
+        if at < 1:
+            continue
+        world = World(tmp_path / f"{at}", quick)
+        image = tmp_path / f"{at}-image"
+        fuse = Fuse(world.folder, image, at)
+        with monkeypatch.context() as patch:
+            lay_fuse(patch, fuse)
+            strategy = world.strategy(fuse=fuse)
+
+            async def run(world: World = world, strategy: Any = strategy) -> None:
+                await world.run(prompts(6), strategy, chunk_size=4)
+
+            if not await killed(run):
+                break
+        names.add(fuse.last.partition(" ")[2])
+        if not (image / "run.db").exists():
+            image = world.folder
+        result = await world.run(prompts(6), journal=world.journal(image), chunk_size=4)
+        assert outputs(result) == expected, (at, fuse.last)
+        assert sorted(world.billed) == sorted(set(world.billed)), (at, fuse.last)
+        assert len(world.billed) == 6, (at, fuse.last)
+        assert count_calls(world.batches, ["create"]) <= 3, (at, fuse.last)
+    assert at > 30
+    assert {"POST /v1/files", "POST /v1/batches", "a transaction"} <= names
+
+
+async def test_a_second_process_is_refused_while_the_first_drives(world: World) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.run, prompts(5))
+        await anyio.sleep(30)
+        with pytest.raises(JournalError, match="in use"):
+            await world.run(prompts(5))
+    assert count_calls(world.batches, ["create"]) == 1
+
+
+async def test_another_account_is_refused_before_anything_is_sent(world: World) -> None:
+    result = await world.run(prompts(5), detach=True)
+    assert result.termination.cause is EndCause.DETACHED
+    before = world.states()
+    other = await world.run(prompts(5), world.strategy(key="key-2"))
+    assert other.termination.cause is EndCause.ACCOUNT_PROBLEM
+    assert "another account" in other.termination.reason
+    assert world.states() == before == [State.RUNNING]
+    assert count_calls(world.batches, ["create"]) == 1
+
+
+async def test_a_key_that_was_changed_within_its_account_goes_on(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(accounts={"key-1": "org-a", "key-2": "org-a"}))
+    await world.run(prompts(5), detach=True)
+    result = await world.run(prompts(5), world.strategy(key="key-2"))
+    assert result.succeeded == 5
+    assert len(world.billed) == 5
+
+
+# -- creates whose answer is lost -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ghost", ["ghost-500", "ghost-reset", "ghost-cut", "ghost-hang"])
+async def test_a_batch_that_was_created_without_an_answer_is_found(
+    world: World, ghost: Any
+) -> None:
+    world.goes_wrong(Mishap("create", ghost))
+    result = await world.run(prompts(5))
+    assert result.succeeded == 5
+    assert len(world.batches.jobs) == 1
+    assert len(world.billed) == 5
+
+
+async def test_a_create_that_failed_is_repeated_after_the_quarantine(world: World) -> None:
+    world.goes_wrong(Mishap("create", "500"))
+    result = await world.run(prompts(5))
+    assert result.succeeded == 5
+    assert len(world.batches.jobs) == 1
+    assert world.batches.jobs[0].details["metadata"]["bllm_try"] == "2"
+    started = world.batches.jobs[0].created - 1_767_225_600
+    assert 300 <= started < 400
+
+
+async def test_a_create_that_never_left_is_repeated_soon(world: World) -> None:
+    world.goes_wrong(Mishap("create", "not-sent", times=2))
+    result = await world.run(prompts(5))
+    assert result.succeeded == 5
+    assert world.batches.jobs[0].details["metadata"]["bllm_try"] == "1"
+    assert world.batches.jobs[0].created - 1_767_225_600 < 60
+
+
+async def test_a_batch_that_turns_up_late_is_cancelled_and_reported(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(list_lag=700.0, run=3_000.0))
+    world.goes_wrong(Mishap("create", "ghost-500"))
+    result = await world.run(prompts(5))
+    assert result.succeeded == 5
+    assert len(world.batches.jobs) == 2
+    assert any("is a second one" in text for text in result.warnings)
+    assert any(job.cancelled is not None for job in world.batches.jobs)
+    assert len({one.item_id for one in result.results}) == len(result.results) == 5
+
+
+# -- ends of batches ------------------------------------------------------------------------------
+
+
+async def test_a_batch_of_errors_alone_fails_each_item_with_its_own(world: World) -> None:
+    result = await world.run(marked(4, dict.fromkeys(range(4), "400")))
+    assert result.failed == 4
+    assert {one.error_category for one in result.failures} == {"invalid_request"}
+    assert all("asked for: 400" in str(one.error) for one in result.failures)
+
+
+@pytest.mark.parametrize("shape", ["null", "empty", "zero-bytes"])
+async def test_an_error_file_that_is_not_there_is_not_asked_for(tmp_path: Path, shape: Any) -> None:
+    world = World(tmp_path, BatchBehaviour(no_errors=shape))
+    result = await world.run(prompts(4))
+    assert result.succeeded == 4
+    assert world.batches.calls["content"] == (2 if shape == "zero-bytes" else 1)
+
+
+async def test_what_expired_or_is_missing_goes_into_another_batch(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(run=1_000.0, window=60.0 + 700.0))
+    result_world = world
+    marks = {0: "missing"}
+
+    async def widen() -> None:
+        await anyio.sleep(200)
+        result_world.behaves(window=86_400.0)
+
+    result = await world.run_beside(widen, marked(10, marks), batch_rounds=3)
+    assert len(world.batches.jobs) == 3
+    assert [len(job.requests) for job in world.batches.jobs] == [10, 4, 1]
+    assert result.succeeded == 10
+    assert len(set(world.billed)) == len(world.billed)
+
+
+async def test_lines_that_validation_names_fail_and_the_rest_goes_again(world: World) -> None:
+    bad = {3: "invalid", 7: "invalid", 11: "invalid"}
+    result = await world.run(marked(40, bad))
+    assert {one.item_id for one in result.failures} == {"3", "7", "11"}
+    assert result.succeeded == 37
+    assert [len(job.requests) for job in world.batches.jobs] == [40, 37]
+    assert len(world.billed) == 37
+
+
+async def test_a_batch_of_which_most_is_bad_fails_as_a_whole(world: World) -> None:
+    result = await world.run(marked(4, dict.fromkeys(range(3), "invalid")))
+    assert result.failed == 4
+    assert len(world.batches.jobs) == 1
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_a_quota_after_the_create_is_waited_for(tmp_path: Path, says: bool) -> None:
+    world = World(tmp_path, BatchBehaviour(token_limit=700, says_limit=says))
+    result = await world.run(prompts(60), chunk_size=10, config=ProcessorConfig(max_workers=4))
+    assert result.succeeded == 60
+    assert all(one.attempts == 1 for one in result.results)
+    assert len(world.billed) == 60 == len(set(world.billed))
+
+
+async def test_a_chunk_that_never_fits_is_split(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(token_limit=400))
+    result = await world.run(prompts(40), chunk_size=40)
+    assert result.succeeded == 40
+    assert max(len(job.requests) for job in world.batches.jobs if not job.problems) < 40
+
+
+async def test_an_account_without_credit_fails_no_item(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(credit=0))
+    result = await world.run(prompts(5))
+    assert result.termination.cause is EndCause.ACCOUNT_PROBLEM
+    assert "Billing hard limit" in result.termination.reason
+    assert result.total_items == 0
+    assert result.not_run == 5
+    world.behaves(credit=None)
+    again = await world.run(prompts(5))
+    assert again.succeeded == 5
+    assert len(world.billed) == 5
+
+
+async def test_lines_that_fail_in_passing_get_another_round_and_then_go_online(
+    world: World,
+) -> None:
+    marks = {0: "500", 1: "status0", 2: "timeout", 3: "text"}
+    result = await world.run(marked(6, marks))
+    assert result.succeeded == 6
+    assert [len(job.requests) for job in world.batches.jobs] == [6, 4]
+    posts = [one for one in world.simulator.log.entries if one.path.endswith("/chat/completions")]
+    assert len(posts) == 4
+
+
+async def test_strange_lines_are_counted_and_published_never(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(shuffled=True, repeated=3, strange=2))
+    result = await world.run(prompts(9))
+    assert outputs(result) == await online(World(tmp_path / "2"), prompts(9))
+    assert any("have 5 lines that are of no request" in text for text in result.warnings)
+
+
+async def test_answers_of_404_in_passing_change_nothing(world: World) -> None:
+    world.goes_wrong(
+        Mishap("get", "404", times=4),
+        Mishap("content", "404", times=2),
+        Mishap("content", "cut"),
+    )
+    result = await world.run(prompts(5))
+    assert result.succeeded == 5
+    assert len(world.billed) == 5
+
+
+async def test_a_batch_that_somebody_else_cancelled_is_asked_about(world: World) -> None:
+    async def cancel() -> None:
+        await anyio.sleep(90)
+        for job in world.batches.jobs:
+            job.cancelled = job.cancelled or job.created + 89
+
+    result = await world.run_beside(cancel, prompts(10))
+    assert result.termination.cause is EndCause.STOPPED
+    assert "not by this run" in result.termination.reason
+    assert 0 < result.succeeded < 10
+    again = await world.run(prompts(10))
+    assert again.succeeded == 10
+    assert len(world.billed) == 10 == len(set(world.billed))
+
+
+# -- going away and coming back -------------------------------------------------------------------
+
+
+async def test_detached_runs_go_on_by_the_same_call(world: World) -> None:
+    first = await world.run(prompts(10), detach=True, chunk_size=4)
+    assert first.termination.cause is EndCause.DETACHED
+    assert "10 requests are in 3 batches" in first.termination.reason
+    assert first.not_run == 10
+    second = await world.run(prompts(10), chunk_size=4)
+    assert second.succeeded == 10
+    assert count_calls(world.batches, ["create"]) == 3
+
+
+async def test_a_journal_with_batches_under_way_is_refused_online(world: World) -> None:
+    """Online their requests would be paid for twice."""
+    await world.run(prompts(5), detach=True)
+    with pytest.raises(ConfigError, match="5 requests in batches of openai"):
+        await run_batch(prompts(5), world.strategy(), journal=world.journal())
+    assert (await world.run(prompts(5))).succeeded == 5
+    again = await run_batch(prompts(6), world.strategy(), journal=world.journal())
+    assert again.succeeded == 6
+
+
+async def test_a_batch_costs_half(tmp_path: Path) -> None:
+    """Half of each token's price, and the price online for what was called for online."""
+    world = World(tmp_path)
+    config = ProcessorConfig(prices={"openai:gpt-5-mini": Price(input=2.0, output=8.0)})
+    batch = await world.run(prompts(10), config=config)
+    plain = await run_batch(prompts(10), world.strategy(), config=config)
+    assert plain.cost is not None
+    assert batch.cost == pytest.approx(plain.cost / 2)
+
+
+async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:
+    for seconds in (0.0, 1.0, 5.0, 30.0, 65.0, 100.0, 140.0):
+        with anyio.move_on_after(seconds):
+            await world.run(prompts(10))
+    result = await world.run(prompts(10))
+    assert result.succeeded == 10
+    assert not any(job.cancelled for job in world.batches.jobs)
+    assert len(world.billed) == 10
+
+
+# -- deadlines ------------------------------------------------------------------------------------
+
+
+async def test_a_batch_that_would_be_late_is_brought_back_and_the_rest_runs_online(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, BatchBehaviour(run=4_000.0, cancel=540.0))
+    result = await world.run(prompts(10), deadline=3_600, config=ProcessorConfig(max_workers=4))
+    assert result.succeeded == 10
+    assert result.wall_time < 3_600
+    online_calls = [
+        one for one in world.simulator.log.entries if one.path.endswith("/chat/completions")
+    ]
+    assert 0 < len(online_calls) < 10
+    assert len(world.billed) + len(online_calls) == 10
+
+
+async def test_a_cancellation_that_loses_the_race_is_no_loss(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(run=2_900.0, cancel=540.0, cancel_races=True))
+    result = await world.run(prompts(10), deadline=3_600)
+    assert result.succeeded == 10
+    assert len(world.billed) == 10
+
+
+async def test_a_batch_that_never_ends_leaves_the_run_resumable_at_the_deadline(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, BatchBehaviour(finalizing=float("inf"), cancel=1e9))
+    result = await world.run(prompts(5), deadline=3_600)
+    assert result.termination.cause is EndCause.BATCH_TIMEOUT
+    assert result.not_run == 5
+    assert world.states() == [State.CANCELLING]
+
+
+async def test_late_items_may_fail_at_the_deadline_and_be_had_later(tmp_path: Path) -> None:
+    world = World(tmp_path, BatchBehaviour(run=4_000.0))
+    result = await world.run(prompts(5), deadline=600, on_late="fail")
+    assert result.termination.cause is EndCause.BATCH_TIMEOUT
+    again = await world.run(prompts(5), on_late="wait", deadline=10)
+    assert again.succeeded == 5
+    assert len(world.billed) == 5

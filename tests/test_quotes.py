@@ -1,0 +1,77 @@
+"""What the pages quote and list: messages of the program, and the extras of the package."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+# Words in quotes in the text and the tables of a page, but neither in its programs nor its code.
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+QUOTED = re.compile(r'"([^"\n]+)"')
+PLACEHOLDER = re.compile(r"%[\d.]*[sdfg]")
+
+
+def literals(source: str) -> Iterator[str]:
+    """Yield each text of a module as it is printed, with ``…`` for what is filled in."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            yield "".join(str(part) for part in parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield PLACEHOLDER.sub("…", node.value)
+
+
+MESSAGES = "\n".join(
+    " ".join(text.split())
+    for path in sorted((ROOT / "batchllm").rglob("*.py"))
+    for text in literals(path.read_text(encoding="utf-8"))
+)
+
+
+def quotes(page: str) -> list[str]:
+    """Return what *page* quotes."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return QUOTED.findall(CODE.sub("", FENCED.sub("", text)))
+
+
+QUOTES = quotes("how-to/troubleshooting.md")
+
+
+def pieces(quote: str) -> list[str]:
+    """Return the parts of a quoted message between what is left out."""
+    return [piece for piece in (part.strip(" ,;") for part in quote.split("…")) if piece]
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+def test_a_message_that_the_page_quotes_is_one_of_the_program(quote: str) -> None:
+    """Each of its parts is in a message; a reader searches the page for what was printed."""
+    assert pieces(quote)
+    assert [piece for piece in pieces(quote) if piece not in MESSAGES] == []
+
+
+def test_the_page_of_symptoms_quotes_messages() -> None:
+    """Otherwise the test above would hold for a page that nobody finds by its words."""
+    assert len(QUOTES) >= 12
+
+
+def test_every_extra_is_on_the_page_that_installs() -> None:
+    """In its table, and no other is."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (DOCS / "installation.md").read_text(encoding="utf-8")
+    first_cells = re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
+    listed = [name for cell in first_cells for name in re.findall(r"`([\w-]+)`", cell)]
+    assert sorted(listed) == sorted(project["optional-dependencies"])
+
+
+def test_what_an_extra_brings_is_on_the_page_that_installs() -> None:
+    """`all` has every other one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    named = set(re.findall(r"[\w-]+", extras["all"][0].partition("[")[2]))
+    assert named == extras.keys() - {"all"}

@@ -191,6 +191,13 @@ class LeasedBucket:
             return None
         return CUT_OFF if self.cut_off else SHARED
 
+    def restart(self) -> None:
+        """Forget the slots, since another event loop goes on, whose clock may be another."""
+        for slot in self._slots:
+            self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
+        self._slots.clear()
+        self._again_at = self._asked_at = -inf
+
     def counts(self) -> LeaseCounts:
         """Return what the leases came to so far."""
         return LeaseCounts(

@@ -177,6 +177,15 @@ def test_a_refusal_closes_for_all_and_one_canary_goes_to_one_worker() -> None:
     assert book.lease(6.6, request(4, "a", 9)).opens
 
 
+def test_after_a_refused_canary_the_next_one_waits_a_second() -> None:
+    book = LeaseBook()
+    book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
+    assert book.lease(1.1, request(2, "a")).canary
+    assert not book.lease(1.5, request(3, "a", report=LeaseReport(canary=False))).canary
+    assert not book.lease(2.4, request(1, "b")).canary
+    assert book.lease(2.6, request(2, "b")).canary
+
+
 def test_a_canary_whose_worker_died_goes_to_another() -> None:
     book = LeaseBook()
     book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
@@ -274,6 +283,15 @@ def test_a_report_whose_answer_is_lost_goes_again_by_its_number() -> None:
     bucket.on_found(Limit("requests", 5))
     again = bucket.ask(1.0, [], 0.0)
     assert (again.number, again.report) == (first.number, first.report)
+
+
+def test_another_event_loop_gets_no_slot_by_the_clock_of_the_one_before() -> None:
+    book, bucket = LeaseBook(), LeasedBucket("a", "", Quota(limits=(MINUTE,)), Nothing())
+    asked = bucket.ask(500.0, [ONE] * 3, 0.0)
+    bucket.on_lease(asked, book.lease(0.0, asked), 500.0, 500.0)
+    bucket.restart()
+    assert bucket.next_time(500.0, ONE) == inf
+    assert bucket.due(3.0, [ONE], 2.0) <= 3.0
 
 
 def test_a_call_that_never_left_leaves_its_slot_to_another() -> None:

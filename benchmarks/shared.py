@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import anyio.abc
 from attrs import frozen
 
 from batchllm import Gate, llm, run_batch

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 from uuid import uuid4
 
 import anyio
@@ -165,9 +165,7 @@ class SharedGate(Gate):
                 yield
                 group.cancel_scope.cancel("the shared gate is not used any more")
         except BaseExceptionGroup as errors:
-            if len(errors.exceptions) == 1:
-                raise errors.exceptions[0] from errors.exceptions[0].__cause__
-            raise
+            _raise_without_group(errors)
         finally:
             self._served -= 1
             if not self._served and self._owned is not None:
@@ -207,6 +205,12 @@ class SharedGate(Gate):
     def on_found(self, limit: Limit) -> None:
         """Report a limit that the server named to the authority."""
         self._bucket.on_found(limit)
+
+
+def _raise_without_group(errors: BaseExceptionGroup[Any]) -> NoReturn:
+    """Raise what the block raised, without the group that our task group puts round it."""
+    only = errors.exceptions[0] if len(errors.exceptions) == 1 else errors
+    raise only.with_traceback(only.__traceback__)
 
 
 def _pass_on_found(gate: Gate, event: GateEvent) -> None:

@@ -127,12 +127,12 @@ async def test_without_its_authority_no_call_starts_and_the_summary_says_so() ->
             store.cut = False
 
         group.start_soon(cut_off)
-        ended = await run_batch(
-            [str(each) for each in range(100)], calls, gate=gate, concurrency=50
-        )
-    assert ended.succeeded == 100
-    assert ended.stats["limited_by"].startswith("a shared gate that could not be reached, for ")
-    assert "could not be reached" in ended.summary()
+        items = [str(each) for each in range(100)]
+        ended = await run_batch(items, calls, gate=gate, concurrency=50)
+        assert ended.succeeded == 100
+        limited_by = ended.stats["limited_by"]
+        assert limited_by.startswith("a shared gate that could not be reached, for ")
+        assert "could not be reached" in ended.summary()
     assert gate.unreachable is None
 
 
@@ -152,7 +152,7 @@ async def test_an_authority_that_starts_late_is_waited_for() -> None:
 
         group.start_soon(start)
         ended = await run_batch(["a"], calls, gate=SharedGate(store, requests_per_minute=60))
-    assert ended.succeeded == 1
+        assert ended.succeeded == 1
 
 
 async def test_other_limits_than_those_at_work_are_an_error_of_the_run() -> None:

@@ -241,7 +241,8 @@ def kills(session: nox.Session) -> None:
     """Kill the command line at random moments, 50 times on each backend, and go on each time."""
     _install(session, ".", "test")
     count = session.posargs[0] if session.posargs else "50"
-    session.run("pytest", "tests/e2e/test_kill.py", env={"BATCHLLM_KILLS": count})
+    files = ("tests/e2e/test_kill.py", "tests/e2e/test_batch_kill.py")
+    session.run("pytest", *files, env={"BATCHLLM_KILLS": count})
 
 
 @nox.session

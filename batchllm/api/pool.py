@@ -263,7 +263,7 @@ async def open_pool(
         strategy: As for ``run_batch``.
         config: The settings.
         concurrency: The cap on calls in flight, in place of ``config.max_workers``; ``"auto"``
-            starts with few and finds out how many the server takes, up to 256.
+            starts with few and opens up, to 256 at most, until calls are refused.
         max_waiting: Calls that may wait beside those in flight; one more raises
             ``SaturatedError``.
         middlewares: Steps round each call.

@@ -196,7 +196,7 @@ async def run_batch(
             text such as ``"openai:gpt-5-mini"``.
         config: The settings; see ``ProcessorConfig``.
         concurrency: The cap on calls in flight, in place of ``config.max_workers``; ``"auto"``
-            starts with few and finds out how many the server takes, up to 256.
+            starts with few and opens up, to 256 at most, until calls are refused.
         middlewares: Steps round each item.
         observers: Watch events.
         post_processor: Called with every result: an async function, or a sync one, which runs in a

@@ -26,7 +26,7 @@ from batchllm.core import (
     load_config,
 )
 
-__all__ = ["backend_options", "batch_options", "processor_config", "seconds_of"]
+__all__ = ["backend_options", "processor_config", "seconds_of"]
 
 _OPTIONS = {
     "ProcessorConfig.max_requests_per_minute": "--rpm",
@@ -76,7 +76,7 @@ def _changed(settings: RunSettings, config: ProcessorConfig) -> ProcessorConfig:
         "max_requests_per_minute": settings.rpm,
         "max_tokens_per_minute": settings.tpm,
         "timeout_per_item": settings.timeout,
-        # With the provider's batches a deadline is more than a time limit: see batch_options.
+        # With the provider's batches a deadline is more than a time limit: see batch_mode.py.
         "batch_timeout": None
         if settings.deadline is None or settings.mode == "batch"
         else seconds_of(settings.deadline),
@@ -88,30 +88,6 @@ def _changed(settings: RunSettings, config: ProcessorConfig) -> ProcessorConfig:
     given = {name: value for name, value in changes.items() if value is not None}
     given |= _money(settings, config)
     return evolve(config, **given, keep_results=False)
-
-
-def batch_options(settings: RunSettings) -> dict[str, Any]:
-    """Return the arguments of the mode, as a batch takes them.
-
-    Raises:
-        UsageError: They do not go together.
-    """
-    if settings.mode == "online":
-        if settings.detach:
-            msg = "--detach belongs to batches of the provider; give --mode batch too"
-            raise UsageError(msg)
-        return {}
-    deadline = None if settings.deadline is None else seconds_of(settings.deadline)
-    return {
-        "mode": "batch",
-        "deadline": deadline,
-        "on_late": settings.on_late,
-        "batch_rounds": settings.batch_rounds,
-        "chunk_size": settings.chunk_size,
-        "on_ambiguous": settings.on_ambiguous,
-        "on_foreign_cancel": settings.on_foreign_cancel,
-        "detach": settings.detach,
-    }
 
 
 def _money(settings: RunSettings, config: ProcessorConfig) -> dict[str, Any]:

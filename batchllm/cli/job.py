@@ -13,7 +13,8 @@ import anyio.to_thread
 from attrs import define, field
 
 from batchllm.api import BatchRun, stream_batch
-from batchllm.cli.configuring import backend_options, batch_options, processor_config
+from batchllm.cli.batch_mode import batch_options, check_batch_mode
+from batchllm.cli.configuring import backend_options, processor_config
 from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
 from batchllm.cli.end_as_json import end_as_json
 from batchllm.cli.ending import (
@@ -145,16 +146,20 @@ class Job:
 
     async def _run_with(self, strategy: Any) -> ExitCode:
         plan, settings = self.plan, self.settings
-        if plan.single and settings.mode == "batch":
-            msg = "--mode batch takes a file of prompts; leave it out for a single one"
-            raise UsageError(msg)
+        to_file = is_file(plan.output)
+        journal = None if plan.single else journal_of(settings, plan.output, is_file=to_file)
+        check_batch_mode(
+            settings,
+            self.config,
+            strategy,
+            single=plan.single,
+            has_journal=journal is not None,
+        )
         check_prices(self.config, [strategy])
         if plan.single:
             in_full = self.as_json
             writer = open_output("-", overwrite=False, columns=()) if in_full else AnswerWriter()
             return await self._process(strategy, PlainOutput(writer))
-        to_file = is_file(plan.output)
-        journal = journal_of(settings, plan.output, is_file=to_file)
         prepare_files(settings, plan.output, journal, is_file=to_file)
         if journal is None:
             return await self._process(strategy, await self._open_plain())

@@ -53,6 +53,9 @@ class Snapshot:
         pause: Seconds until that pause ends; ``None`` if none is going on.
         categories: The commonest kinds of failure, each with its count.
         ending: What the run is doing in place of going on, such as finishing its calls.
+        batches: Batches of the provider that are under way.
+        in_batches: Their requests.
+        done_there: Of these, how many the provider counts as done.
     """
 
     done: int
@@ -72,6 +75,9 @@ class Snapshot:
     pause: float | None = None
     categories: tuple[tuple[str, int], ...] = ()
     ending: str | None = None
+    batches: int = 0
+    in_batches: int = 0
+    done_there: int = 0
 
     @classmethod
     def of(
@@ -83,6 +89,7 @@ class Snapshot:
         quotas = [*scopes, *([] if own is None else [own])]
         waiting = stats.get("waiting", 0)
         budget = stats.get("budget") or {}
+        of_provider = stats.get("provider_batches") or {}
         reason, pause = _pause_of(scopes, now)
         if reason is None and waiting:
             reason = _quota_of(quotas)
@@ -104,6 +111,9 @@ class Snapshot:
             pause=pause,
             categories=tuple(tallies.categories.most_common()),
             ending=ending,
+            batches=of_provider.get("batches", 0),
+            in_batches=of_provider.get("requests", 0),
+            done_there=of_provider.get("done", 0),
         )
 
     @property
@@ -153,6 +163,10 @@ class Snapshot:
         return " · ".join(parts)
 
     def _waits(self) -> Iterator[str]:
+        if self.batches:
+            batches = "1 batch" if self.batches == 1 else f"{self.batches:,} batches"
+            done = f", {self.done_there:,} done there" if self.done_there else ""
+            yield f"{self.in_batches:,} in {batches}{done}"
         pause = "" if self.pause is None else f" {duration_in_words(self.pause, short=True)}"
         if self.waiting:
             why = "a free call" if self.reason is None else f"{self.reason}{pause}"

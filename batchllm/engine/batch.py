@@ -208,6 +208,9 @@ class Batch:
         run = self._run
         journal = run.recorder.numbers()
         stats = run.stats.read() | {"cost": run.tally.cost}
+        batches = getattr(self._items, "numbers", None)
+        if batches is not None:
+            stats["provider_batches"] = dict(batches)
         return stats | ({} if journal is None else {"journal": journal})
 
     def result(self) -> BatchResult[Any, Any]:

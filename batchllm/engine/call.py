@@ -17,6 +17,7 @@ from attrs import define, field
 
 from batchllm.classifiers import failed_usage
 from batchllm.core import (
+    CallCost,
     ErrorInfo,
     LLMCallStrategy,
     Outcome,
@@ -161,19 +162,24 @@ class Call:
 
     async def _as_leaf(self, gate: Gate) -> CallEnded:
         context, item, strategy = self.context, self.item, self.strategy
-        try:
-            takes = context.estimates.cost_of(strategy, self._prompt, gate, context.callers)
-        except Exception as error:
-            return self._judge(error)
+        takes = self._takes(gate)
+        if isinstance(takes, Failure):
+            return takes
         if item.used and item.left(context.clock()) <= 0:
             return out_of_time(item, context.clock())
         refusal = item.refusals.get(gate) if item.refusals else None
         permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
-        if permit is None:
+        while permit is None:
             waited = await context.waits.for_permit(gate, takes, item, refusal)
             if isinstance(waited, Failure):
                 return waited
             permit = waited
+            if takes is ONE_REQUEST and gate.counts_tokens(context.callers):
+                # A limit on tokens was reported while it waited, and it has none reserved.
+                permit.undo()
+                permit, takes = None, self._takes(gate)
+                if isinstance(takes, Failure):
+                    return takes
             if gate.starts_cold:
                 gate.on_connected(connect_seconds_of(strategy))
         item.begin_call(gate, permit.at)
@@ -211,6 +217,14 @@ class Call:
         if watched:
             watchers.end_call(watched, permit.at, failure)
         return self._report_failure(gate, permit, failure, usage, now)
+
+    def _takes(self, gate: Gate) -> CallCost | Failure:
+        """Return what to reserve for the call; the strategy's own estimate may fail."""
+        context = self.context
+        try:
+            return context.estimates.cost_of(self.strategy, self._prompt, gate, context.callers)
+        except Exception as error:
+            return self._judge(error)
 
     def _report_failure(
         self, gate: Gate, permit: Permit, failure: Failure, usage: TokenUsage | None, now: float

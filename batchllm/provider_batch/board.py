@@ -76,6 +76,15 @@ class Board:
         """Return the chunks that items of this run wait for, and that are not over."""
         return [chunk for chunk in self if self.waiting[chunk.number] and not chunk.over]
 
+    def numbers(self) -> dict[str, int]:
+        """Return how many batches are under way, with their requests and what is done of them."""
+        flying = self.in_flight
+        return {
+            "batches": len(flying),
+            "requests": sum(chunk.lines for chunk in flying),
+            "done": sum(chunk.done or 0 for chunk in flying),
+        }
+
     def counts(self) -> frozenset[int]:
         """Return the numbers of lines of the chunks that are not over."""
         return frozenset(chunk.lines for chunk in self if not chunk.over)

@@ -247,6 +247,7 @@ class BatchDriver:
         while board.termination is None and not self._is_over():
             board.begin_to_wait()
             now = anyio.current_time()
+            self.planned.numbers = board.numbers()
             if await self._step(now):
                 await checkpoint()
                 continue

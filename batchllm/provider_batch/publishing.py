@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -36,10 +37,13 @@ class PlannedItems:
     Attributes:
         admits: Says to the engine that they are looked up in the journal already.
         termination: Why there are no more of them, if there are some that have not come.
+        numbers: How many batches are under way, their requests, and how many of these are counted
+            as done; for ``stats``.
     """
 
     admits = True
     termination: Termination | None = None
+    numbers: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, size: int | None) -> None:
         self._size = size

@@ -128,3 +128,11 @@ def test_times_are_shown_as_on_a_clock() -> None:
     assert duration_in_words(62) == "1:02"
     assert duration_in_words(12.2, short=True) == "12 s"
     assert duration_in_words(75, short=True) == "1:15"
+
+
+def test_batches_of_the_provider_are_shown_with_what_is_done_there() -> None:
+    stats = {"provider_batches": {"batches": 3, "requests": 12_000, "done": 500}}
+    shown = Snapshot.of(Tallies(), stats, 10.0).describe()
+    assert "12,000 in 3 batches, 500 done there" in shown
+    stats = {"provider_batches": {"batches": 1, "requests": 40, "done": 0}}
+    assert "40 in 1 batch ·" in f"{Snapshot.of(Tallies(), stats, 10.0).describe()} ·"

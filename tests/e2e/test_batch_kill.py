@@ -117,14 +117,24 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
     ("words", "said"),
     [
         (["run", "What is it?", "-m", "sim:default", "--mode", "batch"], "takes a file of prompts"),
-        (["run", "in.jsonl", "-m", "sim:default", "--mode", "batch"], "needs a journal"),
-        (["run", "in.jsonl", "-m", "sim:default", "--detach"], "give --mode batch too"),
-        (["jobs", "nothing.jsonl"], "there is no journal nothing.jsonl"),
+        ("run in.jsonl -m sim:default --mode batch", "needs a journal"),
+        ("run in.jsonl -m sim:default --detach -o o.jsonl", "give --mode batch too"),
+        (
+            "run in.jsonl -m sim:default -m sim:instant --mode batch -o o.jsonl",
+            "decides by an answer what it asks next",
+        ),
+        (
+            "run in.jsonl -m sim:default --mode batch -o o.jsonl --max-cost 3",
+            "are not held with --mode batch",
+        ),
+        ("jobs nothing.jsonl", "there is no journal nothing.jsonl"),
     ],
 )
-def test_what_cannot_work_is_said(tmp_path: Path, words: list[str], said: str) -> None:
+def test_what_cannot_work_is_said(tmp_path: Path, words: str | list[str], said: str) -> None:
     write_lines(tmp_path / "in.jsonl")
+    words = words.split() if isinstance(words, str) else words
     with program(words, cwd=tmp_path) as process:
         code, _, err = finish(process)
     assert code == 2
     assert said in err
+    assert not (tmp_path / "o.jsonl").exists()

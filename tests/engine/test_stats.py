@@ -42,6 +42,14 @@ def test_a_reported_limit_below_the_pace_is_named_though_it_is_unused_at_the_end
     assert "20 requests" in named
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.21, "0.2 s"), (9.0, "9.0 s"), (1234.5, "1,234 s")]
+)
+def test_pauses_of_a_short_run_are_not_rounded_to_nothing(seconds: float, words: str) -> None:
+    named = limited_by({"cooldown": seconds}, seconds, [scope()], 20)
+    assert named == f"pauses after rate limits, for {words}"
+
+
 def test_a_short_run_is_not_said_to_have_had_a_quota() -> None:
     """All the time of a hundred quick calls is their start: no quota was met, and none declared."""
     held = {"quota": 9.0}

@@ -75,6 +75,7 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
         assert outputs(result) == expected, (at, fuse.last)
         assert sorted(world.billed) == sorted(set(world.billed)), (at, fuse.last)
         assert len(world.billed) == 6, (at, fuse.last)
+        assert len(world.batches.jobs) == 2, (at, fuse.last)
     assert at > 20
 
 

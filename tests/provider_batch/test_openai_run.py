@@ -230,6 +230,7 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
         assert outputs(result) == expected, (at, fuse.last)
         assert sorted(world.billed) == sorted(set(world.billed)), (at, fuse.last)
         assert len(world.billed) == 6, (at, fuse.last)
+        assert len(world.batches.jobs) == 2, (at, fuse.last)
         assert count_calls(world.batches, ["create"]) <= 3, (at, fuse.last)
     assert at > 30
     assert {"POST /v1/files", "POST /v1/batches", "a transaction"} <= names
@@ -459,6 +460,18 @@ async def test_a_batch_costs_half(tmp_path: Path) -> None:
     plain = await run_batch(prompts(10), world.strategy(), config=config)
     assert plain.cost is not None
     assert batch.cost == pytest.approx(plain.cost / 2)
+
+
+async def test_stats_have_what_is_under_way(world: World) -> None:
+    async with stream_batch(
+        prompts(6), world.strategy(), mode="batch", journal=world.journal(), chunk_size=4
+    ) as run:
+        await anyio.sleep(90)
+        seen = run.stats()["provider_batches"]
+        results = [result async for result in run]
+    assert (seen["batches"], seen["requests"]) == (2, 6)
+    assert len(results) == 6
+    assert run.stats()["provider_batches"]["batches"] == 0
 
 
 async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:

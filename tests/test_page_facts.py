@@ -1,4 +1,4 @@
-"""What the pages quote and list: messages of the program, and the extras of the package."""
+"""Facts that the pages quote and list: messages of the program, extras and settings."""
 
 import ast
 import re
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import fields
+
+from batchllm import ProcessorConfig
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -75,3 +78,9 @@ def test_what_an_extra_brings_is_on_the_page_that_installs() -> None:
     extras = project["optional-dependencies"]
     named = set(re.findall(r"[\w-]+", extras["all"][0].partition("[")[2]))
     assert named == extras.keys() - {"all"}
+
+
+def test_every_setting_is_on_the_page_of_settings() -> None:
+    """Each field of a run's settings by its name."""
+    page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    assert [one.name for one in fields(ProcessorConfig) if f"`{one.name}`" not in page] == []

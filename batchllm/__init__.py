@@ -12,6 +12,7 @@ The layers, each built on those above it::
     middleware      steps round each item
     observers       metrics and logging
     simulator       a provider that answers from a seed, in process or over HTTP
+    shared          one quota for several processes and machines
     providers       wire formats
     llm_strategies  strategies by name, and strategies that compose others
     engine          guarded calls, attempts, and the run of a batch with all its endings
@@ -237,7 +238,7 @@ _FOLDERS: Final = (
     "api",
     "reports",
 )
-_OTHER_FOLDERS: Final = ("cli", "middleware", "simulator", "testing")
+_OTHER_FOLDERS: Final = ("cli", "middleware", "shared", "simulator", "testing")
 
 
 def __getattr__(name: str) -> Any:

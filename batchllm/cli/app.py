@@ -48,6 +48,7 @@ _COMMANDS = (
     _Command("init", "init:init", texts.INIT, texts.INIT_EPILOGUE),
     _Command("models", "models:models", texts.MODELS),
     _Command("serve-sim", "serve_sim:serve_sim", texts.SERVE_SIM, texts.SERVE_SIM_EPILOGUE),
+    _Command("serve-gate", "serve_gate:serve_gate", texts.SERVE_GATE, texts.SERVE_GATE_EPILOGUE),
     _Command("completion", "completion:completion", texts.COMPLETION, texts.COMPLETION_EPILOGUE),
 )
 

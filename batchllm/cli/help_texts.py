@@ -27,6 +27,8 @@ __all__ = [
     "RUN",
     "RUN_EPILOGUE",
     "RUN_USAGE",
+    "SERVE_GATE",
+    "SERVE_GATE_EPILOGUE",
     "SERVE_SIM",
     "SERVE_SIM_EPILOGUE",
     "SHOW",
@@ -216,6 +218,26 @@ Examples
   In another shell:
     batchllm run prompts.jsonl -m openai-compatible:any \\
       --base-url http://127.0.0.1:8080/v1"""
+
+SERVE_GATE = """\
+Give the calls of many runs the slots of one quota, over HTTP, until Ctrl-C.
+
+The first line on standard output is the server's URL: runs on any machine go there by --share. \
+Each declares the same --rpm and --tpm, or none. The secret that they share stands in \
+BATCHLLM_GATE_SECRET, here and there; without it a request is refused.
+
+FILE keeps what was sent through a restart, as quotas of a day need it."""
+
+SERVE_GATE_EPILOGUE = """\
+Examples
+
+  On one machine:
+    export BATCHLLM_GATE_SECRET=$(openssl rand -hex 16)
+    batchllm serve-gate --host 10.0.0.5
+
+  On each of the others, with the same secret:
+    batchllm run prompts.jsonl -m openai:gpt-5-mini -o 'out.{shard}.jsonl' --shard 1/8 \\
+      --rpm 3000 --share http://10.0.0.5:8765"""
 
 COMPLETION = "Print a script that completes commands and options in your shell."
 

@@ -37,6 +37,7 @@ from batchllm.cli.refusals import Refusals
 from batchllm.cli.row_writing import Output, RowWriting
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.settings import RunSettings
+from batchllm.cli.sharing import shared_gate
 from batchllm.cli.snapshot import Snapshot
 from batchllm.cli.strategies import key_variables, open_strategy
 from batchllm.cli.tallies import Tallies
@@ -177,6 +178,7 @@ class Job:
     ) -> ExitCode:
         interrupts = Interrupts(self.display.note)
         rows = self._rows_to(output)
+        gate, config = shared_gate(self.settings.share, watch.config)
         problem: str | None = None
         ended: BatchResult[Any, Any] = BatchResult([])
         async with anyio.create_task_group() as services:
@@ -185,7 +187,8 @@ class Job:
             async with stream_batch(
                 self.plan.source.items(),
                 strategy,
-                config=watch.config,
+                config=config,
+                gate=gate,
                 ordered=self.settings.ordered,
                 journal=journal,
                 **batch_options(self.settings),

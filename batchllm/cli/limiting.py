@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define, field
 
 from batchllm.core import BatchResult, ProcessorConfig
-from batchllm.policy import OUTAGE
+from batchllm.policy import CUT_OFF, OUTAGE, SHARED
 
 __all__ = ["LimitWatch"]
 
@@ -42,7 +42,8 @@ class LimitWatch:
             return f"{most} calls in flight at most, and no quota; raise --concurrency"
         stats = ended.stats
         held = stats["held_back"]
-        if held.get(OUTAGE, 0.0) > _MOST * stats["duration"]:
+        not_ours = max(held.get(cause, 0.0) for cause in (OUTAGE, SHARED, CUT_OFF))
+        if not_ours > _MOST * stats["duration"]:
             return str(stats["limited_by"])
         if any(scope.cap is not None for scope in stats["scopes"].values()):
             return str(stats["limited_by"]) if stats["limited_by"] else None

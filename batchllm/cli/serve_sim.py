@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ import anyio
 from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.cli.until_signal import until_signal
 from batchllm.core import counted
 from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
@@ -76,20 +76,11 @@ async def _serve(simulator: Simulator, host: str, port: int) -> None:
         async with serve(simulator, host, port) as server:
             print(server.url, flush=True)
             print("serving; Ctrl-C ends it", file=sys.stderr)
-            await _interruption()
+            await until_signal()
             _say_what_was_done(simulator.stats())
     except* OSError as errors:
         msg = f"cannot listen at {host}, port {port}: {only_error(errors)}"
         raise UsageError(msg) from None
-
-
-async def _interruption() -> None:
-    try:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                return
-    except NotImplementedError:
-        await anyio.sleep_forever()
 
 
 def _say_what_was_done(stats: dict[str, Any]) -> None:

@@ -169,6 +169,14 @@ class RunSettings:
     ] = None
     rpm: Annotated[float | None, _option("A known quota of requests per minute.", _PACE)] = None
     tpm: Annotated[float | None, _option("A known quota of tokens per minute.", _PACE)] = None
+    share: Annotated[
+        str | None,
+        _option(
+            "Keep --rpm and --tpm together with all runs that share the same: a file for the runs "
+            "of this machine, or the http:// address of batchllm serve-gate for those of several.",
+            _PACE,
+        ),
+    ] = None
     max_attempts: Annotated[
         int | None, _option("Attempts per line, the first included; 3 by default.", _PACE)
     ] = None

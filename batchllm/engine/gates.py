@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -102,6 +102,15 @@ class Gates:
             learned=self._memory.get(str(scope)),
         )
         return Gate(limiter=limiter, scope=scope, outage_after=config.outage_after)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None]:
+        """Keep up the gates that are shared with other processes for the length of the block."""
+        async with AsyncExitStack() as shared:
+            for gate in self.given:
+                if gate.shares:
+                    await shared.enter_async_context(gate.serving())
+            yield
 
     @contextmanager
     def heard_by(self, listener: GateListener) -> Generator[None]:

@@ -194,13 +194,14 @@ class Run:
                 if not self.pipeline.plain:
                     services.start_soon(self.shelter.watch, self.ending)
                 self.events.emit(ProcessingEvent.PROCESSING_STARTED, {"total": total})
-                with resources.gates.heard_by(self.watch):
-                    try:
-                        yield
-                        self.ending.close()  # a stop that is asked for from here on is too late
-                    finally:
-                        if self.owned:
-                            self.warnings.extend(await resources.close())
+                async with resources.gates.serving():
+                    with resources.gates.heard_by(self.watch):
+                        try:
+                            yield
+                            self.ending.close()  # a stop asked for from here on is too late
+                        finally:
+                            if self.owned:
+                                self.warnings.extend(await resources.close())
                 self._emit_completed()
                 self.events.close()
             self.warnings.extend(self.pipeline.warnings())

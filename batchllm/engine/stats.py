@@ -15,7 +15,7 @@ from batchllm.engine.resources import Resources
 from batchllm.engine.spending import Spending
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
-from batchllm.policy import OUTAGE, GateSnapshot, Limit
+from batchllm.policy import CUT_OFF, OUTAGE, SHARED, GateSnapshot, Limit
 
 __all__ = ["Stats", "limited_by"]
 
@@ -147,13 +147,15 @@ def limited_by(
     """
     cause = max(held, key=lambda name: held[name], default="calls")
     # Where no cause alone took most of the time, those of the provider may have together.
-    together = sum(held.get(name, 0.0) for name in ("quota", "cooldown", "calls"))
+    together = sum(held.get(name, 0.0) for name in ("quota", "cooldown", "calls", SHARED))
     if not held or max(held[cause], together) <= _MOST * duration or duration <= 0:
         return None
     if cause == "budget":
         return "the budget, which had no room for more calls at a time"
     if cause == OUTAGE:
         return f"an endpoint that did not answer, for {_seconds(held[cause])}"
+    if cause == CUT_OFF:
+        return f"a shared gate that could not be reached, for {_seconds(held[cause])}"
     caps = [scope.cap for scope in scopes if scope.cap is not None]
     if caps and cause != "cooldown":
         return f"the provider's cap, found to be {sum(caps):,} calls at a time"
@@ -167,6 +169,9 @@ def limited_by(
         for limit, share in zip(scope.limits, scope.used, strict=True)
         if share > _MOST or _is_below_the_pace(limit, scope.pace)
     ]
+    if cause == SHARED:
+        kept = ", ".join(dict.fromkeys(limit_in_words(one) for s in scopes for one in s.limits))
+        return f"the quota of {kept or 'its provider'}, shared with other processes"
     if used:
         return f"the quota of {', '.join(dict.fromkeys(used))}"
     pace = sum(scope.pace for scope in scopes if scope.pace is not None)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from threading import get_ident
 
 import anyio
@@ -188,7 +189,8 @@ class Gate:
 
         ``"calls"`` is the cap on calls in flight, of the scope or of the caller, ``"quota"`` a
         limit or the pace of one that is being learned, ``"cooldown"`` a pause, ``"outage"`` an
-        endpoint that does not answer.
+        endpoint that does not answer, ``"shared"`` a limit that is kept together with other
+        processes, ``"shared_unreachable"`` such a limit while its authority cannot be reached.
         """
         return self._times.held(self.clock())
 
@@ -309,6 +311,16 @@ class Gate:
             if waiter.waiting:
                 waiter.renew()
                 self._planner.advance()
+
+    @property
+    def shares(self) -> bool:
+        """Return whether its limits are kept together with other processes."""
+        return self.limiter.shares
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None]:
+        """Keep up what calls need for the length of the block: nothing, unless it is shared."""
+        yield
 
     def announce(self, event: GateEvent) -> None:
         """Pass *event* on to the listeners."""

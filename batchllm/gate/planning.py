@@ -103,7 +103,7 @@ class Planner:
                 chosen, at = self.health.choose(now)
             if chosen is None:
                 self._watch(at)
-                cause = self._cause(at)
+                cause = self._cause(now, at)
                 break
             self._give_up_place(chosen)
             if chosen.too_large is None:
@@ -132,11 +132,16 @@ class Planner:
         if alarm.scope.deadline != at:
             alarm.scope.deadline = at
 
-    def _cause(self, at: float) -> str:
+    def _cause(self, now: float, at: float) -> str:
         if self.breaker.open:
             return OUTAGE
         if self.limiter.cooling:
             return COOLDOWN
+        if self.limiter.shares:
+            head = next(iter(self.queue))
+            shared = self.limiter.lease_cause(now, head.cost)
+            if shared is not None and (head.callers is None or not head.callers.full):
+                return shared
         return "calls" if at == math.inf else "quota"
 
     def _may_start(self, now: float, cost: CallCost, callers: CallerLimits | None) -> bool:

@@ -62,6 +62,15 @@ class WaitQueue:
             if waiter.place is Place.ASIDE:
                 yield waiter
 
+    def wanted(self, most: int) -> list[CallCost]:
+        """Return the costs of the first *most* calls that only the scope holds back."""
+        costs = list[CallCost]()
+        for callers, lane in self._in_turn():
+            room = most if callers is None else callers.calls - callers.in_flight
+            room = max(0, min(room, most - len(costs)))
+            costs += [waiter.cost for waiter in islice(lane, room)]
+        return costs
+
     def has_ready(self, now: float) -> bool:
         """Return whether a waiter is held back by its scope, and not by a hint of its own."""
         return bool(self._lanes) or (bool(self._aside) and self._aside[0][0] <= now)

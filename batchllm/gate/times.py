@@ -30,14 +30,15 @@ class WaitTimes:
     def hold(self, now: float, cause: str | None) -> None:
         """Note what holds the next call back from *now* on."""
         if self.held_by is not None:
-            self._held[self.held_by] += now - self._held_since
+            before = self._held.get(self.held_by, 0.0)
+            self._held[self.held_by] = before + now - self._held_since
         self.held_by, self._held_since = cause, now
 
     def held(self, now: float) -> dict[str, float]:
         """Return the seconds for which calls waited, by cause."""
         held = dict(self._held)
         if self.held_by is not None:
-            held[self.held_by] += now - self._held_since
+            held[self.held_by] = held.get(self.held_by, 0.0) + now - self._held_since
         return held
 
     def pause(self, now: float, waiters: Iterable[Waiter], *, paused: bool) -> None:

@@ -2,7 +2,7 @@
 
 from batchllm.journal.cleaning import Cleaned, check_idle, clean
 from batchllm.journal.commits import WRITE_SECONDS, Commit
-from batchllm.journal.disks import size_on_disk
+from batchllm.journal.disks import create_private, is_network_disk, size_on_disk
 from batchllm.journal.entries import Entry, Registrar
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
@@ -72,8 +72,10 @@ __all__ = [
     "begin_rewrite",
     "check_idle",
     "clean",
+    "create_private",
     "earlier_inputs",
     "end_rewrite",
+    "is_network_disk",
     "missing_rows",
     "open_inline_worker",
     "open_journal",

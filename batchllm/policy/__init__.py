@@ -45,7 +45,7 @@ from batchllm.policy.json_reading import (
     read_json,
 )
 from batchllm.policy.lease_book import LeaseBook
-from batchllm.policy.leased_bucket import LeaseCounts, LeasedBucket
+from batchllm.policy.leased_bucket import CUT_OFF, SHARED, LeaseCounts, LeasedBucket
 from batchllm.policy.leases import Correction, Lease, LeaseReport, LeaseRequest, Quota
 from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.pricing import PriceBook, model_name
@@ -55,12 +55,14 @@ from batchllm.policy.tokens import TokenEstimator, prompt_bytes, strict_input_bo
 from batchllm.policy.worst_case import FIRST_ANSWERS, FIRST_IN_FLIGHT, Bound, WorstCases
 
 __all__ = [
+    "CUT_OFF",
     "EXHAUSTED_CODES",
     "FIRST_ANSWERS",
     "FIRST_CALLS",
     "FIRST_IN_FLIGHT",
     "LONGEST",
     "OUTAGE",
+    "SHARED",
     "Bound",
     "BudgetLedger",
     "CapLearned",

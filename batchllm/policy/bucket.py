@@ -258,7 +258,6 @@ class Bucket:
             (each for each in reversed(self._entries) if each.begun <= clock + _SLACK), None
         )
         if entry is None or clock > entry.last + _SLACK:
-            entry = None
             difference = max(0, difference)
         else:
             difference = max(-entry.cost, difference)

@@ -14,6 +14,8 @@ _PATIENCE: Final = 5.0
 answers may take minutes, and refusals come within a second or so."""
 _LOST: Final = 10.0
 """Seconds without a word of the canary's worker after which another gets one."""
+_REFUSED: Final = 1.0
+"""Seconds after a refused canary until the next, unless its worker asks for more."""
 _AGAIN: Final = 0.25
 """Seconds until a worker asks again that waits for the canary of another."""
 
@@ -42,6 +44,8 @@ class ClosedScope:
             if canary is not None:
                 self._canary = None
                 self.open |= canary
+                if not canary:  # until its worker has understood the refusal, and says for how long
+                    self._until = max(self._until, now + _REFUSED)
         if closed_for > 0 and now + closed_for > self._until:
             self.open, self._canary, self._until = False, None, now + closed_for
 

@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from math import inf
 from typing import Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Limit
 from batchllm.policy.leases import Correction, Lease, LeaseReport, LeaseRequest, Quota
 
-__all__ = ["LeaseCounts", "LeasedBucket", "LeasedReservation"]
+__all__ = ["CUT_OFF", "SHARED", "LeaseCounts", "LeasedBucket", "LeasedReservation"]
 
+SHARED: Final = "shared"
+"""The cause of waits for a share of a quota that is kept together with others."""
+CUT_OFF: Final = "shared_unreachable"
+"""The cause of such waits while the authority cannot be reached."""
 _LEAD: Final = 0.25
 """Seconds before the last slot's instant at which more are asked for; the way there and back has
 to be shorter."""
@@ -55,7 +59,7 @@ class LeasedReservation:
 
 @frozen(kw_only=True)
 class LeaseCounts:
-    """What a worker's leases came to.
+    """The counts of a worker's leases.
 
     Attributes:
         leases: Answers of the authority.
@@ -86,19 +90,20 @@ class LeasedBucket:
         used: The share of each that is taken by all.
         free: Whether the authority said that nothing is limited.
         workers: How many ask at present, as the authority said last.
+        cut_off: Whether the authority cannot be reached; its owner sets it.
     """
 
     __slots__ = (
         "_again_at", "_asked_at", "_canary", "_corrections", "_found", "_late", "_leases",
         "_need", "_number", "_pending", "_quota", "_scope", "_slots", "_spent", "_taken", "_total",
-        "_worker", "free", "limits", "used", "workers",
+        "_worker", "cut_off", "free", "limits", "used", "workers",
     )  # fmt: skip
 
     def __init__(self, worker: str, scope: str, quota: Quota, need: Wakes) -> None:
         self._worker, self._scope, self._quota, self._need = worker, scope, quota, need
         self.limits: tuple[Limit, ...] = quota.limits
         self.used: tuple[float, ...] = (0.0,) * len(quota.limits)
-        self.free = False
+        self.free = self.cut_off = False
         self.workers = 1
         self._slots: list[_Slot] = []
         self._corrections: list[Correction] = []
@@ -180,10 +185,18 @@ class LeasedBucket:
 
     # -- as a worker -------------------------------------------------------------------------
 
-    @property
-    def waits(self) -> bool:
-        """Return whether calls are held back by the shared quota unless there is a slot."""
-        return not self.free
+    def cause(self, now: float, cost: CallCost) -> str | None:
+        """Return why *cost* may not start, if it is for want of a slot."""
+        if self.next_time(now, cost) <= now:
+            return None
+        return CUT_OFF if self.cut_off else SHARED
+
+    def restart(self) -> None:
+        """Forget the slots, since another event loop goes on, whose clock may be another."""
+        for slot in self._slots:
+            self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
+        self._slots.clear()
+        self._again_at = self._asked_at = -inf
 
     def counts(self) -> LeaseCounts:
         """Return what the leases came to so far."""

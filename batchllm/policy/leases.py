@@ -1,4 +1,4 @@
-"""What the workers of one shared quota and its authority say to each other.
+"""Messages between the workers of one shared quota and its authority.
 
 A worker asks for *slots*: instants at which it may start one call each. The answer is a *lease*,
 whose instants are counted from the moment of the answer, so that no clocks are compared. With its
@@ -47,7 +47,7 @@ class Correction:
 
 @frozen(kw_only=True)
 class LeaseReport:
-    """What a worker has learned since its last request.
+    """The findings of a worker since its last request.
 
     Attributes:
         corrections: For slots whose calls took something else than was booked.

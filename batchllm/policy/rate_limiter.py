@@ -73,8 +73,8 @@ class RateLimiter:
     """
 
     __slots__ = (
-        "_adaptive", "_admission", "_cap", "_events", "_last", "_leased", "_park_after", "_refusals",
-        "counts_tokens", "in_flight", "overloaded", "room", "sends", "throttled",
+        "_adaptive", "_admission", "_cap", "_events", "_last", "_leased", "_park_after",
+        "_refusals", "counts_tokens", "in_flight", "overloaded", "room", "sends", "throttled",
     )  # fmt: skip
 
     def __init__(
@@ -133,10 +133,27 @@ class RateLimiter:
         """The limits in force, declared and reported by the server."""
         return self._admission.limits
 
-    def waits_for_lease(self, now: float, cost: CallCost) -> bool:
-        """Return whether it is a share of a quota kept with others that holds *cost* back."""
-        leased = self._leased
-        return leased is not None and leased.next_time(now, cost) > now
+    @property
+    def shares(self) -> bool:
+        """Return whether its limits are kept together with other processes."""
+        return self._leased is not None
+
+    def lease_cause(self, now: float, cost: CallCost) -> str | None:
+        """Return why *cost* waits, if it waits for a share of a quota kept with others."""
+        return None if self._leased is None else self._leased.cause(now, cost)
+
+    def may_start(self, now: float) -> float:
+        """Return how many calls could start now or soon if every limit had room for them."""
+        if self.in_flight >= self._cap.limit:
+            return 0
+        if not self.cooling:
+            return self._cap.limit - self.in_flight
+        return 1 if self._refusals.next_time(now, self.in_flight) <= now else 0
+
+    def closed_for(self, now: float) -> float:
+        """Return for how many seconds the scope pauses, after a refusal that was understood."""
+        cooldown = self._refusals.cooldown
+        return max(0.0, cooldown.until - now) if cooldown.state is State.CLOSED else 0.0
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """Return the limit that *cost* can never pass, if there is one."""
@@ -156,6 +173,8 @@ class RateLimiter:
         return self._admitted_time(now, cost, at)
 
     def _admitted_time(self, now: float, cost: CallCost, at: float) -> float:
+        if self._leased is not None and now < at and self.oversize(cost) is None:
+            return at  # a slot that was asked for before would be over by then
         admitted = self._admission.next_time(now, cost)
         if self._park_after < admitted - now < inf and not self.in_flight:
             spent = self._admission.spent_until(now, cost)

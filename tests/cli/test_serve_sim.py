@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from batchllm.cli.serve_sim import _interruption
+from batchllm.cli.until_signal import until_signal
 
 pytestmark = pytest.mark.anyio
 
@@ -18,5 +18,5 @@ async def test_without_signals_it_serves_until_it_is_cancelled(
 
     monkeypatch.setattr("anyio.open_signal_receiver", missing)
     with anyio.move_on_after(3600) as scope:
-        await _interruption()
+        await until_signal()
     assert scope.cancelled_caught

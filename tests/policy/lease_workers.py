@@ -66,9 +66,8 @@ class Company:
         demand = [self._cost() for _ in range(rng.randint(1, 30))]
         local = now + offset
         request = bucket.ask(local, demand, 0.0)
-        slow = self.quota.hold * rng.choice(
-            (0.02, 0.02, 0.1, 0.6)
-        )  # at times too slow to be of use
+        # At times too slow to be of use.
+        slow = self.quota.hold * rng.choice((0.02, 0.02, 0.1, 0.6))
         there, back = rng.uniform(0, slow), rng.uniform(0, slow)
         lease = self.book.lease(now + there, request)
         if rng.random() < 0.05:  # the answer is lost

@@ -6,7 +6,7 @@ from math import inf
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchllm.core import CallCost, ConfigError
@@ -42,6 +42,7 @@ def request(
     deaths=st.sampled_from([0.0, 0.02, 0.2]),
     seed=st.integers(0, 1_000_000),
 )
+@example(workers=11, per_minute=60, hold=1.5558122416010771, deaths=0.0, seed=11)
 def test_no_window_ever_has_more_calls_than_the_quota(
     workers: int, per_minute: int, hold: float, deaths: float, seed: int
 ) -> None:
@@ -63,7 +64,7 @@ def test_no_window_ever_has_more_calls_than_the_quota(
 def test_no_window_ever_has_more_tokens_than_the_quota(
     workers: int, hold: float, deaths: float, seed: int
 ) -> None:
-    """What is given back is what was not taken, and it is given back once."""
+    """Units that go back are those that were not taken, and they go back once."""
     quota = Quota(limits=limits(1_000, 5_000, 5.0), hold=hold)
     company = Company(Random(seed), quota, most_tokens=400)
     company.run(workers, 15.0, deaths)
@@ -142,7 +143,7 @@ def test_two_runs_that_declare_different_quotas_are_an_error_that_names_both() -
     book = LeaseBook()
     book.lease(0.0, request(1, "a"))
     other = Quota(limits=(Limit("requests", 900),))
-    with pytest.raises(ConfigError, match="900 requests per 60 s.*600 requests per 60 s"):
+    with pytest.raises(ConfigError, match=r"900 requests per 60 s.*600 requests per 60 s"):
         book.lease(1.0, request(1, "b", quota=other))
     assert book.lease(1.0, request(1, "c", quota=Quota())).limits[0].amount == 600
     assert book.lease(30.0, request(2, "b", quota=other)).limits[0].amount == 900
@@ -176,6 +177,15 @@ def test_a_refusal_closes_for_all_and_one_canary_goes_to_one_worker() -> None:
     assert book.lease(6.6, request(4, "a", 9)).opens
 
 
+def test_after_a_refused_canary_the_next_one_waits_a_second() -> None:
+    book = LeaseBook()
+    book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
+    assert book.lease(1.1, request(2, "a")).canary
+    assert not book.lease(1.5, request(3, "a", report=LeaseReport(canary=False))).canary
+    assert not book.lease(2.4, request(1, "b")).canary
+    assert book.lease(2.6, request(2, "b")).canary
+
+
 def test_a_canary_whose_worker_died_goes_to_another() -> None:
     book = LeaseBook()
     book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
@@ -206,7 +216,7 @@ def test_a_book_goes_on_from_what_it_wrote_down() -> None:
             report=LeaseReport(closed_for=2.0 if number == 20 else 0.0),
         )
         now = number * 0.4
-        resumed = LeaseBook.load(resumed.dump())
+        resumed = LeaseBook.unpack(resumed.pack())
         assert resumed.lease(now, asked) == whole.lease(now, asked)
 
 
@@ -273,6 +283,15 @@ def test_a_report_whose_answer_is_lost_goes_again_by_its_number() -> None:
     bucket.on_found(Limit("requests", 5))
     again = bucket.ask(1.0, [], 0.0)
     assert (again.number, again.report) == (first.number, first.report)
+
+
+def test_another_event_loop_gets_no_slot_by_the_clock_of_the_one_before() -> None:
+    book, bucket = LeaseBook(), LeasedBucket("a", "", Quota(limits=(MINUTE,)), Nothing())
+    asked = bucket.ask(500.0, [ONE] * 3, 0.0)
+    bucket.on_lease(asked, book.lease(0.0, asked), 500.0, 500.0)
+    bucket.restart()
+    assert bucket.next_time(500.0, ONE) == inf
+    assert bucket.due(3.0, [ONE], 2.0) <= 3.0
 
 
 def test_a_call_that_never_left_leaves_its_slot_to_another() -> None:

@@ -1,0 +1,72 @@
+"""``batchllm serve-gate``: one quota for the runs of several machines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter
+
+from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.cli.until_signal import until_signal
+from batchllm.core import ConfigError
+from batchllm.engine import only_error
+from batchllm.shared import (
+    SECRET_VARIABLE,
+    LeaseStore,
+    MemoryLeases,
+    SqliteLeases,
+    serve_leases,
+)
+
+__all__ = ["serve_gate"]
+
+
+def serve_gate(
+    file: Annotated[
+        Path | None,
+        Parameter(help="Keeps what was sent through a restart; without it the start is silent."),
+    ] = None,
+    /,
+    *,
+    host: Annotated[str, Parameter(help="Where to listen; 0.0.0.0 is every network.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, Parameter(help="0 takes one that is free.")] = 8765,
+) -> ExitCode:
+    """Give the calls of many runs the slots of one quota, over HTTP, until Ctrl-C."""
+    if not 0 <= port <= 65_535:
+        msg = f"--port is {port}; give a number from 0 to 65535"
+        raise UsageError(msg)
+    secret = os.environ.get(SECRET_VARIABLE, "")
+    if not secret:
+        msg = (
+            f"set {SECRET_VARIABLE}, which runs have to know; such as by: "
+            f"export {SECRET_VARIABLE}=$(openssl rand -hex 16)"
+        )
+        raise UsageError(msg)
+    try:
+        store = MemoryLeases(lost=True) if file is None else SqliteLeases(file)
+        # Where the event loop cannot watch for signals, Ctrl-C raises.
+        with suppress(KeyboardInterrupt):
+            anyio.run(_serve, store, secret, host, port)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    return ExitCode.OK
+
+
+async def _serve(store: LeaseStore, secret: str, host: str, port: int) -> None:
+    try:
+        async with serve_leases(store, secret=secret, host=host, port=port) as server:
+            print(server.url, flush=True)
+            print("serving; Ctrl-C ends it", file=sys.stderr)
+            await until_signal()
+    except* OSError as errors:
+        msg = f"cannot listen at {host}, port {port}: {only_error(errors)}"
+        raise UsageError(msg) from None
+    except* ConfigError as errors:
+        raise UsageError(str(only_error(errors))) from None

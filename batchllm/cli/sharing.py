@@ -1,0 +1,42 @@
+"""The gate of a run that shares its quota with others: ``--share``."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from batchllm.cli.exits import UsageError
+from batchllm.core import ConfigError, ProcessorConfig
+from batchllm.shared import SharedGate
+
+__all__ = ["shared_gate"]
+
+
+def shared_gate(
+    share: str | None, config: ProcessorConfig
+) -> tuple[SharedGate | None, ProcessorConfig]:
+    """Return the gate, and the settings without the limits that it keeps.
+
+    Args:
+        share: A file, or the address of ``batchllm serve-gate``; ``None`` if nothing is shared.
+        config: The settings of the run.
+
+    Raises:
+        UsageError: *share* cannot be used.
+    """
+    if share is None:
+        return None, config
+    store = share if share.startswith(("http://", "https://", "sqlite:")) else f"sqlite:{share}"
+    try:
+        gate = SharedGate(
+            store,
+            requests_per_minute=config.max_requests_per_minute,
+            tokens_per_minute=config.max_tokens_per_minute,
+            rate_limit=config.rate_limit,
+            park_after=config.park_after,
+            outage_after=config.outage_after,
+            seed=config.seed,
+        )
+    except ConfigError as error:
+        msg = f"--share: {error}"
+        raise UsageError(msg) from None
+    return gate, evolve(config, max_requests_per_minute=None, max_tokens_per_minute=None)

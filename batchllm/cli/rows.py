@@ -13,6 +13,7 @@ from attrs import frozen
 
 from batchllm.cli.source import Taken
 from batchllm.core import Category, WorkItemResult
+from batchllm.journal import plain_output
 
 __all__ = ["EXTRA", "RowMaker", "as_cell", "as_json", "column_names", "error_of"]
 
@@ -84,7 +85,7 @@ class RowMaker:
         row: dict[str, Any] = {
             "id": line.item_id if keeps_id else None,
             "success": result.success,
-            "output": result.output,
+            "output": plain_output(result.output),
             "error": error_of(taken, result),
             "error_category": result.error_category,
             "usage": dict(result.token_usage) or None,

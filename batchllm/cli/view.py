@@ -192,8 +192,7 @@ class JournaledOutput:
     async def _append_missing(self) -> None:
         if self._encode is None:
             return  # written as a whole, at the end
-        kind = self._journal.settings.output_type
-        while rows := await _call(self._journal, partial(missing_rows, output_type=kind)):
+        while rows := await _call(self._journal, missing_rows):
             noted = []
             for stored in rows:
                 self._append(row_of_stored(self._maker, stored))
@@ -233,10 +232,8 @@ class JournaledOutput:
 
     async def _write_stored(self, writer: RowWriter, temporary: str) -> list[tuple[int, int]]:
         ends: list[tuple[int, int]] = []
-        kind, last = self._journal.settings.output_type, 0
-        while rows := await _call(
-            self._journal, partial(stored_rows, after=last, output_type=kind)
-        ):
+        last = 0
+        while rows := await _call(self._journal, partial(stored_rows, after=last)):
             for stored in rows:
                 await writer.write(row_of_stored(self._maker, stored))
             # Where a row ends counts only for the last one, and that it is there for the others.

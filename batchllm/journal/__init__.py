@@ -29,6 +29,7 @@ from batchllm.journal.settings import (
 )
 from batchllm.journal.store import Store
 from batchllm.journal.survey import Brief, RunSettings, Sampled, StoredItem, Survey
+from batchllm.journal.values import plain_output
 from batchllm.journal.worker import (
     OpenWorker,
     open_inline_worker,
@@ -82,6 +83,7 @@ __all__ = [
     "open_reader",
     "open_thread_worker",
     "output_state",
+    "plain_output",
     "read_journal",
     "refused_rows",
     "reset_output",

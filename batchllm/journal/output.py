@@ -118,22 +118,21 @@ def end_rewrite(
     db.execute("COMMIT")
 
 
-def missing_rows(db: sqlite3.Connection, output_type: Any) -> list[StoredRow]:
+def missing_rows(db: sqlite3.Connection) -> list[StoredRow]:
     """Return some of the finished items that have no row yet."""
     query = f"SELECT {_COLUMNS} FROM items WHERE row_end = 0 ORDER BY item LIMIT {_CHUNK}"
-    return [_read(row, output_type) for row in db.execute(query).fetchall()]
+    return [_read(row) for row in db.execute(query).fetchall()]
 
 
-def stored_rows(db: sqlite3.Connection, after: int = 0, output_type: Any = None) -> list[StoredRow]:
+def stored_rows(db: sqlite3.Connection, after: int = 0) -> list[StoredRow]:
     """Return some of the finished items, in the order in which they were first finished.
 
     Args:
         db: The journal's connection.
         after: The number of the last one that was returned before.
-        output_type: The class of outputs, if it cannot be found by its name.
     """
     query = f"SELECT {_COLUMNS} FROM items WHERE item > ? ORDER BY item LIMIT {_CHUNK}"
-    return [_read(row, output_type) for row in db.execute(query, (after,)).fetchall()]
+    return [_read(row) for row in db.execute(query, (after,)).fetchall()]
 
 
 def refused_rows(db: sqlite3.Connection, run: int | None = None) -> list[bytes]:
@@ -148,13 +147,13 @@ def refused_rows(db: sqlite3.Connection, run: int | None = None) -> list[bytes]:
     return [row for (row,) in db.execute("SELECT row FROM refused ORDER BY row_end")]
 
 
-def _read(row: Any, output_type: Any) -> StoredRow:
+def _read(row: Any) -> StoredRow:
     item, source, key, state, cost, position, started, payload = row
     result, prompt = replay_result(
         payload,
         success=state == State.DONE,
         cost=cost,
         position=position,
-        output_type=output_type,
+        plain=True,
     )
     return StoredRow(item, (source, key), result, started, prompt)

@@ -18,7 +18,7 @@ from batchllm.core import (
     WorkItemResult,
     recorded,
 )
-from batchllm.journal.values import restore_value, write_value
+from batchllm.journal.values import as_plain, restore_value, write_value
 
 __all__ = [
     "Payload",
@@ -91,12 +91,13 @@ def encode_result(
     return _dump(fields, is_plain=is_plain)
 
 
-def decode_result(data: bytes, output_type: Any = None) -> Payload:
+def decode_result(data: bytes, output_type: Any = None, *, plain: bool = False) -> Payload:
     """Read what :func:`encode_result` wrote.
 
     Args:
         data: The bytes, packed or not.
         output_type: The class of outputs that are no plain value, in place of the recorded one.
+        plain: Whether outputs stay as JSON has them, so that no class need be loaded.
 
     Returns:
         The fields by the names of ``WorkItemResult``, and ``prompt``.
@@ -108,7 +109,9 @@ def decode_result(data: bytes, output_type: Any = None) -> Payload:
     exception = fields.get("exception")
     return {
         "item_id": fields["id"],
-        "output": restore_value(fields["output"], fields["id"], output_type),
+        "output": as_plain(fields["output"])
+        if plain
+        else restore_value(fields["output"], fields["id"], output_type),
         "error": fields["error"],
         "error_category": fields["category"],
         "token_usage": cast("TokenUsage", fields["usage"]),
@@ -125,7 +128,13 @@ def decode_result(data: bytes, output_type: Any = None) -> Payload:
 
 
 def replay_result(
-    data: bytes, *, success: bool, cost: float | None, position: int, output_type: Any = None
+    data: bytes,
+    *,
+    success: bool,
+    cost: float | None,
+    position: int,
+    output_type: Any = None,
+    plain: bool = False,
 ) -> tuple[WorkItemResult[Any, Any], Any]:
     """Make the result of an earlier run of its row.
 
@@ -135,6 +144,7 @@ def replay_result(
         cost: In US dollars, ``None`` if no price was known.
         position: That of its item in the input.
         output_type: As for :func:`decode_result`.
+        plain: As for it.
 
     Returns:
         The result, marked ``replayed``, and the prompt that was kept with it.
@@ -142,7 +152,7 @@ def replay_result(
     Raises:
         JournalError: The class of the output is not loaded.
     """
-    fields = decode_result(data, output_type)
+    fields = decode_result(data, output_type, plain=plain)
     prompt = fields.pop("prompt")
     result: WorkItemResult[Any, Any] = WorkItemResult(
         success=success, cost=cost, submission_index=position, replayed=True, **fields

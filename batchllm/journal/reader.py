@@ -130,10 +130,10 @@ class JournalReader:
             return None
         return driver.host, driver.pid
 
-    def rows(self, output_type: Any = None) -> Iterator[StoredRow]:
+    def rows(self) -> Iterator[StoredRow]:
         """Yield every finished item, in the order in which they were first finished."""
         last = 0
-        while found := stored_rows(self._db, last, output_type):
+        while found := stored_rows(self._db, last):
             yield from found
             last = found[-1].item
 

@@ -18,7 +18,7 @@ import msgspec
 
 from batchllm.core import JournalError, kind_of
 
-__all__ = ["as_plain", "restore_value", "write_value"]
+__all__ = ["as_plain", "plain_output", "restore_value", "write_value"]
 
 _PLAIN: Final = (str, int, bool, type(None))
 _LEAVES: Final = {
@@ -46,6 +46,16 @@ def as_plain(value: Any) -> Any:
     if mark == "dict":
         return {str(as_plain(key)): as_plain(part) for key, part in inner}
     return as_plain(inner)
+
+
+def plain_output(value: Any) -> Any:
+    """Return an output as JSON has it, just as a row of a journal has it; another one as it is."""
+    if type(value) in _PLAIN:
+        return value
+    try:
+        return as_plain(write_value(value, "output"))
+    except TypeError:
+        return value
 
 
 def write_value(value: Any, where: str) -> Any:

@@ -150,7 +150,8 @@ class HttpClient:
     def with_room(self, max_body: int) -> HttpClient:
         """Return a client over the same connections whose replies may have *max_body* bytes."""
         options: dict[str, Any] = dict(self._made_of, transport=self._given, proxy=None)
-        return HttpClient(**{**options, "max_body": max_body})
+        options["max_body"] = max_body
+        return HttpClient(**options)
 
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.

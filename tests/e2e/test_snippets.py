@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from logging import ERROR
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from anyio.from_thread import start_blocking_portal
 from batchllm.cli import main
 from batchllm.simulator import Simulator, serve
 from tests.e2e.snippets import PAGES, ROOT, Block, blocks, printed_after, programs, shells
+
+pytestmark = pytest.mark.skipif(
+    find_spec("openai") is None, reason="the programs of the pages use the extras"
+)
 
 PROVIDERS = ("OPENAI", "ANTHROPIC", "GEMINI", "GROQ", "OPENROUTER", "MISTRAL", "DEEPSEEK")
 LANGUAGES = {"python", "sh", "text", "toml", "json", "jsonl", "yaml", "csv", "html"}

@@ -162,7 +162,7 @@ class JournalNotes:
         taken_over: Lines that earlier runs finished.
         failed_before: Those of them that failed.
         maybe_billed: Lines with a call in flight when an earlier run ended.
-        skips: If finished lines are passed over, in place of giving their results again.
+        skips: Whether finished lines are passed over, in place of giving their results again.
     """
 
     path: str

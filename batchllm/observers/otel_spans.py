@@ -47,7 +47,7 @@ _FAULTS: Final = frozenset(
         EndCause.SOURCE_FAILED,
     }
 )
-"""Ends of a run that are errors; a stop that was asked for is none."""
+"""Ends of a run that are errors; a stop that was asked for is no error."""
 
 
 @frozen

@@ -114,7 +114,7 @@ class NotebookBar(_Counted):
 
 
 def notebook_display() -> Callable[..., Any] | None:
-    """Return what shows an object in the notebook that this program is; ``None`` if it is none."""
+    """Return the function that shows an object in this notebook; ``None`` outside of notebooks."""
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if getattr(shell, "kernel", None) is None:

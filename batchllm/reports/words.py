@@ -35,7 +35,7 @@ def clip(text: object, most: int) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return an answer as a text: JSON, if it is none already."""
+    """Return an answer as a text: JSON, unless it is a text already."""
     if isinstance(value, str):
         return value
     if (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from batchllm.core import as_clock
 from batchllm.transport import redact
 
-__all__ = ["clean", "clip", "dollars", "seconds", "shown"]
+__all__ = ["clean", "clip", "date_and_time", "dollars", "seconds", "shown"]
 
 _LONGEST_KEY: Final = 200
 """Characters of a key that may lie across a cut; it shows in less what it is."""
@@ -57,6 +58,11 @@ def seconds(time: float) -> str:
     if time >= 60:
         return as_clock(time, unit=True)
     return f"{time * 1000:.0f} ms" if time < 1 else f"{time:.1f} s"
+
+
+def date_and_time(at: float) -> str:
+    """Return a moment in seconds since 1970 as date and time, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def dollars(cost: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 from attrs import evolve
 
-from batchllm.core import BaseMiddleware, ConfigError, config_to_json
+from batchllm.core import BaseMiddleware, ConfigError, config_to_json, raise_as_it_was
 from batchllm.engine import (
     Batch,
     Delivery,
@@ -17,7 +17,6 @@ from batchllm.engine import (
     RunOptions,
     Source,
     only_error,
-    raise_as_it_was,
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
 from batchllm.provider_batch import BatchDriver, ModeSettings, PlannedItems, wire_of

@@ -31,6 +31,8 @@ from batchllm.core import (
     check_prompt,
     explain_arguments,
     places_of_settings,
+    raise_as_it_was,
+    raise_without_group,
     work_on,
 )
 from batchllm.engine import (
@@ -43,8 +45,6 @@ from batchllm.engine import (
     Shelter,
     cause_of,
     only_error,
-    raise_as_it_was,
-    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy

@@ -36,6 +36,7 @@ from batchllm.core import (
     explain_arguments,
     kind_of,
     places_of_settings,
+    raise_without_group,
 )
 from batchllm.engine import (
     DRAIN,
@@ -47,7 +48,6 @@ from batchllm.engine import (
     ResultStream,
     RunOptions,
     Stop,
-    raise_without_group,
 )
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume

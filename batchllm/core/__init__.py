@@ -85,6 +85,7 @@ from batchllm.core.items import (
 from batchllm.core.masking import MASK, mask_keys
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
+from batchllm.core.raising import raise_as_it_was, raise_without_group
 from batchllm.core.results import (
     EndCause,
     Termination,
@@ -208,6 +209,8 @@ __all__ = [
     "number",
     "one_of",
     "places_of_settings",
+    "raise_as_it_was",
+    "raise_without_group",
     "read_count",
     "recorded",
     "refuse",

@@ -11,8 +11,6 @@ from batchllm.engine.guard import (
     bounded,
     in_words,
     only_error,
-    raise_as_it_was,
-    raise_without_group,
     shielded,
 )
 from batchllm.engine.idset import IdSet
@@ -64,8 +62,6 @@ __all__ = [
     "next_step",
     "only_error",
     "pull",
-    "raise_as_it_was",
-    "raise_without_group",
     "read_item",
     "shielded",
 ]

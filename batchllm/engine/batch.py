@@ -19,12 +19,13 @@ from batchllm.core import (
     Tally,
     Termination,
     WorkItemResult,
+    raise_as_it_was,
 )
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Phase, Stop, cause_of
 from batchllm.engine.feed import Feed, Reader, open_source
 from batchllm.engine.frames import shorten
-from batchllm.engine.guard import only_error, raise_as_it_was
+from batchllm.engine.guard import only_error
 from batchllm.engine.intake import Source
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources

@@ -9,7 +9,7 @@ what makes that true on every event loop; see ``docs/design/endings.md``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -27,8 +27,6 @@ __all__ = [
     "in_words",
     "left_open",
     "only_error",
-    "raise_as_it_was",
-    "raise_without_group",
     "shielded",
     "surface_cancellation",
 ]
@@ -154,23 +152,6 @@ def only_error(raised: BaseException) -> BaseException:
         if str(other) != str(first):
             first.add_note(f"and another: {other}")
     return first
-
-
-def raise_as_it_was(error: BaseException) -> NoReturn:
-    """Raise *error* out of the group that it came in, with the cause and context that it had."""
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context
-
-
-def raise_without_group(errors: BaseExceptionGroup[Any]) -> NoReturn:
-    """Raise what is in the group that a task group of ours made, if it is only one error.
-
-    No more is taken off than that: a group that the user's block raised stays whole.
-    """
-    raise_as_it_was(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
 
 
 def in_words(error: BaseException) -> str:

@@ -6,12 +6,19 @@ import math
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self
 from uuid import uuid4
 
 import anyio
 
-from batchllm.core import CallCost, ConfigError, QuotaScope, RateLimitConfig, explain_arguments
+from batchllm.core import (
+    CallCost,
+    ConfigError,
+    QuotaScope,
+    RateLimitConfig,
+    explain_arguments,
+    raise_without_group,
+)
 from batchllm.gate import Gate, check_gate, limiter_of_gate
 from batchllm.policy import (
     GateEvent,
@@ -162,7 +169,7 @@ class SharedGate(Gate):
                 yield
                 group.cancel_scope.cancel("the shared gate is not used any more")
         except BaseExceptionGroup as errors:
-            _raise_without_group(errors)
+            raise_without_group(errors)
         finally:
             self._served -= 1
             if not self._served and self._owned is not None:
@@ -202,12 +209,6 @@ class SharedGate(Gate):
     def on_found(self, limit: Limit) -> None:
         """Report a limit that the server named to the authority."""
         self._bucket.on_found(limit)
-
-
-def _raise_without_group(errors: BaseExceptionGroup[Any]) -> NoReturn:
-    """Raise what the block raised, without the group that our task group puts round it."""
-    only = errors.exceptions[0] if len(errors.exceptions) == 1 else errors
-    raise only.with_traceback(only.__traceback__)
 
 
 def _pass_on_found(gate: Gate, event: GateEvent) -> None:

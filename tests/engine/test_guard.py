@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from batchllm.core import ConfigError, ProgramError
+from batchllm.core import ConfigError, ProgramError, raise_as_it_was
 from batchllm.engine import (
     Failed,
     Ok,
@@ -16,7 +16,6 @@ from batchllm.engine import (
     bounded,
     in_words,
     only_error,
-    raise_as_it_was,
     shielded,
 )
 from batchllm.engine.guard import contains

@@ -163,9 +163,10 @@ async def test_other_limits_than_those_at_work_are_an_error_of_the_run() -> None
 
 
 async def test_a_block_that_raises_raises_that_and_no_group() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError) as raised:
         async with SharedGate(in_memory(), requests_per_minute=600):
             raise KeyError
+    assert raised.value.__context__ is None
 
 
 async def test_a_pool_and_runs_use_one_gate_object_side_by_side() -> None:

@@ -107,7 +107,7 @@ class Ending:
     def _what_is_lost(self) -> str:
         """Say what an output that broke lacks: the items above are results, and not rows."""
         lost = self.lost
-        count = "1 result has" if lost.total == 1 else f"{lost.total:,} results have"
+        count = counted(lost.total, "result has", "results have")
         return (
             f"{count} no row, {lost.succeeded:,} answers among them, nor have "
             f"the lines that were not read; every row of {self.output} is whole. Run these lines "
@@ -162,7 +162,7 @@ class JournalNotes:
         taken_over: Lines that earlier runs finished.
         failed_before: Those of them that failed.
         maybe_billed: Lines with a call in flight when an earlier run ended.
-        skips: If finished lines are passed over, in place of giving their results again.
+        skips: Whether finished lines are passed over, in place of giving their results again.
     """
 
     path: str
@@ -190,7 +190,7 @@ class JournalNotes:
         """Say it, a sentence a line."""
         lines = []
         if self.restored:
-            rows = "1 row was" if self.restored == 1 else f"{self.restored:,} rows were"
+            rows = counted(self.restored, "row was", "rows were")
             lines.append(f"{rows} restored from the journal.")
         # Lines that are passed over are no part of the total; those given again are.
         called_for_none = result.total_items == (0 if self.skips else result.tally.before)

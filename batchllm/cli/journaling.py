@@ -47,7 +47,7 @@ def journal_of(settings: RunSettings, output: str, *, is_file: bool) -> Journal 
     Args:
         settings: The options.
         output: The name of the output.
-        is_file: If that is a file on a disk, or will be one.
+        is_file: Whether that is a file on a disk, or will be one.
 
     Raises:
         UsageError: The options contradict each other.
@@ -93,12 +93,13 @@ def prepare_files(
         settings: The options.
         name: Of the output.
         journal: The journal of the run.
-        is_file: If the output is a file on a disk, or will be one.
+        is_file: Whether the output is a file on a disk, or will be one.
         say: Called with a sentence about the files that got another name.
 
     Raises:
         UsageError: An output is there that would be lost.
-        JournalError: Another process drives the journal, or it would be lost and is none.
+        JournalError: Another process drives the journal; or a file that is no journal would be
+            lost.
     """
     output = Path(name)
     # Also with --no-journal: one that is left behind would later cut the new file to its rows.

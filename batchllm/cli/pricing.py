@@ -46,7 +46,7 @@ def how_far(budget: float, cost: float, items: int, *, whole: bool) -> str:
         budget: US dollars.
         cost: US dollars that the run is estimated to cost.
         items: Prompts.
-        whole: If *cost* counts the answers, too.
+        whole: Whether *cost* counts the answers, too.
     """
     cap = dollars(budget)
     if cost <= budget:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
-from batchllm.cli.until_signal import until_signal
+from batchllm.cli.serving import cannot_listen, check_port, run_server, serve_until_signal
 from batchllm.core import ConfigError
 from batchllm.engine import only_error
 from batchllm.shared import (
@@ -39,9 +37,7 @@ def serve_gate(
     port: Annotated[int, Parameter(help="0 takes one that is free.")] = 8765,
 ) -> ExitCode:
     """Give the calls of many runs the slots of one quota, over HTTP, until Ctrl-C."""
-    if not 0 <= port <= 65_535:
-        msg = f"--port is {port}; give a number from 0 to 65535"
-        raise UsageError(msg)
+    check_port(port)
     secret = os.environ.get(SECRET_VARIABLE, "")
     if not secret:
         msg = (
@@ -51,9 +47,7 @@ def serve_gate(
         raise UsageError(msg)
     try:
         store = MemoryLeases(lost=True) if file is None else SqliteLeases(file)
-        # Where the event loop cannot watch for signals, Ctrl-C raises.
-        with suppress(KeyboardInterrupt):
-            anyio.run(_serve, store, secret, host, port)
+        run_server(partial(_serve, store, secret, host, port))
     except ConfigError as error:
         raise UsageError(str(error)) from None
     return ExitCode.OK
@@ -62,11 +56,8 @@ def serve_gate(
 async def _serve(store: LeaseStore, secret: str, host: str, port: int) -> None:
     try:
         async with serve_leases(store, secret=secret, host=host, port=port) as server:
-            print(server.url, flush=True)
-            print("serving; Ctrl-C ends it", file=sys.stderr)
-            await until_signal()
+            await serve_until_signal(server.url)
     except* OSError as errors:
-        msg = f"cannot listen at {host}, port {port}: {only_error(errors)}"
-        raise UsageError(msg) from None
+        raise cannot_listen(host, port, errors) from None
     except* ConfigError as errors:
         raise UsageError(str(only_error(errors))) from None

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import anyio
 from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
-from batchllm.cli.until_signal import until_signal
+from batchllm.cli.serving import cannot_listen, check_port, run_server, serve_until_signal
 from batchllm.core import counted
-from batchllm.engine import only_error
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
 __all__ = ["serve_sim"]
@@ -45,9 +43,7 @@ def serve_sim(
     ] = 1.0,
 ) -> ExitCode:
     """Answer like an LLM provider, over HTTP, until Ctrl-C."""
-    if not 0 <= port <= 65_535:
-        msg = f"--port is {port}; give a number from 0 to 65535"
-        raise UsageError(msg)
+    check_port(port)
     if log is not None and log.exists():
         msg = f"the log {log} exists already; give another name, or remove it"
         raise UsageError(msg)
@@ -65,22 +61,17 @@ def serve_sim(
         log=SimulatorLog(log, keep=_KEPT),
         wall_clock=lambda: _DAY_ONE + calendar * (time.monotonic() - started),
     )
-    # Where the event loop cannot watch for signals, Ctrl-C raises.
-    with suppress(KeyboardInterrupt):
-        anyio.run(_serve, simulator, host, port)
+    run_server(partial(_serve, simulator, host, port))
     return ExitCode.OK
 
 
 async def _serve(simulator: Simulator, host: str, port: int) -> None:
     try:
         async with serve(simulator, host, port) as server:
-            print(server.url, flush=True)
-            print("serving; Ctrl-C ends it", file=sys.stderr)
-            await until_signal()
+            await serve_until_signal(server.url)
             _say_what_was_done(simulator.stats())
     except* OSError as errors:
-        msg = f"cannot listen at {host}, port {port}: {only_error(errors)}"
-        raise UsageError(msg) from None
+        raise cannot_listen(host, port, errors) from None
 
 
 def _say_what_was_done(stats: dict[str, Any]) -> None:

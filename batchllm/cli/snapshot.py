@@ -8,6 +8,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from batchllm.cli.tallies import Tallies
+from batchllm.core import as_clock, counted
 
 __all__ = ["Snapshot", "duration_in_words", "short_number"]
 
@@ -164,7 +165,7 @@ class Snapshot:
 
     def _waits(self) -> Iterator[str]:
         if self.batches:
-            batches = "1 batch" if self.batches == 1 else f"{self.batches:,} batches"
+            batches = counted(self.batches, "batch", "batches")
             done = f", {self.done_there:,} done there" if self.done_there else ""
             yield f"{self.in_batches:,} in {batches}{done}"
         pause = "" if self.pause is None else f" {duration_in_words(self.pause, short=True)}"
@@ -229,8 +230,4 @@ def short_number(number: int) -> str:
 def duration_in_words(seconds: float, *, short: bool = False) -> str:
     """Return a time as a clock shows it; a *short* one below a minute in seconds."""
     whole = round(seconds)
-    if short and whole < 60:
-        return f"{whole} s"
-    minutes, whole = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
+    return f"{whole} s" if short and whole < 60 else as_clock(whole)

@@ -102,7 +102,7 @@ class JournaledOutput:
             path: The file, which is made if it is not there.
             maker: Makes rows.
             columns: Of a table.
-            ordered: If rows come in the order of the input, so that all are written again.
+            ordered: Whether rows come in the order of the input, so that all are written again.
 
         Raises:
             UsageError: There is a file that the journal does not know.
@@ -159,8 +159,8 @@ class JournaledOutput:
         """Append what is still missing, and write the file anew if rows in it are superseded.
 
         Args:
-            complete: If the run has seen every line, so that lines that were refused before and
-                did not come again were mended.
+            complete: Whether the run has seen every line, so that lines that were refused before
+                and did not come again were mended.
 
         Raises:
             OSError: The file cannot be written.

@@ -100,7 +100,7 @@ from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
-from batchllm.core.wording import a_or_an, counted, dollars, kind_of
+from batchllm.core.wording import a_or_an, as_clock, counted, dollars, kind_of
 
 __all__ = [
     "FASTEST_PER_MINUTE",
@@ -187,6 +187,7 @@ __all__ = [
     "WorkedOn",
     "a_or_an",
     "add_usage",
+    "as_clock",
     "as_work_item",
     "check_prompt",
     "check_sendable",

@@ -10,7 +10,7 @@ from batchllm.core.batch_data import BatchData
 from batchllm.core.contracts import Category
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.html import facts_as_html, list_as_html, rows_as_html
-from batchllm.core.wording import counted, dollars
+from batchllm.core.wording import as_clock, counted, dollars
 
 __all__ = ["facts_of", "html_of", "one_line", "summary_of"]
 
@@ -190,6 +190,4 @@ def _one_line_of(text: object, most: int = 200) -> str:
 def _seconds(time: float) -> str:
     if time < 60:
         return f"{time:.1f} s" if time >= 1 else f"{time:.3f} s"
-    minutes, seconds = divmod(round(time), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
+    return as_clock(time, unit=True)

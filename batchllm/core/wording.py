@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["a_or_an", "counted", "dollars", "kind_of"]
+__all__ = ["a_or_an", "as_clock", "counted", "dollars", "kind_of"]
 
 _LEAST: Final = 0.000_001
 """US dollars; a single token of the cheapest models costs less."""
@@ -36,6 +36,19 @@ def counted(number: int, one: str, many: str = "") -> str:
         many: The word for several, if it is not the same with an s.
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def as_clock(seconds: float, *, unit: bool = False) -> str:
+    """Return a length of time as a clock shows it: ``"1:05"``, ``"2:00:09"``.
+
+    Args:
+        seconds: The time.
+        unit: Whether the unit of the first number follows: ``"1:05 min"``, ``"2:00:09 h"``.
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    shown, name = (f"{hours}:{minutes:02}", "h") if hours else (f"{minutes}", "min")
+    return f"{shown}:{rest:02} {name}" if unit else f"{shown}:{rest:02}"
 
 
 def dollars(cost: float) -> str:

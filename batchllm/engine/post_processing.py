@@ -127,7 +127,7 @@ class PostProcessing:
 
     @classmethod
     def of(cls, given: Callable[..., Any] | None, slow: SlowHooks) -> PostProcessing | None:
-        """Return what calls *given*; ``None`` if there is none."""
+        """Return a caller of *given*; ``None`` if *given* is ``None``."""
         if given is None:
             return None
         whole = given if isinstance(given, PostProcessor) else PostProcessor(given)

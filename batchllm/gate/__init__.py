@@ -4,6 +4,15 @@ from batchllm.gate.callers import CallerLimits
 from batchllm.gate.gate import Gate
 from batchllm.gate.lane import Refusal
 from batchllm.gate.permit import Permit
-from batchllm.gate.settings import cooldown_policy, per_minute
+from batchllm.gate.settings import check_gate, cooldown_policy, limiter_of_gate, per_minute
 
-__all__ = ["CallerLimits", "Gate", "Permit", "Refusal", "cooldown_policy", "per_minute"]
+__all__ = [
+    "CallerLimits",
+    "Gate",
+    "Permit",
+    "Refusal",
+    "check_gate",
+    "cooldown_policy",
+    "limiter_of_gate",
+    "per_minute",
+]

@@ -7,19 +7,13 @@ the event loop: one queue of waiters, of which only the first watches the clock 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from threading import get_ident
 
 import anyio
 
-from batchllm.core import (
-    CallCost,
-    QuotaScope,
-    RateLimitConfig,
-    explain_arguments,
-)
+from batchllm.core import CallCost, QuotaScope, RateLimitConfig, explain_arguments
 from batchllm.gate.callers import CallerLimits
 from batchllm.gate.lane import Refusal, Waiter
 from batchllm.gate.permit import Permit
@@ -32,9 +26,8 @@ from batchllm.gate.refusals import (
     too_large,
     two_loops,
 )
-from batchllm.gate.settings import check_gate, cooldown_policy, per_minute
+from batchllm.gate.settings import check_gate, limiter_of_gate
 from batchllm.policy import (
-    ConcurrencySearch,
     FailureRow,
     GateEvent,
     GateSnapshot,
@@ -43,7 +36,6 @@ from batchllm.policy import (
     OutageBreaker,
     RateLimiter,
     Settlement,
-    is_own_address,
 )
 
 __all__ = ["Gate"]
@@ -98,7 +90,7 @@ class Gate:
         limiter: RateLimiter | None = None,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
-        limits = check_gate(
+        declared = check_gate(
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             limits=limits,
@@ -114,16 +106,16 @@ class Gate:
         )
         self.scope = scope
         self.clock = clock
-        self.limiter = limiter or RateLimiter(
-            limits=(*per_minute(requests_per_minute, tokens_per_minute), *limits),
+        self.limiter = limiter or limiter_of_gate(
+            declared,
             calls=calls,
-            cooldown=cooldown_policy(rate_limit),
-            park_after=math.inf if park_after is None else park_after,
+            rate_limit=rate_limit,
+            park_after=park_after,
             settlement=settlement,
+            scope=scope,
+            seed=seed,
+            learn_calls=learn_calls,
             learned=learned,
-            adapt=ConcurrencySearch() if learn_calls else None,
-            rng=random.Random(seed),
-            own_address=scope is not None and is_own_address(scope.base_url),
         )
         self._breaker = OutageBreaker(math.inf if outage_after is None else outage_after)
         planner = self._planner = Planner(self.limiter, self._breaker, clock, self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, cast, get_args
 
@@ -14,9 +15,18 @@ from batchllm.core import (
     RateLimitConfig,
     kind_of,
 )
-from batchllm.policy import CooldownPolicy, Learned, Limit, Settlement
+from batchllm.policy import (
+    ConcurrencySearch,
+    CooldownPolicy,
+    Learned,
+    LeasedBucket,
+    Limit,
+    RateLimiter,
+    Settlement,
+    is_own_address,
+)
 
-__all__ = ["check_gate", "cooldown_policy", "per_minute"]
+__all__ = ["check_gate", "cooldown_policy", "limiter_of_gate", "per_minute"]
 
 _SHORTEST = 1e-3
 """Seconds; a pause of none at all would send the refused call again in the same turn."""
@@ -63,28 +73,65 @@ _KINDS: Final[dict[str, tuple[type, str]]] = {
 }
 
 
+def limiter_of_gate(
+    limits: Iterable[Limit] = (),
+    *,
+    calls: int | None,
+    rate_limit: RateLimitConfig | None,
+    park_after: float | None,
+    settlement: Settlement,
+    scope: QuotaScope | None,
+    seed: int | None,
+    learn_calls: bool = False,
+    learned: Learned | None = None,
+    leased: LeasedBucket | None = None,
+) -> RateLimiter:
+    """Make the limiter of a gate from its arguments, which ``check_gate`` has checked.
+
+    Args:
+        limits: All that are declared, those per minute included.
+        leased: What the gate may take of limits that it shares; the others are those of ``Gate``.
+    """
+    return RateLimiter(
+        limits=limits,
+        calls=calls,
+        cooldown=cooldown_policy(rate_limit),
+        park_after=math.inf if park_after is None else park_after,
+        settlement=settlement,
+        learned=learned,
+        adapt=ConcurrencySearch() if learn_calls else None,
+        rng=random.Random(seed),
+        own_address=scope is not None and is_own_address(scope.base_url),
+        leased=leased,
+    )
+
+
 def check_gate(
     *,
+    requests_per_minute: float | None,
+    tokens_per_minute: float | None,
     limits: object,
     calls: object,
     settlement: object,
-    learn_calls: object,
     seed: object,
+    learn_calls: object = False,
     **others: object,
 ) -> tuple[Limit, ...]:
-    """Check the arguments of a ``Gate``, and return its *limits* as a tuple.
+    """Check the arguments of a ``Gate``, and return all limits that they declare.
 
     Raises:
         ConfigError: One has a value that cannot work; it is named, with what to give.
     """
-    for name in ("requests_per_minute", "tokens_per_minute"):
-        _check_number(name, others[name], SLOWEST_PER_MINUTE, FASTEST_PER_MINUTE, _PER_MINUTE)
+    rates = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+    for name, rate in rates.items():
+        _check_number(name, rate, SLOWEST_PER_MINUTE, FASTEST_PER_MINUTE, _PER_MINUTE)
     for name in ("park_after", "outage_after"):
         remedy = "a number of seconds above 0, or None to wait however long"
         _check_number(name, others[name], math.ulp(0.0), math.inf, remedy)
     for name, (kind, remedy) in _KINDS.items():
-        if others[name] is not None and not isinstance(others[name], kind):
-            raise _wrong(name, others[name], remedy)
+        value = others.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise _wrong(name, value, remedy)
     if calls is not None and not (_is_whole(calls) and cast("int", calls) >= 1):
         raise _wrong("calls", calls, "a whole number of at least 1, or None for no cap")
     if settlement not in _SETTLEMENTS:
@@ -93,7 +140,7 @@ def check_gate(
         raise _wrong("learn_calls", learn_calls, "True or False")
     if seed is not None and not _is_whole(seed):
         raise _wrong("seed", seed, "a whole number or None")
-    return _check_limits(limits)
+    return (*per_minute(requests_per_minute, tokens_per_minute), *_check_limits(limits))
 
 
 def _check_number(name: str, value: Any, least: float, most: float, remedy: str) -> None:

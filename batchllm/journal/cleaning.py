@@ -14,11 +14,10 @@ from attrs import frozen
 from batchllm.core import JournalError
 from batchllm.journal.connections import Connect, begin, configure, connect, size_of_pages
 from batchllm.journal.disks import is_network_disk, size_on_disk
-from batchllm.journal.driving import Driving
+from batchllm.journal.driving import Driving, check_undriven
 from batchllm.journal.faults import journal_error
-from batchllm.journal.owner import holder_in_words, is_alive, this_process
+from batchllm.journal.owner import this_process
 from batchllm.journal.schema import check_format, is_empty, migrate
-from batchllm.journal.tables import find_driver
 
 __all__ = ["Cleaned", "check_idle", "clean"]
 
@@ -69,7 +68,8 @@ def check_idle(path: Path) -> None:
             if is_empty(db):
                 return
             check_format(db, str(path))
-            _check_idle(db, path, time.time())
+            now = time.time()
+            check_undriven(db, path, this_process(now), now)
     except sqlite3.Error as error:
         raise journal_error(error, str(path)) from error
 
@@ -107,7 +107,8 @@ def clean(
             check_format(db, str(path))
             counts = _count(db)
             if dry_run:
-                _check_idle(db, path, wall_clock())
+                now = wall_clock()
+                check_undriven(db, path, this_process(now), now)
                 return Cleaned(before=before, after=size_of_pages(db, free=False), **counts)
             _rewrite(db, path, wall_clock(), network=network)
     except sqlite3.Error as error:
@@ -120,13 +121,6 @@ def _count(db: sqlite3.Connection) -> dict[str, int]:
         "calls": db.execute(f"SELECT count(*) {_SUPERSEDED}").fetchone()[0],
         "strategies": db.execute(f"SELECT count(*) {_UNUSED}").fetchone()[0],
     }
-
-
-def _check_idle(db: sqlite3.Connection, path: Path, now: float) -> None:
-    driver, here = find_driver(db), this_process(now)
-    if driver is not None and is_alive(driver, here, now):
-        msg = f"the journal {path} is in use: {holder_in_words(driver, here, now)}"
-        raise JournalError(msg, problem="in_use", path=str(path))
 
 
 def _rewrite(db: sqlite3.Connection, path: Path, now: float, *, network: bool) -> None:

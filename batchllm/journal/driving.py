@@ -19,7 +19,25 @@ from batchllm.journal.owner import (
 )
 from batchllm.journal.tables import find_driver
 
-__all__ = ["Driving"]
+__all__ = ["Driving", "check_undriven"]
+
+
+def check_undriven(db: sqlite3.Connection, path: Path, here: Driver, now: float) -> None:
+    """Pass if no process that lives drives the journal.
+
+    Args:
+        db: The journal's connection.
+        path: Its file.
+        here: This process.
+        now: Seconds since 1970.
+
+    Raises:
+        JournalError: One does.
+    """
+    driver = find_driver(db)
+    if driver is not None and is_alive(driver, here, now):
+        msg = f"the journal {path} is in use: {holder_in_words(driver, here, now)}"
+        raise JournalError(msg, problem="in_use", path=str(path))
 
 
 @define(eq=False)
@@ -43,10 +61,7 @@ class Driving:
             JournalError: Another process drives it.
         """
         here = this_process(now)
-        other = find_driver(db)
-        if other is not None and is_alive(other, here, now):
-            msg = f"the journal {path} is in use: {holder_in_words(other, here, now)}"
-            raise JournalError(msg, problem="in_use", path=str(path))
+        check_undriven(db, path, here, now)
         db.execute(
             "INSERT OR REPLACE INTO driver (one, token, host, boot, pid, born, beat) "
             "VALUES (1, ?, ?, ?, ?, ?, ?)",

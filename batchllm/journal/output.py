@@ -41,8 +41,8 @@ class OutputState:
     Attributes:
         name: Its path from the journal's folder; ``None`` if there was no output yet.
         length: Bytes of it that are known.
-        superseded: If rows are in it that others have taken the place of.
-        rewriting: If a process ended while it put a new file in its place.
+        superseded: Whether rows are in it that others have taken the place of.
+        rewriting: Whether a process ended while it put a new file in its place.
         lines: Rows of lines that were never sent, as JSON, by input and number.
     """
 

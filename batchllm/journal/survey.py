@@ -128,7 +128,7 @@ class Survey:
             last = rows[-1][0]
 
     def item(self, number: int) -> StoredItem | None:
-        """Return the item with this number; ``None`` if there is none."""
+        """Return the item with this number; ``None`` if the journal has no such item."""
         row = self._db.execute(
             "SELECT source, key, run, state, cost, finished, payload FROM items WHERE item = ?",
             (number,),

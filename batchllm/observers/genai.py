@@ -1,4 +1,4 @@
-"""Attributes of a call by OpenTelemetry's semantic conventions for generative AI.
+"""Attributes by OpenTelemetry's semantic conventions for generative AI, and one of our own.
 
 The conventions are still incubating and move between packages, so their names are copied here:
 https://github.com/open-telemetry/semantic-conventions-genai, as of version 1.41.
@@ -20,20 +20,26 @@ from batchllm.core import (
     LLMCallStrategy,
     ProviderError,
     TransportError,
+    WorkItemResult,
 )
 
 __all__ = [
+    "OUTCOME",
     "CallFacts",
     "FactsOfStrategies",
     "answer_attributes",
     "error_type",
     "input_messages",
+    "outcome_of",
     "output_messages",
     "safe_message",
     "system_instructions",
 ]
 
 Attributes = dict[str, Any]
+
+OUTCOME: Final = "batchllm.item.outcome"
+"""The attribute for how an item ended, by which spans are found that a metric counts."""
 
 _PROVIDERS: Final = {"azure": "azure.ai.openai", "gemini": "gcp.gemini", "mistral": "mistral_ai"}
 """The conventions' names of providers that have another one here."""
@@ -167,6 +173,13 @@ def answer_attributes(end: CallEnd) -> Attributes:
     usage = cast("Mapping[str, int]", end.usage or {})
     found |= {attribute: usage[name] for name, attribute in _USAGE if name in usage}
     return found
+
+
+def outcome_of(result: WorkItemResult[Any, Any] | None) -> str:
+    """Return how an item ended; without a result it was cancelled."""
+    if result is None:
+        return "cancelled"
+    return "answered" if result.success else str(result.error_category)
 
 
 def error_type(error: BaseException) -> str:

@@ -12,10 +12,11 @@ from batchllm.core import BaseObserver, Category, ProcessingEvent
 from batchllm.observers.prometheus import prometheus_text
 from batchllm.observers.quantiles import Quantiles
 
-__all__ = ["MetricsObserver"]
+__all__ = ["THROTTLED", "MetricsObserver"]
 
 _NOT_RUN: Final = frozenset({Category.STOPPED, Category.PARKED})
-_THROTTLED: Final = frozenset({Category.RATE_LIMIT, Category.OVERLOADED})
+THROTTLED: Final = frozenset({Category.RATE_LIMIT, Category.OVERLOADED})
+"""Failures that met a limit of the server; the repetition of such a call is no retry."""
 
 _COUNTED: Final = {
     ProcessingEvent.PROCESSING_STARTED: "batches",
@@ -138,7 +139,7 @@ class MetricsObserver(BaseObserver):
         self._tokens.update(data.get("tokens") or {})
 
     def _item_retried(self, data: _Data) -> None:
-        throttled = data.get("error_category") in _THROTTLED
+        throttled = data.get("error_category") in THROTTLED
         self._count("throttled_calls" if throttled else "retries")
 
     def _cooldown_ended(self, data: _Data) -> None:

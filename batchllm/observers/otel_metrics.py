@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from batchllm.core import CallEnd, ProcessingEvent, WorkItemResult
-from batchllm.observers.genai import CallFacts, error_type
+from batchllm.observers.genai import OUTCOME, CallFacts, error_type, outcome_of
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
@@ -85,13 +85,9 @@ class CallMetrics:
 
     def end_item(self, result: WorkItemResult[Any, Any] | None) -> None:
         """Count an item by its outcome."""
-        if result is None:
-            outcome = "cancelled"
-        else:
-            outcome = "answered" if result.success else str(result.error_category)
-            if result.cost is not None:
-                self._cost.add(result.cost)
-        self._items.add(1, {"batchllm.item.outcome": outcome})
+        if result is not None and result.cost is not None:
+            self._cost.add(result.cost)
+        self._items.add(1, {OUTCOME: outcome_of(result)})
 
     def on_event(self, event: ProcessingEvent, data: Mapping[str, Any]) -> None:
         """Count pauses."""

@@ -18,10 +18,12 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.observers.genai import (
+    OUTCOME,
     CallFacts,
     answer_attributes,
     error_type,
     input_messages,
+    outcome_of,
     output_messages,
     safe_message,
     system_instructions,
@@ -47,7 +49,7 @@ _FAULTS: Final = frozenset(
         EndCause.SOURCE_FAILED,
     }
 )
-"""Ends of a run that are errors; a stop that was asked for is none."""
+"""Ends of a run that are errors; a stop that was asked for is no error."""
 
 
 @frozen
@@ -194,10 +196,10 @@ class Spans:
 
 def _of_result(result: WorkItemResult[Any, Any] | None) -> Mapping[str, Any]:
     if result is None:
-        return {"batchllm.item.outcome": "cancelled"}
+        return {OUTCOME: outcome_of(None)}
     timing = result.timing
     found: dict[str, Any] = {
-        "batchllm.item.outcome": "answered" if result.success else str(result.error_category),
+        OUTCOME: outcome_of(result),
         "batchllm.item.attempts": result.attempts,
         "batchllm.item.calls": len(timing.attempts),
         "batchllm.item.admission_wait": timing.admission_wait,

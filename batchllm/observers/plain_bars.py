@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
+from batchllm.core import as_clock
+
 __all__ = ["LineBar", "NotebookBar", "notebook_display"]
 
 _LINE_SECONDS: Final = 5.0
@@ -37,11 +39,11 @@ class _Counted:
         """Return the counts, and the time that is left if there is a way to know."""
         of = "" if self.total is None else f"/{self.total:,}"
         text = f"{self.n:,}{of} done, {self._failed:,} failed"
-        seconds = self._clock() - self._begun
+        spent = self._clock() - self._begun
         left = None if self.total is None else self.total - self.n
         if not left or not self.n:
-            return f"{text}, {_in_clock(seconds)}"
-        return f"{text}, {_in_clock(seconds)}, about {_in_clock(seconds * left / self.n)} to go"
+            return f"{text}, {as_clock(spent)}"
+        return f"{text}, {as_clock(spent)}, about {as_clock(spent * left / self.n)} to go"
 
 
 class LineBar(_Counted):
@@ -114,7 +116,7 @@ class NotebookBar(_Counted):
 
 
 def notebook_display() -> Callable[..., Any] | None:
-    """Return what shows an object in the notebook that this program is; ``None`` if it is none."""
+    """Return the function that shows an object in this notebook; ``None`` outside of notebooks."""
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if getattr(shell, "kernel", None) is None:
@@ -123,9 +125,3 @@ def notebook_display() -> Callable[..., Any] | None:
 
     show: Callable[..., Any] = display
     return show
-
-
-def _in_clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from batchllm.core import (
     CallEnd,
     CallStart,
-    Category,
     ConfigError,
     ProcessingEvent,
     SpanObserver,
     WorkItemResult,
 )
 from batchllm.observers.genai import FactsOfStrategies
+from batchllm.observers.metrics import THROTTLED
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -30,7 +30,6 @@ _COUNTED: Final = {
     ProcessingEvent.RATE_LIMIT_HIT: "rate_limits",
     ProcessingEvent.HEDGE_STARTED: "hedges",
 }
-_THROTTLED: Final = frozenset({Category.RATE_LIMIT, Category.OVERLOADED})
 
 
 class PrometheusObserver(SpanObserver):
@@ -151,7 +150,7 @@ class PrometheusObserver(SpanObserver):
         if counted is not None:
             self._counted[counted].inc()
         elif event is ProcessingEvent.ITEM_RETRY:
-            throttled = data.get("error_category") in _THROTTLED
+            throttled = data.get("error_category") in THROTTLED
             self._counted["throttled" if throttled else "retries"].inc()
         elif event is ProcessingEvent.COOLDOWN_ENDED:
             self._paused.inc(data.get("seconds", 0.0))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from batchllm.observers import Quantiles
 from batchllm.reports.report import Report
-from batchllm.reports.words import clean, clock, dollars, seconds
+from batchllm.reports.words import clean, dollars, seconds
 
 __all__ = ["facts_of", "figures_of"]
 
@@ -28,7 +28,7 @@ def facts_of(report: Report) -> Iterator[tuple[str, str, str]]:
     yield "Failures", f"{failed:,}", ", ".join(kind for kind, _ in counting.kinds.most_common(3))
     if report.seconds:
         rate = counting.items / report.seconds
-        yield "Time", _time(report.seconds), f"{rate:,.3g} items a second"
+        yield "Time", seconds(report.seconds), f"{rate:,.3g} items a second"
     latency = counting.latency
     if latency.count:
         late = f"95 % in {seconds(latency.at(0.95))}, 99 % in {seconds(latency.at(0.99))}"
@@ -49,10 +49,6 @@ def facts_of(report: Report) -> Iterator[tuple[str, str, str]]:
         held = course.held.get("cooldown", 0.0)
         paused = f"{seconds(held)} in which calls waited" if held else ""
         yield "Pauses", f"{course.episodes:,}", paused
-
-
-def _time(length: float) -> str:
-    return clock(length) if length >= 60 else seconds(length)
 
 
 def figures_of(report: Report) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from batchllm.reports.charts import Chart, charts_of
 from batchllm.reports.details import Details, detail_of
 from batchllm.reports.figures import facts_of
 from batchllm.reports.report import Report
-from batchllm.reports.words import clean, clip, dollars, seconds
+from batchllm.reports.words import clean, clip, date_and_time, dollars, seconds
 
 __all__ = ["MARKER", "page_of"]
 
@@ -69,8 +68,8 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
         charts=charts,
         joints=bool(report.joints),
         pauses=bool(report.course.pauses),
-        made=_moment(now),
-        began=None if report.started is None else _moment(report.started),
+        made=date_and_time(now),
+        began=None if report.started is None else date_and_time(report.started),
         facts=list(facts_of(report)),
         items_shown=len(report.items),
         items_note=_items_note(report, texts=texts),
@@ -85,10 +84,6 @@ def _file(name: str) -> str:
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _items_note(report: Report, *, texts: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from batchllm.reports.course import Axis, Course, Moment, Stretch
 from batchllm.reports.details import Raw
 from batchllm.reports.picking import Picker
 from batchllm.reports.report import Report
+from batchllm.reports.words import date_and_time
 
 __all__ = ["report_of_journal", "report_of_result"]
 
@@ -33,7 +33,8 @@ def report_of_journal(path: Path) -> Report:
         survey, runs = journal.survey(), journal.runs()
         axis = Axis([_stretch(survey, run) for run in runs])
         counting, picker = Counting(), Picker()
-        model = _model_of(survey.strategies())
+        strategies = survey.strategies()
+        model = _model_of(strategies)
         for brief in survey.items():
             seen = _seen(brief, axis, model)
             counting.add(seen)
@@ -59,7 +60,7 @@ def report_of_journal(path: Path) -> Report:
             refused_lines=counts["refused"],
             not_run=last.counts.get("not_run", 0) if last else 0,
             settings=settings.config if settings else {},
-            strategies=survey.strategies(),
+            strategies=strategies,
             items=items,
             keeps_prompts=any(raw.prompt is not None for raw in items),
         )
@@ -85,10 +86,9 @@ def _state(run: RunRecord | None, *, going_on: bool) -> str:
 
 def _facts(survey: Survey, run: RunRecord) -> dict[str, Any]:
     settings = survey.settings(run.number)
-    began = datetime.fromtimestamp(run.started, UTC).isoformat(" ", "seconds")
     return {
         "number": run.number,
-        "began": began.removesuffix("+00:00"),
+        "began": date_and_time(run.started),
         "seconds": None if run.ended is None else run.ended - run.started,
         "succeeded": run.counts.get("succeeded"),
         "failed": run.counts.get("failed"),

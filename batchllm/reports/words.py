@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from batchllm.core import as_clock
 from batchllm.transport import redact
 
-__all__ = ["clean", "clip", "clock", "dollars", "seconds", "shown"]
+__all__ = ["clean", "clip", "date_and_time", "dollars", "seconds", "shown"]
 
 _LONGEST_KEY: Final = 200
 """Characters of a key that may lie across a cut; it shows in less what it is."""
@@ -35,7 +37,7 @@ def clip(text: object, most: int) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return an answer as a text: JSON, if it is none already."""
+    """Return an answer as a text: JSON, unless it is a text already."""
     if isinstance(value, str):
         return value
     if (
@@ -54,15 +56,13 @@ def shown(value: Any) -> str:
 def seconds(time: float) -> str:
     """Return a time of calls, such as ``1.25 s``."""
     if time >= 60:
-        return clock(time)
+        return as_clock(time, unit=True)
     return f"{time * 1000:.0f} ms" if time < 1 else f"{time:.1f} s"
 
 
-def clock(time: float) -> str:
-    """Return a length of time as ``m:ss``, or ``h:mm:ss``."""
-    minutes, rest = divmod(round(time), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+def date_and_time(at: float) -> str:
+    """Return a moment in seconds since 1970 as date and time, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def dollars(cost: float) -> str:

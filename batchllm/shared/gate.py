@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -13,7 +12,7 @@ from uuid import uuid4
 import anyio
 
 from batchllm.core import CallCost, ConfigError, QuotaScope, RateLimitConfig, explain_arguments
-from batchllm.gate import Gate, cooldown_policy
+from batchllm.gate import Gate, check_gate, limiter_of_gate
 from batchllm.policy import (
     GateEvent,
     LeaseCounts,
@@ -21,9 +20,7 @@ from batchllm.policy import (
     Limit,
     LimitAdopted,
     Quota,
-    RateLimiter,
     Settlement,
-    is_own_address,
 )
 from batchllm.shared.feeding import Feeder, Need
 from batchllm.shared.http_store import HttpLeases
@@ -98,32 +95,32 @@ class SharedGate(Gate):
         secret: str | None = None,
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
-        limits = limits if isinstance(limits, (str, bytes, Limit)) else tuple(limits)
-        # The gate checks them; what it would make of them is not used.
-        checked = Gate(
+        declared = check_gate(
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             limits=limits,
-            settlement=settlement,
             calls=calls,
             rate_limit=rate_limit,
+            park_after=park_after,
+            outage_after=outage_after,
+            settlement=settlement,
             scope=scope,
             seed=seed,
         )
-        declared = checked.limiter.limits
         self._store, self._owned, usual = _store_of(store, secret)
         quota = Quota(limits=declared, settlement=settlement, hold=_hold_of(hold, usual, declared))
         need = Need()
         name = "" if scope is None else str(scope)
         self._bucket = LeasedBucket(uuid4().hex, name, quota, need)
         self._feeder = Feeder(self._store, self._bucket, need)
-        limiter = RateLimiter(
+        # What is declared holds for all together: the bucket keeps it, and the limiter none beside.
+        limiter = limiter_of_gate(
             calls=calls,
-            cooldown=cooldown_policy(rate_limit),
-            park_after=math.inf if park_after is None else park_after,
+            rate_limit=rate_limit,
+            park_after=park_after,
             settlement=settlement,
-            rng=random.Random(seed),
-            own_address=scope is not None and is_own_address(scope.base_url),
+            scope=scope,
+            seed=seed,
             leased=self._bucket,
         )
         super().__init__(

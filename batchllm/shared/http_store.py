@@ -29,7 +29,7 @@ class HttpLeases:
         transport: As for other HTTP: a transport of your own, or ``None``.
 
     Raises:
-        ConfigError: There is no secret, or *address* is none.
+        ConfigError: There is no secret, or *address* is no address of a server.
     """
 
     def __init__(

@@ -23,10 +23,10 @@ def write(message: LeaseRequest | Lease) -> bytes:
 
 
 def read_request(body: bytes) -> LeaseRequest:
-    """Return the request that *body* is.
+    """Read a request for a lease.
 
     Raises:
-        ConfigError: It is none, or a limit in it has a value that cannot work.
+        ConfigError: *body* is no such request, or a limit in it has a value that cannot work.
     """
     try:
         request = _REQUEST.decode(body)
@@ -42,10 +42,10 @@ def read_request(body: bytes) -> LeaseRequest:
 
 
 def read_lease(body: bytes) -> Lease:
-    """Return the lease that *body* is.
+    """Read a lease.
 
     Raises:
-        ValueError: It is none.
+        ValueError: *body* is no lease.
     """
     lease = _LEASE.decode(body)
     return evolve(lease, limits=_checked(lease.limits))

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from batchllm.cli.until_signal import until_signal
+from batchllm.cli.serving import until_signal
 
 pytestmark = pytest.mark.anyio
 

@@ -229,6 +229,8 @@ async def test_a_limit_that_the_server_reports_to_one_holds_for_all() -> None:
         ({"store": MemoryLeases(), "hold": 0}, "hold.* is 0"),
         ({"store": MemoryLeases(), "requests_per_minute": -1}, "requests_per_minute"),
         ({"store": MemoryLeases(), "limits": "many"}, "limits"),
+        ({"store": MemoryLeases(), "limits": 5}, "limits"),
+        ({"store": MemoryLeases(), "park_after": "long"}, "park_after"),
         ({"store": "http://127.0.0.1:1"}, "BATCHLLM_GATE_SECRET"),
     ],
 )

@@ -6,7 +6,7 @@
 Two workers are on asyncio and two on Trio. They call a simulated provider with a quota of 3,000
 requests a minute, over sockets, and have no headers to go by. One is ended by SIGKILL, and another
 process goes on with its journal. The quota is shared by a file, by ``batchllm serve-gate``'s
-server, or not at all: told nothing, or each the whole quota.
+server, or not at all: nothing is declared, or each declares the whole quota.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from pathlib import Path
 from unittest.mock import patch
 
 from attrs import fields_dict
@@ -16,11 +15,10 @@ from attrs import fields_dict
 from batchllm.cli import main
 from batchllm.cli.app import make_app
 from batchllm.simulator import FAULT_NAMES, SCENARIOS, FaultPlan, Fixed, LogNormal, Scenario
-from tests.e2e.snippets import PAGES as PAGES_OF_ALL
-from tests.e2e.snippets import programs, shells
+from tests.pages import DOCS, programs, read, shells
+from tests.pages import PAGES as ALL_PAGES
 
-ROOT = Path(__file__).parents[1]
-REFERENCE = ROOT / "docs" / "reference"
+REFERENCE = DOCS / "reference"
 COLUMNS = 88
 """The width of help texts: what fits a page without being scrolled."""
 
@@ -105,18 +103,14 @@ def _in_words(value: object) -> str:
 
 def count() -> str:
     """Return how much of the pages is held by tests, for the session that builds them."""
-    names = [len(re.findall(r"^::: ", _text(page), re.MULTILINE)) for page in PAGES_OF_ALL]
-    links = [len(re.findall(r"\]\([^)#:]+[^)]*\)", _text(page))) for page in PAGES_OF_ALL]
-    run = [len(programs(page)) + len(shells(page)) for page in PAGES_OF_ALL]
-    scripts = len(list((ROOT / "docs" / "examples").glob("*.py")))
+    names = [len(re.findall(r"^::: ", read(page), re.MULTILINE)) for page in ALL_PAGES]
+    links = [len(re.findall(r"\]\([^)#:]+[^)]*\)", read(page))) for page in ALL_PAGES]
+    run = [len(programs(page)) + len(shells(page)) for page in ALL_PAGES]
+    scripts = len(list((DOCS / "examples").glob("*.py")))
     return (
-        f"{len(PAGES_OF_ALL)} pages: {sum(run)} programs and commands run as pasted, "
+        f"{len(ALL_PAGES)} pages: {sum(run)} programs and commands run as pasted, "
         f"{scripts} example scripts run, {sum(names)} names documented, {sum(links)} links checked"
     )
-
-
-def _text(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,14 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from attrs import fields
 
 from batchllm import ProcessorConfig
+from tests.pages import FENCE, ROOT, read
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
 # Words in quotes in the text and the tables of a page, but neither in its programs nor its code.
-FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
 QUOTED = re.compile(r'"([^"\n]+)"')
 PLACEHOLDER = re.compile(r"%[\d.]*[sdfg]")
@@ -39,8 +36,7 @@ MESSAGES = "\n".join(
 
 def quotes(page: str) -> list[str]:
     """Return what *page* quotes."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    return QUOTED.findall(CODE.sub("", FENCED.sub("", text)))
+    return QUOTED.findall(CODE.sub("", FENCE.sub("", read(page))))
 
 
 QUOTES = quotes("how-to/troubleshooting.md")
@@ -59,14 +55,14 @@ def test_a_message_that_the_page_quotes_is_one_of_the_program(quote: str) -> Non
 
 
 def test_the_page_of_symptoms_quotes_messages() -> None:
-    """Otherwise the test above would hold for a page that nobody finds by its words."""
+    """Otherwise the test above would hold for a page that no reader finds by its words."""
     assert len(QUOTES) >= 12
 
 
 def test_every_extra_is_on_the_page_that_installs() -> None:
     """In its table, and no other is."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    page = (DOCS / "installation.md").read_text(encoding="utf-8")
+    page = read("installation.md")
     first_cells = re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
     listed = [name for cell in first_cells for name in re.findall(r"`([\w-]+)`", cell)]
     assert sorted(listed) == sorted(project["optional-dependencies"])
@@ -82,5 +78,5 @@ def test_what_an_extra_brings_is_on_the_page_that_installs() -> None:
 
 def test_every_setting_is_on_the_page_of_settings() -> None:
     """Each field of a run's settings by its name."""
-    page = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    page = read("reference/settings.md")
     assert [one.name for one in fields(ProcessorConfig) if f"`{one.name}`" not in page] == []

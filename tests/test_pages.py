@@ -10,11 +10,12 @@ import pytest
 import batchllm
 from batchllm import Category, EndCause, ProcessingEvent
 from batchllm.classifiers.tables import RETRYABLE
+from tests.pages import PAGES as ALL_PAGES
+from tests.pages import ROOT, read
 from tests.reference_pages import PAGES as GENERATED
+from tests.reference_pages import REFERENCE
 
-ROOT = Path(__file__).parents[1]
-ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES = sorted((ROOT / "docs" / "reference").glob("*.md"))
+PAGES = sorted(REFERENCE.glob("*.md"))
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 FILE = re.compile(r"[\w./-]+\.py\b")
 # A page names a file by the end of its path where it says in which folder that is.
@@ -23,18 +24,16 @@ FILES = [
     for folder in ("batchllm", "benchmarks", "tests")
     for path in (ROOT / folder).rglob("*.py")
 ]
-API = sorted((ROOT / "docs" / "reference" / "api").glob("*.md"))
+API = sorted((REFERENCE / "api").glob("*.md"))
 DOCUMENTED = [
-    name
-    for page in API
-    for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    name for page in API for name in re.findall(r"^::: ([\w.]+)$", read(page), re.MULTILINE)
 ]
 # Pages that are tables of promises, each held by a test.
 TABLES = {"faults.md": "row", "reply-shapes.md": "what comes"}
 
 
 def names_in(page: Path) -> list[tuple[str, str]]:
-    return NAMED.findall(page.read_text(encoding="utf-8"))
+    return NAMED.findall(read(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -49,7 +48,7 @@ def test_every_test_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     """A file that moved, or was split, is found under its new name."""
-    named = FILE.findall(page.read_text(encoding="utf-8"))
+    named = FILE.findall(read(page))
     missing = [name for name in named if not any(file.endswith(f"/{name}") for file in FILES)]
     assert missing == []
 
@@ -57,7 +56,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_of_a_table_names_a_test(name: str) -> None:
     """A promise without a test is none."""
-    lines = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8").splitlines()
+    lines = read(REFERENCE / name).splitlines()
     rows = [line for line in lines if line.startswith("|") and not line.startswith("| ---")]
     promises = [row for row in rows if not row.startswith(f"| {TABLES[name]} ")]
     assert promises
@@ -67,8 +66,7 @@ def test_every_row_of_a_table_names_a_test(name: str) -> None:
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_page_made_from_the_program_is_up_to_date(name: str) -> None:
     """Otherwise: ``python -m tests.reference_pages``."""
-    page = ROOT / "docs" / "reference" / name
-    assert page.read_text(encoding="utf-8") == GENERATED[name]()
+    assert read(REFERENCE / name) == GENERATED[name]()
 
 
 @pytest.mark.parametrize("name", batchllm.__all__)
@@ -87,16 +85,16 @@ def test_a_page_of_the_api_names_what_there_is(name: str) -> None:
 
 def test_every_event_and_category_has_its_row() -> None:
     """The tables are what a program is written by."""
-    events = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
+    events = read(REFERENCE / "events.md")
     assert [event for event in ProcessingEvent if f"| `{event.name}` |" not in events] == []
-    errors = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    errors = read(REFERENCE / "errors.md")
     words = [*Category, *EndCause]
     assert [word for word in words if f"| `{word.value}` |" not in errors] == []
 
 
 def test_the_page_of_errors_says_what_is_tried_again() -> None:
     """As the classifiers decide it."""
-    text = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    text = read(REFERENCE / "errors.md")
     said = dict(re.findall(r"^\| `(\w+)` \|[^|]+\| (\w+|–)", text, re.MULTILINE))
     again = {category for category in Category if said[category.value] == "yes"}
     assert again == RETRYABLE

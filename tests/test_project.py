@@ -3,9 +3,9 @@
 import ast
 import re
 import tomllib
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.pages import DOCS, PAGES, ROOT, read
+
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
 NOXFILE = (ROOT / "noxfile.py").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -36,11 +36,10 @@ def test_the_workflow_calls_sessions_that_there_are() -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     """Each relative link of a page names a file."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
-        for page in pages
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page))
         if not (page.parent / target).exists()
     ]
     assert not broken
@@ -48,15 +47,15 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_every_page_is_reached_from_the_index() -> None:
     """The index links each page of the documentation, but for itself."""
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    index = read("index.md")
+    pages = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
     missing = [page for page in pages if f"]({page})" not in index]
     assert missing == ["index.md"]
 
 
 def test_the_site_has_the_pages_of_the_index_in_its_order() -> None:
     """So that a page is found by reading on, as well as by a link."""
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    index = read("index.md")
     linked = re.findall(r"\]\(([^)#:]+\.md)\)", index)
     site = tomllib.loads((ROOT / ".zensical.toml").read_text(encoding="utf-8"))
     listed = re.findall(r"[\w/-]+\.md", str(site["project"]["nav"]))

@@ -24,6 +24,7 @@ from batchllm.core import (
     LLMWorkItem,
     WorkItemResult,
 )
+from batchllm.engine import PostProcessor
 from batchllm.journal import Journal, Store, open_inline_worker
 from batchllm.llm_strategies import llm
 from batchllm.simulator import Simulator, SimulatorTransport
@@ -238,11 +239,18 @@ async def test_two_copies_that_answer_at_once_are_one_result(path: Path) -> None
         assert db.execute("SELECT count(*) FROM calls").fetchone()[0] <= 1
 
 
+@pytest.mark.parametrize("problem", ["SQLITE_IOERR_WRITE", "SQLITE_FULL"])
+@pytest.mark.parametrize("hooked", [False, True])
 async def test_a_winner_whose_commit_fails_is_delivered_by_no_one(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, hooked: bool, problem: str
 ) -> None:
-    """Neither it nor its second copy; the error has it, and the same call goes on."""
-    faults = Faults(name="SQLITE_IOERR_WRITE")
+    """Neither it nor its second copy; the error has it, and the same call goes on.
+
+    A result that a hook waits for is committed on another way than one that has none.
+    """
+    faults = Faults(name=problem)
+    seen: list[str] = []
+    save = PostProcessor(lambda one: seen.append(one.item_id), inline=True) if hooked else None
 
     def store(file: Path, durability: Any, **given: Any) -> Store:
         return Store(file, durability, faults.connect, **given)
@@ -255,8 +263,10 @@ async def test_a_winner_whose_commit_fails_is_delivered_by_no_one(
 
     faults.counts, faults.at = is_last, 1
     with pytest.raises(JournalError) as caught:
-        await run(path, items, Twins(), config=HEDGED)
-    assert [one.item_id for one in caught.value.unsaved] == ["n39"]
+        await run(path, items, Twins(), config=HEDGED, post_processor=save)
+    unsaved = [(one.item_id, one.output) for one in caught.value.unsaved]
+    assert unsaved == [("n39", "copy of p39")]
+    assert sorted(seen) == (sorted(f"n{n}" for n in range(39)) if hooked else [])
     assert "n39" not in {one.item_id for one in caught.value.partial.results}
     faults.at = 0
     alone = Twins()

@@ -20,7 +20,7 @@ from anyio.from_thread import start_blocking_portal
 
 from batchllm.cli import main
 from batchllm.simulator import Simulator, serve
-from tests.e2e.snippets import PAGES, ROOT, Block, blocks, printed_after, programs, shells
+from tests.pages import PAGES, ROOT, Block, blocks, printed_after, programs, shells
 
 pytestmark = pytest.mark.skipif(
     find_spec("openai") is None, reason="the programs of the pages use the extras"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from batchllm.testing import (
 )
 from tests.engine.moments import cancelled_at
 from tests.engine.test_watchers import Watch
+from tests.journal.kit import saved
 
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
 USAGE = {"input_tokens": 2, "output_tokens": 3}
@@ -124,7 +122,7 @@ class Whole:
             seen = self.watch.results[one.item_id]
             assert seen is not None
             assert (seen.output, seen.error) == (one.output, one.error)
-        written = saved_ids(self.path)
+        written = {"n" + prompt[1:] for prompt in saved(self.path)}
         final = {r.item_id for r in result.results if not _unfinished(r)}
         assert final <= written
         if self.processed is None:
@@ -143,15 +141,6 @@ class Whole:
 
 def _unfinished(result: Any) -> bool:
     return bool(result.not_run or result.error_category == Category.CANCELLED)
-
-
-def saved_ids(path: Path) -> set[str]:
-    """The items that have a result on the disk."""
-    with closing(sqlite3.connect(path)) as db:
-        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            return set()
-        rows = db.execute("SELECT payload FROM items").fetchall()
-    return {"n" + json.loads(row[0])["prompt"][1:] for row in rows}
 
 
 FORMS = [("collect", False), ("collect", True), ("stream", False)]

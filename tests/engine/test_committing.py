@@ -18,7 +18,8 @@ from batchllm.engine.committing import Committing
 from batchllm.engine.item import ItemRun
 from batchllm.journal import WRITE_SECONDS, Commit, Journal
 from batchllm.testing import Answer, ScriptedStrategy
-from tests.engine.test_journal import items, saved
+from tests.engine.test_journal import items
+from tests.journal.kit import saved
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")

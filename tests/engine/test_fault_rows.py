@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,7 +13,6 @@ from batchllm.core import (
     Budget,
     Category,
     HedgeConfig,
-    JournalError,
     LLMCallStrategy,
     LLMWorkItem,
     Price,
@@ -22,9 +20,7 @@ from batchllm.core import (
     RetryConfig,
 )
 from batchllm.engine import PostProcessor
-from batchllm.journal import Journal, Store
-from batchllm.testing import ScriptedStrategy, open_inline_worker
-from tests.journal.kit import Faults
+from batchllm.testing import ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
 ONCE = RetryConfig(max_attempts=1)
@@ -140,26 +136,3 @@ async def test_two_copies_that_end_together_are_one_result_and_both_are_paid(
     assert both or budget["uncertain_cost"] > 0
     assert budget["cost"] >= 2.0
     assert budget["reserved_cost"] == 0.0
-
-
-async def test_a_winner_that_cannot_be_committed_is_not_delivered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is the loser: the run ends, and the error has the one result."""
-    faults = Faults(at=1, name="SQLITE_FULL", counts=lambda sql: "INSERT INTO items" in sql)
-    journal = Journal(tmp_path / "run.db", worker=open_inline_worker)
-    monkeypatch.setattr(
-        "batchllm.journal.opening.Store",
-        lambda *args, **more: Store(*args, **{**more, "connect": faults.connect}),
-    )
-    seen: list[str] = []
-    with pytest.raises(JournalError) as caught:
-        await run_batch(
-            ["p"],
-            Twice(),
-            config=HEDGED,
-            journal=journal,
-            post_processor=PostProcessor(lambda one: seen.append(one.item_id), inline=True),
-        )
-    assert [one.output for one in caught.value.unsaved] == ["p"]
-    assert seen == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -45,7 +44,7 @@ from batchllm.testing import (
 )
 from tests.engine.faces import FACES, Face, after, run_face
 from tests.engine.moments import cancelled_at
-from tests.journal.kit import Faults
+from tests.journal.kit import Faults, saved
 
 pytestmark = pytest.mark.anyio
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
@@ -55,15 +54,6 @@ FEW = ProcessorConfig(max_workers=2, retry=RetryConfig(max_attempts=2, jitter=Fa
 def in_place(path: Path, **more: Any) -> Journal:
     """A journal whose thread does not let virtual time run away."""
     return Journal(path, worker=open_inline_worker, **more)
-
-
-def saved(path: Path) -> set[str]:
-    """The prompts that have a result on the disk, as another process sees it."""
-    with closing(sqlite3.connect(path)) as db:
-        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            return set()
-        rows = db.execute("SELECT payload FROM items").fetchall()
-    return {json.loads(row[0])["prompt"] for row in rows}
 
 
 def items(count: int) -> list[tuple[str, str]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,12 @@ async def opened(
 def enter(journal: JournalWriter, name: str, prompt: Any = None) -> Entry:
     """Enter an item with an id; its prompt follows from it."""
     return journal.registrar.enter(name, prompt or f"prompt of {name}", 0)
+
+
+def saved(path: Path) -> set[str]:
+    """The prompts that have a result on the disk, as another process sees it."""
+    with closing(sqlite3.connect(path)) as db:
+        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            return set()
+        rows = db.execute("SELECT payload FROM items").fetchall()
+    return {json.loads(row[0])["prompt"] for row in rows}

@@ -8,44 +8,20 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from batchllm.api import run_batch
-from batchllm.core import (
-    ProcessingEvent,
-    ProcessorConfig,
-    ProviderError,
-    QuotaScope,
-    RetryConfig,
-    ServerHint,
-)
-from batchllm.middleware import SkippingMiddleware
+from batchllm.core import ProcessingEvent, ProviderError, QuotaScope
 from batchllm.observers import MetricsObserver
-from batchllm.testing import Answer, Raise, ScriptedStrategy
+from batchllm.testing import Raise, ScriptedStrategy
+from tests.observers.kit import run_one_of_each
 
 pytestmark = pytest.mark.anyio
 
 USAGE = {"input_tokens": 10, "output_tokens": 5}
 
 
-def refusal() -> ProviderError:
-    return ProviderError("slow down", status=429, hint=ServerHint(wait=5.0))
-
-
 async def watched() -> MetricsObserver:
     """The metrics of a batch with one of each ending."""
     metrics = MetricsObserver()
-    strategy = ScriptedStrategy(
-        {
-            "slow": Answer("x", after=9.0, usage=USAGE),
-            "bad": Raise(ValueError("no")),
-            "limited": [Raise(refusal), Answer("x", usage=USAGE)],
-        }
-    )
-    await run_batch(
-        ["quick", "slow", "bad", "limited", "empty"],
-        strategy,
-        config=ProcessorConfig(retry=RetryConfig(max_attempts=2)),
-        observers=[metrics],
-        middlewares=[SkippingMiddleware(lambda item: item.prompt == "empty")],
-    )
+    await run_one_of_each(metrics, USAGE)
     return metrics
 
 

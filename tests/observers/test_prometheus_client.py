@@ -10,11 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from batchllm.api import open_pool, run_batch
-from batchllm.core import ConfigError, ProcessingEvent, ProcessorConfig, ProviderError, RetryConfig
-from batchllm.core import ServerHint as Hint
-from batchllm.middleware import SkippingMiddleware
+from batchllm.core import ConfigError, ProcessingEvent
 from batchllm.observers import PrometheusObserver
-from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
+from batchllm.testing import Hang, ScriptedStrategy
+from tests.observers.kit import run_one_of_each
 
 pytestmark = pytest.mark.anyio
 
@@ -29,21 +28,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 async def test_every_ending_is_counted() -> None:
     """Items, calls, times and tokens, and what happened to the scope."""
     registry = CollectorRegistry()
-    refusal = ProviderError("slow down", status=429, hint=Hint(wait=5.0))
-    strategy = ScriptedStrategy(
-        {
-            "slow": Answer("x", after=9.0, usage=USAGE),
-            "bad": Raise(ValueError("no")),
-            "limited": [Raise(refusal), Answer("x", usage=USAGE)],
-        }
-    )
-    await run_batch(
-        ["quick", "slow", "bad", "limited", "empty"],
-        strategy,
-        config=ProcessorConfig(retry=RetryConfig(max_attempts=2)),
-        observers=[PrometheusObserver(registry)],
-        middlewares=[SkippingMiddleware(lambda item: item.prompt == "empty")],
-    )
+    await run_one_of_each(PrometheusObserver(registry), USAGE)
     for status, count in {"successful": 3, "failed": 1, "skipped": 1}.items():
         assert value(registry, "items_total", status=status) == count
     assert value(registry, "failures_total", category="bad_output") == 1

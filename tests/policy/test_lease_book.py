@@ -177,27 +177,29 @@ def test_a_refusal_closes_for_all_and_one_canary_goes_to_one_worker() -> None:
     assert book.lease(6.6, request(4, "a", 9)).opens
 
 
-def test_after_a_refused_canary_the_next_one_waits_a_second() -> None:
+def with_a_canary_of_a() -> LeaseBook:
+    """A book that a refusal closed for a second, and whose canary worker "a" has since 1.1 s."""
     book = LeaseBook()
     book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
     assert book.lease(1.1, request(2, "a")).canary
+    return book
+
+
+def test_after_a_refused_canary_the_next_one_waits_a_second() -> None:
+    book = with_a_canary_of_a()
     assert not book.lease(1.5, request(3, "a", report=LeaseReport(canary=False))).canary
     assert not book.lease(2.4, request(1, "b")).canary
     assert book.lease(2.6, request(2, "b")).canary
 
 
 def test_a_canary_whose_worker_died_goes_to_another() -> None:
-    book = LeaseBook()
-    book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
-    assert book.lease(1.1, request(2, "a")).canary
+    book = with_a_canary_of_a()
     assert not book.lease(9.0, request(1, "b")).canary
     assert book.lease(12.0, request(2, "b")).canary
 
 
 def test_a_canary_without_a_refusal_opens_if_its_worker_is_there() -> None:
-    book = LeaseBook()
-    book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
-    assert book.lease(1.1, request(2, "a")).canary
+    book = with_a_canary_of_a()
     book.lease(7.0, request(3, "a", want=0))
     lease = book.lease(7.1, request(1, "b", 3))
     assert len(lease.opens) == 3

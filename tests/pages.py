@@ -1,4 +1,4 @@
-"""Programs, commands and printed text in the pages, as a reader would copy them."""
+"""The pages, and the programs, commands and printed text in them, as a reader would copy them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from attrs import frozen
 
-ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
@@ -42,9 +43,14 @@ class Block:
         return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
 
 
+def read(page: Path | str) -> str:
+    """Return the text of *page*, a path or one below the folder of pages."""
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
 def blocks(page: Path) -> list[Block]:
     """Return all fenced blocks of *page*, in its order."""
-    text = page.read_text(encoding="utf-8")
+    text = read(page)
     return [_block(page, text, match) for match in FENCE.finditer(text)]
 
 

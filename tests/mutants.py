@@ -49,7 +49,7 @@ HELD_ELSEWHERE = {
     "backoff._OF_CLOCKS": "covers roundings of the last bit; halved it is no factor near 1 at all",
     "bucket._SECOND": "the unit of the integer clock: any fine one behaves alike",
     "bucket._SLACK": "covers roundings of floats, far below all that is asserted",
-    "rate_meter.LOOK_BACK": "moves next to nothing in the table when halved or doubled",
+    "rate_meter.LOOK_BACK": "halved or doubled, no row of the short table moves by half a point",
     "cold_start._ENOUGH": "beyond any number of calls that a process makes",
 }
 

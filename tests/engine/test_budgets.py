@@ -324,7 +324,9 @@ async def test_both_copies_of_a_hedged_call_are_reserved_and_counted() -> None:
         budget=Budget(max_tokens_total=10_000),
     )
     assert result.succeeded == 30
-    assert result.stats["hedged_calls"] >= 1
+    # Which call is the slow one depends on the order of ready tasks, and more than one may be slow;
+    # a tenth of thirty calls may have a copy.
+    assert 1 <= result.stats["hedged_calls"] <= 3
     budget = result.stats["budget"]
     assert budget["uncertain_tokens"] >= 25
     assert budget["tokens"] == strategy.billed_tokens + budget["uncertain_tokens"]

@@ -25,7 +25,7 @@ from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Spool
-from batchllm.provider_batch.states import Chunk, State
+from batchllm.provider_batch.states import NOT_CREATED, Chunk, State
 from batchllm.provider_batch.verdicts import (
     BatchProblem,
     CreateVerdict,
@@ -101,7 +101,7 @@ class Submitter:
     def blocked(self) -> bool:
         """Return whether nothing more can be submitted before something has ended."""
         now = anyio.current_time()
-        waiting = self.board.in_state(State.SPOOLED, State.UPLOADING, State.UPLOADED)
+        waiting = self.board.in_state(*NOT_CREATED)
         return all(
             chunk.state is State.UPLOADED and self._create_at(chunk, now) == float("inf")
             for chunk in waiting

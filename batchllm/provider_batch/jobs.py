@@ -12,13 +12,8 @@ from attrs import evolve, frozen
 
 from batchllm.core import ConfigError, ProviderError
 from batchllm.journal import Journal, JournalWriter
-from batchllm.provider_batch.ledger import (
-    BatchLedger,
-    LineState,
-    Settling,
-    read_chunks,
-    read_events,
-)
+from batchllm.provider_batch.ledger import BatchLedger, read_chunks, read_events
+from batchllm.provider_batch.rows import LineState, Settling
 from batchllm.provider_batch.states import CREATED, NOT_CREATED, Chunk, Reason, State, advance
 from batchllm.provider_batch.wires import BatchWire
 

@@ -20,9 +20,9 @@ from batchllm.core import (
 )
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.ledger import Answer, LineState
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.rows import Answer, LineState
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State

@@ -13,9 +13,10 @@ from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack, poll_delay
+from batchllm.provider_batch.refusals import bad_line_answer
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
-from batchllm.provider_batch.submitting import MOST_PAGES, Submitter, bad_line_answer
+from batchllm.provider_batch.submitting import MOST_PAGES, Submitter
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 

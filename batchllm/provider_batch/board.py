@@ -14,7 +14,7 @@ from batchllm.core import EndCause, Termination
 from batchllm.provider_batch.filling import Room
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.pacing import Admission
-from batchllm.provider_batch.states import Chunk, State, advance
+from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["Board"]
@@ -22,7 +22,6 @@ __all__ = ["Board"]
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 _SAVE_SECONDS: Final = 30.0
 """Seconds for writing down what a provider has answered, while everything else is cancelled."""
-_NOT_CREATED: Final = frozenset({State.SPOOLED, State.UPLOADING, State.UPLOADED})
 
 
 @define(eq=False)
@@ -130,7 +129,7 @@ class Board:
 
     def look(self) -> None:
         """Wake the task that waits for a change."""
-        self.room.set(sum(chunk.state in _NOT_CREATED for chunk in self.chunks.values()))
+        self.room.set(sum(chunk.state in NOT_CREATED for chunk in self.chunks.values()))
         self._changed.set()
 
     async def changed(self) -> None:

@@ -99,13 +99,7 @@ class BatchDriver:
         self._spool, self._items = spool, items
         sizes, room = ChunkSizes(wire.limits, settings.chunk_size), Room()
         board = self._board = Board(
-            ledger,
-            wire,
-            Admission(wire.limits),
-            room,
-            journal.wall_clock,
-            self.warnings,
-            self.rng,
+            ledger, wire, Admission(wire.limits), room, journal.wall_clock, self.warnings, self.rng
         )
         publisher = self._publisher = Publisher(
             self.strategy, wire, ledger, spool, items, journal, self.planned.send
@@ -150,14 +144,18 @@ class BatchDriver:
         )
         refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
         submitter = self._submitter = Submitter(board, wire, spool, journal, refinding, settler)
-        pull_back = None
-        if settings.deadline is not None:
-            pull_back = PullBack(
-                anyio.current_time() + settings.deadline,
-                max(1, self.calls) / _SECONDS_PER_CALL,
-                wire.limits.cancel_seconds,
-            )
-        self._watcher = Watcher(board, wire, settings, submitter, settler, pull_back, self.rng)
+        self._watcher = Watcher(
+            board, wire, settings, submitter, settler, self._pull_back(), self.rng
+        )
+
+    def _pull_back(self) -> PullBack | None:
+        if self.settings.deadline is None:
+            return None
+        return PullBack(
+            anyio.current_time() + self.settings.deadline,
+            max(1, self.calls) / _SECONDS_PER_CALL,
+            self._wire.limits.cancel_seconds,
+        )
 
     def _is_hurried(self) -> bool:
         return self._watcher.is_hurried
@@ -171,7 +169,7 @@ class BatchDriver:
         try:
             async with anyio.create_task_group() as group:
                 if await self._begin():
-                    group.start_soon(self._plan, name="batchllm batch planner")
+                    group.start_soon(self._planner.run, name="batchllm batch planner")
                     await self._conduct()
                     self._note_lost()
                 else:
@@ -183,9 +181,6 @@ class BatchDriver:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
         self.planned.end(self._board.termination, error)
-
-    async def _plan(self) -> None:
-        await self._planner.run()
 
     async def close(self) -> None:
         """Forget what is finished, and let go of the files of this process."""

@@ -11,10 +11,11 @@ from attrs import define, field
 
 from batchllm.core import LLMWorkItem
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
+from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id
 from batchllm.provider_batch.pacing import CANARY, ChunkSizes
 from batchllm.provider_batch.refinding import Strength
+from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire

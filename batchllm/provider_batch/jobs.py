@@ -12,20 +12,12 @@ from attrs import evolve, frozen
 
 from batchllm.core import ConfigError, ProviderError
 from batchllm.journal import Journal, JournalWriter
-from batchllm.provider_batch.ledger import (
-    BatchLedger,
-    LineState,
-    Settling,
-    read_chunks,
-    read_events,
-)
-from batchllm.provider_batch.states import Chunk, Reason, State, advance
+from batchllm.provider_batch.ledger import BatchLedger, read_chunks, read_events
+from batchllm.provider_batch.rows import LineState, Settling
+from batchllm.provider_batch.states import CREATED, NOT_CREATED, Chunk, Reason, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["Event", "JobsOfRun", "check_no_jobs", "events_of", "jobs_of"]
-
-_NOT_CREATED = (State.SPOOLED, State.UPLOADING, State.UPLOADED)
-_STOPPABLE = (State.RUNNING, State.CANCEL_WANTED, State.CANCELLING)
 
 
 @frozen
@@ -117,16 +109,15 @@ class JobsOfRun:
         ledger, chunks = await self._chunks()
         said = []
         for chunk in _chosen(chunks, numbers):
-            if chunk.state in _NOT_CREATED or chunk.state is State.LOST:
+            if chunk.state in NOT_CREATED or chunk.state is State.LOST:
                 after = advance(chunk, State.DROPPED, note="let go by its user")
                 settling = Settling(after, (), LineState.WAITING, counts=False)
                 await ledger.settle(chunk, settling, "let go by its user")
                 said.append(f"{chunk.number}: its {chunk.lines:,} requests wait for another batch")
-            elif chunk.state in _STOPPABLE and chunk.batch_id is not None:
+            elif chunk.state in CREATED and chunk.batch_id is not None:
                 if chunk.state is State.RUNNING:
                     wanted = advance(chunk, State.CANCEL_WANTED, reason=Reason.USER)
-                    await ledger.save(chunk, wanted, "by its user")
-                    chunk = wanted
+                    chunk = await _saved(ledger, chunk, wanted, "by its user")
                 said.append(await self._cancel(ledger, chunk))
             elif chunk.state in (State.CREATING, State.QUARANTINE):
                 said.append(
@@ -219,13 +210,13 @@ class JobsOfRun:
         ledger = BatchLedger(self.journal)
         chunks = await ledger.open()
         if over:
-            read = lambda: self.journal.store.with_output(read_chunks)  # noqa: E731
+            read = partial(self.journal.store.with_output, read_chunks)
             chunks = await self.journal.worker.call(read)
         return ledger, chunks
 
 
-async def _saved(ledger: BatchLedger, before: Chunk, after: Chunk) -> Chunk:
-    await ledger.save(before, after)
+async def _saved(ledger: BatchLedger, before: Chunk, after: Chunk, detail: str = "") -> Chunk:
+    await ledger.save(before, after, detail)
     return after
 
 

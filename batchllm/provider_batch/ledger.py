@@ -6,30 +6,28 @@ all lines of a chunk with the chunk's end in one: no process that dies leaves ha
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from batchllm.core import JournalError, ProgramError
 from batchllm.journal import ItemKey, JournalWriter
-from batchllm.provider_batch.states import Chunk, Cut, EndKind, Reason, State
+from batchllm.provider_batch.rows import (
+    Answer,
+    LineRow,
+    LineState,
+    Settled,
+    Settling,
+    chunk_of,
+    fields_of,
+)
+from batchllm.provider_batch.states import Chunk, State
 
-__all__ = [
-    "Answer",
-    "BatchLedger",
-    "LineRow",
-    "LineState",
-    "Settled",
-    "Settling",
-    "read_chunks",
-    "read_events",
-]
+__all__ = ["BatchLedger", "read_chunks", "read_events"]
 
 T = TypeVar("T")
 
@@ -57,95 +55,6 @@ _COLUMNS: Final = (
 _PAGE: Final = 500
 _NAME_BYTES: Final = 4
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-class LineState(IntEnum):
-    """The state of a line; its numbers never change."""
-
-    WAITING = 0
-    """It is to be put into a chunk."""
-    SENT = 1
-    """Its chunk is not settled."""
-    ANSWERED = 2
-    ONLINE = 3
-    """It is to be called for online."""
-
-
-class LineRow(NamedTuple):
-    """A line as the ledger knows it; its fields are columns.
-
-    ``part``, ``start`` and ``size`` say where its answer stands in the chunk's result files;
-    ``answer`` is one that stands in none, as JSON.
-    """
-
-    line: int
-    custom_id: str
-    source: str
-    key: str
-    digest: bytes | None
-    strategy: bytes
-    chunk: int | None = None
-    line_no: int | None = None
-    round: int = 1
-    state: int = LineState.WAITING
-    part: int | None = None
-    start: int | None = None
-    size: int | None = None
-    answer: str | None = None
-
-    @property
-    def item(self) -> ItemKey:
-        """Return the key of its item."""
-        return self.source, self.key
-
-
-class Answer(NamedTuple):
-    """The outcome of one line, as a settling writes it.
-
-    Attributes:
-        state: That it has from here on.
-        custom_id: Its own.
-        part: Of the chunk's result files.
-        start: Bytes before it in that file.
-        size: Its bytes.
-        answer: An answer that stands in no file, as JSON.
-    """
-
-    state: LineState
-    custom_id: str
-    part: int | None = None
-    start: int | None = None
-    size: int | None = None
-    answer: str | None = None
-
-
-@frozen
-class Settling:
-    """The end of a chunk's lines, as it is written in one transaction.
-
-    Attributes:
-        chunk: The chunk as it is from here on.
-        answers: What is known of lines, the last of several for one line counts for nothing.
-        rest: The state of each line that no answer is about.
-        counts: Whether lines that wait for another chunk have been in one of this round.
-    """
-
-    chunk: Chunk
-    answers: Iterable[Answer]
-    rest: LineState | Answer
-    counts: bool = True
-
-
-class Settled(NamedTuple):
-    """The lines of a chunk that was settled.
-
-    Attributes:
-        states: How many are in which state; their sum is the chunk's lines.
-        strange: Answers that were of no line of the chunk, or of one that had its answer.
-    """
-
-    states: dict[int, int]
-    strange: int
 
 
 @define(eq=False)
@@ -259,7 +168,7 @@ class BatchLedger:
         now = self.journal.wall_clock()
         db.execute(
             "INSERT OR REPLACE INTO pb_chunk (chunk, state, fields, changed) VALUES (?, ?, ?, ?)",
-            (after.number, after.state.value, _fields_of(after), now),
+            (after.number, after.state.value, fields_of(after), now),
         )
         if before is None or before.state is not after.state or detail:
             old = None if before is None else before.state.value
@@ -407,7 +316,7 @@ def read_chunks(db: sqlite3.Connection, *, over: bool = True) -> list[Chunk]:
         return []
     gone = (State.CLEANED, State.DROPPED)
     rows = db.execute("SELECT chunk, state, fields FROM pb_chunk ORDER BY chunk").fetchall()
-    found = [_chunk_of(*row) for row in rows]
+    found = [chunk_of(*row) for row in rows]
     return found if over else [one for one in found if one.state not in gone]
 
 
@@ -421,46 +330,3 @@ def _find(keys: Sequence[ItemKey], db: sqlite3.Connection) -> dict[ItemKey, Line
     query = f"SELECT {_COLUMNS} FROM pb_line WHERE source = ? AND key = ?"
     rows = (db.execute(query, key).fetchone() for key in keys)
     return {row[2:4]: LineRow(*row) for row in rows if row is not None}
-
-
-def _fields_of(chunk: Chunk) -> str:
-    return json.dumps(
-        {
-            "run": chunk.run,
-            "attempt": chunk.attempt,
-            "round": chunk.round,
-            "provider": chunk.provider,
-            "account": chunk.account,
-            "path": chunk.path,
-            "model": chunk.model,
-            "strategy": chunk.strategy.hex(),
-            "lines": chunk.lines,
-            "size": chunk.size,
-            "tokens": chunk.tokens,
-            "sha": chunk.sha,
-            "canary": chunk.canary,
-            "file_id": chunk.file_id,
-            "batch_id": chunk.batch_id,
-            "status": chunk.status,
-            "done": chunk.done,
-            "intent": chunk.intent,
-            "submitted": chunk.submitted,
-            "expires": chunk.expires,
-            "end": chunk.end,
-            "cut": chunk.cut,
-            "strangers": chunk.strangers,
-            "reason": chunk.reason,
-            "outputs": chunk.outputs,
-            "rejections": chunk.rejections,
-            "note": chunk.note,
-        }
-    )
-
-
-def _chunk_of(number: int, state: str, text: str) -> Chunk:
-    fields: dict[str, Any] = json.loads(text)
-    fields["strategy"] = bytes.fromhex(fields["strategy"])
-    fields["end"] = None if fields["end"] is None else EndKind(fields["end"])
-    fields["cut"] = None if fields["cut"] is None else Cut(fields["cut"])
-    fields["reason"] = None if fields["reason"] is None else Reason(fields["reason"])
-    return Chunk(number=number, state=State(state), **fields)

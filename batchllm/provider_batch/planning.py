@@ -27,8 +27,9 @@ from batchllm.engine import END, IdSet, Incoming, Source, pull, read_item
 from batchllm.journal import Choice, Entry, JournalWriter, Reason
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.filling import Filling
-from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
+from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.providers import WireRequest
 

@@ -17,7 +17,8 @@ from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
 from batchllm.engine import Incoming
 from batchllm.journal import Entry, JournalWriter
 from batchllm.provider_batch.answered import Answered
-from batchllm.provider_batch.ledger import BatchLedger, LineRow, LineState
+from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire, body_of

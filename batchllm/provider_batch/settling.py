@@ -13,11 +13,12 @@ from attrs import define, field
 from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.ledger import Answer, BatchLedger, LineState, Settling
+from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import ChunkSizes
 from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.rows import Answer, LineState, Settling
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
 from batchllm.provider_batch.verdicts import (

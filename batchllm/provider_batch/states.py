@@ -1,7 +1,8 @@
 """The life of one chunk as a state machine: pure, and the only place that says what may follow.
 
 A state that a remote action follows is on the disk before the action, so that a process that dies
-at any instant finds by it what may have happened. ``docs/design/provider-batch.md`` has the table.
+at any instant finds by it what may have happened. The table is in
+``docs/design/provider-batches.md``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from attrs import evolve, field, frozen
 from batchllm.core import ProgramError
 from batchllm.provider_batch.names import ChunkName
 
-__all__ = ["IN_FLIGHT", "OVER", "Chunk", "Cut", "EndKind", "Reason", "State", "advance"]
+__all__ = [
+    "CREATED",
+    "IN_FLIGHT",
+    "NOT_CREATED",
+    "OVER",
+    "Chunk",
+    "Cut",
+    "EndKind",
+    "Reason",
+    "State",
+    "advance",
+]
 
 
 class State(StrEnum):
@@ -46,15 +58,13 @@ class State(StrEnum):
     """It was never created: its lines are in other chunks, or have ended."""
 
 
-IN_FLIGHT: Final = frozenset(
-    {
-        State.CREATING,
-        State.QUARANTINE,
-        State.RUNNING,
-        State.CANCEL_WANTED,
-        State.CANCELLING,
-    }
-)
+NOT_CREATED: Final = frozenset({State.SPOOLED, State.UPLOADING, State.UPLOADED})
+"""States in which there is surely no batch of it."""
+
+CREATED: Final = frozenset({State.RUNNING, State.CANCEL_WANTED, State.CANCELLING})
+"""States in which its batch is known, and has not ended."""
+
+IN_FLIGHT: Final = CREATED | {State.CREATING, State.QUARANTINE}
 """States in which the provider may be working on it."""
 
 OVER: Final = frozenset({State.SETTLED, State.CLEANED, State.LOST, State.DROPPED})

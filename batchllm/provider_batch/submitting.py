@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -20,20 +18,16 @@ from batchllm.core import (
 )
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.ledger import Answer, LineState
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Spool
-from batchllm.provider_batch.states import Chunk, State
-from batchllm.provider_batch.verdicts import (
-    BatchProblem,
-    CreateVerdict,
-    judge_create,
-)
+from batchllm.provider_batch.states import NOT_CREATED, Chunk, State
+from batchllm.provider_batch.verdicts import CreateVerdict, judge_create
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
-__all__ = ["MOST_PAGES", "Submitter", "bad_line_answer", "limit_in"]
+__all__ = ["MOST_PAGES", "Submitter"]
 
 _REFUSED_FOR: Final = 6 * 3_600.0
 """Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
@@ -101,7 +95,7 @@ class Submitter:
     def blocked(self) -> bool:
         """Return whether nothing more can be submitted before something has ended."""
         now = anyio.current_time()
-        waiting = self.board.in_state(State.SPOOLED, State.UPLOADING, State.UPLOADED)
+        waiting = self.board.in_state(*NOT_CREATED)
         return all(
             chunk.state is State.UPLOADED and self._create_at(chunk, now) == float("inf")
             for chunk in waiting
@@ -149,17 +143,16 @@ class Submitter:
         await self.board.move(chunk, State.UPLOADED)
 
     async def _upload_refused(self, chunk: Chunk, error: ProviderError) -> None:
-        verdict = judge_create(error.status, text=_text_of(error))
+        verdict = judge_create(error.status, text=text_of(error))
         if verdict is CreateVerdict.ACCOUNT:
             self.board.end(EndCause.ACCOUNT_PROBLEM, _account_problem(error))
-        elif verdict is CreateVerdict.REFUSED and _is_too_large(error) and chunk.lines > 1:
+        elif verdict is CreateVerdict.REFUSED and is_too_large(error) and chunk.lines > 1:
             self.settler.sizes.shrink(chunk.lines // 2)
             await self.settler.give_up(chunk, str(error))
         elif verdict is CreateVerdict.REFUSED:
-            await self.settler.fail_all(chunk, _failed_answer(error), str(error))
+            await self.settler.fail_all(chunk, failed_answer(error), str(error))
         else:
-            hint = None if error.hint is None else error.hint.wait
-            self.board.back_off(chunk, hint)
+            self.board.back_off(chunk, hint_of(error))
 
     # -- creates ---------------------------------------------------------------------------------
 
@@ -198,7 +191,7 @@ class Submitter:
             remote = await self.wire.create(chunk, content)
         except ProviderError as error:
             readable = not isinstance(error, MalformedResponseError)
-            verdict = judge_create(error.status, readable=readable, text=_text_of(error))
+            verdict = judge_create(error.status, readable=readable, text=text_of(error))
             await self._not_created(chunk, verdict, error)
         except TransportError as error:
             await self._not_created(chunk, judge_create(None, sent=error.sent), error)
@@ -210,17 +203,17 @@ class Submitter:
         match verdict:
             case CreateVerdict.UNKNOWN | CreateVerdict.CREATED:
                 await board.move(chunk, State.QUARANTINE, text, note=text)
-            case CreateVerdict.REFUSED if _is_too_large(error) and chunk.lines > 1:
+            case CreateVerdict.REFUSED if is_too_large(error) and chunk.lines > 1:
                 self.settler.sizes.shrink(chunk.lines // 2)
                 await self.settler.give_up(chunk, text)
             case CreateVerdict.REFUSED:
-                await self.settler.fail_all(chunk, _failed_answer(error), text)
+                await self.settler.fail_all(chunk, failed_answer(error), text)
             case CreateVerdict.ACCOUNT:
                 await self._take_back(chunk, text)
                 board.end(EndCause.ACCOUNT_PROBLEM, _account_problem(error))
             case CreateVerdict.WAIT:
                 after = await self._take_back(chunk, text)
-                await self.refused_for_quota(after, text, _hint_of(error))
+                await self.refused_for_quota(after, text, hint_of(error))
             case CreateVerdict.NOT_SENT:
                 after = await self._take_back(chunk, text)
                 board.back_off(after)
@@ -349,50 +342,5 @@ class Submitter:
         await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))
 
 
-def _failed_answer(error: CallError) -> Answer:
-    """Return the answer of each line of a chunk that was refused as a whole."""
-    status = error.status if isinstance(error, ProviderError) else 400
-    code = error.code if isinstance(error, ProviderError) else None
-    body = {"error": {"message": str(error), "code": code, "type": "invalid_request_error"}}
-    text = json.dumps({"status": status, "body": body})
-    return Answer(LineState.ANSWERED, "", answer=text)
-
-
-def bad_line_answer(problem: BatchProblem) -> Answer:
-    """Return the answer of a line that the provider did not take."""
-    error = {"message": problem.message, "code": problem.code or None}
-    body = {"error": {**error, "type": "invalid_request_error"}}
-    text = json.dumps({"status": 400, "body": body})
-    return Answer(LineState.ANSWERED, "", answer=text)
-
-
-def _is_too_large(error: CallError) -> bool:
-    return isinstance(error, ProviderError) and error.status == 413
-
-
-def _text_of(error: ProviderError) -> str:
-    return " ".join(part for part in (error.code, error.kind, str(error)) if part)
-
-
-def _hint_of(error: CallError) -> float | None:
-    return error.hint.wait if isinstance(error, ProviderError) and error.hint else None
-
-
 def _account_problem(error: CallError) -> str:
     return f"{error}; no item has failed: set that right, and type the same again to go on"
-
-
-_LIMIT: Final = re.compile(r"[Ll]imit:?\s*(?:of\s*)?([\d][\d,._]*)\s*([KkMmBb])?\b")
-_UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
-
-
-def limit_in(text: str) -> float | None:
-    """Return the limit on tokens that a refusal names, such as ``Limit: 2,000,000 enqueued``."""
-    found = _LIMIT.search(text)
-    if found is None:
-        return None
-    digits = re.sub(r"[,_]", "", found[1]).rstrip(".")
-    try:
-        return float(digits) * _UNITS[(found[2] or "").lower()] or None
-    except ValueError:
-        return None

@@ -1,6 +1,6 @@
 """The meaning of what a provider answers to a create, of how a batch ends, and of each line.
 
-Pure: the tables of ``docs/design/provider-batch.md`` as functions.
+Pure: the tables of ``docs/design/provider-batches.md`` as functions.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack, poll_delay
+from batchllm.provider_batch.refusals import bad_line_answer
 from batchllm.provider_batch.settling import Settler
-from batchllm.provider_batch.states import Chunk, Cut, EndKind, Reason, State
-from batchllm.provider_batch.submitting import MOST_PAGES, Submitter, bad_line_answer
+from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
+from batchllm.provider_batch.submitting import MOST_PAGES, Submitter
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
@@ -28,7 +29,6 @@ _BLACKOUT: Final = 6 * 3_600.0
 _GONE_AFTER, _GONE_TRIES = 900.0, 5
 """A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
 _GHOSTS_FOR: Final = 25 * 3_600.0
-_ALIVE: Final = (State.RUNNING, State.CANCEL_WANTED, State.CANCELLING)
 _NEAR_THE_END: Final = 0.95
 
 
@@ -71,7 +71,7 @@ class Watcher:
             if board.is_due(chunk, now):
                 await self._cancel(chunk)
                 return True
-        if board.in_state(*_ALIVE) and self._poll_at() <= now:
+        if board.in_state(*CREATED) and self._poll_at() <= now:
             await self._poll(now)
             return True
         return False
@@ -80,7 +80,7 @@ class Watcher:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
         times = [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
-        if board.in_state(*_ALIVE):
+        if board.in_state(*CREATED):
             times.append(self._poll_at())
         if self.pull_back is not None and self.settings.on_late != "wait":
             at = self.pull_back.at(self._remaining())
@@ -111,14 +111,14 @@ class Watcher:
 
     def _delay(self, now: float) -> float:
         at = self.board.server_time(now)
-        alive = self.board.in_state(*_ALIVE)
+        alive = self.board.in_state(*CREATED)
         age = min((at - one.submitted for one in alive if one.submitted is not None), default=0.0)
         near = any(one.done is not None and one.done >= _NEAR_THE_END * one.lines for one in alive)
         late = self.pull_back is not None and now >= self.pull_back.at(self._remaining())
         return poll_delay(max(0.0, age), self.rng, hint=self.wire.hint, urgent=near or late)
 
     async def _poll(self, now: float) -> None:
-        alive = self.board.in_state(*_ALIVE)
+        alive = self.board.in_state(*CREATED)
         try:
             if len(alive) <= _FEW and not any(self._may_have_ghost(one) for one in alive):
                 for chunk in alive:
@@ -187,12 +187,10 @@ class Watcher:
         elif remote.status != chunk.status or remote.done != chunk.done:
             cancelling = remote.kind is RemoteKind.CANCELLING
             state = State.CANCELLING if cancelling else chunk.state
-            if state is not chunk.state or remote.status != chunk.status:
-                await board.move(
-                    chunk, state, remote.status, status=remote.status, done=remote.done
-                )
-            else:
-                await board.move(chunk, state, status=remote.status, done=remote.done)
+            # A number alone is no event: a batch of a day would have hundreds of them.
+            is_event = state is not chunk.state or remote.status != chunk.status
+            detail = remote.status if is_event else ""
+            await board.move(chunk, state, detail, status=remote.status, done=remote.done)
             if remote.kind is RemoteKind.RUNNING:
                 board.admission.accepted()
 
@@ -224,27 +222,10 @@ class Watcher:
         verdict, bad = judge_rejection(problems, chunk.lines, chunk.rejections)
         match verdict:
             case EndVerdict.WAIT:
-                # The file is there still, and only the create is repeated.
-                after = await board.move(
-                    chunk,
-                    State.UPLOADED,
-                    text,
-                    batch_id=None,
-                    end=None,
-                    note=text,
-                    rejections=chunk.rejections - 1,
-                )
+                after = await self._take_back(chunk, text)
                 await self.submitter.refused_for_quota(after, text, None)
             case EndVerdict.ACCOUNT:
-                await board.move(
-                    chunk,
-                    State.UPLOADED,
-                    text,
-                    batch_id=None,
-                    end=None,
-                    note=text,
-                    rejections=chunk.rejections - 1,
-                )
+                await self._take_back(chunk, text)
                 board.end(
                     EndCause.ACCOUNT_PROBLEM,
                     f"batch {chunk.batch_id} was rejected with {text}; no item has failed: set "
@@ -256,6 +237,18 @@ class Watcher:
             case EndVerdict.FAIL:
                 problem = problems[0] if problems else BatchProblem("", text)
                 await self.settler.fail_all(chunk, bad_line_answer(problem), text)
+
+    async def _take_back(self, chunk: Chunk, text: str) -> Chunk:
+        """Return to the state before the create: the file is there still, and nothing ran."""
+        return await self.board.move(
+            chunk,
+            State.UPLOADED,
+            text,
+            batch_id=None,
+            end=None,
+            note=text,
+            rejections=chunk.rejections - 1,
+        )
 
     # -- batches that are not where they should be -----------------------------------------------
 
@@ -297,7 +290,7 @@ class Watcher:
             ),
             None,
         )
-        if owner is None or self._was_rejected(remote):
+        if owner is None or remote.kind is RemoteKind.REJECTED:
             return
         self._ghosts.add(remote.id)
         text = f"batch {remote.id} is a second one of what {owner.batch_id} has"
@@ -308,9 +301,6 @@ class Watcher:
             text += ", and has ended; what it did is paid twice"
         self.board.warnings.append(text)
         await self.board.move(owner, owner.state, text)
-
-    def _was_rejected(self, remote: RemoteBatch) -> bool:
-        return remote.kind is RemoteKind.REJECTED
 
     # -- cancellations ---------------------------------------------------------------------------
 

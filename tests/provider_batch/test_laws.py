@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from batchllm.api import run_batch
 from batchllm.core import ProgramError
-from batchllm.provider_batch.ledger import Answer, BatchLedger, LineRow, LineState, Settling
+from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import ChunkName, account_of, custom_id
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack, WireLimits, poll_delay
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.refusals import limit_in
+from batchllm.provider_batch.rows import Answer, LineRow, LineState, Settling
 from batchllm.provider_batch.states import IN_FLIGHT, Chunk, EndKind, Reason, State, advance
-from batchllm.provider_batch.submitting import limit_in
 from batchllm.provider_batch.verdicts import (
     BatchProblem,
     CreateVerdict,

@@ -10,16 +10,13 @@ from urllib.parse import quote
 
 from attrs import define, field
 
-from batchllm.core import MalformedResponseError, ProviderError
-from batchllm.policy import JsonError, read_json
 from batchllm.provider_batch.pacing import WireLimits
 from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome, is_about_the_account
 from batchllm.provider_batch.wires.base import Page, RemoteBatch, RemoteKind, TakePiece
-from batchllm.provider_batch.wires.control import Control
+from batchllm.provider_batch.wires.controlled import ControlledWire, page_of, text_in
 from batchllm.providers import WireRequest
-from batchllm.transport import HttpClient
 
 __all__ = ["AnthropicBatches"]
 
@@ -47,7 +44,7 @@ _BEFORE, _AFTER = 60.0, 1_020.0
 
 
 @define(eq=False)
-class AnthropicBatches:
+class AnthropicBatches(ControlledWire):
     """One account's Message Batches.
 
     They carry no name of ours: one that may have been created is found by its time and its number
@@ -57,41 +54,15 @@ class AnthropicBatches:
         control: Calls the account.
     """
 
-    control: Control
     strength: Strength = field(default=Strength.STATISTICAL, init=False)
     absent_after: float = field(default=1_800.0, init=False)
     has_files: bool = field(default=False, init=False)
     stacks: bool = field(default=True, init=False)
 
     @property
-    def provider(self) -> str:
-        """Return the provider's name."""
-        return self.control.provider
-
-    @property
     def limits(self) -> WireLimits:
         """Return the provider's limits."""
         return _LIMITS
-
-    @property
-    def http(self) -> HttpClient:
-        """Return the client whose connections are used."""
-        return self.control.http
-
-    @property
-    def account(self) -> str:
-        """Return what distinguishes the account."""
-        return self.control.account
-
-    @property
-    def hint(self) -> float | None:
-        """Return the seconds that the last answer asks to wait."""
-        return self.control.hint
-
-    @property
-    def clock_offset(self) -> float | None:
-        """Return what to add to the loop's clock for the provider's."""
-        return self.control.clock_offset
 
     def is_of(self, remote: RemoteBatch, chunk: Chunk) -> bool:
         """Return whether a batch may be one of *chunk*: made at its time, with its number."""
@@ -106,15 +77,8 @@ class AnthropicBatches:
         """Return the entry of a request, with a line feed behind it."""
         return b'{"custom_id":"%s","params":%s}\n' % (custom_id.encode(), request.body)
 
-    def read_line(self, line: bytes) -> LineOutcome:
-        """Read a line of the results, whatever it is."""
-        try:
-            value = read_json(line)
-        except JsonError as error:
-            return LineOutcome(custom_id=None, kind=LineKind.UNKNOWN, text=str(error))
-        row: dict[str, Any] = value if isinstance(value, dict) else {}
-        given, result = row.get("custom_id"), row.get("result")
-        name = given if isinstance(given, str) else None
+    def _read_row(self, name: str | None, row: Mapping[str, Any]) -> LineOutcome:
+        result = row.get("result")
         result = result if isinstance(result, dict) else {}
         match result.get("type"):
             case "succeeded" if isinstance(result.get("message"), dict):
@@ -157,11 +121,7 @@ class AnthropicBatches:
         """Return a page of the account's batches, the newest first."""
         query = {"limit": "1000"} if after is None else {"limit": "1000", "after_id": after}
         reply = await self.control.call("GET", _PATH, query=query)
-        data = reply.get("data")
-        found = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-        last = reply.get("last_id") or (found[-1].get("id") if found else None)
-        more = bool(reply.get("has_more")) and last is not None
-        return Page([read_batch(one) for one in found], str(last) if more else None)
+        return page_of(reply, read_batch)
 
     async def cancel(self, batch_id: str) -> RemoteBatch | None:
         """Ask for the end of a batch; it may be that all its requests run already."""
@@ -178,11 +138,7 @@ class AnthropicBatches:
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a batch with its results; one that is gone is no error."""
-        try:
-            await self.control.call("DELETE", f"{_PATH}/{quote(file_id, safe='')}")
-        except ProviderError as error:
-            if error.status != 404:
-                raise
+        await self.control.delete(f"{_PATH}/{quote(file_id, safe='')}")
 
 
 def read_batch(given: Mapping[str, Any]) -> RemoteBatch:
@@ -191,10 +147,7 @@ def read_batch(given: Mapping[str, Any]) -> RemoteBatch:
     Raises:
         MalformedResponseError: It has no id, so that it describes nothing.
     """
-    name, status = given.get("id"), str(given.get("processing_status") or "")
-    if not isinstance(name, str) or not name:
-        msg = f"the description of a batch has no id; its fields are {sorted(map(str, given))}"
-        raise MalformedResponseError(msg, status=200)
+    name, status = text_in(given, "id", "a batch"), str(given.get("processing_status") or "")
     said = given.get("request_counts")
     counts = {
         key: value

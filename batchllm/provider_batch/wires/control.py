@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import anyio
 from attrs import define, field
 
-from batchllm.core import MalformedResponseError, TransportError
+from batchllm.core import MalformedResponseError, ProviderError, TransportError
 from batchllm.policy import JsonError, read_json
 from batchllm.provider_batch.names import account_of
 from batchllm.provider_batch.wires.base import TakePiece, server_time
@@ -98,6 +98,14 @@ class Control:
                 raise error_reply(self.provider, self.http, stream.status, stream.headers, body)
             async for piece in stream:
                 await take(piece)
+
+    async def delete(self, path: str) -> None:
+        """Delete what is at a path; what is gone is no error; others as for :meth:`call`."""
+        try:
+            await self.call("DELETE", path)
+        except ProviderError as error:
+            if error.status != 404:
+                raise
 
     async def _send(
         self, method: str, target: str, body: bytes, headers: HeaderValues | None, seconds: float

@@ -10,8 +10,6 @@ from urllib.parse import quote, urlsplit
 
 from attrs import define, field
 
-from batchllm.core import MalformedResponseError, ProviderError
-from batchllm.policy import JsonError, read_json
 from batchllm.provider_batch.pacing import WireLimits
 from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.states import Chunk
@@ -22,9 +20,14 @@ from batchllm.provider_batch.verdicts import (
     is_about_the_account,
 )
 from batchllm.provider_batch.wires.base import Page, RemoteBatch, RemoteKind, TakePiece
-from batchllm.provider_batch.wires.control import Control, multipart
+from batchllm.provider_batch.wires.control import multipart
+from batchllm.provider_batch.wires.controlled import (
+    ControlledWire,
+    objects_in,
+    page_of,
+    text_in,
+)
 from batchllm.providers import WireRequest
-from batchllm.transport import HttpClient
 
 __all__ = ["OPENAI_PROVIDERS", "OpenAIBatches"]
 
@@ -59,7 +62,7 @@ _NOT_RUN: Final = frozenset({"batch_expired", "batch_cancelled", "batch_canceled
 
 
 @define(eq=False)
-class OpenAIBatches:
+class OpenAIBatches(ControlledWire):
     """One account's batches on OpenAI's wire.
 
     Args:
@@ -67,7 +70,6 @@ class OpenAIBatches:
         window: The completion window, as the provider writes it.
     """
 
-    control: Control
     window: str = "24h"
     strength: Strength = field(default=Strength.EXACT, init=False)
     absent_after: float = field(default=300.0, init=False)
@@ -75,34 +77,9 @@ class OpenAIBatches:
     stacks: bool = field(default=False, init=False)
 
     @property
-    def provider(self) -> str:
-        """Return the provider's name."""
-        return self.control.provider
-
-    @property
     def limits(self) -> WireLimits:
         """Return the provider's limits."""
         return _LIMITS[self.provider]
-
-    @property
-    def http(self) -> HttpClient:
-        """Return the client whose connections are used."""
-        return self.control.http
-
-    @property
-    def account(self) -> str:
-        """Return what distinguishes the account."""
-        return self.control.account
-
-    @property
-    def hint(self) -> float | None:
-        """Return the seconds that the last answer asks to wait."""
-        return self.control.hint
-
-    @property
-    def clock_offset(self) -> float | None:
-        """Return what to add to the loop's clock for the provider's."""
-        return self.control.clock_offset
 
     def is_of(self, remote: RemoteBatch, chunk: Chunk) -> bool:
         """Return whether a batch is one of *chunk*: by what it was created with, or its file."""
@@ -129,15 +106,7 @@ class OpenAIBatches:
             request.body,
         )
 
-    def read_line(self, line: bytes) -> LineOutcome:
-        """Read a line of a result file, whatever it is."""
-        try:
-            value = read_json(line)
-        except JsonError as error:
-            return LineOutcome(custom_id=None, kind=LineKind.UNKNOWN, text=str(error))
-        row: dict[str, Any] = value if isinstance(value, dict) else {}
-        given = row.get("custom_id")
-        name = given if isinstance(given, str) else None
+    def _read_row(self, name: str | None, row: Mapping[str, Any]) -> LineOutcome:
         response = row.get("response")
         if isinstance(response, dict):
             return _answered(name, response, row.get("error"))
@@ -153,7 +122,7 @@ class OpenAIBatches:
         """Upload a file and return the provider's id of it."""
         kind, body = multipart({"purpose": "batch"}, name, content)
         reply = await self.control.upload("/files", kind, body)
-        return _text(reply, "id", "an upload")
+        return text_in(reply, "id", "an upload")
 
     async def find_files(self, name: str, size: int) -> Sequence[str]:
         """Return the ids of uploaded files of that name and size."""
@@ -161,7 +130,7 @@ class OpenAIBatches:
         reply = await self.control.call("GET", "/files", query=query)
         return [
             str(one["id"])
-            for one in _objects(reply.get("data"))
+            for one in objects_in(reply.get("data"))
             if one.get("filename") == name and one.get("bytes") == size and one.get("id")
         ]
 
@@ -183,10 +152,7 @@ class OpenAIBatches:
         """Return a page of the account's batches, the newest first."""
         query = {"limit": "100"} if after is None else {"limit": "100", "after": after}
         reply = await self.control.call("GET", "/batches", query=query)
-        found = _objects(reply.get("data"))
-        last = reply.get("last_id") or (found[-1].get("id") if found else None)
-        more = bool(reply.get("has_more")) and last is not None
-        return Page([read_batch(one) for one in found], str(last) if more else None)
+        return page_of(reply, read_batch)
 
     async def cancel(self, batch_id: str) -> RemoteBatch | None:
         """Ask for the end of a batch."""
@@ -199,11 +165,7 @@ class OpenAIBatches:
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; one that is gone is no error."""
-        try:
-            await self.control.call("DELETE", f"/files/{quote(file_id, safe='')}")
-        except ProviderError as error:
-            if error.status != 404:
-                raise
+        await self.control.delete(f"/files/{quote(file_id, safe='')}")
 
 
 def read_batch(given: Mapping[str, Any]) -> RemoteBatch:
@@ -223,7 +185,7 @@ def read_batch(given: Mapping[str, Any]) -> RemoteBatch:
     # An empty text stands for no file with some servers, and a file of no bytes with others.
     outputs = [given.get(name) for name in ("output_file_id", "error_file_id")]
     return RemoteBatch(
-        id=_text(given, "id", "a batch"),
+        id=text_in(given, "id", "a batch"),
         kind=_KINDS.get(low, RemoteKind.RUNNING),
         status=status,
         created=_number(given.get("created_at")),
@@ -247,7 +209,7 @@ def _problems(errors: Any) -> list[BatchProblem]:
             str(one.get("message") or ""),
             one["line"] if type(one.get("line")) is int else None,
         )
-        for one in _objects(listed)
+        for one in objects_in(listed)
     ]
 
 
@@ -300,10 +262,6 @@ def _said(error: Any) -> str:
     return "" if error is None else str(error)
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
 def _count(counts: Mapping[str, Any], *names: str) -> int | None:
     found = [counts[name] for name in names if type(counts.get(name)) is int]
     return sum(found) if found else None
@@ -311,11 +269,3 @@ def _count(counts: Mapping[str, Any], *names: str) -> int | None:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _text(given: Mapping[str, Any], name: str, what: str) -> str:
-    value = given.get(name)
-    if not isinstance(value, str) or not value:
-        msg = f"the description of {what} has no {name}; its fields are {sorted(map(str, given))}"
-        raise MalformedResponseError(msg, status=200)
-    return value

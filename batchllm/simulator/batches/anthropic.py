@@ -118,23 +118,14 @@ class AnthropicBatches:
         return self._json(self._described(job, now), account, now)
 
     def _list(self, request: WireRequest, account: str, now: float) -> WireReply:
-        query = request.query
-        limit = min(1_000, int(query.get("limit", "20")))
-        found = list(self.store.listed(account, now))
-        ids = [job.id for job in found]
-        if query.get("after_id") in ids:
-            found = found[ids.index(query["after_id"]) + 1 :]
-        page = [self._described(job, now) for job in found[:limit]]
-        return self._json(
-            {
-                "data": page,
-                "first_id": page[0]["id"] if page else None,
-                "last_id": page[-1]["id"] if page else None,
-                "has_more": len(found) > limit,
-            },
+        page = self.store.page(
             account,
             now,
+            after=request.query.get("after_id"),
+            limit=min(1_000, int(request.query.get("limit", "20"))),
+            describe=self._described,
         )
+        return self._json(page, account, now)
 
     def _described(self, job: Job, now: float) -> dict[str, Any]:
         job.catch_up(now)

@@ -4,14 +4,13 @@ import json
 import math
 import re
 from collections.abc import Callable
-from email.parser import BytesParser
-from email.policy import HTTP as HTTP_POLICY
 from functools import partial
 from typing import Any
 
 from attrs import define, field
 
 from batchllm.simulator.batches.execution import jsonl
+from batchllm.simulator.batches.files import File, read_form
 from batchllm.simulator.batches.jobs import Job, Request, read_requests
 from batchllm.simulator.batches.store import Batches, short
 from batchllm.simulator.rendering import whole
@@ -24,23 +23,6 @@ from batchllm.simulator.wires import (
 
 _PATH = re.compile(r"^(?:/openai)?/v1/(files|batches)(?:/([^/]+))?(?:/(content|cancel))?$")
 _LISTED = 100
-_MOST_PARTS = 4
-_DAYS = 30 * 86_400
-
-
-@define(eq=False, kw_only=True)
-class _File:
-    id: str
-    account: str
-    name: str
-    purpose: str
-    created: float
-    content: bytes | Callable[[], bytes]
-
-    def read(self) -> bytes:
-        if not isinstance(self.content, bytes):
-            self.content = self.content()
-        return self.content
 
 
 @define(eq=False)
@@ -52,7 +34,7 @@ class OpenAIBatches:
     """
 
     store: Batches
-    _files: dict[str, _File] = field(factory=dict, init=False)
+    _files: dict[str, File] = field(factory=dict, init=False)
 
     def matches(self, request: WireRequest) -> bool:
         """Return whether the request is for this API."""
@@ -93,16 +75,16 @@ class OpenAIBatches:
                 del self._files[name]
                 return self._json({"id": name, "object": "file", "deleted": True}, account, now)
             case _:
-                return self._json(_as_json(file), account, now)
+                return self._json(file.as_json(), account, now)
 
     # -- files -----------------------------------------------------------------------------------
 
     def _upload(self, request: WireRequest, account: str, now: float) -> WireReply:
-        fields, name, content = _read_form(request)
+        fields, name, content = read_form(request)
         if content is None:
             return self.error(400, "missing_required_parameter", "There is no file.", now)
         file = self._keep(account, name, fields.get("purpose", "batch"), content, now)
-        return self._json(_as_json(file), account, now)
+        return self._json(file.as_json(), account, now)
 
     def _keep(
         self,
@@ -111,9 +93,9 @@ class OpenAIBatches:
         purpose: str,
         content: bytes | Callable[[], bytes],
         now: float,
-    ) -> _File:
+    ) -> File:
         file_id = f"file-{short(f'{self.store.seed}/{len(self._files)}/{name}/{now}')}"
-        file = _File(
+        file = File(
             id=file_id, account=account, name=name, purpose=purpose, created=now, content=content
         )
         self._files[file_id] = file
@@ -122,7 +104,7 @@ class OpenAIBatches:
     def _list_files(self, request: WireRequest, account: str, now: float) -> WireReply:
         purpose = request.query.get("purpose")
         found = [
-            _as_json(file)
+            file.as_json()
             for file in reversed(self._files.values())
             if file.account == account and purpose in (None, file.purpose)
         ]
@@ -155,25 +137,14 @@ class OpenAIBatches:
         return self._json(self._described(job, now), account, now)
 
     def _list_jobs(self, request: WireRequest, account: str, now: float) -> WireReply:
-        query = request.query
-        limit = min(_LISTED, int(query.get("limit", "20")))
-        found = self.store.listed(account, now)
-        after = query.get("after")
-        ids = [job.id for job in found]
-        if after in ids:
-            found = found[ids.index(after) + 1 :]
-        page = [self._described(job, now) for job in found[:limit]]
-        return self._json(
-            {
-                "object": "list",
-                "data": page,
-                "first_id": page[0]["id"] if page else None,
-                "last_id": page[-1]["id"] if page else None,
-                "has_more": len(found) > limit,
-            },
+        page = self.store.page(
             account,
             now,
+            after=request.query.get("after"),
+            limit=min(_LISTED, int(request.query.get("limit", "20"))),
+            describe=self._described,
         )
+        return self._json({"object": "list", **page}, account, now)
 
     def _described(self, job: Job, now: float) -> dict[str, Any]:
         job.catch_up(now)
@@ -332,38 +303,3 @@ def _model_of(job: Job) -> str | None:
         return None
     model = json.loads(job.requests[0].body).get("model")
     return model if isinstance(model, str) else None
-
-
-def _as_json(file: _File) -> dict[str, Any]:
-    return {
-        "id": file.id,
-        "object": "file",
-        "bytes": len(file.read()),
-        "created_at": int(file.created),
-        "expires_at": int(file.created) + _DAYS,
-        "filename": file.name,
-        "purpose": file.purpose,
-        "status": "processed",
-        "status_details": None,
-    }
-
-
-def _read_form(request: WireRequest) -> tuple[dict[str, str], str, bytes | None]:
-    """Read a form with one file; large files are not copied through a parser of mails."""
-    kind = request.headers.get("content-type", "")
-    head = BytesParser(policy=HTTP_POLICY).parsebytes(f"content-type: {kind}\r\n\r\n".encode())
-    boundary = str(head.get_param("boundary") or "").encode()
-    fields: dict[str, str] = {}
-    name, content = "", None
-    for part in request.body.split(b"--" + boundary):
-        header, separator, value = part.partition(b"\r\n\r\n")
-        if not separator:
-            continue
-        said = BytesParser(policy=HTTP_POLICY).parsebytes(header.strip() + b"\r\n\r\n")
-        value = value.removesuffix(b"\r\n")
-        if said.get_filename() is not None:
-            name, content = str(said.get_filename()), value
-        else:
-            field_name = said.get_param("name", header="content-disposition")
-            fields[str(field_name)] = value.decode()
-    return fields, name, content

@@ -1,7 +1,7 @@
 """The batches of a simulated provider: what all its wires share."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -156,6 +156,36 @@ class Batches:
             for job in reversed(self.by_id.values())
             if job.account == account and now - job.created >= self.behaviour.list_lag
         ]
+
+    def page(
+        self,
+        account: str,
+        now: float,
+        *,
+        after: str | None,
+        limit: int,
+        describe: Callable[[Job, float], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Return a page of the batches that an account may see by now, the newest first.
+
+        Args:
+            account: Whose.
+            now: Seconds since 1970.
+            after: The id of the last batch of the page before; any other begins anew.
+            limit: Of the page.
+            describe: Writes one batch.
+        """
+        found = self.listed(account, now)
+        ids = [job.id for job in found]
+        if after in ids:
+            found = found[ids.index(after) + 1 :]
+        page = [describe(job, now) for job in found[:limit]]
+        return {
+            "data": page,
+            "first_id": page[0]["id"] if page else None,
+            "last_id": page[-1]["id"] if page else None,
+            "has_more": len(found) > limit,
+        }
 
     def enqueued(self, account: str, now: float) -> float:
         """Return the prompt tokens of an account that have not ended."""

@@ -1,0 +1,67 @@
+"""Refusals read: the answers that lines get by them, and the limits and pauses that they name."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from batchllm.core import CallError, ProviderError
+from batchllm.provider_batch.rows import Answer, LineState
+from batchllm.provider_batch.verdicts import BatchProblem
+
+__all__ = [
+    "bad_line_answer",
+    "failed_answer",
+    "hint_of",
+    "is_too_large",
+    "limit_in",
+    "text_of",
+]
+
+_LIMIT: Final = re.compile(r"[Ll]imit:?\s*(?:of\s*)?([\d][\d,._]*)\s*([KkMmBb])?\b")
+_UNITS: Final = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def failed_answer(error: CallError) -> Answer:
+    """Return the answer of each line of a chunk that was refused as a whole."""
+    status = error.status if isinstance(error, ProviderError) else 400
+    code = error.code if isinstance(error, ProviderError) else None
+    body = {"error": {"message": str(error), "code": code, "type": "invalid_request_error"}}
+    text = json.dumps({"status": status, "body": body})
+    return Answer(LineState.ANSWERED, "", answer=text)
+
+
+def bad_line_answer(problem: BatchProblem) -> Answer:
+    """Return the answer of a line that the provider did not take."""
+    error = {"message": problem.message, "code": problem.code or None}
+    body = {"error": {**error, "type": "invalid_request_error"}}
+    text = json.dumps({"status": 400, "body": body})
+    return Answer(LineState.ANSWERED, "", answer=text)
+
+
+def is_too_large(error: CallError) -> bool:
+    """Return whether less of the same might be taken."""
+    return isinstance(error, ProviderError) and error.status == 413
+
+
+def text_of(error: ProviderError) -> str:
+    """Return code, kind and message of an error, for the words that are looked for in them."""
+    return " ".join(part for part in (error.code, error.kind, str(error)) if part)
+
+
+def hint_of(error: CallError) -> float | None:
+    """Return the seconds that a refusal asks to wait."""
+    return error.hint.wait if isinstance(error, ProviderError) and error.hint else None
+
+
+def limit_in(text: str) -> float | None:
+    """Return the limit on tokens that a refusal names, such as ``Limit: 2,000,000 enqueued``."""
+    found = _LIMIT.search(text)
+    if found is None:
+        return None
+    digits = re.sub(r"[,_]", "", found[1]).rstrip(".")
+    try:
+        return float(digits) * _UNITS[(found[2] or "").lower()] or None
+    except ValueError:
+        return None

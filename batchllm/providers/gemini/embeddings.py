@@ -20,12 +20,14 @@ from batchllm.providers.gemini.reply import look, read_usage
 from batchllm.providers.wire import (
     Embedder,
     Vector,
+    WireRequest,
     as_dict,
     as_texts,
     check_names,
     check_vectors,
     malformed,
 )
+from batchllm.transport import HttpReply
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
@@ -94,10 +96,43 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
         reply = await self.client.aio.models.embed_content(
             model=self.model, contents=texts, config=self._settings or None
         )
-        usage, given = read_usage(reply), look(reply, "embeddings")
+        return self._finished(reply, look(reply, "embeddings"), len(texts))
+
+    def compose(self, prompt: Any) -> WireRequest:
+        """Write the request for one text, and send nothing.
+
+        Raises:
+            StrategyError: The client is another library's.
+            ValueError: The item is no text: one request has one vector, so that a list of several
+                takes several.
+        """
+        texts = as_texts(prompt)
+        if len(texts) > 1:
+            msg = f"one request of Gemini has one text, and this item has {len(texts)}"
+            raise ValueError(msg)
+        models = self.own_client().aio.models
+        return models.compose_embedding(
+            model=self.model, contents=texts[0], config=self._settings or None
+        )
+
+    def read_reply(
+        self, reply: HttpReply, prompt: Any, state: RetryState
+    ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
+        """Read the reply to a request that :meth:`compose` wrote, however it came.
+
+        Raises:
+            Exception: As :meth:`execute` does for that reply.
+        """
+        read = self.own_client().aio.models.read(reply)
+        return self._finished(read, [look(read, "embedding")], 1)
+
+    def _finished(
+        self, reply: object, given: object, count: int
+    ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
+        usage = read_usage(reply)
         vectors = [look(one, "values") for one in given] if isinstance(given, list) else []
-        if len(vectors) != len(texts):
-            msg = f"gemini gave {len(vectors)} vectors for {len(texts)} texts"
+        if len(vectors) != count:
+            msg = f"gemini gave {len(vectors)} vectors for {count} texts"
             raise malformed(msg, usage)
         check_vectors(vectors, "gemini", usage)
         return cast("list[Vector]", vectors), usage, {"model": self.model}

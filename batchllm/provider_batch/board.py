@@ -17,7 +17,7 @@ from batchllm.provider_batch.pacing import Admission
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
-__all__ = ["Board"]
+__all__ = ["Board", "lost_in_words"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 _SAVE_SECONDS: Final = 30.0
@@ -162,8 +162,23 @@ class Board:
         self.postpone(chunk, max(pause * (1 + self.rng.uniform(-0.2, 0.2)), hint or 0.0))
         return count
 
+    async def lose(self, chunk: Chunk, text: str) -> None:
+        """Note that the provider has a batch no more, and end the run: its user has to decide."""
+        await self.move(chunk, State.LOST, text, note=text)
+        self.end(EndCause.STOPPED, lost_in_words([chunk]))
+
     def end(self, cause: EndCause, reason: str) -> None:
         """End the run; what the provider works on goes on, and the ledger has it."""
         if self.termination is None:
             self.termination = Termination(cause, reason)
         self.look()
+
+
+def lost_in_words(chunks: list[Chunk]) -> str:
+    """Say that the provider has batches no more."""
+    ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
+    lines = sum(chunk.lines for chunk in chunks)
+    return (
+        f"the provider has batch {ids} no more, with {lines:,} requests that may be paid for; "
+        "`batchllm jobs cancel` lets them go, so that they are sent again"
+    )

@@ -20,7 +20,7 @@ from batchllm.core import (
 )
 from batchllm.engine import Source
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.choosing import wire_of
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
@@ -29,11 +29,12 @@ from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
 from batchllm.provider_batch.refinding import Refinding
+from batchllm.provider_batch.refusals import is_of_the_account
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import Chunk, State
 from batchllm.provider_batch.submitting import Submitter
-from batchllm.provider_batch.watching import Watcher, lost_in_words, wrong_account
+from batchllm.provider_batch.watching import Watcher, wrong_account
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["BatchDriver", "folder_of"]
@@ -223,7 +224,7 @@ class BatchDriver:
                 await self._wire.identify()
                 break
             except ProviderError as error:
-                if error.status in (401, 402, 403):
+                if is_of_the_account(error):
                     text = f"{error}; the batches go on: set that right, and type the same again"
                     self._board.end(EndCause.ACCOUNT_PROBLEM, text)
                     return False

@@ -22,6 +22,7 @@ class WireLimits:
         cancel_seconds: That a cancellation takes at most.
         window: Seconds that a batch has.
         retention: Seconds for which results are kept.
+        longest_pause: Seconds between creates that are refused for a quota, at most.
     """
 
     lines: int
@@ -31,6 +32,7 @@ class WireLimits:
     cancel_seconds: float = 600.0
     window: float = 86_400.0
     retention: float = 30 * 86_400.0
+    longest_pause: float = 600.0
 
 
 # -- polls -----------------------------------------------------------------------------------------
@@ -71,7 +73,7 @@ def poll_delay(
 
 _SHARE: Final = 0.9
 """Of a limit on tokens that is used, since ours are estimates."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 600.0
+_FIRST_PAUSE: Final = 60.0
 _SPLIT_AFTER: Final = 3
 """Refusals of a chunk with nothing else in flight after which it is taken to be too large."""
 
@@ -138,7 +140,7 @@ class Admission:
             self.tokens = live_tokens + tokens / 2
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, hint or 0.0)
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        self._pause = min(self.limits.longest_pause, 2 * self._pause)
         if limit is not None:
             return tokens > limit
         # What is learned from chunks in flight says nothing of this one alone.

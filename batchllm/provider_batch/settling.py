@@ -33,6 +33,8 @@ __all__ = ["Settler"]
 _PIECE: Final = 1024 * 1024
 """Bytes that gather in memory before the journal's thread writes them."""
 _FETCH_SECONDS: Final = 3_600.0
+_TRIES: Final = 5
+"""Downloads that fail before that is said: results are often not there for a minute."""
 _STATES: Final = {
     NextOfLine.PUBLISH: LineState.ANSWERED,
     NextOfLine.BATCH: LineState.WAITING,
@@ -110,7 +112,9 @@ class Settler:
                     await self._download(chunk, part, output)
         except (ProviderError, TransportError, TimeoutError) as error:
             count = self.board.back_off(chunk)
-            if count == 5:
+            if count >= _TRIES and self._is_gone(chunk, error):
+                await self.board.lose(chunk, f"its results are kept no more ({error})")
+            elif count == _TRIES:
                 self.board.warnings.append(
                     f"the results of batch {chunk.batch_id} cannot be fetched yet ({error}); it "
                     "is tried again"
@@ -119,6 +123,13 @@ class Settler:
         except OSError as error:
             raise self.spool.failed(error) from error
         await self.board.move(chunk, State.FETCHED)
+
+    def _is_gone(self, chunk: Chunk, error: Exception) -> bool:
+        """Return whether results are gone for good: not there, after the time they are kept for."""
+        if not isinstance(error, ProviderError) or error.status not in (404, 410):
+            return False
+        now = self.board.server_time(anyio.current_time())
+        return chunk.submitted is not None and now - chunk.submitted > self.wire.limits.retention
 
     async def _download(self, chunk: Chunk, part: int, output: str) -> None:
         call = self.journal.worker.call

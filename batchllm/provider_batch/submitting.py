@@ -31,6 +31,9 @@ __all__ = ["MOST_PAGES", "Submitter"]
 
 _REFUSED_FOR: Final = 6 * 3_600.0
 """Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
+_FRESH: Final = 3_600.0
+"""Seconds after its upload for which a file is surely there, so that nothing is uploaded over and
+over."""
 _SKEW: Final = 5.0
 """Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
 MOST_PAGES: Final = 100
@@ -62,6 +65,7 @@ class Submitter:
     journal: JournalWriter
     refinding: Refinding
     settler: Settler
+    _uploads: dict[int, float] = field(factory=dict, init=False)
     _looked: dict[int, float] = field(factory=dict, init=False)
     _looks: dict[int, int] = field(factory=dict, init=False)
     _proofs: dict[str, bool] = field(factory=dict, init=False)
@@ -127,6 +131,7 @@ class Submitter:
         except TransportError:
             board.back_off(chunk)
         else:
+            self._uploads[chunk.number] = anyio.current_time()
             await board.move(chunk, State.UPLOADED, file_id, file_id=file_id)
 
     async def _identify(self, chunk: Chunk) -> None:
@@ -200,6 +205,10 @@ class Submitter:
 
     async def _not_created(self, chunk: Chunk, verdict: CreateVerdict, error: CallError) -> None:
         board, text = self.board, str(error)
+        refused = verdict in (CreateVerdict.REFUSED, CreateVerdict.ACCOUNT)
+        if refused and await self._has_lost_its_file(chunk):
+            await self.settler.give_up(chunk, f"its file is no longer at the provider ({text})")
+            return
         match verdict:
             case CreateVerdict.UNKNOWN | CreateVerdict.CREATED:
                 await board.move(chunk, State.QUARANTINE, text, note=text)
@@ -217,6 +226,19 @@ class Submitter:
             case CreateVerdict.NOT_SENT:
                 after = await self._take_back(chunk, text)
                 board.back_off(after)
+
+    async def _has_lost_its_file(self, chunk: Chunk) -> bool:
+        """Return whether the file of a chunk is no longer at the provider.
+
+        Files are kept for days there, and a quota may have been waited for longer.
+        """
+        fresh = anyio.current_time() - self._uploads.get(chunk.number, -_FRESH) < _FRESH
+        if fresh or not self.wire.has_files:
+            return False
+        try:
+            return not await self.wire.find_files(chunk.name.file, chunk.size)
+        except (ProviderError, TransportError):
+            return False
 
     async def _take_back(self, chunk: Chunk, text: str) -> Chunk:
         """Return to the state before a create that was surely none."""
@@ -280,9 +302,8 @@ class Submitter:
             found += [
                 one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
             ]
-            times = [one.created for one in page.batches if one.created is not None]
             after = page.after
-            if after is None or min(times, default=chunk.intent) < chunk.intent - _SCAN_BEFORE:
+            if after is None or page.is_behind(chunk.intent - _SCAN_BEFORE):
                 break
         if self.wire.strength is Strength.STATISTICAL:
             return await self._proved(found, chunk.run)

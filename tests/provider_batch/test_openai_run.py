@@ -183,7 +183,7 @@ async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
     [
         (lambda: Fallback(["sim:default", "sim:default"]), "decides by an answer"),
         (lambda: lambda prompt: "x", "cannot be written down"),
-        (lambda: llm("gemini:g", api_key="k"), "has no batches in this version"),
+        (lambda: llm("ollama:g"), "has no batches in this version"),
         (lambda: llm("mistral:m", api_key="k"), "Batches can go to"),
     ],
 )

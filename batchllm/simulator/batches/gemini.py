@@ -209,8 +209,8 @@ class GeminiBatches:
             del about["inputConfig"]
         ended: dict[str, Any] = {}
         if job.has_ended(now):
-            about["endTime"] = _stamp(now)
-            output = self._output(job, status, now, listed=listed)
+            about["endTime"] = _stamp(_end_of(job, status))
+            output = self._output(job, status, listed=listed)
             ended = {"done": True}
             if status == "failed":
                 problem = job.problems[0]
@@ -225,7 +225,7 @@ class GeminiBatches:
             return about
         return {"name": job.id, "metadata": about, **ended}
 
-    def _output(self, job: Job, status: str, now: float, *, listed: bool) -> dict[str, Any]:
+    def _output(self, job: Job, status: str, *, listed: bool) -> dict[str, Any]:
         """Return where the results are; those of a batch that was cut off may be lost."""
         cut = status != "completed"
         if status == "failed" or (cut and not (job.behaviour.keeps_parts and job.done)):
@@ -235,7 +235,7 @@ class GeminiBatches:
         name = f"files/batch-{job.id.removeprefix('batches/')}"
         if "written" not in job.details:
             # Written when it is read, so that a large batch costs nothing before.
-            self._files.keep(name, job.account, partial(write_rows, job), now)
+            self._files.keep(name, job.account, partial(write_rows, job), _end_of(job, status))
             job.details["written"] = True
         return {"responsesFile": name}
 
@@ -275,6 +275,19 @@ def _inline(source: dict[str, Any], path: str) -> list[Request]:
         )
         for number, row in enumerate(rows)
     ]
+
+
+def _end_of(job: Job, status: str) -> float:
+    """Return when a batch ended, in seconds since 1970."""
+    match status:
+        case "failed":
+            return job.starts
+        case "expired":
+            return job.expires
+        case "cancelled":
+            return (job.cancelled or job.created) + job.behaviour.cancel
+        case _:
+            return job.completes
 
 
 def _counts(job: Job) -> dict[str, str]:

@@ -13,7 +13,7 @@ from attrs import define, field
 from batchllm.simulator.batches.files import File
 from batchllm.simulator.batches.store import Batches, short
 from batchllm.simulator.rendering import whole
-from batchllm.simulator.wires import WireReply, WireRequest, timestamp
+from batchllm.simulator.wires import WireReply, WireRequest, http_date, timestamp
 
 __all__ = ["GeminiFiles"]
 
@@ -87,8 +87,7 @@ class GeminiFiles:
         if self.store.behaviour.results_elsewhere:
             host = "elsewhere.invalid"
         address = f"http://{host}{request.path}?upload_id={mark}&upload_protocol=resumable"
-        headers = (("x-goog-upload-url", address), ("x-goog-upload-status", "active"))
-        return whole(200, b"{}", headers=headers)
+        return _done(b"{}", "active", now, ("x-goog-upload-url", address))
 
     def put(self, request: WireRequest, now: float) -> WireReply:
         """Take bytes; the file is there with the last of them."""
@@ -97,10 +96,10 @@ class GeminiFiles:
             return self.fail(404, "NOT_FOUND", "There is no such upload.", now)
         upload.content += request.body
         if "finalize" not in request.headers.get("x-goog-upload-command", ""):
-            return whole(200, b"", headers=(("x-goog-upload-status", "active"),))
+            return _done(b"", "active", now)
         file = self.keep(upload.name, upload.account, upload.content, now, upload.display)
         body = json.dumps({"file": self.described(file)}).encode()
-        return whole(200, body, headers=(("x-goog-upload-status", "final"),))
+        return _done(body, "final", now)
 
     def described(self, file: File) -> dict[str, Any]:
         """Return the description of a file."""
@@ -128,3 +127,9 @@ class GeminiFiles:
     def delete(self, name: str) -> None:
         """Forget a file."""
         self._files.pop(name, None)
+
+
+def _done(body: bytes, status: str, now: float, *headers: tuple[str, str]) -> WireReply:
+    """Answer a step of an upload, which is then active or final."""
+    always = (("x-goog-upload-status", status), ("date", http_date(now)))
+    return whole(200, body, headers=(*headers, *always))

@@ -107,9 +107,9 @@ class Simulator:
         self._behaviour = Behaviour(self.scenario, self.seed)
         self.batches = Batches(self.scenario, self.seed, self._wires, self.batch_behaviour)
         self._batch_apis = (
+            GeminiBatches(self.batches),
             OpenAIBatches(self.batches),
             AnthropicBatches(self.batches),
-            GeminiBatches(self.batches),
         )
 
     def handle(self, request: WireRequest) -> Exchange:

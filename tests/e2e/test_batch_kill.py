@@ -27,6 +27,7 @@ SLOWEST = 2.5
 WIRES = {
     "openai": ("openai:gpt-5-mini", "OPENAI", "/v1"),
     "anthropic": ("anthropic:claude-sonnet-5", "ANTHROPIC", ""),
+    "gemini": ("gemini:gemini-2.5-flash", "GEMINI", "/v1beta"),
 }
 
 
@@ -80,26 +81,28 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
     }
 
 
+@pytest.mark.parametrize("wire", ["gemini", "openai"])
 def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wire: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model, name, path = WIRES[wire]
     given, output = write_lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
     with simulator("instant", "--calendar", "20") as url:
-        monkeypatch.setenv("OPENAI_API_KEY", "sim-key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
-        words = ["run", given, "-m", "openai:m", "--mode", "batch", "-o", output]
+        monkeypatch.setenv(f"{name}_API_KEY", "sim-key")
+        monkeypatch.setenv(f"{name}_BASE_URL", url + path)
+        words = ["run", given, "-m", model, "--mode", "batch", "-o", output]
         code, _, err = run_program(*words, "--detach")
         assert code == 3
-        assert "40 requests are in 1 batch at openai; the same typed again goes on" in err
+        assert f"40 requests are in 1 batch at {wire}; the same typed again goes on" in err
         code, out, _ = run_program("jobs", output)
         assert code == 0
         assert "running" in out
-        assert "batch_" in out
+        assert "batch" in out.splitlines()[-1]
         code, out, _ = run_program("jobs", output, "--json")
         (job,) = json.loads(out)
-        assert (job["number"], job["requests"], job["provider"]) == (1, LINES, "openai")
+        assert (job["number"], job["requests"], job["provider"]) == (1, LINES, wire)
         code, out, _ = run_program("jobs", output, "show", "1")
-        assert "created: batch_" in out
+        assert "created: batch" in out
         code, out, err = run_program("jobs", output, "cancel")
         assert code == 0, err
         # On a slow machine it may be over by then.

@@ -16,7 +16,7 @@ from batchllm.simulator.rendering import whole
 from batchllm.simulator.wires import WireReply, WireRequest, count_tokens, http_date
 
 _PATH = re.compile(
-    r"^(?P<part>/upload|/download)?/v1(?:alpha|beta)/"
+    r"^(?P<part>/upload|/download)?/v1(?P<stage>alpha|beta|)/"
     r"(?P<kind>files|batches|models)(?:/(?P<name>[^/:]+))?(?::(?P<verb>\w+))?$"
 )
 _CREATES = {"batchGenerateContent": "generateContent", "asyncBatchEmbedContent": "embedContent"}
@@ -52,7 +52,11 @@ class GeminiBatches:
     def matches(self, request: WireRequest) -> bool:
         """Return whether the request is for this API."""
         found = _PATH.match(request.path)
-        return found is not None and (found["kind"] != "models" or found["verb"] in _CREATES)
+        if found is None or found["kind"] == "models":
+            return found is not None and found["verb"] in _CREATES
+        # OpenAI's files and batches are at these paths, too.
+        is_googles = found["part"] or found["stage"] or "x-goog-api-key" in request.headers
+        return bool(is_googles)
 
     def call_of(self, request: WireRequest) -> str:
         """Return which kind of call it is."""

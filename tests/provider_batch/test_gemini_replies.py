@@ -1,4 +1,4 @@
-"""What Gemini says of batches and lines, in every shape that is documented or was seen."""
+"""Gemini's batches and lines, in every shape that is documented or was seen."""
 
 from __future__ import annotations
 

@@ -442,7 +442,7 @@ async def test_answers_of_404_in_passing_change_nothing(world: World) -> None:
 
 
 async def test_results_that_are_kept_no_more_are_said_to_be_gone(tmp_path: Path) -> None:
-    """Who comes back after days learns that, and decides: they may have been paid for."""
+    """A user who comes back after days learns that, and decides: they may have been paid for."""
     world = open_world(tmp_path, files_kept=2 * DAY)
     await world.run(prompts(5), detach=True)
     await anyio.sleep(4 * DAY)

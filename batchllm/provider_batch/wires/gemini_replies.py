@@ -1,4 +1,4 @@
-"""What Gemini says of a batch, and of each of its lines: pure reading."""
+"""Gemini's descriptions of batches and their lines, read: pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a simulated Gemini says became of the requests of a batch: lines, and inline answers."""
+"""Requests and results of simulated Gemini's batches: lines of files, and inline answers."""
 
 import json
 from collections.abc import Iterator

@@ -245,7 +245,8 @@ class Submitter:
         now = anyio.current_time()
         assert chunk.intent is not None
         since = max(0.0, self.board.server_time(now) - chunk.intent)
-        due = self.refinding.next_look(since, self._looked.get(chunk.number))
+        looked, looks = self._looked.get(chunk.number), self._looks.get(chunk.number, 0)
+        due = self.refinding.next_look(since, looked, looks)
         return max(now + due - since, self.board.due_at(chunk))
 
     async def _look(self, chunk: Chunk) -> None:

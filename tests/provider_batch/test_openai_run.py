@@ -37,7 +37,7 @@ from tests.provider_batch.kit import (
     prompts,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
 CONTROL = ("upload", "find", "create", "get", "list", "cancel", "content", "delete")
 
 

@@ -3,7 +3,8 @@
 Runs that overlap share a preparation; see ``leases.py``.
 
 Only instances that override ``prepare`` or ``cleanup`` are kept, so a million items with a strategy
-each, or with a composite each over the same parts, leave nothing behind. Parts of a composite come before it and go after it.
+each, or with a composite each over the same parts, leave nothing behind. Parts of a composite come
+before it and go after it.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Submitter:
         """Make the next step that is due; return whether there was one."""
         board = self.board
         for chunk in board.in_state(State.QUARANTINE):
-            if self._look_at(chunk) <= now:
+            if self._look_at(chunk, now) <= now:
                 await self._look(chunk)
                 return True
         for chunk in board.in_state(State.UPLOADING, State.SPOOLED):
@@ -90,7 +90,7 @@ class Submitter:
     def next_at(self, now: float) -> float:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
-        times = [self._look_at(chunk) for chunk in board.in_state(State.QUARANTINE)]
+        times = [self._look_at(chunk, now) for chunk in board.in_state(State.QUARANTINE)]
         times += [board.due_at(one) for one in board.in_state(State.UPLOADING, State.SPOOLED)]
         times += [self._create_at(chunk, now) for chunk in board.in_state(State.UPLOADED)]
         return min(times, default=float("inf"))
@@ -263,11 +263,13 @@ class Submitter:
 
     # -- finding again ---------------------------------------------------------------------------
 
-    def _look_at(self, chunk: Chunk) -> float:
-        now = anyio.current_time()
+    def _look_at(self, chunk: Chunk, now: float) -> float:
+        # By the clock as the caller has read it: one that is read again is ahead of that, and what
+        # is due at once would never be.
         assert chunk.intent is not None
         since = max(0.0, self.board.server_time(now) - chunk.intent)
-        due = self.refinding.next_look(since, self._looked.get(chunk.number))
+        looked, looks = self._looked.get(chunk.number), self._looks.get(chunk.number, 0)
+        due = self.refinding.next_look(since, looked, looks)
         return max(now + due - since, self.board.due_at(chunk))
 
     async def _look(self, chunk: Chunk) -> None:

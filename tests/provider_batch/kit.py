@@ -42,17 +42,21 @@ class Fuse:
         folder: Of the journal.
         image: Where the image goes.
         at: Which point ends it, from 1; 0 ends it at none.
+        only: The beginning of the names of the points that are counted.
     """
 
     folder: Path
     image: Path
     at: int = 0
+    only: str = ""
     passed: int = field(default=0, init=False)
     last: str = field(default="", init=False)
 
     def passes(self, what: str) -> None:
         if self.at and self.passed >= self.at:
             raise Killed(what)  # it has ended, and whatever tries to go on is not there
+        if not what.startswith(self.only):
+            return
         self.passed += 1
         if self.passed == self.at:
             self.last = what

@@ -16,9 +16,11 @@ from batchllm.engine import (
     OrderedResultStream,
     RunOptions,
     Source,
+    check_prices,
     only_error,
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
+from batchllm.policy import PriceBook
 from batchllm.provider_batch import BatchDriver, ModeSettings, PlannedItems, wire_of
 
 __all__ = ["open_batch_mode"]
@@ -56,6 +58,9 @@ async def open_batch_mode(
         raise ConfigError(msg)
     _check(options)
     wire_of(strategy)
+    prices = PriceBook(options.config.prices)
+    # Before a file is made, and before a group of tasks is open that would wrap the error.
+    check_prices(options.config, prices, strategy)
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []
@@ -74,6 +79,7 @@ async def open_batch_mode(
         source = Source(items)
         source.open()
         planned = PlannedItems(source.size)
+        stack.callback(planned.discard)
         batch = Batch(evolve(_bounded(options, settings), journal=journal), planned, delivery, keep)
         batch.warnings.extend(notes)
         driver = BatchDriver(
@@ -85,11 +91,10 @@ async def open_batch_mode(
             pass_over=batch.pass_over,
             warnings=batch.warnings,
             calls=options.config.max_workers,
+            price=prices.of(strategy),
+            spending=batch.spending,
         )
-        try:
-            yield batch, lambda: _run_both(batch, driver)
-        finally:
-            planned.discard()
+        yield batch, lambda: _run_both(batch, driver)
 
 
 async def _run_both(batch: Batch, driver: BatchDriver) -> None:
@@ -123,12 +128,6 @@ def _check(options: RunOptions) -> None:
         msg = (
             "mode='batch' needs a journal, since its batches outlive this process: give "
             "journal='run.db'"
-        )
-        raise ConfigError(msg)
-    if options.config.budget is not None:
-        msg = (
-            "a budget is not held with mode='batch' in this version, since what a batch may cost "
-            "is not reserved: leave it out and give fewer items at a time, or run online"
         )
         raise ConfigError(msg)
     for middleware in options.middlewares:

@@ -33,6 +33,7 @@ from batchllm.engine.resume import Resume
 from batchllm.engine.run import Run
 from batchllm.engine.run_options import RunOptions
 from batchllm.engine.scheduler import Scheduler
+from batchllm.engine.spending import Spending
 
 __all__ = ["Batch"]
 
@@ -180,6 +181,11 @@ class Batch:
     def warnings(self) -> list[str]:
         """Return the list of sentences about what went wrong beside the items."""
         return self._run.warnings
+
+    @property
+    def spending(self) -> Spending | None:
+        """Return what keeps the budget; ``None`` if there is none."""
+        return self._run.stats.spending
 
     def make_room(self) -> None:
         """Let another item in: a result was read."""

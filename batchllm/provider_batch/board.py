@@ -11,9 +11,11 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import EndCause, Termination
+from batchllm.engine import Spending
 from batchllm.provider_batch.filling import Room
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.pacing import Admission
+from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
@@ -35,6 +37,8 @@ class Board:
         room: Shown how many wait to be created.
         wall_clock: Seconds since 1970 of this machine, until the provider's clock is known.
         warnings: Gets a sentence if something is to be known.
+        purse: Closes what was reserved for them; ``None`` without a budget.
+        spending: Lets calls have what was given back; ``None`` without a budget.
 
     Attributes:
         chunks: By their numbers.
@@ -49,6 +53,8 @@ class Board:
     wall_clock: Callable[[], float]
     warnings: list[str]
     rng: random.Random = field(factory=random.Random)
+    purse: Purse | None = None
+    spending: Spending | None = None
     chunks: dict[int, Chunk] = field(factory=dict, init=False)
     waiting: Counter[int] = field(factory=Counter, init=False)
     termination: Termination | None = field(default=None, init=False)
@@ -125,6 +131,8 @@ class Board:
         self.chunks[after.number] = after
         self._failures.pop(after.number, None)
         self._not_before.pop(after.number, None)
+        if self.purse is not None and self.purse.follow(after) and self.spending is not None:
+            self.spending.look_again()
         self.look()
 
     def look(self) -> None:

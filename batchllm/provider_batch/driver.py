@@ -15,11 +15,13 @@ from batchllm.core import (
     EndCause,
     JournalError,
     LLMCallStrategy,
+    Price,
     ProviderError,
     TransportError,
 )
-from batchllm.engine import Source
+from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
+from batchllm.policy import Need
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.choosing import wire_of
 from batchllm.provider_batch.filling import Filling, Room
@@ -28,6 +30,7 @@ from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
+from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
@@ -64,6 +67,8 @@ class BatchDriver:
         pass_over: Called with the position of an item that was finished and is only counted.
         warnings: Gets a sentence if something is to be known.
         calls: Calls that the engine makes at once.
+        price: Of a call online; ``None`` if it is not known.
+        spending: Keeps the budget; ``None`` if there is none.
         rng: For jitter.
     """
 
@@ -75,6 +80,8 @@ class BatchDriver:
     pass_over: Callable[[int], None]
     warnings: list[str]
     calls: int
+    price: Price | None = None
+    spending: Spending | None = None
     rng: random.Random = field(factory=random.Random)
     _wire: BatchWire = field(init=False)
     _ledger: BatchLedger = field(init=False)
@@ -88,6 +95,8 @@ class BatchDriver:
     _spool: Spool = field(init=False)
     _room: Room = field(init=False)
     _filling: Filling = field(init=False)
+    _purse: Purse | None = field(init=False)
+    _noted: Need | None = field(default=None, init=False)
     _cleaned: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,8 +107,17 @@ class BatchDriver:
         spool, items = Spool(folder), Items(folder)
         self._spool, self._items = spool, items
         sizes, room = ChunkSizes(wire.limits, settings.chunk_size), Room()
+        self._purse = self._make_purse()
         board = self._board = Board(
-            ledger, wire, Admission(wire.limits), room, journal.wall_clock, self.warnings, self.rng
+            ledger,
+            wire,
+            Admission(wire.limits),
+            room,
+            journal.wall_clock,
+            self.warnings,
+            self.rng,
+            self._purse,
+            self.spending,
         )
         publisher = self._publisher = Publisher(
             self.strategy, wire, ledger, spool, items, journal, self.planned.send
@@ -139,6 +157,7 @@ class BatchDriver:
             publisher,
             settings,
             sizes,
+            self.price,
             planner.put_back,
             self._is_hurried,
         )
@@ -147,6 +166,15 @@ class BatchDriver:
         self._watcher = Watcher(
             board, wire, settings, submitter, settler, self._pull_back(), self.rng
         )
+
+    def _make_purse(self) -> Purse | None:
+        """Return what reserves for batches out of the run's budget, if it has one."""
+        if self.spending is None:
+            return None
+        books = self.spending.ledger
+        price = None if books.budget.max_cost is None else self.price
+        kind = ("batch", self.strategy.quota_scope)
+        return Purse(books, self.spending.worst, kind, price)
 
     def _pull_back(self) -> PullBack | None:
         if self.settings.deadline is None:
@@ -170,6 +198,8 @@ class BatchDriver:
             async with anyio.create_task_group() as group:
                 if await self._begin():
                     group.start_soon(self._planner.run, name="batchllm batch planner")
+                    if self.spending is not None:
+                        group.start_soon(self._watch_budget, self.spending)
                     await self._conduct()
                     self._note_lost()
                 else:
@@ -182,12 +212,25 @@ class BatchDriver:
                 await self._wire.http.release()
         self.planned.end(self._board.termination, error)
 
+    async def _watch_budget(self, spending: Spending) -> None:
+        """Let chunks that wait for the budget look whenever a call has given some back."""
+        while True:
+            await spending.freed()
+            self._board.look()
+
+    async def _note_online(self) -> None:
+        """Write down what calls online have spent, since later runs on the journal count it."""
+        if self._purse is not None and self._purse.online != self._noted:
+            self._noted = self._purse.online
+            await self._ledger.note_online(self._noted)
+
     async def close(self) -> None:
         """Forget what is finished, and let go of the files of this process."""
         with anyio.move_on_after(_CLEAN_SECONDS, shield=True):
             try:
                 if self.journal.commits.failed is None and self._ledger.run:
                     await self._settler.clean()
+                    await self._note_online()
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
                 self.warnings.append(f"what is finished could not be cleaned up: {error}")
@@ -201,6 +244,9 @@ class BatchDriver:
         for chunk in await self._ledger.open():
             board.take_in(chunk)
             self._filling.tests_first = False  # the first batch of all was the test
+        if self._purse is not None:
+            self._purse.restore(*await self._ledger.spent())
+            self._noted = self._purse.online
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]
@@ -268,6 +314,7 @@ class BatchDriver:
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._settler.clean()
+            await self._note_online()
         return False
 
     def _next_at(self, now: float) -> float:

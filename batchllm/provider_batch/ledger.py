@@ -6,6 +6,7 @@ all lines of a chunk with the chunk's end in one: no process that dies leaves ha
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from attrs import define, field
 
 from batchllm.core import JournalError, ProgramError
 from batchllm.journal import ItemKey, JournalWriter
+from batchllm.policy import Need
 from batchllm.provider_batch.rows import (
     Answer,
     LineRow,
@@ -53,6 +55,8 @@ _COLUMNS: Final = (
     "size, answer"
 )
 _PAGE: Final = 500
+_ONLINE: Final = "batch_online"
+"""The fact that says what calls online have taken, beside the batches."""
 _NAME_BYTES: Final = 4
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -215,6 +219,21 @@ class BatchLedger:
         self._put(db, before, settling.chunk, detail)
         return Settled(states, len(given) - max(0, taken.rowcount))
 
+    # -- money -----------------------------------------------------------------------------------
+
+    async def spent(self) -> tuple[list[Chunk], Need]:
+        """Return all chunks of the journal, and what calls online of its runs have taken."""
+        return await self._read(_spent)
+
+    async def note_online(self, took: Need) -> None:
+        """Write down what calls online have taken, of all runs together."""
+        text = json.dumps([took.tokens, took.cost])
+        await self._write(
+            lambda db: db.execute(
+                "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (_ONLINE, text)
+            )
+        )
+
     # -- lines -----------------------------------------------------------------------------------
 
     async def find(self, keys: Sequence[ItemKey]) -> dict[ItemKey, LineRow]:
@@ -324,6 +343,12 @@ def read_events(db: sqlite3.Connection, chunk: int) -> list[Any]:
     """Read what happened to a chunk: time, state before, state after, and detail."""
     query = "SELECT at, before, after, detail FROM pb_event WHERE chunk = ? ORDER BY event"
     return db.execute(query, (chunk,)).fetchall()
+
+
+def _spent(db: sqlite3.Connection) -> tuple[list[Chunk], Need]:
+    row = db.execute("SELECT value FROM facts WHERE name = ?", (_ONLINE,)).fetchone()
+    tokens, cost = (0, 0.0) if row is None else json.loads(row[0])
+    return read_chunks(db), Need(tokens, cost)
 
 
 def _find(keys: Sequence[ItemKey], db: sqlite3.Connection) -> dict[ItemKey, LineRow]:

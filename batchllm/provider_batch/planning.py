@@ -23,7 +23,7 @@ from batchllm.core import (
     ProgramError,
     kind_of,
 )
-from batchllm.engine import END, IdSet, Incoming, Source, pull, read_item
+from batchllm.engine import END, IdSet, Incoming, Source, estimate_of, pull, read_item
 from batchllm.journal import Choice, Entry, JournalWriter, Reason
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.filling import Filling
@@ -265,11 +265,13 @@ class Planner:
         """Put an item into the chunk that is being filled, or pass it on if it fits into none."""
         try:
             request = self._compose(work.prompt)
+            estimate = estimate_of(self.strategy, work.prompt)
         except Exception:
             # Online it fails before anything is sent for it, and says why in its result.
             added = False
         else:
-            added = await self.filling.add(row, request, work, position, kept=kept)
+            output = None if estimate is None else estimate.output_tokens
+            added = await self.filling.add(row, request, work, position, kept=kept, output=output)
         if not added:
             if kept:
                 await self.journal.worker.call(partial(self.items.drop, row.line))

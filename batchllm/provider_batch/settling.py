@@ -10,8 +10,9 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, ProviderError, TransportError
+from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
+from batchllm.provider_batch.billing import Bill
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id_prefix
@@ -45,6 +46,7 @@ _STATES: Final = {
 class _Reading:
     """The answers in the result files of one chunk."""
 
+    bill: Bill
     answers: list[Answer] = field(factory=list)
     kinds: dict[LineKind, int] = field(factory=dict)
     account: str = ""
@@ -69,6 +71,7 @@ class Settler:
         publisher: Passes the items on.
         settings: The options.
         sizes: Learn how long chunks take.
+        price: Of a call online; ``None`` if it is not known.
         put_back: Asks for lines that wait to be put into another chunk.
         is_hurried: Returns whether there is no time for another batch.
     """
@@ -81,6 +84,7 @@ class Settler:
     publisher: Publisher
     settings: ModeSettings
     sizes: ChunkSizes
+    price: Price | None
     put_back: Any
     is_hurried: Any
 
@@ -151,11 +155,13 @@ class Settler:
             return
         by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
-        after = advance(chunk, State.SETTLED)
+        after = advance(chunk, State.SETTLED, **_paid(chunk, reading.bill))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
             chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
         )
+        if self.board.purse is not None:
+            self.board.purse.learn(chunk, reading.bill)
         self.board.put(after)
         self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
         strange = settled.strange + reading.nameless
@@ -184,11 +190,12 @@ class Settler:
         )
 
     def _read(self, chunk: Chunk) -> _Reading:
-        reading = _Reading()
+        reading = _Reading(Bill(self.price, self.wire.stacks))
         for part in range(len(chunk.outputs)):
             for start, line in _lines(self.spool.result(chunk.number, part)):
                 outcome = self.wire.read_line(line)
                 reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
+                reading.bill.add(outcome)
                 if outcome.kind is LineKind.ACCOUNT and not reading.account:
                     reading.account = outcome.text
                 if outcome.custom_id is None:
@@ -316,6 +323,13 @@ class Settler:
 def _is_foreign(chunk: Chunk) -> bool:
     """Return whether a batch was cancelled, and not by us."""
     return chunk.cut is Cut.CANCELLED and chunk.reason is None
+
+
+def _paid(chunk: Chunk, bill: Bill) -> dict[str, Any]:
+    """Return what a batch took; for answers that do not say, as much as was reserved for them."""
+    silent = (bill.answered - bill.counted) / chunk.lines
+    tokens = bill.tokens + round(silent * chunk.reserved_tokens)
+    return {"paid_tokens": tokens, "paid_cost": bill.cost + silent * chunk.reserved_cost}
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

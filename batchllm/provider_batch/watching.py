@@ -265,7 +265,9 @@ class Watcher:
         await self._lose(chunk, str(error))
 
     async def _lose(self, chunk: Chunk, text: str) -> None:
-        await self.board.move(chunk, State.LOST, text, note=text)
+        # It was paid for as far as is known, and what it took will never be.
+        spent = {"paid_tokens": chunk.reserved_tokens, "paid_cost": chunk.reserved_cost}
+        await self.board.move(chunk, State.LOST, text, note=text, **spent)
         self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
 
     def _may_have_ghost(self, chunk: Chunk) -> bool:

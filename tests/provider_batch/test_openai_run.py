@@ -13,7 +13,6 @@ from attrs import frozen
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
     BaseMiddleware,
-    Budget,
     ConfigError,
     EndCause,
     JournalError,
@@ -160,7 +159,6 @@ class Changes(BaseMiddleware):
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
         ({"hedge_budget": 3.0}, "not made in this version"),
-        ({"config": ProcessorConfig(budget=Budget(max_tokens_total=9))}, "a budget is not held"),
         ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )

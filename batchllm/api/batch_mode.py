@@ -17,6 +17,7 @@ from batchllm.engine import (
     RunOptions,
     Source,
     check_prices,
+    no_price,
     only_error,
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
@@ -61,6 +62,9 @@ async def open_batch_mode(
     prices = PriceBook(options.config.prices)
     # Before a file is made, and before a group of tasks is open that would wrap the error.
     check_prices(options.config, prices, strategy)
+    if settings.hedge_budget is not None and prices.of(strategy) is None:
+        owner = "hedge_budget is money"
+        raise ConfigError(no_price(prices, prices.missing(strategy), owner))
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []

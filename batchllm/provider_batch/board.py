@@ -43,6 +43,8 @@ class Board:
     Attributes:
         chunks: By their numbers.
         waiting: Items of this run that wait for each chunk.
+        copied: Items that were called for online while their batch went on.
+        twice: Of these, how many their batch has answered all the same.
         termination: Why the run is to end before all its items have; ``None`` while it goes on.
     """
 
@@ -57,6 +59,8 @@ class Board:
     spending: Spending | None = None
     chunks: dict[int, Chunk] = field(factory=dict, init=False)
     waiting: Counter[int] = field(factory=Counter, init=False)
+    copied: int = field(default=0, init=False)
+    twice: int = field(default=0, init=False)
     termination: Termination | None = field(default=None, init=False)
     _not_before: dict[int, float] = field(factory=dict, init=False)
     _failures: Counter[int] = field(factory=Counter, init=False)
@@ -82,12 +86,17 @@ class Board:
         return [chunk for chunk in self if self.waiting[chunk.number] and not chunk.over]
 
     def numbers(self) -> dict[str, int]:
-        """Return how many batches are under way, with their requests and what is done of them."""
+        """Return how many batches are under way, with their requests and what is done of them.
+
+        ``copied`` and ``paid_twice`` are about items that were called for online as well.
+        """
         flying = self.in_flight
         return {
             "batches": len(flying),
             "requests": sum(chunk.lines for chunk in flying),
             "done": sum(chunk.done or 0 for chunk in flying),
+            "copied": self.copied,
+            "paid_twice": self.twice,
         }
 
     def counts(self) -> frozenset[int]:

@@ -24,6 +24,7 @@ from batchllm.journal import JournalWriter
 from batchllm.policy import Need
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.choosing import wire_of
+from batchllm.provider_batch.copies import Copier, Copies
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.options import ModeSettings
@@ -34,7 +35,7 @@ from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
-from batchllm.provider_batch.states import Chunk, State
+from batchllm.provider_batch.states import CREATED, Chunk, State
 from batchllm.provider_batch.submitting import Submitter
 from batchllm.provider_batch.watching import Watcher, lost_in_words, wrong_account
 from batchllm.provider_batch.wires import BatchWire
@@ -95,6 +96,7 @@ class BatchDriver:
     _spool: Spool = field(init=False)
     _room: Room = field(init=False)
     _filling: Filling = field(init=False)
+    _copier: Copier | None = field(init=False)
     _purse: Purse | None = field(init=False)
     _noted: Need | None = field(default=None, init=False)
     _cleaned: float = field(default=0.0, init=False)
@@ -163,9 +165,9 @@ class BatchDriver:
         )
         refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
         submitter = self._submitter = Submitter(board, wire, spool, journal, refinding, settler)
-        self._watcher = Watcher(
-            board, wire, settings, submitter, settler, self._pull_back(), self.rng
-        )
+        pull_back = self._pull_back()
+        self._watcher = Watcher(board, wire, settings, submitter, settler, pull_back, self.rng)
+        self._copier = self._make_copier(pull_back)
 
     def _make_purse(self) -> Purse | None:
         """Return what reserves for batches out of the run's budget, if it has one."""
@@ -185,6 +187,14 @@ class BatchDriver:
             self._wire.limits.cancel_seconds,
         )
 
+    def _make_copier(self, pull_back: PullBack | None) -> Copier | None:
+        """Return what calls online for items of late batches, if there is money for it."""
+        most = self.settings.hedge_budget
+        if most is None or self.price is None or pull_back is None:
+            return None
+        copies = Copies(most, self.strategy, self.price)
+        return Copier(copies, pull_back, self._board, self._ledger, self._publisher)
+
     def _is_hurried(self) -> bool:
         return self._watcher.is_hurried
 
@@ -201,6 +211,8 @@ class BatchDriver:
                     if self.spending is not None:
                         group.start_soon(self._watch_budget, self.spending)
                     await self._conduct()
+                    await self._look_for_late()
+                    self.planned.numbers = self._board.numbers()
                     self._note_lost()
                 else:
                     await self.source.close()
@@ -301,6 +313,15 @@ class BatchDriver:
             with anyio.move_on_at(max(at, now)):
                 await board.changed()
 
+    async def _look_for_late(self) -> None:
+        """Ask once for late batches whose items were called for online: what they did is paid."""
+        board = self._board
+        late = [one for one in board.in_state(*CREATED) if one.copied]
+        if late and board.termination is None:
+            await self._watcher.look()
+            while await self._settler.step(anyio.current_time()):
+                await checkpoint()
+
     async def _step(self, now: float) -> bool:
         if await self._settler.step(now):
             return True
@@ -308,6 +329,8 @@ class BatchDriver:
         if await self._submitter.step(now):
             if {one.number for one in self._board.in_state(State.RUNNING)} - alive:
                 self._watcher.created()
+            return True
+        if self._copier is not None and await self._copier.step(now):
             return True
         if await self._watcher.step(now):
             return True
@@ -323,6 +346,8 @@ class BatchDriver:
             self._submitter.next_at(now),
             self._watcher.next_at(now),
         ]
+        if self._copier is not None:
+            times.append(self._copier.next_at())
         if self._board.in_state(State.SETTLED, State.DROPPED):
             times.append(self._cleaned + _CLEAN_EVERY)
         return min(times)

@@ -246,6 +246,10 @@ class PullBack:
         """
         return self.last_start(remaining) - self.cancel_seconds - _FETCH_SECONDS - _MARGIN
 
+    def copy_at(self, remaining: int) -> float:
+        """Return when *remaining* items have to be called for online, whatever else they are in."""
+        return self.last_start(remaining) - _MARGIN
+
     def last_start(self, remaining: int) -> float:
         """Return when the last of *remaining* items have to start online."""
         return self.deadline - remaining / self.rate

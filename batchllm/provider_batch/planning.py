@@ -29,7 +29,7 @@ from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.publishing import Publisher
-from batchllm.provider_batch.rows import LineRow, LineState
+from batchllm.provider_batch.rows import UNSETTLED, LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.providers import WireRequest
 
@@ -245,11 +245,11 @@ class Planner:
         await self.journal.worker.call(partial(self.items.put, kept))
         rows = [row for row, _ in known]
         # A chunk may have been settled while this page was looked up.
-        if any(row.state == LineState.SENT and self._is_settled(row) for row in rows):
+        if any(row.state in UNSETTLED and self._is_settled(row) for row in rows):
             again = await self.ledger.find([row.item for row in rows])
             rows = [again[row.item] for row in rows]
         for row, (_, one) in zip(rows, known, strict=True):
-            if row.state == LineState.SENT:
+            if row.state in UNSETTLED:
                 assert row.chunk is not None
                 self.attached(row.chunk)
             elif row.state == LineState.WAITING:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, Price, ProviderError, TransportError
+from batchllm.core import EndCause, Price, ProviderError, TransportError, dollars
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.billing import Bill
 from batchllm.provider_batch.board import Board
@@ -47,6 +47,7 @@ class _Reading:
     """The answers in the result files of one chunk."""
 
     bill: Bill
+    twice: Bill
     answers: list[Answer] = field(factory=list)
     kinds: dict[LineKind, int] = field(factory=dict)
     account: str = ""
@@ -149,13 +150,14 @@ class Settler:
     # -- settling --------------------------------------------------------------------------------
 
     async def _settle(self, chunk: Chunk) -> None:
-        reading = await self.journal.worker.call(partial(self._read, chunk))
+        copied = await self.ledger.copied(chunk.number) if chunk.copied else frozenset[str]()
+        reading = await self.journal.worker.call(partial(self._read, chunk, copied))
         if reading.is_strange(chunk.run):
             await self._return(chunk)
             return
         by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
-        after = advance(chunk, State.SETTLED, **_paid(chunk, reading.bill))
+        after = advance(chunk, State.SETTLED, **_paid(chunk, reading.bill, reading.twice))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
             chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
@@ -163,6 +165,7 @@ class Settler:
         if self.board.purse is not None:
             self.board.purse.learn(chunk, reading.bill)
         self.board.put(after)
+        self._note_twice(after)
         self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
         strange = settled.strange + reading.nameless
         if strange:
@@ -172,6 +175,16 @@ class Settler:
             )
         await self._go_on(after, settled.states)
         self._judge_whole(after, reading, settled.states)
+
+    def _note_twice(self, chunk: Chunk) -> None:
+        """Say what a late batch has done for items that were called for online meanwhile."""
+        if chunk.twice:
+            self.board.twice += chunk.twice
+            cost = f", {dollars(chunk.twice_cost)} for its part" if chunk.twice_cost else ""
+            self.board.warnings.append(
+                f"{chunk.twice:,} requests are paid for twice: batch {chunk.batch_id} has answered "
+                f"them after their items were called for online{cost}; each has one result"
+            )
 
     async def _return(self, chunk: Chunk) -> None:
         """Give back a batch that was taken for ours: nothing of it was published."""
@@ -189,13 +202,16 @@ class Settler:
             note=text,
         )
 
-    def _read(self, chunk: Chunk) -> _Reading:
-        reading = _Reading(Bill(self.price, self.wire.stacks))
+    def _read(self, chunk: Chunk, copied: frozenset[str]) -> _Reading:
+        stacks = self.wire.stacks
+        reading = _Reading(Bill(self.price, stacks), Bill(self.price, stacks))
         for part in range(len(chunk.outputs)):
             for start, line in _lines(self.spool.result(chunk.number, part)):
                 outcome = self.wire.read_line(line)
                 reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
                 reading.bill.add(outcome)
+                if outcome.custom_id in copied:
+                    reading.twice.add(outcome)
                 if outcome.kind is LineKind.ACCOUNT and not reading.account:
                     reading.account = outcome.text
                 if outcome.custom_id is None:
@@ -325,11 +341,16 @@ def _is_foreign(chunk: Chunk) -> bool:
     return chunk.cut is Cut.CANCELLED and chunk.reason is None
 
 
-def _paid(chunk: Chunk, bill: Bill) -> dict[str, Any]:
+def _paid(chunk: Chunk, bill: Bill, twice: Bill) -> dict[str, Any]:
     """Return what a batch took; for answers that do not say, as much as was reserved for them."""
     silent = (bill.answered - bill.counted) / chunk.lines
     tokens = bill.tokens + round(silent * chunk.reserved_tokens)
-    return {"paid_tokens": tokens, "paid_cost": bill.cost + silent * chunk.reserved_cost}
+    return {
+        "paid_tokens": tokens,
+        "paid_cost": bill.cost + silent * chunk.reserved_cost,
+        "twice": twice.answered,
+        "twice_cost": twice.cost,
+    }
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -159,6 +159,9 @@ class Chunk:
         unbounded: Lines whose requests do not bound the answer.
         reserved_tokens: Tokens of the budget that were set aside for it.
         reserved_cost: US dollars, the same.
+        copied: Lines whose items were called for online while it went on.
+        twice: Of these, how many it has answered all the same.
+        twice_cost: US dollars of those answers, as far as the price is known.
         paid_tokens: Tokens of its answers, once it is settled.
         paid_cost: US dollars of them, as far as the price is known.
         note: A sentence about what happened to it last.
@@ -198,6 +201,9 @@ class Chunk:
     unbounded: int = 0
     reserved_tokens: int = 0
     reserved_cost: float = 0.0
+    copied: int = 0
+    twice: int = 0
+    twice_cost: float = 0.0
     paid_tokens: int = 0
     paid_cost: float = 0.0
     note: str = ""

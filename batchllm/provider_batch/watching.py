@@ -144,6 +144,10 @@ class Watcher:
         now = anyio.current_time()
         self._next_poll = now + self._delay(now)
 
+    async def look(self) -> None:
+        """Ask for the batches that are under way, now."""
+        await self._poll(anyio.current_time())
+
     async def _ask_for(self, chunk: Chunk) -> None:
         assert chunk.batch_id is not None
         try:

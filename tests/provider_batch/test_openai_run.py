@@ -158,7 +158,6 @@ class Changes(BaseMiddleware):
         ({"chunk_size": 0}, "chunk_size is 0; give a whole number of at least 1"),
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
-        ({"hedge_budget": 3.0}, "not made in this version"),
         ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )

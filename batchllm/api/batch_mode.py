@@ -22,7 +22,7 @@ from batchllm.engine import (
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
 from batchllm.policy import PriceBook
-from batchllm.provider_batch import BatchDriver, ModeSettings, PlannedItems, wire_of
+from batchllm.provider_batch import BatchDriver, MiddlewareIn, ModeSettings, PlannedItems, wire_of
 
 __all__ = ["open_batch_mode"]
 
@@ -97,6 +97,7 @@ async def open_batch_mode(
             calls=options.config.max_workers,
             price=prices.of(strategy),
             spending=batch.spending,
+            middleware=_middleware(options, batch),
         )
         yield batch, lambda: _run_both(batch, driver)
 
@@ -134,11 +135,14 @@ def _check(options: RunOptions) -> None:
             "journal='run.db'"
         )
         raise ConfigError(msg)
-    for middleware in options.middlewares:
-        if type(middleware).before_process is not BaseMiddleware.before_process:
-            msg = (
-                f"{type(middleware).__name__}.before_process cannot change prompts with "
-                "mode='batch' in this version, since they are written down before they are sent: "
-                "change the items themselves, or run online"
-            )
-            raise ConfigError(msg)
+
+
+def _middleware(options: RunOptions, batch: Batch) -> MiddlewareIn | None:
+    """Return what takes items past middleware before they are written down, if any looks at them.
+
+    Several at a time, as many as are ready online: one may ask a server of its own.
+    """
+    plain = BaseMiddleware.before_process
+    if all(getattr(type(one), "before_process", None) is plain for one in options.middlewares):
+        return None
+    return MiddlewareIn(batch.go_in, 2 * options.config.max_workers)

@@ -16,6 +16,7 @@ from batchllm.core import (
     BatchError,
     BatchResult,
     EndCause,
+    LLMWorkItem,
     Tally,
     Termination,
     WorkItemResult,
@@ -171,6 +172,20 @@ class Batch:
         """Change how many items are live at once; those that are stay."""
         window = self._run.window
         window.resize(size)
+
+    async def go_in(
+        self, work: LLMWorkItem[Any, Any, Any], position: int
+    ) -> tuple[LLMWorkItem[Any, Any, Any], WorkItemResult[Any, Any] | None]:
+        """Take an item past middleware before it is started.
+
+        For items that are written down before that. Each is started with ``went_in``.
+
+        Returns:
+            The item to go on with, and its result if it has one already.
+        """
+        item = self._run.start_item(work, position, self._run.clock())
+        early = await self._run.pipeline.go_in(item)
+        return item.work, early
 
     def pass_over(self, position: int) -> None:
         """Count an item that an earlier run finished, and that has no result in this one."""

@@ -27,6 +27,7 @@ from batchllm.provider_batch.choosing import wire_of
 from batchllm.provider_batch.copies import Copier, Copies
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
 from batchllm.provider_batch.planning import Planner
@@ -70,6 +71,7 @@ class BatchDriver:
         calls: Calls that the engine makes at once.
         price: Of a call online; ``None`` if it is not known.
         spending: Keeps the budget; ``None`` if there is none.
+        middleware: Takes items past middleware; ``None`` if that leaves them as they are.
         rng: For jitter.
     """
 
@@ -83,6 +85,7 @@ class BatchDriver:
     calls: int
     price: Price | None = None
     spending: Spending | None = None
+    middleware: MiddlewareIn | None = None
     rng: random.Random = field(factory=random.Random)
     _wire: BatchWire = field(init=False)
     _ledger: BatchLedger = field(init=False)
@@ -149,6 +152,8 @@ class BatchDriver:
             self.pass_over,
             board.attach,
             board.look,
+            self.middleware,
+            self.warnings,
         )
         settler = self._settler = Settler(
             board,

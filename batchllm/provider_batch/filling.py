@@ -130,7 +130,7 @@ class Filling:
         """
         # A new row has no id yet; one that is repeated gets another in place of its old one.
         known = bool(row.custom_id)
-        name = custom_id(self.ledger.run, row.item, request.body, self._attempt_of(row))
+        name = self.id_of(row, request)
         line = self.wire.write_line(name, request)
         if len(line) > self.sizes.most_bytes:
             return False
@@ -151,6 +151,10 @@ class Filling:
         elif len(group.lines) >= self.sizes.lines:
             await self._write(group, canary=False)
         return True
+
+    def id_of(self, row: LineRow, request: WireRequest) -> str:
+        """Return the id of a line that asks *request*."""
+        return custom_id(self.ledger.run, row.item, request.body, self._attempt_of(row))
 
     def _attempt_of(self, row: LineRow) -> int:
         """Return a number that no earlier line of the item has: by line and round."""

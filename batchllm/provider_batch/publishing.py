@@ -156,7 +156,7 @@ class Publisher:
         identity = self.journal.registrar.identity
         entry = Entry(row.item, row.digest, identity, False, position, work.prompt)
         self.count += 1
-        await self.send.send(Incoming(work, position, entry))
+        await self.send.send(Incoming(work, position, entry, went_in=True))
 
     def _take(
         self, rows: Sequence[LineRow]

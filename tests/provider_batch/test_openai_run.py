@@ -12,7 +12,6 @@ from attrs import frozen
 
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
-    BaseMiddleware,
     ConfigError,
     EndCause,
     JournalError,
@@ -142,13 +141,6 @@ async def test_a_bad_item_fails_alone(world: World) -> None:
 # -- what does not go together --------------------------------------------------------------------
 
 
-class Changes(BaseMiddleware):
-    async def before_process(
-        self, work_item: LLMWorkItem[Any, Any, Any]
-    ) -> LLMWorkItem[Any, Any, Any]:
-        return work_item
-
-
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -158,7 +150,6 @@ class Changes(BaseMiddleware):
         ({"chunk_size": 0}, "chunk_size is 0; give a whole number of at least 1"),
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
-        ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )
 async def test_what_cannot_work_is_refused_in_words(

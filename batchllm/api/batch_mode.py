@@ -9,7 +9,7 @@ from typing import Any, Final
 import anyio
 from attrs import evolve
 
-from batchllm.core import BaseMiddleware, ConfigError, config_to_json, raise_as_it_was
+from batchllm.core import BaseMiddleware, ConfigError, EndCause, config_to_json, raise_as_it_was
 from batchllm.engine import (
     Batch,
     Delivery,
@@ -31,6 +31,16 @@ RunBoth = Callable[[], Awaitable[None]]
 _ALL: Final = 2**62
 """Results that are held back in input order, as many as there are: they wait for the slowest
 batch."""
+
+_BY_ITS_USER: Final = frozenset(
+    {
+        EndCause.CALLER_CANCELLED,
+        EndCause.INTERRUPTED,
+        EndCause.READER_LEFT,
+        EndCause.STOPPED,
+    }
+)
+"""Causes for which ``on_cancel`` says what becomes of batches."""
 
 
 @asynccontextmanager
@@ -111,6 +121,8 @@ async def _run_both(batch: Batch, driver: BatchDriver) -> None:
     except BaseException as raised:  # noqa: ASYNC103
         raise_as_it_was(only_error(raised))
     finally:
+        if batch.termination.cause in _BY_ITS_USER:
+            await driver.cancel_batches()
         await driver.close()
 
 

@@ -33,6 +33,9 @@ def batch_options(settings: RunSettings) -> dict[str, Any]:
         "chunk_size": settings.chunk_size,
         "on_ambiguous": settings.on_ambiguous,
         "on_foreign_cancel": settings.on_foreign_cancel,
+        "on_cancel": settings.on_cancel,
+        "on_lost": settings.on_lost,
+        "hedge_budget": settings.hedge_budget,
         "detach": settings.detach,
     }
 

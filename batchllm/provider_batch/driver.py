@@ -47,6 +47,7 @@ _SECONDS_PER_CALL: Final = 10.0
 """Of an online call, with which the time for what is brought back from a late batch is reckoned."""
 _CLEAN_EVERY: Final = 60.0
 _CLEAN_SECONDS: Final = 30.0
+_CANCEL_SECONDS: Final = 10.0
 _RELEASE_SECONDS: Final = 5.0
 _RETRY: Final = 30.0
 
@@ -102,6 +103,7 @@ class BatchDriver:
     _copier: Copier | None = field(init=False)
     _purse: Purse | None = field(init=False)
     _noted: Need | None = field(default=None, init=False)
+    _is_done: bool = field(default=False, init=False)
     _cleaned: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -227,6 +229,7 @@ class BatchDriver:
         finally:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
+        self._is_done = True
         self.planned.end(self._board.termination, error)
 
     async def _watch_budget(self, spending: Spending) -> None:
@@ -240,6 +243,26 @@ class BatchDriver:
         if self._purse is not None and self._purse.online != self._noted:
             self._noted = self._purse.online
             await self._ledger.note_online(self._noted)
+
+    async def cancel_batches(self) -> None:
+        """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.
+
+        Shielded, and for some seconds at most: what was not asked for by then goes on.
+        """
+        if self.settings.on_cancel == "leave" or self._is_done or not self._ledger.run:
+            return
+        self._wire.http.hold()
+        try:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+                count = await self._watcher.cancel_all()
+                batches = "1 batch is" if count == 1 else f"{count} batches are"
+                self.warnings.append(
+                    f"{batches} being cancelled at {self._wire.provider}; the same typed again "
+                    "takes what they have done, and sends the rest again"
+                )
+        finally:
+            with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
+                await self._wire.http.release()
 
     async def close(self) -> None:
         """Forget what is finished, and let go of the files of this process."""
@@ -274,6 +297,8 @@ class BatchDriver:
         for chunk in board.in_state(State.CREATING):
             # The process that was about to create it died, maybe after it did.
             await board.move(chunk, State.QUARANTINE, "the process ended during the create")
+        if self.settings.on_lost == "resubmit":
+            await self._settler.give_up_lost()
         for chunk in board.in_state(State.SETTLED, State.DROPPED):
             self._publisher.settled[chunk.number] = chunk.batch_id or ""
         return True

@@ -19,6 +19,8 @@ __all__ = ["BatchModeOptions", "Mode", "ModeSettings", "read_mode"]
 Mode: TypeAlias = Literal["online", "batch"]
 OnLate: TypeAlias = Literal["online", "wait", "fail"]
 OnForeignCancel: TypeAlias = Literal["stop", "resubmit"]
+OnCancel: TypeAlias = Literal["leave", "cancel"]
+OnLost: TypeAlias = Literal["stop", "resubmit"]
 
 
 class BatchModeOptions(TypedDict, total=False):
@@ -38,6 +40,11 @@ class BatchModeOptions(TypedDict, total=False):
             pay twice.
         on_foreign_cancel: What to do if a batch was cancelled, and not by batchllm: ``"stop"``, the
             default, ends the run; ``"resubmit"`` submits what is missing again.
+        on_cancel: What becomes of batches under way when the run is cancelled or stopped by its
+            user: ``"leave"``, the default, lets them go on, and the same call goes on with them;
+            ``"cancel"`` asks the provider to end them, for at most 10 s.
+        on_lost: What to do if the provider has a batch no more: ``"stop"``, the default, ends the
+            run; ``"resubmit"`` submits its requests again, which may be paid for twice.
         hedge_budget: US dollars for calls online of items whose batch is late and has not ended
             although it was cancelled. Such items may be paid for twice, and have one result.
             ``None``, the default, makes none: they are left to the same call later. It needs a
@@ -52,6 +59,8 @@ class BatchModeOptions(TypedDict, total=False):
     batch_rounds: int
     on_ambiguous: OnAmbiguous
     on_foreign_cancel: OnForeignCancel
+    on_cancel: OnCancel
+    on_lost: OnLost
     hedge_budget: float | None
     chunk_size: int | None
     detach: bool
@@ -108,6 +117,8 @@ class ModeSettings:
     on_foreign_cancel: OnForeignCancel = field(
         default="stop", validator=_one_of("stop", "resubmit")
     )
+    on_cancel: OnCancel = field(default="leave", validator=_one_of("leave", "cancel"))
+    on_lost: OnLost = field(default="stop", validator=_one_of("stop", "resubmit"))
     hedge_budget: float | None = field(
         default=None, validator=_positive((int, float), "US dollars above 0, or None")
     )

@@ -311,6 +311,15 @@ class Settler:
         """End a chunk that was not created, so that its lines go into another."""
         await self._drop(chunk, LineState.WAITING, text)
 
+    async def give_up_lost(self) -> None:
+        """Let batches go that the provider has no more, so that their lines go into others."""
+        for chunk in self.board.in_state(State.LOST):
+            self.board.warnings.append(
+                f"the provider has batch {chunk.batch_id} no more; its {chunk.lines:,} requests "
+                "are sent again, and may be paid for twice"
+            )
+            await self.give_up(chunk, "it was lost, and is sent again")
+
     async def run_online(self, chunk: Chunk, text: str) -> None:
         """End a chunk that was not created, so that its items are called for online."""
         await self._drop(chunk, LineState.ONLINE, text)

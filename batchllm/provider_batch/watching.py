@@ -272,7 +272,10 @@ class Watcher:
         # It was paid for as far as is known, and what it took will never be.
         spent = {"paid_tokens": chunk.reserved_tokens, "paid_cost": chunk.reserved_cost}
         await self.board.move(chunk, State.LOST, text, note=text, **spent)
-        self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
+        if self.settings.on_lost == "resubmit":
+            await self.settler.give_up_lost()
+        else:
+            self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
 
     def _may_have_ghost(self, chunk: Chunk) -> bool:
         """Return whether a second batch of a chunk may turn up: it was created more than once."""
@@ -324,6 +327,17 @@ class Watcher:
             return
         await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
         self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
+
+    async def cancel_all(self) -> int:
+        """Ask the provider to end all batches that run; return how many it was asked for."""
+        board, count = self.board, 0
+        for chunk in board.in_state(State.RUNNING, State.CANCEL_WANTED):
+            if chunk.state is State.RUNNING:
+                wanted, why = State.CANCEL_WANTED, "the run was cancelled"
+                chunk = await board.move(chunk, wanted, why, reason=Reason.USER)
+            await self._cancel(chunk)
+            count += 1
+        return count
 
     # -- deadlines -------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 from batchllm.cli.configuring import seconds_of
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
-from batchllm.core import ConfigError, LLMCallStrategy, ProcessorConfig
+from batchllm.core import ConfigError, LLMCallStrategy
 from batchllm.provider_batch import wire_of
 
 __all__ = ["batch_options", "check_batch_mode"]
@@ -33,13 +33,15 @@ def batch_options(settings: RunSettings) -> dict[str, Any]:
         "chunk_size": settings.chunk_size,
         "on_ambiguous": settings.on_ambiguous,
         "on_foreign_cancel": settings.on_foreign_cancel,
+        "on_cancel": settings.on_cancel,
+        "on_lost": settings.on_lost,
+        "hedge_budget": settings.hedge_budget,
         "detach": settings.detach,
     }
 
 
 def check_batch_mode(
     settings: RunSettings,
-    config: ProcessorConfig,
     strategy: LLMCallStrategy[Any],
     *,
     single: bool,
@@ -49,7 +51,6 @@ def check_batch_mode(
 
     Args:
         settings: The options.
-        config: The settings of the batch.
         strategy: For ``--model``.
         single: Whether there is one prompt, and no file of them.
         has_journal: Whether the run keeps a journal.
@@ -67,12 +68,6 @@ def check_batch_mode(
         msg = (
             "--mode batch needs a journal, since its batches outlive this process; give -o FILE, "
             "or --journal PATH"
-        )
-        raise UsageError(msg)
-    if config.budget is not None:
-        msg = (
-            "--max-cost and --max-tokens-total are not held with --mode batch in this version; "
-            "leave them out, and take fewer lines at a time by --limit"
         )
         raise UsageError(msg)
     try:

@@ -4,6 +4,7 @@ from batchllm.provider_batch.choosing import wire_of
 from batchllm.provider_batch.driver import BatchDriver, folder_of
 from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
+from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.options import BatchModeOptions, Mode, ModeSettings, read_mode
 from batchllm.provider_batch.publishing import PlannedItems
 from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
@@ -17,6 +18,7 @@ __all__ = [
     "Chunk",
     "EndKind",
     "JobsOfRun",
+    "MiddlewareIn",
     "Mode",
     "ModeSettings",
     "PlannedItems",

@@ -15,24 +15,29 @@ from batchllm.core import (
     EndCause,
     JournalError,
     LLMCallStrategy,
+    Price,
     ProviderError,
     TransportError,
 )
-from batchllm.engine import Source
+from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
+from batchllm.policy import Need
 from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.choosing import wire_of
+from batchllm.provider_batch.copies import Copier, Copies
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
+from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.refusals import is_of_the_account
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
-from batchllm.provider_batch.states import Chunk, State
+from batchllm.provider_batch.states import CREATED, Chunk, State
 from batchllm.provider_batch.submitting import Submitter
 from batchllm.provider_batch.watching import Watcher, wrong_account
 from batchllm.provider_batch.wires import BatchWire
@@ -43,6 +48,7 @@ _SECONDS_PER_CALL: Final = 10.0
 """Of an online call, with which the time for what is brought back from a late batch is reckoned."""
 _CLEAN_EVERY: Final = 60.0
 _CLEAN_SECONDS: Final = 30.0
+_CANCEL_SECONDS: Final = 10.0
 _RELEASE_SECONDS: Final = 5.0
 _RETRY: Final = 30.0
 
@@ -65,6 +71,9 @@ class BatchDriver:
         pass_over: Called with the position of an item that was finished and is only counted.
         warnings: Gets a sentence if something is to be known.
         calls: Calls that the engine makes at once.
+        price: Of a call online; ``None`` if it is not known.
+        spending: Keeps the budget; ``None`` if there is none.
+        middleware: Takes items past middleware; ``None`` if that leaves them as they are.
         rng: For jitter.
     """
 
@@ -76,6 +85,9 @@ class BatchDriver:
     pass_over: Callable[[int], None]
     warnings: list[str]
     calls: int
+    price: Price | None = None
+    spending: Spending | None = None
+    middleware: MiddlewareIn | None = None
     rng: random.Random = field(factory=random.Random)
     _wire: BatchWire = field(init=False)
     _ledger: BatchLedger = field(init=False)
@@ -89,6 +101,10 @@ class BatchDriver:
     _spool: Spool = field(init=False)
     _room: Room = field(init=False)
     _filling: Filling = field(init=False)
+    _copier: Copier | None = field(init=False)
+    _purse: Purse | None = field(init=False)
+    _noted: Need | None = field(default=None, init=False)
+    _is_done: bool = field(default=False, init=False)
     _cleaned: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -99,8 +115,17 @@ class BatchDriver:
         spool, items = Spool(folder), Items(folder)
         self._spool, self._items = spool, items
         sizes, room = ChunkSizes(wire.limits, settings.chunk_size), Room()
+        self._purse = self._make_purse()
         board = self._board = Board(
-            ledger, wire, Admission(wire.limits), room, journal.wall_clock, self.warnings, self.rng
+            ledger,
+            wire,
+            Admission(wire.limits),
+            room,
+            journal.wall_clock,
+            self.warnings,
+            self.rng,
+            self._purse,
+            self.spending,
         )
         publisher = self._publisher = Publisher(
             self.strategy, wire, ledger, spool, items, journal, self.planned.send
@@ -130,6 +155,8 @@ class BatchDriver:
             self.pass_over,
             board.attach,
             board.look,
+            self.middleware,
+            self.warnings,
         )
         settler = self._settler = Settler(
             board,
@@ -140,14 +167,24 @@ class BatchDriver:
             publisher,
             settings,
             sizes,
+            self.price,
             planner.put_back,
             self._is_hurried,
         )
         refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
         submitter = self._submitter = Submitter(board, wire, spool, journal, refinding, settler)
-        self._watcher = Watcher(
-            board, wire, settings, submitter, settler, self._pull_back(), self.rng
-        )
+        pull_back = self._pull_back()
+        self._watcher = Watcher(board, wire, settings, submitter, settler, pull_back, self.rng)
+        self._copier = self._make_copier(pull_back)
+
+    def _make_purse(self) -> Purse | None:
+        """Return what reserves for batches out of the run's budget, if it has one."""
+        if self.spending is None:
+            return None
+        books = self.spending.ledger
+        price = None if books.budget.max_cost is None else self.price
+        kind = ("batch", self.strategy.quota_scope)
+        return Purse(books, self.spending.worst, kind, price)
 
     def _pull_back(self) -> PullBack | None:
         if self.settings.deadline is None:
@@ -157,6 +194,14 @@ class BatchDriver:
             max(1, self.calls) / _SECONDS_PER_CALL,
             self._wire.limits.cancel_seconds,
         )
+
+    def _make_copier(self, pull_back: PullBack | None) -> Copier | None:
+        """Return what calls online for items of late batches, if there is money for it."""
+        most = self.settings.hedge_budget
+        if most is None or self.price is None or pull_back is None:
+            return None
+        copies = Copies(most, self.strategy, self.price)
+        return Copier(copies, pull_back, self._board, self._ledger, self._publisher)
 
     def _is_hurried(self) -> bool:
         return self._watcher.is_hurried
@@ -171,7 +216,11 @@ class BatchDriver:
             async with anyio.create_task_group() as group:
                 if await self._begin():
                     group.start_soon(self._planner.run, name="batchllm batch planner")
+                    if self.spending is not None:
+                        group.start_soon(self._watch_budget, self.spending)
                     await self._conduct()
+                    await self._look_for_late()
+                    self.planned.numbers = self._board.numbers()
                     self._note_lost()
                 else:
                     await self.source.close()
@@ -181,7 +230,40 @@ class BatchDriver:
         finally:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
+        self._is_done = True
         self.planned.end(self._board.termination, error)
+
+    async def _watch_budget(self, spending: Spending) -> None:
+        """Let chunks that wait for the budget look whenever a call has given some back."""
+        while True:
+            await spending.freed()
+            self._board.look()
+
+    async def _note_online(self) -> None:
+        """Write down what calls online have spent, since later runs on the journal count it."""
+        if self._purse is not None and self._purse.online != self._noted:
+            self._noted = self._purse.online
+            await self._ledger.note_online(self._noted)
+
+    async def cancel_batches(self) -> None:
+        """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.
+
+        Shielded, and for some seconds at most: what was not asked for by then goes on.
+        """
+        if self.settings.on_cancel == "leave" or self._is_done or not self._ledger.run:
+            return
+        self._wire.http.hold()
+        try:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+                count = await self._watcher.cancel_all()
+                batches = "1 batch is" if count == 1 else f"{count} batches are"
+                self.warnings.append(
+                    f"{batches} being cancelled at {self._wire.provider}; the same typed again "
+                    "takes what they have done, and sends the rest again"
+                )
+        finally:
+            with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
+                await self._wire.http.release()
 
     async def close(self) -> None:
         """Forget what is finished, and let go of the files of this process."""
@@ -189,6 +271,7 @@ class BatchDriver:
             try:
                 if self.journal.commits.failed is None and self._ledger.run:
                     await self._settler.clean()
+                    await self._note_online()
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
                 self.warnings.append(f"what is finished could not be cleaned up: {error}")
@@ -202,6 +285,9 @@ class BatchDriver:
         for chunk in await self._ledger.open():
             board.take_in(chunk)
             self._filling.tests_first = False  # the first batch of all was the test
+        if self._purse is not None:
+            self._purse.restore(*await self._ledger.spent())
+            self._noted = self._purse.online
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]
@@ -212,6 +298,8 @@ class BatchDriver:
         for chunk in board.in_state(State.CREATING):
             # The process that was about to create it died, maybe after it did.
             await board.move(chunk, State.QUARANTINE, "the process ended during the create")
+        if self.settings.on_lost == "resubmit":
+            await self._settler.give_up_lost()
         for chunk in board.in_state(State.SETTLED, State.DROPPED):
             self._publisher.settled[chunk.number] = chunk.batch_id or ""
         return True
@@ -256,6 +344,15 @@ class BatchDriver:
             with anyio.move_on_at(max(at, now)):
                 await board.changed()
 
+    async def _look_for_late(self) -> None:
+        """Ask once for late batches whose items were called for online: what they did is paid."""
+        board = self._board
+        late = [one for one in board.in_state(*CREATED) if one.copied]
+        if late and board.termination is None:
+            await self._watcher.look()
+            while await self._settler.step(anyio.current_time()):
+                await checkpoint()
+
     async def _step(self, now: float) -> bool:
         if await self._settler.step(now):
             return True
@@ -264,11 +361,14 @@ class BatchDriver:
             if {one.number for one in self._board.in_state(State.RUNNING)} - alive:
                 self._watcher.created()
             return True
+        if self._copier is not None and await self._copier.step(now):
+            return True
         if await self._watcher.step(now):
             return True
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._settler.clean()
+            await self._note_online()
         return False
 
     def _next_at(self, now: float) -> float:
@@ -277,6 +377,8 @@ class BatchDriver:
             self._submitter.next_at(now),
             self._watcher.next_at(now),
         ]
+        if self._copier is not None:
+            times.append(self._copier.next_at())
         if self._board.in_state(State.SETTLED, State.DROPPED):
             times.append(self._cleaned + _CLEAN_EVERY)
         return min(times)

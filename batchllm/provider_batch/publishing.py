@@ -24,9 +24,9 @@ from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire, body_of
 from batchllm.transport import HttpReply
 
-__all__ = ["PlannedItems", "Publisher"]
+__all__ = ["BUFFER", "PlannedItems", "Publisher"]
 
-_BUFFER = 64
+BUFFER = 64
 """Items between the driver and the engine: enough that neither waits for the other's turn."""
 
 
@@ -51,7 +51,7 @@ class PlannedItems:
         self._error: Exception | None = None
         self.send: MemoryObjectSendStream[Incoming]
         self._receive: MemoryObjectReceiveStream[Incoming]
-        self.send, self._receive = anyio.create_memory_object_stream[Incoming](_BUFFER)
+        self.send, self._receive = anyio.create_memory_object_stream[Incoming](BUFFER)
 
     def __len__(self) -> int:
         if self._size is None:
@@ -133,6 +133,18 @@ class Publisher:
             work.strategy = self._strategy_of(row, reply)
             await self.pass_on(work, position, row)
 
+    async def publish_copy(self, row: LineRow, strategy: LLMCallStrategy[Any]) -> None:
+        """Pass an item on with a strategy of its own, while its batch goes on."""
+
+        def take() -> tuple[LLMWorkItem[Any, Any, Any], int]:
+            found = self.items.get(row.line)
+            self.items.drop(row.line)
+            return found
+
+        work, position = await self.journal.worker.call(take)
+        work.strategy = strategy
+        await self.pass_on(work, position, row)
+
     def _strategy_of(self, row: LineRow, reply: HttpReply | None) -> LLMCallStrategy[Any]:
         if reply is None:
             return self.strategy
@@ -144,7 +156,7 @@ class Publisher:
         identity = self.journal.registrar.identity
         entry = Entry(row.item, row.digest, identity, False, position, work.prompt)
         self.count += 1
-        await self.send.send(Incoming(work, position, entry))
+        await self.send.send(Incoming(work, position, entry, went_in=True))
 
     def _take(
         self, rows: Sequence[LineRow]

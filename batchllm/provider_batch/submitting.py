@@ -17,6 +17,7 @@ from batchllm.core import (
     TransportError,
 )
 from batchllm.journal import JournalWriter
+from batchllm.policy import Need
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
@@ -77,8 +78,10 @@ class Submitter:
             if self._look_at(chunk, now) <= now:
                 await self._look(chunk)
                 return True
+        if await self._meet_the_budget():
+            return True
         for chunk in board.in_state(State.UPLOADING, State.SPOOLED):
-            if board.is_due(chunk, now):
+            if self._upload_at(chunk) <= now:
                 await self._upload(chunk)
                 return True
         for chunk in board.in_state(State.UPLOADED):
@@ -91,7 +94,8 @@ class Submitter:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
         times = [self._look_at(chunk, now) for chunk in board.in_state(State.QUARANTINE)]
-        times += [board.due_at(one) for one in board.in_state(State.UPLOADING, State.SPOOLED)]
+        to_upload = board.in_state(State.UPLOADING, State.SPOOLED)
+        times += [self._upload_at(chunk) for chunk in to_upload]
         times += [self._create_at(chunk, now) for chunk in board.in_state(State.UPLOADED)]
         return min(times, default=float("inf"))
 
@@ -101,11 +105,52 @@ class Submitter:
         now = anyio.current_time()
         waiting = self.board.in_state(*NOT_CREATED)
         return all(
-            chunk.state is State.UPLOADED and self._create_at(chunk, now) == float("inf")
+            (
+                self._create_at(chunk, now)
+                if chunk.state is State.UPLOADED
+                else self._upload_at(chunk)
+            )
+            == float("inf")
             for chunk in waiting
         )
 
+    # -- the budget ------------------------------------------------------------------------------
+
+    async def _meet_the_budget(self) -> bool:
+        """Split a chunk that the budget has no room for, or end the run with the budget.
+
+        Only when nothing is under way that may give some back: until then it is waited for.
+        """
+        board, purse = self.board, self.board.purse
+        waiting = board.in_state(*NOT_CREATED)
+        if purse is None or purse.ledger.calls or not waiting:
+            return False
+        if any(purse.fits(chunk) for chunk in waiting):
+            return False
+        fitting = purse.lines_that_fit(waiting[0])
+        if fitting:
+            self.settler.sizes.within = fitting
+            await self.settler.give_up(waiting[0], "the budget has no room for so many lines")
+            return True
+        if board.termination is None:
+            board.end(EndCause.BUDGET, purse.spent_in_words(waiting[0]))
+            if board.spending is not None:
+                board.spending.announce_end(None)
+        return False
+
+    def _can_pay(self, chunk: Chunk) -> bool:
+        """Return whether the budget has room for a chunk, and no call waits for that room."""
+        board, purse = self.board, self.board.purse
+        if purse is None:
+            return True
+        waited_for = board.spending is not None and board.spending.is_waited_for
+        return purse.fits(chunk) and not waited_for
+
     # -- uploads ---------------------------------------------------------------------------------
+
+    def _upload_at(self, chunk: Chunk) -> float:
+        """Return when a chunk may be uploaded; never, before the budget has room for it."""
+        return self.board.due_at(chunk) if self._can_pay(chunk) else float("inf")
 
     async def _upload(self, chunk: Chunk) -> None:
         board = self.board
@@ -167,7 +212,7 @@ class Submitter:
         tests = [one for one in board if one.canary and not one.over]
         if tests and not chunk.canary:
             return float("inf")
-        if board.in_state(State.CREATING):
+        if board.in_state(State.CREATING) or not self._can_pay(chunk):
             return float("inf")
         live = board.in_flight
         if self.wire.strength is Strength.STATISTICAL and any(
@@ -183,6 +228,8 @@ class Submitter:
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
+        need = None if board.purse is None else board.purse.reserve(chunk)
+        reserved = need or Need(0)
         chunk = await board.move(
             chunk,
             State.CREATING,
@@ -190,6 +237,8 @@ class Submitter:
             intent=board.server_time(now),
             account=self.wire.account,
             end=None,
+            reserved_tokens=reserved.tokens,
+            reserved_cost=reserved.cost or 0.0,
         )
         board.admission.created(now)
         try:

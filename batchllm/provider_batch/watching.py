@@ -151,6 +151,10 @@ class Watcher:
         self._refusals += 1
         return max(min(pause, self.wire.limits.longest_pause), hint_of(error) or 0.0)
 
+    async def look(self) -> None:
+        """Ask for the batches that are under way, now."""
+        await self._poll(anyio.current_time())
+
     async def _ask_for(self, chunk: Chunk) -> None:
         assert chunk.batch_id is not None
         try:
@@ -189,7 +193,7 @@ class Watcher:
         """Take what the provider says of a batch."""
         board = self.board
         if remote.gone:
-            await self.board.lose(chunk, "its results are kept no more")
+            await self.settler.lose(chunk, "its results are kept no more")
         elif remote.kind.ended:
             await self._end(chunk, remote)
         elif remote.status != chunk.status or remote.done != chunk.done:
@@ -270,7 +274,7 @@ class Watcher:
         if chunk.account and chunk.account != self.wire.account:
             self.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account([chunk]))
             return
-        await self.board.lose(chunk, str(error))
+        await self.settler.lose(chunk, str(error))
 
     def _may_have_ghost(self, chunk: Chunk) -> bool:
         """Return whether a second batch of a chunk may turn up: it was created more than once."""
@@ -322,6 +326,17 @@ class Watcher:
             return
         await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
         self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
+
+    async def cancel_all(self) -> int:
+        """Ask the provider to end all batches that run; return how many it was asked for."""
+        board, count = self.board, 0
+        for chunk in board.in_state(State.RUNNING, State.CANCEL_WANTED):
+            if chunk.state is State.RUNNING:
+                wanted, why = State.CANCEL_WANTED, "the run was cancelled"
+                chunk = await board.move(chunk, wanted, why, reason=Reason.USER)
+            await self._cancel(chunk)
+            count += 1
+        return count
 
     # -- deadlines -------------------------------------------------------------------------------
 

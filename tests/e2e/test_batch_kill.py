@@ -127,8 +127,8 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
             "decides by an answer what it asks next",
         ),
         (
-            "run in.jsonl -m sim:default --mode batch -o o.jsonl --max-cost 3",
-            "are not held with --mode batch",
+            "run in.jsonl -m openai:unheard-of --mode batch -o o.jsonl --max-cost 3",
+            "no price is known for openai:unheard-of",
         ),
         ("jobs nothing.jsonl", "there is no journal nothing.jsonl"),
     ],

@@ -181,6 +181,9 @@ class BatchDriver:
         finally:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
+        for reason, count in self._planner.online.items():
+            items = "an item was" if count == 1 else f"{count:,} items were"
+            self.warnings.append(f"{items} called for online, at its price: {reason}")
         self.planned.end(self._board.termination, error)
 
     async def close(self) -> None:

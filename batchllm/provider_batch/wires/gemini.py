@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
+import anyio
 from attrs import define, field
 
 from batchllm.provider_batch.pacing import WireLimits
@@ -113,7 +114,10 @@ class GeminiBatches(ControlledWire):
 
     async def fetch(self, batch_id: str) -> RemoteBatch:
         """Return one batch."""
-        return read_batch(await self.control.call("GET", _path(batch_id)))
+        reply = await self.control.call("GET", _path(batch_id))
+        offset = self.clock_offset
+        now = None if offset is None else offset + anyio.current_time()
+        return read_batch(reply, now=now)
 
     async def list_batches(self, after: str | None) -> Page:
         """Return a page of the account's batches."""
@@ -121,7 +125,7 @@ class GeminiBatches(ControlledWire):
         reply = await self.control.call("GET", "/batches", query=query)
         found = objects_in(reply.get("operations") or reply.get("batches"))
         more = reply.get("nextPageToken")
-        return Page([read_batch(one, listed=True) for one in found], str(more) if more else None)
+        return Page([read_batch(one, is_listed=True) for one in found], str(more) if more else None)
 
     async def cancel(self, batch_id: str) -> RemoteBatch | None:
         """Ask for the end of a batch; the answer says nothing."""

@@ -162,11 +162,6 @@ class Board:
         self.postpone(chunk, max(pause * (1 + self.rng.uniform(-0.2, 0.2)), hint or 0.0))
         return count
 
-    async def lose(self, chunk: Chunk, text: str) -> None:
-        """Note that the provider has a batch no more, and end the run: its user has to decide."""
-        await self.move(chunk, State.LOST, text, note=text)
-        self.end(EndCause.STOPPED, lost_in_words([chunk]))
-
     def end(self, cause: EndCause, reason: str) -> None:
         """End the run; what the provider works on goes on, and the ledger has it."""
         if self.termination is None:

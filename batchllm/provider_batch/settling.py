@@ -12,7 +12,7 @@ from attrs import define, field
 
 from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
@@ -113,7 +113,7 @@ class Settler:
         except (ProviderError, TransportError, TimeoutError) as error:
             count = self.board.back_off(chunk)
             if count >= _TRIES and self._is_gone(chunk, error):
-                await self.board.lose(chunk, f"its results are kept no more ({error})")
+                await self.lose(chunk, f"its results are kept no more ({error})")
             elif count == _TRIES:
                 self.board.warnings.append(
                     f"the results of batch {chunk.batch_id} cannot be fetched yet ({error}); it "
@@ -123,6 +123,11 @@ class Settler:
         except OSError as error:
             raise self.spool.failed(error) from error
         await self.board.move(chunk, State.FETCHED)
+
+    async def lose(self, chunk: Chunk, text: str) -> None:
+        """Note that the provider has a batch no more, and end the run: its user has to decide."""
+        await self.board.move(chunk, State.LOST, text, note=text)
+        self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
 
     def _is_gone(self, chunk: Chunk, error: Exception) -> bool:
         """Return whether results are gone for good: not there, after the time they are kept for."""

@@ -195,7 +195,7 @@ class Watcher:
         """Take what the provider says of a batch."""
         board = self.board
         if remote.gone:
-            await self.board.lose(chunk, "its results are kept no more")
+            await self.settler.lose(chunk, "its results are kept no more")
         elif remote.kind.ended:
             await self._end(chunk, remote)
         elif remote.status != chunk.status or remote.done != chunk.done:
@@ -276,7 +276,7 @@ class Watcher:
         if chunk.account and chunk.account != self.wire.account:
             self.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account([chunk]))
             return
-        await self.board.lose(chunk, str(error))
+        await self.settler.lose(chunk, str(error))
 
     def _may_have_ghost(self, chunk: Chunk) -> bool:
         """Return whether a second batch of a chunk may turn up: it was created more than once."""

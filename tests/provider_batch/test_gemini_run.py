@@ -398,13 +398,19 @@ async def test_a_chunk_that_never_fits_is_split(tmp_path: Path) -> None:
 
 
 async def test_a_storm_of_refusals_is_sat_out(world: World) -> None:
-    """On creates and lists: pauses grow to half an hour, and nothing is given up."""
+    """On creates and lists: pauses grow to half an hour, and nothing is given up.
+
+    What is created afterwards has a minute between, until a batch is seen to run.
+    """
     world.goes_wrong(Mishap("create", "429", times=5), Mishap("list", "429", times=6))
     result = await world.run(prompts(16), chunk_size=2)
     assert result.succeeded == 16
     assert len(world.billed) == 16 == len(set(world.billed))
     assert count_calls(world.batches, ["create"]) <= 16 + 5
-    assert world.batches.jobs[0].created - world.start > 60 + 120 + 240 + 480
+    times = [job.created - world.start for job in world.batches.jobs]
+    assert times[0] >= 60 + 120 + 240 + 480 + 960
+    assert times[1] - times[0] >= 60
+    assert result.wall_time >= times[5] + 60 + 120 + 240 + 480 + 960 + 1_800
 
 
 # -- ends of batches ------------------------------------------------------------------------------

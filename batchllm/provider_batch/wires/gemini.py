@@ -35,7 +35,10 @@ _LIMITS: Final = WireLimits(
     cancel_seconds=900.0,  # nothing is documented; minutes were seen
     window=_TWO_DAYS,
     retention=_TWO_DAYS,  # of files; results are files, too
-    longest_pause=1_800.0,  # refusals of a create were seen to last for tens of minutes
+    # Refusals of creates were seen to last for tens of minutes, and to come back with the fifth of
+    # a few minutes.
+    longest_pause=1_800.0,
+    refused_spacing=60.0,
 )
 _VERBS: Final[Mapping[str, str]] = MappingProxyType(
     {"generateContent": "batchGenerateContent", "embedContent": "asyncBatchEmbedContent"}

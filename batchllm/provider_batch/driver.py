@@ -231,6 +231,9 @@ class BatchDriver:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
         self._is_done = True
+        for reason, count in self._planner.online.items():
+            items = "an item was" if count == 1 else f"{count:,} items were"
+            self.warnings.append(f"{items} called for online, at its price: {reason}")
         self.planned.end(self._board.termination, error)
 
     async def _watch_budget(self, spending: Spending) -> None:

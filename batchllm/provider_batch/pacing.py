@@ -23,6 +23,7 @@ class WireLimits:
         window: Seconds that a batch has.
         retention: Seconds for which results are kept.
         longest_pause: Seconds between creates that are refused for a quota, at most.
+        refused_spacing: Seconds between creates after such a refusal, until one is seen to run.
     """
 
     lines: int
@@ -33,6 +34,7 @@ class WireLimits:
     window: float = 86_400.0
     retention: float = 30 * 86_400.0
     longest_pause: float = 600.0
+    refused_spacing: float = 0.0
 
 
 # -- polls -----------------------------------------------------------------------------------------
@@ -110,7 +112,10 @@ class Admission:
 
     def created(self, now: float) -> None:
         """Note a create."""
-        self._not_before = max(self._not_before, now + self.limits.create_spacing)
+        spacing = self.limits.create_spacing
+        if self._refused_since is not None:
+            spacing = max(spacing, self.limits.refused_spacing)
+        self._not_before = max(self._not_before, now + spacing)
 
     def accepted(self) -> None:
         """Note that a chunk runs, or has run: the quota had room for it."""

@@ -242,6 +242,14 @@ def test_a_state_is_one_of_six_kinds(
     assert (batch.id, batch.kind, batch.outputs) == ("batches/1", kind, outputs)
 
 
+@pytest.mark.parametrize(
+    ("later", "kind"), [(3_599.0, RemoteKind.RUNNING), (3_600.0, RemoteKind.DONE)]
+)
+def test_results_without_a_name_are_given_up_after_an_hour(later: float, kind: RemoteKind) -> None:
+    given = operation("SUCCEEDED", about={"endTime": "2026-01-01T00:00:00Z"})
+    assert read_batch(given, now=1_767_225_600.0 + later).kind is kind
+
+
 def test_a_recorded_batch_is_read() -> None:
     """Counts are texts, and those of zero are left out; times have nanoseconds."""
     text = (

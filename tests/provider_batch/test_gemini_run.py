@@ -11,9 +11,16 @@ import pytest
 from attrs import frozen
 
 from batchllm.api import run_batch
-from batchllm.core import ConfigError, EndCause, JournalError, Price, ProcessorConfig
+from batchllm.core import (
+    ConfigError,
+    EndCause,
+    JournalError,
+    Price,
+    ProcessorConfig,
+    ProviderError,
+)
 from batchllm.journal import open_journal
-from batchllm.llm_strategies import GeminiResponse, GeminiStrategy
+from batchllm.llm_strategies import GeminiResponse, GeminiStrategy, ModelStrategy
 from batchllm.provider_batch import JobsOfRun, State, wire_of
 from batchllm.providers import (
     GeminiCachedModel,
@@ -70,11 +77,15 @@ async def test_results_are_those_of_online(world: World) -> None:
 
 
 @pytest.mark.parametrize("bare", [True, False])
-async def test_a_batch_is_read_with_and_without_an_operation_around_it(
-    tmp_path: Path, bare: bool
+@pytest.mark.parametrize("lists_results", [True, False])
+async def test_batches_are_read_in_each_of_their_shapes(
+    tmp_path: Path, bare: bool, lists_results: bool
 ) -> None:
-    world = open_world(tmp_path, is_bare=bare, shuffled=True)
+    """With and without an operation around them, and results that the list leaves out."""
+    world = open_world(tmp_path, is_bare=bare, lists_results=lists_results, shuffled=True)
     assert (await world.run(prompts(12), chunk_size=2)).succeeded == 12
+    assert len(world.billed) == 12
+    assert world.batches.calls["list"] > 1
 
 
 async def test_vectors_go_through_a_batch_and_lists_of_texts_online(world: World) -> None:
@@ -84,6 +95,7 @@ async def test_vectors_go_through_a_batch_and_lists_of_texts_online(world: World
     result = await world.run(items, embed)
     assert outputs(result) == outputs(await run_batch(items, embed))
     assert len(world.billed) == 2
+    assert any("an item was called for online, at its price" in one for one in result.warnings)
     assert result.by_id()["0"].token_usage is not None
     created = [one.path for one in world.simulator.log.entries if "async" in one.path]
     assert created == ["/v1beta/models/gemini-embedding-001:asyncBatchEmbedContent"]
@@ -275,10 +287,43 @@ async def test_a_name_that_is_taken_by_another_content_is_no_obstacle(world: Wor
     assert await wire.upload(name, b"{}\n" * 9) != mine
 
 
+class Hosts:
+    """A transport that notes where requests go."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.seen: list[tuple[str, str]] = []
+
+    async def handle_async_request(self, request: Any) -> Any:
+        self.seen.append((request.url.host, request.url.path))
+        return await self.inner.handle_async_request(request)
+
+
 async def test_the_key_goes_to_no_other_host(tmp_path: Path) -> None:
     """The bytes go to the API's own address, whatever host the upload's address has."""
     world = open_world(tmp_path, results_elsewhere=True)
-    assert (await world.run(prompts(3))).succeeded == 3
+    hosts = Hosts(world.strategy_http())
+    model = GeminiModel("g", GeminiClient("key-1", base_url="http://own/v1beta", http=hosts))
+    assert (await world.run(prompts(3), ModelStrategy(model))).succeeded == 3
+    assert {host for host, _ in hosts.seen} == {"own"}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "upload"),
+    [
+        ("http://gate/gemini/v1beta", ("gate", "/gemini/upload/v1beta/files")),
+        ("http://gate", ("gate", "/upload/files")),
+    ],
+)
+async def test_files_are_beside_the_version_of_the_address(
+    world: World, base_url: str, upload: tuple[str, str]
+) -> None:
+    """As Google's own SDK has it behind a gateway; no host is taken for a version."""
+    hosts = Hosts(world.strategy_http())
+    model = GeminiModel("g", GeminiClient("key-1", base_url=base_url, http=hosts))
+    with pytest.raises(ProviderError):
+        await wire_of(ModelStrategy(model)).upload("bllm-x", b"{}")
+    assert hosts.seen == [upload]
 
 
 async def test_a_file_that_is_gone_before_its_create_is_uploaded_again(tmp_path: Path) -> None:
@@ -353,13 +398,19 @@ async def test_a_chunk_that_never_fits_is_split(tmp_path: Path) -> None:
 
 
 async def test_a_storm_of_refusals_is_sat_out(world: World) -> None:
-    """On creates and lists: pauses grow to half an hour, and nothing is given up."""
+    """On creates and lists: pauses grow to half an hour, and nothing is given up.
+
+    What is created afterwards has a minute between, until a batch is seen to run.
+    """
     world.goes_wrong(Mishap("create", "429", times=5), Mishap("list", "429", times=6))
     result = await world.run(prompts(16), chunk_size=2)
     assert result.succeeded == 16
     assert len(world.billed) == 16 == len(set(world.billed))
     assert count_calls(world.batches, ["create"]) <= 16 + 5
-    assert world.batches.jobs[0].created - world.start > 60 + 120 + 240 + 480
+    times = [job.created - world.start for job in world.batches.jobs]
+    assert times[0] >= 60 + 120 + 240 + 480 + 960
+    assert times[1] - times[0] >= 60
+    assert result.wall_time >= times[5] + 60 + 120 + 240 + 480 + 960 + 1_800
 
 
 # -- ends of batches ------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
+import anyio
 from attrs import define, field
 
 from batchllm.provider_batch.pacing import WireLimits
@@ -34,7 +35,10 @@ _LIMITS: Final = WireLimits(
     cancel_seconds=900.0,  # nothing is documented; minutes were seen
     window=_TWO_DAYS,
     retention=_TWO_DAYS,  # of files; results are files, too
-    longest_pause=1_800.0,  # refusals of a create were seen to last for tens of minutes
+    # Refusals of creates were seen to last for tens of minutes, and to come back with the fifth of
+    # a few minutes.
+    longest_pause=1_800.0,
+    refused_spacing=60.0,
 )
 _VERBS: Final[Mapping[str, str]] = MappingProxyType(
     {"generateContent": "batchGenerateContent", "embedContent": "asyncBatchEmbedContent"}
@@ -113,7 +117,10 @@ class GeminiBatches(ControlledWire):
 
     async def fetch(self, batch_id: str) -> RemoteBatch:
         """Return one batch."""
-        return read_batch(await self.control.call("GET", _path(batch_id)))
+        reply = await self.control.call("GET", _path(batch_id))
+        offset = self.clock_offset
+        now = None if offset is None else offset + anyio.current_time()
+        return read_batch(reply, now=now)
 
     async def list_batches(self, after: str | None) -> Page:
         """Return a page of the account's batches."""
@@ -121,7 +128,7 @@ class GeminiBatches(ControlledWire):
         reply = await self.control.call("GET", "/batches", query=query)
         found = objects_in(reply.get("operations") or reply.get("batches"))
         more = reply.get("nextPageToken")
-        return Page([read_batch(one, listed=True) for one in found], str(more) if more else None)
+        return Page([read_batch(one, is_listed=True) for one in found], str(more) if more else None)
 
     async def cancel(self, batch_id: str) -> RemoteBatch | None:
         """Ask for the end of a batch; the answer says nothing."""

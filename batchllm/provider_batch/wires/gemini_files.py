@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import anyio
 from attrs import define, field
@@ -44,10 +44,8 @@ class GeminiFiles:
 
     def __attrs_post_init__(self) -> None:
         http = self.control.http
-        # The address ends in the version, and what is beside it comes before that.
-        root, _, version = http.base_url.rpartition("/")
-        self._uploads = http.at(f"{root}/upload/{version}")
-        self._downloads = http.at(f"{root}/download/{version}")
+        self._uploads = http.at(_beside(http.base_url, "upload"))
+        self._downloads = http.at(_beside(http.base_url, "download"))
 
     async def upload(self, name: str, content: bytes) -> str:
         """Upload lines under *name*, and return the name that the provider has for them.
@@ -150,6 +148,16 @@ class GeminiFiles:
         except ProviderError as error:
             if error.status != 403:
                 raise
+
+
+def _beside(base_url: str, part: str) -> str:
+    """Return the address of a part of the API: its name stands before the version, which is last.
+
+    Of an address without a path the part is at the root: the host is never taken for a version.
+    """
+    url = urlsplit(base_url)
+    root, _, version = url.path.rpartition("/")
+    return urlunsplit(url._replace(path=f"{root}/{part}/{version}".rstrip("/")))
 
 
 def _name_of(name: str) -> str:

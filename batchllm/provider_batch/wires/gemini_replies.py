@@ -85,6 +85,8 @@ _KINDS: Final[Mapping[str, RemoteKind]] = MappingProxyType(
     }
 )
 _PREFIXES: Final = ("BATCH_STATE_", "JOB_STATE_")
+_NAMED_WITHIN: Final = 3_600.0
+"""Seconds from the end of a batch after which its results, if they have no name, are given up."""
 _FAULTS: Final = frozenset({"", "ABORTED", "DATA_LOSS", "DEADLINE_EXCEEDED", "INTERNAL"}) | {
     "UNAVAILABLE",
     "UNKNOWN",
@@ -92,14 +94,17 @@ _FAULTS: Final = frozenset({"", "ABORTED", "DATA_LOSS", "DEADLINE_EXCEEDED", "IN
 """Ends of a whole batch that are no fault of its requests, so that these may go into another."""
 
 
-def read_batch(given: Mapping[str, Any], *, listed: bool = False) -> RemoteBatch:
+def read_batch(
+    given: Mapping[str, Any], *, is_listed: bool = False, now: float | None = None
+) -> RemoteBatch:
     """Read the description of a batch: an operation, or the batch without one around it.
 
     A state that is not known is no end: the next poll may know better.
 
     Args:
         given: The JSON.
-        listed: Whether it comes from a list, where results may be left out.
+        is_listed: Whether it comes from a list, where results may be left out.
+        now: The provider's time in seconds since 1970, if it is known.
 
     Raises:
         MalformedResponseError: It has no name, so that it describes nothing.
@@ -114,9 +119,11 @@ def read_batch(given: Mapping[str, Any], *, listed: bool = False) -> RemoteBatch
     problem = _problem(error)
     if kind is RemoteKind.REJECTED and (problem is None or problem.code in _FAULTS):
         kind = RemoteKind.PARTIAL
-    if state == "SUCCEEDED" and not outputs and not listed:
+    if kind is RemoteKind.DONE and not outputs and not is_listed:
         # The state may be there before the name of the results: what was done must not be lost.
-        kind = RemoteKind.RUNNING
+        ended = time_of(about.get("endTime"))
+        if ended is None or now is None or now - ended < _NAMED_WITHIN:
+            kind = RemoteKind.RUNNING
     total, done = _counts(_object(about.get("batchStats")))
     source = _object(about.get("inputConfig")).get("fileName")
     return RemoteBatch(

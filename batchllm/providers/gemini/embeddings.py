@@ -19,6 +19,7 @@ from batchllm.providers.gemini.model import OverGemini, has_method, quota_scope_
 from batchllm.providers.gemini.reply import look, read_usage
 from batchllm.providers.wire import (
     Embedder,
+    OnlineOnlyError,
     Vector,
     WireRequest,
     as_dict,
@@ -103,13 +104,13 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
 
         Raises:
             StrategyError: The client is another library's.
-            ValueError: The item is no text: one request has one vector, so that a list of several
-                takes several.
+            OnlineOnlyError: The item is a list of several texts, and one request has one vector.
+            ValueError: The item is neither a text nor a list of texts.
         """
         texts = as_texts(prompt)
         if len(texts) > 1:
-            msg = f"one request of Gemini has one text, and this item has {len(texts)}"
-            raise ValueError(msg)
+            msg = "a request of a batch of Gemini's has one text, and an item has several"
+            raise OnlineOnlyError(msg)
         models = self.own_client().aio.models
         return models.compose_embedding(
             model=self.model, contents=texts[0], config=self._settings or None

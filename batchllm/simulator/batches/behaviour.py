@@ -54,6 +54,7 @@ class BatchBehaviour:
             it did; those of the others always have.
         is_bare: Whether Gemini describes a batch without an operation around it.
         oldest_first: Whether Gemini lists the oldest batch first; no order of it is documented.
+        lists_results: Whether Gemini's list has the names of results.
         files_kept: Seconds for which files are kept; infinite if they always are.
     """
 
@@ -77,6 +78,7 @@ class BatchBehaviour:
     keeps_parts: bool = True
     is_bare: bool = False
     oldest_first: bool = False
+    lists_results: bool = True
     files_kept: float = math.inf
 
 

@@ -236,6 +236,8 @@ class GeminiBatches:
             return {}
         if job.details["inline"]:
             return {} if listed else {"inlinedResponses": {"inlinedResponses": inline_rows(job)}}
+        if listed and not job.behaviour.lists_results:
+            return {}
         name = f"files/batch-{job.id.removeprefix('batches/')}"
         if "written" not in job.details:
             # Written when it is read, so that a large batch costs nothing before.

@@ -1,8 +1,8 @@
 """Batch mode in a process that is killed at random moments, and the same command typed again.
 
 The simulator outlives it in a process of its own, with a calendar that goes a hundred times faster
-than ours, and its invoice says what was executed. ``BATCHLLM_KILLS`` raises the number of kills
-(``nox -s kills``).
+than ours, and its invoice says what was executed. ``BATCHLLM_BATCH_KILLS`` raises the number of
+kills (``nox -s kills``); a run that has got to its end is followed by another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import random
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -20,7 +19,7 @@ import pytest
 
 from tests.e2e.cli_kit import PROGRAM, finish, program, read_rows, run_program, simulator
 
-KILLS = int(os.environ.get("BATCHLLM_KILLS", "5"))
+KILLS = int(os.environ.get("BATCHLLM_BATCH_KILLS", "5"))
 LINES = 40
 SLOWEST = 2.5
 """Seconds after which a process is killed at most: by then it has fetched what there is."""
@@ -55,29 +54,40 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
 ) -> None:
     model, name, path = WIRES[wire]
     rng = random.Random(wire)
-    given, output = write_lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
+    given, online = write_lines(tmp_path / "in.jsonl"), tmp_path / "online.jsonl"
+    kills = runs = lines = 0
     with simulator("instant", "--calendar", "100") as url:
         monkeypatch.setenv(f"{name}_API_KEY", "sim-key")
         monkeypatch.setenv(f"{name}_BASE_URL", url + path)
-        words = ["run", given, "-m", model, "--quiet", "--mode", "batch", "--chunk-size", "25"]
-        words += ["--on-ambiguous", "resubmit", "-o", output]
-        for _ in range(KILLS):
-            command = [*PROGRAM, *map(str, words)]
-            with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-                time.sleep(rng.uniform(0.3, SLOWEST))
-                process.kill()
-        code, _, err = run_program(*words)
-        assert code == 0, err
-        online = tmp_path / "online.jsonl"
         assert run_program("run", given, "-m", model, "--quiet", "-o", online)[0] == 0
-        billed = [line["custom_id"] for line in invoice(url)]
-    assert answers(output) == answers(online)
-    assert len(billed) == len(set(billed)) == LINES
-    left = {one.name for one in tmp_path.iterdir()}
-    assert left == {"in.jsonl", "out.jsonl", "out.jsonl.journal"} | {
-        "online.jsonl",
-        "online.jsonl.journal",
-    }
+        while kills < KILLS:
+            folder = tmp_path / f"{runs}"
+            folder.mkdir()
+            words = ["run", given, "-m", model, "--quiet", "--mode", "batch", "--chunk-size", "25"]
+            words += ["--on-ambiguous", "resubmit", "-o", folder / "out.jsonl"]
+            kills += kill_until_it_ends(list(map(str, words)), rng, KILLS - kills)
+            code, _, err = run_program(*words)
+            assert code == 0, err
+            assert answers(folder / "out.jsonl") == answers(online)
+            assert {one.name for one in folder.iterdir()} == {"out.jsonl", "out.jsonl.journal"}
+            billed = [line["custom_id"] for line in invoice(url)]
+            assert len(billed) == len(set(billed)) == lines + LINES
+            runs, lines = runs + 1, len(billed)
+    print(f"{wire}: {kills} kills in {runs} runs; {lines} lines billed, each once")
+
+
+def kill_until_it_ends(words: list[str], rng: random.Random, most: int) -> int:
+    """Type a command and kill it, again and again until it ends; return the number of kills."""
+    for kills in range(most):
+        with subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE) as process:
+            try:
+                process.communicate(timeout=rng.uniform(0.3, SLOWEST))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                continue
+            assert process.returncode == 0
+            return kills
+    return most
 
 
 def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -201,6 +202,7 @@ class BatchDriver:
         for chunk in await self._ledger.open():
             board.take_in(chunk)
             self._filling.tests_first = False  # the first batch of all was the test
+        await self.journal.worker.call(partial(self._spool.sweep, frozenset(board.chunks)))
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]

@@ -238,11 +238,16 @@ def record(session: nox.Session) -> None:
 
 @nox.session
 def kills(session: nox.Session) -> None:
-    """Kill the command line at random moments, 50 times on each backend, and go on each time."""
+    """Kill the command line at random moments, and go on each time.
+
+    50 times on each backend, and 200 times on the wire of each provider that has batches:
+    ``nox -s kills -- 5`` for a tenth of that. It takes most of an hour.
+    """
     _install(session, ".", "test")
-    count = session.posargs[0] if session.posargs else "50"
+    count = int(session.posargs[0]) if session.posargs else 50
+    env = {"BATCHLLM_KILLS": f"{count}", "BATCHLLM_BATCH_KILLS": f"{4 * count}"}
     files = ("tests/e2e/test_kill.py", "tests/e2e/test_batch_kill.py")
-    session.run("pytest", *files, env={"BATCHLLM_KILLS": count})
+    session.run("pytest", *files, "-rP", "--timeout=7200", env=env)
 
 
 @nox.session

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -291,6 +292,7 @@ class BatchDriver:
         if self._purse is not None:
             self._purse.restore(*await self._ledger.spent())
             self._noted = self._purse.online
+        await self.journal.worker.call(partial(self._spool.sweep, frozenset(board.chunks)))
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]

@@ -129,11 +129,6 @@ class Settler:
             raise self.spool.failed(error) from error
         await self.board.move(chunk, State.FETCHED)
 
-    async def lose(self, chunk: Chunk, text: str) -> None:
-        """Note that the provider has a batch no more, and end the run: its user has to decide."""
-        await self.board.move(chunk, State.LOST, text, note=text)
-        self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
-
     def _is_gone(self, chunk: Chunk, error: Exception) -> bool:
         """Return whether results are gone for good: not there, after the time they are kept for."""
         if not isinstance(error, ProviderError) or error.status not in (404, 410):

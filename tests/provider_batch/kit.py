@@ -211,9 +211,9 @@ def lay_fuse(monkeypatch: Any, fuse: Fuse) -> None:
     """Let transactions of the ledger be points of *fuse*, before and behind each."""
     transact = BatchLedger._transact
 
-    def with_fuse(self: BatchLedger, work: Callable[[Any], Any], db: Any) -> Any:
+    def with_fuse(self: BatchLedger, work: Callable[[Any], Any]) -> Any:
         fuse.passes("before a transaction")
-        value = transact(self, work, db)
+        value = transact(self, work)
         fuse.passes("after a transaction")
         return value
 

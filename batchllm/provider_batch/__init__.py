@@ -1,6 +1,6 @@
 """Batches of the providers' own: half the price, hours instead of minutes, the same results."""
 
-from batchllm.provider_batch.choosing import wire_of
+from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.driver import BatchDriver, folder_of
 from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
@@ -28,6 +28,7 @@ __all__ = [
     "events_of",
     "folder_of",
     "jobs_of",
+    "leaf_of",
     "read_chunks",
     "read_mode",
     "wire_of",

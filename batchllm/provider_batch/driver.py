@@ -21,9 +21,10 @@ from batchllm.core import (
 )
 from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
+from batchllm.llm_strategies import ResponseCache
 from batchllm.policy import Need
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.choosing import wire_of
+from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import Copier, Copies
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
@@ -34,6 +35,7 @@ from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
 from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.refinding import Refinding
+from batchllm.provider_batch.repeats import Repeats
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import CREATED, Chunk, State
@@ -126,8 +128,11 @@ class BatchDriver:
             self._purse,
             self.spending,
         )
+        leaf, repeats = leaf_of(self.strategy), None
+        if isinstance(self.strategy, ResponseCache):
+            repeats = Repeats(self.strategy)
         publisher = self._publisher = Publisher(
-            self.strategy, wire, ledger, spool, items, journal, self.planned.send
+            leaf, wire, ledger, spool, items, journal, self.planned.send, repeats
         )
         self._room = room
         filling = self._filling = Filling(
@@ -145,7 +150,7 @@ class BatchDriver:
         )
         planner = self._planner = Planner(
             self.source,
-            self.strategy,
+            leaf,
             journal,
             ledger,
             items,
@@ -156,6 +161,7 @@ class BatchDriver:
             board.look,
             self.middleware,
             self.warnings,
+            repeats,
         )
         settler = self._settler = Settler(
             board,
@@ -182,7 +188,7 @@ class BatchDriver:
             return None
         books = self.spending.ledger
         price = None if books.budget.max_cost is None else self.price
-        kind = ("batch", self.strategy.quota_scope)
+        kind = ("batch", leaf_of(self.strategy).quota_scope)
         return Purse(books, self.spending.worst, kind, price)
 
     def _pull_back(self) -> PullBack | None:
@@ -199,7 +205,7 @@ class BatchDriver:
         most = self.settings.hedge_budget
         if most is None or self.price is None or pull_back is None:
             return None
-        copies = Copies(most, self.strategy, self.price)
+        copies = Copies(most, leaf_of(self.strategy), self.price)
         return Copier(copies, pull_back, self._board, self._ledger, self._publisher)
 
     def _is_hurried(self) -> bool:

@@ -30,6 +30,7 @@ from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.repeats import Following, Repeats
 from batchllm.provider_batch.rows import UNSETTLED, LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.providers import WireRequest
@@ -55,7 +56,7 @@ class Planner:
 
     Args:
         source: The user's items.
-        strategy: The run's, which is ``Batchable``.
+        strategy: Whose requests are sent: it is ``Batchable``.
         journal: Knows what is finished.
         ledger: Knows what is in a batch.
         items: Keeps items until their answers come.
@@ -66,6 +67,7 @@ class Planner:
         on_idle: Called when nothing is left to be put into a chunk.
         middleware: Takes items past middleware; ``None`` if that leaves them as they are.
         warnings: Gets a sentence if something is to be known.
+        repeats: Knows which items ask what another asks; ``None`` if each has its own answer.
 
     Attributes:
         idle: Whether the source is at its end, and nothing is left to be put into a chunk.
@@ -83,6 +85,7 @@ class Planner:
     on_idle: Callable[[], None]
     middleware: MiddlewareIn | None
     warnings: list[str]
+    repeats: Repeats | None
     idle: bool = field(default=False, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
     _compose: Callable[[Any], WireRequest] = field(init=False)
@@ -182,7 +185,8 @@ class Planner:
 
     def _of_its_own(self, work: LLMWorkItem[Any, Any, Any]) -> InvalidItemError | None:
         """Return what is wrong with an item that has a strategy of its own."""
-        if work.strategy is None or work.strategy is self.strategy:
+        given = None if self.repeats is None else self.repeats.cache
+        if work.strategy is None or work.strategy is self.strategy or work.strategy is given:
             return None
         return InvalidItemError(
             f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
@@ -245,9 +249,11 @@ class Planner:
         await self._attach(known)
         for one, _ in page:
             entry = _entry(one)
-            if entry.key not in found:
+            if entry.key not in found and not await self._is_repeat(one):
                 digest, strategy = entry.prompt, entry.identity.digest
                 row = LineRow(self.ledger.next_line(), "", *entry.key, digest, strategy)
+                if self.repeats is not None:
+                    self.repeats.lead(_work(one).prompt, row.line)
                 await self._add(row, _work(one), one.position, kept=False)
 
     async def _past_middleware(
@@ -265,12 +271,43 @@ class Planner:
                 rest.append((one._replace(work=work), anew))
         return rest
 
+    async def _is_repeat(self, one: Incoming) -> bool:
+        """Return whether another item asks the same; it waits for that one, or has its answer."""
+        repeats, work, entry = self.repeats, _work(one), _entry(one)
+        if repeats is None:
+            return False
+        row = LineRow(0, "", *entry.key, entry.prompt, entry.identity.digest)
+        first = repeats.first_of(work.prompt)
+        if first is not None and self._may_wait_for(repeats, first):
+            row = row._replace(line=self.ledger.next_line())
+            kept = [(row.line, work, one.position)]
+            await self.journal.worker.call(partial(self.items.put, kept))
+            if self._may_wait_for(repeats, first):  # it may have been passed on meanwhile
+                repeats.wait(first, row)
+                return True
+            await self.journal.worker.call(partial(self.items.drop, row.line))
+        under_way = first is not None and repeats.is_under_way(first)
+        if not under_way and not repeats.is_kept(work.prompt):
+            return False
+        repeats.count += 1
+        work.strategy = Following(repeats, first or 0)
+        await self.publisher.pass_on(work, one.position, row)
+        return True
+
+    def _may_wait_for(self, repeats: Repeats, first: int) -> bool:
+        """Return whether the item of a line has not been passed on yet."""
+        gathers = first in self.filling.gathering
+        return gathers or self.items.has(first) or repeats.is_taken_out(first)
+
     async def _attach(self, known: Sequence[tuple[LineRow, Incoming]]) -> None:
         """Keep items whose lines are in the ledger, and pass on those that have their answers."""
         if not known:
             return
         if self.middleware is not None:
             self._compare(self.middleware, known)
+        if self.repeats is not None:
+            for row, one in known:
+                self.repeats.lead(_work(one).prompt, row.line)
         kept = [(row.line, _work(one), one.position) for row, one in known]
         await self.journal.worker.call(partial(self.items.put, kept))
         rows = [row for row, _ in known]

@@ -26,7 +26,7 @@ from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.provider_batch.states import Chunk
 
-__all__ = ["Copier", "Copies", "Copy"]
+__all__ = ["Copier", "Copies", "Copy", "copier_of"]
 
 _AGAIN: Final = 1.0
 """Seconds until it is tried again, when there was no money or no room for a further copy."""
@@ -203,6 +203,21 @@ class Copier:
         for row, held in chosen:
             strategy = Copy(self.copies, held, chunk.batch_id or "")
             await self.publisher.publish_copy(row, strategy)
+
+
+def copier_of(
+    most: float | None,
+    strategy: LLMCallStrategy[Any],
+    price: Price | None,
+    pull_back: PullBack | None,
+    board: Board,
+    ledger: BatchLedger,
+    publisher: Publisher,
+) -> Copier | None:
+    """Return what makes copies of items in late batches; ``None`` if there is no money for it."""
+    if most is None or price is None or pull_back is None:
+        return None
+    return Copier(Copies(most, strategy, price), pull_back, board, ledger, publisher)
 
 
 def _prompts(items: Items, lines: Sequence[int]) -> list[Any]:

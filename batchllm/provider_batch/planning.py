@@ -30,7 +30,7 @@ from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.publishing import Publisher
-from batchllm.provider_batch.repeats import Following, Repeats
+from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.rows import UNSETTLED, LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.providers import WireRequest
@@ -85,7 +85,7 @@ class Planner:
     on_idle: Callable[[], None]
     middleware: MiddlewareIn | None
     warnings: list[str]
-    repeats: Repeats | None
+    repeats: RepeatPlanner | None
     idle: bool = field(default=False, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
     _compose: Callable[[Any], WireRequest] = field(init=False)
@@ -185,7 +185,7 @@ class Planner:
 
     def _of_its_own(self, work: LLMWorkItem[Any, Any, Any]) -> InvalidItemError | None:
         """Return what is wrong with an item that has a strategy of its own."""
-        given = None if self.repeats is None else self.repeats.cache
+        given = None if self.repeats is None else self.repeats.repeats.cache
         if work.strategy is None or work.strategy is self.strategy or work.strategy is given:
             return None
         return InvalidItemError(
@@ -249,11 +249,11 @@ class Planner:
         await self._attach(known)
         for one, _ in page:
             entry = _entry(one)
-            if entry.key not in found and not await self._is_repeat(one):
+            if entry.key not in found and not await self._repeats(one):
                 digest, strategy = entry.prompt, entry.identity.digest
                 row = LineRow(self.ledger.next_line(), "", *entry.key, digest, strategy)
                 if self.repeats is not None:
-                    self.repeats.lead(_work(one).prompt, row.line)
+                    self.repeats.lead(one, row.line)
                 await self._add(row, _work(one), one.position, kept=False)
 
     async def _past_middleware(
@@ -271,33 +271,9 @@ class Planner:
                 rest.append((one._replace(work=work), anew))
         return rest
 
-    async def _is_repeat(self, one: Incoming) -> bool:
-        """Return whether another item asks the same; it waits for that one, or has its answer."""
-        repeats, work, entry = self.repeats, _work(one), _entry(one)
-        if repeats is None:
-            return False
-        row = LineRow(0, "", *entry.key, entry.prompt, entry.identity.digest)
-        first = repeats.first_of(work.prompt)
-        if first is not None and self._may_wait_for(repeats, first):
-            row = row._replace(line=self.ledger.next_line())
-            kept = [(row.line, work, one.position)]
-            await self.journal.worker.call(partial(self.items.put, kept))
-            if self._may_wait_for(repeats, first):  # it may have been passed on meanwhile
-                repeats.wait(first, row)
-                return True
-            await self.journal.worker.call(partial(self.items.drop, row.line))
-        under_way = first is not None and repeats.is_under_way(first)
-        if not under_way and not repeats.is_kept(work.prompt):
-            return False
-        repeats.count += 1
-        work.strategy = Following(repeats, first or 0)
-        await self.publisher.pass_on(work, one.position, row)
-        return True
-
-    def _may_wait_for(self, repeats: Repeats, first: int) -> bool:
-        """Return whether the item of a line has not been passed on yet."""
-        gathers = first in self.filling.gathering
-        return gathers or self.items.has(first) or repeats.is_taken_out(first)
+    async def _repeats(self, one: Incoming) -> bool:
+        """Return whether another item asks the same, so that this one needs no line."""
+        return self.repeats is not None and await self.repeats.takes(one)
 
     async def _attach(self, known: Sequence[tuple[LineRow, Incoming]]) -> None:
         """Keep items whose lines are in the ledger, and pass on those that have their answers."""
@@ -307,7 +283,7 @@ class Planner:
             self._compare(self.middleware, known)
         if self.repeats is not None:
             for row, one in known:
-                self.repeats.lead(_work(one).prompt, row.line)
+                self.repeats.lead(one, row.line)
         kept = [(row.line, _work(one), one.position) for row, one in known]
         await self.journal.worker.call(partial(self.items.put, kept))
         rows = [row for row, _ in known]

@@ -19,7 +19,7 @@ from batchllm.provider_batch.rows import LineRow
 __all__ = ["Following", "Leading", "Repeats"]
 
 _SECONDS: Final = 10.0
-"""That the first item has from its start until its call is under way: one turn of the loop."""
+"""Seconds from the start of the first item until its call is under way: a turn of the loop."""
 
 
 @define(eq=False)

@@ -1,5 +1,6 @@
 """Batches of the providers' own: half the price, hours instead of minutes, the same results."""
 
+from batchllm.provider_batch.billing import HALF
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.driver import BatchDriver, folder_of
 from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
@@ -11,6 +12,7 @@ from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = [
+    "HALF",
     "BatchDriver",
     "BatchLedger",
     "BatchModeOptions",

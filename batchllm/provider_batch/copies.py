@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-import anyio
 from attrs import define, field
 
 from batchllm.classifiers import failed_usage, may_be_billed
@@ -24,7 +23,7 @@ from batchllm.provider_batch.pacing import PullBack
 from batchllm.provider_batch.publishing import BUFFER, Publisher
 from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items
-from batchllm.provider_batch.states import Chunk
+from batchllm.provider_batch.states import Chunk, advance
 
 __all__ = ["Copier", "Copies", "Copy", "copier_of"]
 
@@ -194,10 +193,9 @@ class Copier:
 
     async def _pass_on(self, chunk: Chunk, chosen: list[tuple[LineRow, Reservation]]) -> None:
         board, count = self.board, len(chosen)
-        with anyio.CancelScope(shield=True):  # what is written down as copied is copied
-            await self.ledger.note_copies([row.line for row, _ in chosen])
-            detail = f"{count} of its items are called for online, since it is late"
-            await board.move(chunk, chunk.state, detail, copied=chunk.copied + count)
+        after = advance(chunk, chunk.state, copied=chunk.copied + count)
+        await self.ledger.note_copies(chunk, after, [row.line for row, _ in chosen])
+        board.put(after)
         board.waiting[chunk.number] -= count
         board.copied += count
         for row, held in chosen:

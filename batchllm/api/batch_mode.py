@@ -17,7 +17,6 @@ from batchllm.engine import (
     RunOptions,
     Source,
     check_prices,
-    no_price,
     only_error,
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
@@ -27,6 +26,7 @@ from batchllm.provider_batch import (
     MiddlewareIn,
     ModeSettings,
     PlannedItems,
+    check_hedge_budget,
     leaf_of,
     wire_of,
 )
@@ -79,9 +79,7 @@ async def open_batch_mode(
     prices = PriceBook(options.config.prices)
     # Before a file is made, and before a group of tasks is open that would wrap the error.
     check_prices(options.config, prices, strategy)
-    if settings.hedge_budget is not None and prices.of(leaf_of(strategy)) is None:
-        owner = "hedge_budget is money"
-        raise ConfigError(no_price(prices, prices.missing(strategy), owner))
+    check_hedge_budget(settings, prices, strategy)
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []

@@ -13,19 +13,30 @@ from typing import Any, Final
 from attrs import define, field
 
 from batchllm.classifiers import failed_usage, may_be_billed
-from batchllm.core import Budget, ItemStopped, LLMCallStrategy, Price, Reply, RetryState, dollars
-from batchllm.engine import estimate_of
+from batchllm.core import (
+    Budget,
+    ConfigError,
+    ItemStopped,
+    LLMCallStrategy,
+    Price,
+    Reply,
+    RetryState,
+    dollars,
+)
+from batchllm.engine import estimate_of, no_price
 from batchllm.llm_strategies import Composite
-from batchllm.policy import BudgetLedger, Need, Reservation, WorstCases
+from batchllm.policy import BudgetLedger, Need, PriceBook, Reservation, WorstCases
 from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.choosing import leaf_of
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack
 from batchllm.provider_batch.publishing import BUFFER, Publisher
 from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.provider_batch.states import Chunk, advance
 
-__all__ = ["Copier", "Copies", "Copy", "copier_of"]
+__all__ = ["Copier", "Copies", "Copy", "check_hedge_budget", "copier_of"]
 
 _AGAIN: Final = 1.0
 """Seconds until it is tried again, when there was no money or no room for a further copy."""
@@ -201,6 +212,18 @@ class Copier:
         for row, held in chosen:
             strategy = Copy(self.copies, held, chunk.batch_id or "")
             await self.publisher.publish_copy(row, strategy)
+
+
+def check_hedge_budget(
+    settings: ModeSettings, prices: PriceBook, strategy: LLMCallStrategy[Any]
+) -> None:
+    """Pass if the price of *strategy* is known, or nothing is allowed for copies.
+
+    Raises:
+        ConfigError: It is not; the message names the model and what to do.
+    """
+    if settings.hedge_budget is not None and prices.of(leaf_of(strategy)) is None:
+        raise ConfigError(no_price(prices, prices.missing(strategy), "hedge_budget is money"))
 
 
 def copier_of(

@@ -17,12 +17,19 @@ from batchllm.engine import (
     RunOptions,
     Source,
     check_prices,
-    no_price,
     only_error,
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
 from batchllm.policy import PriceBook
-from batchllm.provider_batch import BatchDriver, MiddlewareIn, ModeSettings, PlannedItems, wire_of
+from batchllm.provider_batch import (
+    BatchDriver,
+    MiddlewareIn,
+    ModeSettings,
+    PlannedItems,
+    check_hedge_budget,
+    leaf_of,
+    wire_of,
+)
 
 __all__ = ["open_batch_mode"]
 
@@ -72,9 +79,7 @@ async def open_batch_mode(
     prices = PriceBook(options.config.prices)
     # Before a file is made, and before a group of tasks is open that would wrap the error.
     check_prices(options.config, prices, strategy)
-    if settings.hedge_budget is not None and prices.of(strategy) is None:
-        owner = "hedge_budget is money"
-        raise ConfigError(no_price(prices, prices.missing(strategy), owner))
+    check_hedge_budget(settings, prices, strategy)
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []
@@ -105,7 +110,7 @@ async def open_batch_mode(
             pass_over=batch.pass_over,
             warnings=batch.warnings,
             calls=options.config.max_workers,
-            price=prices.of(strategy),
+            price=prices.of(leaf_of(strategy)),
             spending=batch.spending,
             middleware=_middleware(options, batch),
         )

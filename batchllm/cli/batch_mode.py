@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from batchllm.cli.configuring import seconds_of
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
-from batchllm.core import ConfigError, LLMCallStrategy
-from batchllm.provider_batch import wire_of
+from batchllm.core import ConfigError, LLMCallStrategy, ProcessorConfig
+from batchllm.policy import PriceBook
+from batchllm.provider_batch import check_hedge_budget, read_mode, wire_of
 
 __all__ = ["batch_options", "check_batch_mode"]
 
@@ -42,6 +44,7 @@ def batch_options(settings: RunSettings) -> dict[str, Any]:
 
 def check_batch_mode(
     settings: RunSettings,
+    config: ProcessorConfig,
     strategy: LLMCallStrategy[Any],
     *,
     single: bool,
@@ -51,6 +54,7 @@ def check_batch_mode(
 
     Args:
         settings: The options.
+        config: The settings of the batch.
         strategy: For ``--model``.
         single: Whether there is one prompt, and no file of them.
         has_journal: Whether the run keeps a journal.
@@ -58,7 +62,7 @@ def check_batch_mode(
     Raises:
         UsageError: They cannot.
     """
-    batch_options(settings)
+    options = batch_options(settings)
     if settings.mode == "online":
         return
     if single:
@@ -72,5 +76,11 @@ def check_batch_mode(
         raise UsageError(msg)
     try:
         wire_of(strategy)
+        mode = read_mode(options.pop("mode"), options, "batchllm run")
+        if mode is not None:
+            check_hedge_budget(mode, PriceBook(config.prices), strategy)
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        text = str(error)
+        for name in options:
+            text = re.sub(rf"\b{name}\b=?", f"--{name.replace('_', '-')}", text)
+        raise UsageError(text) from error

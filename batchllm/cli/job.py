@@ -111,6 +111,7 @@ class Job:
         journal = None if plan.single else journal_of(settings, plan.output, is_file=to_file)
         check_batch_mode(
             settings,
+            self.config,
             strategy,
             single=plan.single,
             has_journal=journal is not None,

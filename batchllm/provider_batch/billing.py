@@ -7,11 +7,12 @@ from typing import Any, Final, NamedTuple
 
 from attrs import define, field
 
-from batchllm.core import Price, TokenUsage, normalize_usage
+from batchllm.core import Price, TokenUsage, dollars, normalize_usage
+from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome
 from batchllm.providers import gemini_usage
 
-__all__ = ["HALF", "Bill", "LineBound", "cost_in_batch"]
+__all__ = ["HALF", "Bill", "LineBound", "cost_in_batch", "paid_of", "paid_twice_in_words"]
 
 HALF: Final = 0.5
 """The share of the price online that each of the providers here asks for in a batch."""
@@ -58,7 +59,7 @@ def cost_in_batch(
 
 @define(eq=False)
 class Bill:
-    """What one batch has cost, as its results are read.
+    """The bill of one batch, as its results are read.
 
     Args:
         price: Of its model; ``None`` if it is not known.
@@ -96,6 +97,32 @@ class Bill:
         self.tokens += usage.get("total_tokens", 0)
         if self.price is not None:
             self.cost += cost_in_batch(self.price.cost, usage, stacks=self.stacks) or 0.0
+
+
+def paid_of(chunk: Chunk, bill: Bill, twice: Bill) -> dict[str, Any]:
+    """Return what a batch took; for answers that do not say, as much as was reserved for them.
+
+    Args:
+        chunk: Of the batch.
+        bill: Of all its answers.
+        twice: Of those whose items were called for online meanwhile.
+    """
+    silent = (bill.answered - bill.counted) / chunk.lines
+    return {
+        "paid_tokens": bill.tokens + round(silent * chunk.reserved_tokens),
+        "paid_cost": bill.cost + silent * chunk.reserved_cost,
+        "twice": twice.answered,
+        "twice_cost": twice.cost,
+    }
+
+
+def paid_twice_in_words(chunk: Chunk) -> str:
+    """Say what a late batch has done for items that were called for online meanwhile."""
+    cost = f", {dollars(chunk.twice_cost)} for its part" if chunk.twice_cost else ""
+    return (
+        f"{chunk.twice:,} requests are paid for twice: batch {chunk.batch_id} has answered them "
+        f"after their items were called for online{cost}; each has one result"
+    )
 
 
 def _usage_in(body: Any) -> TokenUsage | None:

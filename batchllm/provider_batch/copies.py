@@ -10,23 +10,33 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-import anyio
 from attrs import define, field
 
 from batchllm.classifiers import failed_usage, may_be_billed
-from batchllm.core import Budget, ItemStopped, LLMCallStrategy, Price, Reply, RetryState, dollars
-from batchllm.engine import estimate_of
+from batchllm.core import (
+    Budget,
+    ConfigError,
+    ItemStopped,
+    LLMCallStrategy,
+    Price,
+    Reply,
+    RetryState,
+    dollars,
+)
+from batchllm.engine import estimate_of, no_price
 from batchllm.llm_strategies import Composite
-from batchllm.policy import BudgetLedger, Need, Reservation, WorstCases
+from batchllm.policy import BudgetLedger, Need, PriceBook, Reservation, WorstCases
 from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.choosing import leaf_of
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack
 from batchllm.provider_batch.publishing import BUFFER, Publisher
 from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items
-from batchllm.provider_batch.states import Chunk
+from batchllm.provider_batch.states import Chunk, advance
 
-__all__ = ["Copier", "Copies", "Copy"]
+__all__ = ["Copier", "Copies", "Copy", "check_hedge_budget", "copier_of"]
 
 _AGAIN: Final = 1.0
 """Seconds until it is tried again, when there was no money or no room for a further copy."""
@@ -194,15 +204,41 @@ class Copier:
 
     async def _pass_on(self, chunk: Chunk, chosen: list[tuple[LineRow, Reservation]]) -> None:
         board, count = self.board, len(chosen)
-        with anyio.CancelScope(shield=True):  # what is written down as copied is copied
-            await self.ledger.note_copies([row.line for row, _ in chosen])
-            detail = f"{count} of its items are called for online, since it is late"
-            await board.move(chunk, chunk.state, detail, copied=chunk.copied + count)
+        after = advance(chunk, chunk.state, copied=chunk.copied + count)
+        await self.ledger.note_copies(chunk, after, [row.line for row, _ in chosen])
+        board.put(after)
         board.waiting[chunk.number] -= count
         board.copied += count
         for row, held in chosen:
             strategy = Copy(self.copies, held, chunk.batch_id or "")
             await self.publisher.publish_copy(row, strategy)
+
+
+def check_hedge_budget(
+    settings: ModeSettings, prices: PriceBook, strategy: LLMCallStrategy[Any]
+) -> None:
+    """Pass if the price of *strategy* is known, or nothing is allowed for copies.
+
+    Raises:
+        ConfigError: It is not; the message names the model and what to do.
+    """
+    if settings.hedge_budget is not None and prices.of(leaf_of(strategy)) is None:
+        raise ConfigError(no_price(prices, prices.missing(strategy), "hedge_budget is money"))
+
+
+def copier_of(
+    most: float | None,
+    strategy: LLMCallStrategy[Any],
+    price: Price | None,
+    pull_back: PullBack | None,
+    board: Board,
+    ledger: BatchLedger,
+    publisher: Publisher,
+) -> Copier | None:
+    """Return what makes copies of items in late batches; ``None`` if there is no money for it."""
+    if most is None or price is None or pull_back is None:
+        return None
+    return Copier(Copies(most, strategy, price), pull_back, board, ledger, publisher)
 
 
 def _prompts(items: Items, lines: Sequence[int]) -> list[Any]:

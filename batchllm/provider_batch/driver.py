@@ -22,20 +22,23 @@ from batchllm.core import (
 )
 from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
-from batchllm.policy import Need
+from batchllm.llm_strategies import ResponseCache
 from batchllm.provider_batch.board import Board, lost_in_words
-from batchllm.provider_batch.choosing import wire_of
-from batchllm.provider_batch.copies import Copier, Copies
+from batchllm.provider_batch.choosing import leaf_of, wire_of
+from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.middleware import MiddlewareIn
+from batchllm.provider_batch.money import Money
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
+from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
-from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.refusals import is_of_the_account
+from batchllm.provider_batch.repeat_planning import RepeatPlanner
+from batchllm.provider_batch.repeats import Repeats
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import CREATED, Chunk, State
@@ -103,8 +106,7 @@ class BatchDriver:
     _room: Room = field(init=False)
     _filling: Filling = field(init=False)
     _copier: Copier | None = field(init=False)
-    _purse: Purse | None = field(init=False)
-    _noted: Need | None = field(default=None, init=False)
+    _money: Money = field(init=False)
     _is_done: bool = field(default=False, init=False)
     _cleaned: float = field(default=0.0, init=False)
 
@@ -116,7 +118,8 @@ class BatchDriver:
         spool, items = Spool(folder), Items(folder)
         self._spool, self._items = spool, items
         sizes, room = ChunkSizes(wire.limits, settings.chunk_size), Room()
-        self._purse = self._make_purse()
+        leaf = leaf_of(self.strategy)
+        money = self._money = Money(ledger, self.spending, leaf, self.price)
         board = self._board = Board(
             ledger,
             wire,
@@ -125,11 +128,13 @@ class BatchDriver:
             journal.wall_clock,
             self.warnings,
             self.rng,
-            self._purse,
+            money.purse,
             self.spending,
         )
+        cache = self.strategy if isinstance(self.strategy, ResponseCache) else None
+        repeats = None if cache is None else Repeats(cache)
         publisher = self._publisher = Publisher(
-            self.strategy, wire, ledger, spool, items, journal, self.planned.send
+            leaf, wire, ledger, spool, items, journal, self.planned.send, repeats
         )
         self._room = room
         filling = self._filling = Filling(
@@ -147,7 +152,7 @@ class BatchDriver:
         )
         planner = self._planner = Planner(
             self.source,
-            self.strategy,
+            leaf,
             journal,
             ledger,
             items,
@@ -158,6 +163,7 @@ class BatchDriver:
             board.look,
             self.middleware,
             self.warnings,
+            None if repeats is None else RepeatPlanner(repeats, filling, publisher),
         )
         settler = self._settler = Settler(
             board,
@@ -173,19 +179,15 @@ class BatchDriver:
             self._is_hurried,
         )
         refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
-        submitter = self._submitter = Submitter(board, wire, spool, journal, refinding, settler)
+        payer = Payer(board, settler, money.purse, self.spending)
+        submitter = self._submitter = Submitter(
+            board, wire, spool, journal, refinding, settler, payer
+        )
         pull_back = self._pull_back()
         self._watcher = Watcher(board, wire, settings, submitter, settler, pull_back, self.rng)
-        self._copier = self._make_copier(pull_back)
-
-    def _make_purse(self) -> Purse | None:
-        """Return what reserves for batches out of the run's budget, if it has one."""
-        if self.spending is None:
-            return None
-        books = self.spending.ledger
-        price = None if books.budget.max_cost is None else self.price
-        kind = ("batch", self.strategy.quota_scope)
-        return Purse(books, self.spending.worst, kind, price)
+        self._copier = copier_of(
+            settings.hedge_budget, leaf, self.price, pull_back, board, ledger, publisher
+        )
 
     def _pull_back(self) -> PullBack | None:
         if self.settings.deadline is None:
@@ -195,14 +197,6 @@ class BatchDriver:
             max(1, self.calls) / _SECONDS_PER_CALL,
             self._wire.limits.cancel_seconds,
         )
-
-    def _make_copier(self, pull_back: PullBack | None) -> Copier | None:
-        """Return what calls online for items of late batches, if there is money for it."""
-        most = self.settings.hedge_budget
-        if most is None or self.price is None or pull_back is None:
-            return None
-        copies = Copies(most, self.strategy, self.price)
-        return Copier(copies, pull_back, self._board, self._ledger, self._publisher)
 
     def _is_hurried(self) -> bool:
         return self._watcher.is_hurried
@@ -217,8 +211,7 @@ class BatchDriver:
             async with anyio.create_task_group() as group:
                 if await self._begin():
                     group.start_soon(self._planner.run, name="batchllm batch planner")
-                    if self.spending is not None:
-                        group.start_soon(self._watch_budget, self.spending)
+                    group.start_soon(self._money.watch, self._board)
                     await self._conduct()
                     await self._look_for_late()
                     self.planned.numbers = self._board.numbers()
@@ -236,18 +229,6 @@ class BatchDriver:
             items = "an item was" if count == 1 else f"{count:,} items were"
             self.warnings.append(f"{items} called for online, at its price: {reason}")
         self.planned.end(self._board.termination, error)
-
-    async def _watch_budget(self, spending: Spending) -> None:
-        """Let chunks that wait for the budget look whenever a call has given some back."""
-        while True:
-            await spending.freed()
-            self._board.look()
-
-    async def _note_online(self) -> None:
-        """Write down what calls online have spent, since later runs on the journal count it."""
-        if self._purse is not None and self._purse.online != self._noted:
-            self._noted = self._purse.online
-            await self._ledger.note_online(self._noted)
 
     async def cancel_batches(self) -> None:
         """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.
@@ -275,7 +256,7 @@ class BatchDriver:
             try:
                 if self.journal.commits.failed is None and self._ledger.run:
                     await self._settler.clean()
-                    await self._note_online()
+                    await self._money.note_online()
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
                 self.warnings.append(f"what is finished could not be cleaned up: {error}")
@@ -289,9 +270,7 @@ class BatchDriver:
         for chunk in await self._ledger.open():
             board.take_in(chunk)
             self._filling.tests_first = False  # the first batch of all was the test
-        if self._purse is not None:
-            self._purse.restore(*await self._ledger.spent())
-            self._noted = self._purse.online
+        await self._money.begin()
         await self.journal.worker.call(partial(self._spool.sweep, frozenset(board.chunks)))
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
@@ -373,7 +352,7 @@ class BatchDriver:
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._settler.clean()
-            await self._note_online()
+            await self._money.note_online()
         return False
 
     def _next_at(self, now: float) -> float:

@@ -265,15 +265,19 @@ class BatchLedger:
             lambda db: [LineRow(*row) for row in db.execute(query, (after,)).fetchall()]
         )
 
-    async def note_copies(self, lines: Sequence[int]) -> None:
+    async def note_copies(self, before: Chunk, after: Chunk, lines: Sequence[int]) -> None:
         """Write that the items of lines are called for online while their chunk goes on."""
-        await self._write(
-            lambda db: db.executemany(
-                f"UPDATE pb_line SET state = {int(LineState.COPIED)} "
-                f"WHERE line = ? AND state = {int(LineState.SENT)}",
-                [(line,) for line in lines],
-            )
+        query = (
+            f"UPDATE pb_line SET state = {int(LineState.COPIED)} "
+            f"WHERE line = ? AND state = {int(LineState.SENT)}"
         )
+        detail = f"{len(lines)} of its items are called for online, since it is late"
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(query, [(line,) for line in lines])
+            self._put(db, before, after, detail)
+
+        await self._write(work)
 
     async def copied(self, chunk: int) -> frozenset[str]:
         """Return the ids of the lines of a chunk whose items were called for online, too."""

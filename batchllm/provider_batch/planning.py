@@ -31,6 +31,7 @@ from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.rows import UNSETTLED, LineRow, LineState
 from batchllm.provider_batch.spool import Items
 from batchllm.providers import OnlineOnlyError, WireRequest
@@ -57,7 +58,7 @@ class Planner:
 
     Args:
         source: The user's items.
-        strategy: The run's, which is ``Batchable``.
+        strategy: Whose requests are sent: it is ``Batchable``.
         journal: Knows what is finished.
         ledger: Knows what is in a batch.
         items: Keeps items until their answers come.
@@ -68,6 +69,7 @@ class Planner:
         on_idle: Called when nothing is left to be put into a chunk.
         middleware: Takes items past middleware; ``None`` if that leaves them as they are.
         warnings: Gets a sentence if something is to be known.
+        repeats: Knows which items ask what another asks; ``None`` if each has its own answer.
 
     Attributes:
         idle: Whether the source is at its end, and nothing is left to be put into a chunk.
@@ -86,6 +88,7 @@ class Planner:
     on_idle: Callable[[], None]
     middleware: MiddlewareIn | None
     warnings: list[str]
+    repeats: RepeatPlanner | None
     idle: bool = field(default=False, init=False)
     online: Counter[str] = field(factory=Counter, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
@@ -186,7 +189,8 @@ class Planner:
 
     def _of_its_own(self, work: LLMWorkItem[Any, Any, Any]) -> InvalidItemError | None:
         """Return what is wrong with an item that has a strategy of its own."""
-        if work.strategy is None or work.strategy is self.strategy:
+        given = None if self.repeats is None else self.repeats.repeats.cache
+        if work.strategy is None or work.strategy is self.strategy or work.strategy is given:
             return None
         return InvalidItemError(
             f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
@@ -249,9 +253,11 @@ class Planner:
         await self._attach(known)
         for one, _ in page:
             entry = _entry(one)
-            if entry.key not in found:
+            if entry.key not in found and not await self._repeats(one):
                 digest, strategy = entry.prompt, entry.identity.digest
                 row = LineRow(self.ledger.next_line(), "", *entry.key, digest, strategy)
+                if self.repeats is not None:
+                    self.repeats.lead(one, row.line)
                 await self._add(row, _work(one), one.position, kept=False)
 
     async def _past_middleware(
@@ -269,12 +275,19 @@ class Planner:
                 rest.append((one._replace(work=work), anew))
         return rest
 
+    async def _repeats(self, one: Incoming) -> bool:
+        """Return whether another item asks the same, so that this one needs no line."""
+        return self.repeats is not None and await self.repeats.takes(one)
+
     async def _attach(self, known: Sequence[tuple[LineRow, Incoming]]) -> None:
         """Keep items whose lines are in the ledger, and pass on those that have their answers."""
         if not known:
             return
         if self.middleware is not None:
             self._compare(self.middleware, known)
+        if self.repeats is not None:
+            for row, one in known:
+                self.repeats.lead(one, row.line)
         kept = [(row.line, _work(one), one.position) for row, one in known]
         await self.journal.worker.call(partial(self.items.put, kept))
         rows = [row for row, _ in known]

@@ -10,9 +10,9 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, Price, ProviderError, TransportError, dollars
+from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.billing import Bill
+from batchllm.provider_batch.billing import Bill, paid_of, paid_twice_in_words
 from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id_prefix
@@ -168,7 +168,7 @@ class Settler:
             return
         by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
-        after = advance(chunk, State.SETTLED, **_paid(chunk, reading.bill, reading.twice))
+        after = advance(chunk, State.SETTLED, **paid_of(chunk, reading.bill, reading.twice))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
             chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
@@ -176,7 +176,9 @@ class Settler:
         if self.board.purse is not None:
             self.board.purse.learn(chunk, reading.bill)
         self.board.put(after)
-        self._note_twice(after)
+        if after.twice:
+            self.board.twice += after.twice
+            self.board.warnings.append(paid_twice_in_words(after))
         self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
         strange = settled.strange + reading.nameless
         if strange:
@@ -186,16 +188,6 @@ class Settler:
             )
         await self._go_on(after, settled.states)
         self._judge_whole(after, reading, settled.states)
-
-    def _note_twice(self, chunk: Chunk) -> None:
-        """Say what a late batch has done for items that were called for online meanwhile."""
-        if chunk.twice:
-            self.board.twice += chunk.twice
-            cost = f", {dollars(chunk.twice_cost)} for its part" if chunk.twice_cost else ""
-            self.board.warnings.append(
-                f"{chunk.twice:,} requests are paid for twice: batch {chunk.batch_id} has answered "
-                f"them after their items were called for online{cost}; each has one result"
-            )
 
     async def _return(self, chunk: Chunk) -> None:
         """Give back a batch that was taken for ours: nothing of it was published."""
@@ -369,18 +361,6 @@ class Settler:
 def _is_foreign(chunk: Chunk) -> bool:
     """Return whether a batch was cancelled, and not by us."""
     return chunk.cut is Cut.CANCELLED and chunk.reason is None
-
-
-def _paid(chunk: Chunk, bill: Bill, twice: Bill) -> dict[str, Any]:
-    """Return what a batch took; for answers that do not say, as much as was reserved for them."""
-    silent = (bill.answered - bill.counted) / chunk.lines
-    tokens = bill.tokens + round(silent * chunk.reserved_tokens)
-    return {
-        "paid_tokens": tokens,
-        "paid_cost": bill.cost + silent * chunk.reserved_cost,
-        "twice": twice.answered,
-        "twice_cost": twice.cost,
-    }
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -17,9 +17,9 @@ from batchllm.core import (
     TransportError,
 )
 from batchllm.journal import JournalWriter
-from batchllm.policy import Need
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
 from batchllm.provider_batch.settling import Settler
@@ -58,6 +58,7 @@ class Submitter:
         journal: Its thread reads them.
         refinding: When a batch that may be there is looked for.
         settler: Ends chunks that are refused.
+        payer: Says for which the budget has room.
     """
 
     board: Board
@@ -66,6 +67,7 @@ class Submitter:
     journal: JournalWriter
     refinding: Refinding
     settler: Settler
+    payer: Payer
     _uploads: dict[int, float] = field(factory=dict, init=False)
     _looked: dict[int, float] = field(factory=dict, init=False)
     _looks: dict[int, int] = field(factory=dict, init=False)
@@ -78,7 +80,7 @@ class Submitter:
             if self._look_at(chunk, now) <= now:
                 await self._look(chunk)
                 return True
-        if await self._meet_the_budget():
+        if await self.payer.meet_the_budget():
             return True
         for chunk in board.in_state(State.UPLOADING, State.SPOOLED):
             if self._upload_at(chunk) <= now:
@@ -114,43 +116,11 @@ class Submitter:
             for chunk in waiting
         )
 
-    # -- the budget ------------------------------------------------------------------------------
-
-    async def _meet_the_budget(self) -> bool:
-        """Split a chunk that the budget has no room for, or end the run with the budget.
-
-        Only when nothing is under way that may give some back: until then it is waited for.
-        """
-        board, purse = self.board, self.board.purse
-        waiting = board.in_state(*NOT_CREATED)
-        if purse is None or purse.ledger.calls or not waiting:
-            return False
-        if any(purse.fits(chunk) for chunk in waiting):
-            return False
-        fitting = purse.lines_that_fit(waiting[0])
-        if fitting:
-            self.settler.sizes.within = fitting
-            await self.settler.give_up(waiting[0], "the budget has no room for so many lines")
-            return True
-        if board.termination is None:
-            board.end(EndCause.BUDGET, purse.spent_in_words(waiting[0]))
-            if board.spending is not None:
-                board.spending.announce_end(None)
-        return False
-
-    def _can_pay(self, chunk: Chunk) -> bool:
-        """Return whether the budget has room for a chunk, and no call waits for that room."""
-        board, purse = self.board, self.board.purse
-        if purse is None:
-            return True
-        waited_for = board.spending is not None and board.spending.is_waited_for
-        return purse.fits(chunk) and not waited_for
-
     # -- uploads ---------------------------------------------------------------------------------
 
     def _upload_at(self, chunk: Chunk) -> float:
         """Return when a chunk may be uploaded; never, before the budget has room for it."""
-        return self.board.due_at(chunk) if self._can_pay(chunk) else float("inf")
+        return self.board.due_at(chunk) if self.payer.can_pay(chunk) else float("inf")
 
     async def _upload(self, chunk: Chunk) -> None:
         board = self.board
@@ -212,7 +182,7 @@ class Submitter:
         tests = [one for one in board if one.canary and not one.over]
         if tests and not chunk.canary:
             return float("inf")
-        if board.in_state(State.CREATING) or not self._can_pay(chunk):
+        if board.in_state(State.CREATING) or not self.payer.can_pay(chunk):
             return float("inf")
         live = board.in_flight
         if self.wire.strength is Strength.STATISTICAL and any(
@@ -228,8 +198,7 @@ class Submitter:
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
-        need = None if board.purse is None else board.purse.reserve(chunk)
-        reserved = need or Need(0)
+        reserved = self.payer.reserve(chunk)
         chunk = await board.move(
             chunk,
             State.CREATING,

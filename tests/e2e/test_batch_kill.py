@@ -54,6 +54,9 @@ def answers(path: Path) -> dict[str, Any]:
     return found
 
 
+NO_PRICE = "-m openai-compatible:x --base-url http://x/v1"
+
+
 @pytest.mark.parametrize("wire", sorted(WIRES))
 def test_kills_at_random_moments_lose_and_repeat_nothing(
     tmp_path: Path, wire: str, monkeypatch: pytest.MonkeyPatch
@@ -147,8 +150,16 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
             "decides by an answer what it asks next",
         ),
         (
-            "run in.jsonl -m openai:unheard-of --mode batch -o o.jsonl --max-cost 3",
-            "no price is known for openai:unheard-of",
+            f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --max-cost 3",
+            "--max-cost needs a price, and none is known for openai-compatible:x",
+        ),
+        (
+            "run in.jsonl -m sim:default --mode batch -o o.jsonl --hedge-budget 3",
+            "--hedge-budget is 3.0, and it is for items that would miss a --deadline",
+        ),
+        (
+            f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --deadline 2h --hedge-budget 3",
+            "no price is known for openai-compatible:x",
         ),
         ("jobs nothing.jsonl", "there is no journal nothing.jsonl"),
     ],
@@ -161,3 +172,16 @@ def test_what_cannot_work_is_said(tmp_path: Path, words: str | list[str], said: 
     assert code == 2
     assert said in err
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_the_end_of_the_budget_is_said_with_what_goes_on(tmp_path: Path) -> None:
+    """All runs on one journal have one budget, so the same command needs a larger one."""
+    write_lines(tmp_path / "in.jsonl")
+    model = "sim:default?input_price=1&output_price=4"
+    words = ["run", "in.jsonl", "-m", model, "--mode", "batch", "-o", "o.jsonl"]
+    with program([*words, "--max-cost", "0.0001"], cwd=tmp_path) as process:
+        code, _, err = finish(process)
+    assert code == 3
+    assert "the next line of a batch may take" in err
+    assert "The same command goes on with a larger --max-cost" in err
+    assert "as much again" not in err

@@ -44,7 +44,7 @@ def config(budget: Budget | None = None, **more: Any) -> ProcessorConfig:
 
 
 def billed(world: World) -> float:
-    """What the provider has billed for batches, at half of each token's price."""
+    """Return what the provider has billed for batches, at half of each token's price."""
     counts = [(one.input_tokens, one.output_tokens) for one in world.batches.invoice]
     return sum(PRICE.worst(given, said) for given, said in counts) / 2
 

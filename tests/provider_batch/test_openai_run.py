@@ -543,7 +543,7 @@ async def test_late_items_may_fail_at_the_deadline_and_be_had_later(tmp_path: Pa
 async def test_batches_are_cancelled_with_the_run_if_that_is_asked_for(
     tmp_path: Path, how: str
 ) -> None:
-    """What they did is taken, and the rest sent again, by the same call."""
+    """Their results are taken by the same call, which sends the rest again."""
     world = World(tmp_path, BatchBehaviour(run=1_000.0))
     began = anyio.current_time()
     async with anyio.create_task_group() as group:

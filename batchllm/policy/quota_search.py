@@ -63,8 +63,9 @@ _FLOOR: Final = 0.85
 """A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
 that did halve is found within five."""
 _FIRST_FLOOR: Final = 0.5
-"""Such a share before anything sure was measured, for a single refusal: a first estimate may be far
-too high. Several of the few calls since the last cut are no chance, and are measured as they are."""
+"""Such a share before anything sure was measured: a first estimate may be far too high."""
+_BURST_FLOOR: Final = 0.1
+"""Such a share if several calls were refused, which is no chance: it was a full bucket's burst."""
 _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
@@ -254,7 +255,7 @@ class QuotaSearch:
         self._known = self._known or pace > _ROSE * self.rate
         whole = None
         if episode.is_window:
-            # An early refusal shows that even the rate that was measured before is not allowed.
+            # An early refusal shows that not even the rate before it is allowed.
             probed = 0.0 if self.early else min(_EASED * pace, 1.01 * self.rate)
             whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
@@ -299,10 +300,8 @@ class QuotaSearch:
         windows of which all was asked for need no such bound.
         """
         assert self.rate is not None
-        if self._known:
-            floor = _FLOOR * pace
-        else:
-            floor = _FIRST_FLOOR * pace if episode.single else 0.0
+        chance = episode.single or episode.is_window
+        floor = (_FLOOR if self._known else _FIRST_FLOOR if chance else _BURST_FLOOR) * pace
         if not whole:
             return floor
         asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)

@@ -1,9 +1,9 @@
 """The burst of a reported limit: what its bucket holds, which may be less than the limit itself.
 
 A bucket that refills all the time is full again in proportion to what is missing. So between any
-two replies *remaining* falls by the same number of units for each second by which *reset* rises, and
-where the reset is nothing it is all that the bucket holds. In the replies of a window both fall
-together, so that no such line leads through them.
+two replies *remaining* falls by the same number of units for each second by which *reset* rises,
+and where the reset is nothing it is all that the bucket holds. In the replies of a window both
+fall together, so that no such line leads through them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from batchllm.core import ConfigError, LLMCallStrategy, kind_of
-from batchllm.llm_strategies import Composite, ModelStrategy
+from batchllm.llm_strategies import Composite, ModelStrategy, ResponseCache
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.wires import (
     OPENAI_PROVIDERS,
@@ -27,9 +27,14 @@ from batchllm.providers import (
     WireModel,
 )
 
-__all__ = ["wire_of"]
+__all__ = ["leaf_of", "wire_of"]
 
 _NOT_YET: Final = "has no batches in this version; leave mode='batch' out to run online"
+
+
+def leaf_of(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
+    """Return the strategy whose requests are sent: what is within a ``ResponseCache``."""
+    return strategy.parts[0] if isinstance(strategy, ResponseCache) else strategy
 
 
 def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
@@ -38,6 +43,7 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
     Raises:
         ConfigError: There is none; the message says why, and what can be done.
     """
+    strategy = leaf_of(strategy)
     if isinstance(strategy, Composite) or strategy.parts:
         msg = (
             f"mode='batch' was given {type(strategy).__name__}, which decides by an answer what it "

@@ -174,10 +174,14 @@ class ChunkSizes:
     Args:
         limits: Of the provider.
         fixed: Lines, if the user gave them.
+
+    Attributes:
+        within: Lines that the budget has room for, until a batch ends and shows how much it took.
     """
 
     limits: WireLimits
     fixed: int | None = None
+    within: int | None = field(default=None, init=False)
     _lines: int = field(default=_START, init=False)
     _expiries: int = field(default=0, init=False)
 
@@ -185,7 +189,8 @@ class ChunkSizes:
     def lines(self) -> int:
         """Return how many lines a chunk has."""
         wanted = self._lines if self.fixed is None else self.fixed
-        return max(1, min(wanted, self.limits.lines))
+        affordable = wanted if self.within is None else self.within
+        return max(1, min(wanted, affordable, self.limits.lines))
 
     @property
     def bytes(self) -> int:
@@ -210,6 +215,7 @@ class ChunkSizes:
             seconds: That it took.
             expired: Whether its time was over before it was done.
         """
+        self.within = None
         if expired:
             self._expiries += 1
             if self._expiries >= 2:  # twice in a row: the provider has no room for so much
@@ -246,6 +252,10 @@ class PullBack:
         Cancelling, fetching what is there, running the rest, and a margin: all before the deadline.
         """
         return self.last_start(remaining) - self.cancel_seconds - _FETCH_SECONDS - _MARGIN
+
+    def copy_at(self, remaining: int) -> float:
+        """Return when *remaining* items have to be called for online, whatever else they are in."""
+        return self.last_start(remaining) - _MARGIN
 
     def last_start(self, remaining: int) -> float:
         """Return when the last of *remaining* items have to start online."""

@@ -19,6 +19,7 @@ from batchllm.core import (
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
 from batchllm.provider_batch.settling import Settler
@@ -57,6 +58,7 @@ class Submitter:
         journal: Its thread reads them.
         refinding: When a batch that may be there is looked for.
         settler: Ends chunks that are refused.
+        payer: Says for which the budget has room.
     """
 
     board: Board
@@ -65,6 +67,7 @@ class Submitter:
     journal: JournalWriter
     refinding: Refinding
     settler: Settler
+    payer: Payer
     _uploads: dict[int, float] = field(factory=dict, init=False)
     _looked: dict[int, float] = field(factory=dict, init=False)
     _looks: dict[int, int] = field(factory=dict, init=False)
@@ -74,11 +77,13 @@ class Submitter:
         """Make the next step that is due; return whether there was one."""
         board = self.board
         for chunk in board.in_state(State.QUARANTINE):
-            if self._look_at(chunk) <= now:
+            if self._look_at(chunk, now) <= now:
                 await self._look(chunk)
                 return True
+        if await self.payer.meet_the_budget():
+            return True
         for chunk in board.in_state(State.UPLOADING, State.SPOOLED):
-            if board.is_due(chunk, now):
+            if self._upload_at(chunk) <= now:
                 await self._upload(chunk)
                 return True
         for chunk in board.in_state(State.UPLOADED):
@@ -90,8 +95,9 @@ class Submitter:
     def next_at(self, now: float) -> float:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
-        times = [self._look_at(chunk) for chunk in board.in_state(State.QUARANTINE)]
-        times += [board.due_at(one) for one in board.in_state(State.UPLOADING, State.SPOOLED)]
+        times = [self._look_at(chunk, now) for chunk in board.in_state(State.QUARANTINE)]
+        to_upload = board.in_state(State.UPLOADING, State.SPOOLED)
+        times += [self._upload_at(chunk) for chunk in to_upload]
         times += [self._create_at(chunk, now) for chunk in board.in_state(State.UPLOADED)]
         return min(times, default=float("inf"))
 
@@ -101,11 +107,20 @@ class Submitter:
         now = anyio.current_time()
         waiting = self.board.in_state(*NOT_CREATED)
         return all(
-            chunk.state is State.UPLOADED and self._create_at(chunk, now) == float("inf")
+            (
+                self._create_at(chunk, now)
+                if chunk.state is State.UPLOADED
+                else self._upload_at(chunk)
+            )
+            == float("inf")
             for chunk in waiting
         )
 
     # -- uploads ---------------------------------------------------------------------------------
+
+    def _upload_at(self, chunk: Chunk) -> float:
+        """Return when a chunk may be uploaded; never, before the budget has room for it."""
+        return self.board.due_at(chunk) if self.payer.can_pay(chunk) else float("inf")
 
     async def _upload(self, chunk: Chunk) -> None:
         board = self.board
@@ -167,7 +182,7 @@ class Submitter:
         tests = [one for one in board if one.canary and not one.over]
         if tests and not chunk.canary:
             return float("inf")
-        if board.in_state(State.CREATING):
+        if board.in_state(State.CREATING) or not self.payer.can_pay(chunk):
             return float("inf")
         live = board.in_flight
         if self.wire.strength is Strength.STATISTICAL and any(
@@ -183,6 +198,7 @@ class Submitter:
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
+        reserved = self.payer.reserve(chunk)
         chunk = await board.move(
             chunk,
             State.CREATING,
@@ -190,6 +206,8 @@ class Submitter:
             intent=board.server_time(now),
             account=self.wire.account,
             end=None,
+            reserved_tokens=reserved.tokens,
+            reserved_cost=reserved.cost or 0.0,
         )
         board.admission.created(now)
         try:
@@ -263,11 +281,13 @@ class Submitter:
 
     # -- finding again ---------------------------------------------------------------------------
 
-    def _look_at(self, chunk: Chunk) -> float:
-        now = anyio.current_time()
+    def _look_at(self, chunk: Chunk, now: float) -> float:
+        # By the clock as the caller has read it: one that is read again is ahead of that, and what
+        # is due at once would never be.
         assert chunk.intent is not None
         since = max(0.0, self.board.server_time(now) - chunk.intent)
-        due = self.refinding.next_look(since, self._looked.get(chunk.number))
+        looked, looks = self._looked.get(chunk.number), self._looks.get(chunk.number, 0)
+        due = self.refinding.next_look(since, looked, looks)
         return max(now + due - since, self.board.due_at(chunk))
 
     async def _look(self, chunk: Chunk) -> None:

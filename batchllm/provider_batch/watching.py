@@ -75,7 +75,7 @@ class Watcher:
             if board.is_due(chunk, now):
                 await self._cancel(chunk)
                 return True
-        if board.in_state(*CREATED) and self._poll_at() <= now:
+        if board.in_state(*CREATED) and self._next_poll <= now:
             await self._poll(now)
             return True
         return False
@@ -85,7 +85,7 @@ class Watcher:
         board = self.board
         times = [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
         if board.in_state(*CREATED):
-            times.append(self._poll_at())
+            times.append(self._next_poll)
         if self.pull_back is not None and self.settings.on_late != "wait":
             at = self.pull_back.at(self._remaining())
             if at > now:
@@ -101,12 +101,6 @@ class Watcher:
         return anyio.current_time() >= self.pull_back.at(self._remaining())
 
     # -- polls -----------------------------------------------------------------------------------
-
-    def _poll_at(self) -> float:
-        """Return when to poll next: a batch that is new is looked at soon."""
-        if self._last_good is None:
-            return min(self._next_poll, anyio.current_time())
-        return self._next_poll
 
     def created(self) -> None:
         """Note that there is a new batch, so that polls begin to be quick again."""
@@ -156,6 +150,10 @@ class Watcher:
         pause: float = _FIRST_PAUSE * 2 ** min(self._refusals, 10)
         self._refusals += 1
         return max(min(pause, self.wire.limits.longest_pause), hint_of(error) or 0.0)
+
+    async def look(self) -> None:
+        """Ask for the batches that are under way, now."""
+        await self._poll(anyio.current_time())
 
     async def _ask_for(self, chunk: Chunk) -> None:
         assert chunk.batch_id is not None
@@ -328,6 +326,17 @@ class Watcher:
             return
         await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
         self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
+
+    async def cancel_all(self) -> int:
+        """Ask the provider to end all batches that run; return how many it was asked for."""
+        board, count = self.board, 0
+        for chunk in board.in_state(State.RUNNING, State.CANCEL_WANTED):
+            if chunk.state is State.RUNNING:
+                wanted, why = State.CANCEL_WANTED, "the run was cancelled"
+                chunk = await board.move(chunk, wanted, why, reason=Reason.USER)
+            await self._cancel(chunk)
+            count += 1
+        return count
 
     # -- deadlines -------------------------------------------------------------------------------
 

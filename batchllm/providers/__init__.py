@@ -15,6 +15,7 @@ from batchllm.providers.gemini import (
     GeminiClient,
     GeminiEmbeddingStrategy,
     GeminiModel,
+    gemini_usage,
 )
 from batchllm.providers.openai import (
     PROFILES,
@@ -64,5 +65,6 @@ __all__ = [
     "WireRequest",
     "attach_usage",
     "error_reply",
+    "gemini_usage",
     "normalize_finish",
 ]

@@ -131,7 +131,7 @@ async def test_a_strategy_of_gemini_gives_its_own_objects(world: World) -> None:
 
 async def test_a_request_has_no_tier_of_service(world: World) -> None:
     strategy = world.strategy(service_tier="flex", top_k=3)
-    await world.run(prompts(1), strategy)
+    await world.run(prompts(1), strategy, detach=True)
     body = json.loads(world.batches.jobs[0].requests[0].body)
     assert body["generationConfig"]["topK"] == 3
     assert "serviceTier" not in body

@@ -110,10 +110,30 @@ def test_absence_is_proved_by_time_and_two_looks(
         assert found == 1 or (found > 1 and strength is Strength.EXACT)
 
 
-@given(since=st.floats(0, 100_000), looked=st.none() | st.floats(0, 100_000))
-def test_the_next_look_lies_ahead_of_the_last(since: float, looked: float | None) -> None:
-    due = Refinding(Strength.EXACT, 300.0).next_look(since, looked)
+@given(
+    since=st.floats(0, 100_000), looked=st.none() | st.floats(0, 100_000), looks=st.integers(1, 9)
+)
+def test_the_next_look_lies_ahead_of_the_last(
+    since: float, looked: float | None, looks: int
+) -> None:
+    due = Refinding(Strength.EXACT, 300.0).next_look(since, looked, 0 if looked is None else looks)
     assert due > looked if looked is not None else due >= 0
+
+
+@given(
+    comes=st.floats(0, 200_000), slow=st.floats(0, 5), absent=st.sampled_from([300.0, 600.0, 1_800])
+)
+def test_absence_is_proved_as_soon_as_it_can_be(comes: float, slow: float, absent: float) -> None:
+    """A process that comes at any time after the create waits for no look that is not needed."""
+    rule = Refinding(Strength.EXACT, absent)
+    now, looked, looks = comes, None, 0
+    while True:
+        now = max(now, rule.next_look(now, looked, looks)) + slow
+        looks, looked = looks + 1, now
+        if rule.judge(now, 0, looks) is Found.ABSENT:
+            break
+    assert looks <= 12
+    assert now <= max(comes + 30.0, absent + 1.0) + 5.0 + looks * slow
 
 
 @given(age=st.floats(0, 1e6), hint=st.none() | st.floats(0, 100), urgent=st.booleans())

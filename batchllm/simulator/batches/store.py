@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.simulator.batches.behaviour import BatchBehaviour, InvoiceLine, Mishap
 from batchllm.simulator.batches.execution import Executed, execute
@@ -228,7 +228,8 @@ class Batches:
                     dollars=tokens * self.behaviour.price / 2,
                 )
             )
-        return done
+        # Its prompt is in the call, and would stay for as long as the batch does.
+        return evolve(done, call=None, answer=None)
 
 
 def _trouble(api: BatchApi, trouble: str, now: float) -> WireReply:

@@ -19,7 +19,7 @@ from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
-__all__ = ["Board"]
+__all__ = ["Board", "lost_in_words"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 _SAVE_SECONDS: Final = 30.0
@@ -184,3 +184,13 @@ class Board:
         if self.termination is None:
             self.termination = Termination(cause, reason)
         self.look()
+
+
+def lost_in_words(chunks: list[Chunk]) -> str:
+    """Say that the provider has batches no more."""
+    ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
+    lines = sum(chunk.lines for chunk in chunks)
+    return (
+        f"the provider has batch {ids} no more, with {lines:,} requests that may be paid for; "
+        "`batchllm jobs cancel` lets them go, so that they are sent again"
+    )

@@ -12,12 +12,17 @@ from batchllm.provider_batch.wires import (
     AnthropicBatches,
     BatchWire,
     Control,
+    GeminiBatches,
     OpenAIBatches,
 )
 from batchllm.providers import (
     AnthropicModel,
     ChatModel,
     EmbeddingStrategy,
+    GeminiCachedModel,
+    GeminiClient,
+    GeminiEmbeddingStrategy,
+    GeminiModel,
     ResponsesModel,
     WireModel,
 )
@@ -58,13 +63,28 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
     fingerprint = "" if scope is None else scope.account
     if isinstance(asked, AnthropicModel):
         return AnthropicBatches(Control("anthropic", asked.http, fingerprint))
+    if isinstance(asked, GeminiModel | GeminiEmbeddingStrategy):
+        if not isinstance(asked.client, GeminiClient):
+            msg = (
+                f"mode='batch' needs a GeminiClient, or llm('gemini:…'): {kind_of(asked.client)} "
+                "has connections of its own"
+            )
+            raise ConfigError(msg)
+        return GeminiBatches(Control("gemini", asked.client.http, fingerprint))
+    if isinstance(asked, GeminiCachedModel):
+        msg = (
+            "mode='batch' was given a GeminiCachedModel, whose cache would end before the batch "
+            "does: name a cache that lives for days by parameters={'cached_content': …} of a "
+            "GeminiModel, or run online"
+        )
+        raise ConfigError(msg)
     if not isinstance(asked, (ChatModel, ResponsesModel, EmbeddingStrategy)):
         what = asked.endpoint.provider if isinstance(asked, WireModel) else kind_of(asked)
         msg = f"{what} {_NOT_YET}"
         raise ConfigError(msg)
     provider = asked.endpoint.provider
     if provider not in OPENAI_PROVIDERS:
-        known = ", ".join(sorted({"anthropic", *OPENAI_PROVIDERS}))
+        known = ", ".join(sorted({"anthropic", "gemini", *OPENAI_PROVIDERS}))
         msg = f"{provider} {_NOT_YET}. Batches can go to {known}"
         raise ConfigError(msg)
     return OpenAIBatches(Control(provider, asked.http, fingerprint))

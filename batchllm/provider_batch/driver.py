@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from batchllm.core import (
 from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
 from batchllm.llm_strategies import ResponseCache
-from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
@@ -35,13 +36,14 @@ from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
 from batchllm.provider_batch.refinding import Refinding
+from batchllm.provider_batch.refusals import is_of_the_account
 from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.repeats import Repeats
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import CREATED, Chunk, State
 from batchllm.provider_batch.submitting import Submitter
-from batchllm.provider_batch.watching import Watcher, lost_in_words, wrong_account
+from batchllm.provider_batch.watching import Watcher, wrong_account
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["BatchDriver", "folder_of"]
@@ -223,6 +225,9 @@ class BatchDriver:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
         self._is_done = True
+        for reason, count in self._planner.online.items():
+            items = "an item was" if count == 1 else f"{count:,} items were"
+            self.warnings.append(f"{items} called for online, at its price: {reason}")
         self.planned.end(self._board.termination, error)
 
     async def cancel_batches(self) -> None:
@@ -266,6 +271,7 @@ class BatchDriver:
             board.take_in(chunk)
             self._filling.tests_first = False  # the first batch of all was the test
         await self._money.begin()
+        await self.journal.worker.call(partial(self._spool.sweep, frozenset(board.chunks)))
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]
@@ -290,7 +296,7 @@ class BatchDriver:
                 await self._wire.identify()
                 break
             except ProviderError as error:
-                if error.status in (401, 402, 403):
+                if is_of_the_account(error):
                     text = f"{error}; the batches go on: set that right, and type the same again"
                     self._board.end(EndCause.ACCOUNT_PROBLEM, text)
                     return False

@@ -135,7 +135,9 @@ class Filling:
         if len(line) > self.sizes.most_bytes:
             return False
         key = request.path, request.model, row.round
-        group = self._groups.setdefault(key, _Group(*key))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(*key)
         if group.lines and group.size + len(line) > self.sizes.bytes:
             await self._write(group)
         self.gathering.add(row.line)

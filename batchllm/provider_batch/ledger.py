@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
-from batchllm.core import JournalError, ProgramError
+from batchllm.core import ProgramError
 from batchllm.journal import ItemKey, JournalWriter
 from batchllm.policy import Need
 from batchllm.provider_batch.rows import (
@@ -75,7 +75,6 @@ class BatchLedger:
 
     journal: JournalWriter
     run: str = field(default="", init=False)
-    _token: str = field(default="", init=False)
     _next_line: int = field(default=1, init=False)
     _next_chunk: int = field(default=1, init=False)
 
@@ -321,34 +320,10 @@ class BatchLedger:
         return await journal.worker.call(partial(journal.store.with_output, work))
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._read(partial(self._transact, work))
+        return await self.journal.worker.call(partial(self._transact, work))
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T], db: sqlite3.Connection) -> T:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            self._check_driver(db)
-            value = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return value
-
-    def _check_driver(self, db: sqlite3.Connection) -> None:
-        """Pass if this process drives the journal still.
-
-        Raises:
-            JournalError: Another one does, which took this one for dead.
-        """
-        row = db.execute("SELECT token FROM driver").fetchone()
-        token = None if row is None else row[0]
-        if not self._token and token is not None:
-            self._token = token
-        if token is None or token != self._token:
-            path = self.journal.settings.path
-            msg = f"the journal {path} is driven by another process now; let that one go on"
-            raise JournalError(msg, problem="in_use", path=str(path))
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self.journal.store.transact(work)
 
 
 def read_chunks(db: sqlite3.Connection, *, over: bool = True) -> list[Chunk]:
@@ -361,10 +336,9 @@ def read_chunks(db: sqlite3.Connection, *, over: bool = True) -> list[Chunk]:
     query = "SELECT count(*) FROM sqlite_schema WHERE name = 'pb_chunk'"
     if not db.execute(query).fetchone()[0]:
         return []
-    gone = (State.CLEANED, State.DROPPED)
     rows = db.execute("SELECT chunk, state, fields FROM pb_chunk ORDER BY chunk").fetchall()
     found = [chunk_of(*row) for row in rows]
-    return found if over else [one for one in found if one.state not in gone]
+    return found if over else [one for one in found if one.state is not State.CLEANED]
 
 
 def read_events(db: sqlite3.Connection, chunk: int) -> list[Any]:

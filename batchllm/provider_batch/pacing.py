@@ -22,6 +22,8 @@ class WireLimits:
         cancel_seconds: That a cancellation takes at most.
         window: Seconds that a batch has.
         retention: Seconds for which results are kept.
+        longest_pause: Seconds between creates that are refused for a quota, at most.
+        refused_spacing: Seconds between creates after such a refusal, until one is seen to run.
     """
 
     lines: int
@@ -31,6 +33,8 @@ class WireLimits:
     cancel_seconds: float = 600.0
     window: float = 86_400.0
     retention: float = 30 * 86_400.0
+    longest_pause: float = 600.0
+    refused_spacing: float = 0.0
 
 
 # -- polls -----------------------------------------------------------------------------------------
@@ -71,7 +75,7 @@ def poll_delay(
 
 _SHARE: Final = 0.9
 """Of a limit on tokens that is used, since ours are estimates."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 600.0
+_FIRST_PAUSE: Final = 60.0
 _SPLIT_AFTER: Final = 3
 """Refusals of a chunk with nothing else in flight after which it is taken to be too large."""
 
@@ -108,7 +112,10 @@ class Admission:
 
     def created(self, now: float) -> None:
         """Note a create."""
-        self._not_before = max(self._not_before, now + self.limits.create_spacing)
+        spacing = self.limits.create_spacing
+        if self._refused_since is not None:
+            spacing = max(spacing, self.limits.refused_spacing)
+        self._not_before = max(self._not_before, now + spacing)
 
     def accepted(self) -> None:
         """Note that a chunk runs, or has run: the quota had room for it."""
@@ -138,7 +145,7 @@ class Admission:
             self.tokens = live_tokens + tokens / 2
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, hint or 0.0)
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        self._pause = min(self.limits.longest_pause, 2 * self._pause)
         if limit is not None:
             return tokens > limit
         # What is learned from chunks in flight says nothing of this one alone.

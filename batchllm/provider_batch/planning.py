@@ -7,6 +7,7 @@ soon be uploaded, so that a source is not read ahead of the provider.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -33,12 +34,13 @@ from batchllm.provider_batch.publishing import Publisher
 from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.rows import UNSETTLED, LineRow, LineState
 from batchllm.provider_batch.spool import Items
-from batchllm.providers import WireRequest
+from batchllm.providers import OnlineOnlyError, WireRequest
 
 __all__ = ["Planner"]
 
 _PAGE: Final = 256
 """Items that are looked up at once: beyond that a lookup costs more than its share of a hop."""
+_TOO_LARGE: Final = "its request is larger than a file may be"
 _ANEW: Final = frozenset(
     {
         Reason.RETRY_FAILED,
@@ -71,6 +73,7 @@ class Planner:
 
     Attributes:
         idle: Whether the source is at its end, and nothing is left to be put into a chunk.
+        online: Items that no batch can take, and that are called for online, by the reason.
     """
 
     source: Source
@@ -87,6 +90,7 @@ class Planner:
     warnings: list[str]
     repeats: RepeatPlanner | None
     idle: bool = field(default=False, init=False)
+    online: Counter[str] = field(factory=Counter, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
     _compose: Callable[[Any], WireRequest] = field(init=False)
     _count: int = field(default=0, init=False)
@@ -321,12 +325,17 @@ class Planner:
         try:
             request = self._compose(work.prompt)
             estimate = estimate_of(self.strategy, work.prompt)
+        except OnlineOnlyError as error:
+            self.online[str(error)] += 1
+            added = False
         except Exception:
             # Online it fails before anything is sent for it, and says why in its result.
             added = False
         else:
             output = None if estimate is None else estimate.output_tokens
             added = await self.filling.add(row, request, work, position, kept=kept, output=output)
+            if not added:
+                self.online[_TOO_LARGE] += 1
         if not added:
             if kept:
                 await self.journal.worker.call(partial(self.items.drop, row.line))

@@ -13,7 +13,7 @@ from attrs import define, field
 from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.billing import Bill, paid_of, paid_twice_in_words
-from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
@@ -34,6 +34,8 @@ __all__ = ["Settler"]
 _PIECE: Final = 1024 * 1024
 """Bytes that gather in memory before the journal's thread writes them."""
 _FETCH_SECONDS: Final = 3_600.0
+_TRIES: Final = 5
+"""Downloads that fail before that is said: results are often not there for a minute."""
 _STATES: Final = {
     NextOfLine.PUBLISH: LineState.ANSWERED,
     NextOfLine.BATCH: LineState.WAITING,
@@ -115,7 +117,9 @@ class Settler:
                     await self._download(chunk, part, output)
         except (ProviderError, TransportError, TimeoutError) as error:
             count = self.board.back_off(chunk)
-            if count == 5:
+            if count >= _TRIES and self._is_gone(chunk, error):
+                await self.lose(chunk, f"its results are kept no more ({error})")
+            elif count == _TRIES:
                 self.board.warnings.append(
                     f"the results of batch {chunk.batch_id} cannot be fetched yet ({error}); it "
                     "is tried again"
@@ -124,6 +128,13 @@ class Settler:
         except OSError as error:
             raise self.spool.failed(error) from error
         await self.board.move(chunk, State.FETCHED)
+
+    def _is_gone(self, chunk: Chunk, error: Exception) -> bool:
+        """Return whether results are gone for good: not there, after the time they are kept for."""
+        if not isinstance(error, ProviderError) or error.status not in (404, 410):
+            return False
+        now = self.board.server_time(anyio.current_time())
+        return chunk.submitted is not None and now - chunk.submitted > self.wire.limits.retention
 
     async def _download(self, chunk: Chunk, part: int, output: str) -> None:
         call = self.journal.worker.call
@@ -302,6 +313,16 @@ class Settler:
     async def give_up(self, chunk: Chunk, text: str) -> None:
         """End a chunk that was not created, so that its lines go into another."""
         await self._drop(chunk, LineState.WAITING, text)
+
+    async def lose(self, chunk: Chunk, text: str) -> None:
+        """Note that the provider has a batch, or its results, no more; end the run, or go on."""
+        # It was paid for as far as is known, and what it took will never be.
+        spent = {"paid_tokens": chunk.reserved_tokens, "paid_cost": chunk.reserved_cost}
+        await self.board.move(chunk, State.LOST, text, note=text, **spent)
+        if self.settings.on_lost == "resubmit":
+            await self.give_up_lost()
+        else:
+            self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
 
     async def give_up_lost(self) -> None:
         """Let batches go that the provider has no more, so that their lines go into others."""

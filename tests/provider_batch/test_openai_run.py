@@ -35,7 +35,7 @@ from tests.provider_batch.kit import (
     prompts,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
 CONTROL = ("upload", "find", "create", "get", "list", "cancel", "content", "delete")
 
 
@@ -171,7 +171,7 @@ async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
     [
         (lambda: Fallback(["sim:default", "sim:default"]), "decides by an answer"),
         (lambda: lambda prompt: "x", "cannot be written down"),
-        (lambda: llm("gemini:g", api_key="k"), "has no batches in this version"),
+        (lambda: llm("ollama:g"), "has no batches in this version"),
         (lambda: llm("mistral:m", api_key="k"), "Batches can go to"),
     ],
 )
@@ -274,6 +274,27 @@ async def test_a_create_that_failed_is_repeated_after_the_quarantine(world: Worl
     assert world.batches.jobs[0].details["metadata"]["bllm_try"] == "2"
     started = world.batches.jobs[0].created - 1_767_225_600
     assert 300 <= started < 400
+
+
+@pytest.mark.parametrize("pause", [0.0, 4.0, 150.0, 290.0, 335.0, 3_600.0])
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])
+async def test_a_process_that_comes_after_the_create_was_lost_waits_for_proof_and_no_longer(
+    tmp_path: Path, model: str, pause: float
+) -> None:
+    """Its second look follows the first soon, however late it comes."""
+    world, image = World(tmp_path / "user", model=model), tmp_path / "image"
+    path = "/v1/batches" if model.startswith("openai") else "/v1/messages/batches"
+    fuse = Fuse(world.folder, image, 1, f"before POST {path}")
+    assert await killed(lambda: world.run(prompts(5), world.strategy(fuse=fuse)))
+    await anyio.sleep(pause)
+    began = anyio.current_time()
+    journal = world.journal(image)
+    result = await world.run(prompts(5), journal=journal, on_ambiguous="resubmit")
+    assert result.succeeded == 5
+    (job,) = world.batches.jobs
+    waited = job.created - world.start - began
+    needed = 300.0 if model.startswith("openai") else 1_800.0
+    assert waited <= max(30.0, needed - pause) + 10.0
 
 
 async def test_a_create_that_never_left_is_repeated_soon(world: World) -> None:

@@ -46,10 +46,11 @@ FARTHEST = max(
 )
 
 
-# One process for each core, at most 8, since each imports everything anew. Each begins with a
-# stretch of neighbours, which share imports and caches, and then takes from the others what is
-# left, since a test takes from a millisecond to some seconds.
-PARALLEL = ["--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal"]
+# One process for each core and one more, since the tests with sockets and processes wait for two
+# minutes in all; at most 8, since each imports everything anew. Each begins with a stretch of
+# neighbours, which share imports and caches, and then takes from the others what is left, since a
+# test takes from a millisecond to some seconds.
+PARALLEL = [f"--numprocesses={min((os.cpu_count() or 1) + 1, 8)}", "--dist=worksteal"]
 CORE = [f"tests/{name}" for name in ("api", "core", "engine", "gate", "policy", "testing")]
 
 

@@ -334,8 +334,9 @@ class BatchDriver:
         late = [one for one in board.in_state(*CREATED) if one.copied]
         if late and board.termination is None:
             await self._watcher.look()
-            while await self._settler.step(anyio.current_time()):
-                await checkpoint()
+            goes_on = True
+            while goes_on:
+                goes_on = await self._settler.step(anyio.current_time())
 
     async def _step(self, now: float) -> bool:
         if await self._settler.step(now):

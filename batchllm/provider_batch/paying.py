@@ -63,6 +63,6 @@ class Payer:
         waited_for = self.spending is not None and self.spending.is_waited_for
         return self.purse.fits(chunk) and not waited_for
 
-    def reserve(self, chunk: Chunk) -> Need:
-        """Set aside what a chunk may take, for which there is room; nothing without a budget."""
-        return (None if self.purse is None else self.purse.reserve(chunk)) or Need(0)
+    def reserve(self, chunk: Chunk) -> Need | None:
+        """Set aside what a chunk may take; ``None`` if there is no room, and 0 without a budget."""
+        return Need(0) if self.purse is None else self.purse.reserve(chunk)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import LLMCallStrategy, Reply, RetryState
+from batchllm.core import ErrorClassifier, LLMCallStrategy, Reply, RetryState
 from batchllm.llm_strategies import Composite, ResponseCache
 from batchllm.provider_batch.rows import LineRow
 
@@ -155,6 +155,11 @@ class Following(Composite[Any]):
         self.parts = repeats.cache.parts
         self.repeats = repeats
         self.first = first
+
+    @property
+    def error_classifier(self) -> ErrorClassifier | None:
+        """Return that of the strategy within, since the item may fail with another's call."""
+        return self.repeats.cache.error_classifier
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
         """Take the answer from the cache, or call if there is none.

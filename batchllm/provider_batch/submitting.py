@@ -195,10 +195,13 @@ class Submitter:
 
     async def _create(self, chunk: Chunk) -> None:
         board, now = self.board, anyio.current_time()
+        # Before anything is awaited: a call online could take the room meanwhile.
+        reserved = self.payer.reserve(chunk)
+        if reserved is None:
+            return
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
-        reserved = self.payer.reserve(chunk)
         chunk = await board.move(
             chunk,
             State.CREATING,

@@ -36,7 +36,8 @@ def online_calls(world: World) -> int:
 async def run(world: World, items: Any, **more: Any) -> Any:
     strategy = world.strategy(max_tokens=50)
     more.setdefault("config", config())
-    return await world.run(items, strategy, **{"deadline": 3_600, **more})
+    more.setdefault("deadline", 3_600)
+    return await world.run(items, strategy, **more)
 
 
 @pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])

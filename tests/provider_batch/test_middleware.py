@@ -41,8 +41,10 @@ class Notes(BaseMiddleware):
         assert self.mark in work_item.prompt
         return evolve(result, output=f"seen: {result.output}")
 
-    async def on_retry(self, *given: Any) -> None:
-        self.calls.append(f"retry {given[0].item_id}")
+    async def on_retry(
+        self, work_item: LLMWorkItem[Any, Any, Any], attempt: int, error: Exception
+    ) -> None:
+        self.calls.append(f"retry {work_item.item_id}")
 
     async def on_error(self, work_item: LLMWorkItem[Any, Any, Any], error: Exception) -> None:
         self.calls.append(f"error {work_item.item_id}")

@@ -25,6 +25,7 @@ from batchllm.provider_batch.verdicts import (
     LineKind,
     NextOfLine,
     next_of_line,
+    prompt_tokens,
 )
 from batchllm.provider_batch.wires import BatchWire
 
@@ -49,6 +50,8 @@ class _Reading:
     kinds: dict[LineKind, int] = field(factory=dict)
     account: str = ""
     nameless: int = 0
+    tokens: int = 0
+    """Of the prompts that were answered, as the provider has counted them."""
 
     def is_strange(self, run: str) -> bool:
         """Return whether none of the answers has an id of ours: it is the batch of others."""
@@ -157,7 +160,7 @@ class Settler:
             chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
         )
         self.board.put(after)
-        self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
+        self._learn(chunk, reading)
         strange = settled.strange + reading.nameless
         if strange:
             self.board.warnings.append(
@@ -189,6 +192,8 @@ class Settler:
             for start, line in _lines(self.spool.result(chunk.number, part)):
                 outcome = self.wire.read_line(line)
                 reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
+                if outcome.kind is LineKind.OK:
+                    reading.tokens += prompt_tokens(outcome.body)
                 if outcome.kind is LineKind.ACCOUNT and not reading.account:
                     reading.account = outcome.text
                 if outcome.custom_id is None:
@@ -215,11 +220,14 @@ class Settler:
             kept=kept,
         )
 
-    def _learn(self, chunk: Chunk, *, expired: bool) -> None:
-        now = self.board.server_time(anyio.current_time())
+    def _learn(self, chunk: Chunk, reading: _Reading) -> None:
+        now, admission = self.board.server_time(anyio.current_time()), self.board.admission
         if chunk.submitted is not None:
-            self.sizes.ended(now - chunk.submitted, expired=expired)
-        self.board.admission.accepted()
+            self.sizes.ended(now - chunk.submitted, expired=chunk.cut is Cut.EXPIRED)
+        if reading.tokens:
+            answered = reading.kinds[LineKind.OK] / chunk.lines
+            admission.counted(answered * chunk.tokens, reading.tokens)
+        admission.accepted()
 
     async def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
         """Pass on what has its answer, and put back what has not."""

@@ -22,6 +22,7 @@ __all__ = [
     "judge_create",
     "judge_rejection",
     "next_of_line",
+    "prompt_tokens",
 ]
 
 # -- creates ---------------------------------------------------------------------------------------
@@ -193,6 +194,26 @@ class LineOutcome:
     def headers(self) -> Mapping[str, str]:
         """Return the headers that the answer would have had online, as far as they are known."""
         return {"x-request-id": self.request_id} if self.request_id else {}
+
+
+_PROMPT_TOKENS: Final = (
+    "prompt_tokens",
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "promptTokenCount",
+)
+"""The names of tokens of a prompt; where there are several, as with Anthropic, they add up."""
+
+
+def prompt_tokens(body: Any) -> int:
+    """Return the tokens of a prompt as its answer has counted them; 0 if it has not."""
+    if not isinstance(body, dict):
+        return 0
+    usage = body.get("usage") or body.get("usageMetadata")
+    if not isinstance(usage, dict):
+        return 0
+    return sum(usage[name] for name in _PROMPT_TOKENS if type(usage.get(name)) is int)
 
 
 class NextOfLine(Enum):

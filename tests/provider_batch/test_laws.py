@@ -32,6 +32,7 @@ from batchllm.provider_batch.verdicts import (
     judge_create,
     judge_rejection,
     next_of_line,
+    prompt_tokens,
 )
 from batchllm.simulator import BatchBehaviour, Mishap
 from batchllm.testing import virtual_run
@@ -173,6 +174,33 @@ def test_a_quota_is_learned_and_every_chunk_gets_its_turn(
             if live:
                 live.pop(0)
     assert not waiting
+
+
+@given(tokens=st.integers(1, 10**6), limit=st.integers(10, 10**6), wrong=st.floats(0.2, 5.0))
+def test_the_quota_is_kept_in_the_tokens_that_the_provider_counts(
+    tokens: int, limit: int, wrong: float
+) -> None:
+    admission = Admission(LIMITS)
+    admission.refused(1, 1, 0.0, limit=limit, hint=None)
+    admission.counted(1_000_000.0, int(1_000_000 * wrong))
+    admission.accepted()
+    fits = admission.wait(tokens, tokens, 1, 1e9) is not None
+    assert fits == (2 * tokens * int(1_000_000 * wrong) / 1_000_000 <= 0.9 * limit)
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"usage": {"prompt_tokens": 7, "completion_tokens": 2}}, 7),
+        ({"usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 9}}, 7),
+        ({"usageMetadata": {"promptTokenCount": 7}}, 7),
+        ({"usage": {"input_tokens": None, "prompt_tokens": True}}, 0),
+        ({"usage": []}, 0),
+        ([], 0),
+    ],
+)
+def test_tokens_of_a_prompt_are_read_from_any_answer(body: Any, tokens: int) -> None:
+    assert prompt_tokens(body) == tokens
 
 
 @given(

@@ -86,7 +86,10 @@ class Scheduler:
             self._start_invalid(one, work, now)
             return
         item = self.run.start_item(work, index, now, one.entry)
-        if one.taken is not None:
+        item.went_in = one.went_in
+        if one.early is not None:
+            self._start_task(item, self._finish, one.early)
+        elif one.taken is not None:
             self._take_over(item, one.taken)
         else:
             self._start_task(item, self._run_item)

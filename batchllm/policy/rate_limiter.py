@@ -30,7 +30,7 @@ from typing import Final
 
 from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy.adaptive import AdaptivePace
-from batchllm.policy.admission import Admission
+from batchllm.policy.admission import Admission, actual_cost
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
@@ -39,17 +39,14 @@ from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
 from batchllm.policy.leased_bucket import LeasedBucket
 from batchllm.policy.quota_search import Learned
-from batchllm.policy.refusals import Refusals
+from batchllm.policy.refusals import REFUSED, UNANSWERED, Refusals
 
 __all__ = ["RateLimiter"]
 
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
-_REFUSED: Final = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED, Outcome.EXHAUSTED})
 _OK: Final = Outcome.OK  # looked up once: Python 3.11 takes 0.4 µs, and every call asks for it
-_UNANSWERED: Final = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.UNKNOWN})
-"""Ends that say nothing of a quota: not refused, but no proof that a call was accepted either."""
 
 
 class RateLimiter:
@@ -74,7 +71,7 @@ class RateLimiter:
 
     __slots__ = (
         "_adaptive", "_admission", "_cap", "_events", "_last", "_leased", "_park_after",
-        "_refusals", "counts_tokens", "in_flight", "overloaded", "room", "sends", "throttled",
+        "_refusals", "counts_tokens", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -107,8 +104,6 @@ class RateLimiter:
         self._last: Send | None = None
         self.in_flight = 0
         self.sends = 0
-        self.throttled = 0
-        self.overloaded = 0
         self._refresh()
 
     # -- asking ------------------------------------------------------------------------------
@@ -212,21 +207,24 @@ class RateLimiter:
         """Note how a call ended, what the server reported, and the tokens that it took."""
         self._end(send)
         if send.admitted is not None and send.admitted.reservations:
-            self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
+            took = actual_cost(send.cost, input_tokens, output_tokens)
+            self._admission.settle(send.admitted, took)
         adopted = hint is not None and self._observe(now, send, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
-        if ended in _REFUSED:
+        if ended in REFUSED:
             self._admission.on_refused(now, send.sent_at, send.admitted)
-        elif ended not in _UNANSWERED:
+        elif ended not in UNANSWERED:
             self._admission.on_accepted(now, send.sent_at, send.admitted)
+        if ended is _OK:
+            self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
         if ended is _OK and self.room:
             self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
-            self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
             if self.room < inf and self._adaptive.cold_start is None:
                 self._refresh()  # the answer has ended the cold start
             return
-        self._account(now, send, ended, hint, adopted)
+        explained = adopted or self._admission.explains(hint)
+        self._refusals.on_result(now, send, ended, hint, explained=explained)
         self._refresh()
 
     def on_cancel(self, now: float, send: Send) -> None:
@@ -274,7 +272,8 @@ class RateLimiter:
 
     def snapshot(self, now: float) -> GateSnapshot:
         """Return the state of the gate at *now*."""
-        cooldown, search = self._refusals.cooldown, self._adaptive.findings.search
+        refusals, search = self._refusals, self._adaptive.findings.search
+        cooldown, refused = refusals.cooldown, refusals.throttled + refusals.overloaded
         return GateSnapshot(
             state=cooldown.state,
             cause=cooldown.cause if cooldown.state is not State.OPEN else None,
@@ -289,9 +288,9 @@ class RateLimiter:
             episodes=cooldown.episodes,
             consecutive=cooldown.consecutive,
             sends=self.sends,
-            throttled=self.throttled,
-            overloaded=self.overloaded,
-            refused_share=(self.throttled + self.overloaded) / max(1, self.sends),
+            throttled=refusals.throttled,
+            overloaded=refusals.overloaded,
+            refused_share=refused / max(1, self.sends),
         )
 
     def learned(self, now: float) -> Learned | None:
@@ -336,37 +335,6 @@ class RateLimiter:
         self._refresh()
         return any(adopted)
 
-    def _account(
-        self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None, adopted: bool
-    ) -> None:
-        wait = hint.wait if hint is not None else None
-        if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
-            self._adaptive.on_lost(now, send, left=True)
-            self._park(now, Cause.EXHAUSTED, None if wait is None else now + wait)
-        elif outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
-            cause = Cause.THROTTLED if outcome is Outcome.THROTTLED else Cause.OVERLOADED
-            if hint is not None and hint.names_parallel_cap:
-                self.throttled += 1
-                self._adaptive.on_capped(now, send)
-            else:
-                known = adopted or self._admission.explains(hint)
-                self._refused(now, send, wait, cause, known)
-        else:
-            if outcome is Outcome.OK:
-                self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
-                self._refusals.on_ok(send)
-            self._adaptive.on_accepted(now, send, proven=outcome not in _UNANSWERED)
-
-    def _refused(
-        self, now: float, send: Send, wait: float | None, cause: Cause, explained: bool
-    ) -> None:
-        if cause is Cause.THROTTLED:
-            self.throttled += 1
-            self._cap.on_refused(now, send.sent_at)
-        else:
-            self.overloaded += 1
-        self._refusals.on_refused(now, send, wait, cause, explained=explained)
-
     def _park(self, now: float, cause: Cause, until: float | None) -> None:
         self._refusals.park(now, cause, until)
         self._refresh()
@@ -376,13 +344,3 @@ class RateLimiter:
         # Calls in flight below which no part has to be asked: the way of nearly every call, as a
         # cold start that few calls are made in lasts as long as the run.
         self.room = self._refusals.room if self._admission.empty else 0
-
-
-def _actual(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:
-    if given is None and produced is None:
-        return None
-    return CallCost(
-        cost.requests,
-        cost.input_tokens if given is None else given,
-        cost.output_tokens if produced is None else produced,
-    )

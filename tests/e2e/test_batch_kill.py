@@ -31,6 +31,7 @@ A run online takes about a second, most of it to begin; on a busy machine it tak
 WIRES = {
     "openai": ("openai:gpt-5-mini", "OPENAI", "/v1"),
     "anthropic": ("anthropic:claude-sonnet-5", "ANTHROPIC", ""),
+    "gemini": ("gemini:gemini-2.5-flash", "GEMINI", "/v1beta"),
 }
 
 
@@ -51,6 +52,9 @@ def answers(path: Path) -> dict[str, Any]:
     found = {row["id"]: row["output"] for row in rows}
     assert len(found) == len(rows)
     return found
+
+
+NO_PRICE = "-m openai-compatible:x --base-url http://x/v1"
 
 
 @pytest.mark.parametrize("wire", sorted(WIRES))
@@ -100,26 +104,28 @@ def kill_until_it_ends(words: list[str], lives: Iterable[float]) -> int:
     return kills
 
 
+@pytest.mark.parametrize("wire", ["gemini", "openai"])
 def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wire: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model, name, path = WIRES[wire]
     given, output = write_lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
     with simulator("instant", "--calendar", "20") as url:
-        monkeypatch.setenv("OPENAI_API_KEY", "sim-key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
-        words = ["run", given, "-m", "openai:m", "--mode", "batch", "-o", output]
+        monkeypatch.setenv(f"{name}_API_KEY", "sim-key")
+        monkeypatch.setenv(f"{name}_BASE_URL", url + path)
+        words = ["run", given, "-m", model, "--mode", "batch", "-o", output]
         code, _, err = run_program(*words, "--detach")
         assert code == 3
-        assert "40 requests are in 1 batch at openai; the same typed again goes on" in err
+        assert f"40 requests are in 1 batch at {wire}; the same typed again goes on" in err
         code, out, _ = run_program("jobs", output)
         assert code == 0
         assert "running" in out
-        assert "batch_" in out
+        assert "batch" in out.splitlines()[-1]
         code, out, _ = run_program("jobs", output, "--json")
         (job,) = json.loads(out)
-        assert (job["number"], job["requests"], job["provider"]) == (1, LINES, "openai")
+        assert (job["number"], job["requests"], job["provider"]) == (1, LINES, wire)
         code, out, _ = run_program("jobs", output, "show", "1")
-        assert "created: batch_" in out
+        assert "created: batch" in out
         code, out, err = run_program("jobs", output, "cancel")
         assert code == 0, err
         # On a slow machine it may be over by then.
@@ -144,8 +150,16 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
             "decides by an answer what it asks next",
         ),
         (
-            "run in.jsonl -m sim:default --mode batch -o o.jsonl --max-cost 3",
-            "are not held with --mode batch",
+            f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --max-cost 3",
+            "--max-cost needs a price, and none is known for openai-compatible:x",
+        ),
+        (
+            "run in.jsonl -m sim:default --mode batch -o o.jsonl --hedge-budget 3",
+            "--hedge-budget is 3.0, and it is for items that would miss a --deadline",
+        ),
+        (
+            f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --deadline 2h --hedge-budget 3",
+            "no price is known for openai-compatible:x",
         ),
         ("jobs nothing.jsonl", "there is no journal nothing.jsonl"),
     ],
@@ -158,3 +172,16 @@ def test_what_cannot_work_is_said(tmp_path: Path, words: str | list[str], said: 
     assert code == 2
     assert said in err
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_the_end_of_the_budget_is_said_with_what_goes_on(tmp_path: Path) -> None:
+    """All runs on one journal have one budget, so the same command needs a larger one."""
+    write_lines(tmp_path / "in.jsonl")
+    model = "sim:default?input_price=1&output_price=4"
+    words = ["run", "in.jsonl", "-m", model, "--mode", "batch", "-o", "o.jsonl"]
+    with program([*words, "--max-cost", "0.0001"], cwd=tmp_path) as process:
+        code, _, err = finish(process)
+    assert code == 3
+    assert "the next line of a batch may take" in err
+    assert "The same command goes on with a larger --max-cost" in err
+    assert "as much again" not in err

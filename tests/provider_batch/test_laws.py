@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from batchllm.api import run_batch
 from batchllm.core import ProgramError
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.names import ChunkName, account_of, custom_id
+from batchllm.provider_batch.names import ChunkName, account_of, custom_id, metadata_in
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack, WireLimits, poll_delay
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import limit_in
@@ -32,7 +33,6 @@ from batchllm.provider_batch.verdicts import (
     judge_create,
     judge_rejection,
     next_of_line,
-    prompt_tokens,
 )
 from batchllm.simulator import BatchBehaviour, Mishap
 from batchllm.testing import virtual_run
@@ -188,21 +188,6 @@ def test_the_quota_is_kept_in_the_tokens_that_the_provider_counts(
     assert fits == (2 * tokens * int(1_000_000 * wrong) / 1_000_000 <= 0.9 * limit)
 
 
-@pytest.mark.parametrize(
-    ("body", "tokens"),
-    [
-        ({"usage": {"prompt_tokens": 7, "completion_tokens": 2}}, 7),
-        ({"usage": {"input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 9}}, 7),
-        ({"usageMetadata": {"promptTokenCount": 7}}, 7),
-        ({"usage": {"input_tokens": None, "prompt_tokens": True}}, 0),
-        ({"usage": []}, 0),
-        ([], 0),
-    ],
-)
-def test_tokens_of_a_prompt_are_read_from_any_answer(body: Any, tokens: int) -> None:
-    assert prompt_tokens(body) == tokens
-
-
 @given(
     ends=st.lists(st.tuples(st.floats(0, 90_000), st.booleans()), max_size=30),
     fixed=st.none() | st.integers(1, 100_000),
@@ -281,6 +266,9 @@ def test_names_fit_what_providers_allow() -> None:
     assert all(len(key) <= 64 and len(value) <= 512 for key, value in name.metadata.items())
     assert ChunkName("abcdefgh", 12, 4, "01234567").is_in(name.metadata)
     assert not ChunkName("abcdefgh", 13, 3, "01234567").is_in(name.metadata)
+    assert metadata_in(name.display) == name.metadata
+    assert metadata_in("somebody's batch") == metadata_in("bllm-x-c1") == {}
+    assert re.fullmatch(r"[a-z0-9-]{1,40}", name.file.removesuffix(".jsonl"))
 
 
 def test_an_account_is_what_is_reported_else_its_key() -> None:
@@ -296,6 +284,8 @@ def test_an_account_is_what_is_reported_else_its_key() -> None:
         ("has surpassed the configured limit of 30K for the deployment", 30_000.0),
         ("the limit of 5 M tokens", 5_000_000.0),
         ("try again later", None),
+        ("Quota exceeded for metric: x.com/batch_enqueued_tokens, limit: 3000000", 3_000_000.0),
+        ("Quota exceeded for metric: x.com/batch_requests, limit: 10, model: m", None),
     ],
 )
 def test_a_limit_is_read_from_the_words(text: str, limit: float | None) -> None:
@@ -371,7 +361,7 @@ def _definite(mishap: Mishap) -> bool:
     return mishap.trouble == "404" and mishap.call in ("create", "upload")
 
 
-@pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m"])
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     mishaps=st.lists(MISHAPS.filter(lambda one: not _definite(one)), max_size=4),

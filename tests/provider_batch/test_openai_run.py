@@ -12,8 +12,6 @@ from attrs import frozen
 
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
-    BaseMiddleware,
-    Budget,
     ConfigError,
     EndCause,
     JournalError,
@@ -109,6 +107,30 @@ async def test_stream_batch_gives_results_as_batches_end(world: World) -> None:
     assert sorted(seen, key=int) == [str(number) for number in range(8)]
 
 
+async def test_results_come_and_are_cleaned_up_while_others_are_uploaded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads that follow each other without a pause keep nothing else waiting."""
+    upload = OpenAIBatches.upload
+
+    async def slow_upload(self: OpenAIBatches, name: str, content: bytes) -> str:
+        await anyio.sleep(30.0)
+        return await upload(self, name, content)
+
+    monkeypatch.setattr(OpenAIBatches, "upload", slow_upload)
+    begun, first, states = world.start + anyio.current_time(), 0.0, []
+    async with stream_batch(
+        prompts(100), world.strategy(), mode="batch", journal=world.journal(), chunk_size=5
+    ) as run:
+        async for result in run:
+            assert result.success
+            first = first or world.start + anyio.current_time()
+            if len(world.batches.jobs) < 20:
+                states = world.states()
+    assert first < begun + 300.0 < world.batches.jobs[-1].created
+    assert states.count(State.CLEANED) > 5
+
+
 async def test_ordered_results_come_in_the_order_of_the_input(world: World) -> None:
     world.behaves(shuffled=True)
     async with stream_batch(
@@ -145,13 +167,6 @@ async def test_a_bad_item_fails_alone(world: World) -> None:
 # -- what does not go together --------------------------------------------------------------------
 
 
-class Changes(BaseMiddleware):
-    async def before_process(
-        self, work_item: LLMWorkItem[Any, Any, Any]
-    ) -> LLMWorkItem[Any, Any, Any]:
-        return work_item
-
-
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -161,9 +176,6 @@ class Changes(BaseMiddleware):
         ({"chunk_size": 0}, "chunk_size is 0; give a whole number of at least 1"),
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
-        ({"hedge_budget": 3.0}, "not made in this version"),
-        ({"config": ProcessorConfig(budget=Budget(max_tokens_total=9))}, "a budget is not held"),
-        ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )
 async def test_what_cannot_work_is_refused_in_words(
@@ -185,7 +197,7 @@ async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
     [
         (lambda: Fallback(["sim:default", "sim:default"]), "decides by an answer"),
         (lambda: lambda prompt: "x", "cannot be written down"),
-        (lambda: llm("gemini:g", api_key="k"), "has no batches in this version"),
+        (lambda: llm("ollama:g"), "has no batches in this version"),
         (lambda: llm("mistral:m", api_key="k"), "Batches can go to"),
     ],
 )
@@ -587,3 +599,77 @@ async def test_late_items_may_fail_at_the_deadline_and_be_had_later(tmp_path: Pa
     again = await world.run(prompts(5), on_late="wait", deadline=10)
     assert again.succeeded == 5
     assert len(world.billed) == 5
+
+
+# -- runs that are cancelled, and batches that are lost -------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["scope", "stop", "reader"])
+async def test_batches_are_cancelled_with_the_run_if_that_is_asked_for(
+    tmp_path: Path, how: str
+) -> None:
+    """Their results are taken by the same call, which sends the rest again."""
+    world = World(tmp_path, BatchBehaviour(run=1_000.0))
+    began = anyio.current_time()
+    async with anyio.create_task_group() as group:
+        with anyio.move_on_after(600.0 if how == "scope" else 1e6):
+            async with stream_batch(
+                prompts(10),
+                world.strategy(),
+                mode="batch",
+                journal=world.journal(),
+                chunk_size=5,
+                on_cancel="cancel",
+            ) as run:
+                if how == "scope":
+                    await run.__anext__()
+                await anyio.sleep(600)
+                if how == "stop":
+                    run.stop()
+                    assert [one async for one in run] == []
+        group.cancel_scope.cancel()
+    assert anyio.current_time() - began < 615
+    assert all(job.cancelled for job in world.batches.jobs)
+    assert set(world.states()) == {State.CANCELLING}
+    result = await world.run(prompts(10))
+    assert result.succeeded == 10
+    assert len(world.billed) == 10 == len(set(world.billed))
+
+
+async def test_a_provider_that_does_not_answer_keeps_no_run_from_ending(world: World) -> None:
+    world.goes_wrong(Mishap("cancel", "ghost-hang"))
+    began = anyio.current_time()
+    with anyio.move_on_after(90.0):
+        await world.run(prompts(4), on_cancel="cancel")
+    assert anyio.current_time() - began < 105
+    result = await world.run(prompts(4))
+    assert result.succeeded == 4
+
+
+async def test_a_batch_that_is_lost_ends_the_run_or_is_sent_again(world: World) -> None:
+    await world.run(prompts(6), detach=True)
+    world.goes_wrong(Mishap("get", "404", times=10**6))
+    first = await world.run(prompts(6))
+    assert first.termination.cause is EndCause.STOPPED
+    assert "has batch" in first.termination.reason
+    assert world.states() == [State.LOST]
+    world.batches.mishaps.clear()
+    again = await world.run(prompts(6), on_lost="resubmit")
+    assert again.succeeded == 6
+    assert any("may be paid for twice" in text for text in again.warnings)
+    assert len(world.batches.jobs) == 2
+
+
+async def test_a_batch_that_is_lost_during_a_run_is_sent_again_if_that_is_asked_for(
+    world: World,
+) -> None:
+    world.goes_wrong(Mishap("get", "404", times=8))
+    world.behaves(run=100_000.0)
+
+    async def hurry() -> None:
+        await anyio.sleep(300)
+        world.behaves(run=60.0)
+
+    result = await world.run_beside(hurry, prompts(6), on_lost="resubmit")
+    assert result.succeeded == 6
+    assert len(world.batches.jobs) == 2

@@ -179,7 +179,7 @@ class Settler:
         if after.twice:
             self.board.twice += after.twice
             self.board.warnings.append(paid_twice_in_words(after))
-        self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
+        self._learn(chunk, reading)
         strange = settled.strange + reading.nameless
         if strange:
             self.board.warnings.append(
@@ -241,11 +241,14 @@ class Settler:
             kept=kept,
         )
 
-    def _learn(self, chunk: Chunk, *, expired: bool) -> None:
-        now = self.board.server_time(anyio.current_time())
+    def _learn(self, chunk: Chunk, reading: _Reading) -> None:
+        now, admission = self.board.server_time(anyio.current_time()), self.board.admission
         if chunk.submitted is not None:
-            self.sizes.ended(now - chunk.submitted, expired=expired)
-        self.board.admission.accepted()
+            self.sizes.ended(now - chunk.submitted, expired=chunk.cut is Cut.EXPIRED)
+        bill = reading.bill
+        if bill.inputs:
+            admission.counted(chunk.tokens * bill.counted / chunk.lines, bill.inputs)
+        admission.accepted()
 
     async def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
         """Pass on what has its answer, and put back what has not."""

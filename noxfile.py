@@ -234,6 +234,16 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Run on a cluster of Ray on this machine, with actors that are killed, in real time.
+
+    The extra takes 400 MB, so no other session has it.
+    """
+    _install(session, ".[ray]", "test")
+    session.run("pytest", "tests/ray_cluster", *session.posargs, env={"BATCHLLM_RAY": "1"})
+
+
+@nox.session
 def record(session: nox.Session) -> None:
     """Record the session of docs/recorded-session.md anew: text, and pictures of terminals."""
     _install(session, ".", "record")

@@ -130,6 +130,8 @@ class Pipeline:
         return failed_result(item, error, Category.INVALID_ITEM)
 
     async def _dry_run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> Result:
+        self.attempts.context.waits.wake_feed()  # it makes no call that would take another's room
+
         async def run() -> Reply:
             return Reply.read(await strategy.dry_run(item.work.prompt))
 

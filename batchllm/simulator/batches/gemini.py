@@ -73,13 +73,19 @@ class GeminiBatches:
                 return "find"
             case _, _, "DELETE":
                 return "delete"
-            case _, _, "POST":
+            case _, _, "POST" if found["verb"] == "cancel":
                 return "cancel"
             case _:
                 return "get" if found["name"] else "list"
 
     def answer(self, request: WireRequest, call: str, account: str, now: float) -> WireReply:
-        """Do what is asked, and answer."""
+        """Do what is asked, and answer; a request that cannot be read is one that is wrong."""
+        try:
+            return self._answer(request, call, account, now)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            return self._fail(400, "INVALID_ARGUMENT", f"The request is not valid: {error}", now)
+
+    def _answer(self, request: WireRequest, call: str, account: str, now: float) -> WireReply:
         found = _PATH.match(request.path)
         assert found is not None
         name = f"{found['kind']}/{found['name']}"

@@ -234,6 +234,6 @@ def _rows_of(ds: Any, job: Job, blocks: int) -> Any:
 
 def _no_rows(ds: Any, shape: Shape | None) -> Any:
     arrow, schema = load_arrow(), ds.schema()
-    base = getattr(schema, "base_schema", None)
-    columns = base if isinstance(base, arrow.Schema) else arrow.schema([])
-    return with_results(columns.empty_table(), [], shape)
+    base: Any = getattr(schema, "base_schema", None)
+    known = isinstance(base, arrow.Schema)  # a dataset that never had a row has none
+    return with_results((base if known else arrow.schema([])).empty_table(), [], shape)

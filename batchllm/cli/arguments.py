@@ -53,7 +53,16 @@ def sources_of(words: Sequence[str], options: Sequence[str]) -> Sources:
         return Sources(prompt=words[0])
     for word in words:
         _check_file(word, words)
-    return Sources(files=tuple(words))
+    return Sources(files=tuple(map(_as_one_name, words)))
+
+
+def _as_one_name(word: str) -> str:
+    """Return *word* without ``./`` and ``//``: with several inputs, lines are known by the name.
+
+    ``..`` stays, since what it leads to may depend on a link, and so does the file ``./-``.
+    """
+    name = str(Path(word))
+    return word if name == "-" else name
 
 
 def _unknown_option(word: str, options: Sequence[str]) -> str:

@@ -265,6 +265,22 @@ class RunSettings:
         Literal["stop", "resubmit"],
         _option("A batch that was cancelled, and not by batchllm.", _BATCH),
     ] = "stop"
+    on_cancel: Annotated[
+        Literal["leave", "cancel"],
+        _option("Batches under way after Ctrl-C: leave lets them go on, cancel ends them.", _BATCH),
+    ] = "leave"
+    on_lost: Annotated[
+        Literal["stop", "resubmit"],
+        _option("A batch that the provider has no more; resubmit may pay twice.", _BATCH),
+    ] = "stop"
+    hedge_budget: Annotated[
+        float | None,
+        _option(
+            "US dollars for calling online what is in a batch that misses the --deadline although "
+            "it was cancelled; it may be paid for twice.",
+            _BATCH,
+        ),
+    ] = None
     dry_run: Annotated[
         bool,
         _flag(

@@ -32,6 +32,7 @@ from batchllm.core.contracts import (
     ManagedLLMModel,
 )
 from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
+from batchllm.core.dataframe import arrow_table_of
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
@@ -97,7 +98,7 @@ from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.tally import Tally
-from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
+from batchllm.core.timing import SPANS_PER_CALL, AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
@@ -108,6 +109,7 @@ __all__ = [
     "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "SPANS_PER_CALL",
     "AnswerViews",
     "AttemptFailure",
     "AttemptTiming",
@@ -188,6 +190,7 @@ __all__ = [
     "WorkedOn",
     "a_or_an",
     "add_usage",
+    "arrow_table_of",
     "as_clock",
     "as_work_item",
     "check_prompt",

@@ -30,8 +30,9 @@ from batchllm.core import (
 from batchllm.engine.call_context import ONE_REQUEST
 from batchllm.engine.failures import Failure, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
+from batchllm.engine.hedging import CallEnded
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
-from batchllm.engine.in_budget import CallEnded, with_copies, within_budget
+from batchllm.engine.in_budget import with_copies, within_budget
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
 from batchllm.engine.state_guard import StateGuard
@@ -134,10 +135,11 @@ class Call(StateGuard):
         takes = self._takes(gate)
         if isinstance(takes, Failure):
             return takes
-        if item.used and item.left(context.clock()) <= 0:
-            return out_of_time(item, context.clock())
+        now = context.clock()
+        if item.used and item.left(now) <= 0:
+            return out_of_time(item, now)
         refusal = item.refusals.get(gate) if item.refusals else None
-        permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
+        permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal, now=now)
         is_cold = False
         if permit is None:
             waited = await self._wait(gate, takes, refusal)

@@ -56,6 +56,14 @@ class LeasedReservation:
     cost: CallCost
     settled: bool = False
 
+    def settle(self, actual: CallCost | None) -> None:
+        """End the call, which cost *actual*; ``None`` where that is unknown."""
+        self.bucket.settle(self, actual)
+
+    def release(self) -> None:
+        """Take the call back, whose bytes never left."""
+        self.bucket.release(self)
+
 
 @frozen(kw_only=True)
 class LeaseCounts:

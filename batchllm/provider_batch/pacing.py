@@ -17,20 +17,26 @@ class WireLimits:
     Attributes:
         lines: Requests of one batch.
         bytes: Of one file.
+        inputs: Texts of all requests of one batch of embeddings; ``None`` if they are not counted.
         batches: At once; ``None`` if there is no limit.
         create_spacing: Seconds between creates.
         cancel_seconds: That a cancellation takes at most.
         window: Seconds that a batch has.
         retention: Seconds for which results are kept.
+        longest_pause: Seconds between creates that are refused for a quota, at most.
+        refused_spacing: Seconds between creates after such a refusal, until one is seen to run.
     """
 
     lines: int
     bytes: int
+    inputs: int | None = None
     batches: int | None = None
     create_spacing: float = 0.0
     cancel_seconds: float = 600.0
     window: float = 86_400.0
     retention: float = 30 * 86_400.0
+    longest_pause: float = 600.0
+    refused_spacing: float = 0.0
 
 
 # -- polls -----------------------------------------------------------------------------------------
@@ -71,7 +77,9 @@ def poll_delay(
 
 _SHARE: Final = 0.9
 """Of a limit on tokens that is used, since ours are estimates."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 600.0
+_FARTHEST: Final = 10.0
+"""Times that an estimate may be wrong: text of one letter in a token, or of none but blanks."""
+_FIRST_PAUSE: Final = 60.0
 _SPLIT_AFTER: Final = 3
 """Refusals of a chunk with nothing else in flight after which it is taken to be too large."""
 
@@ -86,6 +94,8 @@ class Admission:
 
     limits: WireLimits
     tokens: float | None = field(default=None, init=False)
+    _estimated: float = field(default=0.0, init=False)
+    _counted: float = field(default=0.0, init=False)
     _not_before: float = field(default=0.0, init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _alone: int = field(default=0, init=False)
@@ -102,13 +112,34 @@ class Admission:
         """
         if self.limits.batches is not None and live >= self.limits.batches:
             return None
-        if self.tokens is not None and live and live_tokens + tokens > _SHARE * self.tokens:
+        wanted = (live_tokens + tokens) * self._ratio
+        if self.tokens is not None and live and wanted > _SHARE * self.tokens:
             return None
         return max(0.0, self._not_before - now)
 
+    @property
+    def _ratio(self) -> float:
+        """Tokens as the provider counts them, for one of ours."""
+        if not self._counted or not self._estimated:
+            return 1.0
+        return min(max(self._counted / self._estimated, 1 / _FARTHEST), _FARTHEST)
+
+    def counted(self, estimated: float, tokens: int) -> None:
+        """Learn what estimates are worth from the answers of a batch.
+
+        Args:
+            estimated: Tokens of the prompts that were answered.
+            tokens: Of the same, as the provider has counted them.
+        """
+        self._estimated += estimated
+        self._counted += tokens
+
     def created(self, now: float) -> None:
         """Note a create."""
-        self._not_before = max(self._not_before, now + self.limits.create_spacing)
+        spacing = self.limits.create_spacing
+        if self._refused_since is not None:
+            spacing = max(spacing, self.limits.refused_spacing)
+        self._not_before = max(self._not_before, now + spacing)
 
     def accepted(self) -> None:
         """Note that a chunk runs, or has run: the quota had room for it."""
@@ -135,12 +166,12 @@ class Admission:
             self.tokens = limit
         elif live_tokens:
             # What is in flight was let in, and this was not: the limit lies between.
-            self.tokens = live_tokens + tokens / 2
+            self.tokens = (live_tokens + tokens / 2) * self._ratio
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, hint or 0.0)
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        self._pause = min(self.limits.longest_pause, 2 * self._pause)
         if limit is not None:
-            return tokens > limit
+            return tokens * self._ratio > limit
         # What is learned from chunks in flight says nothing of this one alone.
         return self._alone >= _SPLIT_AFTER
 
@@ -167,10 +198,14 @@ class ChunkSizes:
     Args:
         limits: Of the provider.
         fixed: Lines, if the user gave them.
+
+    Attributes:
+        within: Lines that the budget has room for, until a batch ends and shows how much it took.
     """
 
     limits: WireLimits
     fixed: int | None = None
+    within: int | None = field(default=None, init=False)
     _lines: int = field(default=_START, init=False)
     _expiries: int = field(default=0, init=False)
 
@@ -178,12 +213,18 @@ class ChunkSizes:
     def lines(self) -> int:
         """Return how many lines a chunk has."""
         wanted = self._lines if self.fixed is None else self.fixed
-        return max(1, min(wanted, self.limits.lines))
+        affordable = wanted if self.within is None else self.within
+        return max(1, min(wanted, affordable, self.limits.lines))
 
     @property
     def bytes(self) -> int:
         """Return how many bytes its file has at most."""
         return int(min(_MOST_BYTES, _OF_THE_CAP * self.limits.bytes))
+
+    @property
+    def inputs(self) -> float:
+        """Return how many texts a chunk of embeddings has at most."""
+        return float("inf") if self.limits.inputs is None else self.limits.inputs
 
     @property
     def most_bytes(self) -> int:
@@ -203,6 +244,7 @@ class ChunkSizes:
             seconds: That it took.
             expired: Whether its time was over before it was done.
         """
+        self.within = None
         if expired:
             self._expiries += 1
             if self._expiries >= 2:  # twice in a row: the provider has no room for so much
@@ -239,6 +281,10 @@ class PullBack:
         Cancelling, fetching what is there, running the rest, and a margin: all before the deadline.
         """
         return self.last_start(remaining) - self.cancel_seconds - _FETCH_SECONDS - _MARGIN
+
+    def copy_at(self, remaining: int) -> float:
+        """Return when *remaining* items have to be called for online, whatever else they are in."""
+        return self.last_start(remaining) - _MARGIN
 
     def last_start(self, remaining: int) -> float:
         """Return when the last of *remaining* items have to start online."""

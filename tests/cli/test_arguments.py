@@ -38,6 +38,13 @@ def test_files_are_files() -> None:
     assert sources("-").files == ("-",)
 
 
+def test_one_file_has_one_name() -> None:
+    """Lines of several inputs are known by it: after ``a``, ``./a`` would pay for them again."""
+    assert sources("./prompts.jsonl", "data//a.csv").files == ("prompts.jsonl", "data/a.csv")
+    Path("-").write_text("x")
+    assert sources("./-").files == ("./-",)
+
+
 @pytest.mark.parametrize(
     "word",
     [

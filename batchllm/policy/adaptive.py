@@ -71,7 +71,8 @@ class AdaptivePace:
     _lone: bool = field(default=False, init=False)
     _explained: bool = field(default=False, init=False)
     _canary: Send | None = field(default=None, init=False)
-    _flying: set[Send] = field(factory=set[Send], init=False)
+    _flying: set[int] = field(factory=set[int], init=False)
+    """Marks of the calls that are on their way."""
     _cut_mark: int = field(default=0, init=False)
     _refused_since: float | None = field(default=None, init=False)
     _capped_until: float = field(default=-inf, init=False)
@@ -123,7 +124,7 @@ class AdaptivePace:
 
     def on_send(self, now: float, send: Send) -> None:
         """Note that *send* starts."""
-        self._flying.add(send)
+        self._flying.add(send.mark)
         if self.cooldown.on_send(now):
             send.canary = True
             self._canary = send
@@ -139,7 +140,7 @@ class AdaptivePace:
 
     def on_accepted(self, now: float, send: Send, *, proven: bool = True) -> None:
         """Note that the server did not refuse *send*; *proven* if it has answered it."""
-        self._flying.discard(send)
+        self._flying.discard(send.mark)
         if proven:
             self._refused_since = None
             # Of calls that were sent beside refused ones it is not known how many were taken.
@@ -152,7 +153,7 @@ class AdaptivePace:
                 self.cold_start = None
         if self._diagnosis is not None:
             self._accepted_in_episode(now, send, self._diagnosis)
-        elif send is self._canary:
+        elif self._is_canary(send):
             self._recover(now, send)
         if proven and send.mark >= self._cut_mark and self.cooldown.overloads:
             self.cooldown.forgive()  # it was sent after the last pause, which was long enough
@@ -170,10 +171,10 @@ class AdaptivePace:
             explained: Whether the refusal came with a limit that was not known before, so that
                 nothing has to be measured.
         """
-        self._flying.discard(send)
+        self._flying.discard(send.mark)
         self._times.add(now - send.sent_at)
         self.log.on_lost(send.mark)
-        if self._diagnosis is None and send is self._canary:
+        if self._diagnosis is None and self._is_canary(send):
             # The first call after the scope was reopened: it pauses as after any refused canary.
             self._diagnosis, self._explained = Diagnosis(now, set()), False
             self.cooldown.cause = cause
@@ -185,7 +186,7 @@ class AdaptivePace:
             self._explained = explained
             if self._refused_since is None:
                 self._refused_since = now
-            pending = {each for each in self._flying if each.mark > send.mark}
+            pending = {mark for mark in self._flying if mark > send.mark}
             self._diagnosis = diagnosis = Diagnosis(now, pending)
             diagnosis.add(now, send, wait)
             self.cooldown.judge(now, cause, self.log.last_at + self._times.patience)
@@ -203,13 +204,13 @@ class AdaptivePace:
 
     def on_lost(self, now: float, send: Send, *, left: bool) -> None:
         """Note that *send* ended without an answer; *left* says whether it was sent at all."""
-        self._flying.discard(send)
+        self._flying.discard(send.mark)
         if not left:
             self.log.on_lost(send.mark)
         if self._diagnosis is not None:
-            self._diagnosis.pending.discard(send)
+            self._diagnosis.pending.discard(send.mark)
             self._judge_if_clear(now, self._diagnosis)
-        if send is self._canary:
+        if self._is_canary(send):
             self._canary = None
             self.cooldown.on_canary_lost(now)
 
@@ -227,14 +228,17 @@ class AdaptivePace:
             return False  # parked; or a late refusal, of a call from before the last episode
         return not self.findings.forgives(now, cause)
 
+    def _is_canary(self, send: Send) -> bool:
+        return self._canary is not None and self._canary.mark == send.mark
+
     # -- an episode --------------------------------------------------------------------------
 
     def _accepted_in_episode(self, now: float, send: Send, diagnosis: Diagnosis) -> None:
-        diagnosis.pending.discard(send)
+        diagnosis.pending.discard(send.mark)
         state = self.cooldown.state
         if state is State.JUDGING:
             self._judge_if_clear(now, diagnosis)
-        elif state is State.CANARY and send is self._canary:
+        elif state is State.CANARY and self._is_canary(send):
             self._recover(now, send)
         elif state is State.CLOSED and send.sent_at > diagnosis.empty.at:
             self._recover(now, send)  # sent after the last refused one: what was asked is over
@@ -247,7 +251,7 @@ class AdaptivePace:
         if cooldown.state is State.JUDGING:
             cooldown.until = self.log.last_at + self._times.patience
             self._judge_if_clear(now, diagnosis)
-        elif cooldown.state is State.CANARY and send is self._canary:
+        elif cooldown.state is State.CANARY and self._is_canary(send):
             self._canary_refused(now, diagnosis, hinted=wait is not None)
         elif wait is not None and cooldown.lengthen(now + wait):
             self._report_longer(now, hinted=True)

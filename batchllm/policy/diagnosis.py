@@ -64,11 +64,11 @@ class Diagnosis:
     Attributes:
         at: When the first of them arrived.
         hinted_until: The latest instant that a server asked to wait for.
-        pending: Calls sent after the first refused one that nothing is known of yet.
+        pending: Marks of calls sent after the first refused one that nothing is known of yet.
     """
 
     at: float
-    pending: set[Send]
+    pending: set[int]
     hinted_until: float = field(default=-inf, init=False)
     refused: list[tuple[int, Send]] = field(factory=list, init=False)
     _hints: dict[int, float] = field(factory=dict[int, float], init=False)
@@ -92,7 +92,7 @@ class Diagnosis:
     def add(self, now: float, send: Send, hint: float | None) -> None:
         """Note a refusal at *now* that asked to wait *hint* seconds."""
         insort(self.refused, (send.mark, send))
-        self.pending.discard(send)
+        self.pending.discard(send.mark)
         if hint is not None:
             self.hinted_until = max(self.hinted_until, now + hint)
             self._hints[send.mark] = now + hint

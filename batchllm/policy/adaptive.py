@@ -53,6 +53,7 @@ class AdaptivePace:
         log: What was sent and refused.
         cooldown: Its pauses.
         findings: What it has learned of the server.
+        flying: The numbers of the calls on their way.
         cold_start: The window of calls in flight at a start without a pace, while it opens.
     """
 
@@ -65,14 +66,13 @@ class AdaptivePace:
     log: SendLog = field(factory=SendLog, init=False)
     cooldown: Cooldown = field(init=False)
     findings: Findings = field(init=False)
+    flying: set[int] = field(factory=set[int], init=False)
     _times: RefusalTimes = field(factory=RefusalTimes, init=False)
     cold_start: ColdStart | None = field(default=None, init=False)
     _diagnosis: Diagnosis | None = field(default=None, init=False)
     _lone: bool = field(default=False, init=False)
     _explained: bool = field(default=False, init=False)
     _canary: Send | None = field(default=None, init=False)
-    _flying: set[int] = field(factory=set[int], init=False)
-    """Marks of the calls that are on their way."""
     _cut_mark: int = field(default=0, init=False)
     _refused_since: float | None = field(default=None, init=False)
     _capped_until: float = field(default=-inf, init=False)
@@ -124,7 +124,7 @@ class AdaptivePace:
 
     def on_send(self, now: float, send: Send) -> None:
         """Note that *send* starts."""
-        self._flying.add(send.mark)
+        self.flying.add(send.mark)
         if self.cooldown.on_send(now):
             send.canary = True
             self._canary = send
@@ -140,13 +140,13 @@ class AdaptivePace:
 
     def on_accepted(self, now: float, send: Send, *, proven: bool = True) -> None:
         """Note that the server did not refuse *send*; *proven* if it has answered it."""
-        self._flying.discard(send.mark)
+        self.flying.discard(send.mark)
         if proven:
             self._refused_since = None
             # Of calls that were sent beside refused ones it is not known how many were taken.
             calm = self._diagnosis is None and send.mark >= self._cut_mark
             if self.findings.on_answer(now, send.others if calm else 0):
-                self.cold_start = self._start_cold(max(FIRST_CALLS, len(self._flying)))
+                self.cold_start = self._start_cold(max(FIRST_CALLS, len(self.flying)))
         if self.cold_start is not None:
             most = min(self.calls.limit, self.findings.cap.limit)
             if not self.cold_start.on_answer(now - send.sent_at, most):
@@ -171,7 +171,7 @@ class AdaptivePace:
             explained: Whether the refusal came with a limit that was not known before, so that
                 nothing has to be measured.
         """
-        self._flying.discard(send.mark)
+        self.flying.discard(send.mark)
         self._times.add(now - send.sent_at)
         self.log.on_lost(send.mark)
         if self._diagnosis is None and self._is_canary(send):
@@ -186,7 +186,7 @@ class AdaptivePace:
             self._explained = explained
             if self._refused_since is None:
                 self._refused_since = now
-            pending = {mark for mark in self._flying if mark > send.mark}
+            pending = {mark for mark in self.flying if mark > send.mark}
             self._diagnosis = diagnosis = Diagnosis(now, pending)
             diagnosis.add(now, send, wait)
             self.cooldown.judge(now, cause, self.log.last_at + self._times.patience)
@@ -204,15 +204,46 @@ class AdaptivePace:
 
     def on_lost(self, now: float, send: Send, *, left: bool) -> None:
         """Note that *send* ended without an answer; *left* says whether it was sent at all."""
-        self._flying.discard(send.mark)
+        self.flying.discard(send.mark)
         if not left:
             self.log.on_lost(send.mark)
+            self.findings.noise.on_unsent()
         if self._diagnosis is not None:
             self._diagnosis.pending.discard(send.mark)
+            if not left:
+                self._diagnosis.unsent.add(send.mark)
             self._judge_if_clear(now, self._diagnosis)
         if self._is_canary(send):
             self._canary = None
             self.cooldown.on_canary_lost(now)
+
+    @property
+    def refused_since(self) -> float | None:
+        """The instant since which no call was answered, if one was refused then."""
+        return self._refused_since
+
+    @property
+    def canary(self) -> Send | None:
+        """The call that tests whether the quota is back, while it is on its way."""
+        return self._canary
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a call that drew no refusal counts as accepted."""
+        return self._times.patience
+
+    @property
+    def hinted(self) -> bool:
+        """Return whether the server said how long to wait, in the present episode."""
+        return self._diagnosis is not None and self._diagnosis.hinted_until > -inf
+
+    def pause(self, now: float, until: float) -> None:
+        """Send nothing until *until*, as a policy of the user's asks; then one call goes alone."""
+        if self.cooldown.state is State.OPEN:
+            self.cooldown.judge(now, Cause.THROTTLED, until)
+            self.cooldown.close(until)
+        else:
+            self.cooldown.lengthen(until)
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; what the server did before it is no part of any measurement."""

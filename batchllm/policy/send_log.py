@@ -48,7 +48,7 @@ class SendLog:
     _marks: array[int] = field(factory=lambda: array("q"), init=False)
     """Of each remembered instant the number of calls before it: columns, since the state of a quota
     that is shared is copied at every lease."""
-    _lost: list[int] = field(factory=list[int], init=False)
+    _lost: array[int] = field(factory=lambda: array("q"), init=False)
 
     def on_send(self, now: float) -> int:
         """Note a call that starts at *now*; returns its number."""

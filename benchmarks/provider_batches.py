@@ -94,6 +94,10 @@ def main() -> None:
             print(f"calls            {calls_of(url)}")
         finally:
             simulator.terminate()
+            simulator.wait()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = 1e6 * (used.ru_utime + used.ru_stime) / count
+    print(f"simulator        {used.ru_maxrss / 1024:,.0f} MB, {cpu:,.0f} µs of CPU an item")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from batchllm.core import (
 from batchllm.llm_strategies import CallableStrategy, FallbackError
 from batchllm.middleware import RedactingMiddleware, SkippingMiddleware
 from batchllm.observers import ItemContext, LoggingObserver, Quantiles
-from batchllm.providers import ChatProfile, GeminiEmbeddingStrategy
+from batchllm.providers import ChatProfile, GeminiEmbeddingStrategy, OnlineOnlyError
 from batchllm.providers.wire import Endpoint
 from batchllm.structured import NotStrictError, OutputSchema, OutputValidationError, Parsed, Problem
 from batchllm.transport import HttpTransport
@@ -189,6 +189,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "WorkItemResult": lambda: batchllm.WorkItemResult("a", True, output=Town("Bonn")),
     "FallbackError": lambda: FallbackError("m", [ValueError("a")]),
     "NotStrictError": lambda: NotStrictError("m"),
+    "OnlineOnlyError": lambda: OnlineOnlyError("m"),
     "OutputValidationError": lambda: OutputValidationError(
         "m", text="t", value={"a": 1}, problems=[Problem("a", "b")], valid={"b": 2}
     ),

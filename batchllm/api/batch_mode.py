@@ -9,17 +9,27 @@ from typing import Any, Final
 import anyio
 from attrs import evolve
 
-from batchllm.core import BaseMiddleware, ConfigError, config_to_json, raise_as_it_was
+from batchllm.core import BaseMiddleware, ConfigError, EndCause, config_to_json, raise_as_it_was
 from batchllm.engine import (
     Batch,
     Delivery,
     OrderedResultStream,
     RunOptions,
     Source,
+    check_prices,
     only_error,
 )
 from batchllm.journal import Journal, JournalWriter, open_journal
-from batchllm.provider_batch import BatchDriver, ModeSettings, PlannedItems, wire_of
+from batchllm.policy import PriceBook
+from batchllm.provider_batch import (
+    BatchDriver,
+    MiddlewareIn,
+    ModeSettings,
+    PlannedItems,
+    check_hedge_budget,
+    leaf_of,
+    wire_of,
+)
 
 __all__ = ["open_batch_mode"]
 
@@ -28,6 +38,16 @@ RunBoth = Callable[[], Awaitable[None]]
 _ALL: Final = 2**62
 """Results that are held back in input order, as many as there are: they wait for the slowest
 batch."""
+
+_BY_ITS_USER: Final = frozenset(
+    {
+        EndCause.CALLER_CANCELLED,
+        EndCause.INTERRUPTED,
+        EndCause.READER_LEFT,
+        EndCause.STOPPED,
+    }
+)
+"""Causes for which ``on_cancel`` says what becomes of batches."""
 
 
 @asynccontextmanager
@@ -56,6 +76,10 @@ async def open_batch_mode(
         raise ConfigError(msg)
     _check(options)
     wire_of(strategy)
+    prices = PriceBook(options.config.prices)
+    # Before a file is made, and before a group of tasks is open that would wrap the error.
+    check_prices(options.config, prices, strategy)
+    check_hedge_budget(settings, prices, strategy)
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []
@@ -74,6 +98,7 @@ async def open_batch_mode(
         source = Source(items)
         source.open()
         planned = PlannedItems(source.size)
+        stack.callback(planned.discard)
         batch = Batch(evolve(_bounded(options, settings), journal=journal), planned, delivery, keep)
         batch.warnings.extend(notes)
         driver = BatchDriver(
@@ -85,11 +110,11 @@ async def open_batch_mode(
             pass_over=batch.pass_over,
             warnings=batch.warnings,
             calls=options.config.max_workers,
+            price=prices.of(leaf_of(strategy)),
+            spending=batch.spending,
+            middleware=_middleware(options, batch),
         )
-        try:
-            yield batch, lambda: _run_both(batch, driver)
-        finally:
-            planned.discard()
+        yield batch, lambda: _run_both(batch, driver)
 
 
 async def _run_both(batch: Batch, driver: BatchDriver) -> None:
@@ -101,6 +126,8 @@ async def _run_both(batch: Batch, driver: BatchDriver) -> None:
     except BaseException as raised:  # noqa: ASYNC103
         raise_as_it_was(only_error(raised))
     finally:
+        if batch.termination.cause in _BY_ITS_USER:
+            await driver.cancel_batches()
         await driver.close()
 
 
@@ -125,17 +152,14 @@ def _check(options: RunOptions) -> None:
             "journal='run.db'"
         )
         raise ConfigError(msg)
-    if options.config.budget is not None:
-        msg = (
-            "a budget is not held with mode='batch' in this version, since what a batch may cost "
-            "is not reserved: leave it out and give fewer items at a time, or run online"
-        )
-        raise ConfigError(msg)
-    for middleware in options.middlewares:
-        if type(middleware).before_process is not BaseMiddleware.before_process:
-            msg = (
-                f"{type(middleware).__name__}.before_process cannot change prompts with "
-                "mode='batch' in this version, since they are written down before they are sent: "
-                "change the items themselves, or run online"
-            )
-            raise ConfigError(msg)
+
+
+def _middleware(options: RunOptions, batch: Batch) -> MiddlewareIn | None:
+    """Return what takes items past middleware before they are written down, if any looks at them.
+
+    Several at a time, as many as are ready online: one may ask a server of its own.
+    """
+    plain = BaseMiddleware.before_process
+    if all(getattr(type(one), "before_process", None) is plain for one in options.middlewares):
+        return None
+    return MiddlewareIn(batch.go_in, 2 * options.config.max_workers)

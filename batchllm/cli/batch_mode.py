@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from batchllm.cli.configuring import seconds_of
 from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy, ProcessorConfig
-from batchllm.provider_batch import wire_of
+from batchllm.policy import PriceBook
+from batchllm.provider_batch import check_hedge_budget, read_mode, wire_of
 
 __all__ = ["batch_options", "check_batch_mode"]
 
@@ -33,6 +35,9 @@ def batch_options(settings: RunSettings) -> dict[str, Any]:
         "chunk_size": settings.chunk_size,
         "on_ambiguous": settings.on_ambiguous,
         "on_foreign_cancel": settings.on_foreign_cancel,
+        "on_cancel": settings.on_cancel,
+        "on_lost": settings.on_lost,
+        "hedge_budget": settings.hedge_budget,
         "detach": settings.detach,
     }
 
@@ -57,7 +62,7 @@ def check_batch_mode(
     Raises:
         UsageError: They cannot.
     """
-    batch_options(settings)
+    options = batch_options(settings)
     if settings.mode == "online":
         return
     if single:
@@ -69,13 +74,13 @@ def check_batch_mode(
             "or --journal PATH"
         )
         raise UsageError(msg)
-    if config.budget is not None:
-        msg = (
-            "--max-cost and --max-tokens-total are not held with --mode batch in this version; "
-            "leave them out, and take fewer lines at a time by --limit"
-        )
-        raise UsageError(msg)
     try:
         wire_of(strategy)
+        mode = read_mode(options.pop("mode"), options, "batchllm run")
+        if mode is not None:
+            check_hedge_budget(mode, PriceBook(config.prices), strategy)
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        text = str(error)
+        for name in options:
+            text = re.sub(rf"\b{name}\b=?", f"--{name.replace('_', '-')}", text)
+        raise UsageError(text) from error

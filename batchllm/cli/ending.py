@@ -32,6 +32,10 @@ _AGAIN: Final[Mapping[EndCause, str]] = MappingProxyType(
     }
 )
 """The words about the next run, by the cause that ended this one."""
+_ONE_BUDGET: Final = (
+    " with a larger --max-cost or --max-tokens-total, since all runs of batches on one journal "
+    "have one budget together"
+)
 
 
 def reason_in_options(text: str) -> str:
@@ -130,7 +134,10 @@ class Ending:
                 "this one starts anew, and keeps what is there under other names."
             )
         if self.journal is not None:
-            again = _AGAIN.get(self.result.termination.cause, "")
+            cause = self.result.termination.cause
+            again = _AGAIN.get(cause, "")
+            if cause is EndCause.BUDGET and "provider_batches" in self.result.stats:
+                again = _ONE_BUDGET
             return f"{text}. The same command goes on{again}:\n  {self.command}"
         return f"{text}. There is no journal to go on from; {self.remedy} to have one."
 

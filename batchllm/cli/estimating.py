@@ -17,6 +17,7 @@ from batchllm.cli.snapshot import duration_in_words
 from batchllm.cli.strategies import check_strategy
 from batchllm.core import ProcessorConfig
 from batchllm.policy import PriceBook, prompt_bytes
+from batchllm.provider_batch import HALF
 
 __all__ = ["Estimate", "dry_run", "print_estimate"]
 
@@ -41,6 +42,7 @@ class Estimate:
         output_tokens: At most so many; ``None`` if ``--max-tokens`` does not bound the answers.
         cost: US dollars, of the input alone if the output has no bound; ``None`` without a price.
         budget: US dollars that the run may spend; ``None`` without a bound.
+        in_batches: If the provider's own batches are to be used, which cost half.
         seconds: At least so long by the quota; ``None`` if none is known.
     """
 
@@ -50,6 +52,7 @@ class Estimate:
     output_tokens: int | None
     cost: float | None = None
     budget: float | None = None
+    in_batches: bool = False
     seconds: float | None = None
     prompts: tuple[Any, ...] = field(default=(), repr=False)
     problems: tuple[str, ...] = field(default=(), repr=False)
@@ -103,6 +106,8 @@ def dry_run(plan: Plan, settings: RunSettings, *, as_json: bool = False) -> Exit
 def _estimate(plan: Plan, settings: RunSettings) -> Estimate:
     config, first = processor_config(settings), check_strategy(settings)[0]
     price = PriceBook(config.prices).of(first)
+    if price is not None and settings.mode == "batch":
+        price = price.scaled(HALF)
     around = prompt_bytes(settings.system or "") // _BYTES_PER_TOKEN + _MESSAGE_TOKENS
     items = refused = tokens = 0
     cost = 0.0
@@ -130,10 +135,11 @@ def _estimate(plan: Plan, settings: RunSettings) -> Estimate:
         output_tokens=bound,
         cost=None if price is None else cost,
         budget=None if config.budget is None else config.budget.max_cost,
+        in_batches=settings.mode == "batch",
         prompts=tuple(prompts),
         problems=tuple(problems),
     )
-    return evolve(found, seconds=_seconds(found, config))
+    return found if found.in_batches else evolve(found, seconds=_seconds(found, config))
 
 
 def _seconds(found: Estimate, config: ProcessorConfig) -> float | None:
@@ -154,13 +160,16 @@ def _facts(found: Estimate, settings: RunSettings) -> list[str]:
     if found.cost is not None:
         of = " at most" if whole else " for the input alone"
         if found.cost:
-            facts.append(("Cost", f"about ${found.cost:,.4f}{of}"))
+            half = ", at the price of batches" if found.in_batches else ""
+            facts.append(("Cost", f"about ${found.cost:,.4f}{of}{half}"))
         if found.budget is not None:
             reach = how_far(found.budget, found.cost, found.items, whole=whole)
             facts.append(("Budget", reach))
     else:
         facts.append(("Cost", no_price(PriceBook(), settings.model[0])))
-    if found.seconds is None:
+    if found.in_batches:
+        facts.append(("Time", "minutes to a day, as the provider has room"))
+    elif found.seconds is None:
         facts.append(("Time", "no quota is known; --rpm and --tpm give one"))
     else:
         facts.append(("Time", f"at least {duration_in_words(found.seconds)} by the quota given"))

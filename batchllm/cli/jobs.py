@@ -107,6 +107,9 @@ def _row(chunk: Chunk) -> dict[str, Any]:
         "provider": chunk.provider,
         "model": chunk.model,
         "submitted": None if chunk.submitted is None else _time(chunk.submitted),
+        "paid_tokens": chunk.paid_tokens,
+        "paid_cost": chunk.paid_cost,
+        "paid_twice": chunk.twice,
         "note": chunk.note,
     }
 

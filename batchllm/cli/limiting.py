@@ -8,14 +8,12 @@ from typing import Any
 from attrs import define, field
 
 from batchllm.core import BatchResult, ProcessorConfig
-from batchllm.policy import CUT_OFF, OUTAGE, SHARED
+from batchllm.policy import CUT_OFF, OUTAGE, SHARED, amount_in_words, found_in_words
 
 __all__ = ["LimitWatch"]
 
 _MOST = 0.5
 """The share of the time, or of a limit, beyond which it counts."""
-
-_UNITS = {60.0: "minute", 1.0: "second", 3600.0: "hour", 86_400.0: "day"}
 
 
 @define(eq=False)
@@ -54,7 +52,7 @@ class LimitWatch:
             return f"the quota of {', '.join(used)}"
         pace = sum(scope.pace for scope in stats["scopes"].values() if scope.pace is not None)
         if pace:
-            return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
+            return found_in_words(pace)
         return "rate limits of the provider" if stats["rate_limit_count"] else None
 
     def _limits_in_use(self, ended: BatchResult[Any, Any]) -> Iterator[str]:
@@ -74,5 +72,4 @@ class LimitWatch:
             limits += [(limit.dimension, limit.amount, limit.per) for limit in scope.limits]
         for what, amount, per in dict.fromkeys(limits):
             if amount and used.get(what, 0) >= _MOST * amount * stats["duration"] / per:
-                unit = _UNITS.get(per, f"{per:g} s")
-                yield f"{amount:,g} {what.replace('_', ' ')} per {unit}"
+                yield amount_in_words(what, amount, per)

@@ -177,6 +177,14 @@ class RunSettings:
             _PACE,
         ),
     ] = None
+    hold: Annotated[
+        float | None,
+        _option(
+            "With --share: seconds for which a call may start once its time has come; several "
+            "times the way to the gate and back. 0.25 with a file, 0.5 with a server.",
+            _PACE,
+        ),
+    ] = None
     max_attempts: Annotated[
         int | None, _option("Attempts per line, the first included; 3 by default.", _PACE)
     ] = None
@@ -265,6 +273,22 @@ class RunSettings:
         Literal["stop", "resubmit"],
         _option("A batch that was cancelled, and not by batchllm.", _BATCH),
     ] = "stop"
+    on_cancel: Annotated[
+        Literal["leave", "cancel"],
+        _option("Batches under way after Ctrl-C: leave lets them go on, cancel ends them.", _BATCH),
+    ] = "leave"
+    on_lost: Annotated[
+        Literal["stop", "resubmit"],
+        _option("A batch that the provider has no more; resubmit may pay twice.", _BATCH),
+    ] = "stop"
+    hedge_budget: Annotated[
+        float | None,
+        _option(
+            "US dollars for calling online what is in a batch that misses the --deadline although "
+            "it was cancelled; it may be paid for twice.",
+            _BATCH,
+        ),
+    ] = None
     dry_run: Annotated[
         bool,
         _flag(

@@ -32,6 +32,7 @@ from batchllm.core.contracts import (
     ManagedLLMModel,
 )
 from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
+from batchllm.core.dataframe import arrow_table_of
 from batchllm.core.error_groups import ErrorGroups, where_raised
 from batchllm.core.errors import (
     BatchError,
@@ -188,6 +189,7 @@ __all__ = [
     "WorkedOn",
     "a_or_an",
     "add_usage",
+    "arrow_table_of",
     "as_clock",
     "as_work_item",
     "check_prompt",

@@ -183,7 +183,8 @@ class Budget:
     for those in flight; if it does not fit without any, the run ends, with the cause ``budget``.
 
     Answers of earlier runs that come from a journal are not counted, so that the next run of the
-    same call has as much again.
+    same call has as much again. With the provider's batches (``mode="batch"``), whose results come
+    by the same call later, what earlier runs on the journal have spent does count.
 
     Args:
         max_cost: US dollars. The price of every model has to be known.

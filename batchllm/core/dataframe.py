@@ -28,6 +28,7 @@ _FIELDS = (
 )
 _TIMES = ("admission_wait", "cooldown_wait", "backoff", "execution")
 _TEXTS: Final = ("item_id", "error", "error_category", "model", "finish_reason")
+_FLAGS: Final = ("success", "replayed")
 _COUNTS: Final = ("submission_index", "attempts", *TokenUsage.__annotations__)
 
 
@@ -109,6 +110,8 @@ def _arrow_array(arrow: Any, name: str, values: list[Any]) -> Any:
         return arrow.array([None if one is None else str(one) for one in values], arrow.string())
     if name in _COUNTS:
         return arrow.array(values, arrow.int64())
+    if name in _FLAGS:  # declared, since a table without rows shows no type
+        return arrow.array(values, arrow.bool_())
     if name == "cost" or name in _TIMES:
         return arrow.array(values, arrow.float64())
     try:

@@ -104,6 +104,23 @@ class Price:
         reached = [self, *(price for start, price in self.above if input_tokens > start)]
         return max(price._worst(input_tokens, output_tokens) for price in reached)
 
+    def worst_of_several(
+        self, calls: int, longest: int, input_tokens: int, output_tokens: int
+    ) -> float:
+        """Return the US dollars that several calls together can cost.
+
+        Args:
+            calls: How many.
+            longest: The most that the prompt of one of them can have.
+            input_tokens: The most that all their prompts can have.
+            output_tokens: The most that all their answers can have.
+        """
+        reached = [self, *(price for start, price in self.above if longest > start)]
+        return max(
+            price._worst(input_tokens, output_tokens) + (calls - 1) * price.request
+            for price in reached
+        )
+
     def scaled(self, share: float) -> Price:
         """Return *share* of this price, such as ``0.5`` for a provider's batches.
 

@@ -2,6 +2,7 @@
 
 from batchllm.engine.attempts import GiveUp, WaitThen, next_step
 from batchllm.engine.batch import Batch
+from batchllm.engine.budget_words import budget_spent, no_price
 from batchllm.engine.delivery import Collector, Delivery, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop, cause_of
 from batchllm.engine.guard import (
@@ -13,6 +14,7 @@ from batchllm.engine.guard import (
     only_error,
     shielded,
 )
+from batchllm.engine.hooks import estimate_of
 from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
@@ -23,6 +25,7 @@ from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
 from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
+from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.work_queue import WorkQueue
 
 __all__ = [
@@ -50,16 +53,21 @@ __all__ = [
     "RunOptions",
     "Shelter",
     "Source",
+    "Spending",
     "Stop",
     "TimedOut",
     "WaitThen",
     "WorkQueue",
     "blocking_source",
     "bounded",
+    "budget_spent",
     "cause_of",
+    "check_prices",
+    "estimate_of",
     "in_thread",
     "in_words",
     "next_step",
+    "no_price",
     "only_error",
     "pull",
     "read_item",

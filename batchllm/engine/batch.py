@@ -16,6 +16,7 @@ from batchllm.core import (
     BatchError,
     BatchResult,
     EndCause,
+    LLMWorkItem,
     Tally,
     Termination,
     WorkItemResult,
@@ -33,6 +34,7 @@ from batchllm.engine.resume import Resume
 from batchllm.engine.run import Run
 from batchllm.engine.run_options import RunOptions
 from batchllm.engine.scheduler import Scheduler
+from batchllm.engine.spending import Spending
 
 __all__ = ["Batch"]
 
@@ -171,6 +173,20 @@ class Batch:
         window = self._run.window
         window.resize(size)
 
+    async def go_in(
+        self, work: LLMWorkItem[Any, Any, Any], position: int
+    ) -> tuple[LLMWorkItem[Any, Any, Any], WorkItemResult[Any, Any] | None]:
+        """Take an item past middleware before it is started.
+
+        For items that are written down before that. Each is started with ``went_in``.
+
+        Returns:
+            The item to go on with, and its result if it has one already.
+        """
+        item = self._run.start_item(work, position, self._run.clock())
+        early = await self._run.pipeline.go_in(item)
+        return item.work, early
+
     def pass_over(self, position: int) -> None:
         """Count an item that an earlier run finished, and that has no result in this one."""
         self._run.tally.before += 1
@@ -180,6 +196,11 @@ class Batch:
     def warnings(self) -> list[str]:
         """Return the list of sentences about what went wrong beside the items."""
         return self._run.warnings
+
+    @property
+    def spending(self) -> Spending | None:
+        """Return what keeps the budget; ``None`` if there is none."""
+        return self._run.stats.spending
 
     def make_room(self) -> None:
         """Let another item in: a result was read."""

@@ -134,10 +134,11 @@ class Call(StateGuard):
         takes = self._takes(gate)
         if isinstance(takes, Failure):
             return takes
-        if item.used and item.left(context.clock()) <= 0:
-            return out_of_time(item, context.clock())
+        now = context.clock()
+        if item.used and item.left(now) <= 0:
+            return out_of_time(item, now)
         refusal = item.refusals.get(gate) if item.refusals else None
-        permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal)
+        permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal, now=now)
         is_cold = False
         if permit is None:
             waited = await self._wait(gate, takes, refusal)

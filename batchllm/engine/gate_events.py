@@ -25,22 +25,21 @@ from batchllm.policy import (
     EndpointDown,
     EpisodeStarted,
     GateEvent,
-    Limit,
     LimitAdopted,
     OutageEnded,
     OutageStarted,
     PaceLearned,
     PauseLengthened,
     ScopeParked,
+    limit_in_words,
 )
 
-__all__ = ["GateWatch", "limit_in_words"]
+__all__ = ["GateWatch"]
 
 logger = logging.getLogger("batchllm")
 
 _LONG = 60.0
 """Seconds of a pause from which on the log also says until when, on the clock on the wall."""
-_UNITS = {1.0: "second", 60.0: "minute", 3600.0: "hour", 86_400.0: "day"}
 
 
 @define(eq=False)
@@ -129,12 +128,6 @@ def _log_event(scope: str, event: GateEvent) -> None:
             logger.warning("Scope parked: %s; no call of it is made any more (%s)", cause, scope)
         case _:
             pass
-
-
-def limit_in_words(limit: Limit) -> str:
-    """Return *limit* as in ``"60 requests per minute"``."""
-    unit = _UNITS.get(limit.per, f"{limit.per:g} s")
-    return f"{limit.amount:,} {limit.dimension.replace('_', ' ')} per {unit}"
 
 
 def _length(seconds: float) -> str:

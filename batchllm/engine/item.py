@@ -117,6 +117,7 @@ class ItemRun:
         attempt: The number of the attempt under way, from 1; 0 before the first.
         watched: What the run's span observers know it by.
         result: Its result, once it has one that is announced.
+        went_in: If middleware has seen it before it was started.
     """
 
     work: LLMWorkItem[Any, Any, Any]
@@ -144,6 +145,7 @@ class ItemRun:
     attempt: int = 0
     watched: tuple[Any, ...] = ()
     result: WorkItemResult[Any, Any] | None = None
+    went_in: bool = False
     _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0

@@ -2,14 +2,18 @@
 
 Runs that overlap share a preparation; see ``leases.py``.
 
-Only instances that override ``prepare`` or ``cleanup`` are remembered, so a million items with a
-strategy each leave nothing behind. Parts of a composite come before it and go after it.
+Only instances that override ``prepare`` or ``cleanup`` are kept, so a million items with a strategy
+each, or with a composite each over the same parts, leave nothing behind. Parts of a composite come
+before it and go after it.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -56,6 +60,7 @@ class Lifecycle:
     _prepare_timeout: float | None
     _cleanup_timeout: float
     _known: dict[int, _Held] = field(factory=dict, init=False)
+    _composites: dict[int, weakref.ref[Any]] = field(factory=dict, init=False)
     _connections: dict[int, ConnectionStats] = field(factory=dict, init=False)
 
     @property
@@ -75,7 +80,7 @@ class Lifecycle:
         entry = self._known.get(id(strategy))
         if entry is not None:
             return entry.lease.ready
-        return not shape.managed and not strategy.parts
+        return id(strategy) in self._composites if strategy.parts else not shape.managed
 
     async def prepare(
         self, strategy: LLMCallStrategy[Any], ending: Ending, deadline: float = math.inf
@@ -104,6 +109,9 @@ class Lifecycle:
                 continue
             if not await self.prepare(part, ending, deadline):
                 return False
+        if not self._hooks.shape_of(strategy).managed:
+            self._remember(strategy)
+            return True
         held = self._known.get(id(strategy))
         if held is None:
             # Known before the first await, so that it is cleaned up even when it is cancelled.
@@ -122,6 +130,14 @@ class Lifecycle:
         if held.error is not None and held.failed_in is ending:
             raise held.error
         return held.lease.ready or await self._prepare_first(held, ending)
+
+    def _remember(self, strategy: LLMCallStrategy[Any]) -> None:
+        """Note that the parts of a composite are ready, for as long as it is there."""
+        key = id(strategy)
+        with suppress(TypeError):  # one with slots throughout is looked at again each time
+            # When it goes, its key is taken out: the reference is then passed as the default.
+            gone = partial(self._composites.pop, key)
+            self._composites[key] = weakref.ref(strategy, gone)
 
     def _take(self, strategy: LLMCallStrategy[Any], ending: Ending) -> Lease:
         alone = self._hooks.shape_of(strategy).managed and not strategy.per_loop
@@ -176,6 +192,7 @@ class Lifecycle:
             A sentence for each ``cleanup`` that raised or took too long.
         """
         warnings: list[str] = []
+        self._composites.clear()
         while self._known:
             _, held = self._known.popitem()
             if held.lease.begun:

@@ -81,8 +81,8 @@ class Pipeline:
 
     async def process(self, item: ItemRun) -> Result:
         """Middleware in, then the attempts."""
-        if self.middlewares:
-            early = await self._go_in(item)
+        if self.middlewares and not item.went_in:
+            early = await self.go_in(item)
             if early is not None:
                 return early
         strategy = item.work.strategy or self.strategy
@@ -130,6 +130,8 @@ class Pipeline:
         return failed_result(item, error, Category.INVALID_ITEM)
 
     async def _dry_run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> Result:
+        self.attempts.context.waits.wake_feed()  # it makes no call that would take another's room
+
         async def run() -> Reply:
             return Reply.read(await strategy.dry_run(item.work.prompt))
 
@@ -140,7 +142,8 @@ class Pipeline:
             return answer(item, ended.value)
         return failed_in(item, "dry_run()", ended, bound, Category.PROGRAM_ERROR)
 
-    async def _go_in(self, item: ItemRun) -> Result | None:
+    async def go_in(self, item: ItemRun) -> Result | None:
+        """Take an item past middleware on its way in; return its result if it has one then."""
         for middleware in self.middlewares:
             hook = f"{type(middleware).__name__}.before_process"
             bound = self._bound(item)

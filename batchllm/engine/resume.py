@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from attrs import define, field
 
-from batchllm.core import InvalidItemError, LLMWorkItem, Tally
+from batchllm.core import InvalidItemError, LLMWorkItem, Tally, WorkItemResult
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.guard import contains
 from batchllm.engine.intake import END, Source, pull
@@ -43,6 +43,8 @@ class Incoming(NamedTuple):
         entry: What its journal knows it by.
         taken: What an earlier run finished of it.
         context: Of something that is no valid item, as far as it has one.
+        went_in: If middleware has seen it before it came here.
+        early: Its result, if middleware gave it one then.
     """
 
     work: LLMWorkItem[Any, Any, Any] | InvalidItemError
@@ -50,6 +52,8 @@ class Incoming(NamedTuple):
     entry: Entry | None = None
     taken: Taken | None = None
     context: Any = None
+    went_in: bool = False
+    early: WorkItemResult[Any, Any] | None = None
 
 
 class Reads(Protocol):

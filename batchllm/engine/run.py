@@ -50,6 +50,7 @@ from batchllm.engine.waiting import Waits, Window
 from batchllm.engine.watchers import Watchers
 from batchllm.journal import Entry
 from batchllm.policy import RetrySchedule
+from batchllm.transport import clock_of_now
 
 __all__ = ["Run"]
 
@@ -109,7 +110,7 @@ class Run:
         *,
         resources: Resources | None = None,
         pool: bool = False,
-        clock: Callable[[], float] = anyio.current_time,
+        clock: Callable[[], float] | None = None,
     ) -> Run:
         """Make the parts of a run.
 
@@ -117,12 +118,13 @@ class Run:
             options: The user's.
             resources: Of a processor, which runs several batches; ``None`` makes the run's own.
             pool: Whether calls come from outside, in any number, and no item waits to be sent.
-            clock: Seconds on the event loop's clock.
+            clock: Seconds on the event loop's clock; ``None`` is the clock of the running one.
 
         Raises:
             StrategyError: A middleware or strategy cannot be called.
             ConfigError: A budget in money needs a price that is not known.
         """
+        clock = clock or clock_of_now()
         config, started = options.config, clock()
         shared = resources or Resources.build(config, options.gates)
         if options.strategy is not None:

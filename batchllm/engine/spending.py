@@ -30,6 +30,7 @@ from batchllm.core import (
     TokenUsage,
     dollars,
 )
+from batchllm.engine.budget_words import budget_spent, no_price
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
 from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
@@ -92,6 +93,7 @@ class Spending:
 
     Attributes:
         most_unbounded: The most calls that had a reservation at once, and no bound on their answer.
+        worst: What calls take at most, as far as their answers have shown it.
     """
 
     ledger: BudgetLedger
@@ -104,7 +106,8 @@ class Spending:
     _unbounded: int = field(default=0, init=False)
     _held: float = field(default=0.0, init=False)
     _since: float = field(default=0.0, init=False)
-    _worst: WorstCases = field(factory=WorstCases, init=False)
+    worst: WorstCases = field(factory=WorstCases, init=False)
+    _freed: anyio.Event | None = field(default=None, init=False)
     _under_way: dict[Hashable, int] = field(factory=dict, init=False)
     _queues: dict[Hashable, deque[_Waiter]] = field(factory=dict, init=False)
     """Calls that wait, by kind: one kind may have to wait for its first answers, others not."""
@@ -125,7 +128,7 @@ class Spending:
             return Wanted(strategy.quota_scope, prompt, estimate, None)
         price = self.prices.of(strategy)
         if price is None:
-            raise StrategyError(_no_price(self.prices, self.prices.missing(strategy)))
+            raise StrategyError(no_price(self.prices, self.prices.missing(strategy)))
         return Wanted(strategy.quota_scope, prompt, estimate, price)
 
     async def reserve(self, item: ItemRun, wanted: Wanted) -> Bill | Failure:
@@ -174,13 +177,13 @@ class Spending:
 
     def has_room(self, wanted: Wanted) -> bool:
         """Return whether another such call could start now, with none that waits for room."""
-        if any(self._queues.values()):
+        if self.is_waited_for:
             return False
-        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        bound = self.worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
         return self._may_start(wanted.kind, bound) and self.ledger.fits(wanted.need(bound))
 
     def _may_start(self, kind: Hashable, bound: Bound) -> bool:
-        most = self._worst.most_in_flight(kind, bound)
+        most = self.worst.most_in_flight(kind, bound)
         return most is None or self._under_way.get(kind, 0) < most
 
     def _try(self, wanted: Wanted) -> Bill | None:
@@ -188,7 +191,7 @@ class Spending:
 
         What it may take is found anew each time: answers that came meanwhile show more.
         """
-        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        bound = self.worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
         if not self._may_start(wanted.kind, bound):
             return None
         reservation = self.ledger.reserve(wanted.need(bound))
@@ -200,6 +203,27 @@ class Spending:
             self.most_unbounded = max(self.most_unbounded, self._unbounded)
         return Bill(wanted, bound.sure, reservation)
 
+    # -- what takes of the budget beside calls ---------------------------------------------------
+
+    def set_aside(self, need: Need) -> Reservation | None:
+        """Reserve for something that is no call; ``None`` without room, or if calls wait for it."""
+        return None if self.is_waited_for else self.ledger.reserve(need)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Return whether calls wait for room."""
+        return any(self._queues.values())
+
+    def look_again(self) -> None:
+        """Let what waits for room look, since some was given back."""
+        self._wake()
+
+    async def freed(self) -> None:
+        """Wait until something that was reserved is given back or booked."""
+        if self._freed is None:
+            self._freed = anyio.Event()
+        await self._freed.wait()
+
     # -- when the call has ended -----------------------------------------------------------------
 
     def settle(self, bill: Bill, ended: Reply | Failure) -> None:
@@ -207,7 +231,7 @@ class Spending:
         wanted = bill.wanted
         if isinstance(ended, Reply):
             usage, billed = ended.usage, True
-            self._worst.learn(wanted.kind, wanted.prompt, usage)
+            self.worst.learn(wanted.kind, wanted.prompt, usage)
         elif ended.made:
             usage = failed_usage(ended.error)
             billed = usage is not None or may_be_billed(ended.error)
@@ -232,6 +256,9 @@ class Spending:
 
     def _wake(self) -> None:
         """Let the first of each kind look again; only they can start."""
+        if self._freed is not None:
+            self._freed.set()
+            self._freed = None
         for queue in self._queues.values():
             if queue:
                 queue[0].woken.set()
@@ -248,7 +275,7 @@ class Spending:
 
         The run goes on without it: others may be shorter.
         """
-        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        bound = self.worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
         least = wanted.need(evolve(bound, output_tokens=0))
         if BudgetLedger(self.ledger.budget).fits(least):
             return None
@@ -261,12 +288,15 @@ class Spending:
 
     def _end(self, item: ItemRun, wanted: Wanted) -> None:
         """Drain the run, since its budget is spent."""
-        reason = self._in_words(wanted)
+        bound = self.worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
+        reason = budget_spent(self.ledger, wanted.need(bound), sure=bound.sure)
         end = Termination(EndCause.BUDGET, reason, item.work.item_id)
         if self.ending.request(DRAIN, end):
-            self.events.emit(
-                ProcessingEvent.BUDGET_EXHAUSTED, {"item_id": item.work.item_id, **self.read()}
-            )
+            self.announce_end(item.work.item_id)
+
+    def announce_end(self, item_id: str | None) -> None:
+        """Report to observers that the budget is spent."""
+        self.events.emit(ProcessingEvent.BUDGET_EXHAUSTED, {"item_id": item_id, **self.read()})
 
     # -- what there is to see of it --------------------------------------------------------------
 
@@ -291,29 +321,8 @@ class Spending:
             "waiting": sum(map(len, self._queues.values())),
             # Some had their reservation and still waited for a permit.
             "most_unbounded": min(self.most_unbounded, self.waits.callers.calls),
-            "longest_answer": self._worst.longest,
+            "longest_answer": self.worst.longest,
         }
-
-    def _in_words(self, wanted: Wanted) -> str:
-        ledger, budget = self.ledger, self.ledger.budget
-        bound = self._worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
-        need = wanted.need(bound)
-        if budget.max_cost is not None and not ledger.fits(Need(0, need.cost)):
-            cap, spent = dollars(budget.max_cost), dollars(ledger.cost)
-            unsure = dollars(ledger.uncertain_cost) if ledger.uncertain_cost else ""
-            name, most = "max_cost", dollars(need.cost or 0.0)
-        else:
-            cap, spent = f"{budget.max_tokens_total:,} tokens", f"{ledger.tokens:,}"
-            unsure = f"{ledger.uncertain_tokens:,}" if ledger.uncertain_tokens else ""
-            name, most = "max_tokens_total", f"{need.tokens:,} tokens"
-        of = f", {unsure} of it for calls that may not be billed," if unsure else ""
-        text = (
-            f"the budget of {cap} is spent: {spent}{of} so far, and the next call may take {most}; "
-            f"give a larger {name} to spend more"
-        )
-        if not bound.sure:
-            text += ", or max_tokens, which bounds what an answer may take"
-        return text
 
 
 def check_prices(
@@ -328,14 +337,7 @@ def check_prices(
         return
     names = [] if strategy is None else prices.missing(strategy)
     if names:
-        raise ConfigError(_no_price(prices, names))
-
-
-def _no_price(prices: PriceBook, names: list[str]) -> str:
-    return (
-        f"the budget has a max_cost, and no price is known for {', '.join(dict.fromkeys(names))}; "
-        f"{prices.remedy(names)}"
-    )
+        raise ConfigError(no_price(prices, names))
 
 
 def _taken(usage: TokenUsage | None, price: Price | None) -> Need | None:

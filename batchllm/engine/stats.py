@@ -9,13 +9,20 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.engine.gate_events import limit_in_words
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.resources import Resources
 from batchllm.engine.spending import Spending
 from batchllm.engine.waiting import Waits, Window
 from batchllm.gate import Gate
-from batchllm.policy import CUT_OFF, OUTAGE, SHARED, GateSnapshot, Limit
+from batchllm.policy import (
+    CUT_OFF,
+    OUTAGE,
+    SHARED,
+    GateSnapshot,
+    Limit,
+    found_in_words,
+    limit_in_words,
+)
 
 __all__ = ["Stats", "limited_by"]
 
@@ -176,7 +183,7 @@ def limited_by(
         return f"the quota of {', '.join(dict.fromkeys(used))}"
     pace = sum(scope.pace for scope in scopes if scope.pace is not None)
     if pace:
-        return f"the provider's quota, found to be about {60 * pace:,.0f} requests per minute"
+        return found_in_words(pace)
     if has_own:
         return "a quota of the run's own"
     return "its own start, from few calls in flight to more with each round trip"

@@ -223,6 +223,7 @@ class Gate:
         *,
         item: object = None,
         refusal: Refusal | None = None,
+        now: float | None = None,
     ) -> Permit | None:
         """Return a permit if one is to be had now, without overtaking a waiter; else ``None``.
 
@@ -231,6 +232,7 @@ class Gate:
             callers: The caller's own limits; the call counts against them, too.
             item: Whose call it is; by default each call stands for itself.
             refusal: Of the item's last call at this gate.
+            now: Of the event loop's clock, if the caller has just looked.
 
         Raises:
             ConfigError: Calls of another event loop are in flight or wait here.
@@ -239,7 +241,9 @@ class Gate:
         # a thirtieth of the time that it takes to ask for the loop.
         if (thread := get_ident()) != self._thread:
             self._move_to(thread)
-        return self._planner.try_now(cost, callers, item, refusal)
+        return self._planner.try_now(
+            cost, callers, item, refusal, self.clock() if now is None else now
+        )
 
     async def admit(
         self,

@@ -70,12 +70,16 @@ class Planner:
         return self.limiter.cooling or self.breaker.open
 
     def try_now(
-        self, cost: CallCost, callers: CallerLimits | None, item: object, refusal: Refusal | None
+        self,
+        cost: CallCost,
+        callers: CallerLimits | None,
+        item: object,
+        refusal: Refusal | None,
+        now: float,
     ) -> Permit | None:
         """Return a permit if one is to be had now, without overtaking a waiter; else ``None``."""
         if callers is not None and callers.full:
             return None
-        now = self.clock()
         if self.queue and self.queue.has_ready(now):
             return None
         if refusal is not None and refusal.not_before > now:

@@ -3,8 +3,8 @@
 from batchllm.journal.cleaning import Cleaned, check_idle, clean
 from batchllm.journal.commits import WRITE_SECONDS, Commit
 from batchllm.journal.disks import create_private, is_network_disk, size_on_disk
-from batchllm.journal.entries import Entry, Registrar
-from batchllm.journal.identity import ItemKey
+from batchllm.journal.entries import Entry, Identity, Registrar, state_of
+from batchllm.journal.identity import ItemKey, differences, digest_of
 from batchllm.journal.ledger import Choice, Ledger, Reason, State, Verdict
 from batchllm.journal.opening import JournalLike, open_journal
 from batchllm.journal.output import (
@@ -18,6 +18,7 @@ from batchllm.journal.output import (
     reset_output,
     stored_rows,
 )
+from batchllm.journal.payload import encode_result, replay_result
 from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
 from batchllm.journal.runs import Opened, earlier_inputs
 from batchllm.journal.settings import (
@@ -46,6 +47,7 @@ __all__ = [
     "Commit",
     "Durability",
     "Entry",
+    "Identity",
     "ItemKey",
     "Journal",
     "JournalLike",
@@ -74,7 +76,10 @@ __all__ = [
     "check_idle",
     "clean",
     "create_private",
+    "differences",
+    "digest_of",
     "earlier_inputs",
+    "encode_result",
     "end_rewrite",
     "is_network_disk",
     "missing_rows",
@@ -86,7 +91,9 @@ __all__ = [
     "plain_output",
     "read_journal",
     "refused_rows",
+    "replay_result",
     "reset_output",
     "size_on_disk",
+    "state_of",
     "stored_rows",
 ]

@@ -38,7 +38,7 @@ _OUTSIDE: Final = frozenset(
 _FEW: Final = 16
 """Strategies whose identity is remembered: items share few, or have each its own."""
 
-__all__ = ["Entry", "Identity", "Registrar", "committed", "usage_as_json"]
+__all__ = ["Entry", "Identity", "Registrar", "committed", "state_of", "usage_as_json"]
 
 
 @frozen
@@ -209,7 +209,7 @@ def committed(
         entry.prompt,
         entry.identity.digest,
         entry.own,
-        _state_of(result),
+        state_of(result),
         pending,
         entry.position,
         entry.started or now,
@@ -222,7 +222,8 @@ def committed(
     )
 
 
-def _state_of(result: WorkItemResult[Any, Any]) -> State:
+def state_of(result: WorkItemResult[Any, Any]) -> State:
+    """Return how an item ended, as a journal keeps it."""
     if result.success:
         return State.DONE
     return State.BLOCKED if result.error_category in _OUTSIDE else State.FAILED

@@ -258,6 +258,32 @@ class Store:
         """
         return self._read(lambda: work(self._db))
 
+    def transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something in one transaction, which is on the disk when this returns.
+
+        It is flushed whatever the durability is, since it is for what has to be known after a loss
+        of power, too: that something was bought, or that files which it replaces may go.
+
+        Raises:
+            JournalError: It is not on the disk, or another process drives the journal now.
+        """
+        db = self._db
+        try:
+            db.execute("PRAGMA synchronous = FULL")  # has no effect within a transaction
+            try:
+                self._begin()
+                self._check_driver()
+                value = work(db)
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                if self.durability != "full":
+                    db.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error as error:
+            raise journal_error(error, str(self.path)) from error
+        return value
+
     def _read(self, find: Callable[[], T]) -> T:
         try:
             return find()

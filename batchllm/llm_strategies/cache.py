@@ -115,8 +115,29 @@ class ResponseCache(Composite[T], Generic[T]):
         Raises:
             Exception: What the call raised.
         """
-        (inner,) = self.parts
-        key = self._key_of(prompt)
+        return await self.ask(self.parts[0], prompt, attempt, timeout, memory)
+
+    async def ask(
+        self,
+        inner: LLMCallStrategy[Any],
+        prompt: Any,
+        attempt: int,
+        timeout: float,
+        memory: RetryState,
+    ) -> Reply:
+        """Give the answer that is kept or under way, else have *inner* call.
+
+        Args:
+            inner: The strategy within, or one that stands for it, whose answers come another way.
+            prompt: What is asked.
+            attempt: From 1.
+            timeout: Seconds.
+            memory: The item's.
+
+        Raises:
+            Exception: What the call raised.
+        """
+        key = self.key_of(prompt)
         if key is None:
             self._count_miss()
             return await memory.call(inner, prompt, attempt, timeout)
@@ -182,7 +203,12 @@ class ResponseCache(Composite[T], Generic[T]):
         nothing: TokenUsage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
         return Reply(reply.output, nothing, {**(reply.metadata or {}), "cached": True})
 
-    def _key_of(self, prompt: Any) -> str | None:
+    def key_of(self, prompt: Any) -> str | None:
+        """Return the text under which an answer is kept; ``None`` if it is not.
+
+        Args:
+            prompt: What is asked.
+        """
         try:
             asked = _encode(prompt)
         except (TypeError, ValueError, RecursionError):

@@ -22,6 +22,7 @@ from batchllm.llm_strategies.model import ModelStrategy
 from batchllm.llm_strategies.output import is_output
 from batchllm.providers import GeminiCachedModel, GeminiModel
 from batchllm.structured import Parsed, output_schema, parse_noted
+from batchllm.transport import HttpReply
 
 __all__ = ["GeminiCachedStrategy", "GeminiResponse", "GeminiStrategy"]
 
@@ -126,10 +127,28 @@ class GeminiStrategy(ModelStrategy[T], Generic[T]):
         try:
             return await super().execute(prompt, attempt, timeout, state)
         except EmptyResponseError as error:
-            if self.include_metadata and isinstance(error.response, LLMResponse):
-                blocked = _with_metadata(None, error.response)
-                error.output_for_result = blocked  # type: ignore[attr-defined]
+            self._explain(error)
             raise
+
+    def read_reply(
+        self, reply: HttpReply, prompt: Any, state: RetryState
+    ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
+        """Read the reply to a request that ``compose`` wrote, however it came.
+
+        Raises:
+            Exception: As :meth:`execute` does for that reply.
+        """
+        try:
+            return super().read_reply(reply, prompt, state)
+        except EmptyResponseError as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: EmptyResponseError) -> None:
+        """Give the failed result of a blocked answer what was said about it."""
+        if self.include_metadata and isinstance(error.response, LLMResponse):
+            blocked = _with_metadata(None, error.response)
+            error.output_for_result = blocked  # type: ignore[attr-defined]
 
     def _parse(self, response: LLMResponse, usage: TokenUsage | None) -> Parsed[T]:
         parsed = super()._parse(response, usage)

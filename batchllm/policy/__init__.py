@@ -47,6 +47,7 @@ from batchllm.policy.json_reading import (
 from batchllm.policy.lease_book import LeaseBook
 from batchllm.policy.leased_bucket import CUT_OFF, SHARED, LeaseCounts, LeasedBucket
 from batchllm.policy.leases import Correction, Lease, LeaseReport, LeaseRequest, Quota
+from batchllm.policy.limit_words import amount_in_words, found_in_words, limit_in_words
 from batchllm.policy.outage import FailureRow, OutageBreaker, Verdict
 from batchllm.policy.pricing import PriceBook, model_name
 from batchllm.policy.quota_search import Learned
@@ -107,10 +108,13 @@ __all__ = [
     "TokenEstimator",
     "Verdict",
     "WorstCases",
+    "amount_in_words",
     "can_never_pass",
     "decode_text",
+    "found_in_words",
     "is_own_address",
     "is_replaced",
+    "limit_in_words",
     "mend",
     "mended_text",
     "model_name",

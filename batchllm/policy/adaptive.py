@@ -17,14 +17,9 @@ from batchllm.policy.call_cap import CallCap
 from batchllm.policy.cold_start import FIRST_CALLS, ColdStart
 from batchllm.policy.cooldown import Cause, Cooldown, State
 from batchllm.policy.diagnosis import Diagnosis, Meaning, RefusalTimes
-from batchllm.policy.events import (
-    CooldownEnded,
-    EpisodeStarted,
-    GateEvent,
-    PauseLengthened,
-    Send,
-)
+from batchllm.policy.events import GateEvent, Send
 from batchllm.policy.findings import Findings
+from batchllm.policy.pause_log import PauseLog
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.send_log import Point, SendLog
 
@@ -67,6 +62,7 @@ class AdaptivePace:
     cooldown: Cooldown = field(init=False)
     findings: Findings = field(init=False)
     flying: set[int] = field(factory=set[int], init=False)
+    _pauses: PauseLog = field(init=False)
     _times: RefusalTimes = field(factory=RefusalTimes, init=False)
     cold_start: ColdStart | None = field(default=None, init=False)
     _diagnosis: Diagnosis | None = field(default=None, init=False)
@@ -80,6 +76,7 @@ class AdaptivePace:
 
     def __attrs_post_init__(self) -> None:
         self.cooldown = Cooldown(self.rng)
+        self._pauses = PauseLog(self.cooldown, self.events)
         self.findings = Findings(self.log, self.events, self.learned_before)
         if self.cold and self.findings.search.rate is None:
             self.cold_start = ColdStart()
@@ -245,6 +242,10 @@ class AdaptivePace:
         else:
             self.cooldown.lengthen(until)
 
+    def restored(self) -> None:
+        """Write down the pauses of the state that it was put into."""
+        self._pauses = PauseLog(self.cooldown, self.events)
+
     def reopen(self, now: float) -> None:
         """Leave the parked state; what the server did before it is no part of any measurement."""
         if self.cooldown.parked is not None:
@@ -285,7 +286,7 @@ class AdaptivePace:
         elif cooldown.state is State.CANARY and self._is_canary(send):
             self._canary_refused(now, diagnosis, hinted=wait is not None)
         elif wait is not None and cooldown.lengthen(now + wait):
-            self._report_longer(now, hinted=True)
+            self._pauses.lengthened(now, hinted=True)
 
     def _canary_refused(self, now: float, diagnosis: Diagnosis, *, hinted: bool) -> None:
         self._canary = None
@@ -296,12 +297,7 @@ class AdaptivePace:
             cooldown.park(Cause.NOTHING_ACCEPTED, None)
             return
         cooldown.refused_again(now, diagnosis.hinted_until, self.findings.search.pace)
-        self._report_longer(now, hinted=hinted)
-
-    def _report_longer(self, now: float, *, hinted: bool) -> None:
-        cause = self.cooldown.cause or Cause.THROTTLED
-        longer = PauseLengthened(at=now, cause=cause, until=self.cooldown.until, hinted=hinted)
-        self.events.append(longer)
+        self._pauses.lengthened(now, hinted=hinted)
 
     def _judge_if_clear(self, now: float, diagnosis: Diagnosis) -> None:
         if self.cooldown.state is State.JUDGING and not diagnosis.pending:
@@ -315,11 +311,11 @@ class AdaptivePace:
         binding = diagnosis.binding_until(self.log.count)
         self._lone = meaning is not Meaning.SPENT
         if meaning is Meaning.LEAK and binding > now:
-            self._report_started(now, binding, hinted=True)
+            self._pauses.started(now, binding, hinted=True)
             cooldown.close(binding)
             return
         if meaning is Meaning.LEAK:
-            self._report_started(now, now, hinted=False)
+            self._pauses.started(now, now, hinted=False)
             cooldown.episodes += 1
             self._finish(now, diagnosis, self.log.now(now), leak=True)
             return
@@ -329,7 +325,7 @@ class AdaptivePace:
         if self._lone:
             until = max(until, self.findings.search.next_time(now))
         cooldown.close(until)
-        self._report_started(now, until, hinted=hinted)
+        self._pauses.started(now, until, hinted=hinted)
 
     def _own_until(self, diagnosis: Diagnosis) -> float:
         """Return when a pause ends that the server said nothing about."""
@@ -337,10 +333,6 @@ class AdaptivePace:
         if self._lone and pace is not None and self.cooldown.cause is Cause.THROTTLED:
             return diagnosis.at + self._times.patience / 2
         return diagnosis.at + self.cooldown.own_pause(pace)
-
-    def _report_started(self, now: float, until: float, *, hinted: bool) -> None:
-        cause = self.cooldown.cause or Cause.THROTTLED
-        self.events.append(EpisodeStarted(at=now, cause=cause, until=until, hinted=hinted))
 
     def _recover(self, now: float, send: Send | None) -> None:
         """Go on, since the server took *send* after the pause."""
@@ -385,6 +377,4 @@ class AdaptivePace:
         self._cut_mark = self.log.count
         # Without a pace nothing would hold the line: few calls first, as at the start.
         self.cold_start = None if self.findings.bind else self._start_cold(_AGAIN)
-        if cooldown.cause is not None:
-            length = now - cooldown.begun
-            self.events.append(CooldownEnded(at=now, cause=cooldown.cause, length=length))
+        self._pauses.ended(now)

@@ -11,7 +11,7 @@ from batchllm.policy.buckets import Buckets
 from batchllm.policy.leased_bucket import LeasedBucket, LeasedReservation
 from batchllm.policy.reports import Reports
 
-__all__ = ["Admission", "Admitted"]
+__all__ = ["Admission", "Admitted", "actual_cost"]
 
 _DIMENSIONS: Final = ("requests", "tokens", "input_tokens", "output_tokens")
 
@@ -256,3 +256,14 @@ def _units(sent: tuple[int, int, int], dimension: str) -> int:
     if dimension == "tokens":
         return given + produced
     return given if dimension == "input_tokens" else produced
+
+
+def actual_cost(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:
+    """Return what a call took, its estimate standing in for one unknown side; ``None`` for both."""
+    if given is None and produced is None:
+        return None
+    return CallCost(
+        cost.requests,
+        cost.input_tokens if given is None else given,
+        cost.output_tokens if produced is None else produced,
+    )

@@ -98,13 +98,20 @@ class BudgetLedger:
 
     def reserve(self, need: Need) -> Reservation | None:
         """Set *need* aside for a call, or return ``None`` if it does not fit."""
-        if not self.fits(need):
-            return None
+        return self.restore(need) if self.fits(need) else None
+
+    def restore(self, need: Need) -> Reservation:
+        """Set *need* aside for what an earlier process has begun, whether it fits or not."""
         made = Reservation(need.tokens, _up(need.cost))
         self.reserved_tokens += made.tokens
         self._reserved += made.units
         self.calls += 1
         return made
+
+    def book(self, took: Need) -> None:
+        """Count what was spent without a reservation, such as by an earlier process."""
+        self.tokens += took.tokens
+        self._booked += _up(took.cost)
 
     def settle(self, reservation: Reservation, took: Need) -> None:
         """Close a reservation whose call took *took*; a cost of ``None`` is that reserved."""

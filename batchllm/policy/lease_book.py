@@ -33,7 +33,7 @@ _BLOCK: Final = 0.8
 ahead it is what slots lie ahead at most."""
 _AHEAD_LEARNED: Final = 0.3
 _BLOCK_LEARNED: Final = 0.2
-"""Seconds of both where the pace is learned: what is booked when a refusal comes is refused, too."""
+"""Seconds of both for a learned pace: what is booked when a refusal comes is refused, too."""
 _MEMORY: Final = 86_400.0
 """Seconds without a call after which a learned pace is forgotten: quotas are often per day."""
 _GRAINS: Final = 512

@@ -36,7 +36,7 @@ _KINDS: Final[tuple[type[Any], ...]] = (
     Windows,
 )  # fmt: skip
 _GIVEN: Final = frozenset(
-    {"calls", "events", "flying", "learned_before", "log", "park_after", "rng"}
+    {"_pauses", "calls", "events", "flying", "learned_before", "log", "park_after", "rng"}
 )
 """Fields that are no state of their part: what it was made with, or what others hold, too."""
 _PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
@@ -68,6 +68,7 @@ def load_pace(state: dict[str, Any], pace: AdaptivePace) -> None:
     made = _thaw(state["pace"], given)
     for name in fields_dict(AdaptivePace):
         setattr(pace, name, getattr(made, name))
+    pace.restored()
 
 
 def _freeze(value: Any) -> Any:

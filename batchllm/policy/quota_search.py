@@ -64,6 +64,8 @@ _FLOOR: Final = 0.85
 that did halve is found within five."""
 _FIRST_FLOOR: Final = 0.5
 """Such a share before anything sure was measured: a first estimate may be far too high."""
+_BURST_FLOOR: Final = 0.1
+"""Such a share if several calls were refused, which is no chance: it was a full bucket's burst."""
 _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
@@ -253,7 +255,8 @@ class QuotaSearch:
         self._known = self._known or pace > _ROSE * self.rate
         whole = None
         if episode.is_window:
-            probed = self.rate if self.early else min(_EASED * pace, 1.01 * self.rate)
+            # An early refusal shows that not even the rate before it is allowed.
+            probed = 0.0 if self.early else min(_EASED * pace, 1.01 * self.rate)
             whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
         else:
@@ -297,7 +300,8 @@ class QuotaSearch:
         windows of which all was asked for need no such bound.
         """
         assert self.rate is not None
-        floor = (_FLOOR if self._known else _FIRST_FLOOR) * pace
+        chance = episode.single or episode.is_window
+        floor = (_FLOOR if self._known else _FIRST_FLOOR if chance else _BURST_FLOOR) * pace
         if not whole:
             return floor
         asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)

@@ -30,7 +30,7 @@ from typing import Final
 
 from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy.adaptive import AdaptivePace
-from batchllm.policy.admission import Admission
+from batchllm.policy.admission import Admission, actual_cost
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
@@ -41,17 +41,14 @@ from batchllm.policy.followed_pauses import FollowedPauses
 from batchllm.policy.leased_bucket import LeasedBucket
 from batchllm.policy.leases import EndOfCall
 from batchllm.policy.quota_search import Learned
-from batchllm.policy.refusals import Refusals
+from batchllm.policy.refusals import REFUSED, UNANSWERED, Refusals
 
 __all__ = ["RateLimiter"]
 
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
-_REFUSED: Final = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED, Outcome.EXHAUSTED})
 _OK: Final = Outcome.OK  # looked up once: Python 3.11 takes 0.4 µs, and every call asks for it
-_UNANSWERED: Final = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.UNKNOWN})
-"""Ends that say nothing of a quota: not refused, but no proof that a call was accepted either."""
 
 
 class RateLimiter:
@@ -76,8 +73,7 @@ class RateLimiter:
 
     __slots__ = (
         "_adaptive", "_admission", "_cap", "_events", "_follows", "_last", "_leased",
-        "_park_after", "_refusals", "_shared_rate", "counts_tokens", "in_flight", "overloaded",
-        "room", "sends", "throttled",
+        "_park_after", "_refusals", "_shared_rate", "counts_tokens", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -113,8 +109,6 @@ class RateLimiter:
         self._shared_rate: float | None = None
         self.in_flight = 0
         self.sends = 0
-        self.throttled = 0
-        self.overloaded = 0
         self._refresh()
 
     # -- asking ------------------------------------------------------------------------------
@@ -220,23 +214,26 @@ class RateLimiter:
         """Note how a call ended, what the server reported, and the tokens that it took."""
         self._end(send)
         if send.admitted is not None and send.admitted.reservations:
-            self._admission.settle(send.admitted, _actual(send.cost, input_tokens, output_tokens))
+            took = actual_cost(send.cost, input_tokens, output_tokens)
+            self._admission.settle(send.admitted, took)
         adopted = hint is not None and self._observe(now, send, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
-        if ended in _REFUSED:
+        if ended in REFUSED:
             self._admission.on_refused(now, send.sent_at)
-        elif ended not in _UNANSWERED:
+        elif ended not in UNANSWERED:
             self._admission.on_accepted(now, send.sent_at)
         if self._leased is not None:
             self._report(now, send, ended, hint, known=adopted)
+        if ended is _OK:
+            self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
         if ended is _OK and self.room:
             self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
-            self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
             if self.room < inf and self._adaptive.cold_start is None:
                 self._refresh()  # the answer has ended the cold start
             return
-        self._account(now, send, ended, hint, adopted)
+        explained = adopted or self._admission.explains(hint)
+        self._refusals.on_result(now, send, ended, hint, explained=explained)
         self._refresh()
 
     def on_cancel(self, now: float, send: Send) -> None:
@@ -288,7 +285,8 @@ class RateLimiter:
 
     def snapshot(self, now: float) -> GateSnapshot:
         """Return the state of the gate at *now*."""
-        cooldown, search = self._refusals.cooldown, self._adaptive.findings.search
+        refusals, search = self._refusals, self._adaptive.findings.search
+        cooldown, refused = refusals.cooldown, refusals.throttled + refusals.overloaded
         return GateSnapshot(
             state=cooldown.state,
             cause=cooldown.cause if cooldown.state is not State.OPEN else None,
@@ -303,9 +301,9 @@ class RateLimiter:
             episodes=cooldown.episodes,
             consecutive=cooldown.consecutive,
             sends=self.sends,
-            throttled=self.throttled,
-            overloaded=self.overloaded,
-            refused_share=(self.throttled + self.overloaded) / max(1, self.sends),
+            throttled=refusals.throttled,
+            overloaded=refusals.overloaded,
+            refused_share=refused / max(1, self.sends),
         )
 
     def learned(self, now: float) -> Learned | None:
@@ -366,7 +364,7 @@ class RateLimiter:
             elif self._follows is None:
                 how = "lost"  # the user's own policy answers it
         else:
-            how = "unproven" if outcome in _UNANSWERED else "accepted"
+            how = "unproven" if outcome in UNANSWERED else "accepted"
         explained = known or self._admission.explains(hint)
         wait = None if hint is None else hint.wait
         slot.bucket.on_end(now, slot, how, wait=wait, explained=explained)
@@ -383,37 +381,6 @@ class RateLimiter:
         self._refresh()
         return any(adopted)
 
-    def _account(
-        self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None, adopted: bool
-    ) -> None:
-        wait = hint.wait if hint is not None else None
-        if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
-            self._adaptive.on_lost(now, send, left=True)
-            self._park(now, Cause.EXHAUSTED, None if wait is None else now + wait)
-        elif outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
-            cause = Cause.THROTTLED if outcome is Outcome.THROTTLED else Cause.OVERLOADED
-            if hint is not None and hint.names_parallel_cap:
-                self.throttled += 1
-                self._adaptive.on_capped(now, send)
-            else:
-                known = adopted or self._admission.explains(hint)
-                self._refused(now, send, wait, cause, known)
-        else:
-            if outcome is Outcome.OK:
-                self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
-                self._refusals.on_ok(send)
-            self._adaptive.on_accepted(now, send, proven=outcome not in _UNANSWERED)
-
-    def _refused(
-        self, now: float, send: Send, wait: float | None, cause: Cause, explained: bool
-    ) -> None:
-        if cause is Cause.THROTTLED:
-            self.throttled += 1
-            self._cap.on_refused(now, send.sent_at)
-        else:
-            self.overloaded += 1
-        self._refusals.on_refused(now, send, wait, cause, explained=explained)
-
     def _park(self, now: float, cause: Cause, until: float | None) -> None:
         self._refusals.park(now, cause, until)
         self._refresh()
@@ -423,13 +390,3 @@ class RateLimiter:
         # Calls in flight below which no part has to be asked: the way of nearly every call, as a
         # cold start that few calls are made in lasts as long as the run.
         self.room = self._refusals.room if self._admission.empty else 0
-
-
-def _actual(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:
-    if given is None and produced is None:
-        return None
-    return CallCost(
-        cost.requests,
-        cost.input_tokens if given is None else given,
-        cost.output_tokens if produced is None else produced,
-    )

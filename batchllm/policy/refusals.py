@@ -1,4 +1,4 @@
-"""The answer of one scope to refusals: by the user's own policy, or by what its server does.
+"""The answer of one scope to how calls end: by the user's own policy, or by what its server does.
 
 One of the two has the say: with a fixed policy the adaptive pace still counts what is sent, but is
 never shown a refusal, nor is it where an authority decides for several workers. Either way the
@@ -7,15 +7,23 @@ scope is parked, with one event, as soon as waiting is no use.
 
 from __future__ import annotations
 
-from attrs import define
+from typing import Final
 
+from attrs import define, field
+
+from batchllm.core import Outcome, ServerHint
 from batchllm.policy.adaptive import AdaptivePace
 from batchllm.policy.cooldown import Cause, Cooldown, Parked
-from batchllm.policy.events import CooldownEnded, EpisodeStarted, GateEvent, ScopeParked, Send
+from batchllm.policy.events import GateEvent, ScopeParked, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
 from batchllm.policy.followed_pauses import FollowedPauses
+from batchllm.policy.pause_log import PauseLog
 
-__all__ = ["Refusals"]
+__all__ = ["REFUSED", "UNANSWERED", "Refusals"]
+
+REFUSED: Final = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED, Outcome.EXHAUSTED})
+UNANSWERED: Final = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT, Outcome.UNKNOWN})
+"""Ends that say nothing of a quota: not refused, but no proof that a call was accepted either."""
 
 
 @define(eq=False)
@@ -27,12 +35,23 @@ class Refusals:
         fixed: The user's own policy, or the pauses of an authority.
         park_after: Seconds; a scope is parked if a server asks for a longer pause.
         events: Where it reports what happened.
+
+    Attributes:
+        throttled: Calls that a quota refused.
+        overloaded: Calls that an overloaded server refused.
     """
 
     adaptive: AdaptivePace
     fixed: FixedCooldown | FollowedPauses | None
     park_after: float
     events: list[GateEvent]
+    throttled: int = field(default=0, init=False)
+    overloaded: int = field(default=0, init=False)
+    _fixed_pauses: PauseLog | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        fixed = self.fixed
+        self._fixed_pauses = None if fixed is None else PauseLog(fixed, self.events)
 
     @property
     def cooldown(self) -> Cooldown | FixedCooldown | FollowedPauses:
@@ -51,11 +70,46 @@ class Refusals:
 
     def on_send(self, now: float, send: Send) -> None:
         """Note that *send* starts, which may end a pause."""
-        fixed = self.fixed
-        if fixed is not None and fixed.on_send(now) and fixed.cause is not None:
-            length = now - fixed.begun
-            self.events.append(CooldownEnded(at=now, cause=fixed.cause, length=length))
+        if self.fixed is not None and self._fixed_pauses is not None and self.fixed.on_send(now):
+            self._fixed_pauses.ended(now)
         self.adaptive.on_send(now, send)
+
+    def on_result(
+        self,
+        now: float,
+        send: Send,
+        outcome: Outcome,
+        hint: ServerHint | None,
+        *,
+        explained: bool,
+    ) -> None:
+        """Note how *send* ended.
+
+        Args:
+            now: When.
+            send: The call.
+            outcome: Its end.
+            hint: What the server reported with it.
+            explained: Whether a refusal came with a limit that was not known before.
+        """
+        wait = hint.wait if hint is not None else None
+        if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
+            self.adaptive.on_lost(now, send, left=True)
+            self.park(now, Cause.EXHAUSTED, None if wait is None else now + wait)
+        elif outcome not in REFUSED:
+            if outcome is Outcome.OK:
+                self.on_ok(send)
+            self.adaptive.on_accepted(now, send, proven=outcome not in UNANSWERED)
+        elif hint is not None and hint.names_parallel_cap:
+            self.throttled += 1
+            self.adaptive.on_capped(now, send)
+        elif outcome is Outcome.THROTTLED:
+            self.throttled += 1
+            self.adaptive.calls.on_refused(now, send.sent_at)
+            self.on_refused(now, send, wait, Cause.THROTTLED, explained=explained)
+        else:
+            self.overloaded += 1
+            self.on_refused(now, send, wait, Cause.OVERLOADED, explained=explained)
 
     def on_ok(self, send: Send) -> None:
         """Note a success, which may end a row of refusals."""
@@ -79,14 +133,12 @@ class Refusals:
             self.park(now, Cause.HINT_TOO_LONG, now + wait)
             return
         parked = self.cooldown.parked
-        if self.fixed is None:
+        if self.fixed is None or self._fixed_pauses is None:
             self.adaptive.on_refused(now, send, wait, cause, explained=explained)
         else:
             self.adaptive.on_lost(now, send, left=True)
             if self.fixed.refused(now, send.sent_at, wait, cause):
-                until, hinted = self.fixed.until, wait is not None
-                started = EpisodeStarted(at=now, cause=cause, until=until, hinted=hinted)
-                self.events.append(started)
+                self._fixed_pauses.started(now, self.fixed.until, hinted=wait is not None)
         self._report_parked(now, parked)
 
     def park(self, now: float, cause: Cause, until: float | None) -> None:

@@ -25,6 +25,11 @@ _JITTER: Final = 0.5
 _JITTER_SHARE: Final = 0.1
 """Share of a period that a reported limit gives up for jitter at most: it is a claim, and a
 refusal costs less than a tenth of the pace."""
+_USUAL: Final = (1.0, 60.0, 3600.0, 86_400.0)
+"""Seconds of the periods that have a name."""
+_MEASURED: Final = 0.03
+"""Share by which a measured period may be off: the line of a bucket is known to 5 % at first, and
+its middle is nearer."""
 _MOST_REPORTED: Final = 32
 """Limits of one scope that are followed; names come from the server, and real ones have six."""
 _MOST_ADOPTED: Final = 100
@@ -156,12 +161,12 @@ class Reports:
         known = self.sure.get(key)
         if known is not None and known.amount == amount and alike(known.per, per):
             return False
-        limit = Limit(
-            cast("LimitDimension", dimension), amount, per=round(per, 3), jitter=_jitter(per)
-        )
+        binds = reported.kind is Kind.SLIDING and dimension == "requests"
+        shown = round(per, 3) if binds else _named(per)
+        limit = Limit(cast("LimitDimension", dimension), amount, per=shown, jitter=_jitter(per))
         self.sure[key] = limit
         self._drop_assumed(limit)
-        if reported.kind is Kind.SLIDING and dimension == "requests":
+        if binds:
             self._buckets.adopt(limit)
         self._note(key, limit, "headers of several replies", measured=True)
         return True
@@ -225,6 +230,17 @@ def _follower(hint: LimitHint) -> ReportedLimit | Countdown:
     if hint.reset is None and not steady and hint.source == "headers":
         return Countdown(hint.dimension)
     return ReportedLimit(hint.dimension, steady=steady)
+
+
+def _named(per: float) -> float:
+    """Return the period that a server means by one that was measured as *per* seconds.
+
+    What is left is followed from reply to reply, so that this only names the limit to people.
+    """
+    for usual in (*_USUAL, float(round(per))):
+        if abs(per - usual) <= _MEASURED * usual:
+            return usual
+    return round(per, 3)
 
 
 def _jitter(per: float) -> float:

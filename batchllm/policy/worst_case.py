@@ -9,7 +9,7 @@ that few answers exceed, with few calls at a time.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Sized
+from collections.abc import Hashable, Iterable, Sized
 from typing import Any, Final, cast
 
 from attrs import define, field, frozen
@@ -123,11 +123,21 @@ class WorstCases:
         given = None if usage is None else usage.get("input_tokens")
         if usage is None or given is None:
             return
+        around = max(0, given - _most_input(prompt))
+        self.learn_lengths(kind, around, [usage.get("output_tokens", 0)])
+
+    def learn_lengths(self, kind: Hashable, around: int, outputs: Iterable[int]) -> None:
+        """Take in how long answers were, and what was sent round their prompts."""
         known = self._kinds.pop(kind, None) or _Kind()
         while len(self._kinds) >= _KINDS:
             self._kinds.popitem(last=False)
         self._kinds[kind] = known
-        known.add(max(0, given - _most_input(prompt)), usage.get("output_tokens", 0))
+        for output in outputs:
+            known.add(around, output)
+
+    def usual_longest(self, kind: Hashable) -> int:
+        """Return the tokens that are taken for the longest answer where nothing bounds it."""
+        return (self._kinds.get(kind) or _Kind()).usual_longest
 
 
 def _most_input(prompt: Any) -> int:

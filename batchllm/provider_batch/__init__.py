@@ -1,15 +1,19 @@
 """Batches of the providers' own: half the price, hours instead of minutes, the same results."""
 
-from batchllm.provider_batch.choosing import wire_of
+from batchllm.provider_batch.billing import HALF
+from batchllm.provider_batch.choosing import leaf_of, wire_of
+from batchllm.provider_batch.copies import check_hedge_budget
 from batchllm.provider_batch.driver import BatchDriver, folder_of
 from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
+from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.options import BatchModeOptions, Mode, ModeSettings, read_mode
 from batchllm.provider_batch.publishing import PlannedItems
 from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = [
+    "HALF",
     "BatchDriver",
     "BatchLedger",
     "BatchModeOptions",
@@ -17,15 +21,18 @@ __all__ = [
     "Chunk",
     "EndKind",
     "JobsOfRun",
+    "MiddlewareIn",
     "Mode",
     "ModeSettings",
     "PlannedItems",
     "Reason",
     "State",
+    "check_hedge_budget",
     "check_no_jobs",
     "events_of",
     "folder_of",
     "jobs_of",
+    "leaf_of",
     "read_chunks",
     "read_mode",
     "wire_of",

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from batchllm.classifiers import failed_usage
 from batchllm.core import ErrorClassifier, LLMCallStrategy, Reply, RetryState, TokenUsage
 from batchllm.llm_strategies import Composite
+from batchllm.provider_batch.billing import cost_in_batch
 from batchllm.providers import WireRequest
 from batchllm.transport import HttpReply
 
@@ -80,19 +81,10 @@ class Answered(Composite[Any]):
         usage: TokenUsage | None,
         metadata: Mapping[str, Any] | None,
     ) -> float | None:
-        """Return what the answer cost: half of what it costs online.
-
-        With most providers a cached token has the price of the cache or that of a batch, and never
-        both reductions.
-        """
-        inner = self.parts[0]
-        whole = memory.price(inner, usage, metadata)
-        if whole is None or usage is None:
+        """Return what the answer cost: half of what it costs online."""
+        if usage is None:
             return None
-        cached = usage.get("cached_input_tokens", 0)
-        if self.stacks or not cached:
-            return whole / 2
-        plain = usage.get("input_tokens", 0) - cached
-        fresh: TokenUsage = {**usage, "cached_input_tokens": 0, "input_tokens": plain}
-        rest = memory.price(inner, fresh, metadata)
-        return None if rest is None else whole - rest + rest / 2
+        inner = self.parts[0]
+        return cost_in_batch(
+            lambda tokens: memory.price(inner, tokens, metadata), usage, stacks=self.stacks
+        )

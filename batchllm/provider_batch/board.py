@@ -11,13 +11,15 @@ import anyio
 from attrs import define, field
 
 from batchllm.core import EndCause, Termination
+from batchllm.engine import Spending
 from batchllm.provider_batch.filling import Room
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.pacing import Admission
+from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
-__all__ = ["Board"]
+__all__ = ["Board", "lost_in_words"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 _SAVE_SECONDS: Final = 30.0
@@ -35,10 +37,14 @@ class Board:
         room: Shown how many wait to be created.
         wall_clock: Seconds since 1970 of this machine, until the provider's clock is known.
         warnings: Gets a sentence if something is to be known.
+        purse: Closes what was reserved for them; ``None`` without a budget.
+        spending: Lets calls have what was given back; ``None`` without a budget.
 
     Attributes:
         chunks: By their numbers.
         waiting: Items of this run that wait for each chunk.
+        copied: Items that were called for online while their batch went on.
+        twice: Of these, how many their batch has answered all the same.
         termination: Why the run is to end before all its items have; ``None`` while it goes on.
     """
 
@@ -49,8 +55,12 @@ class Board:
     wall_clock: Callable[[], float]
     warnings: list[str]
     rng: random.Random = field(factory=random.Random)
+    purse: Purse | None = None
+    spending: Spending | None = None
     chunks: dict[int, Chunk] = field(factory=dict, init=False)
     waiting: Counter[int] = field(factory=Counter, init=False)
+    copied: int = field(default=0, init=False)
+    twice: int = field(default=0, init=False)
     termination: Termination | None = field(default=None, init=False)
     _not_before: dict[int, float] = field(factory=dict, init=False)
     _failures: Counter[int] = field(factory=Counter, init=False)
@@ -76,12 +86,17 @@ class Board:
         return [chunk for chunk in self if self.waiting[chunk.number] and not chunk.over]
 
     def numbers(self) -> dict[str, int]:
-        """Return how many batches are under way, with their requests and what is done of them."""
+        """Return how many batches are under way, with their requests and what is done of them.
+
+        ``copied`` and ``paid_twice`` are about items that were called for online as well.
+        """
         flying = self.in_flight
         return {
             "batches": len(flying),
             "requests": sum(chunk.lines for chunk in flying),
             "done": sum(chunk.done or 0 for chunk in flying),
+            "copied": self.copied,
+            "paid_twice": self.twice,
         }
 
     def counts(self) -> frozenset[int]:
@@ -125,6 +140,8 @@ class Board:
         self.chunks[after.number] = after
         self._failures.pop(after.number, None)
         self._not_before.pop(after.number, None)
+        if self.purse is not None and self.purse.follow(after) and self.spending is not None:
+            self.spending.look_again()
         self.look()
 
     def look(self) -> None:
@@ -167,3 +184,13 @@ class Board:
         if self.termination is None:
             self.termination = Termination(cause, reason)
         self.look()
+
+
+def lost_in_words(chunks: list[Chunk]) -> str:
+    """Say that the provider has batches no more."""
+    ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
+    lines = sum(chunk.lines for chunk in chunks)
+    return (
+        f"the provider has batch {ids} no more, with {lines:,} requests that may be paid for; "
+        "`batchllm jobs cancel` lets them go, so that they are sent again"
+    )

@@ -5,26 +5,36 @@ from __future__ import annotations
 from typing import Any, Final
 
 from batchllm.core import ConfigError, LLMCallStrategy, kind_of
-from batchllm.llm_strategies import Composite, ModelStrategy
+from batchllm.llm_strategies import Composite, ModelStrategy, ResponseCache
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.wires import (
     OPENAI_PROVIDERS,
     AnthropicBatches,
     BatchWire,
     Control,
+    GeminiBatches,
     OpenAIBatches,
 )
 from batchllm.providers import (
     AnthropicModel,
     ChatModel,
     EmbeddingStrategy,
+    GeminiCachedModel,
+    GeminiClient,
+    GeminiEmbeddingStrategy,
+    GeminiModel,
     ResponsesModel,
     WireModel,
 )
 
-__all__ = ["wire_of"]
+__all__ = ["leaf_of", "wire_of"]
 
 _NOT_YET: Final = "has no batches in this version; leave mode='batch' out to run online"
+
+
+def leaf_of(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
+    """Return the strategy whose requests are sent: what is within a ``ResponseCache``."""
+    return strategy.parts[0] if isinstance(strategy, ResponseCache) else strategy
 
 
 def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
@@ -33,6 +43,7 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
     Raises:
         ConfigError: There is none; the message says why, and what can be done.
     """
+    strategy = leaf_of(strategy)
     if isinstance(strategy, Composite) or strategy.parts:
         msg = (
             f"mode='batch' was given {type(strategy).__name__}, which decides by an answer what it "
@@ -52,13 +63,28 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
     fingerprint = "" if scope is None else scope.account
     if isinstance(asked, AnthropicModel):
         return AnthropicBatches(Control("anthropic", asked.http, fingerprint))
+    if isinstance(asked, GeminiModel | GeminiEmbeddingStrategy):
+        if not isinstance(asked.client, GeminiClient):
+            msg = (
+                f"mode='batch' needs a GeminiClient, or llm('gemini:…'): {kind_of(asked.client)} "
+                "has connections of its own"
+            )
+            raise ConfigError(msg)
+        return GeminiBatches(Control("gemini", asked.client.http, fingerprint))
+    if isinstance(asked, GeminiCachedModel):
+        msg = (
+            "mode='batch' was given a GeminiCachedModel, whose cache would end before the batch "
+            "does: name a cache that lives for days by parameters={'cached_content': …} of a "
+            "GeminiModel, or run online"
+        )
+        raise ConfigError(msg)
     if not isinstance(asked, (ChatModel, ResponsesModel, EmbeddingStrategy)):
         what = asked.endpoint.provider if isinstance(asked, WireModel) else kind_of(asked)
         msg = f"{what} {_NOT_YET}"
         raise ConfigError(msg)
     provider = asked.endpoint.provider
     if provider not in OPENAI_PROVIDERS:
-        known = ", ".join(sorted({"anthropic", *OPENAI_PROVIDERS}))
+        known = ", ".join(sorted({"anthropic", "gemini", *OPENAI_PROVIDERS}))
         msg = f"{provider} {_NOT_YET}. Batches can go to {known}"
         raise ConfigError(msg)
     return OpenAIBatches(Control(provider, asked.http, fingerprint))

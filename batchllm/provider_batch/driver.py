@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,25 +16,34 @@ from batchllm.core import (
     EndCause,
     JournalError,
     LLMCallStrategy,
+    Price,
     ProviderError,
     TransportError,
 )
-from batchllm.engine import Source
+from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.choosing import wire_of
+from batchllm.llm_strategies import ResponseCache
+from batchllm.provider_batch.board import Board, lost_in_words
+from batchllm.provider_batch.choosing import leaf_of, wire_of
+from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.middleware import MiddlewareIn
+from batchllm.provider_batch.money import Money
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
+from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
 from batchllm.provider_batch.refinding import Refinding
+from batchllm.provider_batch.refusals import is_of_the_account
+from batchllm.provider_batch.repeat_planning import RepeatPlanner
+from batchllm.provider_batch.repeats import Repeats
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Items, Spool
-from batchllm.provider_batch.states import Chunk, State
+from batchllm.provider_batch.states import CREATED, Chunk, State
 from batchllm.provider_batch.submitting import Submitter
-from batchllm.provider_batch.watching import Watcher, lost_in_words, wrong_account
+from batchllm.provider_batch.watching import Watcher, wrong_account
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["BatchDriver", "folder_of"]
@@ -42,6 +52,7 @@ _SECONDS_PER_CALL: Final = 10.0
 """Of an online call, with which the time for what is brought back from a late batch is reckoned."""
 _CLEAN_EVERY: Final = 60.0
 _CLEAN_SECONDS: Final = 30.0
+_CANCEL_SECONDS: Final = 10.0
 _RELEASE_SECONDS: Final = 5.0
 _RETRY: Final = 30.0
 
@@ -64,6 +75,9 @@ class BatchDriver:
         pass_over: Called with the position of an item that was finished and is only counted.
         warnings: Gets a sentence if something is to be known.
         calls: Calls that the engine makes at once.
+        price: Of a call online; ``None`` if it is not known.
+        spending: Keeps the budget; ``None`` if there is none.
+        middleware: Takes items past middleware; ``None`` if that leaves them as they are.
         rng: For jitter.
     """
 
@@ -75,6 +89,9 @@ class BatchDriver:
     pass_over: Callable[[int], None]
     warnings: list[str]
     calls: int
+    price: Price | None = None
+    spending: Spending | None = None
+    middleware: MiddlewareIn | None = None
     rng: random.Random = field(factory=random.Random)
     _wire: BatchWire = field(init=False)
     _ledger: BatchLedger = field(init=False)
@@ -88,6 +105,9 @@ class BatchDriver:
     _spool: Spool = field(init=False)
     _room: Room = field(init=False)
     _filling: Filling = field(init=False)
+    _copier: Copier | None = field(init=False)
+    _money: Money = field(init=False)
+    _is_done: bool = field(default=False, init=False)
     _cleaned: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,11 +118,23 @@ class BatchDriver:
         spool, items = Spool(folder), Items(folder)
         self._spool, self._items = spool, items
         sizes, room = ChunkSizes(wire.limits, settings.chunk_size), Room()
+        leaf = leaf_of(self.strategy)
+        money = self._money = Money(ledger, self.spending, leaf, self.price)
         board = self._board = Board(
-            ledger, wire, Admission(wire.limits), room, journal.wall_clock, self.warnings, self.rng
+            ledger,
+            wire,
+            Admission(wire.limits),
+            room,
+            journal.wall_clock,
+            self.warnings,
+            self.rng,
+            money.purse,
+            self.spending,
         )
+        cache = self.strategy if isinstance(self.strategy, ResponseCache) else None
+        repeats = None if cache is None else Repeats(cache)
         publisher = self._publisher = Publisher(
-            self.strategy, wire, ledger, spool, items, journal, self.planned.send
+            leaf, wire, ledger, spool, items, journal, self.planned.send, repeats
         )
         self._room = room
         filling = self._filling = Filling(
@@ -120,7 +152,7 @@ class BatchDriver:
         )
         planner = self._planner = Planner(
             self.source,
-            self.strategy,
+            leaf,
             journal,
             ledger,
             items,
@@ -129,6 +161,9 @@ class BatchDriver:
             self.pass_over,
             board.attach,
             board.look,
+            self.middleware,
+            self.warnings,
+            None if repeats is None else RepeatPlanner(repeats, filling, publisher),
         )
         settler = self._settler = Settler(
             board,
@@ -139,13 +174,19 @@ class BatchDriver:
             publisher,
             settings,
             sizes,
+            self.price,
             planner.put_back,
             self._is_hurried,
         )
         refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
-        submitter = self._submitter = Submitter(board, wire, spool, journal, refinding, settler)
-        self._watcher = Watcher(
-            board, wire, settings, submitter, settler, self._pull_back(), self.rng
+        payer = Payer(board, settler, money.purse, self.spending)
+        submitter = self._submitter = Submitter(
+            board, wire, spool, journal, refinding, settler, payer
+        )
+        pull_back = self._pull_back()
+        self._watcher = Watcher(board, wire, settings, submitter, settler, pull_back, self.rng)
+        self._copier = copier_of(
+            settings.hedge_budget, leaf, self.price, pull_back, board, ledger, publisher
         )
 
     def _pull_back(self) -> PullBack | None:
@@ -170,7 +211,10 @@ class BatchDriver:
             async with anyio.create_task_group() as group:
                 if await self._begin():
                     group.start_soon(self._planner.run, name="batchllm batch planner")
+                    group.start_soon(self._money.watch, self._board)
                     await self._conduct()
+                    await self._look_for_late()
+                    self.planned.numbers = self._board.numbers()
                     self._note_lost()
                 else:
                     await self.source.close()
@@ -180,7 +224,31 @@ class BatchDriver:
         finally:
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._wire.http.release()
+        self._is_done = True
+        for reason, count in self._planner.online.items():
+            items = "an item was" if count == 1 else f"{count:,} items were"
+            self.warnings.append(f"{items} called for online, at its price: {reason}")
         self.planned.end(self._board.termination, error)
+
+    async def cancel_batches(self) -> None:
+        """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.
+
+        Shielded, and for some seconds at most: what was not asked for by then goes on.
+        """
+        if self.settings.on_cancel == "leave" or self._is_done or not self._ledger.run:
+            return
+        self._wire.http.hold()
+        try:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+                count = await self._watcher.cancel_all()
+                batches = "1 batch is" if count == 1 else f"{count} batches are"
+                self.warnings.append(
+                    f"{batches} being cancelled at {self._wire.provider}; the same typed again "
+                    "takes what they have done, and sends the rest again"
+                )
+        finally:
+            with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
+                await self._wire.http.release()
 
     async def close(self) -> None:
         """Forget what is finished, and let go of the files of this process."""
@@ -188,6 +256,7 @@ class BatchDriver:
             try:
                 if self.journal.commits.failed is None and self._ledger.run:
                     await self._settler.clean()
+                    await self._money.note_online()
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
                 self.warnings.append(f"what is finished could not be cleaned up: {error}")
@@ -201,6 +270,8 @@ class BatchDriver:
         for chunk in await self._ledger.open():
             board.take_in(chunk)
             self._filling.tests_first = False  # the first batch of all was the test
+        await self._money.begin()
+        await self.journal.worker.call(partial(self._spool.sweep, frozenset(board.chunks)))
         unsettled = [chunk for chunk in board if not chunk.over]
         mine = self.journal.registrar.identity.digest
         foreign = [one for one in unsettled if one.strategy != mine]
@@ -211,6 +282,8 @@ class BatchDriver:
         for chunk in board.in_state(State.CREATING):
             # The process that was about to create it died, maybe after it did.
             await board.move(chunk, State.QUARANTINE, "the process ended during the create")
+        if self.settings.on_lost == "resubmit":
+            await self._settler.give_up_lost()
         for chunk in board.in_state(State.SETTLED, State.DROPPED):
             self._publisher.settled[chunk.number] = chunk.batch_id or ""
         return True
@@ -223,7 +296,7 @@ class BatchDriver:
                 await self._wire.identify()
                 break
             except ProviderError as error:
-                if error.status in (401, 402, 403):
+                if is_of_the_account(error):
                     text = f"{error}; the batches go on: set that right, and type the same again"
                     self._board.end(EndCause.ACCOUNT_PROBLEM, text)
                     return False
@@ -255,6 +328,16 @@ class BatchDriver:
             with anyio.move_on_at(max(at, now)):
                 await board.changed()
 
+    async def _look_for_late(self) -> None:
+        """Ask once for late batches whose items were called for online: what they did is paid."""
+        board = self._board
+        late = [one for one in board.in_state(*CREATED) if one.copied]
+        if late and board.termination is None:
+            await self._watcher.look()
+            goes_on = True
+            while goes_on:
+                goes_on = await self._settler.step(anyio.current_time())
+
     async def _step(self, now: float) -> bool:
         if await self._settler.step(now):
             return True
@@ -263,11 +346,14 @@ class BatchDriver:
             if {one.number for one in self._board.in_state(State.RUNNING)} - alive:
                 self._watcher.created()
             return True
+        if self._copier is not None and await self._copier.step(now):
+            return True
         if await self._watcher.step(now):
             return True
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._settler.clean()
+            await self._money.note_online()
         return False
 
     def _next_at(self, now: float) -> float:
@@ -276,6 +362,8 @@ class BatchDriver:
             self._submitter.next_at(now),
             self._watcher.next_at(now),
         ]
+        if self._copier is not None:
+            times.append(self._copier.next_at())
         if self._board.in_state(State.SETTLED, State.DROPPED):
             times.append(self._cleaned + _CLEAN_EVERY)
         return min(times)

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from batchllm.core import LLMWorkItem
 from batchllm.journal import JournalWriter
+from batchllm.provider_batch.billing import LineBound
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id
 from batchllm.provider_batch.pacing import CANARY, ChunkSizes
@@ -63,6 +64,7 @@ class _Group:
     rows: list[LineRow] = field(factory=list)
     known: list[bool] = field(factory=list)
     lines: list[bytes] = field(factory=list)
+    bounds: list[LineBound] = field(factory=list)
     kept: list[tuple[int, LLMWorkItem[Any, Any, Any], int]] = field(factory=list)
     size: int = 0
 
@@ -111,6 +113,7 @@ class Filling:
         position: int,
         *,
         kept: bool,
+        output: int | None = None,
     ) -> bool:
         """Take one line; a chunk that is full with it is written.
 
@@ -120,24 +123,28 @@ class Filling:
             work: The item.
             position: In the input.
             kept: Whether the item is kept already.
+            output: The most tokens that its answer may have, if its request bounds them.
 
         Returns:
             Whether it was taken; not a line that is larger than a file may be.
         """
         # A new row has no id yet; one that is repeated gets another in place of its old one.
         known = bool(row.custom_id)
-        name = custom_id(self.ledger.run, row.item, request.body, self._attempt_of(row))
+        name = self.id_of(row, request)
         line = self.wire.write_line(name, request)
         if len(line) > self.sizes.most_bytes:
             return False
         key = request.path, request.model, row.round
-        group = self._groups.setdefault(key, _Group(*key))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(*key)
         if group.lines and group.size + len(line) > self.sizes.bytes:
             await self._write(group)
         self.gathering.add(row.line)
         group.rows.append(row._replace(custom_id=name, strategy=self.strategy))
         group.known.append(known)
         group.lines.append(line)
+        group.bounds.append(LineBound(len(request.body), output))
         group.size += len(line)
         if not kept:
             group.kept.append((row.line, work, position))
@@ -146,6 +153,10 @@ class Filling:
         elif len(group.lines) >= self.sizes.lines:
             await self._write(group, canary=False)
         return True
+
+    def id_of(self, row: LineRow, request: WireRequest) -> str:
+        """Return the id of a line that asks *request*."""
+        return custom_id(self.ledger.run, row.item, request.body, self._attempt_of(row))
 
     def _attempt_of(self, row: LineRow) -> int:
         """Return a number that no earlier line of the item has: by line and round."""
@@ -162,12 +173,13 @@ class Filling:
             test, rest = _split(group, CANARY)
             if rest is not None:
                 group.rows, group.known, group.lines = rest.rows, rest.known, rest.lines
-                group.kept, group.size = [], rest.size
+                group.bounds, group.kept, group.size = rest.bounds, [], rest.size
             await self._write_chunk(test, canary=True)
             return
         self.tests_first = False
         await self._write_chunk(group, canary=False)
-        group.rows, group.known, group.lines, group.kept, group.size = [], [], [], [], 0
+        group.rows, group.known, group.lines = [], [], []
+        group.bounds, group.kept, group.size = [], [], 0
 
     async def _write_chunk(self, group: _Group, *, canary: bool) -> None:
         if not group.rows:
@@ -185,6 +197,8 @@ class Filling:
         number, call = self.ledger.next_chunk(), self.journal.worker.call
         await call(partial(self.items.put, group.kept))
         size, sha = await call(partial(self.spool.write_lines, number, group.lines))
+        inputs = [bound.input for bound in group.bounds]
+        outputs = [bound.output for bound in group.bounds if bound.output is not None]
         chunk = Chunk(
             number=number,
             run=self.ledger.run,
@@ -198,6 +212,10 @@ class Filling:
             tokens=int(size / _BYTES_PER_TOKEN),
             sha=sha,
             canary=canary,
+            most_input=sum(inputs),
+            longest=max(inputs),
+            most_output=sum(outputs),
+            unbounded=len(inputs) - len(outputs),
         )
         rows = [
             row._replace(chunk=number, line_no=index, state=LineState.SENT)
@@ -232,6 +250,7 @@ def _split(group: _Group, first: int) -> tuple[_Group, _Group | None]:
     head.rows, rest.rows = group.rows[:first], group.rows[first:]
     head.known, rest.known = group.known[:first], group.known[first:]
     head.lines, rest.lines = group.lines[:first], group.lines[first:]
+    head.bounds, rest.bounds = group.bounds[:first], group.bounds[first:]
     head.kept = group.kept
     head.size = sum(map(len, head.lines))
     rest.size = group.size - head.size

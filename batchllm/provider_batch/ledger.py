@@ -6,6 +6,7 @@ all lines of a chunk with the chunk's end in one: no process that dies leaves ha
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -14,9 +15,11 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
-from batchllm.core import JournalError, ProgramError
+from batchllm.core import ProgramError
 from batchllm.journal import ItemKey, JournalWriter
+from batchllm.policy import Need
 from batchllm.provider_batch.rows import (
+    UNSETTLED,
     Answer,
     LineRow,
     LineState,
@@ -53,6 +56,8 @@ _COLUMNS: Final = (
     "size, answer"
 )
 _PAGE: Final = 500
+_ONLINE: Final = "batch_online"
+"""The fact that says what calls online have taken, beside the batches."""
 _NAME_BYTES: Final = 4
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -70,7 +75,6 @@ class BatchLedger:
 
     journal: JournalWriter
     run: str = field(default="", init=False)
-    _token: str = field(default="", init=False)
     _next_line: int = field(default=1, init=False)
     _next_chunk: int = field(default=1, init=False)
 
@@ -189,22 +193,27 @@ class BatchLedger:
     def _settle(
         self, before: Chunk, settling: Settling, detail: str, db: sqlite3.Connection
     ) -> Settled:
-        number, sent, given = before.number, int(LineState.SENT), list(settling.answers)
+        number, given = before.number, list(settling.answers)
+        sent = f"state IN ({int(LineState.SENT)}, {int(LineState.COPIED)})"
         # Only a line that waits for its chunk takes an answer: the first of two that are alike.
         taken = db.executemany(
             "UPDATE pb_line SET state = ?, part = ?, start = ?, size = ?, answer = ? "
-            f"WHERE custom_id = ? AND chunk = {number} AND state = {sent}",
+            f"WHERE custom_id = ? AND chunk = {number} AND {sent}",
             [(a.state, a.part, a.start, a.size, a.answer, a.custom_id) for a in given],
         )
+        # An item that has a copy has no need of another batch: it is called for online if at all.
+        copied = f"chunk = {number} AND state = {int(LineState.COPIED)}"
+        if settling.rest == LineState.WAITING:
+            db.execute(f"UPDATE pb_line SET state = {int(LineState.ONLINE)} WHERE {copied}")
         rest = settling.rest
         state, answer = (rest.state, rest.answer) if isinstance(rest, Answer) else (rest, None)
         db.execute(
-            f"UPDATE pb_line SET state = ?, answer = ? WHERE chunk = ? AND state = {sent}",
+            f"UPDATE pb_line SET state = ?, answer = ? WHERE chunk = ? AND {sent}",
             (state, answer, number),
         )
         query = "SELECT state, count(*) FROM pb_line WHERE chunk = ? GROUP BY state"
         states = {row[0]: row[1] for row in db.execute(query, (number,))}
-        if sum(states.values()) != before.lines or sent in states:
+        if sum(states.values()) != before.lines or not states.keys().isdisjoint(UNSETTLED):
             msg = f"chunk {number} has {before.lines} lines, and outcomes of {states}"
             raise ProgramError(msg)
         db.execute(
@@ -214,6 +223,21 @@ class BatchLedger:
         )
         self._put(db, before, settling.chunk, detail)
         return Settled(states, len(given) - max(0, taken.rowcount))
+
+    # -- money -----------------------------------------------------------------------------------
+
+    async def spent(self) -> tuple[list[Chunk], Need]:
+        """Return all chunks of the journal, and what calls online of its runs have taken."""
+        return await self._read(_spent)
+
+    async def note_online(self, took: Need) -> None:
+        """Write down what calls online have taken, of all runs together."""
+        text = json.dumps([took.tokens, took.cost])
+        await self._write(
+            lambda db: db.execute(
+                "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (_ONLINE, text)
+            )
+        )
 
     # -- lines -----------------------------------------------------------------------------------
 
@@ -239,6 +263,28 @@ class BatchLedger:
         )
         return await self._read(
             lambda db: [LineRow(*row) for row in db.execute(query, (after,)).fetchall()]
+        )
+
+    async def note_copies(self, before: Chunk, after: Chunk, lines: Sequence[int]) -> None:
+        """Write that the items of lines are called for online while their chunk goes on."""
+        query = (
+            f"UPDATE pb_line SET state = {int(LineState.COPIED)} "
+            f"WHERE line = ? AND state = {int(LineState.SENT)}"
+        )
+        detail = f"{len(lines)} of its items are called for online, since it is late"
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(query, [(line,) for line in lines])
+            self._put(db, before, after, detail)
+
+        await self._write(work)
+
+    async def copied(self, chunk: int) -> frozenset[str]:
+        """Return the ids of the lines of a chunk whose items were called for online, too."""
+        query = "SELECT custom_id FROM pb_line WHERE chunk = ? AND state = ?"
+        given = (chunk, int(LineState.COPIED))
+        return await self._read(
+            lambda db: frozenset(row[0] for row in db.execute(query, given).fetchall())
         )
 
     async def supersede(self, rows: Sequence[LineRow]) -> None:
@@ -274,34 +320,10 @@ class BatchLedger:
         return await journal.worker.call(partial(journal.store.with_output, work))
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._read(partial(self._transact, work))
+        return await self.journal.worker.call(partial(self._transact, work))
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T], db: sqlite3.Connection) -> T:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            self._check_driver(db)
-            value = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return value
-
-    def _check_driver(self, db: sqlite3.Connection) -> None:
-        """Pass if this process drives the journal still.
-
-        Raises:
-            JournalError: Another one does, which took this one for dead.
-        """
-        row = db.execute("SELECT token FROM driver").fetchone()
-        token = None if row is None else row[0]
-        if not self._token and token is not None:
-            self._token = token
-        if token is None or token != self._token:
-            path = self.journal.settings.path
-            msg = f"the journal {path} is driven by another process now; let that one go on"
-            raise JournalError(msg, problem="in_use", path=str(path))
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self.journal.store.transact(work)
 
 
 def read_chunks(db: sqlite3.Connection, *, over: bool = True) -> list[Chunk]:
@@ -314,16 +336,21 @@ def read_chunks(db: sqlite3.Connection, *, over: bool = True) -> list[Chunk]:
     query = "SELECT count(*) FROM sqlite_schema WHERE name = 'pb_chunk'"
     if not db.execute(query).fetchone()[0]:
         return []
-    gone = (State.CLEANED, State.DROPPED)
     rows = db.execute("SELECT chunk, state, fields FROM pb_chunk ORDER BY chunk").fetchall()
     found = [chunk_of(*row) for row in rows]
-    return found if over else [one for one in found if one.state not in gone]
+    return found if over else [one for one in found if one.state is not State.CLEANED]
 
 
 def read_events(db: sqlite3.Connection, chunk: int) -> list[Any]:
     """Read what happened to a chunk: time, state before, state after, and detail."""
     query = "SELECT at, before, after, detail FROM pb_event WHERE chunk = ? ORDER BY event"
     return db.execute(query, (chunk,)).fetchall()
+
+
+def _spent(db: sqlite3.Connection) -> tuple[list[Chunk], Need]:
+    row = db.execute("SELECT value FROM facts WHERE name = ?", (_ONLINE,)).fetchone()
+    tokens, cost = (0, 0.0) if row is None else json.loads(row[0])
+    return read_chunks(db), Need(tokens, cost)
 
 
 def _find(keys: Sequence[ItemKey], db: sqlite3.Connection) -> dict[ItemKey, LineRow]:

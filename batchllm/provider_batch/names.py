@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
 
-__all__ = ["ChunkName", "account_of", "custom_id", "custom_id_prefix"]
+__all__ = ["ChunkName", "account_of", "custom_id", "custom_id_prefix", "metadata_in"]
 
 _ID_BYTES: Final = 16
 """128 bits: a billion lines collide with a probability of 10⁻²¹."""
 _PREFIX: Final = "bllm"
+_DISPLAY: Final = re.compile(rf"{_PREFIX}-([a-z0-9]+)-c(\d+)-t(\d+)-([0-9a-f]+)")
 
 
 def custom_id(run: str, key: tuple[str, str], body: bytes, attempt: int) -> str:
@@ -73,10 +75,24 @@ class ChunkName:
             "bllm_sha": self.sha,
         }
 
+    @property
+    def display(self) -> str:
+        """Return the same as one text, for a provider that keeps a name and no metadata."""
+        return f"{_PREFIX}-{self.run}-c{self.chunk}-t{self.attempt}-{self.sha}"
+
     def is_in(self, metadata: Mapping[str, object]) -> bool:
         """Return whether *metadata*, of a batch, is of this chunk, whichever attempt it was."""
         mine = self.metadata
         return all(metadata.get(name) == mine[name] for name in mine if name != "bllm_try")
+
+
+def metadata_in(display: str) -> dict[str, str]:
+    """Return the metadata that stand in the display name of a batch; none in that of others."""
+    found = _DISPLAY.fullmatch(display)
+    if found is None:
+        return {}
+    run, chunk, attempt, sha = found.groups()
+    return ChunkName(run, int(chunk), int(attempt), sha).metadata
 
 
 def account_of(base_url: str, reported: tuple[str, ...], fingerprint: str) -> str:

@@ -19,6 +19,8 @@ __all__ = ["BatchModeOptions", "Mode", "ModeSettings", "read_mode"]
 Mode: TypeAlias = Literal["online", "batch"]
 OnLate: TypeAlias = Literal["online", "wait", "fail"]
 OnForeignCancel: TypeAlias = Literal["stop", "resubmit"]
+OnCancel: TypeAlias = Literal["leave", "cancel"]
+OnLost: TypeAlias = Literal["stop", "resubmit"]
 
 
 class BatchModeOptions(TypedDict, total=False):
@@ -38,8 +40,15 @@ class BatchModeOptions(TypedDict, total=False):
             pay twice.
         on_foreign_cancel: What to do if a batch was cancelled, and not by batchllm: ``"stop"``, the
             default, ends the run; ``"resubmit"`` submits what is missing again.
-        hedge_budget: Dollars for online copies of items whose late batch does not end. Only
-            ``None`` is possible in this version: no item is paid for twice.
+        on_cancel: What becomes of batches under way when the run is cancelled or stopped by its
+            user: ``"leave"``, the default, lets them go on, and the same call goes on with them;
+            ``"cancel"`` asks the provider to end them, for at most 10 s.
+        on_lost: What to do if the provider has a batch no more: ``"stop"``, the default, ends the
+            run; ``"resubmit"`` submits its requests again, which may be paid for twice.
+        hedge_budget: US dollars for calls online of items whose batch is late and has not ended
+            although it was cancelled. Such items may be paid for twice, and have one result.
+            ``None``, the default, makes none: they are left to the same call later. It needs a
+            ``deadline``.
         chunk_size: Lines of a batch. By default it begins with 5,000 and follows what the provider
             manages.
         detach: Whether to end as soon as everything is submitted. The same call goes on later.
@@ -50,6 +59,8 @@ class BatchModeOptions(TypedDict, total=False):
     batch_rounds: int
     on_ambiguous: OnAmbiguous
     on_foreign_cancel: OnForeignCancel
+    on_cancel: OnCancel
+    on_lost: OnLost
     hedge_budget: float | None
     chunk_size: int | None
     detach: bool
@@ -79,15 +90,6 @@ def _positive(kinds: type | tuple[type, ...], remedy: str) -> Any:
     return check
 
 
-def _nothing(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None:
-        msg = (
-            f"{attribute.name} is {value!r}, and online copies of items in a late batch are not "
-            "made in this version; leave it out, or give an earlier deadline"
-        )
-        raise ConfigError(msg)
-
-
 def _flag(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, bool):
         msg = f"{attribute.name} is {value!r}, {kind_of(value)}; give True or False"
@@ -115,11 +117,23 @@ class ModeSettings:
     on_foreign_cancel: OnForeignCancel = field(
         default="stop", validator=_one_of("stop", "resubmit")
     )
-    hedge_budget: None = field(default=None, validator=_nothing)
+    on_cancel: OnCancel = field(default="leave", validator=_one_of("leave", "cancel"))
+    on_lost: OnLost = field(default="stop", validator=_one_of("stop", "resubmit"))
+    hedge_budget: float | None = field(
+        default=None, validator=_positive((int, float), "US dollars above 0, or None")
+    )
     chunk_size: int | None = field(
         default=None, validator=_positive(int, "a whole number of at least 1, or None")
     )
     detach: bool = field(default=False, validator=_flag)
+
+    def __attrs_post_init__(self) -> None:
+        if self.hedge_budget is not None and (self.deadline is None or self.on_late != "online"):
+            msg = (
+                f"hedge_budget is {self.hedge_budget!r}, and it is for items that would miss a "
+                "deadline: give deadline= too, and leave on_late at 'online'"
+            )
+            raise ConfigError(msg)
 
 
 _KNOWN: Final = tuple(one.name for one in attrs.fields(ModeSettings))

@@ -22,6 +22,8 @@ class WireLimits:
         cancel_seconds: That a cancellation takes at most.
         window: Seconds that a batch has.
         retention: Seconds for which results are kept.
+        longest_pause: Seconds between creates that are refused for a quota, at most.
+        refused_spacing: Seconds between creates after such a refusal, until one is seen to run.
     """
 
     lines: int
@@ -31,6 +33,8 @@ class WireLimits:
     cancel_seconds: float = 600.0
     window: float = 86_400.0
     retention: float = 30 * 86_400.0
+    longest_pause: float = 600.0
+    refused_spacing: float = 0.0
 
 
 # -- polls -----------------------------------------------------------------------------------------
@@ -71,7 +75,7 @@ def poll_delay(
 
 _SHARE: Final = 0.9
 """Of a limit on tokens that is used, since ours are estimates."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 600.0
+_FIRST_PAUSE: Final = 60.0
 _SPLIT_AFTER: Final = 3
 """Refusals of a chunk with nothing else in flight after which it is taken to be too large."""
 
@@ -108,7 +112,10 @@ class Admission:
 
     def created(self, now: float) -> None:
         """Note a create."""
-        self._not_before = max(self._not_before, now + self.limits.create_spacing)
+        spacing = self.limits.create_spacing
+        if self._refused_since is not None:
+            spacing = max(spacing, self.limits.refused_spacing)
+        self._not_before = max(self._not_before, now + spacing)
 
     def accepted(self) -> None:
         """Note that a chunk runs, or has run: the quota had room for it."""
@@ -138,7 +145,7 @@ class Admission:
             self.tokens = live_tokens + tokens / 2
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, hint or 0.0)
-        self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+        self._pause = min(self.limits.longest_pause, 2 * self._pause)
         if limit is not None:
             return tokens > limit
         # What is learned from chunks in flight says nothing of this one alone.
@@ -167,10 +174,14 @@ class ChunkSizes:
     Args:
         limits: Of the provider.
         fixed: Lines, if the user gave them.
+
+    Attributes:
+        within: Lines that the budget has room for, until a batch ends and shows how much it took.
     """
 
     limits: WireLimits
     fixed: int | None = None
+    within: int | None = field(default=None, init=False)
     _lines: int = field(default=_START, init=False)
     _expiries: int = field(default=0, init=False)
 
@@ -178,7 +189,8 @@ class ChunkSizes:
     def lines(self) -> int:
         """Return how many lines a chunk has."""
         wanted = self._lines if self.fixed is None else self.fixed
-        return max(1, min(wanted, self.limits.lines))
+        affordable = wanted if self.within is None else self.within
+        return max(1, min(wanted, affordable, self.limits.lines))
 
     @property
     def bytes(self) -> int:
@@ -203,6 +215,7 @@ class ChunkSizes:
             seconds: That it took.
             expired: Whether its time was over before it was done.
         """
+        self.within = None
         if expired:
             self._expiries += 1
             if self._expiries >= 2:  # twice in a row: the provider has no room for so much
@@ -239,6 +252,10 @@ class PullBack:
         Cancelling, fetching what is there, running the rest, and a margin: all before the deadline.
         """
         return self.last_start(remaining) - self.cancel_seconds - _FETCH_SECONDS - _MARGIN
+
+    def copy_at(self, remaining: int) -> float:
+        """Return when *remaining* items have to be called for online, whatever else they are in."""
+        return self.last_start(remaining) - _MARGIN
 
     def last_start(self, remaining: int) -> float:
         """Return when the last of *remaining* items have to start online."""

@@ -7,6 +7,7 @@ soon be uploaded, so that a source is not read ahead of the provider.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -23,20 +24,23 @@ from batchllm.core import (
     ProgramError,
     kind_of,
 )
-from batchllm.engine import END, IdSet, Incoming, Source, pull, read_item
+from batchllm.engine import END, IdSet, Incoming, Source, estimate_of, pull, read_item
 from batchllm.journal import Choice, Entry, JournalWriter, Reason
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.publishing import Publisher
-from batchllm.provider_batch.rows import LineRow, LineState
+from batchllm.provider_batch.repeat_planning import RepeatPlanner
+from batchllm.provider_batch.rows import UNSETTLED, LineRow, LineState
 from batchllm.provider_batch.spool import Items
-from batchllm.providers import WireRequest
+from batchllm.providers import OnlineOnlyError, WireRequest
 
 __all__ = ["Planner"]
 
 _PAGE: Final = 256
 """Items that are looked up at once: beyond that a lookup costs more than its share of a hop."""
+_TOO_LARGE: Final = "its request is larger than a file may be"
 _ANEW: Final = frozenset(
     {
         Reason.RETRY_FAILED,
@@ -54,7 +58,7 @@ class Planner:
 
     Args:
         source: The user's items.
-        strategy: The run's, which is ``Batchable``.
+        strategy: Whose requests are sent: it is ``Batchable``.
         journal: Knows what is finished.
         ledger: Knows what is in a batch.
         items: Keeps items until their answers come.
@@ -63,9 +67,13 @@ class Planner:
         pass_over: Called with the position of an item that was finished and is only counted.
         attached: Called with the number of a chunk for each item that waits for it.
         on_idle: Called when nothing is left to be put into a chunk.
+        middleware: Takes items past middleware; ``None`` if that leaves them as they are.
+        warnings: Gets a sentence if something is to be known.
+        repeats: Knows which items ask what another asks; ``None`` if each has its own answer.
 
     Attributes:
         idle: Whether the source is at its end, and nothing is left to be put into a chunk.
+        online: Items that no batch can take, and that are called for online, by the reason.
     """
 
     source: Source
@@ -78,7 +86,11 @@ class Planner:
     pass_over: Callable[[int], None]
     attached: Callable[[int], None]
     on_idle: Callable[[], None]
+    middleware: MiddlewareIn | None
+    warnings: list[str]
+    repeats: RepeatPlanner | None
     idle: bool = field(default=False, init=False)
+    online: Counter[str] = field(factory=Counter, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
     _compose: Callable[[Any], WireRequest] = field(init=False)
     _count: int = field(default=0, init=False)
@@ -161,12 +173,9 @@ class Planner:
         context = value[2] if isinstance(value, tuple) and len(value) == 3 else None
         if isinstance(work, InvalidItemError):
             return Incoming(work, index, context=context)
-        if work.strategy is not None and work.strategy is not self.strategy:
-            text = (
-                f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
-                "one for all; run such items by themselves, or online"
-            )
-            return Incoming(InvalidItemError(text), index, context=work.context)
+        wrong = self._of_its_own(work)
+        if wrong is not None:
+            return Incoming(wrong, index, context=work.context)
         if not self._ids.add(work.item_id):
             text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
             return Incoming(InvalidItemError(text), index, context=work.context)
@@ -177,6 +186,16 @@ class Planner:
         except InvalidItemError as error:
             return Incoming(error, index, context=work.context)
         return Incoming(work, index, entry)
+
+    def _of_its_own(self, work: LLMWorkItem[Any, Any, Any]) -> InvalidItemError | None:
+        """Return what is wrong with an item that has a strategy of its own."""
+        given = None if self.repeats is None else self.repeats.repeats.cache
+        if work.strategy is None or work.strategy is self.strategy or work.strategy is given:
+            return None
+        return InvalidItemError(
+            f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
+            "one for all; run such items by themselves, or online"
+        )
 
     # -- planning --------------------------------------------------------------------------------
 
@@ -216,6 +235,8 @@ class Planner:
                 await self.publisher.send.send(one._replace(taken=found))
 
     async def _attach_or_add(self, page: Sequence[tuple[Incoming, bool]]) -> None:
+        if self.middleware is not None:
+            page = await self._past_middleware(self.middleware, page)
         if not page:
             return
         found = await self.ledger.find([_entry(one).key for one, _ in page])
@@ -232,29 +253,67 @@ class Planner:
         await self._attach(known)
         for one, _ in page:
             entry = _entry(one)
-            if entry.key not in found:
+            if entry.key not in found and not await self._repeats(one):
                 digest, strategy = entry.prompt, entry.identity.digest
                 row = LineRow(self.ledger.next_line(), "", *entry.key, digest, strategy)
+                if self.repeats is not None:
+                    self.repeats.lead(one, row.line)
                 await self._add(row, _work(one), one.position, kept=False)
+
+    async def _past_middleware(
+        self, middleware: MiddlewareIn, page: Sequence[tuple[Incoming, bool]]
+    ) -> list[tuple[Incoming, bool]]:
+        """Take items past middleware, several at a time; pass on those that have a result then."""
+        results = await middleware.take([(_work(one), one.position) for one, _ in page])
+        rest = []
+        for (one, anew), (work, early) in zip(page, results, strict=True):
+            if early is not None:
+                await self.publisher.send.send(one._replace(work=work, went_in=True, early=early))
+            elif (wrong := self._of_its_own(work)) is not None:
+                await self.publisher.send.send(Incoming(wrong, one.position, context=work.context))
+            else:
+                rest.append((one._replace(work=work), anew))
+        return rest
+
+    async def _repeats(self, one: Incoming) -> bool:
+        """Return whether another item asks the same, so that this one needs no line."""
+        return self.repeats is not None and await self.repeats.takes(one)
 
     async def _attach(self, known: Sequence[tuple[LineRow, Incoming]]) -> None:
         """Keep items whose lines are in the ledger, and pass on those that have their answers."""
         if not known:
             return
+        if self.middleware is not None:
+            self._compare(self.middleware, known)
+        if self.repeats is not None:
+            for row, one in known:
+                self.repeats.lead(one, row.line)
         kept = [(row.line, _work(one), one.position) for row, one in known]
         await self.journal.worker.call(partial(self.items.put, kept))
         rows = [row for row, _ in known]
         # A chunk may have been settled while this page was looked up.
-        if any(row.state == LineState.SENT and self._is_settled(row) for row in rows):
+        if any(row.state in UNSETTLED and self._is_settled(row) for row in rows):
             again = await self.ledger.find([row.item for row in rows])
             rows = [again[row.item] for row in rows]
         for row, (_, one) in zip(rows, known, strict=True):
-            if row.state == LineState.SENT:
+            if row.state in UNSETTLED:
                 assert row.chunk is not None
                 self.attached(row.chunk)
             elif row.state == LineState.WAITING:
                 await self._add(row, _work(one), one.position, kept=True)
         await self.publisher.publish(rows)
+
+    def _compare(self, middleware: MiddlewareIn, known: Sequence[tuple[LineRow, Incoming]]) -> None:
+        """Say once that middleware makes other prompts than those that were sent."""
+        for row, one in known:
+            if row.state == LineState.WAITING:
+                continue  # it is written anew
+            try:
+                request = self._compose(_work(one).prompt)
+            except Exception:
+                continue  # online it fails before anything is sent for it, and says why
+            if self.filling.id_of(row, request) != row.custom_id:
+                middleware.note_another(_work(one).item_id, self.warnings)
 
     def _is_settled(self, row: LineRow) -> bool:
         return row.chunk in self.publisher.settled
@@ -265,11 +324,18 @@ class Planner:
         """Put an item into the chunk that is being filled, or pass it on if it fits into none."""
         try:
             request = self._compose(work.prompt)
+            estimate = estimate_of(self.strategy, work.prompt)
+        except OnlineOnlyError as error:
+            self.online[str(error)] += 1
+            added = False
         except Exception:
             # Online it fails before anything is sent for it, and says why in its result.
             added = False
         else:
-            added = await self.filling.add(row, request, work, position, kept=kept)
+            output = None if estimate is None else estimate.output_tokens
+            added = await self.filling.add(row, request, work, position, kept=kept, output=output)
+            if not added:
+                self.online[_TOO_LARGE] += 1
         if not added:
             if kept:
                 await self.journal.worker.call(partial(self.items.drop, row.line))

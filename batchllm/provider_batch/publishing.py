@@ -18,15 +18,16 @@ from batchllm.engine import Incoming
 from batchllm.journal import Entry, JournalWriter
 from batchllm.provider_batch.answered import Answered
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.repeats import Following, Leading, Repeats
 from batchllm.provider_batch.rows import LineRow, LineState
 from batchllm.provider_batch.spool import Items, Spool
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire, body_of
 from batchllm.transport import HttpReply
 
-__all__ = ["PlannedItems", "Publisher"]
+__all__ = ["BUFFER", "PlannedItems", "Publisher"]
 
-_BUFFER = 64
+BUFFER = 64
 """Items between the driver and the engine: enough that neither waits for the other's turn."""
 
 
@@ -51,7 +52,7 @@ class PlannedItems:
         self._error: Exception | None = None
         self.send: MemoryObjectSendStream[Incoming]
         self._receive: MemoryObjectReceiveStream[Incoming]
-        self.send, self._receive = anyio.create_memory_object_stream[Incoming](_BUFFER)
+        self.send, self._receive = anyio.create_memory_object_stream[Incoming](BUFFER)
 
     def __len__(self) -> int:
         if self._size is None:
@@ -91,13 +92,14 @@ class Publisher:
     """Passes items on to the engine.
 
     Args:
-        strategy: The run's.
+        strategy: Whose requests were sent.
         wire: Reads answers.
         ledger: Knows the lines.
         spool: Has the answers.
         items: Has the items.
         journal: Where the engine writes their results.
         send: To the engine.
+        repeats: Knows which items ask what another asks; ``None`` if each has its own answer.
 
     Attributes:
         settled: Chunks whose lines have outcomes, with the ids of their batches.
@@ -111,6 +113,7 @@ class Publisher:
     items: Items
     journal: JournalWriter
     send: MemoryObjectSendStream[Incoming]
+    repeats: Repeats | None = None
     settled: dict[int, str] = field(factory=dict, init=False)
     count: int = field(default=0, init=False)
 
@@ -127,11 +130,23 @@ class Publisher:
         ready = [row for row in rows if row.state in (LineState.ANSWERED, LineState.ONLINE)]
         if not ready:
             return
+        if self.repeats is not None:
+            for row in ready:
+                if self.items.has(row.line):
+                    self.repeats.take_out(row.line)
         for row, work, position, reply in await self.journal.worker.call(
             partial(self._take, ready)
         ):
             work.strategy = self._strategy_of(row, reply)
             await self.pass_on(work, position, row)
+
+    async def publish_copy(self, row: LineRow, strategy: LLMCallStrategy[Any]) -> None:
+        """Pass an item on with a strategy of its own, while its batch goes on."""
+        if self.repeats is not None:
+            self.repeats.take_out(row.line)
+        work, position = await self.journal.worker.call(partial(self._take_item, row.line))
+        work.strategy = strategy
+        await self.pass_on(work, position, row)
 
     def _strategy_of(self, row: LineRow, reply: HttpReply | None) -> LLMCallStrategy[Any]:
         if reply is None:
@@ -141,10 +156,31 @@ class Publisher:
 
     async def pass_on(self, work: LLMWorkItem[Any, Any, Any], position: int, row: LineRow) -> None:
         """Pass one item on, with its entry in the journal."""
+        if self.repeats is not None and not isinstance(work.strategy, Following):
+            self.repeats.pass_on(row.line)
+            work.strategy = Leading(self.repeats, work.strategy or self.strategy, row.line)
+            await self._send(work, position, row)
+            await self._pass_on_repeats(self.repeats, row.line)
+        else:
+            await self._send(work, position, row)
+
+    async def _pass_on_repeats(self, repeats: Repeats, first: int) -> None:
+        """Pass on the items that ask what the item of a line asks, which goes before them."""
+        for row in repeats.take(first):
+            work, position = await self.journal.worker.call(partial(self._take_item, row.line))
+            work.strategy = Following(repeats, first)
+            await self._send(work, position, row)
+
+    async def _send(self, work: LLMWorkItem[Any, Any, Any], position: int, row: LineRow) -> None:
         identity = self.journal.registrar.identity
         entry = Entry(row.item, row.digest, identity, False, position, work.prompt)
         self.count += 1
-        await self.send.send(Incoming(work, position, entry))
+        await self.send.send(Incoming(work, position, entry, went_in=True))
+
+    def _take_item(self, line: int) -> tuple[LLMWorkItem[Any, Any, Any], int]:
+        found = self.items.get(line)
+        self.items.drop(line)
+        return found
 
     def _take(
         self, rows: Sequence[LineRow]

@@ -15,6 +15,8 @@ _LOOKS: Final = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds after the create at which it is looked for."""
 _AGAIN: Final = 30.0
 """Seconds from the first look of a new process to its second."""
+_ROUNDED: Final = 1.0
+"""Seconds by which a provider's time may seem to be behind, since it is reported in whole ones."""
 _LATER: Final = 300.0
 """Seconds between looks after the last of these."""
 _GIVEN_UP: Final = 25 * 3_600.0
@@ -54,20 +56,22 @@ class Refinding:
     absent_after: float
     on_ambiguous: OnAmbiguous = "quarantine"
 
-    def next_look(self, since: float, looked: float | None) -> float:
+    def next_look(self, since: float, looked: float | None, looks: int) -> float:
         """Return the seconds after the create at which to look next.
 
         Args:
             since: Seconds since the create.
             looked: The same at the last look of this process; ``None`` before its first.
+            looks: How often this process has looked.
         """
         if looked is None:
             # A process that finds the create of another one looks at once; its own, after a while.
             return next((at for at in _LOOKS[:1] if at >= since), since)
-        due = next((at for at in _LOOKS if at > looked), None)
-        if due is not None:
-            return due
-        return looked + (_AGAIN if looked < self.absent_after + _AGAIN else _LATER)
+        due = next((at for at in _LOOKS if at > looked + _ROUNDED), looked + _LATER)
+        if looked < self.absent_after:
+            due = min(due, self.absent_after + _ROUNDED)  # the first that can prove anything
+        # It takes two, and a new process may have come when the time for both was over.
+        return min(due, looked + _AGAIN) if looks < 2 else due
 
     def judge(self, since: float, found: int, looks: int) -> Found:
         """Return what a look has shown.
@@ -84,4 +88,4 @@ class Refinding:
             return Found.LOOK_AGAIN
         if self.strength is Strength.EXACT or self.on_ambiguous == "resubmit":
             return Found.ABSENT
-        return Found.ABSENT if since >= _GIVEN_UP else Found.LOOK_AGAIN
+        return Found.ABSENT if since > _GIVEN_UP else Found.LOOK_AGAIN

@@ -8,12 +8,13 @@ from typing import Final
 
 from batchllm.core import CallError, ProviderError
 from batchllm.provider_batch.rows import Answer, LineState
-from batchllm.provider_batch.verdicts import BatchProblem
+from batchllm.provider_batch.verdicts import BatchProblem, is_about_the_account
 
 __all__ = [
     "bad_line_answer",
     "failed_answer",
     "hint_of",
+    "is_of_the_account",
     "is_too_large",
     "limit_in",
     "text_of",
@@ -45,6 +46,12 @@ def is_too_large(error: CallError) -> bool:
     return isinstance(error, ProviderError) and error.status == 413
 
 
+def is_of_the_account(error: ProviderError) -> bool:
+    """Return whether an answer is about the key, what it may do, or the bill."""
+    refused = error.status in (400, 429) and is_about_the_account(text_of(error))
+    return refused or error.status in (401, 402, 403)
+
+
 def text_of(error: ProviderError) -> str:
     """Return code, kind and message of an error, for the words that are looked for in them."""
     return " ".join(part for part in (error.code, error.kind, str(error)) if part)
@@ -58,8 +65,8 @@ def hint_of(error: CallError) -> float | None:
 def limit_in(text: str) -> float | None:
     """Return the limit on tokens that a refusal names, such as ``Limit: 2,000,000 enqueued``."""
     found = _LIMIT.search(text)
-    if found is None:
-        return None
+    if found is None or ("metric:" in text and "token" not in text):
+        return None  # Google names the metric of a quota, and most are no tokens
     digits = re.sub(r"[,_]", "", found[1]).rstrip(".")
     try:
         return float(digits) * _UNITS[(found[2] or "").lower()] or None

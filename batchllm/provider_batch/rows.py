@@ -13,7 +13,16 @@ from attrs import frozen
 from batchllm.journal import ItemKey
 from batchllm.provider_batch.states import Chunk, Cut, EndKind, Reason, State
 
-__all__ = ["Answer", "LineRow", "LineState", "Settled", "Settling", "chunk_of", "fields_of"]
+__all__ = [
+    "UNSETTLED",
+    "Answer",
+    "LineRow",
+    "LineState",
+    "Settled",
+    "Settling",
+    "chunk_of",
+    "fields_of",
+]
 
 _COLUMNS: Final = frozenset({"number", "state"})
 """Fields of a chunk that are columns of their own."""
@@ -29,6 +38,12 @@ class LineState(IntEnum):
     ANSWERED = 2
     ONLINE = 3
     """It is to be called for online."""
+    COPIED = 4
+    """Its chunk is not settled, and its item was called for online meanwhile."""
+
+
+UNSETTLED: Final = (LineState.SENT, LineState.COPIED)
+"""States of lines whose chunk may still bring them an answer."""
 
 
 class LineRow(NamedTuple):

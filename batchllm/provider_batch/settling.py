@@ -10,9 +10,10 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, ProviderError, TransportError
+from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.billing import Bill, paid_of, paid_twice_in_words
+from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
@@ -33,6 +34,8 @@ __all__ = ["Settler"]
 _PIECE: Final = 1024 * 1024
 """Bytes that gather in memory before the journal's thread writes them."""
 _FETCH_SECONDS: Final = 3_600.0
+_TRIES: Final = 5
+"""Downloads that fail before that is said: results are often not there for a minute."""
 _STATES: Final = {
     NextOfLine.PUBLISH: LineState.ANSWERED,
     NextOfLine.BATCH: LineState.WAITING,
@@ -45,6 +48,8 @@ _STATES: Final = {
 class _Reading:
     """The answers in the result files of one chunk."""
 
+    bill: Bill
+    twice: Bill
     answers: list[Answer] = field(factory=list)
     kinds: dict[LineKind, int] = field(factory=dict)
     account: str = ""
@@ -69,6 +74,7 @@ class Settler:
         publisher: Passes the items on.
         settings: The options.
         sizes: Learn how long chunks take.
+        price: Of a call online; ``None`` if it is not known.
         put_back: Asks for lines that wait to be put into another chunk.
         is_hurried: Returns whether there is no time for another batch.
     """
@@ -81,6 +87,7 @@ class Settler:
     publisher: Publisher
     settings: ModeSettings
     sizes: ChunkSizes
+    price: Price | None
     put_back: Any
     is_hurried: Any
 
@@ -110,7 +117,9 @@ class Settler:
                     await self._download(chunk, part, output)
         except (ProviderError, TransportError, TimeoutError) as error:
             count = self.board.back_off(chunk)
-            if count == 5:
+            if count >= _TRIES and self._is_gone(chunk, error):
+                await self.lose(chunk, f"its results are kept no more ({error})")
+            elif count == _TRIES:
                 self.board.warnings.append(
                     f"the results of batch {chunk.batch_id} cannot be fetched yet ({error}); it "
                     "is tried again"
@@ -119,6 +128,13 @@ class Settler:
         except OSError as error:
             raise self.spool.failed(error) from error
         await self.board.move(chunk, State.FETCHED)
+
+    def _is_gone(self, chunk: Chunk, error: Exception) -> bool:
+        """Return whether results are gone for good: not there, after the time they are kept for."""
+        if not isinstance(error, ProviderError) or error.status not in (404, 410):
+            return False
+        now = self.board.server_time(anyio.current_time())
+        return chunk.submitted is not None and now - chunk.submitted > self.wire.limits.retention
 
     async def _download(self, chunk: Chunk, part: int, output: str) -> None:
         call = self.journal.worker.call
@@ -145,18 +161,24 @@ class Settler:
     # -- settling --------------------------------------------------------------------------------
 
     async def _settle(self, chunk: Chunk) -> None:
-        reading = await self.journal.worker.call(partial(self._read, chunk))
+        copied = await self.ledger.copied(chunk.number) if chunk.copied else frozenset[str]()
+        reading = await self.journal.worker.call(partial(self._read, chunk, copied))
         if reading.is_strange(chunk.run):
             await self._return(chunk)
             return
         by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
-        after = advance(chunk, State.SETTLED)
+        after = advance(chunk, State.SETTLED, **paid_of(chunk, reading.bill, reading.twice))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
             chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
         )
+        if self.board.purse is not None:
+            self.board.purse.learn(chunk, reading.bill)
         self.board.put(after)
+        if after.twice:
+            self.board.twice += after.twice
+            self.board.warnings.append(paid_twice_in_words(after))
         self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
         strange = settled.strange + reading.nameless
         if strange:
@@ -183,12 +205,16 @@ class Settler:
             note=text,
         )
 
-    def _read(self, chunk: Chunk) -> _Reading:
-        reading = _Reading()
+    def _read(self, chunk: Chunk, copied: frozenset[str]) -> _Reading:
+        stacks = self.wire.stacks
+        reading = _Reading(Bill(self.price, stacks), Bill(self.price, stacks))
         for part in range(len(chunk.outputs)):
             for start, line in _lines(self.spool.result(chunk.number, part)):
                 outcome = self.wire.read_line(line)
                 reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
+                reading.bill.add(outcome)
+                if outcome.custom_id in copied:
+                    reading.twice.add(outcome)
                 if outcome.kind is LineKind.ACCOUNT and not reading.account:
                     reading.account = outcome.text
                 if outcome.custom_id is None:
@@ -287,6 +313,25 @@ class Settler:
     async def give_up(self, chunk: Chunk, text: str) -> None:
         """End a chunk that was not created, so that its lines go into another."""
         await self._drop(chunk, LineState.WAITING, text)
+
+    async def lose(self, chunk: Chunk, text: str) -> None:
+        """Note that the provider has a batch, or its results, no more; end the run, or go on."""
+        # It was paid for as far as is known, and what it took will never be.
+        spent = {"paid_tokens": chunk.reserved_tokens, "paid_cost": chunk.reserved_cost}
+        await self.board.move(chunk, State.LOST, text, note=text, **spent)
+        if self.settings.on_lost == "resubmit":
+            await self.give_up_lost()
+        else:
+            self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
+
+    async def give_up_lost(self) -> None:
+        """Let batches go that the provider has no more, so that their lines go into others."""
+        for chunk in self.board.in_state(State.LOST):
+            self.board.warnings.append(
+                f"the provider has batch {chunk.batch_id} no more; its {chunk.lines:,} requests "
+                "are sent again, and may be paid for twice"
+            )
+            await self.give_up(chunk, "it was lost, and is sent again")
 
     async def run_online(self, chunk: Chunk, text: str) -> None:
         """End a chunk that was not created, so that its items are called for online."""

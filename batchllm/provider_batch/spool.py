@@ -12,7 +12,7 @@ import marshal
 import os
 import pickle
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,28 @@ _SEGMENT: Final = 64 * 1024 * 1024
 
 
 @define(eq=False)
+class _Reader:
+    """Reads pieces of files, and keeps the last one open: pieces of one file follow each other."""
+
+    _path: Path | None = field(default=None, init=False)
+    _stream: Any = field(default=None, init=False)
+
+    def at(self, path: Path, start: int) -> Any:
+        """Return the stream of a file, which goes on at *start*."""
+        if path != self._path:
+            self.close()
+            self._stream, self._path = path.open("rb"), path
+        self._stream.seek(start)
+        return self._stream
+
+    def close(self) -> None:
+        """Let go of the file, before it is deleted or written anew."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = self._path = None
+
+
+@define(eq=False)
 class Spool:
     """The folder of one journal's batches.
 
@@ -35,6 +57,7 @@ class Spool:
     """
 
     folder: Path
+    _reader: _Reader = field(factory=_Reader, init=False)
 
     def write_lines(self, chunk: int, lines: Sequence[bytes]) -> tuple[int, str]:
         """Write the lines of a chunk, and flush them to the disk.
@@ -45,9 +68,12 @@ class Spool:
         Raises:
             JournalError: The disk is full, or the folder cannot be written.
         """
-        content = b"".join(lines)
-        self._put(self._lines(chunk), content)
-        return len(content), hashlib.sha256(content).hexdigest()
+        digest, size = hashlib.sha256(), 0
+        for line in lines:
+            digest.update(line)
+            size += len(line)
+        self._put(self._lines(chunk), lines)
+        return size, digest.hexdigest()
 
     def read_lines(self, chunk: int) -> bytes | None:
         """Return the lines of a chunk; ``None`` if they are not there."""
@@ -66,6 +92,7 @@ class Spool:
         with stream:
             stream.flush()
             os.fsync(stream.fileno())
+        self._reader.close()
         self._part(chunk, part).replace(self.result(chunk, part))
         self._flush_folder()
 
@@ -75,9 +102,8 @@ class Spool:
 
     def read_answer(self, chunk: int, part: int, start: int, size: int) -> bytes:
         """Read one line of a result file."""
-        with self.result(chunk, part).open("rb") as stream:
-            stream.seek(start)
-            return stream.read(size)
+        data: bytes = self._reader.at(self.result(chunk, part), start).read(size)
+        return data
 
     def drop_lines(self, chunk: int) -> None:
         """Delete the lines of a chunk, which the provider has."""
@@ -86,11 +112,20 @@ class Spool:
     def drop(self, chunk: int) -> None:
         """Delete all files of a chunk."""
         self.drop_lines(chunk)
+        self._reader.close()
         for path in self.folder.glob(f"c{chunk}-r*"):
             path.unlink(missing_ok=True)
 
+    def sweep(self, chunks: Collection[int]) -> None:
+        """Delete the files of all chunks but these: a process that died may have left some."""
+        for path in self.folder.glob("c*-*"):
+            number = path.name[1:].partition("-")[0]
+            if not number.isdigit() or int(number) not in chunks:
+                path.unlink(missing_ok=True)
+
     def drop_folder(self) -> None:
         """Delete the folder, if nothing is in it."""
+        self._reader.close()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
@@ -106,11 +141,11 @@ class Spool:
         except OSError as error:
             raise self.failed(error) from error
 
-    def _put(self, path: Path, content: bytes) -> None:
+    def _put(self, path: Path, lines: Sequence[bytes]) -> None:
         self._make_folder()
         try:
             with _private(path) as stream:
-                stream.write(content)
+                stream.writelines(lines)  # one by one: a chunk is tens of megabytes
                 stream.flush()
                 os.fsync(stream.fileno())
             self._flush_folder()
@@ -159,6 +194,7 @@ class Items:
     _places: array[int] = field(factory=lambda: array("Q"), init=False)
     _objects: dict[int, Any] = field(factory=dict, init=False)
     _left: dict[int, int] = field(factory=dict, init=False)
+    _reader: _Reader = field(factory=_Reader, init=False)
     _stream: Any = field(default=None, init=False)
     _segment: int = field(default=0, init=False)
     _at: int = field(default=0, init=False)
@@ -196,10 +232,9 @@ class Items:
     def get(self, line: int) -> tuple[LLMWorkItem[Any, Any, Any], int]:
         """Return an item and its position in the input."""
         place = self._places[line] - 1
-        with self._path(place >> 40).open("rb") as stream:
-            stream.seek(place & (1 << 40) - 1)
-            size = int.from_bytes(stream.read(4), "big")
-            data = stream.read(size)
+        stream = self._reader.at(self._path(place >> 40), place & (1 << 40) - 1)
+        size = int.from_bytes(stream.read(4), "big")
+        data: bytes = stream.read(size)
         plain, packed = data[:1] == b"m", data[1:]
         values = marshal.loads(packed) if plain else pickle.loads(packed)
         item_id, prompt, context, timeout, attempts, priority, position = values
@@ -223,10 +258,12 @@ class Items:
         self._objects.pop(line, None)
         self._left[segment] -= 1
         if not self._left[segment] and segment != self._segment:
+            self._reader.close()
             self._path(segment).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Delete all files."""
+        self._reader.close()
         if self._stream is not None:
             self._stream.close()
             self._stream = None

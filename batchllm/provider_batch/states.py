@@ -153,6 +153,17 @@ class Chunk:
         reason: Why we cancelled it.
         outputs: The provider's names of its result files.
         rejections: How often the provider has refused it after the create.
+        most_input: Tokens that all its requests have at most.
+        longest: The same of its largest request.
+        most_output: Tokens of the answers whose requests bound them, at most.
+        unbounded: Lines whose requests do not bound the answer.
+        reserved_tokens: Tokens of the budget that were set aside for it.
+        reserved_cost: US dollars, the same.
+        copied: Lines whose items were called for online while it went on.
+        twice: Of these, how many it has answered all the same.
+        twice_cost: US dollars of those answers, as far as the price is known.
+        paid_tokens: Tokens of its answers, once it is settled.
+        paid_cost: US dollars of them, as far as the price is known.
         note: A sentence about what happened to it last.
     """
 
@@ -184,6 +195,17 @@ class Chunk:
     reason: Reason | None = None
     outputs: tuple[str, ...] = field(default=(), converter=tuple)
     rejections: int = 0
+    most_input: int = 0
+    longest: int = 0
+    most_output: int = 0
+    unbounded: int = 0
+    reserved_tokens: int = 0
+    reserved_cost: float = 0.0
+    copied: int = 0
+    twice: int = 0
+    twice_cost: float = 0.0
+    paid_tokens: int = 0
+    paid_cost: float = 0.0
     note: str = ""
 
     @property

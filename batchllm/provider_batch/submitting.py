@@ -19,6 +19,7 @@ from batchllm.core import (
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
 from batchllm.provider_batch.settling import Settler
@@ -31,6 +32,9 @@ __all__ = ["MOST_PAGES", "Submitter"]
 
 _REFUSED_FOR: Final = 6 * 3_600.0
 """Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
+_FRESH: Final = 3_600.0
+"""Seconds after its upload for which a file is surely there, so that nothing is uploaded over and
+over."""
 _SKEW: Final = 5.0
 """Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
 MOST_PAGES: Final = 100
@@ -54,6 +58,7 @@ class Submitter:
         journal: Its thread reads them.
         refinding: When a batch that may be there is looked for.
         settler: Ends chunks that are refused.
+        payer: Says for which the budget has room.
     """
 
     board: Board
@@ -62,6 +67,8 @@ class Submitter:
     journal: JournalWriter
     refinding: Refinding
     settler: Settler
+    payer: Payer
+    _uploads: dict[int, float] = field(factory=dict, init=False)
     _looked: dict[int, float] = field(factory=dict, init=False)
     _looks: dict[int, int] = field(factory=dict, init=False)
     _proofs: dict[str, bool] = field(factory=dict, init=False)
@@ -70,11 +77,13 @@ class Submitter:
         """Make the next step that is due; return whether there was one."""
         board = self.board
         for chunk in board.in_state(State.QUARANTINE):
-            if self._look_at(chunk) <= now:
+            if self._look_at(chunk, now) <= now:
                 await self._look(chunk)
                 return True
+        if await self.payer.meet_the_budget():
+            return True
         for chunk in board.in_state(State.UPLOADING, State.SPOOLED):
-            if board.is_due(chunk, now):
+            if self._upload_at(chunk) <= now:
                 await self._upload(chunk)
                 return True
         for chunk in board.in_state(State.UPLOADED):
@@ -86,8 +95,9 @@ class Submitter:
     def next_at(self, now: float) -> float:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
-        times = [self._look_at(chunk) for chunk in board.in_state(State.QUARANTINE)]
-        times += [board.due_at(one) for one in board.in_state(State.UPLOADING, State.SPOOLED)]
+        times = [self._look_at(chunk, now) for chunk in board.in_state(State.QUARANTINE)]
+        to_upload = board.in_state(State.UPLOADING, State.SPOOLED)
+        times += [self._upload_at(chunk) for chunk in to_upload]
         times += [self._create_at(chunk, now) for chunk in board.in_state(State.UPLOADED)]
         return min(times, default=float("inf"))
 
@@ -97,11 +107,20 @@ class Submitter:
         now = anyio.current_time()
         waiting = self.board.in_state(*NOT_CREATED)
         return all(
-            chunk.state is State.UPLOADED and self._create_at(chunk, now) == float("inf")
+            (
+                self._create_at(chunk, now)
+                if chunk.state is State.UPLOADED
+                else self._upload_at(chunk)
+            )
+            == float("inf")
             for chunk in waiting
         )
 
     # -- uploads ---------------------------------------------------------------------------------
+
+    def _upload_at(self, chunk: Chunk) -> float:
+        """Return when a chunk may be uploaded; never, before the budget has room for it."""
+        return self.board.due_at(chunk) if self.payer.can_pay(chunk) else float("inf")
 
     async def _upload(self, chunk: Chunk) -> None:
         board = self.board
@@ -127,6 +146,7 @@ class Submitter:
         except TransportError:
             board.back_off(chunk)
         else:
+            self._uploads[chunk.number] = anyio.current_time()
             await board.move(chunk, State.UPLOADED, file_id, file_id=file_id)
 
     async def _identify(self, chunk: Chunk) -> None:
@@ -162,7 +182,7 @@ class Submitter:
         tests = [one for one in board if one.canary and not one.over]
         if tests and not chunk.canary:
             return float("inf")
-        if board.in_state(State.CREATING):
+        if board.in_state(State.CREATING) or not self.payer.can_pay(chunk):
             return float("inf")
         live = board.in_flight
         if self.wire.strength is Strength.STATISTICAL and any(
@@ -175,6 +195,10 @@ class Submitter:
 
     async def _create(self, chunk: Chunk) -> None:
         board, now = self.board, anyio.current_time()
+        # Before anything is awaited: a call online could take the room meanwhile.
+        reserved = self.payer.reserve(chunk)
+        if reserved is None:
+            return
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
@@ -185,6 +209,8 @@ class Submitter:
             intent=board.server_time(now),
             account=self.wire.account,
             end=None,
+            reserved_tokens=reserved.tokens,
+            reserved_cost=reserved.cost or 0.0,
         )
         board.admission.created(now)
         try:
@@ -200,6 +226,10 @@ class Submitter:
 
     async def _not_created(self, chunk: Chunk, verdict: CreateVerdict, error: CallError) -> None:
         board, text = self.board, str(error)
+        refused = verdict in (CreateVerdict.REFUSED, CreateVerdict.ACCOUNT)
+        if refused and await self._has_lost_its_file(chunk):
+            await self.settler.give_up(chunk, f"its file is no longer at the provider ({text})")
+            return
         match verdict:
             case CreateVerdict.UNKNOWN | CreateVerdict.CREATED:
                 await board.move(chunk, State.QUARANTINE, text, note=text)
@@ -217,6 +247,19 @@ class Submitter:
             case CreateVerdict.NOT_SENT:
                 after = await self._take_back(chunk, text)
                 board.back_off(after)
+
+    async def _has_lost_its_file(self, chunk: Chunk) -> bool:
+        """Return whether the file of a chunk is no longer at the provider.
+
+        Files are kept for days there, and a quota may have been waited for longer.
+        """
+        fresh = anyio.current_time() - self._uploads.get(chunk.number, -_FRESH) < _FRESH
+        if fresh or not self.wire.has_files:
+            return False
+        try:
+            return not await self.wire.find_files(chunk.name.file, chunk.size)
+        except (ProviderError, TransportError):
+            return False
 
     async def _take_back(self, chunk: Chunk, text: str) -> Chunk:
         """Return to the state before a create that was surely none."""
@@ -241,11 +284,13 @@ class Submitter:
 
     # -- finding again ---------------------------------------------------------------------------
 
-    def _look_at(self, chunk: Chunk) -> float:
-        now = anyio.current_time()
+    def _look_at(self, chunk: Chunk, now: float) -> float:
+        # By the clock as the caller has read it: one that is read again is ahead of that, and what
+        # is due at once would never be.
         assert chunk.intent is not None
         since = max(0.0, self.board.server_time(now) - chunk.intent)
-        due = self.refinding.next_look(since, self._looked.get(chunk.number))
+        looked, looks = self._looked.get(chunk.number), self._looks.get(chunk.number, 0)
+        due = self.refinding.next_look(since, looked, looks)
         return max(now + due - since, self.board.due_at(chunk))
 
     async def _look(self, chunk: Chunk) -> None:
@@ -280,9 +325,8 @@ class Submitter:
             found += [
                 one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
             ]
-            times = [one.created for one in page.batches if one.created is not None]
             after = page.after
-            if after is None or min(times, default=chunk.intent) < chunk.intent - _SCAN_BEFORE:
+            if after is None or page.is_behind(chunk.intent - _SCAN_BEFORE):
                 break
         if self.wire.strength is Strength.STATISTICAL:
             return await self._proved(found, chunk.run)

@@ -5,6 +5,7 @@ Pure: the tables of ``docs/design/provider-batches.md`` as functions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum, StrEnum
 from typing import Any, Final
@@ -75,23 +76,43 @@ def judge_create(
 _ACCOUNT_CODES: Final = frozenset(
     {
         "account_deactivated",
+        "api_key_invalid",
         "authentication_error",
         "billing_error",
         "billing_hard_limit_reached",
         "billing_not_active",
         "insufficient_quota",
         "invalid_api_key",
+        "permission_denied",
         "permission_error",
+        "unauthenticated",
     }
 )
-_ACCOUNT_WORDS: Final = ("credit balance", "billing hard limit", "exceeded your current quota")
-"""Words without a code: Anthropic puts an empty account into each line as an invalid request."""
+_ACCOUNT_WORDS: Final = (
+    "api key expired",
+    "api key not valid",
+    "billing hard limit",
+    "credit balance",
+    "credits are depleted",
+    "enable billing",
+)
+"""Words without a code: Anthropic puts an empty account into each line as an invalid request, and
+Google answers 400 for a key that is none."""
+_OF_A_QUOTA: Final = "exceeded your current quota"
+_OF_GOOGLE: Final = "resource_exhausted"
+"""Google says the former of each quota, whichever it is, with this code; OpenAI of the bill."""
+_NO_QUOTA: Final = re.compile(r"\blimit: 0\b")
+"""A quota of nothing: Google's free tier has no batches."""
 
 
 def is_about_the_account(text: str) -> bool:
     """Return whether the code and message of an error are about the account and no request."""
     low = text.lower()
-    return any(word in low for word in (*_ACCOUNT_CODES, *_ACCOUNT_WORDS))
+    if any(word in low for word in (*_ACCOUNT_CODES, *_ACCOUNT_WORDS)):
+        return True
+    if _OF_GOOGLE in low:
+        return _NO_QUOTA.search(low) is not None
+    return _OF_A_QUOTA in low
 
 
 # -- whole batches ---------------------------------------------------------------------------------
@@ -129,7 +150,9 @@ class EndVerdict(Enum):
     """Each of its items fails with the error."""
 
 
-_QUOTA_CODES: Final = frozenset({"token_limit_exceeded", "request_limit_exceeded", "queue_full"})
+_QUOTA_CODES: Final = frozenset(
+    {"queue_full", "request_limit_exceeded", "resource_exhausted", "token_limit_exceeded"}
+)
 MOST_REJECTIONS: Final = 3
 """After that many a chunk is not submitted again: providers list some hundred bad lines at a time,
 and a file that still has some then was not made of requests that can work."""
@@ -145,10 +168,10 @@ def judge_rejection(
         lines: How many the batch has.
         rejections: How often it was rejected, this time included.
     """
-    if any(one.code in _QUOTA_CODES for one in problems):
-        return EndVerdict.WAIT, {}
     if any(is_about_the_account(one.text) for one in problems):
         return EndVerdict.ACCOUNT, {}
+    if any(one.code.lower() in _QUOTA_CODES for one in problems):
+        return EndVerdict.WAIT, {}
     bad = {one.line: one for one in problems if one.line is not None and 1 <= one.line <= lines}
     # More than half are bad: that is a mistake in all of them, of which only some are listed.
     if not bad or 2 * len(bad) > lines or rejections > MOST_REJECTIONS:

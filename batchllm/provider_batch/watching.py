@@ -13,14 +13,14 @@ from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack, poll_delay
-from batchllm.provider_batch.refusals import bad_line_answer
+from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_of_the_account
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
 from batchllm.provider_batch.submitting import MOST_PAGES, Submitter
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
-__all__ = ["Watcher", "lost_in_words", "wrong_account"]
+__all__ = ["Watcher", "wrong_account"]
 
 _FEW: Final = 5
 """Batches up to which each is asked for; beyond that one list answers for all of them."""
@@ -30,6 +30,9 @@ _GONE_AFTER, _GONE_TRIES = 900.0, 5
 """A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
 _GHOSTS_FOR: Final = 25 * 3_600.0
 _NEAR_THE_END: Final = 0.95
+_FIRST_PAUSE: Final = 60.0
+"""Seconds until the next poll after one that was refused for a quota; each further one doubles
+it."""
 
 
 @define(eq=False)
@@ -55,6 +58,7 @@ class Watcher:
     rng: random.Random
     _next_poll: float = field(default=0.0, init=False)
     _last_good: float | None = field(default=None, init=False)
+    _refusals: int = field(default=0, init=False)
     _gone: Counter[int] = field(factory=Counter, init=False)
     _gone_since: dict[int, float] = field(factory=dict, init=False)
     _ghosts: set[str] = field(factory=set, init=False)
@@ -71,7 +75,7 @@ class Watcher:
             if board.is_due(chunk, now):
                 await self._cancel(chunk)
                 return True
-        if board.in_state(*CREATED) and self._poll_at() <= now:
+        if board.in_state(*CREATED) and self._next_poll <= now:
             await self._poll(now)
             return True
         return False
@@ -81,7 +85,7 @@ class Watcher:
         board = self.board
         times = [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
         if board.in_state(*CREATED):
-            times.append(self._poll_at())
+            times.append(self._next_poll)
         if self.pull_back is not None and self.settings.on_late != "wait":
             at = self.pull_back.at(self._remaining())
             if at > now:
@@ -98,12 +102,6 @@ class Watcher:
 
     # -- polls -----------------------------------------------------------------------------------
 
-    def _poll_at(self) -> float:
-        """Return when to poll next: a batch that is new is looked at soon."""
-        if self._last_good is None:
-            return min(self._next_poll, anyio.current_time())
-        return self._next_poll
-
     def created(self) -> None:
         """Note that there is a new batch, so that polls begin to be quick again."""
         now = anyio.current_time()
@@ -118,19 +116,19 @@ class Watcher:
         return poll_delay(max(0.0, age), self.rng, hint=self.wire.hint, urgent=near or late)
 
     async def _poll(self, now: float) -> None:
-        alive = self.board.in_state(*CREATED)
+        alive, pause = self.board.in_state(*CREATED), 0.0
         try:
             if len(alive) <= _FEW and not any(self._may_have_ghost(one) for one in alive):
                 for chunk in alive:
                     await self._ask_for(chunk)
             else:
                 await self._ask_for_all(alive)
-            self._last_good = anyio.current_time()
+            self._last_good, self._refusals = anyio.current_time(), 0
         except (ProviderError, TransportError) as error:
             # Polls that fail say nothing about the batch.
             since = now - (self._last_good or now)
             self._last_good = self._last_good or now
-            if isinstance(error, ProviderError) and error.status in (401, 403):
+            if isinstance(error, ProviderError) and is_of_the_account(error):
                 self.board.end(
                     EndCause.ACCOUNT_PROBLEM,
                     f"{error}; the batches go on: set that right, and type the same again",
@@ -141,8 +139,21 @@ class Watcher:
                     f"there was no good answer for six hours, the last was {error}; the batches "
                     "go on, and the same typed again goes on with them",
                 )
+            pause = self._pause_after(error)
         now = anyio.current_time()
-        self._next_poll = now + self._delay(now)
+        self._next_poll = now + max(self._delay(now), pause)
+
+    def _pause_after(self, error: ProviderError | TransportError) -> float:
+        """Return the seconds to wait after a poll that failed: longer each time it is refused."""
+        if not isinstance(error, ProviderError) or error.status != 429:
+            return 0.0
+        pause: float = _FIRST_PAUSE * 2 ** min(self._refusals, 10)
+        self._refusals += 1
+        return max(min(pause, self.wire.limits.longest_pause), hint_of(error) or 0.0)
+
+    async def look(self) -> None:
+        """Ask for the batches that are under way, now."""
+        await self._poll(anyio.current_time())
 
     async def _ask_for(self, chunk: Chunk) -> None:
         assert chunk.batch_id is not None
@@ -166,13 +177,14 @@ class Watcher:
             page = await self.wire.list_batches(after)
             for remote in page.batches:
                 chunk = wanted.pop(remote.id, None)
-                if chunk is not None:
+                if chunk is not None and remote.kind.ended and not remote.outputs:
+                    await self._ask_for(chunk)  # a list may leave the results out
+                elif chunk is not None:
                     await self._take_in(self.board.chunks[chunk.number], remote)
                 else:
                     await self._look_for_ghost(remote)
-            times = [one.created for one in page.batches if one.created is not None]
             after = page.after
-            if after is None or (not wanted and (not ghosts or min(times, default=0) < oldest)):
+            if after is None or (not wanted and (not ghosts or page.is_behind(oldest))):
                 break
         for chunk in list(wanted.values())[:_FEW]:
             await self._ask_for(chunk)
@@ -181,7 +193,7 @@ class Watcher:
         """Take what the provider says of a batch."""
         board = self.board
         if remote.gone:
-            await self._lose(chunk, "its results are kept no more")
+            await self.settler.lose(chunk, "its results are kept no more")
         elif remote.kind.ended:
             await self._end(chunk, remote)
         elif remote.status != chunk.status or remote.done != chunk.done:
@@ -262,11 +274,7 @@ class Watcher:
         if chunk.account and chunk.account != self.wire.account:
             self.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account([chunk]))
             return
-        await self._lose(chunk, str(error))
-
-    async def _lose(self, chunk: Chunk, text: str) -> None:
-        await self.board.move(chunk, State.LOST, text, note=text)
-        self.board.end(EndCause.STOPPED, lost_in_words([chunk]))
+        await self.settler.lose(chunk, str(error))
 
     def _may_have_ghost(self, chunk: Chunk) -> bool:
         """Return whether a second batch of a chunk may turn up: it was created more than once."""
@@ -319,6 +327,17 @@ class Watcher:
         await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
         self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
 
+    async def cancel_all(self) -> int:
+        """Ask the provider to end all batches that run; return how many it was asked for."""
+        board, count = self.board, 0
+        for chunk in board.in_state(State.RUNNING, State.CANCEL_WANTED):
+            if chunk.state is State.RUNNING:
+                wanted, why = State.CANCEL_WANTED, "the run was cancelled"
+                chunk = await board.move(chunk, wanted, why, reason=Reason.USER)
+            await self._cancel(chunk)
+            count += 1
+        return count
+
     # -- deadlines -------------------------------------------------------------------------------
 
     def _remaining(self) -> int:
@@ -357,16 +376,6 @@ def _cut_of(remote: RemoteBatch) -> Cut | None:
     if remote.cancelled:
         return Cut.CANCELLED
     return Cut.EXPIRED if remote.expired else None
-
-
-def lost_in_words(chunks: list[Chunk]) -> str:
-    """Say that the provider has batches no more."""
-    ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
-    lines = sum(chunk.lines for chunk in chunks)
-    return (
-        f"the provider has batch {ids} no more, with {lines:,} requests that may be paid for; "
-        "`batchllm jobs cancel` lets them go, so that they are sent again"
-    )
 
 
 def wrong_account(chunks: list[Chunk]) -> str:

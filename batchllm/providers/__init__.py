@@ -15,6 +15,7 @@ from batchllm.providers.gemini import (
     GeminiClient,
     GeminiEmbeddingStrategy,
     GeminiModel,
+    gemini_usage,
 )
 from batchllm.providers.openai import (
     PROFILES,
@@ -27,6 +28,7 @@ from batchllm.providers.wire import (
     ConnectionOptions,
     Endpoint,
     Finish,
+    OnlineOnlyError,
     WireModel,
     WireOptions,
     WireRequest,
@@ -53,6 +55,7 @@ __all__ = [
     "GeminiEmbeddingStrategy",
     "GeminiModel",
     "LangChainStrategy",
+    "OnlineOnlyError",
     "OpenAIClientModel",
     "OpenAIResponsesClientModel",
     "PydanticAIStrategy",
@@ -62,5 +65,6 @@ __all__ = [
     "WireRequest",
     "attach_usage",
     "error_reply",
+    "gemini_usage",
     "normalize_finish",
 ]

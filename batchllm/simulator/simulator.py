@@ -13,6 +13,7 @@ from batchllm.simulator.batches import (
     BatchApi,
     BatchBehaviour,
     Batches,
+    GeminiBatches,
     OpenAIBatches,
 )
 from batchllm.simulator.behaviour import Behaviour, Decision
@@ -105,7 +106,11 @@ class Simulator:
     def __attrs_post_init__(self) -> None:
         self._behaviour = Behaviour(self.scenario, self.seed)
         self.batches = Batches(self.scenario, self.seed, self._wires, self.batch_behaviour)
-        self._batch_apis = (OpenAIBatches(self.batches), AnthropicBatches(self.batches))
+        self._batch_apis = (
+            GeminiBatches(self.batches),
+            OpenAIBatches(self.batches),
+            AnthropicBatches(self.batches),
+        )
 
     def handle(self, request: WireRequest) -> Exchange:
         """Decide on a request that arrives now."""

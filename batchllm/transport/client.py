@@ -149,9 +149,21 @@ class HttpClient:
 
     def with_room(self, max_body: int) -> HttpClient:
         """Return a client over the same connections whose replies may have *max_body* bytes."""
+        return self._with(max_body=max_body)
+
+    def at(self, base_url: str) -> HttpClient:
+        """Return a client over the same connections for another address of the same provider.
+
+        It sends the same headers, the key among them.
+
+        Raises:
+            ConfigError: *base_url* is not the address of a server.
+        """
+        return self._with(base_url=base_url)
+
+    def _with(self, **changes: Any) -> HttpClient:
         options: dict[str, Any] = dict(self._made_of, transport=self._given, proxy=None)
-        options["max_body"] = max_body
-        return HttpClient(**options)
+        return HttpClient(**{**options, **changes})
 
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.

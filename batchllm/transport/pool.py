@@ -28,6 +28,7 @@ from batchllm.transport.dialling import (
     usual_context,
 )
 from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
+from batchllm.transport.loops import clock_of_now
 from batchllm.transport.parsing import ReplyReader
 from batchllm.transport.statistics import ConnectionCounts
 
@@ -105,6 +106,7 @@ class OriginPool:
     _resolved: float = field(default=0.0, init=False)
     _resolving: anyio.Lock = field(factory=anyio.Lock, init=False)
     _closed: bool = field(default=False, init=False)
+    _clock: Callable[[], float] = field(factory=clock_of_now, init=False)
 
     async def take(self) -> Connection:
         """Return a connection on which nothing is under way.
@@ -132,7 +134,7 @@ class OriginPool:
             await self._wait()
 
     async def _take_idle(self) -> Connection | None:
-        now = anyio.current_time()
+        now = self._clock()
         while self._idle:
             oldest = self._idle[0]
             if now - oldest.idle_since >= oldest.keep_alive:
@@ -150,7 +152,7 @@ class OriginPool:
 
     async def _open(self) -> Connection:
         self._opening += 1
-        began = anyio.current_time()
+        began = self._clock()
         channel: Channel | None = None
         try:
             with anyio.move_on_after(CONNECT_SECONDS):
@@ -169,7 +171,7 @@ class OriginPool:
         settings = self.settings
         connection = Connection(channel, settings.make_reader(), settings.keep_alive)
         self._all.add(connection)
-        self.counts.on_opened(anyio.current_time() - began)
+        self.counts.on_opened(self._clock() - began)
         return connection
 
     async def _connect(self) -> Channel:
@@ -194,7 +196,7 @@ class OriginPool:
 
     async def _resolve(self) -> list[Address]:
         async with self._resolving:  # one look-up for all that open at once
-            now = anyio.current_time()
+            now = self._clock()
             if not self._addresses or now - self._resolved > _ADDRESSES_LAST:
                 self._addresses = await resolve(self.origin.host, self.origin.port)
                 self._resolved = now
@@ -208,7 +210,7 @@ class OriginPool:
         """
         if self._closed or connection.state.on(Event.RELEASE) is not Verdict.REUSE:
             return False
-        connection.idle_since = anyio.current_time()
+        connection.idle_since = self._clock()
         self._idle.append(connection)
         if self._waiting:
             self._wake()

@@ -104,3 +104,18 @@ def test_a_dry_run_finds_what_is_wrong(
         main(["run", table, "--dry-run", *TEMPLATE[: 0 if "txt" in options else 2], *options]) == 2
     )
     assert message in capsys.readouterr().err
+
+
+def test_batches_of_the_provider_cost_half(table: str, capsys: Captured) -> None:
+    command = ["estimate", table, "-m", "sim:default?input_price=10&output_price=40", *TEMPLATE]
+    command += ["--max-tokens", "10"]
+    assert main([*command, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main([*command, "--json", "--mode", "batch", "--rpm", "5"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["cost"] == pytest.approx(plain["cost"] / 2)
+    assert found["seconds"] is None
+    assert main([*command, "--mode", "batch"]) == 0
+    out = capsys.readouterr().out
+    assert "at most, at the price of batches" in out
+    assert "minutes to a day" in out

@@ -60,3 +60,9 @@ def test_otherwise_nothing_is_said() -> None:
     """A run that seldom waited was held by nothing, and one that only started slowly, too."""
     assert verdict(3, 10, held=4.0, limits=TOLD, met=1) is None
     assert verdict(held=9.0) is None
+
+
+def test_a_large_limit_is_written_in_full() -> None:
+    """A million tokens are no "1e+06"."""
+    used = verdict(max_requests_per_minute=2_000_000, sent=400_000)
+    assert used == "the quota of 2,000,000 requests per minute"

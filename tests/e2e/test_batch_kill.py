@@ -1,8 +1,8 @@
 """Batch mode in a process that is killed at random moments, and the same command typed again.
 
 The simulator outlives it in a process of its own, with a calendar that goes a hundred times faster
-than ours, and its invoice says what was executed. ``BATCHLLM_KILLS`` raises the number of kills
-(``nox -s kills``).
+than ours, and its invoice says what was executed. ``BATCHLLM_BATCH_KILLS`` raises the number of
+kills (``nox -s kills``); a run that has got to its end is followed by another.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -20,13 +21,17 @@ import pytest
 
 from tests.e2e.cli_kit import PROGRAM, finish, program, read_rows, run_program, simulator
 
-KILLS = int(os.environ.get("BATCHLLM_KILLS", "5"))
+KILLS = int(os.environ.get("BATCHLLM_BATCH_KILLS", "5"))
 LINES = 40
-SLOWEST = 2.5
-"""Seconds after which a process is killed at most: by then it has fetched what there is."""
+LONGEST = 2.5
+"""The life of a process at most, in times of a run online: by then it has fetched what there is.
+
+A run online takes about a second, most of it to begin; on a busy machine it takes many.
+"""
 WIRES = {
     "openai": ("openai:gpt-5-mini", "OPENAI", "/v1"),
     "anthropic": ("anthropic:claude-sonnet-5", "ANTHROPIC", ""),
+    "gemini": ("gemini:gemini-2.5-flash", "GEMINI", "/v1beta"),
 }
 
 
@@ -49,57 +54,78 @@ def answers(path: Path) -> dict[str, Any]:
     return found
 
 
+NO_PRICE = "-m openai-compatible:x --base-url http://x/v1"
+
+
 @pytest.mark.parametrize("wire", sorted(WIRES))
 def test_kills_at_random_moments_lose_and_repeat_nothing(
     tmp_path: Path, wire: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, name, path = WIRES[wire]
     rng = random.Random(wire)
-    given, output = write_lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
+    given, online = write_lines(tmp_path / "in.jsonl"), tmp_path / "online.jsonl"
+    kills = runs = lines = 0
     with simulator("instant", "--calendar", "100") as url:
         monkeypatch.setenv(f"{name}_API_KEY", "sim-key")
         monkeypatch.setenv(f"{name}_BASE_URL", url + path)
-        words = ["run", given, "-m", model, "--quiet", "--mode", "batch", "--chunk-size", "25"]
-        words += ["--on-ambiguous", "resubmit", "-o", output]
-        for _ in range(KILLS):
-            command = [*PROGRAM, *map(str, words)]
-            with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-                time.sleep(rng.uniform(0.3, SLOWEST))
-                process.kill()
-        code, _, err = run_program(*words)
-        assert code == 0, err
-        online = tmp_path / "online.jsonl"
+        began = time.monotonic()
         assert run_program("run", given, "-m", model, "--quiet", "-o", online)[0] == 0
-        billed = [line["custom_id"] for line in invoice(url)]
-    assert answers(output) == answers(online)
-    assert len(billed) == len(set(billed)) == LINES
-    left = {one.name for one in tmp_path.iterdir()}
-    assert left == {"in.jsonl", "out.jsonl", "out.jsonl.journal"} | {
-        "online.jsonl",
-        "online.jsonl.journal",
-    }
+        longest = LONGEST * (time.monotonic() - began)
+        while kills < KILLS:
+            folder = tmp_path / f"{runs}"
+            folder.mkdir()
+            words = ["run", given, "-m", model, "--quiet", "--mode", "batch", "--chunk-size", "25"]
+            words += ["--on-ambiguous", "resubmit", "-o", folder / "out.jsonl"]
+            lives = (rng.uniform(0.1, 1.0) * longest for _ in range(KILLS - kills))
+            kills += kill_until_it_ends(list(map(str, words)), lives)
+            code, _, err = run_program(*words)
+            assert code == 0, err
+            assert answers(folder / "out.jsonl") == answers(online)
+            assert {one.name for one in folder.iterdir()} == {"out.jsonl", "out.jsonl.journal"}
+            billed = [line["custom_id"] for line in invoice(url)]
+            assert len(billed) == len(set(billed)) == lines + LINES
+            runs, lines = runs + 1, len(billed)
+    print(f"{wire}: {kills} kills in {runs} runs; {lines} lines billed, each once")
 
 
+def kill_until_it_ends(words: list[str], lives: Iterable[float]) -> int:
+    """Type a command and kill it after so many seconds each time; return the number of kills."""
+    kills = 0
+    for seconds in lives:
+        with subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE) as process:
+            try:
+                process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                continue
+            assert process.returncode == 0
+            break
+    return kills
+
+
+@pytest.mark.parametrize("wire", ["gemini", "openai"])
 def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, wire: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model, name, path = WIRES[wire]
     given, output = write_lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
     with simulator("instant", "--calendar", "20") as url:
-        monkeypatch.setenv("OPENAI_API_KEY", "sim-key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
-        words = ["run", given, "-m", "openai:m", "--mode", "batch", "-o", output]
+        monkeypatch.setenv(f"{name}_API_KEY", "sim-key")
+        monkeypatch.setenv(f"{name}_BASE_URL", url + path)
+        words = ["run", given, "-m", model, "--mode", "batch", "-o", output]
         code, _, err = run_program(*words, "--detach")
         assert code == 3
-        assert "40 requests are in 1 batch at openai; the same typed again goes on" in err
+        assert f"40 requests are in 1 batch at {wire}; the same typed again goes on" in err
         code, out, _ = run_program("jobs", output)
         assert code == 0
         assert "running" in out
-        assert "batch_" in out
+        assert "batch" in out.splitlines()[-1]
         code, out, _ = run_program("jobs", output, "--json")
         (job,) = json.loads(out)
-        assert (job["number"], job["requests"], job["provider"]) == (1, LINES, "openai")
+        assert (job["number"], job["requests"], job["provider"]) == (1, LINES, wire)
         code, out, _ = run_program("jobs", output, "show", "1")
-        assert "created: batch_" in out
+        assert "created: batch" in out
         code, out, err = run_program("jobs", output, "cancel")
         assert code == 0, err
         # On a slow machine it may be over by then.
@@ -124,8 +150,16 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
             "decides by an answer what it asks next",
         ),
         (
-            "run in.jsonl -m sim:default --mode batch -o o.jsonl --max-cost 3",
-            "are not held with --mode batch",
+            f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --max-cost 3",
+            "--max-cost needs a price, and none is known for openai-compatible:x",
+        ),
+        (
+            "run in.jsonl -m sim:default --mode batch -o o.jsonl --hedge-budget 3",
+            "--hedge-budget is 3.0, and it is for items that would miss a --deadline",
+        ),
+        (
+            f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --deadline 2h --hedge-budget 3",
+            "no price is known for openai-compatible:x",
         ),
         ("jobs nothing.jsonl", "there is no journal nothing.jsonl"),
     ],
@@ -138,3 +172,16 @@ def test_what_cannot_work_is_said(tmp_path: Path, words: str | list[str], said: 
     assert code == 2
     assert said in err
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_the_end_of_the_budget_is_said_with_what_goes_on(tmp_path: Path) -> None:
+    """All runs on one journal have one budget, so the same command needs a larger one."""
+    write_lines(tmp_path / "in.jsonl")
+    model = "sim:default?input_price=1&output_price=4"
+    words = ["run", "in.jsonl", "-m", model, "--mode", "batch", "-o", "o.jsonl"]
+    with program([*words, "--max-cost", "0.0001"], cwd=tmp_path) as process:
+        code, _, err = finish(process)
+    assert code == 3
+    assert "the next line of a batch may take" in err
+    assert "The same command goes on with a larger --max-cost" in err
+    assert "as much again" not in err

@@ -231,3 +231,42 @@ async def test_an_item_that_waits_before_its_call_leaves_it_to_the_next(held: st
     assert result.succeeded == 4
     assert quick.started[-1] - begun < 5.0
     assert slow.started[-1] - begun >= 50.0
+
+
+class _Uneven(LLMCallStrategy[str]):
+    """Answers after times that differ, so that now one call ends alone and now several do."""
+
+    async def execute(self, prompt: Any, attempt: int, timeout: float) -> tuple[str, None]:
+        """Answer."""
+        await anyio.sleep(1.0 + int(prompt[1:]) % 5 / 10)
+        return str(prompt), None
+
+
+async def test_no_item_is_started_for_a_call_that_another_is_about_to_take() -> None:
+    """Trio may run the feed again before the items that it has started hold their calls."""
+    gate = Gate(calls=20)
+    for is_warm in (False, True):
+        result = await run_batch(range_of(400), _Uneven(), concurrency=20, gate=gate)
+        assert result.succeeded == 400
+        if is_warm:  # before, the gate lets few calls through
+            assert result.stats["waits"]["admission_wait"] == 0.0
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_dry_runs_take_no_call_from_each_other(calls: int) -> None:
+    """They go on beside each other, as many as the window holds."""
+
+    class Slow(_Uneven):
+        async def dry_run(self, prompt: Any) -> tuple[str, None]:
+            await anyio.sleep(10.0)
+            return str(prompt), None
+
+    config = ProcessorConfig(max_workers=calls, window=30, dry_run=True)
+    result = await run_batch(range_of(30), Slow(), config=config)
+    assert result.succeeded == 30
+    assert result.wall_time < 11.0
+
+
+def range_of(count: int) -> list[str]:
+    """Return so many prompts."""
+    return [f"p{n}" for n in range(count)]

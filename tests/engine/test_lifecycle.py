@@ -213,13 +213,31 @@ async def test_sync_hooks() -> None:
     assert log == ["prepare", "cleanup"]
 
 
-async def test_unmanaged_strategies_are_not_remembered() -> None:
-    """One that has nothing to prepare leaves nothing behind, so a million of them may come."""
+@pytest.mark.parametrize("composite", [False, True])
+async def test_unmanaged_strategies_are_not_remembered(composite: bool) -> None:
+    """One that has nothing to prepare leaves nothing behind, so a million of them may come.
+
+    Neither does a composite of its own for each item, over a part that they share.
+    """
     import weakref
 
     class Light(LLMCallStrategy[Any]):
         async def execute(self, *args: Any) -> Any:
             return "x", None
+
+    log: list[str] = []
+    shared = Part("shared", log)
+
+    class Both(LLMCallStrategy[Any]):
+        quota_scope = None
+
+        def __init__(self) -> None:
+            self.parts = (shared,)
+
+        async def execute(
+            self, prompt: Any, attempt: int, timeout: float, state: RetryState
+        ) -> Any:
+            return await state.call(shared, prompt, attempt, timeout)
 
     alive: list[weakref.ref[Any]] = []
     most = 0
@@ -227,7 +245,7 @@ async def test_unmanaged_strategies_are_not_remembered() -> None:
     def items() -> Any:
         nonlocal most
         for i in range(300):
-            strategy = Light()
+            strategy = Both() if composite else Light()
             alive.append(weakref.ref(strategy))
             yield LLMWorkItem(i, strategy, "p")  # type: ignore[arg-type]
             del strategy
@@ -236,6 +254,7 @@ async def test_unmanaged_strategies_are_not_remembered() -> None:
     result = await run_batch(items(), concurrency=4)
     assert result.succeeded == 300
     assert most < 150
+    assert log == (["+shared", "-shared"] if composite else [])
 
 
 async def test_parts_that_contain_each_other_are_refused() -> None:

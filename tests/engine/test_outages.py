@@ -112,7 +112,7 @@ async def test_no_network_for_a_while_costs_no_item(
 ) -> None:
     """Not with one attempt each either; and within 30 s of its end all is as before."""
     now = anyio.current_time()
-    items = 8 * calls
+    items = {50: 400, 500: 1_500}[calls]  # seconds of calls on both sides of the outage
     net = Net(now + 3.3, now + 3.3 + length)
     config = ProcessorConfig(max_workers=calls, retry=RetryConfig(max_attempts=attempts))
     result = await run_batch(range_of(items), net, config=config)

@@ -57,11 +57,11 @@ class Counted(LLMCallStrategy[str]):
 )
 async def test_declared_requests_are_never_refused_and_well_used(quota: str) -> None:
     """However the server counts, its log has no refusal, and the quota is used."""
-    strategy, simulator = provider(f"quota-nohint?rpm=300&enforcement={quota}")
+    strategy, simulator = provider(f"quota-nohint?rpm=120&enforcement={quota}")
     window = 10.0 if "window" in quota else None
-    gate = Gate(limits=[Limit("requests", 300, window=window)], seed=1)
-    result = await run_batch(prompts(900), strategy, concurrency=20, gate=gate)
-    assert result.succeeded == len(simulator.log) == 900
+    gate = Gate(limits=[Limit("requests", 120, window=window)], seed=1)
+    result = await run_batch(prompts(360), strategy, concurrency=20, gate=gate)
+    assert result.succeeded == len(simulator.log) == 360
     assert refused(simulator) == []
     assert result.wall_time <= 180 * (1.06 if window else 1.015)
     assert result.stats["held_back"]["quota"] > 0.9 * result.wall_time
@@ -83,14 +83,14 @@ async def test_requests_declared_in_the_configuration_hold_over_all_scopes() -> 
 async def test_tokens_declared_are_never_refused_and_well_used() -> None:
     """Nobody estimates, so the run guesses, and learns from what is reported."""
     strategy, simulator = provider(
-        "instant?latency=0.5&tpm=6000&tokens=30&reserved_output=40&headers=false&hints=false"
+        "instant?latency=0.5&tpm=3000&tokens=30&reserved_output=40&headers=false&hints=false"
     )
-    config = ProcessorConfig(max_workers=20, max_tokens_per_minute=6_000)
-    result = await run_batch(prompts(900), strategy, config=config)
-    assert result.succeeded == 900
+    config = ProcessorConfig(max_workers=20, max_tokens_per_minute=3_000)
+    result = await run_batch(prompts(450), strategy, config=config)
+    assert result.succeeded == 450
     assert refused(simulator) == []
     used = result.total_input_tokens + result.total_output_tokens
-    assert used / (result.wall_time / 60) >= 0.9 * 6_000
+    assert used / (result.wall_time / 60) >= 0.9 * 3_000
 
 
 async def test_without_a_limit_on_tokens_nobody_is_asked_for_an_estimate() -> None:

@@ -202,7 +202,7 @@ def test_answers_overrule_a_claim_within_a_second(own: bool) -> None:
     admission = Admission(own_address=own)
     sends = [(i / 227, admission.take(i / 227, ONE)) for i in range(1_500)]
     refused = 1_135  # sent at 5.0 s; answers take 1 s
-    for at, admitted in sends[:908]:
+    for at, _ in sends[:908]:
         admission.on_accepted(at + 1.0, at)
     at, admitted = sends[refused]
     for hint in claims(CLAIM):
@@ -210,7 +210,7 @@ def test_answers_overrule_a_claim_within_a_second(own: bool) -> None:
     admission.on_refused(at + 0.05, at)
     assert [limit.per for limit in admission.limits if limit.dimension == "requests"] == []
     assert admission.next_time(at + 0.1, CallCost(1, 20, 20)) > at + 0.5
-    for at, admitted in sends[908:1_200]:
+    for at, _ in sends[908:1_200]:
         admission.on_accepted(at + 1.0, at)
     requests = CallCost()
     assert admission.next_time(6.5, requests) == 6.5
@@ -224,9 +224,9 @@ def test_a_claim_that_no_history_contradicts_is_tried_by_one_call() -> None:
         admission.observe(hint, 0.1, 0.0, first)
     admission.on_refused(0.1, 0.0)
     assert admission.next_time(0.1, ONE) == pytest.approx(1.1)
-    probe = admission.take(1.1, ONE)
+    admission.take(1.1, ONE)
     assert admission.next_time(1.1, ONE) > 50
-    admission.on_accepted(1.2, 1.1, probe)
+    admission.on_accepted(1.2, 1.1)
     assert admission.next_time(1.2, ONE) == 1.2
 
 

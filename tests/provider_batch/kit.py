@@ -42,17 +42,21 @@ class Fuse:
         folder: Of the journal.
         image: Where the image goes.
         at: Which point ends it, from 1; 0 ends it at none.
+        only: The beginning of the names of the points that are counted.
     """
 
     folder: Path
     image: Path
     at: int = 0
+    only: str = ""
     passed: int = field(default=0, init=False)
     last: str = field(default="", init=False)
 
     def passes(self, what: str) -> None:
         if self.at and self.passed >= self.at:
             raise Killed(what)  # it has ended, and whatever tries to go on is not there
+        if not what.startswith(self.only):
+            return
         self.passed += 1
         if self.passed == self.at:
             self.last = what
@@ -69,14 +73,16 @@ class Fuse:
 class Wire(httpx.AsyncBaseTransport):
     """The simulator behind a fuse: a process may end before a request, or before its answer."""
 
-    def __init__(self, simulator: Simulator, fuse: Fuse | None) -> None:
+    def __init__(self, simulator: Simulator, fuse: Fuse | None, sent: list[bytes]) -> None:
         self.inner = SimulatorTransport(simulator)
         self.fuse = fuse
+        self.sent = sent
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         name = f"{request.method} {request.url.path}"
         if self.fuse is not None:
             self.fuse.passes(f"before {name}")
+        self.sent.append(await request.aread())
         response = await self.inner.handle_async_request(request)
         if self.fuse is not None:
             self.fuse.passes(f"after {name}")
@@ -92,6 +98,9 @@ class World:
         behaviour: Of the provider's batches.
         scenario: Of the provider.
         model: To ask.
+
+    Attributes:
+        sent: The bodies of all requests to the provider, uploads among them.
     """
 
     folder: Path
@@ -99,6 +108,7 @@ class World:
     scenario: Scenario = field(factory=Scenario)
     model: str = "openai:gpt-5-mini"
     simulator: Simulator = field(init=False)
+    sent: list[bytes] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.simulator = Simulator(self.scenario, batch_behaviour=self.behaviour)
@@ -133,11 +143,11 @@ class World:
         self.batches.behaviour = evolve(self.batches.behaviour, **changes)
 
     def strategy(self, *, key: str = "key-1", fuse: Fuse | None = None, **more: Any) -> Any:
-        wire = Wire(self.simulator, fuse)
+        wire = Wire(self.simulator, fuse, self.sent)
         return llm(self.model, api_key=key, http=wire, **more)
 
     def strategy_http(self) -> Wire:
-        return Wire(self.simulator, None)
+        return Wire(self.simulator, None, self.sent)
 
     def journal(self, folder: Path | None = None, **more: Any) -> Journal:
         path = (folder or self.folder) / "run.db"
@@ -207,9 +217,9 @@ def lay_fuse(monkeypatch: Any, fuse: Fuse) -> None:
     """Let transactions of the ledger be points of *fuse*, before and behind each."""
     transact = BatchLedger._transact
 
-    def with_fuse(self: BatchLedger, work: Callable[[Any], Any], db: Any) -> Any:
+    def with_fuse(self: BatchLedger, work: Callable[[Any], Any]) -> Any:
         fuse.passes("before a transaction")
-        value = transact(self, work, db)
+        value = transact(self, work)
         fuse.passes("after a transaction")
         return value
 

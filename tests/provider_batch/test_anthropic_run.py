@@ -13,7 +13,7 @@ from batchllm.simulator import BatchBehaviour, Job, Mishap
 from batchllm.simulator.batches.jobs import Request
 from tests.provider_batch.kit import Fuse, World, killed, lay_fuse, marked, outputs, prompts
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
 MODEL = "anthropic:claude-sonnet-5"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from batchllm.api import run_batch
 from batchllm.core import ProgramError
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.names import ChunkName, account_of, custom_id
+from batchllm.provider_batch.names import ChunkName, account_of, custom_id, metadata_in
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack, WireLimits, poll_delay
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import limit_in
@@ -109,10 +110,30 @@ def test_absence_is_proved_by_time_and_two_looks(
         assert found == 1 or (found > 1 and strength is Strength.EXACT)
 
 
-@given(since=st.floats(0, 100_000), looked=st.none() | st.floats(0, 100_000))
-def test_the_next_look_lies_ahead_of_the_last(since: float, looked: float | None) -> None:
-    due = Refinding(Strength.EXACT, 300.0).next_look(since, looked)
+@given(
+    since=st.floats(0, 100_000), looked=st.none() | st.floats(0, 100_000), looks=st.integers(1, 9)
+)
+def test_the_next_look_lies_ahead_of_the_last(
+    since: float, looked: float | None, looks: int
+) -> None:
+    due = Refinding(Strength.EXACT, 300.0).next_look(since, looked, 0 if looked is None else looks)
     assert due > looked if looked is not None else due >= 0
+
+
+@given(
+    comes=st.floats(0, 200_000), slow=st.floats(0, 5), absent=st.sampled_from([300.0, 600.0, 1_800])
+)
+def test_absence_is_proved_as_soon_as_it_can_be(comes: float, slow: float, absent: float) -> None:
+    """A process that comes at any time after the create waits for no look that is not needed."""
+    rule = Refinding(Strength.EXACT, absent)
+    now, looked, looks = comes, None, 0
+    while True:
+        now = max(now, rule.next_look(now, looked, looks)) + slow
+        looks, looked = looks + 1, now
+        if rule.judge(now, 0, looks) is Found.ABSENT:
+            break
+    assert looks <= 12
+    assert now <= max(comes + 30.0, absent + 1.0) + 5.0 + looks * slow
 
 
 @given(age=st.floats(0, 1e6), hint=st.none() | st.floats(0, 100), urgent=st.booleans())
@@ -233,6 +254,9 @@ def test_names_fit_what_providers_allow() -> None:
     assert all(len(key) <= 64 and len(value) <= 512 for key, value in name.metadata.items())
     assert ChunkName("abcdefgh", 12, 4, "01234567").is_in(name.metadata)
     assert not ChunkName("abcdefgh", 13, 3, "01234567").is_in(name.metadata)
+    assert metadata_in(name.display) == name.metadata
+    assert metadata_in("somebody's batch") == metadata_in("bllm-x-c1") == {}
+    assert re.fullmatch(r"[a-z0-9-]{1,40}", name.file.removesuffix(".jsonl"))
 
 
 def test_an_account_is_what_is_reported_else_its_key() -> None:
@@ -248,6 +272,8 @@ def test_an_account_is_what_is_reported_else_its_key() -> None:
         ("has surpassed the configured limit of 30K for the deployment", 30_000.0),
         ("the limit of 5 M tokens", 5_000_000.0),
         ("try again later", None),
+        ("Quota exceeded for metric: x.com/batch_enqueued_tokens, limit: 3000000", 3_000_000.0),
+        ("Quota exceeded for metric: x.com/batch_requests, limit: 10, model: m", None),
     ],
 )
 def test_a_limit_is_read_from_the_words(text: str, limit: float | None) -> None:
@@ -323,7 +349,7 @@ def _definite(mishap: Mishap) -> bool:
     return mishap.trouble == "404" and mishap.call in ("create", "upload")
 
 
-@pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m"])
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     mishaps=st.lists(MISHAPS.filter(lambda one: not _definite(one)), max_size=4),

@@ -12,8 +12,6 @@ from attrs import frozen
 
 from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
-    BaseMiddleware,
-    Budget,
     ConfigError,
     EndCause,
     JournalError,
@@ -37,7 +35,7 @@ from tests.provider_batch.kit import (
     prompts,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
 CONTROL = ("upload", "find", "create", "get", "list", "cancel", "content", "delete")
 
 
@@ -143,13 +141,6 @@ async def test_a_bad_item_fails_alone(world: World) -> None:
 # -- what does not go together --------------------------------------------------------------------
 
 
-class Changes(BaseMiddleware):
-    async def before_process(
-        self, work_item: LLMWorkItem[Any, Any, Any]
-    ) -> LLMWorkItem[Any, Any, Any]:
-        return work_item
-
-
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -159,9 +150,6 @@ class Changes(BaseMiddleware):
         ({"chunk_size": 0}, "chunk_size is 0; give a whole number of at least 1"),
         ({"deadline": -1}, "deadline is -1; give seconds above 0"),
         ({"on_late": "never"}, "on_late is 'never'; give 'online' or 'wait' or 'fail'"),
-        ({"hedge_budget": 3.0}, "not made in this version"),
-        ({"config": ProcessorConfig(budget=Budget(max_tokens_total=9))}, "a budget is not held"),
-        ({"middlewares": [Changes()]}, "Changes.before_process cannot change prompts"),
     ],
 )
 async def test_what_cannot_work_is_refused_in_words(
@@ -183,7 +171,7 @@ async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
     [
         (lambda: Fallback(["sim:default", "sim:default"]), "decides by an answer"),
         (lambda: lambda prompt: "x", "cannot be written down"),
-        (lambda: llm("gemini:g", api_key="k"), "has no batches in this version"),
+        (lambda: llm("ollama:g"), "has no batches in this version"),
         (lambda: llm("mistral:m", api_key="k"), "Batches can go to"),
     ],
 )
@@ -286,6 +274,27 @@ async def test_a_create_that_failed_is_repeated_after_the_quarantine(world: Worl
     assert world.batches.jobs[0].details["metadata"]["bllm_try"] == "2"
     started = world.batches.jobs[0].created - 1_767_225_600
     assert 300 <= started < 400
+
+
+@pytest.mark.parametrize("pause", [0.0, 4.0, 150.0, 290.0, 335.0, 3_600.0])
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])
+async def test_a_process_that_comes_after_the_create_was_lost_waits_for_proof_and_no_longer(
+    tmp_path: Path, model: str, pause: float
+) -> None:
+    """Its second look follows the first soon, however late it comes."""
+    world, image = World(tmp_path / "user", model=model), tmp_path / "image"
+    path = "/v1/batches" if model.startswith("openai") else "/v1/messages/batches"
+    fuse = Fuse(world.folder, image, 1, f"before POST {path}")
+    assert await killed(lambda: world.run(prompts(5), world.strategy(fuse=fuse)))
+    await anyio.sleep(pause)
+    began = anyio.current_time()
+    journal = world.journal(image)
+    result = await world.run(prompts(5), journal=journal, on_ambiguous="resubmit")
+    assert result.succeeded == 5
+    (job,) = world.batches.jobs
+    waited = job.created - world.start - began
+    needed = 300.0 if model.startswith("openai") else 1_800.0
+    assert waited <= max(30.0, needed - pause) + 10.0
 
 
 async def test_a_create_that_never_left_is_repeated_soon(world: World) -> None:
@@ -525,3 +534,77 @@ async def test_late_items_may_fail_at_the_deadline_and_be_had_later(tmp_path: Pa
     again = await world.run(prompts(5), on_late="wait", deadline=10)
     assert again.succeeded == 5
     assert len(world.billed) == 5
+
+
+# -- runs that are cancelled, and batches that are lost -------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["scope", "stop", "reader"])
+async def test_batches_are_cancelled_with_the_run_if_that_is_asked_for(
+    tmp_path: Path, how: str
+) -> None:
+    """Their results are taken by the same call, which sends the rest again."""
+    world = World(tmp_path, BatchBehaviour(run=1_000.0))
+    began = anyio.current_time()
+    async with anyio.create_task_group() as group:
+        with anyio.move_on_after(600.0 if how == "scope" else 1e6):
+            async with stream_batch(
+                prompts(10),
+                world.strategy(),
+                mode="batch",
+                journal=world.journal(),
+                chunk_size=5,
+                on_cancel="cancel",
+            ) as run:
+                if how == "scope":
+                    await run.__anext__()
+                await anyio.sleep(600)
+                if how == "stop":
+                    run.stop()
+                    assert [one async for one in run] == []
+        group.cancel_scope.cancel()
+    assert anyio.current_time() - began < 615
+    assert all(job.cancelled for job in world.batches.jobs)
+    assert set(world.states()) == {State.CANCELLING}
+    result = await world.run(prompts(10))
+    assert result.succeeded == 10
+    assert len(world.billed) == 10 == len(set(world.billed))
+
+
+async def test_a_provider_that_does_not_answer_keeps_no_run_from_ending(world: World) -> None:
+    world.goes_wrong(Mishap("cancel", "ghost-hang"))
+    began = anyio.current_time()
+    with anyio.move_on_after(90.0):
+        await world.run(prompts(4), on_cancel="cancel")
+    assert anyio.current_time() - began < 105
+    result = await world.run(prompts(4))
+    assert result.succeeded == 4
+
+
+async def test_a_batch_that_is_lost_ends_the_run_or_is_sent_again(world: World) -> None:
+    await world.run(prompts(6), detach=True)
+    world.goes_wrong(Mishap("get", "404", times=10**6))
+    first = await world.run(prompts(6))
+    assert first.termination.cause is EndCause.STOPPED
+    assert "has batch" in first.termination.reason
+    assert world.states() == [State.LOST]
+    world.batches.mishaps.clear()
+    again = await world.run(prompts(6), on_lost="resubmit")
+    assert again.succeeded == 6
+    assert any("may be paid for twice" in text for text in again.warnings)
+    assert len(world.batches.jobs) == 2
+
+
+async def test_a_batch_that_is_lost_during_a_run_is_sent_again_if_that_is_asked_for(
+    world: World,
+) -> None:
+    world.goes_wrong(Mishap("get", "404", times=8))
+    world.behaves(run=100_000.0)
+
+    async def hurry() -> None:
+        await anyio.sleep(300)
+        world.behaves(run=60.0)
+
+    result = await world.run_beside(hurry, prompts(6), on_lost="resubmit")
+    assert result.succeeded == 6
+    assert len(world.batches.jobs) == 2

@@ -101,7 +101,7 @@ class ReportedLimit:
         """Return the share of the amount that is taken at *now*."""
         if not self.amount or self._left is None:
             return 0.0
-        return min(1.0, max(0.0, 1 - self._room(now, sent) / self.amount))
+        return min(1.0, max(0.0, 1 - self._room(now, sent) / self._most))
 
     def next_time(self, now: float, units: int, sent: int) -> float:
         """Return the earliest instant from *now* on when *units* more may be sent.
@@ -114,8 +114,7 @@ class ReportedLimit:
         if not units or not self.binds:
             return now
         need = units * self._scale
-        if self.amount is not None:
-            need = min(need, float(self.amount))  # a call that is larger is the server's to refuse
+        need = min(need, self._most)  # a call that is larger is the server's to refuse
         room = self._room(now, sent)
         steady = self._steady_rate
         if steady is not None:
@@ -128,6 +127,12 @@ class ReportedLimit:
         if self._may_try:
             return min(end, max(now, self._left_at + _FIRST_TRY * 2.0**self._tries))
         return end
+
+    @property
+    def _most(self) -> float:
+        """Return the units that are there at once at most."""
+        burst = self._evidence.burst
+        return burst if burst is not None else self.amount or inf
 
     @property
     def _steady_rate(self) -> float | None:
@@ -157,7 +162,7 @@ class ReportedLimit:
             left = self._roll(now, sent, left)
         elif self.amount is not None and self._last is not None:
             refilled = max(0.0, now - self._last.sent_at) * steady
-            left = min(float(self.amount), left + refilled)
+            left = min(self._most, left + refilled)
         return left - (sent - self._left_order) * self._scale
 
     def _roll(self, now: float, sent: int, left: float) -> float:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from math import inf
 from typing import Final
 
+from batchllm.policy.reported.burst import Burst
 from batchllm.policy.reported.reading import COARSE, Reading
 
 __all__ = ["CLOCKS", "Kind", "PeriodEvidence"]
@@ -51,15 +52,19 @@ class PeriodEvidence:
     Attributes:
         kind: How the limit comes back, as the last replies showed.
         longest: The longest reset so far; no kind has one beyond its period.
+        burst: Units that a steady limit holds, if that is less than its amount.
     """
 
     __slots__ = (
-        "_counted_from", "_measured", "_period", "_rate", "_scores", "_sums", "kind", "longest",
+        "_counted_from", "_line", "_measured", "_period", "_rate", "_scores", "_sums", "burst",
+        "kind", "longest",
     )  # fmt: skip
 
     def __init__(self, *, steady: bool = False) -> None:
         self.kind = Kind.STEADY if steady else Kind.UNKNOWN
         self.longest = 0.0
+        self.burst: float | None = None
+        self._line = Burst()
         self._scores = {Kind.STEADY: 0.0, Kind.WINDOW: 0.0, Kind.SLIDING: 0.0}
         self._sums = (0.0, 0.0, 0.0, 0.0)  # resets, shares used, readings, errors; all fading
         self._rate: float | None = None  # periods a second, if resets are too coarse
@@ -70,7 +75,7 @@ class PeriodEvidence:
     @property
     def period(self) -> float | None:
         """Seconds in which the whole amount comes back, ``None`` until replies have shown it."""
-        if self.kind is not Kind.STEADY:
+        if self.kind is not Kind.STEADY or self.burst is not None:
             return self._period
         resets, shares, readings, errors = self._sums
         error = errors**0.5 / resets if resets > 0 and readings >= _READINGS else inf
@@ -95,7 +100,9 @@ class PeriodEvidence:
             refused: Calls of the scope that were refused so far.
         """
         self.longest = max(self.longest, reading.reset or 0.0)
-        if last is not None:
+        self._line.add(reading)
+        self._judge_burst(reading.amount)
+        if last is not None and self.burst is None:
             self._compare(last, reading, sent)
         self._measure_steady(reading)
         self._count(reading, refused)
@@ -103,7 +110,7 @@ class PeriodEvidence:
     def add_window(self, gap: float) -> None:
         """Take in the seconds from the end of one window to that of a later one."""
         longest = self.longest
-        if longest <= 0 or gap <= 0 or self.kind is Kind.SLIDING:
+        if longest <= 0 or gap <= 0 or self.kind is Kind.SLIDING or self._line.possible:
             return
         period = gap / max(1, round(gap / longest))
         if abs(period - longest) <= _ALIKE * longest + 2 * CLOCKS:
@@ -112,12 +119,21 @@ class PeriodEvidence:
         elif self._period is None and gap > longest:
             self._period = longest
 
+    def _judge_burst(self, amount: int | None) -> None:
+        """Take the limit for a bucket that holds less than *amount*, as long as replies say so."""
+        before, self.burst = self.burst, self._line.smaller_than(amount)
+        rate = self._line.rate
+        if self.burst is not None and amount and rate is not None:
+            self.kind, self._period = Kind.STEADY, amount / rate
+        elif before is not None:
+            self.kind, self._period, self._measured = Kind.UNKNOWN, None, 0
+
     def _compare(self, last: Reading, reading: Reading, sent: float) -> None:
         """Vote for the one kind that foretold *reading*; if several did, nothing is learned."""
         if None in (last.amount, reading.amount, last.reset, reading.reset):
             return
         steady, window = self._fits_steady(last, reading), _fits_window(last, reading, sent)
-        if steady and window:
+        if (steady and window) or (self._line.possible and not steady):
             return
         fits = Kind.STEADY if steady else Kind.WINDOW if window else Kind.SLIDING
         for kind in self._scores:

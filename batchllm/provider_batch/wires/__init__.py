@@ -8,6 +8,7 @@ from batchllm.provider_batch.wires.base import (
     body_of,
 )
 from batchllm.provider_batch.wires.control import Control
+from batchllm.provider_batch.wires.gemini import GeminiBatches
 from batchllm.provider_batch.wires.openai import OPENAI_PROVIDERS, OpenAIBatches
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "AnthropicBatches",
     "BatchWire",
     "Control",
+    "GeminiBatches",
     "OpenAIBatches",
     "RemoteBatch",
     "RemoteKind",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,7 +14,12 @@ from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome, is_about_the_account
 from batchllm.provider_batch.wires.base import Page, RemoteBatch, RemoteKind, TakePiece
-from batchllm.provider_batch.wires.controlled import ControlledWire, page_of, text_in
+from batchllm.provider_batch.wires.controlled import (
+    ControlledWire,
+    page_of,
+    text_in,
+    time_of,
+)
 from batchllm.providers import WireRequest
 
 __all__ = ["AnthropicBatches"]
@@ -165,8 +169,8 @@ def read_batch(given: Mapping[str, Any]) -> RemoteBatch:
         id=name,
         kind=kind,
         status=status,
-        created=_time(given.get("created_at")),
-        expires=_time(given.get("expires_at")),
+        created=time_of(given.get("created_at")),
+        expires=time_of(given.get("expires_at")),
         total=sum(counts.values()) if counts else None,
         # Before the end all of them count as being processed, and that says nothing.
         done=sum(counts.values()) - counts.get("processing", 0) if ended else None,
@@ -194,10 +198,3 @@ def _errored(name: str | None, error: Any) -> LineOutcome:
         request_id=request_id if isinstance(request_id, str) else None,
         text=text,
     )
-
-
-def _time(value: Any) -> float | None:
-    try:
-        return datetime.fromisoformat(value).timestamp()
-    except (TypeError, ValueError):
-        return None

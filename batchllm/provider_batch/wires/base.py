@@ -89,12 +89,21 @@ class Page(NamedTuple):
     """A page of a list of batches.
 
     Attributes:
-        batches: The newest first.
+        batches: With most providers the newest first.
         after: Asks for the next page; ``None`` after the last.
     """
 
     batches: Sequence[RemoteBatch]
     after: str | None
+
+    def is_behind(self, time: float) -> bool:
+        """Return whether all that follow were created before *time*.
+
+        Only a list that goes from the newest to the oldest shows that, and not each provider says
+        that its list does.
+        """
+        times = [one.created for one in self.batches if one.created is not None]
+        return bool(times) and times == sorted(times, reverse=True) and times[-1] < time
 
 
 class BatchWire(Protocol):
@@ -175,7 +184,7 @@ class BatchWire(Protocol):
         ...
 
     async def list_batches(self, after: str | None) -> Page:
-        """Return a page of the account's batches, the newest first.
+        """Return a page of the account's batches.
 
         Args:
             after: What the page before said of the next; ``None`` for the first page.

@@ -62,8 +62,18 @@ class Control:
         query: Mapping[str, str] | None = None,
         headers: HeaderValues | None = None,
         seconds: float = _CALL_SECONDS,
+        at: HttpClient | None = None,
     ) -> dict[str, Any]:
         """Make a call and return the JSON object that it is answered with.
+
+        Args:
+            method: Such as ``"GET"``.
+            path: Behind the provider's address.
+            body: JSON, or a file.
+            query: Put behind the path.
+            headers: Beside the client's own.
+            seconds: Until it is given up.
+            at: Speaks to another address of the provider.
 
         Raises:
             ProviderError: The answer is an error.
@@ -71,10 +81,7 @@ class Control:
             TransportError: No complete answer arrived; ``sent`` says if the request may have.
         """
         target = f"{path}?{urlencode(query)}" if query else path
-        reply = await self._send(method, target, body, headers, seconds)
-        self._learn(reply.headers)
-        if not 200 <= reply.status < 300:
-            raise error_reply(self.provider, self.http, reply.status, reply.headers, reply.body)
+        reply = await self.ask(method, target, body, headers=headers, seconds=seconds, at=at)
         try:
             value = read_json(reply.body) if reply.body.strip() else {}
         except JsonError as error:
@@ -84,14 +91,40 @@ class Control:
             value = {"data": value}
         return cast("dict[str, Any]", value)
 
-    async def upload(self, path: str, content_type: str, body: bytes) -> dict[str, Any]:
-        """Send a file; errors as for :meth:`call`."""
-        headers = {"content-type": content_type}
-        return await self.call("POST", path, body, headers=headers, seconds=_FILE_SECONDS)
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        headers: HeaderValues | None = None,
+        seconds: float = _CALL_SECONDS,
+        at: HttpClient | None = None,
+    ) -> HttpReply:
+        """Make a call and return the reply, which is no error; as :meth:`call` for the rest."""
+        reply = await self._send(at or self.http, method, target, body, headers, seconds)
+        self._learn(reply.headers)
+        if not 200 <= reply.status < 300:
+            raise error_reply(self.provider, self.http, reply.status, reply.headers, reply.body)
+        return reply
 
-    async def download(self, path: str, take: TakePiece) -> None:
+    async def upload(
+        self,
+        path: str,
+        content_type: str,
+        body: bytes,
+        *,
+        headers: HeaderValues | None = None,
+        at: HttpClient | None = None,
+    ) -> dict[str, Any]:
+        """Send a file; as :meth:`call` for the rest."""
+        headers = {**(headers or {}), "content-type": content_type}
+        return await self.call("POST", path, body, headers=headers, seconds=_FILE_SECONDS, at=at)
+
+    async def download(self, path: str, take: TakePiece, *, at: HttpClient | None = None) -> None:
         """Pass the pieces of a file to *take*, one by one; errors as for :meth:`call`."""
-        async with self._files.stream(path, b"", method="GET") as stream:
+        files = self._files if at is None else at.with_room(_MOST_RESULTS)
+        async with files.stream(path, b"", method="GET") as stream:
             self._learn(stream.headers)
             if not 200 <= stream.status < 300:
                 body = await stream.read()
@@ -108,10 +141,16 @@ class Control:
                 raise
 
     async def _send(
-        self, method: str, target: str, body: bytes, headers: HeaderValues | None, seconds: float
+        self,
+        http: HttpClient,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: HeaderValues | None,
+        seconds: float,
     ) -> HttpReply:
         with anyio.move_on_after(seconds):
-            return await self.http.request_json(method, target, body, headers=headers)
+            return await http.request_json(method, target, body, headers=headers)
         asked = f"{method} {target.partition('?')[0]}"
         msg = f"{self.http.host} gave no answer to {asked} in {seconds:g} s"
         raise TransportError(msg, sent=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from attrs import define
@@ -14,7 +15,7 @@ from batchllm.provider_batch.wires.base import Page, RemoteBatch
 from batchllm.provider_batch.wires.control import Control
 from batchllm.transport import HttpClient
 
-__all__ = ["ControlledWire", "objects_in", "page_of", "text_in"]
+__all__ = ["ControlledWire", "objects_in", "page_of", "text_in", "time_of"]
 
 
 @define(eq=False)
@@ -59,8 +60,12 @@ class ControlledWire:
         except JsonError as error:
             return LineOutcome(custom_id=None, kind=LineKind.UNKNOWN, text=str(error))
         row: dict[str, Any] = value if isinstance(value, dict) else {}
-        given = row.get("custom_id")
+        given = self._name_of(row)
         return self._read_row(given if isinstance(given, str) else None, row)
+
+    def _name_of(self, row: Mapping[str, Any]) -> Any:
+        """Return what stands for the name of the request that a row answers."""
+        return row.get("custom_id")
 
     def _read_row(self, name: str | None, row: Mapping[str, Any]) -> LineOutcome:
         raise NotImplementedError
@@ -94,3 +99,11 @@ def text_in(given: Mapping[str, Any], name: str, what: str) -> str:
         msg = f"the description of {what} has no {name}; its fields are {sorted(map(str, given))}"
         raise MalformedResponseError(msg, status=200)
     return value
+
+
+def time_of(value: Any) -> float | None:
+    """Return a time of RFC 3339 in seconds since 1970; ``None`` if it is none."""
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except (TypeError, ValueError):
+        return None

@@ -4,6 +4,7 @@ from batchllm.providers.gemini.cached_model import GeminiCachedModel
 from batchllm.providers.gemini.client import GEMINI, GeminiClient
 from batchllm.providers.gemini.embeddings import GeminiEmbeddingStrategy
 from batchllm.providers.gemini.model import GeminiModel
+from batchllm.providers.gemini.reply import read_usage as gemini_usage
 
 __all__ = [
     "GEMINI",
@@ -11,4 +12,5 @@ __all__ = [
     "GeminiClient",
     "GeminiEmbeddingStrategy",
     "GeminiModel",
+    "gemini_usage",
 ]

@@ -26,12 +26,13 @@ from batchllm.providers.wire import (
     JsonObject,
     Progress,
     ServerOptions,
+    WireRequest,
     check_options,
     decode_object,
     encode,
     error_within,
 )
-from batchllm.transport import HttpClient, Secret, mask_headers
+from batchllm.transport import HttpClient, HttpReply, Secret, mask_headers
 
 __all__ = ["GEMINI", "GeminiClient"]
 
@@ -43,6 +44,9 @@ GEMINI: Final = Endpoint(
     # The second is what Google's own tools call it.
     key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
 )
+
+_ONLINE_ONLY: Final = ("serviceTier", "service_tier")
+"""Parts of a request that make no sense in a batch, under either of their names."""
 
 
 class GeminiClient:
@@ -106,6 +110,15 @@ class _Resource(Exchange[JsonObject]):
     def _usage(self, reply: JsonObject) -> TokenUsage | None:
         return read_usage(reply)
 
+    def read(self, reply: HttpReply) -> JsonObject:
+        """Read a reply, however it came.
+
+        Raises:
+            ProviderError: It is an error.
+            MalformedResponseError: It cannot be read, or is not whole.
+        """
+        return self._read(reply.status, reply.headers, reply.body)
+
 
 @frozen
 class _Models(_Resource):
@@ -150,17 +163,35 @@ class _Models(_Resource):
         """Return the vectors of one text or of several, under ``"embeddings"``, in their order."""
         name = _model_path(model)
         texts = [contents] if isinstance(contents, str) else contents
-        settings = camel_case(config or {})
-        requests = [
-            {"model": name, "content": {"parts": as_contents(text)[1][0]["parts"]}, **settings}
-            for text in texts
-        ]
+        requests = [{"model": name, **_to_embed(text, config)} for text in texts]
         if len(requests) == 1:
             vector, _ = await self._post(f"/{name}:embedContent", encode(requests[0]))
             return {**vector, "embeddings": [vector.get("embedding")]}
         body = encode({"requests": requests})
         reply, _ = await self._post(f"/{name}:batchEmbedContents", body)
         return reply
+
+    def compose(
+        self, *, model: str, contents: Any, config: Mapping[str, Any] | None = None
+    ) -> WireRequest:
+        """Write the request of :meth:`generate_content`, and send nothing.
+
+        It asks for no tier of service, since what carries it has a price of its own.
+        """
+        request = _request(contents, config)
+        for name in _ONLINE_ONLY:
+            request.pop(name, None)
+        return WireRequest(f"/{_model_path(model)}:generateContent", model, encode(request))
+
+    def compose_embedding(
+        self, *, model: str, contents: str, config: Mapping[str, Any] | None = None
+    ) -> WireRequest:
+        """Write the request of :meth:`embed_content` for one text, and send nothing.
+
+        The model is in its path alone.
+        """
+        body = encode(_to_embed(contents, config))
+        return WireRequest(f"/{_model_path(model)}:embedContent", model, body)
 
 
 @frozen
@@ -214,5 +245,14 @@ def _cache_path(name: str) -> str:
 
 
 def _encoded(contents: Any, config: Mapping[str, Any] | None) -> bytes:
+    return encode(_request(contents, config))
+
+
+def _request(contents: Any, config: Mapping[str, Any] | None) -> JsonObject:
     extra = (config or {}).get("extra") or {}
-    return encode({**as_request(contents, config), **extra})
+    return {**as_request(contents, config), **extra}
+
+
+def _to_embed(text: Any, config: Mapping[str, Any] | None) -> JsonObject:
+    content = {"parts": as_contents(text)[1][0]["parts"]}
+    return {"content": content, **camel_case(config or {})}

@@ -19,13 +19,16 @@ from batchllm.providers.gemini.model import OverGemini, has_method, quota_scope_
 from batchllm.providers.gemini.reply import look, read_usage
 from batchllm.providers.wire import (
     Embedder,
+    OnlineOnlyError,
     Vector,
+    WireRequest,
     as_dict,
     as_texts,
     check_names,
     check_vectors,
     malformed,
 )
+from batchllm.transport import HttpReply
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
@@ -94,10 +97,43 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
         reply = await self.client.aio.models.embed_content(
             model=self.model, contents=texts, config=self._settings or None
         )
-        usage, given = read_usage(reply), look(reply, "embeddings")
+        return self._finished(reply, look(reply, "embeddings"), len(texts))
+
+    def compose(self, prompt: Any) -> WireRequest:
+        """Write the request for one text, and send nothing.
+
+        Raises:
+            StrategyError: The client is another library's.
+            OnlineOnlyError: The item is a list of several texts, and one request has one vector.
+            ValueError: The item is neither a text nor a list of texts.
+        """
+        texts = as_texts(prompt)
+        if len(texts) > 1:
+            msg = "a request of a batch of Gemini's has one text, and an item has several"
+            raise OnlineOnlyError(msg)
+        models = self.own_client().aio.models
+        return models.compose_embedding(
+            model=self.model, contents=texts[0], config=self._settings or None
+        )
+
+    def read_reply(
+        self, reply: HttpReply, prompt: Any, state: RetryState
+    ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
+        """Read the reply to a request that :meth:`compose` wrote, however it came.
+
+        Raises:
+            Exception: As :meth:`execute` does for that reply.
+        """
+        read = self.own_client().aio.models.read(reply)
+        return self._finished(read, [look(read, "embedding")], 1)
+
+    def _finished(
+        self, reply: object, given: object, count: int
+    ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
+        usage = read_usage(reply)
         vectors = [look(one, "values") for one in given] if isinstance(given, list) else []
-        if len(vectors) != len(texts):
-            msg = f"gemini gave {len(vectors)} vectors for {len(texts)} texts"
+        if len(vectors) != count:
+            msg = f"gemini gave {len(vectors)} vectors for {count} texts"
             raise malformed(msg, usage)
         check_vectors(vectors, "gemini", usage)
         return cast("list[Vector]", vectors), usage, {"model": self.model}

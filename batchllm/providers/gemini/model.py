@@ -16,6 +16,7 @@ from batchllm.core import (
     ErrorClassifier,
     LLMResponse,
     QuotaScope,
+    StrategyError,
     check_sendable,
     explain_arguments,
     one_of,
@@ -25,9 +26,9 @@ from batchllm.providers.gemini.client import GEMINI, GeminiClient
 from batchllm.providers.gemini.config import read_parameters
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.gemini.reply import read_reply
-from batchllm.providers.wire import HeldToSchema, Progress, as_dict, cost_of
+from batchllm.providers.wire import HeldToSchema, Progress, WireRequest, as_dict, cost_of
 from batchllm.structured import SchemaRules
-from batchllm.transport import ConnectionStats, Secret
+from batchllm.transport import ConnectionStats, HttpReply, Secret
 
 __all__ = ["GeminiModel", "OverGemini", "has_method", "quota_scope_of", "second_instruction"]
 
@@ -62,6 +63,18 @@ class OverGemini:
         """Close the connections of a ``GeminiClient``, unless another run holds them open."""
         if isinstance(self.client, GeminiClient):
             await self.client.release()
+
+    def own_client(self) -> GeminiClient:
+        """Return the client, whose requests can be written down.
+
+        Raises:
+            StrategyError: It is another library's.
+        """
+        if not isinstance(self.client, GeminiClient):
+            kind = f"{type(self.client).__module__}.{type(self.client).__name__}"
+            msg = f"the requests of a {kind} cannot be written down; give a GeminiClient"
+            raise StrategyError(msg)
+        return self.client
 
     def connection_stats(self) -> Mapping[int, ConnectionStats]:
         """Return what became of the connections on the running loop, by transport."""
@@ -162,9 +175,7 @@ class GeminiModel(OverGemini, HeldToSchema):
             ValueError: The prompt has a wrong shape, a system instruction meets a cached
                 context, or the answer is no JSON where it must be.
         """
-        settings = self._merge(temperature, config)
-        system, contents = as_contents(prompt)
-        self._add_instruction(settings, system, system_instruction)
+        settings, contents = self._asked(prompt, temperature, system_instruction, config)
         check_sendable({"contents": contents, **settings})
         models = self.client.aio.models
         if self.stream:
@@ -174,6 +185,47 @@ class GeminiModel(OverGemini, HeldToSchema):
         else:
             plain = prompt if isinstance(prompt, str) else contents
             reply = await models.generate_content(model=self.model, contents=plain, config=settings)
+        return self._finished(reply)
+
+    def compose(
+        self,
+        prompt: Any,
+        *,
+        temperature: float | None = None,
+        system_instruction: Any = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> WireRequest:
+        """Write the request that :meth:`generate` would send for *prompt*, and send nothing.
+
+        It asks for no stream and for no tier of service, since what carries it gives whole answers
+        and has a price of its own. The arguments and errors are those of :meth:`generate`.
+        """
+        settings, contents = self._asked(prompt, temperature, system_instruction, config)
+        models = self.own_client().aio.models
+        return models.compose(model=self.model, contents=contents, config=settings)
+
+    def read_reply(self, reply: HttpReply) -> LLMResponse:
+        """Read the reply to a request that :meth:`compose` wrote, however it came.
+
+        Raises:
+            Exception: As :meth:`generate` does for that reply.
+        """
+        return self._finished(self.own_client().aio.models.read(reply))
+
+    def _asked(
+        self,
+        prompt: Any,
+        temperature: float | None,
+        of_call: Any,
+        config: Mapping[str, Any] | None,
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return the settings of a call, and its contents."""
+        settings = self._merge(temperature, config)
+        system, contents = as_contents(prompt)
+        self._add_instruction(settings, system, of_call)
+        return settings, contents
+
+    def _finished(self, reply: object) -> LLMResponse:
         response = read_reply(reply, {})
         self._check(response)
         return response

@@ -41,6 +41,7 @@ from batchllm.providers.wire.held_to_schema import HeldToSchema
 from batchllm.providers.wire.model import Dialect, JsonDialect, WireModel, WireOptions
 from batchllm.providers.wire.prompt_parts import messages_of, no_data, parts_of, read_media
 from batchllm.providers.wire.request import (
+    OnlineOnlyError,
     WireRequest,
     as_dict,
     check_names,
@@ -65,6 +66,7 @@ __all__ = [
     "JsonDialect",
     "JsonObject",
     "MayBeError",
+    "OnlineOnlyError",
     "Peer",
     "Progress",
     "ReplyFormat",

@@ -15,7 +15,19 @@ import msgspec
 from batchllm.core import CallCost, ConfigError, UnknownArgumentError, check_sendable, kind_of
 from batchllm.policy import prompt_bytes
 
-__all__ = ["WireRequest", "as_dict", "check_names", "check_options", "cost_of", "encode"]
+__all__ = [
+    "OnlineOnlyError",
+    "WireRequest",
+    "as_dict",
+    "check_names",
+    "check_options",
+    "cost_of",
+    "encode",
+]
+
+
+class OnlineOnlyError(ValueError):
+    """The item can be called for, and its request cannot be one line of a batch."""
 
 
 class WireRequest(NamedTuple):

@@ -2,6 +2,7 @@
 
 from batchllm.simulator.batches.anthropic import AnthropicBatches
 from batchllm.simulator.batches.behaviour import BatchBehaviour, InvoiceLine, Mishap
+from batchllm.simulator.batches.gemini import GeminiBatches
 from batchllm.simulator.batches.jobs import Job
 from batchllm.simulator.batches.openai import OpenAIBatches
 from batchllm.simulator.batches.store import BatchApi, Batches
@@ -11,6 +12,7 @@ __all__ = [
     "BatchApi",
     "BatchBehaviour",
     "Batches",
+    "GeminiBatches",
     "InvoiceLine",
     "Job",
     "Mishap",

@@ -1,11 +1,12 @@
 """The behaviour of a simulated batch API: how long batches take, and what goes wrong with them."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from attrs import define, field, frozen, validators
 
-Call = Literal["upload", "find", "create", "get", "list", "cancel", "content"]
+Call = Literal["upload", "put", "find", "create", "get", "list", "cancel", "content"]
 Trouble = Literal[
     "ghost-500",
     "ghost-reset",
@@ -49,6 +50,12 @@ class BatchBehaviour:
         results_elsewhere: Whether the address of results is on another host.
         credit: Requests that an account can pay for; each one more is answered with a billing
             error.
+        keeps_parts: Whether a batch of Gemini's that was cancelled or expired has results of what
+            it did; those of the others always have.
+        is_bare: Whether Gemini describes a batch without an operation around it.
+        oldest_first: Whether Gemini lists the oldest batch first; no order of it is documented.
+        lists_results: Whether Gemini's list has the names of results.
+        files_kept: Seconds for which files are kept; infinite if they always are.
     """
 
     queue: float = field(default=60.0, validator=_seconds)
@@ -68,6 +75,11 @@ class BatchBehaviour:
     accounts: Mapping[str, str] = field(factory=dict)
     results_elsewhere: bool = False
     credit: int | None = None
+    keeps_parts: bool = True
+    is_bare: bool = False
+    oldest_first: bool = False
+    lists_results: bool = True
+    files_kept: float = math.inf
 
 
 @define(eq=False)

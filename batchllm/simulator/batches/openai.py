@@ -121,6 +121,7 @@ class OpenAIBatches:
         if file is None or file.account != account:
             return self.error(400, "invalid_file", "The input file does not exist.", now)
         requests, problems = read_requests(file.read(), endpoint)
+        wanted["model"] = _model_of(requests)
         job = self.store.create("batch_", account, requests, problems, wanted, now)
         return self._json(self._described(job, now), account, now)
 
@@ -158,7 +159,7 @@ class OpenAIBatches:
             "id": job.id,
             "object": "batch",
             "endpoint": job.details.get("endpoint"),
-            "model": None if status == "validating" else _model_of(job),
+            "model": None if status == "validating" else job.details.get("model"),
             "errors": {"object": "list", "data": problems} if problems else None,
             "input_file_id": job.details.get("input_file_id"),
             "completion_window": job.details.get("completion_window", "24h"),
@@ -298,8 +299,8 @@ def _said(code: str) -> dict[str, str]:
     return {"code": code, "message": f"This request could not be executed: {code}."}
 
 
-def _model_of(job: Job) -> str | None:
-    if not job.requests:
+def _model_of(requests: list[Request]) -> str | None:
+    if not requests:
         return None
-    model = json.loads(job.requests[0].body).get("model")
+    model = json.loads(requests[0].body).get("model")
     return model if isinstance(model, str) else None

@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.simulator.batches.behaviour import BatchBehaviour, InvoiceLine, Mishap
 from batchllm.simulator.batches.execution import Executed, execute
@@ -88,7 +88,9 @@ class Batches:
         self.calls[call] = self.calls.get(call, 0) + 1
         accounts = self.behaviour.accounts
         account = accounts.get(key) or f"org-{short(key)}"
-        if self.scenario.api_key is not None and key not in (self.scenario.api_key, *accounts):
+        # The bytes of an upload that has begun come without a key: its address is a secret itself.
+        known = call == "put" or key in (self.scenario.api_key, *accounts)
+        if self.scenario.api_key is not None and not known:
             return api.error(401, "invalid_api_key", "Incorrect API key provided.", now)
         mishap = next((one for one in self.mishaps if one.strikes(call)), None)
         trouble = "" if mishap is None else mishap.trouble
@@ -226,7 +228,8 @@ class Batches:
                     dollars=tokens * self.behaviour.price / 2,
                 )
             )
-        return done
+        # Its prompt is in the call, and would stay for as long as the batch does.
+        return evolve(done, call=None, answer=None)
 
 
 def _trouble(api: BatchApi, trouble: str, now: float) -> WireReply:

@@ -1,0 +1,25 @@
+"""The clock of runs of batch mode."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+MOST_READINGS = 200_000
+
+
+@pytest.fixture
+def moving_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves on between two readings, as every clock does but a virtual one."""
+    read, readings = anyio.current_time, 0
+
+    def current_time() -> float:
+        nonlocal readings
+        readings += 1
+        # Once, since what cleans up reads it, too.
+        if readings == MOST_READINGS:
+            msg = "the clock was read again and again, and nothing was done"
+            raise AssertionError(msg)
+        return read() + 1e-7 * readings
+
+    monkeypatch.setattr(anyio, "current_time", current_time)

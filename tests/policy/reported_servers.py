@@ -220,7 +220,7 @@ class Client:
             self.admission.observe(limit, now, sent_at, admitted)
         if ok:
             self._done += 1
-            self.admission.on_accepted(now, sent_at, admitted)
+            self.admission.on_accepted(now, sent_at)
         else:
             self.refused += 1
             self._left += 1

@@ -238,12 +238,12 @@ async def print_costs() -> None:
         cost, slots = await lease_cost(limits)
         print(f"a lease in a file, limits {len(limits)}: {cost:.2f} ms of CPU, {slots:.1f} slots")
     limiter, now = RateLimiter(rng=Random(1), calls=100), 0.0
-    cost, count = CallCost(), 100_000
+    one, count = CallCost(), 100_000
     begun = time.process_time()
     for _ in range(count):
         now += 1.0
-        if limiter.next_time(now, cost) <= now:
-            limiter.on_result(now, limiter.on_send(now, cost), Outcome.OK)
+        if limiter.next_time(now, one) <= now:
+            limiter.on_result(now, limiter.on_send(now, one), Outcome.OK)
     each = 1e6 * (time.process_time() - begun) / count
     test = 1e6 * min(timeit.repeat("slot is None", "slot = None", number=count)) / count
     print(f"a call through a limiter that shares nothing: {each:.2f} µs, a test {test:.3f} µs")
@@ -258,4 +258,7 @@ if __name__ == "__main__":
         parser.add_argument("--short", action="store_true", help="a quarter of the items")
         parser.add_argument("--cost", action="store_true", help="only what a lease costs")
         asked = parser.parse_args()
-        anyio.run(print_costs) if asked.cost else anyio.run(main, 400 if asked.short else 1_600)
+        if asked.cost:
+            anyio.run(print_costs)
+        else:
+            anyio.run(main, 400 if asked.short else 1_600)

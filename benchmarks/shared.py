@@ -189,6 +189,10 @@ async def main(items: int) -> None:
         "not shared, nothing declared": ("none", 3, False),
         "not shared, each declares the whole": ("whole", 3, False),
     }
+    print(machine())
+    await print_costs()
+    head = ["quota", "processes", "answered", "refused", "used", "seconds", "calls a lease",
+            "ms a lease"]  # fmt: skip
     rows = []
     for name, (way, workers, kill) in ways.items():
         trial = await try_way(way, items, workers=workers, kill=kill)
@@ -198,10 +202,7 @@ async def main(items: int) -> None:
             [name, str(workers), f"{trial.answered:,}", str(trial.refused), f"{trial.used:.1%}",
              f"{trial.seconds:.1f}", each, cost]
         )  # fmt: skip
-    print(machine())
-    await print_costs()
-    head = ["quota", "processes", "answered", "refused", "used", "seconds", "calls a lease",
-            "ms a lease"]  # fmt: skip
+        print(*rows[-1], flush=True)
     print(table(head, rows))
 
 

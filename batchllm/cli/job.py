@@ -178,7 +178,7 @@ class Job:
     ) -> ExitCode:
         interrupts = Interrupts(self.display.note)
         rows = self._rows_to(output)
-        gate, config = shared_gate(self.settings.share, watch.config)
+        gate, config = shared_gate(self.settings.share, self.settings.hold, watch.config)
         problem: str | None = None
         ended: BatchResult[Any, Any] = BatchResult([])
         async with anyio.create_task_group() as services:

@@ -177,6 +177,14 @@ class RunSettings:
             _PACE,
         ),
     ] = None
+    hold: Annotated[
+        float | None,
+        _option(
+            "With --share: seconds for which a call may start once its time has come; several "
+            "times the way to the gate and back. 0.25 with a file, 0.5 with a server.",
+            _PACE,
+        ),
+    ] = None
     max_attempts: Annotated[
         int | None, _option("Attempts per line, the first included; 3 by default.", _PACE)
     ] = None

@@ -12,18 +12,22 @@ __all__ = ["shared_gate"]
 
 
 def shared_gate(
-    share: str | None, config: ProcessorConfig
+    share: str | None, hold: float | None, config: ProcessorConfig
 ) -> tuple[SharedGate | None, ProcessorConfig]:
     """Return the gate, and the settings without the limits that it keeps.
 
     Args:
         share: A file, or the address of ``batchllm serve-gate``; ``None`` if nothing is shared.
+        hold: Seconds for which a slot is good; ``None`` for what suits the store.
         config: The settings of the run.
 
     Raises:
-        UsageError: *share* cannot be used.
+        UsageError: *share* cannot be used, or *hold* has nothing to do with the run.
     """
     if share is None:
+        if hold is not None:
+            msg = "--hold is for runs that share a quota; give --share, too, or leave it out"
+            raise UsageError(msg)
         return None, config
     store = share if share.startswith(("http://", "https://", "sqlite:")) else f"sqlite:{share}"
     try:
@@ -35,6 +39,7 @@ def shared_gate(
             park_after=config.park_after,
             outage_after=config.outage_after,
             seed=config.seed,
+            hold=hold,
         )
     except ConfigError as error:
         msg = f"--share: {error}"

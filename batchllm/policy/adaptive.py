@@ -48,6 +48,7 @@ class AdaptivePace:
         log: What was sent and refused.
         cooldown: Its pauses.
         findings: What it has learned of the server.
+        flying: The numbers of the calls on their way.
         cold_start: The window of calls in flight at a start without a pace, while it opens.
     """
 
@@ -60,6 +61,7 @@ class AdaptivePace:
     log: SendLog = field(factory=SendLog, init=False)
     cooldown: Cooldown = field(init=False)
     findings: Findings = field(init=False)
+    flying: set[int] = field(factory=set[int], init=False)
     _pauses: PauseLog = field(init=False)
     _times: RefusalTimes = field(factory=RefusalTimes, init=False)
     cold_start: ColdStart | None = field(default=None, init=False)
@@ -67,7 +69,6 @@ class AdaptivePace:
     _lone: bool = field(default=False, init=False)
     _explained: bool = field(default=False, init=False)
     _canary: Send | None = field(default=None, init=False)
-    _flying: set[Send] = field(factory=set[Send], init=False)
     _cut_mark: int = field(default=0, init=False)
     _refused_since: float | None = field(default=None, init=False)
     _capped_until: float = field(default=-inf, init=False)
@@ -120,7 +121,7 @@ class AdaptivePace:
 
     def on_send(self, now: float, send: Send) -> None:
         """Note that *send* starts."""
-        self._flying.add(send)
+        self.flying.add(send.mark)
         if self.cooldown.on_send(now):
             send.canary = True
             self._canary = send
@@ -136,20 +137,20 @@ class AdaptivePace:
 
     def on_accepted(self, now: float, send: Send, *, proven: bool = True) -> None:
         """Note that the server did not refuse *send*; *proven* if it has answered it."""
-        self._flying.discard(send)
+        self.flying.discard(send.mark)
         if proven:
             self._refused_since = None
             # Of calls that were sent beside refused ones it is not known how many were taken.
             calm = self._diagnosis is None and send.mark >= self._cut_mark
             if self.findings.on_answer(now, send.others if calm else 0):
-                self.cold_start = self._start_cold(max(FIRST_CALLS, len(self._flying)))
+                self.cold_start = self._start_cold(max(FIRST_CALLS, len(self.flying)))
         if self.cold_start is not None:
             most = min(self.calls.limit, self.findings.cap.limit)
             if not self.cold_start.on_answer(now - send.sent_at, most):
                 self.cold_start = None
         if self._diagnosis is not None:
             self._accepted_in_episode(now, send, self._diagnosis)
-        elif send is self._canary:
+        elif self._is_canary(send):
             self._recover(now, send)
         if proven and send.mark >= self._cut_mark and self.cooldown.overloads:
             self.cooldown.forgive()  # it was sent after the last pause, which was long enough
@@ -167,10 +168,10 @@ class AdaptivePace:
             explained: Whether the refusal came with a limit that was not known before, so that
                 nothing has to be measured.
         """
-        self._flying.discard(send)
+        self.flying.discard(send.mark)
         self._times.add(now - send.sent_at)
         self.log.on_lost(send.mark)
-        if self._diagnosis is None and send is self._canary:
+        if self._diagnosis is None and self._is_canary(send):
             # The first call after the scope was reopened: it pauses as after any refused canary.
             self._diagnosis, self._explained = Diagnosis(now, set()), False
             self.cooldown.cause = cause
@@ -182,7 +183,7 @@ class AdaptivePace:
             self._explained = explained
             if self._refused_since is None:
                 self._refused_since = now
-            pending = {each for each in self._flying if each.mark > send.mark}
+            pending = {mark for mark in self.flying if mark > send.mark}
             self._diagnosis = diagnosis = Diagnosis(now, pending)
             diagnosis.add(now, send, wait)
             self.cooldown.judge(now, cause, self.log.last_at + self._times.patience)
@@ -200,15 +201,50 @@ class AdaptivePace:
 
     def on_lost(self, now: float, send: Send, *, left: bool) -> None:
         """Note that *send* ended without an answer; *left* says whether it was sent at all."""
-        self._flying.discard(send)
+        self.flying.discard(send.mark)
         if not left:
             self.log.on_lost(send.mark)
+            self.findings.noise.on_unsent()
         if self._diagnosis is not None:
-            self._diagnosis.pending.discard(send)
+            self._diagnosis.pending.discard(send.mark)
+            if not left:
+                self._diagnosis.unsent.add(send.mark)
             self._judge_if_clear(now, self._diagnosis)
-        if send is self._canary:
+        if self._is_canary(send):
             self._canary = None
             self.cooldown.on_canary_lost(now)
+
+    @property
+    def refused_since(self) -> float | None:
+        """The instant since which no call was answered, if one was refused then."""
+        return self._refused_since
+
+    @property
+    def canary(self) -> Send | None:
+        """The call that tests whether the quota is back, while it is on its way."""
+        return self._canary
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a call that drew no refusal counts as accepted."""
+        return self._times.patience
+
+    @property
+    def hinted(self) -> bool:
+        """Return whether the server said how long to wait, in the present episode."""
+        return self._diagnosis is not None and self._diagnosis.hinted_until > -inf
+
+    def pause(self, now: float, until: float) -> None:
+        """Send nothing until *until*, as a policy of the user's asks; then one call goes alone."""
+        if self.cooldown.state is State.OPEN:
+            self.cooldown.judge(now, Cause.THROTTLED, until)
+            self.cooldown.close(until)
+        else:
+            self.cooldown.lengthen(until)
+
+    def restored(self) -> None:
+        """Write down the pauses of the state that it was put into."""
+        self._pauses = PauseLog(self.cooldown, self.events)
 
     def reopen(self, now: float) -> None:
         """Leave the parked state; what the server did before it is no part of any measurement."""
@@ -224,14 +260,17 @@ class AdaptivePace:
             return False  # parked; or a late refusal, of a call from before the last episode
         return not self.findings.forgives(now, cause)
 
+    def _is_canary(self, send: Send) -> bool:
+        return self._canary is not None and self._canary.mark == send.mark
+
     # -- an episode --------------------------------------------------------------------------
 
     def _accepted_in_episode(self, now: float, send: Send, diagnosis: Diagnosis) -> None:
-        diagnosis.pending.discard(send)
+        diagnosis.pending.discard(send.mark)
         state = self.cooldown.state
         if state is State.JUDGING:
             self._judge_if_clear(now, diagnosis)
-        elif state is State.CANARY and send is self._canary:
+        elif state is State.CANARY and self._is_canary(send):
             self._recover(now, send)
         elif state is State.CLOSED and send.sent_at > diagnosis.empty.at:
             self._recover(now, send)  # sent after the last refused one: what was asked is over
@@ -244,7 +283,7 @@ class AdaptivePace:
         if cooldown.state is State.JUDGING:
             cooldown.until = self.log.last_at + self._times.patience
             self._judge_if_clear(now, diagnosis)
-        elif cooldown.state is State.CANARY and send is self._canary:
+        elif cooldown.state is State.CANARY and self._is_canary(send):
             self._canary_refused(now, diagnosis, hinted=wait is not None)
         elif wait is not None and cooldown.lengthen(now + wait):
             self._pauses.lengthened(now, hinted=True)

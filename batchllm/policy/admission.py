@@ -31,6 +31,12 @@ class Admitted:
         self.sent = sent
         self.cost = cost
 
+    @property
+    def leased(self) -> LeasedReservation | None:
+        """The slot that was taken of a quota shared with others."""
+        last = self.reservations[-1] if self.reservations else None
+        return last if isinstance(last, LeasedReservation) else None
+
     def sent_of(self, dimension: str) -> int:
         """Return the units of *dimension* that had been sent up to and with the call."""
         return _units(self.sent, dimension)
@@ -207,22 +213,13 @@ class Admission:
 
     # -- what replies show -------------------------------------------------------------------
 
-    def on_accepted(self, now: float, sent_at: float, admitted: Admitted | None = None) -> None:
+    def on_accepted(self, now: float, sent_at: float) -> None:
         """Note that a call sent at *sent_at* was accepted: answers overrule what was claimed."""
         self._reports.on_accepted(now, sent_at)
-        if self._leased is not None and admitted is not None:
-            self._report_canary(admitted, accepted=True)
 
-    def on_refused(self, now: float, sent_at: float, admitted: Admitted | None = None) -> None:
+    def on_refused(self, now: float, sent_at: float) -> None:
         """Note that a call sent at *sent_at* was refused."""
         self._reports.on_refused(now, sent_at)
-        if self._leased is not None and admitted is not None:
-            self._report_canary(admitted, accepted=False)
-
-    def _report_canary(self, admitted: Admitted, *, accepted: bool) -> None:
-        for reservation in admitted.reservations:
-            if isinstance(reservation, LeasedReservation):
-                reservation.bucket.on_outcome(reservation, accepted=accepted)
 
     def explains(self, hint: ServerHint | None) -> bool:
         """Return whether a refusal was for tokens of which it is followed how many are left."""

@@ -15,13 +15,13 @@ is kept in units of 1/L_q of them, so that nothing drifts however long a run is.
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf, isfinite
 from typing import Any, Final, Literal, NoReturn, get_args
 
 from attrs import Attribute, define, field, frozen
 
 from batchllm.core import CallCost, ConfigError, explain_arguments
+from batchllm.policy.ledger import Ledger
 
 __all__ = ["PACED_UP_TO", "Bucket", "Limit", "LimitDimension", "Reservation", "Settlement"]
 
@@ -111,20 +111,12 @@ class Limit:
 
 
 @define(eq=False)
-class _Entry:
-    begun: int
-    last: int
-    cost: int
-    counted: bool = True
-
-
-@define(eq=False)
 class Reservation:
     """The share of one bucket that one call holds until it is settled or released."""
 
     bucket: Bucket
     cost: int
-    entry: _Entry
+    entry: int
     serial: int
     schedule_before: int
     settled: bool = False
@@ -149,8 +141,8 @@ class Bucket:
     """
 
     __slots__ = (
-        "_at", "_entries", "_granularity", "_last", "_origin", "_serial", "_span",
-        "_step", "_sum", "_tolerance", "_units", "limit", "paced", "settlement",
+        "_at", "_last", "_ledger", "_origin", "_serial", "_span", "_step", "_tolerance", "_units",
+        "limit", "paced", "settlement",
     )  # fmt: skip
 
     def __init__(
@@ -164,12 +156,10 @@ class Bucket:
         self._units = units
         self.paced = window <= PACED_UP_TO
         self._span = round((window + limit.jitter + slack) * _SECOND)
-        self._granularity = round(window * _SECOND / grains)
         self._tolerance = round(tolerance * _SECOND)
         self._step = self._span  # one unit, in 1/units of a nanosecond
         self._at: int | None = None
-        self._entries: deque[_Entry] = deque()
-        self._sum = 0
+        self._ledger = Ledger(round(window * _SECOND / grains))
         self._serial = 0
         self._origin: float | None = None
         self._last = 0
@@ -177,12 +167,12 @@ class Bucket:
     @property
     def held(self) -> int:
         """The units that the ledger counts now: reserved, or used within the window."""
-        return self._sum
+        return self._ledger.total
 
     def used(self, now: float) -> float:
         """The share of a window's units that the ledger counts at *now*."""
-        self._forget(self._clock(now))
-        return self._sum / self._units
+        self._ledger.forget(self._clock(now) - self._span)
+        return self._ledger.total / self._units
 
     def cost_of(self, cost: CallCost) -> int:
         """The units that *cost* takes of this limit under its rule of settlement."""
@@ -209,19 +199,17 @@ class Bucket:
     def take(self, now: float, cost: CallCost) -> Reservation:
         """Book *cost* as started at *now*, which is ``next_time`` or later."""
         units = self.cost_of(cost)
-        clock = self._clock(now)
-        floor = (clock - self._tolerance) * self._units
-        before = floor if self._at is None else max(self._at, floor)
-        self._at = before + units * self._step
-        entry = self._entries[-1] if self._entries else None
-        if entry is None or clock - entry.begun > self._granularity:
-            entry = _Entry(clock, clock, 0)
-            self._entries.append(entry)
-        entry.last = clock
-        entry.cost += units
-        self._sum += units
+        entry, before = self._book(now, units)
         self._serial += 1
         return Reservation(self, units, entry, self._serial, before)
+
+    def _book(self, now: float, units: int) -> tuple[int, int]:
+        """Return the entry of the ledger, and the schedule as it was before."""
+        clock = self._clock(now)
+        floor = (clock - self._tolerance) * self._units
+        before = floor if self._at is None or self._at < floor else self._at
+        self._at = before + units * self._step
+        return self._ledger.book(clock, units), before
 
     def settle(self, reservation: Reservation, actual: CallCost | None) -> None:
         """End a call that cost *actual*; ``None`` where that is unknown and all is kept."""
@@ -237,7 +225,7 @@ class Bucket:
         self._end(reservation)
         if self.limit.dimension == "requests":
             # A gap in the middle of the line stays: closing it would put two starts together.
-            self._change_ledger(reservation, -reservation.cost)
+            self._ledger.change(reservation.entry, -reservation.cost)
             if reservation.serial == self._serial:
                 self._at = reservation.schedule_before
         else:
@@ -256,30 +244,38 @@ class Bucket:
 
     # -- for a bucket whose calls are made by others ----------------------------------------
 
+    def book(self, now: float, cost: CallCost) -> None:
+        """Book *cost* as ``take`` does, for a call that is corrected by its instant alone."""
+        self._book(now, self.cost_of(cost))
+
     def correct(self, instant: float, difference: int) -> None:
         """Book *difference* units more for what was taken at *instant*; negative for less.
 
         What the ledger does not know any more, or never did, is not given back.
         """
         clock = round((instant - (self._origin or 0.0)) * _SECOND)
-        entry = next(
-            (each for each in reversed(self._entries) if each.begun <= clock + _SLACK), None
-        )
-        if entry is None or clock > entry.last + _SLACK:
+        entry = self._ledger.taken_at(clock, _SLACK)
+        if entry is None:
             difference = max(0, difference)
         else:
-            difference = max(-entry.cost, difference)
-            entry.cost += difference
-            self._sum += difference
+            number, taken = entry
+            difference = max(-taken, difference)
+            self._ledger.change(number, difference)
         if self._at is not None:
             self._at += difference * self._step
 
     def dump(self) -> dict[str, Any]:
-        """Return the state as plain numbers; ``load`` takes it in again."""
-        entries = [n for each in self._entries for n in (each.begun, each.last, each.cost)]
+        """Return the state as plain values; ``load`` takes it in again."""
         # As text: a schedule counts in 1/units of a nanosecond, which 64 bits may not hold.
         at = None if self._at is None else str(self._at)
-        return {"at": at, "origin": self._origin, "last": self._last, "entries": entries}
+        ledger = self._ledger.dump()
+        return {
+            "at": at,
+            "origin": self._origin,
+            "last": self._last,
+            "ledger": ledger,
+            "total": self._ledger.total,
+        }
 
     def load(self, state: dict[str, Any], *, shift: float = 0.0) -> None:
         """Go on from what ``dump`` returned.
@@ -291,10 +287,7 @@ class Bucket:
         self._at = None if state["at"] is None else int(state["at"])
         self._origin = None if state["origin"] is None else state["origin"] + shift
         self._last = state["last"]
-        flat = state["entries"]
-        triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
-        self._entries = deque(_Entry(*triple) for triple in triples)
-        self._sum = sum(flat[2::3])
+        self._ledger.load(state["ledger"], state["total"])
 
     def _end(self, reservation: Reservation) -> None:
         if reservation.settled:
@@ -303,39 +296,26 @@ class Bucket:
         reservation.settled = True
 
     def _correct(self, reservation: Reservation, difference: int) -> None:
-        self._change_ledger(reservation, difference)
+        self._ledger.change(reservation.entry, difference)
         if self._at is not None:
             self._at += difference * self._step
 
-    def _change_ledger(self, reservation: Reservation, difference: int) -> None:
-        entry = reservation.entry
-        if entry.counted:
-            entry.cost += difference
-            self._sum += difference
-
     def _ledger_allows(self, clock: int, units: int) -> int:
         """The instant when *units* more fit into the ledger."""
-        self._forget(clock)
-        excess = self._sum + units - self._units
+        ledger = self._ledger
+        ledger.forget(clock - self._span)
+        excess = ledger.total + units - self._units
         if excess <= 0:
             return clock
-        for entry in self._entries:
-            excess -= entry.cost
-            if excess <= 0:
-                return entry.last + self._span
-        return clock
-
-    def _forget(self, clock: int) -> None:
-        entries = self._entries
-        while entries and entries[0].last <= clock - self._span:
-            gone = entries.popleft()
-            gone.counted = False
-            self._sum -= gone.cost
+        last = ledger.frees(excess)
+        return clock if last is None else last + self._span
 
     def _clock(self, now: float) -> int:
         if self._origin is None:
             self._origin = now
-        self._last = max(self._last, round((now - self._origin) * _SECOND))
+        clock = round((now - self._origin) * _SECOND)
+        if clock > self._last:
+            self._last = clock
         return self._last
 
     def _instant(self, at: int) -> float:

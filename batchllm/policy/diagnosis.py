@@ -64,12 +64,14 @@ class Diagnosis:
     Attributes:
         at: When the first of them arrived.
         hinted_until: The latest instant that a server asked to wait for.
-        pending: Calls sent after the first refused one that nothing is known of yet.
+        pending: Marks of calls sent after the first refused one that nothing is known of yet.
+        unsent: Marks of calls that never left, so that they were not accepted either.
     """
 
     at: float
-    pending: set[Send]
+    pending: set[int]
     hinted_until: float = field(default=-inf, init=False)
+    unsent: set[int] = field(factory=set[int], init=False)
     refused: list[tuple[int, Send]] = field(factory=list, init=False)
     _hints: dict[int, float] = field(factory=dict[int, float], init=False)
 
@@ -92,7 +94,7 @@ class Diagnosis:
     def add(self, now: float, send: Send, hint: float | None) -> None:
         """Note a refusal at *now* that asked to wait *hint* seconds."""
         insort(self.refused, (send.mark, send))
-        self.pending.discard(send)
+        self.pending.discard(send.mark)
         if hint is not None:
             self.hinted_until = max(self.hinted_until, now + hint)
             self._hints[send.mark] = now + hint
@@ -106,6 +108,7 @@ class Diagnosis:
         refused = len(self.refused)
         later = sent - max(self.first.end_of_instant, self.first.mark + 1)
         accepted = later - sum(mark >= sent - later for mark, _ in self.refused)
+        accepted -= sum(mark >= sent - later for mark in self.unsent)
         if refused == 1 and accepted <= 0:
             return Meaning.LONE
         return Meaning.SPENT if refused > accepted else Meaning.LEAK
@@ -117,6 +120,8 @@ class Diagnosis:
         """
         until, last = -inf, sent - 1
         for mark, _ in reversed(self.refused):
+            while last in self.unsent:
+                last -= 1
             if mark != last:
                 break
             until = max(until, self._hints.get(mark, -inf))

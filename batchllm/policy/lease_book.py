@@ -5,12 +5,14 @@ A slot is booked through the pace *and* the ledger of a bucket per limit, whose 
 holds for the calls of all workers together: no window of the server ever has more than the limit.
 Messages that are lost and workers that die lose units, and never add any.
 
-After a refusal that a worker has understood as a spent quota, no slot is given until the pause is
-over; then one worker gets one, the canary, and the others follow once it has been taken.
+Where no pace of requests is declared or reported, or a declared one is refused all the same, slots
+are booked by a pace that the authority learns from what all workers report (``shared_pace.py``). It
+pauses for all of them after a refusal, and has one worker try one call first.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf
 from typing import Any, Final
 
@@ -19,15 +21,21 @@ from attrs import define, evolve, field
 
 from batchllm.core import CallCost, ConfigError
 from batchllm.policy.bucket import Bucket, Limit
-from batchllm.policy.closed_scope import ClosedScope
-from batchllm.policy.leases import Lease, LeaseReport, LeaseRequest, Quota
+from batchllm.policy.leases import CallEnd, Lease, LeaseReport, LeaseRequest, Quota
+from batchllm.policy.shared_pace import SharedPace
 
 __all__ = ["LeaseBook"]
 
 _AHEAD: Final = 1.0
 """Seconds ahead of now up to which slots are booked: what a worker that dies can lose."""
-_BLOCK: Final = 0.5
-"""Seconds of the schedule that all workers get in turn with one lease each."""
+_BLOCK: Final = 0.8
+"""Seconds of the schedule that all workers get in turn with one lease each: with what they ask
+ahead it is what slots lie ahead at most."""
+_AHEAD_LEARNED: Final = 0.3
+_BLOCK_LEARNED: Final = 0.2
+"""Seconds of both for a learned pace: what is booked when a refusal comes is refused, too."""
+_MEMORY: Final = 86_400.0
+"""Seconds without a call after which a learned pace is forgotten: quotas are often per day."""
 _GRAINS: Final = 512
 """Entries of a ledger per window: a lease in a file reads and writes them all, and what is given
 back by 1/512 of a window too late is 0.2 % of the quota."""
@@ -49,6 +57,15 @@ class _Worker:
 
 
 @define(eq=False)
+class _Granted:
+    opens: list[float] = field(factory=list[float])
+    again_in: float = 0.0
+    mark: int = -1
+    others: int = 0
+    canary: bool = False
+
+
+@define(eq=False)
 class LeaseBook:
     """Books the slots of all workers of one quota. Live state, for one clock."""
 
@@ -56,7 +73,7 @@ class LeaseBook:
     _buckets: dict[str, Bucket] = field(factory=dict, init=False)
     """By kind of limit; those of declared limits come first."""
     _workers: dict[str, _Worker] = field(factory=dict, init=False)
-    _scope: ClosedScope = field(factory=ClosedScope, init=False)
+    _pace: SharedPace | None = field(default=None, init=False)
     _silent_until: float | None = field(default=None, init=False)
     _hold: float | None = field(default=None, init=False)
     _reached: float = field(default=-inf, init=False)
@@ -82,15 +99,19 @@ class LeaseBook:
             worker.number = request.number
             self._learn(now, request)
         asking = self._asking(now)
-        opens, again, canary = self._grant(now, request, asking)
+        granted = self._grant(now, request, asking)
+        pace = self._pace
         return Lease(
             number=request.number,
             at=now,
             hold=self._held_for,
-            opens=tuple([at - now for at in opens]),
-            again_in=again,
-            canary=canary,
-            free=not self._buckets and self._scope.open,
+            opens=tuple([at - now for at in granted.opens]),
+            again_in=granted.again_in,
+            mark=granted.mark,
+            others=granted.others,
+            canary=granted.canary,
+            pause=None if pace is None else pace.pause(now),
+            rate=None if pace is None else pace.rate,
             limits=self._limits,
             used=tuple([bucket.used(now) for bucket in self._buckets.values()]),
             workers=asking,
@@ -109,9 +130,12 @@ class LeaseBook:
     @property
     def _limits(self) -> tuple[Limit, ...]:
         """The limits in force, as they were declared and reported."""
+        held = self._held_for
         return tuple(
-            evolve(each.limit, jitter=max(0.0, each.limit.jitter - self._held_for))
-            for each in self._buckets.values()
+            [
+                _limit(*_plain(each.limit)[:-1], max(0.0, each.limit.jitter - held))
+                for each in self._buckets.values()
+            ]
         )
 
     def _declare(self, now: float, request: LeaseRequest) -> None:
@@ -169,56 +193,92 @@ class LeaseBook:
                 for one in report.corrections:
                     cost = CallCost(0, one.input_tokens, one.output_tokens)
                     bucket.correct(one.at, bucket.cost_of(cost))
-        self._scope.on_report(now, request.worker, report.closed_for, report.canary)
+        if self._pace is None and (report.closed_for or any(map(_is_refusal, report.ends))):
+            self._pace = SharedPace(cold=False)  # more is declared than the server takes
+        if self._pace is not None:
+            self._pace.on_report(now, request.worker, report.ends, report.closed_for)
 
     def _asking(self, now: float) -> int:
         """Return how many workers ask at present, and forget those that are gone."""
         gone = [name for name, one in self._workers.items() if now - one.heard > 6 * _ALIVE]
         for name in gone:
             del self._workers[name]
+        if self._pace is not None:
+            for name, one in self._workers.items():
+                if now - one.heard > _ALIVE:
+                    self._pace.on_gone(now, name)
         return max(1, sum(now - one.wanted < _ASKING for one in self._workers.values()))
 
     # -- booking -----------------------------------------------------------------------------
 
-    def _grant(
-        self, now: float, request: LeaseRequest, asking: int
-    ) -> tuple[list[float], float, bool]:
-        """Return the instants of the slots, when to ask again, and whether it is the canary."""
-        if not request.costs or (self._scope.open and not self._buckets):
-            return [], 0.0, False
+    def _grant(self, now: float, request: LeaseRequest, asking: int) -> _Granted:
+        granted = _Granted()
+        if not request.costs:
+            return granted
         if self._silent_until is not None:
             if now < self._silent_until:
-                return [], self._silent_until - now, False
+                granted.again_in = self._silent_until - now
+                return granted
             self._silent_until = None
-        costs, canary = request.costs, False
-        if not self._scope.open:
-            wait = self._scope.wait(now, request.worker)
-            if wait > 0:
-                return [], wait, False
-            if not self._scope.open:
-                costs, canary = costs[:1], True
-        opens, again = self._book(now, costs, asking)
-        if canary and opens:
-            self._scope.on_canary(request.worker, opens[0] + self._held_for)
-        return opens, again, canary and bool(opens)
+        pace = self._pace_at(now)
+        if pace is not None:
+            at = pace.step(now)
+            granted.again_in = max(0.0, at - now)
+            granted.canary = not pace.open
+            granted.others = pace.in_flight
+        if not granted.again_in:
+            costs = request.costs[: 1 if granted.canary else _MOST_SLOTS]
+            self._book(now, request.worker, costs, asking, granted)
+        granted.canary &= bool(granted.opens)
+        return granted
+
+    def _pace_at(self, now: float) -> SharedPace | None:
+        """Return the pace that is learned, if one is needed."""
+        if self._pace is not None and self._pace.idle(now) > _MEMORY:
+            self._pace = None
+        if self._pace is None and not any(
+            bucket.paced and bucket.limit.dimension == "requests"
+            for bucket in self._buckets.values()
+        ):
+            self._pace = SharedPace()
+        return self._pace
 
     def _book(
-        self, now: float, costs: tuple[CallCost, ...], asking: int
-    ) -> tuple[list[float], float]:
-        opens = list[float]()
-        for cost in costs[:_MOST_SLOTS]:
+        self,
+        now: float,
+        worker: str,
+        costs: tuple[CallCost, ...],
+        asking: int,
+        granted: _Granted,
+    ) -> None:
+        pace, buckets = self._pace, list(self._buckets.values())
+        learned = pace is not None and pace.rate is not None
+        block = (_BLOCK_LEARNED if learned else _BLOCK) / asking
+        ahead = _AHEAD_LEARNED if learned else _AHEAD
+        for cost in costs:
             begin = self._reached
-            at = max([begin, *(each.next_time(begin, cost) for each in self._buckets.values())])
-            if at - now > _AHEAD:
-                # Half way, so that the schedule never runs dry between two requests.
-                return opens, 0.0 if opens else min(at - now - _AHEAD / 2, 60.0)
-            for bucket in self._buckets.values():
-                bucket.take(at, cost)
-            opens.append(at)
+            at = max([begin, *(each.next_time(begin, cost) for each in buckets)])
+            if pace is not None and not granted.canary:
+                paced = pace.next_time(begin, worker, asking)
+                if pace.searches and paced > begin:
+                    # A place is free once a call has ended, and not at an instant.
+                    granted.again_in = 0.0 if granted.opens else paced - now
+                    return
+                at = max(at, paced)
+            if at - now > ahead:
+                if not granted.opens:
+                    # Half way, so that the schedule never runs dry between two requests.
+                    granted.again_in = min(at - now - ahead / 2, 60.0)
+                return
+            for bucket in buckets:
+                bucket.book(at, cost)
+            if pace is not None:
+                mark = pace.book(at, worker)
+                granted.mark = mark if granted.mark < 0 else granted.mark
+            granted.opens.append(at)
             self._reached = at
-            if at - opens[0] >= _BLOCK / asking:
-                break
-        return opens, 0.0
+            if at - granted.opens[0] >= block:
+                return
 
     # -- state -------------------------------------------------------------------------------
 
@@ -233,7 +293,7 @@ class LeaseBook:
                 name: [one.heard, one.number, one.wanted, one.declared]
                 for name, one in self._workers.items()
             },
-            "scope": self._scope.dump(),
+            "pace": None if self._pace is None else self._pace.dump(),
             "silent_until": self._silent_until,
             "reached": self._reached,
         }
@@ -249,16 +309,16 @@ class LeaseBook:
         """
         book, hold = cls(), state["hold"]
         book._hold = hold
-        limits = tuple([_limit(plain) for plain in state["declared"]])
+        limits = tuple([_limit(*plain) for plain in state["declared"]])
         book._quota = Quota(limits=limits, settlement=state["settlement"], hold=hold)
         for plain, saved in state["kept"]:
-            limit = _limit(plain)
+            limit = _limit(*plain)
             bucket = Bucket(limit, settlement=state["settlement"], grains=_GRAINS)
             bucket.load(saved, shift=shift or 0.0)
             book._buckets[_kind(limit)] = bucket
         if shift is None:
             book._workers = {name: _Worker(*values) for name, values in state["workers"].items()}
-            book._scope = ClosedScope(*state["scope"])
+            book._pace = None if state["pace"] is None else SharedPace.load(state["pace"])
             book._silent_until = state["silent_until"]
             book._reached = state["reached"]
         return book
@@ -273,6 +333,10 @@ class LeaseBook:
         return cls.load(msgspec.msgpack.decode(packed), shift=shift)
 
 
+def _is_refusal(end: CallEnd) -> bool:
+    return end.how in ("refused", "overloaded")
+
+
 def _kind(limit: Limit) -> str:
     """Return what makes two limits the same one, whatever its amount."""
     return f"{limit.dimension} {limit.per!r} {limit.window!r}"
@@ -282,8 +346,9 @@ def _plain(limit: Limit) -> list[Any]:
     return [limit.dimension, limit.amount, limit.per, limit.window, limit.jitter]
 
 
-def _limit(plain: list[Any]) -> Limit:
-    dimension, amount, per, window, jitter = plain
+@lru_cache(maxsize=64)
+def _limit(dimension: Any, amount: int, per: float, window: float | None, jitter: float) -> Limit:
+    """Return the limit of these values: its checks take longer than all else that is read."""
     return Limit(dimension, amount, per=per, window=window, jitter=jitter)
 
 

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
-from attrs import define, frozen
+from attrs import define, evolve
 
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Limit
-from batchllm.policy.leases import Correction, Lease, LeaseReport, LeaseRequest, Quota
+from batchllm.policy.lease_slots import LeaseCounts, Slot, Wakes, slot_of
+from batchllm.policy.leases import (
+    CallEnd,
+    Correction,
+    EndOfCall,
+    Lease,
+    LeaseReport,
+    LeaseRequest,
+    Pause,
+    Quota,
+)
 
 __all__ = ["CUT_OFF", "SHARED", "LeaseCounts", "LeasedBucket", "LeasedReservation"]
 
@@ -29,22 +39,10 @@ _FOR_LONG: Final = 30.0
 """Seconds from which on a wait is one for a stock, such as a day's, so that a scope may park."""
 _MOST_CORRECTIONS: Final = 1_000
 """Corrections of one report; what is given back beyond them is lost."""
-
-
-class Wakes(Protocol):
-    """The task that asks for leases."""
-
-    def wake(self) -> None:
-        """Look whether more slots are needed; cheap, as every call without a slot says so."""
-
-
-@define(eq=False)
-class _Slot:
-    opens: float
-    closes: float
-    cost: CallCost
-    at: float
-    canary: bool
+_MOST_ENDS: Final = 1_000
+"""Ends of calls of one report; the others go with the next."""
+_ENDS_WITHIN: Final = 0.5
+"""Seconds within which ends are reported, while others may wait for the places of those calls."""
 
 
 @define(eq=False)
@@ -52,9 +50,10 @@ class LeasedReservation:
     """The slot of one call until the call ends; ``None`` if it needed none."""
 
     bucket: LeasedBucket
-    slot: _Slot | None
+    slot: Slot | None
     cost: CallCost
     settled: bool = False
+    reported: bool = False
 
     def settle(self, actual: CallCost | None) -> None:
         """End the call, which cost *actual*; ``None`` where that is unknown."""
@@ -63,25 +62,6 @@ class LeasedReservation:
     def release(self) -> None:
         """Take the call back, whose bytes never left."""
         self.bucket.release(self)
-
-
-@frozen(kw_only=True)
-class LeaseCounts:
-    """The counts of a worker's leases.
-
-    Attributes:
-        leases: Answers of the authority.
-        slots: Slots that they had.
-        used: Of these, the ones in which a call started.
-        late: Of these, the ones that were over before the answer was there.
-        asking_seconds: Seconds from the requests to the answers, summed.
-    """
-
-    leases: int = 0
-    slots: int = 0
-    used: int = 0
-    late: int = 0
-    asking_seconds: float = 0.0
 
 
 class LeasedBucket:
@@ -96,27 +76,33 @@ class LeasedBucket:
     Attributes:
         limits: Those in force, for all workers together.
         used: The share of each that is taken by all.
-        free: Whether the authority said that nothing is limited.
+        pause: What holds all workers back, as the authority said last.
+        rate: Calls per second that the server was measured to accept from all.
         workers: How many ask at present, as the authority said last.
         cut_off: Whether the authority cannot be reached; its owner sets it.
     """
 
     __slots__ = (
-        "_again_at", "_asked_at", "_canary", "_corrections", "_found", "_late", "_leases",
-        "_need", "_number", "_pending", "_quota", "_scope", "_slots", "_spent", "_taken", "_total",
-        "_worker", "cut_off", "free", "limits", "used", "workers",
+        "_again_at", "_asked_at", "_corrections", "_ends", "_found", "_late", "_leases", "_need",
+        "_number", "_pending", "_quota", "_scope", "_slots", "_spent", "_taken", "_total",
+        "_tries_since", "_urgent", "_worker", "cut_off", "limits", "pause", "rate", "used",
+        "workers",
     )  # fmt: skip
 
     def __init__(self, worker: str, scope: str, quota: Quota, need: Wakes) -> None:
         self._worker, self._scope, self._quota, self._need = worker, scope, quota, need
         self.limits: tuple[Limit, ...] = quota.limits
         self.used: tuple[float, ...] = (0.0,) * len(quota.limits)
-        self.free = self.cut_off = False
+        self.pause: Pause | None = None
+        self.rate: float | None = None
+        self.cut_off = False
         self.workers = 1
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._corrections: list[Correction] = []
         self._found: list[Limit] = []
-        self._canary: bool | None = None
+        self._ends: list[tuple[float, CallEnd]] = []
+        self._urgent = False
+        self._tries_since = -inf
         self._pending: LeaseReport | None = None
         self._number = 0
         self._again_at = self._asked_at = -inf
@@ -139,8 +125,6 @@ class LeasedBucket:
 
     def next_time(self, now: float, cost: CallCost) -> float:
         """Return when *cost* may start; ``inf`` until the next lease, which is asked for."""
-        if self.free:
-            return now
         self._expire(now)
         for slot in self._slots:
             if self._fits(slot, cost):
@@ -158,7 +142,7 @@ class LeasedBucket:
                 del self._slots[place]
                 self._taken += 1
                 return LeasedReservation(self, slot, cost)
-        # Nothing was limited when it was asked, or the call was made without asking.
+        # The call was made without asking.
         return LeasedReservation(self, None, cost)
 
     def settle(self, reservation: LeasedReservation, actual: CallCost | None) -> None:
@@ -184,12 +168,28 @@ class LeasedBucket:
             self._slots.append(slot)
             self._slots.sort(key=lambda each: each.opens)
 
-    def on_outcome(self, reservation: LeasedReservation, *, accepted: bool) -> None:
-        """Note how the server took a call, for the canary's sake."""
-        if reservation.slot is not None and reservation.slot.canary:
-            self._canary = accepted
-            self._asked_at = -inf  # the others wait for it
-            self._need.wake()
+    def on_end(
+        self,
+        now: float,
+        reservation: LeasedReservation,
+        how: EndOfCall,
+        *,
+        wait: float | None = None,
+        explained: bool = False,
+    ) -> None:
+        """Note how the server took a call, for all workers' sake.
+
+        A refusal is reported at once. Slots that are left may be used until the authority says
+        that the scope is closed: what becomes of their calls shows what the refusal means.
+        """
+        slot, refused = reservation.slot, how in ("refused", "overloaded")
+        if slot is None or reservation.reported or (slot.end.mark < 0 and not refused):
+            return
+        reservation.reported = True
+        self._ends.append((now, evolve(slot.end, how=how, wait=wait, explained=explained)))
+        if refused or slot.canary:
+            self._urgent = True
+            self._need.hurry()
 
     # -- as a worker -------------------------------------------------------------------------
 
@@ -201,10 +201,18 @@ class LeasedBucket:
 
     def restart(self) -> None:
         """Forget the slots, since another event loop goes on, whose clock may be another."""
-        for slot in self._slots:
-            self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
-        self._slots.clear()
-        self._again_at = self._asked_at = -inf
+        self._give_back(0.0)
+        self._again_at = self._asked_at = self._tries_since = -inf
+
+    def refused_for(self, now: float) -> float:
+        """Return the seconds since when nothing was accepted, since this worker began to try."""
+        if self.pause is None:
+            return 0.0
+        return min(self.pause.refused_for, now - self._tries_since)
+
+    def try_again(self, now: float) -> None:
+        """Note that this worker begins to try anew, whatever was refused before."""
+        self._tries_since = now
 
     def counts(self) -> LeaseCounts:
         """Return what the leases came to so far."""
@@ -220,6 +228,11 @@ class LeasedBucket:
         """Note a limit that the server reported, for all workers."""
         self._found.append(limit)
 
+    @property
+    def again_at(self) -> float:
+        """The instant before which no request for slots has an effect."""
+        return self._again_at
+
     def due(self, now: float, demand: Sequence[CallCost], beat: float) -> float:
         """Return when to ask next, if nothing changes.
 
@@ -228,8 +241,10 @@ class LeasedBucket:
             demand: What the calls that wait take.
             beat: Seconds between two requests of a worker that needs no slot.
         """
-        heartbeat = self._asked_at + beat
-        if self.free or not self._lacking(now, demand):
+        if self._urgent:
+            return now
+        heartbeat = self._asked_at + (min(beat, _ENDS_WITHIN) if self._ends else beat)
+        if not self._lacking(now, demand):
             return heartbeat
         lead = self._slots[-1].opens - _LEAD if self._slots else now
         return min(heartbeat, max(lead, self._again_at))
@@ -250,11 +265,13 @@ class LeasedBucket:
             self._pending = LeaseReport(
                 corrections=tuple(self._corrections[:_MOST_CORRECTIONS]),
                 found=tuple(self._found),
+                ends=tuple([evolve(end, ago=now - at) for at, end in self._ends[:_MOST_ENDS]]),
                 closed_for=max(0.0, closed_for),
-                canary=self._canary,
             )
-            self._corrections, self._found, self._canary = [], [], None
+            self._corrections, self._found = [], []
+            del self._ends[:_MOST_ENDS]
         self._asked_at = now
+        self._urgent = False
         return LeaseRequest(
             worker=self._worker,
             number=self._number,
@@ -271,22 +288,18 @@ class LeasedBucket:
         self._pending = None
         self._leases += 1
         self._spent += now - asked_at
-        self.free, self.limits, self.used = lease.free, lease.limits, lease.used
-        self.workers = lease.workers
+        self.limits, self.used = lease.limits, lease.used
+        self.pause, self.rate, self.workers = lease.pause, lease.rate, lease.workers
+        if self._tries_since == -inf:
+            self._tries_since = now
         if request.costs:
             self._again_at = now + lease.again_in
-        if lease.free:
-            self._slots.clear()
-        for cost, opens in zip(request.costs, lease.opens, strict=False):
-            # The answer was given between the two: a slot opens by the latest reading of its
-            # instant and closes by the earliest.
-            slot = _Slot(
-                now + opens, asked_at + opens + lease.hold, cost, lease.at + opens, lease.canary
-            )
+        for place, (cost, _) in enumerate(zip(request.costs, lease.opens, strict=False)):
+            slot = slot_of(lease, place, cost, asked_at, now)
             self._total += 1
             if slot.closes < slot.opens:
                 self._late += 1
-                self._correct(slot.at, cost, CallCost(1, 0, 0))
+                self._lose(now, slot)
             else:
                 self._slots.append(slot)
         self._slots.sort(key=lambda each: each.opens)
@@ -305,7 +318,7 @@ class LeasedBucket:
                 del slots[place]
         return lacking
 
-    def _fits(self, slot: _Slot, cost: CallCost) -> bool:
+    def _fits(self, slot: Slot, cost: CallCost) -> bool:
         return cost == slot.cost or all(
             self._taken_of(limit, cost) <= self._taken_of(limit, slot.cost) for limit in self.limits
         )
@@ -321,7 +334,7 @@ class LeasedBucket:
         if (given or made) and self.counts_tokens:
             self._corrections.append(Correction(at, given, made))
 
-    def _end(self, reservation: LeasedReservation) -> _Slot | None:
+    def _end(self, reservation: LeasedReservation) -> Slot | None:
         if reservation.settled:
             msg = "This reservation has ended already; each one is settled or released once."
             raise ValueError(msg)
@@ -331,5 +344,14 @@ class LeasedBucket:
     def _expire(self, now: float) -> None:
         """Lose the slots that are over; their tokens go back, since no call took them."""
         while self._slots and self._slots[0].closes < now:
-            slot = self._slots.pop(0)
-            self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
+            self._lose(now, self._slots.pop(0))
+
+    def _give_back(self, now: float) -> None:
+        for slot in self._slots:
+            self._lose(now, slot)
+        self._slots.clear()
+
+    def _lose(self, now: float, slot: Slot) -> None:
+        self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
+        if slot.end.mark >= 0:
+            self._ends.append((now, slot.end))

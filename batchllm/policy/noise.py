@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import define, field
 
-__all__ = ["Noise"]
+__all__ = ["Doubt", "Noise"]
 
 _EARLY: Final = 2
 """Early refusals that are doubted: a quota seldom refuses right after it was measured, while a
@@ -46,7 +46,7 @@ _SPREAD: Final = 3.0
 
 
 @define(eq=False)
-class _Doubt:
+class Doubt:
     """A bucket of the lowered rate that was empty at the last refusal. Live state."""
 
     rate: float
@@ -68,7 +68,7 @@ class Noise:
     _rate_before: float = field(default=0.0, init=False)
     _forgiven: float = field(default=0.0, init=False)
     _needed: int = field(default=_EARLY, init=False)
-    _doubt: _Doubt | None = field(default=None, init=False)
+    _doubt: Doubt | None = field(default=None, init=False)
     _below: int = field(default=0, init=False)
     _seen: int = field(default=0, init=False)
 
@@ -83,7 +83,12 @@ class Noise:
         if below:
             self._count_below()
 
-    def _count_in_doubt(self, now: float, doubt: _Doubt) -> None:
+    def on_unsent(self) -> None:
+        """Note that a call that was counted has never left."""
+        if self._doubt is not None:
+            self._doubt.level += 1
+
+    def _count_in_doubt(self, now: float, doubt: Doubt) -> None:
         doubt.level += doubt.rate * (now - doubt.at) - 1
         doubt.at = now
         if doubt.level <= -_PROOF:
@@ -118,7 +123,7 @@ class Noise:
         self._forgiven -= 1
         return True
 
-    def _borne(self, doubt: _Doubt) -> bool:
+    def _borne(self, doubt: Doubt) -> bool:
         doubt.level += 1  # what was refused has taken nothing
         doubt.refused += 1
         if doubt.refused <= _BORNE:
@@ -156,5 +161,5 @@ class Noise:
         self.share = _SHARE
         self._below = self._seen = 0
         self._forgiven = _BURST
-        self._doubt = _Doubt(after, empty_at)
+        self._doubt = Doubt(after, empty_at)
         return self._rate_before

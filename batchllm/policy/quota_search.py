@@ -18,7 +18,7 @@ from batchllm.policy.rate_meter import ENOUGH, LOOK_BACK, MINUTE, RateMeter
 from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode, Windows
 
-__all__ = ["Episode", "Learned", "QuotaSearch"]
+__all__ = ["Episode", "Learned", "QuotaSearch", "Stretch"]
 
 _DENT: Final = 0.02
 """Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
@@ -95,7 +95,7 @@ class Learned:
 
 
 @frozen
-class _Stretch:
+class Stretch:
     """The rate and the pace of probing before a row of cuts."""
 
     rate: float
@@ -132,7 +132,7 @@ class QuotaSearch:
     _in_doubt: tuple[float, float] = field(default=(_SLOWEST, _FIRST_K), init=False)
     _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
-    _before: _Stretch = field(default=_Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
+    _before: Stretch = field(default=Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
     _meter: RateMeter = field(init=False)
     _windows: Windows = field(init=False)
     _learned_at: float | None = field(default=None, init=False)
@@ -143,7 +143,7 @@ class QuotaSearch:
         if self.learned_before is not None and self.learned_before.rate > 0:
             self.rate = self.learned_before.rate
             self._k = self._k_now = _RESTLESS_K
-            self._before = _Stretch(self.rate, self._k, self._longest)
+            self._before = Stretch(self.rate, self._k, self._longest)
 
     @property
     def episodes(self) -> int:
@@ -199,7 +199,7 @@ class QuotaSearch:
                 self._meter.episodes.append(episode)
                 return
             self.rate = max(_SLOWEST, rate)
-            self._before = _Stretch(self.rate, self._k, self._longest)
+            self._before = Stretch(self.rate, self._k, self._longest)
             self.sure = self.confirmed = False
             mostly_pause = episode.pause > accepted / rate / 2
             if mostly_pause and not (episode.canaries or episode.is_window):
@@ -208,7 +208,7 @@ class QuotaSearch:
             if self._paced > min(_ROW_K * self._k_now, max(_ROW, ENOUGH / old)):
                 # A pace far above the rate was taken until now: the quota rose, and falls again.
                 rate = pace if pace > _ROSE * old else old
-                self._before = _Stretch(rate, self._k, self._longest)
+                self._before = Stretch(rate, self._k, self._longest)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             # Of several cuts in a row only the last counts: the first ones are on the way.
             self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate

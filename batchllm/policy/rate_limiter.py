@@ -35,9 +35,11 @@ from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
-from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
+from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, PaceLearned, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
+from batchllm.policy.followed_pauses import FollowedPauses
 from batchllm.policy.leased_bucket import LeasedBucket
+from batchllm.policy.leases import EndOfCall
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.refusals import REFUSED, UNANSWERED, Refusals
 
@@ -70,8 +72,8 @@ class RateLimiter:
     """
 
     __slots__ = (
-        "_adaptive", "_admission", "_cap", "_events", "_last", "_leased", "_park_after",
-        "_refusals", "counts_tokens", "in_flight", "room", "sends",
+        "_adaptive", "_admission", "_cap", "_events", "_follows", "_last", "_leased",
+        "_park_after", "_refusals", "_shared_rate", "counts_tokens", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -95,13 +97,16 @@ class RateLimiter:
             limits, settlement=settlement, own_address=own_address, leased=leased
         )
         self._events: list[GateEvent] = []
-        cold = cold_start and not self._admission.limits_requests
+        # What is not known of a shared quota its authority learns from all workers.
+        cold = cold_start and leased is None and not self._admission.limits_requests
         self._cap = CallCap(calls, adapt)
         self._adaptive = AdaptivePace(rng, park_after, self._cap, known, cold)
         fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
-        self._refusals = Refusals(self._adaptive, fixed, park_after, self._events)
+        self._follows = FollowedPauses() if leased is not None and fixed is None else None
+        self._refusals = Refusals(self._adaptive, fixed or self._follows, park_after, self._events)
         self._park_after = park_after
         self._last: Send | None = None
+        self._shared_rate: float | None = None
         self.in_flight = 0
         self.sends = 0
         self._refresh()
@@ -146,8 +151,10 @@ class RateLimiter:
         return 1 if self._refusals.next_time(now, self.in_flight) <= now else 0
 
     def closed_for(self, now: float) -> float:
-        """Return for how many seconds the scope pauses, after a refusal that was understood."""
+        """Return for how many seconds it pauses by itself: by a fixed policy of the user's."""
         cooldown = self._refusals.cooldown
+        if cooldown is self._follows:
+            return 0.0
         return max(0.0, cooldown.until - now) if cooldown.state is State.CLOSED else 0.0
 
     def oversize(self, cost: CallCost) -> Limit | None:
@@ -212,9 +219,11 @@ class RateLimiter:
         adopted = hint is not None and self._observe(now, send, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
         if ended in REFUSED:
-            self._admission.on_refused(now, send.sent_at, send.admitted)
+            self._admission.on_refused(now, send.sent_at)
         elif ended not in UNANSWERED:
-            self._admission.on_accepted(now, send.sent_at, send.admitted)
+            self._admission.on_accepted(now, send.sent_at)
+        if self._leased is not None:
+            self._report(now, send, ended, hint, known=adopted)
         if ended is _OK:
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
         if ended is _OK and self.room:
@@ -232,6 +241,8 @@ class RateLimiter:
         self._end(send)
         if send.admitted is not None:
             self._admission.settle(send.admitted, None)
+            if self._leased is not None and send.admitted.leased is not None:
+                self._leased.on_end(now, send.admitted.leased, "lost")
         self._adaptive.on_lost(now, send, left=True)
         self._refresh()
 
@@ -266,6 +277,8 @@ class RateLimiter:
     def reopen(self, now: float) -> None:
         """Leave the parked state; the next call is a canary."""
         self._refusals.reopen(now)
+        if self._leased is not None:
+            self._leased.try_again(now)
         self._refresh()
 
     # -- reading -----------------------------------------------------------------------------
@@ -281,7 +294,7 @@ class RateLimiter:
             in_flight=self.in_flight,
             calls=self._cap.declared,
             pace=search.pace,
-            rate=search.rate,
+            rate=search.rate if self._leased is None else self._leased.rate,
             cap=self._adaptive.findings.cap.believed,
             limits=self._admission.limits,
             used=self._admission.used(now),
@@ -309,9 +322,20 @@ class RateLimiter:
         self._adaptive.events.clear()
         return events
 
-    def on_lease(self) -> None:
-        """Note that the authority of a shared quota has answered."""
+    def on_lease(self, now: float) -> None:
+        """Note that the authority of a shared quota has answered, or does not."""
+        leased, follows = self._leased, self._follows
         self._admission.recount()
+        if leased is not None and follows is not None:
+            self._events += follows.follow(now, leased.pause)
+            if leased.rate is not None and leased.rate != self._shared_rate:
+                self._shared_rate = leased.rate
+                self._events.append(PaceLearned(at=now, rate=leased.rate))
+            if leased.pause is not None and follows.parked is None:
+                if follows.until - now > self._park_after:
+                    self._park(now, Cause.HINT_TOO_LONG, follows.until)
+                elif leased.refused_for(now) >= self._park_after:
+                    self._park(now, Cause.NOTHING_ACCEPTED, None)
         self._refresh()
 
     # -- inside ------------------------------------------------------------------------------
@@ -322,6 +346,28 @@ class RateLimiter:
             raise ValueError(msg)
         send.ended = True
         self.in_flight -= 1
+
+    def _report(
+        self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None, *, known: bool
+    ) -> None:
+        """Report the end of a call to the authority of a shared quota."""
+        slot = None if send.admitted is None else send.admitted.leased
+        if slot is None:
+            return
+        how: EndOfCall
+        if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
+            how = "lost"
+        elif outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
+            how = "refused" if outcome is Outcome.THROTTLED else "overloaded"
+            if hint is not None and hint.names_parallel_cap:
+                how = "capped"
+            elif self._follows is None:
+                how = "lost"  # the user's own policy answers it
+        else:
+            how = "unproven" if outcome in UNANSWERED else "accepted"
+        explained = known or self._admission.explains(hint)
+        wait = None if hint is None else hint.wait
+        slot.bucket.on_end(now, slot, how, wait=wait, explained=explained)
 
     def _observe(self, now: float, send: Send, hint: ServerHint) -> bool:
         """Take in what a reply reported; returns whether a limit became known by it."""

@@ -1,7 +1,8 @@
 """The answer of one scope to how calls end: by the user's own policy, or by what its server does.
 
 One of the two has the say: with a fixed policy the adaptive pace still counts what is sent, but is
-never shown a refusal. Either way the scope is parked, with one event, as soon as waiting is no use.
+never shown a refusal, nor is it where an authority decides for several workers. Either way the
+scope is parked, with one event, as soon as waiting is no use.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from batchllm.policy.adaptive import AdaptivePace
 from batchllm.policy.cooldown import Cause, Cooldown, Parked
 from batchllm.policy.events import GateEvent, ScopeParked, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
+from batchllm.policy.followed_pauses import FollowedPauses
 from batchllm.policy.pause_log import PauseLog
 
 __all__ = ["REFUSED", "UNANSWERED", "Refusals"]
@@ -30,7 +32,7 @@ class Refusals:
 
     Args:
         adaptive: The pace, which also decides on pauses where *fixed* is ``None``.
-        fixed: The user's own policy.
+        fixed: The user's own policy, or the pauses of an authority.
         park_after: Seconds; a scope is parked if a server asks for a longer pause.
         events: Where it reports what happened.
 
@@ -40,7 +42,7 @@ class Refusals:
     """
 
     adaptive: AdaptivePace
-    fixed: FixedCooldown | None
+    fixed: FixedCooldown | FollowedPauses | None
     park_after: float
     events: list[GateEvent]
     throttled: int = field(default=0, init=False)
@@ -52,7 +54,7 @@ class Refusals:
         self._fixed_pauses = None if fixed is None else PauseLog(fixed, self.events)
 
     @property
-    def cooldown(self) -> Cooldown | FixedCooldown:
+    def cooldown(self) -> Cooldown | FixedCooldown | FollowedPauses:
         """The pauses of the one that decides."""
         return self.fixed or self.adaptive.cooldown
 

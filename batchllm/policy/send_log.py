@@ -7,8 +7,8 @@ their way count as accepted until they are refused.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
-from collections import deque
 from typing import Final
 
 from attrs import define, field, frozen
@@ -34,27 +34,35 @@ class Point:
 
 @define(eq=False)
 class SendLog:
-    """The calls sent and refused in the last half hour. Live state, for one clock."""
+    """The calls sent and refused in the last half hour. Live state, for one clock.
 
+    Args:
+        tick: Seconds between two remembered instants.
+    """
+
+    tick: float = field(default=_TICK, kw_only=True)
     count: int = field(default=0, init=False)
     first: Point | None = field(default=None, init=False)
     last_at: float = field(default=0.0, init=False)
-    _ticks: deque[Point] = field(factory=deque[Point], init=False)
-    _lost: list[int] = field(factory=list[int], init=False)
+    _times: array[float] = field(factory=lambda: array("d"), init=False)
+    _marks: array[int] = field(factory=lambda: array("q"), init=False)
+    """Of each remembered instant the number of calls before it: columns, since the state of a quota
+    that is shared is copied at every lease."""
+    _lost: array[int] = field(factory=lambda: array("q"), init=False)
 
     def on_send(self, now: float) -> int:
         """Note a call that starts at *now*; returns its number."""
         mark = self.count
         self.count = mark + 1
         self.last_at = now
-        ticks = self._ticks
-        if not ticks or now >= ticks[-1].at + _TICK:
-            tick = Point(now, mark)
+        times = self._times
+        if not times or now >= times[-1] + self.tick:
             if self.first is None:
-                self.first = tick
-            ticks.append(tick)
-            while ticks[0].at < now - KEPT - 1:
-                self._forget(ticks.popleft())
+                self.first = Point(now, mark)
+            times.append(now)
+            self._marks.append(mark)
+            if times[0] < now - KEPT - 1:
+                self._forget(bisect_left(times, now - KEPT - 1))
         return mark
 
     def on_lost(self, mark: int) -> None:
@@ -74,9 +82,9 @@ class SendLog:
         return accepted, accepted / max(end.at - begin.at, SHORTEST)
 
     def point(self, when: float) -> Point:
-        """Return the point at instant *when*, to a quarter of a second."""
-        at = bisect_left(self._ticks, when, key=lambda tick: tick.at)
-        return Point(when, self._ticks[at].mark if at < len(self._ticks) else self.count)
+        """Return the point at instant *when*, to a tick."""
+        at = bisect_left(self._times, when)
+        return Point(when, self._marks[at] if at < len(self._marks) else self.count)
 
     def now(self, at: float) -> Point:
         """Return the point at *at*, which is now."""
@@ -85,9 +93,9 @@ class SendLog:
     def restart(self) -> None:
         """Forget the first send, so that the next measurement begins anew."""
         self.first = None
-        self._ticks.clear()
+        del self._times[:], self._marks[:]
 
-    def _forget(self, gone: Point) -> None:
-        # In one go for many, since each deletion moves all that stand behind.
-        if len(self._lost) > 256 and self._lost[128] < gone.mark:
-            del self._lost[: bisect_left(self._lost, gone.mark)]
+    def _forget(self, count: int) -> None:
+        """Forget the first *count* instants, and what was lost before them."""
+        del self._lost[: bisect_left(self._lost, self._marks[count - 1])]
+        del self._times[:count], self._marks[:count]

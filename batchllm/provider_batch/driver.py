@@ -339,22 +339,23 @@ class BatchDriver:
                 goes_on = await self._settler.step(anyio.current_time())
 
     async def _step(self, now: float) -> bool:
-        if await self._settler.step(now):
-            return True
-        alive = {one.number for one in self._board.in_state(State.RUNNING)}
-        if await self._submitter.step(now):
-            if {one.number for one in self._board.in_state(State.RUNNING)} - alive:
-                self._watcher.created()
-            return True
-        if self._copier is not None and await self._copier.step(now):
-            return True
-        if await self._watcher.step(now):
-            return True
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._settler.clean()
             await self._money.note_online()
-        return False
+        if await self._settler.step(now):
+            return True
+        if self._copier is not None and await self._copier.step(now):
+            return True
+        # Before what is submitted: polls are rare, and uploads may follow each other for hours.
+        if await self._watcher.step(now):
+            return True
+        alive = {one.number for one in self._board.in_state(State.RUNNING)}
+        if not await self._submitter.step(now):
+            return False
+        if {one.number for one in self._board.in_state(State.RUNNING)} - alive:
+            self._watcher.created()
+        return True
 
     def _next_at(self, now: float) -> float:
         times = [

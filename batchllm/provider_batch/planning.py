@@ -149,7 +149,10 @@ class Planner:
         """Return the items of lines, as far as they are here and in no chunk that is filled."""
         gathering = self.filling.gathering
         here = [row for row in rows if self.items.has(row.line) and row.line not in gathering]
-        return [(row, *self.items.get(row.line)) for row in here]
+        try:
+            return [(row, *self.items.get(row.line)) for row in here]
+        finally:
+            self.items.let_go()
 
     # -- reading ---------------------------------------------------------------------------------
 

@@ -55,6 +55,12 @@ class _Reading:
     account: str = ""
     nameless: int = 0
 
+    def paid(self, chunk: Chunk) -> dict[str, Any]:
+        """Return what the batch took, as fields of its chunk."""
+        mine = custom_id_prefix(chunk.run)
+        here = {a.custom_id for a in self.answers if a.custom_id.startswith(mine)}
+        return paid_of(chunk, self.bill, self.twice, max(0, chunk.lines - len(here)))
+
     def is_strange(self, run: str) -> bool:
         """Return whether none of the answers has an id of ours: it is the batch of others."""
         mine = custom_id_prefix(run)
@@ -168,7 +174,7 @@ class Settler:
             return
         by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
-        after = advance(chunk, State.SETTLED, **paid_of(chunk, reading.bill, reading.twice))
+        after = advance(chunk, State.SETTLED, **reading.paid(chunk))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
             chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
@@ -179,7 +185,7 @@ class Settler:
         if after.twice:
             self.board.twice += after.twice
             self.board.warnings.append(paid_twice_in_words(after))
-        self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
+        self._learn(chunk, reading)
         strange = settled.strange + reading.nameless
         if strange:
             self.board.warnings.append(
@@ -241,11 +247,14 @@ class Settler:
             kept=kept,
         )
 
-    def _learn(self, chunk: Chunk, *, expired: bool) -> None:
-        now = self.board.server_time(anyio.current_time())
+    def _learn(self, chunk: Chunk, reading: _Reading) -> None:
+        now, admission = self.board.server_time(anyio.current_time()), self.board.admission
         if chunk.submitted is not None:
-            self.sizes.ended(now - chunk.submitted, expired=expired)
-        self.board.admission.accepted()
+            self.sizes.ended(now - chunk.submitted, expired=chunk.cut is Cut.EXPIRED)
+        bill = reading.bill
+        if bill.inputs:
+            admission.counted(chunk.tokens * bill.counted / chunk.lines, bill.inputs)
+        admission.accepted()
 
     async def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
         """Pass on what has its answer, and put back what has not."""

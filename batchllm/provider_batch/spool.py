@@ -42,7 +42,7 @@ class _Reader:
         return self._stream
 
     def close(self) -> None:
-        """Let go of the file, before it is deleted or written anew."""
+        """Let go of the file: after a page of them, and before it is deleted or written anew."""
         if self._stream is not None:
             self._stream.close()
         self._stream = self._path = None
@@ -105,6 +105,10 @@ class Spool:
         data: bytes = self._reader.at(self.result(chunk, part), start).read(size)
         return data
 
+    def let_go(self) -> None:
+        """Close what was opened for reading."""
+        self._reader.close()
+
     def drop_lines(self, chunk: int) -> None:
         """Delete the lines of a chunk, which the provider has."""
         self._lines(chunk).unlink(missing_ok=True)
@@ -125,7 +129,6 @@ class Spool:
 
     def drop_folder(self) -> None:
         """Delete the folder, if nothing is in it."""
-        self._reader.close()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
@@ -250,6 +253,10 @@ class Items:
             priority=priority,
         )
         return work, position
+
+    def let_go(self) -> None:
+        """Close what was opened for reading."""
+        self._reader.close()
 
     def drop(self, line: int) -> None:
         """Forget an item; a file of which no item is left is deleted."""

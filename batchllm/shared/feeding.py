@@ -34,15 +34,27 @@ class Need:
     """Wakes the tasks that ask for leases while they wait for that."""
 
     _event: anyio.Event | None = field(default=None, init=False)
+    _deaf: bool = field(default=False, init=False)
 
     def wake(self) -> None:
         """Have them look again; costs an attribute test while none waits."""
+        if self._event is not None and not self._deaf:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Have them look again, also if they wait for the time of the next request."""
         if self._event is not None:
             self._event.set()
             self._event = None
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until a call lacks a slot, or *seconds* have passed."""
+    async def wait(self, seconds: float, *, deaf: bool = False) -> None:
+        """Wait until there is something to ask or to report, or *seconds* have passed.
+
+        Args:
+            seconds: At most.
+            deaf: Whether calls that lack a slot, which say so at every turn, are not heard.
+        """
+        self._deaf = deaf
         if self._event is None:
             self._event = anyio.Event()
         with anyio.move_on_after(seconds):
@@ -115,13 +127,11 @@ class Feeder:
         """
         while True:
             now = gate.clock()
-            due = max(self.bucket.due(now, gate.demand(), _BEAT), self._not_before)
-            if due > now or self._asking:
-                await self.need.wait(max(_SHORTEST, due - now))
-                # Calls that lack a slot say so at every turn; between two requests none is heard.
-                early = self._not_before - gate.clock()
-                if early > 0:
-                    await anyio.sleep(early)
+            due = self.bucket.due(now, gate.demand(), _BEAT)
+            early = max(self._not_before, min(self.bucket.again_at, due)) - now
+            if early > 0 or due > now or self._asking:
+                deaf = early > 0
+                await self.need.wait(max(_SHORTEST, early if deaf else due - now), deaf=deaf)
                 continue
             try:
                 await self._ask(gate)
@@ -146,8 +156,6 @@ class Feeder:
         self.problem, self._retry = None, _FIRST_RETRY
         self.bucket.cut_off = False
         self._not_before = now + _SHORTEST
-        if request.costs and not lease.opens and not lease.free:
-            self._not_before = now + max(_SHORTEST, min(lease.again_in, _BEAT))
         gate.on_lease()
 
     def _on_silence(self, gate: NeedsLeases, problem: str) -> None:

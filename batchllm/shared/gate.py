@@ -198,12 +198,12 @@ class SharedGate(Gate):
         return self._queue.wanted(int(min(_MOST_WANTED, most)))
 
     def closed_for(self) -> float:
-        """Return the seconds for which this process pauses after a refusal."""
+        """Return the seconds for which a fixed policy of this process pauses."""
         return self.limiter.closed_for(self.clock())
 
     def on_lease(self) -> None:
         """Hand out what a lease has given."""
-        self.limiter.on_lease()
+        self.limiter.on_lease(self.clock())
         self._planner.advance()
 
     def on_found(self, limit: Limit) -> None:

@@ -22,7 +22,7 @@ import pytest
 from batchllm.cli import main
 from tests.e2e.cli_kit import PROGRAM, finish, program, read_rows, run_program, simulator
 
-KILLS = int(os.environ.get("BATCHLLM_BATCH_KILLS", "3"))
+KILLS = int(os.environ.get("BATCHLLM_BATCH_KILLS", "5"))
 LINES = 40
 LONGEST = 2.5
 """The life of a process at most, in times of a run online: by then it has fetched what there is.

@@ -205,6 +205,18 @@ def test_a_share_that_cannot_be_is_a_mistake_of_the_command(
     )
 
 
+def test_hold_goes_with_share_and_has_to_be_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["run", "a prompt", "-m", "sim:default", "--quiet"]
+    assert main([*words, "--hold", "1"]) == 2
+    assert "--hold is for runs that share a quota" in capsys.readouterr().err
+    assert main([*words, "--share", "a.gate", "--hold", "60"]) == 2
+    assert "hold" in capsys.readouterr().err
+    assert main([*words, "--share", "a.gate", "--hold", "0.5"]) == 0
+
+
 def test_serve_gate_asks_for_a_secret_and_a_port(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

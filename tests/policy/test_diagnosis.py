@@ -20,7 +20,7 @@ def sent(instants: list[float]) -> list[Send]:
 
 def judge(instants: list[float], refused: list[int]) -> Meaning:
     sends = sent(instants)
-    diagnosis = Diagnosis(5.0, set(sends))
+    diagnosis = Diagnosis(5.0, {send.mark for send in sends})
     for mark in refused:
         diagnosis.add(5.0, sends[mark], None)
     return diagnosis.meaning(len(sends))
@@ -51,7 +51,7 @@ def test_more_than_half_refused_is_spent_and_a_call_of_the_same_instant_shows_no
 def test_the_order_in_which_refusals_arrive_changes_nothing(order: list[int]) -> None:
     """Requests overtake each other on their way."""
     sends = sent([float(number // 2) for number in range(12)])
-    diagnosis = Diagnosis(9.0, set(sends))
+    diagnosis = Diagnosis(9.0, {send.mark for send in sends})
     for mark in order:
         diagnosis.add(9.0, sends[mark + 2], None)
     assert diagnosis.first is sends[2]
@@ -63,7 +63,7 @@ def test_the_order_in_which_refusals_arrive_changes_nothing(order: list[int]) ->
 def test_the_latest_hint_holds_and_what_was_refused_is_pending_no_more() -> None:
     """A shorter hint that comes later does not shorten it."""
     sends = sent([1.0, 2.0, 3.0])
-    diagnosis = Diagnosis(5.0, set(sends))
+    diagnosis = Diagnosis(5.0, {send.mark for send in sends})
     diagnosis.add(5.0, sends[0], 30.0)
     diagnosis.add(6.0, sends[1], 3.0)
     diagnosis.add(7.0, sends[2], None)

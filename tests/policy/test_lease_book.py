@@ -6,12 +6,13 @@ from math import inf
 from random import Random
 
 import pytest
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchllm.core import CallCost, ConfigError
-from batchllm.policy import LeaseBook, LeasedBucket, LeaseReport, LeaseRequest, Limit, Quota
-from batchllm.policy.leases import Correction
+from batchllm.policy import Lease, LeaseBook, LeasedBucket, LeaseReport, LeaseRequest, Limit, Quota
+from batchllm.policy.leases import CallEnd, Correction, EndOfCall
 from tests.policy.lease_workers import Company, Nothing, limits, most_in_any_window
 
 ONE = CallCost()
@@ -99,8 +100,9 @@ def test_slots_of_equal_calls_are_evenly_spaced_and_a_block_is_shared_by_those_w
     first = book.lease(0.0, request(1, "a", 50))
     step = first.opens[2] - first.opens[1]
     assert step == pytest.approx(61.02 / 600, abs=1e-3)
-    assert len(first.opens) == 7  # half a second
-    assert len(book.lease(0.0, request(1, "b", 50)).opens) == 4  # of a quarter, as two ask
+    assert len(first.opens) == 10  # 0.8 seconds
+    assert len(book.lease(0.0, request(1, "b", 50)).opens) == 1  # no more than a second ahead
+    assert len(book.lease(1.0, request(2, "a", 50)).opens) == 5  # 0.4 seconds, as two ask
 
 
 def test_no_slot_lies_more_than_a_second_ahead() -> None:
@@ -152,10 +154,9 @@ def test_two_runs_that_declare_different_quotas_are_an_error_that_names_both() -
 def test_a_reported_limit_holds_for_all_unless_one_of_its_kind_is_declared() -> None:
     found = LeaseReport(found=(Limit("requests", 60), Limit("tokens", 9_000)))
     book = LeaseBook()
-    assert book.lease(0.0, request(1, quota=Quota())).free
+    assert book.lease(0.0, request(1, quota=Quota())).limits == ()
     lease = book.lease(0.1, request(2, quota=Quota(), report=found))
     assert [limit.amount for limit in lease.limits] == [60, 9_000]
-    assert not lease.free
     declared = LeaseBook()
     lease = declared.lease(0.0, request(1, report=found))
     assert [limit.amount for limit in lease.limits] == [600, 9_000]
@@ -172,34 +173,41 @@ def test_a_refusal_closes_for_all_and_one_canary_goes_to_one_worker() -> None:
     assert canary.canary
     assert len(canary.opens) == 1
     assert book.lease(6.2, request(3, "a", 9)).opens == ()
-    taken = book.lease(6.5, request(4, "b", 9, report=LeaseReport(canary=True)))
+    taken = book.lease(6.5, request(4, "b", 9, report=ended(canary, "accepted")))
     assert len(taken.opens) > 1
     assert book.lease(6.6, request(4, "a", 9)).opens
 
 
-def with_a_canary_of_a() -> LeaseBook:
+def ended(lease: Lease, how: EndOfCall, wait: float | None = None) -> LeaseReport:
+    """The report of the call in the first slot of *lease*."""
+    at = lease.at + lease.opens[0]
+    return LeaseReport(ends=(CallEnd(how=how, at=at, mark=lease.mark, wait=wait),))
+
+
+def with_a_canary_of_a() -> tuple[LeaseBook, Lease]:
     """A book that a refusal closed for a second, and whose canary worker "a" has since 1.1 s."""
     book = LeaseBook()
     book.lease(0.0, request(1, "a", report=LeaseReport(closed_for=1.0)))
-    assert book.lease(1.1, request(2, "a")).canary
-    return book
+    canary = book.lease(1.1, request(2, "a"))
+    assert canary.canary
+    return book, canary
 
 
 def test_after_a_refused_canary_the_next_one_waits_a_second() -> None:
-    book = with_a_canary_of_a()
-    assert not book.lease(1.5, request(3, "a", report=LeaseReport(canary=False))).canary
-    assert not book.lease(2.4, request(1, "b")).canary
-    assert book.lease(2.6, request(2, "b")).canary
+    book, canary = with_a_canary_of_a()
+    assert not book.lease(1.5, request(3, "a", report=ended(canary, "refused"))).canary
+    assert not book.lease(2.2, request(1, "b")).canary
+    assert book.lease(2.8, request(2, "b")).canary
 
 
 def test_a_canary_whose_worker_died_goes_to_another() -> None:
-    book = with_a_canary_of_a()
+    book, _ = with_a_canary_of_a()
     assert not book.lease(9.0, request(1, "b")).canary
     assert book.lease(12.0, request(2, "b")).canary
 
 
 def test_a_canary_without_a_refusal_opens_if_its_worker_is_there() -> None:
-    book = with_a_canary_of_a()
+    book, _ = with_a_canary_of_a()
     book.lease(7.0, request(3, "a", want=0))
     lease = book.lease(7.1, request(1, "b", 3))
     assert len(lease.opens) == 3
@@ -220,6 +228,47 @@ def test_a_book_goes_on_from_what_it_wrote_down() -> None:
         now = number * 0.4
         resumed = LeaseBook.unpack(resumed.pack())
         assert resumed.lease(now, asked) == whole.lease(now, asked)
+
+
+ENDS: tuple[EndOfCall, ...] = (
+    "accepted", "accepted", "accepted", "unproven", "refused", "overloaded", "capped", "lost",
+    "unsent",
+)  # fmt: skip
+
+
+@given(seed=st.integers(0, 1_000_000), refused=st.sampled_from([0.0, 0.05, 0.5]))
+def test_a_book_that_learns_goes_on_from_what_it_wrote_down(seed: int, refused: float) -> None:
+    """Each answer is that of a book that was never written down, whatever its workers report."""
+    rng, whole, resumed = Random(seed), LeaseBook(), LeaseBook()
+    now, numbers, flying = 0.0, [0, 0, 0], [list[CallEnd](), list[CallEnd](), list[CallEnd]()]
+    for _ in range(80):
+        now += rng.choice((0.0, 0.01, 0.1, 0.3, 2.0))
+        place = rng.randrange(3)
+        numbers[place] += 1
+        sent, flying[place] = flying[place], []
+        ends = [evolve(each, how=chosen_end(rng, refused)) for each in sent]
+        report = LeaseReport(ends=tuple(ends), closed_for=rng.choice((0.0,) * 9 + (1.0,)))
+        asked = request(numbers[place], f"w{place}", rng.choice((0, 3, 40)), Quota(), report)
+        resumed = LeaseBook.unpack(resumed.pack())
+        lease = resumed.lease(now, asked)
+        assert lease == whole.lease(now, asked)
+        for slot, opens in enumerate(lease.opens):
+            mark, others = lease.mark + slot, lease.others + slot
+            flying[place].append(
+                CallEnd(how="unsent", at=lease.at + opens, mark=mark, others=others)
+            )
+
+
+def chosen_end(rng: Random, refused: float) -> EndOfCall:
+    return rng.choice(ENDS) if rng.random() < refused else "accepted"
+
+
+def test_calls_of_a_worker_that_died_do_not_hold_places_of_a_search() -> None:
+    book = LeaseBook()
+    first = book.lease(0.0, request(1, "a", 100, Quota()))
+    assert len(first.opens) == 8
+    assert book.lease(0.01, request(1, "b", 100, Quota())).opens == ()
+    assert len(book.lease(11.0, request(2, "b", 100, Quota())).opens) >= 8
 
 
 def test_after_a_restart_of_the_machine_what_was_sent_stays_counted() -> None:

@@ -202,16 +202,16 @@ def test_answers_overrule_a_claim_within_a_second(own: bool) -> None:
     admission = Admission(own_address=own)
     sends = [(i / 227, admission.take(i / 227, ONE)) for i in range(1_500)]
     refused = 1_135  # sent at 5.0 s; answers take 1 s
-    for at, admitted in sends[:908]:
-        admission.on_accepted(at + 1.0, at, admitted)
+    for at, _ in sends[:908]:
+        admission.on_accepted(at + 1.0, at)
     at, admitted = sends[refused]
     for hint in claims(CLAIM):
         admission.observe(hint, at + 0.05, at, admitted)
     admission.on_refused(at + 0.05, at)
     assert [limit.per for limit in admission.limits if limit.dimension == "requests"] == []
     assert admission.next_time(at + 0.1, CallCost(1, 20, 20)) > at + 0.5
-    for at, admitted in sends[908:1_200]:
-        admission.on_accepted(at + 1.0, at, admitted)
+    for at, _ in sends[908:1_200]:
+        admission.on_accepted(at + 1.0, at)
     requests = CallCost()
     assert admission.next_time(6.5, requests) == 6.5
 
@@ -224,9 +224,9 @@ def test_a_claim_that_no_history_contradicts_is_tried_by_one_call() -> None:
         admission.observe(hint, 0.1, 0.0, first)
     admission.on_refused(0.1, 0.0)
     assert admission.next_time(0.1, ONE) == pytest.approx(1.1)
-    probe = admission.take(1.1, ONE)
+    admission.take(1.1, ONE)
     assert admission.next_time(1.1, ONE) > 50
-    admission.on_accepted(1.2, 1.1, probe)
+    admission.on_accepted(1.2, 1.1)
     assert admission.next_time(1.2, ONE) == 1.2
 
 
@@ -363,7 +363,7 @@ def test_whatever_comes_the_next_time_is_finite_and_not_in_the_past(
         elif what == "observe":
             admission.observe(hint, now, sent_at, admitted)
         elif what == "accept":
-            admission.on_accepted(now, sent_at, admitted)
+            admission.on_accepted(now, sent_at)
         elif what == "refuse":
             admission.on_refused(now, sent_at)
         at = admission.next_time(now, ONE)

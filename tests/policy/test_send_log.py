@@ -51,7 +51,7 @@ def test_half_an_hour_is_remembered_and_no_more_than_they_need() -> None:
     now = 3999.9
     begin = log.point(now - KEPT)
     assert log.accepted(begin, log.now(now)) in range(8998, 9003)
-    assert len(log._ticks) <= 4 * (KEPT + 2)
+    assert len(log._times) <= 4 * (KEPT + 2)
     assert len(log._lost) < 10 * KEPT / 2 + 512
 
 

@@ -43,7 +43,7 @@ LIMITER = (
     "reported/countdown",
     "bucket",
 )
-FILES = (*LIMITER, "backoff", "outage", "closed_scope", "budget", "hedge", "worst_case")
+FILES = (*LIMITER, "outage", "budget", "hedge", "worst_case")
 TESTS = {
     "fixed_cooldown": ("fixed_cooldown", "rate_limiter"),
     "adaptive": ("rate_limiter", "rate_limiter_laws"),

@@ -189,6 +189,10 @@ async def main(items: int) -> None:
         "not shared, nothing declared": ("none", 3, False),
         "not shared, each declares the whole": ("whole", 3, False),
     }
+    print(machine())
+    await print_costs()
+    head = ["quota", "processes", "answered", "refused", "used", "seconds", "calls a lease",
+            "ms a lease"]  # fmt: skip
     rows = []
     for name, (way, workers, kill) in ways.items():
         trial = await try_way(way, items, workers=workers, kill=kill)
@@ -198,10 +202,7 @@ async def main(items: int) -> None:
             [name, str(workers), f"{trial.answered:,}", str(trial.refused), f"{trial.used:.1%}",
              f"{trial.seconds:.1f}", each, cost]
         )  # fmt: skip
-    print(machine())
-    await print_costs()
-    head = ["quota", "processes", "answered", "refused", "used", "seconds", "calls a lease",
-            "ms a lease"]  # fmt: skip
+        print(*rows[-1], flush=True)
     print(table(head, rows))
 
 
@@ -238,12 +239,12 @@ async def print_costs() -> None:
         cost, slots = await lease_cost(limits)
         print(f"a lease in a file, limits {len(limits)}: {cost:.2f} ms of CPU, {slots:.1f} slots")
     limiter, now = RateLimiter(rng=Random(1), calls=100), 0.0
-    cost, count = CallCost(), 100_000
+    one, count = CallCost(), 100_000
     begun = time.process_time()
     for _ in range(count):
         now += 1.0
-        if limiter.next_time(now, cost) <= now:
-            limiter.on_result(now, limiter.on_send(now, cost), Outcome.OK)
+        if limiter.next_time(now, one) <= now:
+            limiter.on_result(now, limiter.on_send(now, one), Outcome.OK)
     each = 1e6 * (time.process_time() - begun) / count
     test = 1e6 * min(timeit.repeat("slot is None", "slot = None", number=count)) / count
     print(f"a call through a limiter that shares nothing: {each:.2f} µs, a test {test:.3f} µs")
@@ -258,4 +259,7 @@ if __name__ == "__main__":
         parser.add_argument("--short", action="store_true", help="a quarter of the items")
         parser.add_argument("--cost", action="store_true", help="only what a lease costs")
         asked = parser.parse_args()
-        anyio.run(print_costs) if asked.cost else anyio.run(main, 400 if asked.short else 1_600)
+        if asked.cost:
+            anyio.run(print_costs)
+        else:
+            anyio.run(main, 400 if asked.short else 1_600)

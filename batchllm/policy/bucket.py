@@ -199,13 +199,17 @@ class Bucket:
     def take(self, now: float, cost: CallCost) -> Reservation:
         """Book *cost* as started at *now*, which is ``next_time`` or later."""
         units = self.cost_of(cost)
-        clock = self._clock(now)
-        floor = (clock - self._tolerance) * self._units
-        before = floor if self._at is None else max(self._at, floor)
-        self._at = before + units * self._step
-        entry = self._ledger.book(clock, units)
+        entry, before = self._book(now, units)
         self._serial += 1
         return Reservation(self, units, entry, self._serial, before)
+
+    def _book(self, now: float, units: int) -> tuple[int, int]:
+        """Return the entry of the ledger, and the schedule as it was before."""
+        clock = self._clock(now)
+        floor = (clock - self._tolerance) * self._units
+        before = floor if self._at is None or self._at < floor else self._at
+        self._at = before + units * self._step
+        return self._ledger.book(clock, units), before
 
     def settle(self, reservation: Reservation, actual: CallCost | None) -> None:
         """End a call that cost *actual*; ``None`` where that is unknown and all is kept."""
@@ -240,6 +244,10 @@ class Bucket:
 
     # -- for a bucket whose calls are made by others ----------------------------------------
 
+    def book(self, now: float, cost: CallCost) -> None:
+        """Book *cost* as ``take`` does, for a call that is corrected by its instant alone."""
+        self._book(now, self.cost_of(cost))
+
     def correct(self, instant: float, difference: int) -> None:
         """Book *difference* units more for what was taken at *instant*; negative for less.
 
@@ -261,7 +269,13 @@ class Bucket:
         # As text: a schedule counts in 1/units of a nanosecond, which 64 bits may not hold.
         at = None if self._at is None else str(self._at)
         ledger = self._ledger.dump()
-        return {"at": at, "origin": self._origin, "last": self._last, "ledger": ledger}
+        return {
+            "at": at,
+            "origin": self._origin,
+            "last": self._last,
+            "ledger": ledger,
+            "total": self._ledger.total,
+        }
 
     def load(self, state: dict[str, Any], *, shift: float = 0.0) -> None:
         """Go on from what ``dump`` returned.
@@ -273,7 +287,7 @@ class Bucket:
         self._at = None if state["at"] is None else int(state["at"])
         self._origin = None if state["origin"] is None else state["origin"] + shift
         self._last = state["last"]
-        self._ledger.load(state["ledger"])
+        self._ledger.load(state["ledger"], state["total"])
 
     def _end(self, reservation: Reservation) -> None:
         if reservation.settled:
@@ -299,7 +313,9 @@ class Bucket:
     def _clock(self, now: float) -> int:
         if self._origin is None:
             self._origin = now
-        self._last = max(self._last, round((now - self._origin) * _SECOND))
+        clock = round((now - self._origin) * _SECOND)
+        if clock > self._last:
+            self._last = clock
         return self._last
 
     def _instant(self, at: int) -> float:

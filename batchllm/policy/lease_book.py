@@ -271,7 +271,7 @@ class LeaseBook:
                     granted.again_in = min(at - now - ahead / 2, 60.0)
                 return
             for bucket in buckets:
-                bucket.take(at, cost)
+                bucket.book(at, cost)
             if pace is not None:
                 mark = pace.book(at, worker)
                 granted.mark = mark if granted.mark < 0 else granted.mark

@@ -6,15 +6,15 @@ whatever becomes of the authority: a gate that cannot be reached holds calls bac
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Limit
+from batchllm.policy.lease_slots import LeaseCounts, Slot, Wakes, slot_of
 from batchllm.policy.leases import (
     CallEnd,
     Correction,
@@ -45,33 +45,12 @@ _ENDS_WITHIN: Final = 0.5
 """Seconds within which ends are reported, while others may wait for the places of those calls."""
 
 
-class Wakes(Protocol):
-    """The task that asks for leases."""
-
-    def wake(self) -> None:
-        """Look whether more slots are needed; cheap, as every call without a slot says so."""
-
-    def hurry(self) -> None:
-        """Ask at once, whether or not slots are to be had: there is something to report."""
-
-
-@define(eq=False)
-class _Slot:
-    opens: float
-    closes: float
-    cost: CallCost
-    at: float
-    canary: bool
-    end: CallEnd
-    """The report of its call; how it ended is filled in then."""
-
-
 @define(eq=False)
 class LeasedReservation:
     """The slot of one call until the call ends; ``None`` if it needed none."""
 
     bucket: LeasedBucket
-    slot: _Slot | None
+    slot: Slot | None
     cost: CallCost
     settled: bool = False
     reported: bool = False
@@ -83,25 +62,6 @@ class LeasedReservation:
     def release(self) -> None:
         """Take the call back, whose bytes never left."""
         self.bucket.release(self)
-
-
-@frozen(kw_only=True)
-class LeaseCounts:
-    """The counts of a worker's leases.
-
-    Attributes:
-        leases: Answers of the authority.
-        slots: Slots that they had.
-        used: Of these, the ones in which a call started.
-        late: Of these, the ones that were over before the answer was there.
-        asking_seconds: Seconds from the requests to the answers, summed.
-    """
-
-    leases: int = 0
-    slots: int = 0
-    used: int = 0
-    late: int = 0
-    asking_seconds: float = 0.0
 
 
 class LeasedBucket:
@@ -137,7 +97,7 @@ class LeasedBucket:
         self.rate: float | None = None
         self.cut_off = False
         self.workers = 1
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._corrections: list[Correction] = []
         self._found: list[Limit] = []
         self._ends: list[tuple[float, CallEnd]] = []
@@ -334,17 +294,8 @@ class LeasedBucket:
             self._tries_since = now
         if request.costs:
             self._again_at = now + lease.again_in
-        for place, (cost, opens) in enumerate(zip(request.costs, lease.opens, strict=False)):
-            # The answer was given between the two: a slot opens by the latest reading of its
-            # instant and closes by the earliest.
-            slot = _Slot(
-                now + opens,
-                asked_at + opens + lease.hold,
-                cost,
-                lease.at + opens,
-                lease.canary,
-                _end(lease, place, opens),
-            )
+        for place, (cost, _) in enumerate(zip(request.costs, lease.opens, strict=False)):
+            slot = slot_of(lease, place, cost, asked_at, now)
             self._total += 1
             if slot.closes < slot.opens:
                 self._late += 1
@@ -367,7 +318,7 @@ class LeasedBucket:
                 del slots[place]
         return lacking
 
-    def _fits(self, slot: _Slot, cost: CallCost) -> bool:
+    def _fits(self, slot: Slot, cost: CallCost) -> bool:
         return cost == slot.cost or all(
             self._taken_of(limit, cost) <= self._taken_of(limit, slot.cost) for limit in self.limits
         )
@@ -383,7 +334,7 @@ class LeasedBucket:
         if (given or made) and self.counts_tokens:
             self._corrections.append(Correction(at, given, made))
 
-    def _end(self, reservation: LeasedReservation) -> _Slot | None:
+    def _end(self, reservation: LeasedReservation) -> Slot | None:
         if reservation.settled:
             msg = "This reservation has ended already; each one is settled or released once."
             raise ValueError(msg)
@@ -400,17 +351,7 @@ class LeasedBucket:
             self._lose(now, slot)
         self._slots.clear()
 
-    def _lose(self, now: float, slot: _Slot) -> None:
+    def _lose(self, now: float, slot: Slot) -> None:
         self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
         if slot.end.mark >= 0:
             self._ends.append((now, slot.end))
-
-
-def _end(lease: Lease, place: int, opens: float) -> CallEnd:
-    """Return what is reported of a slot in which no call starts."""
-    at = lease.at + opens
-    if lease.mark < 0:
-        return CallEnd(how="unsent", at=at)
-    behind = lease.mark + bisect_right(lease.opens, opens)
-    mark, others = lease.mark + place, lease.others + place
-    return CallEnd(how="unsent", at=at, mark=mark, others=others, end=behind)

@@ -90,12 +90,12 @@ class Ledger:
         self._drop(self._start)
         return b"".join((self._begun, self._last, self._cost))
 
-    def load(self, packed: bytes) -> None:
-        """Go on from what ``dump`` returned."""
+    def load(self, packed: bytes, total: int) -> None:
+        """Go on from what ``dump`` returned, of *total* units."""
         third = len(packed) // 3
         for place, column in enumerate((self._begun, self._last, self._cost)):
             column.frombytes(packed[place * third : (place + 1) * third])
-        self.total = sum(self._cost)
+        self.total = total
 
     def _drop(self, count: int) -> None:
         for column in (self._begun, self._last, self._cost):

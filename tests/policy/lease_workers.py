@@ -17,6 +17,9 @@ class Nothing:
     def wake(self) -> None:
         """Do nothing."""
 
+    def hurry(self) -> None:
+        """Do nothing."""
+
 
 @define(eq=False)
 class Company:

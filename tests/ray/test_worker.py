@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
-from anyio import from_thread
 from attrs import evolve, frozen
 
 from batchllm import BatchError, ConfigError, JournalError, LLMCallStrategy, TokenUsage
@@ -225,7 +225,7 @@ class _Near:
         if not self.answers:
             raise TimeoutError
         answer = Future[Any]()
-        answer.set_result(from_thread.run(self.authority.lease, request, worker))
+        answer.set_result(anyio.from_thread.run(self.authority.lease, request, worker))
         return SimpleNamespace(future=lambda: answer)
 
 

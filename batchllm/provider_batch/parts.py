@@ -47,7 +47,7 @@ _SECONDS_PER_CALL: Final = 10.0
 
 @frozen(kw_only=True)
 class Given:
-    """The parts that a run is given; see ``BatchDriver``, which has the same and ``send`` to the engine."""
+    """The parts of a run; see ``BatchDriver``, which has the same and ``send`` to the engine."""
 
     source: Source
     strategy: LLMCallStrategy[Any]

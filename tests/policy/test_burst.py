@@ -70,6 +70,16 @@ def test_until_it_is_known_no_other_limit_is_adopted(seed: int) -> None:
     assert seen == {(3000, 60.0)}
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bucket_too_small_for_many_points_is_known_by_all_of_its_own(seed: int) -> None:
+    """Ten of six hundred a minute: no more than eleven different rests will ever be reported."""
+    line = Burst()
+    for reading in replies(Steady(600, 60.0, holds=10), 200, 0.08, seed):
+        line.add(reading)
+    assert line.period(600) == 60.0
+    assert line.holds(600) == pytest.approx(10, abs=2)
+
+
 @given(
     rate=st.floats(0.5, 200.0),
     holds=st.integers(24, 400),

@@ -10,7 +10,6 @@ import anyio
 from batchllm.core import EndCause, JournalError, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.parts import Parts
-from batchllm.provider_batch.refusals import is_of_the_account
 from batchllm.provider_batch.states import Chunk, State
 from batchllm.provider_batch.watching import wrong_account
 
@@ -51,14 +50,12 @@ async def _is_my_account(parts: Parts, chunks: list[Chunk]) -> bool:
     while known:
         try:
             await parts.wire.identify()
+            parts.outage.good()
             break
-        except ProviderError as error:
-            if is_of_the_account(error):
-                text = f"{error}; the batches go on: set that right, and type the same again"
-                parts.board.end(EndCause.ACCOUNT_PROBLEM, text)
-                return False
-        except TransportError:
-            pass
+        except (ProviderError, TransportError) as error:
+            parts.outage.failed(error)
+        if parts.board.termination is not None:
+            return False
         await anyio.sleep(_RETRY)
     strange = [one for one in known if one.account != parts.wire.account]
     if strange:

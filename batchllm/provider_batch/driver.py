@@ -90,15 +90,13 @@ class BatchDriver:
         self._parts.wire.http.hold()
         try:
             async with anyio.create_task_group() as group:
-                if await begin(self._parts):
+                if await self._begin():
                     group.start_soon(self._parts.planner.run, name="batchllm batch planner")
                     group.start_soon(self._parts.money.watch, self._parts.board)
                     await self._conduct()
                     await self._look_for_late()
                     self.planned.numbers = self._parts.board.numbers()
                     self._note_lost()
-                else:
-                    await self.source.close()
                 group.cancel_scope.cancel("the batches have ended, or wait for another run")
         except* Exception as errors:
             error = _first(errors)
@@ -110,6 +108,16 @@ class BatchDriver:
             items = "an item was" if count == 1 else f"{count:,} items were"
             self.warnings.append(f"{items} called for online, at its price: {reason}")
         self.planned.end(self._parts.board.termination, error)
+
+    async def _begin(self) -> bool:
+        """Return whether this run may go on; the source is closed if not, since no planner will."""
+        may_go_on = False
+        try:
+            may_go_on = await begin(self._parts)
+        finally:
+            if not may_go_on:
+                await self.source.close()
+        return may_go_on
 
     async def cancel_batches(self) -> None:
         """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.

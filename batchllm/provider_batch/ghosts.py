@@ -7,7 +7,9 @@ from typing import Final
 import anyio
 from attrs import define, field
 
+from batchllm.core import ProviderError, TransportError
 from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.refusals import is_settled_refusal
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
@@ -54,12 +56,23 @@ class Ghosts:
         )
         if owner is None or remote.kind is RemoteKind.REJECTED:
             return
-        self._known.add(remote.id)
         text = f"batch {remote.id} is a second one of what {owner.batch_id} has"
         if not remote.kind.ended:
-            await self.wire.cancel(remote.id)
+            if not await self._cancels(remote):
+                return  # the next list has it again
             text += ", and was cancelled; what it had done by then is paid twice"
         else:
             text += ", and has ended; what it did is paid twice"
+        self._known.add(remote.id)
         self.board.warnings.append(text)
         await self.board.move(owner, owner.state, text)
+
+    async def _cancels(self, remote: RemoteBatch) -> bool:
+        """Ask for the end of a batch; a failure is no reason to ask for no other."""
+        try:
+            await self.wire.cancel(remote.id)
+        except TransportError:
+            return False
+        except ProviderError as error:
+            return is_settled_refusal(error)
+        return True

@@ -32,8 +32,9 @@ class Lateness:
         """Return when something is to be done, on the loop's clock."""
         if self.pull_back is None or self.settings.on_late == "wait":
             return float("inf")
-        at = self.pull_back.at(self.remaining())
-        return min(at if at > now else float("inf"), max(now, self.pull_back.deadline))
+        # Behind the deadline there is nothing to do before items wait for a batch, and that wakes.
+        times = (self.pull_back.at(self.remaining()), self.pull_back.deadline)
+        return min((at for at in times if at > now), default=float("inf"))
 
     def is_near(self, now: float) -> bool:
         """Return whether the deadline is near, whatever is done about it."""

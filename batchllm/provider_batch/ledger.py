@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from attrs import define, field
@@ -75,6 +76,11 @@ class BatchLedger:
     run: str = field(default="", init=False)
     _next_line: int = field(default=1, init=False)
     _next_chunk: int = field(default=1, init=False)
+
+    @property
+    def path(self) -> Path:
+        """Return the journal's file, for messages."""
+        return self.journal.settings.path
 
     # -- opening ---------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.money import Money
 from batchllm.provider_batch.options import ModeSettings
+from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
 from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
@@ -47,7 +48,7 @@ _SECONDS_PER_CALL: Final = 10.0
 
 @frozen(kw_only=True)
 class Given:
-    """The parts of a run; see ``BatchDriver``, which has the same and ``send`` to the engine."""
+    """The arguments of one run, as ``BatchDriver`` has them, and the way to the engine."""
 
     source: Source
     strategy: LLMCallStrategy[Any]
@@ -96,6 +97,7 @@ class Parts:
     settler: Settler
     submitter: Submitter
     watcher: Watcher
+    outage: Outage
     copier: Copier | None
 
 
@@ -119,12 +121,15 @@ def parts_of(given: Given) -> Parts:
     planner = _planner_of(given, stores, publisher, filling, repeats)
     pull_back = _pull_back_of(given, wire)
     lateness = Lateness(board, settings, pull_back)
-    settler = _settler_of(given, stores, publisher, planner, lateness)
+    outage = Outage(board)
+    settler = _settler_of(given, stores, publisher, planner, lateness, outage)
     refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
-    finder = Finder(board, wire, stores.spool, given.journal, refinding)
+    finder = Finder(board, wire, stores.spool, given.journal, refinding, outage)
     payer = Payer(board, settler, stores.money.purse, given.spending)
-    submitter = Submitter(board, wire, stores.spool, given.journal, finder, settler, payer)
-    watcher = Watcher(board, wire, submitter, settler, lateness, Ghosts(board, wire), given.rng)
+    submitter = Submitter(board, wire, stores.spool, given.journal, finder, settler, payer, outage)
+    watcher = Watcher(
+        board, wire, submitter, settler, lateness, Ghosts(board, wire), outage, given.rng
+    )
     return Parts(
         given=given,
         wire=wire,
@@ -139,6 +144,7 @@ def parts_of(given: Given) -> Parts:
         planner=planner,
         settler=settler,
         submitter=submitter,
+        outage=outage,
         watcher=watcher,
         copier=copier_of(
             settings.hedge_budget,
@@ -224,7 +230,12 @@ def _planner_of(
 
 
 def _settler_of(
-    given: Given, stores: _Stores, publisher: Publisher, planner: Planner, lateness: Lateness
+    given: Given,
+    stores: _Stores,
+    publisher: Publisher,
+    planner: Planner,
+    lateness: Lateness,
+    outage: Outage,
 ) -> Settler:
     return Settler(
         stores.board,
@@ -236,6 +247,7 @@ def _settler_of(
         given.settings,
         stores.sizes,
         given.price,
+        outage,
         planner.put_back,
         lateness.is_hurried,
     )

@@ -14,6 +14,7 @@ from batchllm.provider_batch.billing import paid_twice_in_words
 from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.options import ModeSettings
+from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import ChunkSizes
 from batchllm.provider_batch.publishing import Publisher
 from batchllm.provider_batch.reading import STATES, Reading, read_results
@@ -50,6 +51,7 @@ class Settler:
         settings: The options.
         sizes: Learn how long chunks take.
         price: Of a call online; ``None`` if it is not known.
+        outage: Learns if calls fail.
         put_back: Asks for lines that wait to be put into another chunk.
         is_hurried: Returns whether there is no time for another batch.
     """
@@ -63,6 +65,7 @@ class Settler:
     settings: ModeSettings
     sizes: ChunkSizes
     price: Price | None
+    outage: Outage
     put_back: Any
     is_hurried: Any
 
@@ -91,6 +94,9 @@ class Settler:
                 for part, output in enumerate(chunk.outputs):
                     await self._download(chunk, part, output)
         except (ProviderError, TransportError, TimeoutError) as error:
+            # Results that are not there yet are an answer; there may be nothing else to ask for.
+            if not isinstance(error, ProviderError) or error.status not in (404, 410):
+                self.outage.failed(error)
             count = self.board.back_off(chunk)
             if count >= _TRIES and self._is_gone(chunk, error):
                 await self.lose(chunk, f"its results are kept no more ({error})")
@@ -102,6 +108,7 @@ class Settler:
             return
         except OSError as error:
             raise self.spool.failed(error) from error
+        self.outage.good()
         await self.board.move(chunk, State.FETCHED)
 
     def _is_gone(self, chunk: Chunk, error: Exception) -> bool:

@@ -18,6 +18,7 @@ from batchllm.core import (
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.finding import Finder
+from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
@@ -34,6 +35,8 @@ _REFUSED_FOR: Final = 6 * 3_600.0
 _FRESH: Final = 3_600.0
 """Seconds after its upload for which a file is surely there, so that nothing is uploaded over and
 over."""
+_LOST_LINES: Final = "its lines are no longer on the disk"
+"""A disk that lost a file that it had flushed: the items make it again."""
 
 
 @define(eq=False)
@@ -48,6 +51,7 @@ class Submitter:
         finder: Looks for batches that may have been created.
         settler: Ends chunks that are refused.
         payer: Says for which the budget has room.
+        outage: Learns if calls fail.
     """
 
     board: Board
@@ -57,6 +61,8 @@ class Submitter:
     finder: Finder
     settler: Settler
     payer: Payer
+    outage: Outage
+    _has_asked: bool = field(default=False, init=False)
     _uploads: dict[int, float] = field(factory=dict, init=False)
 
     async def step(self, now: float) -> bool:
@@ -115,8 +121,7 @@ class Submitter:
             return
         content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
         if content is None or len(content) != chunk.size:
-            # A disk that lost a file that it had flushed: the items make it again.
-            await self.settler.give_up(chunk, "its lines are no longer on the disk")
+            await self.settler.give_up(chunk, _LOST_LINES)
             return
         name, again = chunk.name.file, chunk.state is State.UPLOADING
         if not again:
@@ -129,9 +134,11 @@ class Submitter:
                 await self.wire.delete_file(other)
         except ProviderError as error:
             await self._upload_refused(chunk, error)
-        except TransportError:
+        except TransportError as error:
+            self.outage.failed(error)
             board.back_off(chunk)
         else:
+            self.outage.good()
             self._uploads[chunk.number] = anyio.current_time()
             await board.move(chunk, State.UPLOADED, file_id, file_id=file_id)
 
@@ -143,9 +150,11 @@ class Submitter:
             except ProviderError as error:
                 await self._upload_refused(chunk, error)
                 return
-            except TransportError:
+            except TransportError as error:
+                self.outage.failed(error)
                 self.board.back_off(chunk)
                 return
+        self._has_asked = True
         await self.board.move(chunk, State.UPLOADED)
 
     async def _upload_refused(self, chunk: Chunk, error: ProviderError) -> None:
@@ -158,6 +167,7 @@ class Submitter:
         elif verdict is CreateVerdict.REFUSED:
             await self.settler.fail_all(chunk, failed_answer(error), str(error))
         else:
+            self.outage.failed(error)
             self.board.back_off(chunk, hint_of(error))
 
     # -- creates ---------------------------------------------------------------------------------
@@ -180,7 +190,10 @@ class Submitter:
         return float("inf") if wait is None else max(now + wait, board.due_at(chunk))
 
     async def _create(self, chunk: Chunk) -> None:
-        board, now = self.board, anyio.current_time()
+        board = self.board
+        if not await self._knows_the_account(chunk):
+            return
+        now = anyio.current_time()
         # Before anything is awaited: a call online could take the room meanwhile.
         reserved = self.payer.reserve(chunk)
         if reserved is None:
@@ -188,6 +201,9 @@ class Submitter:
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
+            if content is None or len(content) != chunk.size:
+                await self.settler.give_up(chunk, _LOST_LINES)
+                return
         chunk = await board.move(
             chunk,
             State.CREATING,
@@ -199,6 +215,7 @@ class Submitter:
             reserved_cost=reserved.cost or 0.0,
         )
         board.admission.created(now)
+        self.finder.begin(chunk, now)
         try:
             remote = await self.wire.create(chunk, content)
         except ProviderError as error:
@@ -208,9 +225,34 @@ class Submitter:
         except TransportError as error:
             await self._not_created(chunk, judge_create(None, sent=error.sent), error)
         else:
+            self.outage.good()
             await self.finder.bind(chunk, remote, "created")
 
-    async def _not_created(self, chunk: Chunk, verdict: CreateVerdict, error: CallError) -> None:
+    async def _knows_the_account(self, chunk: Chunk) -> bool:
+        """Return whether the provider has shown whose account it is, and what its time is.
+
+        Both are written down with a create, and a process that goes on behind the upload of another
+        one has had no answer yet. It is asked once: not every server says its time.
+        """
+        if self.wire.clock_offset is not None or self._has_asked:
+            return True
+        try:
+            await self.wire.identify()
+        except ProviderError as error:
+            if judge_create(error.status, text=text_of(error)) is not CreateVerdict.REFUSED:
+                self.outage.failed(error)
+                self.board.back_off(chunk, hint_of(error))
+                return False
+        except TransportError as error:
+            self.outage.failed(error)
+            self.board.back_off(chunk)
+            return False
+        self._has_asked = True
+        return True
+
+    async def _not_created(
+        self, chunk: Chunk, verdict: CreateVerdict, error: ProviderError | TransportError
+    ) -> None:
         board, text = self.board, str(error)
         refused = verdict in (CreateVerdict.REFUSED, CreateVerdict.ACCOUNT)
         if refused and await self._has_lost_its_file(chunk):
@@ -232,6 +274,7 @@ class Submitter:
                 await self.refused_for_quota(after, text, hint_of(error))
             case CreateVerdict.NOT_SENT:
                 after = await self._take_back(chunk, text)
+                self.outage.failed(error)
                 board.back_off(after)
 
     async def _has_lost_its_file(self, chunk: Chunk) -> bool:

@@ -14,8 +14,9 @@ from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.finding import MOST_PAGES
 from batchllm.provider_batch.ghosts import Ghosts
 from batchllm.provider_batch.lateness import Lateness
+from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import poll_delay
-from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_of_the_account
+from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_settled_refusal
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
 from batchllm.provider_batch.submitting import Submitter
@@ -26,8 +27,6 @@ __all__ = ["Watcher", "wrong_account"]
 
 _FEW: Final = 5
 """Batches up to which each is asked for; beyond that one list answers for all of them."""
-_BLACKOUT: Final = 6 * 3_600.0
-"""Seconds without one good answer after which the run ends, with everything left as it is."""
 _GONE_AFTER, _GONE_TRIES = 900.0, 5
 """A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
 _NEAR_THE_END: Final = 0.95
@@ -47,6 +46,7 @@ class Watcher:
         settler: Ends what was rejected.
         lateness: Brings back what would be late.
         ghosts: Looks at batches that are of no chunk.
+        outage: Learns if calls fail.
         rng: For the jitter of polls.
     """
 
@@ -56,9 +56,9 @@ class Watcher:
     settler: Settler
     lateness: Lateness
     ghosts: Ghosts
+    outage: Outage
     rng: random.Random
     _next_poll: float = field(default=0.0, init=False)
-    _last_good: float | None = field(default=None, init=False)
     _refusals: int = field(default=0, init=False)
     _gone: Counter[int] = field(factory=Counter, init=False)
     _gone_since: dict[int, float] = field(factory=dict, init=False)
@@ -113,22 +113,11 @@ class Watcher:
                     await self._ask_for(chunk)
             else:
                 await self._ask_for_all(alive)
-            self._last_good, self._refusals = anyio.current_time(), 0
+            self.outage.good()
+            self._refusals = 0
         except (ProviderError, TransportError) as error:
             # Polls that fail say nothing about the batch.
-            since = now - (self._last_good or now)
-            self._last_good = self._last_good or now
-            if isinstance(error, ProviderError) and is_of_the_account(error):
-                self.board.end(
-                    EndCause.ACCOUNT_PROBLEM,
-                    f"{error}; the batches go on: set that right, and type the same again",
-                )
-            elif since > _BLACKOUT:
-                self.board.end(
-                    EndCause.ENDPOINT_DOWN,
-                    f"there was no good answer for six hours, the last was {error}; the batches "
-                    "go on, and the same typed again goes on with them",
-                )
+            self.outage.failed(error)
             pause = self._pause_after(error)
         now = anyio.current_time()
         self._next_poll = now + max(self._delay(now), pause)
@@ -249,6 +238,11 @@ class Watcher:
             batch_id=None,
             end=None,
             note=text,
+            # What was said of the batch that ran nothing is not said of the next.
+            status=None,
+            done=None,
+            cut=None,
+            reason=None,
             rejections=chunk.rejections - 1,
         )
 
@@ -273,7 +267,7 @@ class Watcher:
         try:
             await self.wire.cancel(chunk.batch_id)
         except ProviderError as error:
-            if not 400 <= error.status < 500 or error.status in (401, 403, 408, 429):
+            if not is_settled_refusal(error):
                 self.board.back_off(chunk)
                 return
             # It has ended already, or is being cancelled: the next poll says which.

@@ -1,7 +1,11 @@
 """Halve and double each number of the pure policy, one at a time: which ones do no tests hold?
 
-    python tests/mutants.py                 # all files; two at a time
+    python tests/mutants.py                 # all files; as many at a time as there are cores
     python tests/mutants.py noise cap_search
+    python tests/mutants.py --limiter       # what the rate limiter is made of
+
+The number is changed as its module is imported, so that nothing is copied. Its tests have few
+examples at first, and end at the first failure; what survives gets the whole of them.
 
 A survivor is a number that the tests would let anybody change. It needs a test of what it does, or
 a line here that says why the table of `benchmarks.quota` holds it instead.
@@ -10,17 +14,19 @@ a line here that says why the table of `benchmarks.quota` holds it instead.
 from __future__ import annotations
 
 import ast
+import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from typing import NamedTuple
+from types import CodeType, ModuleType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 ROOT = Path(__file__).parents[1]
-FILES = (
+LIMITER = (
     "quota_search",
     "diagnosis",
     "cap_search",
@@ -35,9 +41,9 @@ FILES = (
     "overload",
     "concurrency_search",
     "reported/countdown",
-    "backoff",
     "bucket",
 )
+FILES = (*LIMITER, "outage", "budget", "hedge", "worst_case")
 TESTS = {
     "fixed_cooldown": ("fixed_cooldown", "rate_limiter"),
     "adaptive": ("rate_limiter", "rate_limiter_laws"),
@@ -45,8 +51,7 @@ TESTS = {
     "reported/countdown": ("countdown",),
 }
 HELD_ELSEWHERE = {
-    "backoff._SLICES": "its tenths are in the promise of the class, which its own tests check",
-    "backoff._OF_CLOCKS": "covers roundings of the last bit; halved it is no factor near 1 at all",
+    "budget._UNITS": "the unit of the integer account: any fine one behaves alike",
     "bucket._SECOND": "the unit of the integer clock: any fine one behaves alike",
     "bucket._SLACK": "covers roundings of floats, far below all that is asserted",
     "rate_meter.LOOK_BACK": "halved or doubled, no row of the short table moves by half a point",
@@ -54,11 +59,18 @@ HELD_ELSEWHERE = {
 }
 
 
+LONGEST = 300.0
+"""Seconds for the tests of one file; a number without which they never end is held by that."""
+
+Ending: TypeAlias = Literal["held", "survives"]
+
+
 class Mutant(NamedTuple):
     file: str
     name: str
     line: int
     text: str
+    """In place of the number; empty to leave it as it is."""
 
     @property
     def key(self) -> str:
@@ -92,43 +104,95 @@ def mutants(file: str) -> list[Mutant]:
     return found
 
 
-def survives(mutant: Mutant) -> bool:
-    """Run the tests of a file against the mutant, in a copy of the project."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("batchllm", "tests", "benchmarks"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / part, copy / part, ignore=ignored)
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        path = copy / "batchllm" / "policy" / f"{mutant.file}.py"
-        lines = path.read_text().splitlines(keepends=True)
-        head = lines[mutant.line - 1].split("=")[0]
-        lines[mutant.line - 1] = f"{head}= {mutant.text}\n"
-        path.write_text("".join(lines))
-        tests = [f"tests/policy/test_{each}.py" for each in TESTS.get(mutant.file, (mutant.file,))]
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *tests],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
-            capture_output=True,
-            check=False,
-            timeout=300,
-        )
-    return run.returncode == 0
+class Changed(SourceFileLoader):
+    """Loads the module of a mutant, with its line changed."""
+
+    mutant: Mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the changed source; there is no cached one."""
+        lines = Path(self.path).read_text().splitlines(keepends=True)
+        if self.mutant.text:
+            at = self.mutant.line - 1
+            lines[at] = f"{lines[at].split('=')[0]}= {self.mutant.text}\n"
+        return compile("".join(lines), self.path, "exec", dont_inherit=True)
 
 
-def main(files: list[str]) -> int:
+class Finder:
+    """Finds the module of a mutant before Python does."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+        self.name = f"batchllm.policy.{mutant.file.replace('/', '.')}"
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Give the changed module's place, and none for any other."""
+        spec = PathFinder.find_spec(name, path) if name == self.name else None
+        if spec is not None and spec.origin is not None:
+            loader = Changed(name, spec.origin)
+            loader.mutant = self.mutant
+            spec.loader, spec.cached = loader, None
+        return spec
+
+
+def run_tests(mutant: Mutant, *options: str) -> int:
+    """Run the tests of a mutant in this process; return their exit code."""
+    import pytest
+
+    finder: Any = Finder(mutant)
+    sys.meta_path.insert(0, finder)
+    names = TESTS.get(mutant.file, (mutant.file,))
+    tests = [f"tests/policy/test_{name}.py" for name in names]
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *options, *tests]))
+
+
+def ending(mutant: Mutant) -> Ending:
+    """Say whether the tests of a file notice the mutant: with few examples, then with all."""
+    for options in (("--hypothesis-profile=few",), ()):
+        try:
+            run = subprocess.run(
+                [sys.executable, __file__, "--one", json.dumps(mutant), *options],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                check=False,
+                timeout=LONGEST,
+            )
+        except subprocess.TimeoutExpired:
+            return "held"
+        if run.returncode == 1:
+            return "held"
+        if run.returncode != 0:  # a test that is not there would hold every number
+            raise RuntimeError(f"{mutant.key}: {run.stdout.decode()}{run.stderr.decode()}")
+    return "survives"
+
+
+def main(words: list[str]) -> int:
     """Print the survivors; the exit code is 1 if there are some that nothing else holds."""
-    every = [mutant for file in files or FILES for mutant in mutants(file)]
-    alive = missing = 0
-    with ThreadPoolExecutor(2) as pool:
-        for mutant, lives in zip(every, pool.map(survives, every), strict=True):
-            if lives:
+    if words[:1] == ["--one"]:
+        return run_tests(Mutant(*json.loads(words[1])), *words[2:])
+    files = LIMITER if words == ["--limiter"] else words or FILES
+    every = [mutant for file in files for mutant in mutants(file)]
+    unchanged = [Mutant(file, "unchanged", 1, "") for file in files]
+    alive: set[str] = set()
+    missing = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for mutant, end in zip(unchanged, pool.map(ending, unchanged), strict=True):
+            if end == "held":  # tests that fail by themselves would hold every number
+                raise RuntimeError(f"the tests of {mutant.file} fail as it is")
+        for mutant, end in zip(every, pool.map(ending, every), strict=True):
+            if end == "survives":
                 why = HELD_ELSEWHERE.get(mutant.key)
-                alive, missing = alive + 1, missing + (why is None)
-                print(f"{mutant.key} = {mutant.text}: {why or 'survives'}", flush=True)
-    print(f"{len(every)} mutants, {alive} survive, {missing} without a reason")
+                alive.add(mutant.key)
+                missing += why is None
+                print(f"{mutant.key} = {mutant.text}: {why or end}", flush=True)
+    numbers = {mutant.key for mutant in every}
+    print(
+        f"{len(numbers)} numbers in {len(every)} mutants; {len(numbers - alive)} are held, "
+        f"{missing} mutants survive without a reason"
+    )
     return 1 if missing else 0
 
 

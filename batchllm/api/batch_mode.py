@@ -1,4 +1,4 @@
-"""``mode="batch"``: the engine beside a driver of the provider's own batches."""
+"""The two ways to run a batch: the engine alone, or beside a driver of provider batches."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from batchllm.provider_batch import (
     ModeSettings,
     PlannedItems,
     check_hedge_budget,
+    check_no_jobs,
     leaf_of,
     wire_of,
 )
 
-__all__ = ["open_batch_mode"]
+__all__ = ["open_batch"]
 
-RunBoth = Callable[[], Awaitable[None]]
+RunAll = Callable[[], Awaitable[None]]
 
 _ALL: Final = 2**62
 """Results that are held back in input order, as many as there are: they wait for the slowest
@@ -51,25 +52,37 @@ _BY_ITS_USER: Final = frozenset(
 
 
 @asynccontextmanager
-async def open_batch_mode(
-    options: RunOptions, items: Any, delivery: Delivery, keep: bool, settings: ModeSettings
-) -> AsyncGenerator[tuple[Batch, RunBoth]]:
-    """Open the journal, and make the engine's part and the driver's.
+async def open_batch(
+    options: RunOptions, items: Any, delivery: Delivery, keep: bool, mode: ModeSettings | None
+) -> AsyncGenerator[tuple[Batch, RunAll]]:
+    """Give a batch, and what runs it: online, or through batches of the provider.
 
     Args:
         options: The user's.
         items: The user's.
         delivery: Where results go.
         keep: Whether to keep every result.
-        settings: The options of the mode.
-
-    Yields:
-        The batch, and what runs it to its end.
+        mode: The options of ``mode="batch"``; ``None`` online.
 
     Raises:
         ConfigError: Something does not go together with this mode.
         JournalError: The journal cannot be used.
     """
+    if mode is None or options.config.dry_run:
+        if options.journal is not None and not options.config.dry_run:
+            await check_no_jobs(options.journal)
+        batch = Batch(options, items, delivery, keep)
+        yield batch, batch.run
+        return
+    async with _open_batch_mode(options, items, delivery, keep, mode) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def _open_batch_mode(
+    options: RunOptions, items: Any, delivery: Delivery, keep: bool, settings: ModeSettings
+) -> AsyncGenerator[tuple[Batch, RunAll]]:
+    """Open the journal, and make the engine's part and the driver's."""
     strategy = options.strategy
     if strategy is None:
         msg = "mode='batch' needs a strategy for all items; give one, such as 'openai:gpt-5-mini'"

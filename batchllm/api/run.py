@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeAlias, Unpack, final
 import anyio
 from typing_extensions import TypeVar
 
-from batchllm.api.batch_mode import open_batch_mode
+from batchllm.api.batch_mode import open_batch
 from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
@@ -43,10 +43,8 @@ from batchllm.engine import (
     Batch,
     BlockingSource,
     Collector,
-    Delivery,
     OrderedResultStream,
     ResultStream,
-    RunOptions,
     Stop,
 )
 from batchllm.gate import Gate
@@ -55,8 +53,6 @@ from batchllm.llm_strategies import StrategyLike
 from batchllm.provider_batch import (
     BatchModeOptions,
     Mode,
-    ModeSettings,
-    check_no_jobs,
     read_mode,
 )
 
@@ -250,26 +246,11 @@ async def run_batch(
     )
     keep = options.config.keep_results is not False
     with with_progress(options, progress) as shown:
-        async with _open_batch(shown, items, Collector(), keep, wanted) as (batch, run):
+        async with open_batch(shown, items, Collector(), keep, wanted) as (batch, run):
             if into is not None:
                 into._bind(batch)
             await run()
     return batch.result()
-
-
-@asynccontextmanager
-async def _open_batch(
-    options: RunOptions, items: Items, delivery: Delivery, keep: bool, mode: ModeSettings | None
-) -> AsyncGenerator[tuple[Batch, Callable[[], Awaitable[None]]]]:
-    """Give a batch, and what runs it: online, or through batches of the provider."""
-    if mode is None or options.config.dry_run:
-        if options.journal is not None and not options.config.dry_run:
-            await check_no_jobs(options.journal)
-        batch = Batch(options, items, delivery, keep)
-        yield batch, batch.run
-        return
-    async with open_batch_mode(options, items, delivery, keep, mode) as opened:
-        yield opened
 
 
 @explain_arguments(places_of_settings(), BatchModeOptions.__annotations__)
@@ -337,7 +318,7 @@ async def stream_batch(
     keep = bool(options.config.keep_results)
     with with_progress(options, progress) as shown:
         try:
-            async with _open_batch(shown, items, stream, keep, wanted) as (batch, run_all):
+            async with open_batch(shown, items, stream, keep, wanted) as (batch, run_all):
                 run = BatchRun[Out]()
                 run._bind(batch, stream)
                 async with anyio.create_task_group() as group:

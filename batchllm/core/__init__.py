@@ -98,7 +98,7 @@ from batchllm.core.retry_state import CallGuard, Reply, RetryState
 from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.tally import Tally
-from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
+from batchllm.core.timing import SPANS_PER_CALL, AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
@@ -109,6 +109,7 @@ __all__ = [
     "MASK",
     "SKIP",
     "SLOWEST_PER_MINUTE",
+    "SPANS_PER_CALL",
     "AnswerViews",
     "AttemptFailure",
     "AttemptTiming",

@@ -15,7 +15,7 @@ from batchllm.core.errors import RecordedError
 from batchllm.core.html import facts_as_html
 from batchllm.core.masking import mask_keys
 from batchllm.core.plain import make_converter, plain, read_value
-from batchllm.core.timing import AttemptFailure, AttemptTiming, Timing
+from batchllm.core.timing import SPANS_PER_CALL, AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage
 from batchllm.core.views import AnswerViews
 
@@ -92,7 +92,10 @@ class WorkItemResult(AnswerViews, Generic[Out, Ctx]):
     @property
     def timing(self) -> Timing:
         """The times of the item and the ends of its calls, call by call and in sum."""
-        calls = [self.spans[n : n + 4] for n in range(0, len(self.spans), 4)]
+        calls = [
+            self.spans[first : first + SPANS_PER_CALL]
+            for first in range(0, len(self.spans), SPANS_PER_CALL)
+        ]
         failures = self.attempt_failures or (None,) * len(calls)
         return Timing(
             tuple(

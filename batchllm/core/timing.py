@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 from batchllm.core.usage import TokenUsage
 
-__all__ = ["AttemptFailure", "AttemptTiming", "Timing"]
+__all__ = ["SPANS_PER_CALL", "AttemptFailure", "AttemptTiming", "Timing"]
+
+SPANS_PER_CALL: Final = 4
+"""Numbers for each call in an item's ``spans``: admission, cooldown, execution, backoff."""
 
 
 @frozen

@@ -30,8 +30,9 @@ from batchllm.core import (
 from batchllm.engine.call_context import ONE_REQUEST
 from batchllm.engine.failures import Failure, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
+from batchllm.engine.hedging import CallEnded
 from batchllm.engine.hooks import StateArgument, StrategyShape, awaitable, bind_on_error
-from batchllm.engine.in_budget import CallEnded, with_copies, within_budget
+from batchllm.engine.in_budget import with_copies, within_budget
 from batchllm.engine.lifecycle import connect_seconds_of
 from batchllm.engine.retry_hooks import call_on_error
 from batchllm.engine.state_guard import StateGuard

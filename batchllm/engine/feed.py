@@ -179,7 +179,7 @@ class Feed:
 
         Trio runs its tasks in any order, so the feed may run again before the items that it has
         started hold their calls. Started for the same free calls, others would only wait (one
-        item in ten did, at twice the cost of a call).
+        item in ten did, with 50 calls in flight).
         """
         return self.callers.in_flight + self.scheduler.starting
 

@@ -23,7 +23,7 @@ from batchllm.engine.waiting import Waits
 from batchllm.gate import Gate
 from batchllm.policy import HedgePolicy
 
-__all__ = ["Hedging"]
+__all__ = ["CallEnded", "Hedging"]
 
 _LOOK_AGAIN: Final = 1.0
 """Seconds between looks whether another copy may be made by now; slow calls take far longer."""

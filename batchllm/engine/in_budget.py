@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-from batchllm.core import LLMCallStrategy, Reply, StrategyError
+from batchllm.core import LLMCallStrategy, StrategyError
 from batchllm.engine.failures import Failure, unusable
-from batchllm.engine.hedging import Hedging
+from batchllm.engine.hedging import CallEnded, Hedging
 from batchllm.engine.item import ItemRun
 from batchllm.engine.spending import Spending, Wanted
 from batchllm.gate import Gate
 
-__all__ = ["CallEnded", "Leaf", "with_copies", "within_budget"]
-
-CallEnded: TypeAlias = "Reply | Failure"
+__all__ = ["Leaf", "with_copies", "within_budget"]
 
 
 class Leaf(Protocol):

@@ -204,18 +204,12 @@ class Admission:
     def settle(self, admitted: Admitted, actual: CallCost | None) -> None:
         """End a call; *actual* is what it cost, ``None`` where that is unknown."""
         for reservation in admitted.reservations:
-            if isinstance(reservation, LeasedReservation):
-                reservation.bucket.settle(reservation, actual)
-            else:
-                reservation.bucket.settle(reservation, actual)
+            reservation.settle(actual)
 
     def release(self, admitted: Admitted) -> None:
         """Take back a call whose bytes never left."""
         for reservation in admitted.reservations:
-            if isinstance(reservation, LeasedReservation):
-                reservation.bucket.release(reservation)
-            else:
-                reservation.bucket.release(reservation)
+            reservation.release()
 
     # -- what replies show -------------------------------------------------------------------
 

@@ -121,6 +121,14 @@ class Reservation:
     schedule_before: int
     settled: bool = False
 
+    def settle(self, actual: CallCost | None) -> None:
+        """End the call, which cost *actual*; ``None`` where that is unknown."""
+        self.bucket.settle(self, actual)
+
+    def release(self) -> None:
+        """Take the call back, whose bytes never left."""
+        self.bucket.release(self)
+
 
 class Bucket:
     """Keeps one ``Limit``. Live state, for one limit and one clock.

@@ -25,11 +25,6 @@ _JITTER: Final = 0.5
 _JITTER_SHARE: Final = 0.1
 """Share of a period that a reported limit gives up for jitter at most: it is a claim, and a
 refusal costs less than a tenth of the pace."""
-_USUAL: Final = (1.0, 60.0, 3600.0, 86_400.0)
-"""Seconds of the periods that have a name."""
-_MEASURED: Final = 0.03
-"""Share by which a measured period may be off: the line of a bucket is known to 5 % at first, and
-its middle is nearer."""
 _MOST_REPORTED: Final = 32
 """Limits of one scope that are followed; names come from the server, and real ones have six."""
 _MOST_ADOPTED: Final = 100
@@ -54,7 +49,7 @@ class Reports:
     """
 
     __slots__ = (
-        "_accepted", "_adopted", "_assumed", "_buckets", "_noted", "_own_address",
+        "_accepted", "_adopted", "_assumed", "_bound", "_buckets", "_noted", "_own_address",
         "limits", "parallel_cap", "sure",
     )  # fmt: skip
 
@@ -64,6 +59,7 @@ class Reports:
         self.limits: dict[Key, ReportedLimit | Countdown] = {}
         self.sure: dict[Key, Limit] = {}
         self.parallel_cap: int | None = None
+        self._bound: dict[Key, float] = {}
         self._assumed: set[tuple[str, float]] = set()
         self._accepted = Accepted()
         self._adopted: deque[tuple[Limit, str]] = deque(maxlen=_MOST_ADOPTED)
@@ -151,10 +147,11 @@ class Reports:
 
     def _confirm(self, key: Key, reported: ReportedLimit | Countdown) -> bool:
         """Keep a limit that replies agree on in the place of one that was assumed."""
+        dimension, _ = key
         if isinstance(reported, Countdown) or not reported.sure:
             self.sure.pop(key, None)
+            self._unbind(key)
             return False
-        dimension, _ = key
         if dimension in self._buckets.declared:
             return False
         amount, per = cast("int", reported.amount), cast("float", reported.period)
@@ -162,14 +159,22 @@ class Reports:
         if known is not None and known.amount == amount and alike(known.per, per):
             return False
         binds = reported.kind is Kind.SLIDING and dimension == "requests"
-        shown = round(per, 3) if binds else _named(per)
-        limit = Limit(cast("LimitDimension", dimension), amount, per=shown, jitter=_jitter(per))
+        limit = Limit(
+            cast("LimitDimension", dimension), amount, per=round(per, 3), jitter=_jitter(per)
+        )
         self.sure[key] = limit
         self._drop_assumed(limit)
-        if binds:
-            self._buckets.adopt(limit)
+        self._unbind(key)
+        if binds and self._buckets.adopt(limit):
+            self._bound[key] = limit.per
         self._note(key, limit, "headers of several replies", measured=True)
         return True
+
+    def _unbind(self, key: Key) -> None:
+        """Give up the ledger that stood for a limit of which replies say something else now."""
+        per = self._bound.pop(key, None)
+        if per is not None:
+            self._buckets.drop(key[0], per)
 
     def _drop_assumed(self, limit: Limit) -> None:
         """Give up a period that was only assumed, and that the replies contradict."""
@@ -230,17 +235,6 @@ def _follower(hint: LimitHint) -> ReportedLimit | Countdown:
     if hint.reset is None and not steady and hint.source == "headers":
         return Countdown(hint.dimension)
     return ReportedLimit(hint.dimension, steady=steady)
-
-
-def _named(per: float) -> float:
-    """Return the period that a server means by one that was measured as *per* seconds.
-
-    What is left is followed from reply to reply, so that this only names the limit to people.
-    """
-    for usual in (*_USUAL, float(round(per))):
-        if abs(per - usual) <= _MEASURED * usual:
-            return usual
-    return round(per, 3)
 
 
 def _jitter(per: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from attrs import define, field
 
 from batchllm.core import Price, TokenUsage, dollars, normalize_usage
-from batchllm.provider_batch.states import Chunk
+from batchllm.provider_batch.states import Chunk, EndKind
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome
 from batchllm.providers import gemini_usage
 
@@ -66,7 +66,7 @@ class Bill:
         stacks: As for ``cost_in_batch``.
 
     Attributes:
-        answered: Lines that have an answer.
+        answered: Lines that have an answer, or a row that says nothing of what became of them.
         counted: Those of them that report what they took.
         inputs: Tokens of their prompts.
         outputs: Tokens of each answer.
@@ -85,7 +85,7 @@ class Bill:
 
     def add(self, outcome: LineOutcome) -> None:
         """Add one line; errors, and what the batch never came to, are free."""
-        if outcome.kind is not LineKind.OK:
+        if outcome.kind not in (LineKind.OK, LineKind.UNKNOWN):
             return
         self.answered += 1
         usage = _usage_in(outcome.body)
@@ -99,15 +99,18 @@ class Bill:
             self.cost += cost_in_batch(self.price.cost, usage, stacks=self.stacks) or 0.0
 
 
-def paid_of(chunk: Chunk, bill: Bill, twice: Bill) -> dict[str, Any]:
+def paid_of(chunk: Chunk, bill: Bill, twice: Bill, missing: int) -> dict[str, Any]:
     """Return what a batch took; for answers that do not say, as much as was reserved for them.
 
     Args:
         chunk: Of the batch.
         bill: Of all its answers.
         twice: Of those whose items were called for online meanwhile.
+        missing: Lines that the results say nothing of.
     """
-    silent = (bill.answered - bill.counted) / chunk.lines
+    # What a batch that expired or was cancelled says nothing of, it never came to.
+    lost = missing if chunk.end is EndKind.DONE else 0
+    silent = min(1.0, (bill.answered - bill.counted + lost) / chunk.lines)
     return {
         "paid_tokens": bill.tokens + round(silent * chunk.reserved_tokens),
         "paid_cost": bill.cost + silent * chunk.reserved_cost,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -66,7 +67,9 @@ class _Group:
     lines: list[bytes] = field(factory=list)
     bounds: list[LineBound] = field(factory=list)
     kept: list[tuple[int, LLMWorkItem[Any, Any, Any], int]] = field(factory=list)
+    inputs: array[int] = field(factory=lambda: array("L"))
     size: int = 0
+    texts: int = 0
 
 
 @define(eq=False)
@@ -132,13 +135,17 @@ class Filling:
         known = bool(row.custom_id)
         name = self.id_of(row, request)
         line = self.wire.write_line(name, request)
-        if len(line) > self.sizes.most_bytes:
+        inputs = _inputs_of(request, work.prompt)
+        if len(line) > self.sizes.most_bytes or inputs > self.sizes.inputs:
             return False
         key = request.path, request.model, row.round
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(*key)
-        if group.lines and group.size + len(line) > self.sizes.bytes:
+        # Twice, if the first chunk is cut off for a test and what is left has no room still.
+        while group.lines and (
+            group.size + len(line) > self.sizes.bytes or group.texts + inputs > self.sizes.inputs
+        ):
             await self._write(group)
         self.gathering.add(row.line)
         group.rows.append(row._replace(custom_id=name, strategy=self.strategy))
@@ -146,6 +153,8 @@ class Filling:
         group.lines.append(line)
         group.bounds.append(LineBound(len(request.body), output))
         group.size += len(line)
+        group.inputs.append(inputs)
+        group.texts += inputs
         if not kept:
             group.kept.append((row.line, work, position))
         if len(group.lines) >= self.sizes.lines and len(group.lines) > CANARY:
@@ -173,6 +182,7 @@ class Filling:
             test, rest = _split(group, CANARY)
             if rest is not None:
                 group.rows, group.known, group.lines = rest.rows, rest.known, rest.lines
+                group.inputs, group.texts = rest.inputs, rest.texts
                 group.bounds, group.kept, group.size = rest.bounds, [], rest.size
             await self._write_chunk(test, canary=True)
             return
@@ -180,6 +190,7 @@ class Filling:
         await self._write_chunk(group, canary=False)
         group.rows, group.known, group.lines = [], [], []
         group.bounds, group.kept, group.size = [], [], 0
+        group.inputs, group.texts = array("L"), 0
 
     async def _write_chunk(self, group: _Group, *, canary: bool) -> None:
         if not group.rows:
@@ -228,6 +239,13 @@ class Filling:
         self.on_chunk(chunk, len(rows))
 
 
+def _inputs_of(request: WireRequest, prompt: Any) -> int:
+    """Return how many texts a request for embeddings has, and 1 for each other request."""
+    if isinstance(prompt, list | tuple) and request.path.endswith("/embeddings"):
+        return len(prompt)
+    return 1
+
+
 def _unlike(lines: int, taken: frozenset[int]) -> int:
     """Return how many of *lines* go into a first chunk, so that no two chunks are of one number.
 
@@ -251,6 +269,8 @@ def _split(group: _Group, first: int) -> tuple[_Group, _Group | None]:
     head.known, rest.known = group.known[:first], group.known[first:]
     head.lines, rest.lines = group.lines[:first], group.lines[first:]
     head.bounds, rest.bounds = group.bounds[:first], group.bounds[first:]
+    head.inputs, rest.inputs = group.inputs[:first], group.inputs[first:]
+    head.texts, rest.texts = sum(head.inputs), sum(rest.inputs)
     head.kept = group.kept
     head.size = sum(map(len, head.lines))
     rest.size = group.size - head.size

@@ -17,6 +17,7 @@ class WireLimits:
     Attributes:
         lines: Requests of one batch.
         bytes: Of one file.
+        inputs: Texts of all requests of one batch of embeddings; ``None`` if they are not counted.
         batches: At once; ``None`` if there is no limit.
         create_spacing: Seconds between creates.
         cancel_seconds: That a cancellation takes at most.
@@ -28,6 +29,7 @@ class WireLimits:
 
     lines: int
     bytes: int
+    inputs: int | None = None
     batches: int | None = None
     create_spacing: float = 0.0
     cancel_seconds: float = 600.0
@@ -75,6 +77,8 @@ def poll_delay(
 
 _SHARE: Final = 0.9
 """Of a limit on tokens that is used, since ours are estimates."""
+_FARTHEST: Final = 10.0
+"""Times that an estimate may be wrong: text of one letter in a token, or of none but blanks."""
 _FIRST_PAUSE: Final = 60.0
 _SPLIT_AFTER: Final = 3
 """Refusals of a chunk with nothing else in flight after which it is taken to be too large."""
@@ -90,6 +94,8 @@ class Admission:
 
     limits: WireLimits
     tokens: float | None = field(default=None, init=False)
+    _estimated: float = field(default=0.0, init=False)
+    _counted: float = field(default=0.0, init=False)
     _not_before: float = field(default=0.0, init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _alone: int = field(default=0, init=False)
@@ -106,9 +112,27 @@ class Admission:
         """
         if self.limits.batches is not None and live >= self.limits.batches:
             return None
-        if self.tokens is not None and live and live_tokens + tokens > _SHARE * self.tokens:
+        wanted = (live_tokens + tokens) * self._ratio
+        if self.tokens is not None and live and wanted > _SHARE * self.tokens:
             return None
         return max(0.0, self._not_before - now)
+
+    @property
+    def _ratio(self) -> float:
+        """Tokens as the provider counts them, for one of ours."""
+        if not self._counted or not self._estimated:
+            return 1.0
+        return min(max(self._counted / self._estimated, 1 / _FARTHEST), _FARTHEST)
+
+    def counted(self, estimated: float, tokens: int) -> None:
+        """Learn what estimates are worth from the answers of a batch.
+
+        Args:
+            estimated: Tokens of the prompts that were answered.
+            tokens: Of the same, as the provider has counted them.
+        """
+        self._estimated += estimated
+        self._counted += tokens
 
     def created(self, now: float) -> None:
         """Note a create."""
@@ -142,12 +166,12 @@ class Admission:
             self.tokens = limit
         elif live_tokens:
             # What is in flight was let in, and this was not: the limit lies between.
-            self.tokens = live_tokens + tokens / 2
+            self.tokens = (live_tokens + tokens / 2) * self._ratio
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, hint or 0.0)
         self._pause = min(self.limits.longest_pause, 2 * self._pause)
         if limit is not None:
-            return tokens > limit
+            return tokens * self._ratio > limit
         # What is learned from chunks in flight says nothing of this one alone.
         return self._alone >= _SPLIT_AFTER
 
@@ -196,6 +220,11 @@ class ChunkSizes:
     def bytes(self) -> int:
         """Return how many bytes its file has at most."""
         return int(min(_MOST_BYTES, _OF_THE_CAP * self.limits.bytes))
+
+    @property
+    def inputs(self) -> float:
+        """Return how many texts a chunk of embeddings has at most."""
+        return float("inf") if self.limits.inputs is None else self.limits.inputs
 
     @property
     def most_bytes(self) -> int:

@@ -187,11 +187,15 @@ class Publisher:
     ) -> list[tuple[LineRow, LLMWorkItem[Any, Any, Any], int, HttpReply | None]]:
         """Take items out of the store with their answers; each is taken once."""
         taken = []
-        for row in rows:
-            if self.items.has(row.line):
-                work, position = self.items.get(row.line)
-                self.items.drop(row.line)
-                taken.append((row, work, position, self._reply_of(row)))
+        try:
+            for row in rows:
+                if self.items.has(row.line):
+                    work, position = self.items.get(row.line)
+                    self.items.drop(row.line)
+                    taken.append((row, work, position, self._reply_of(row)))
+        finally:
+            self.items.let_go()
+            self.spool.let_go()
         return taken
 
     def _reply_of(self, row: LineRow) -> HttpReply | None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from attrs import define, field
+from attrs import define
 
 from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.billing import Bill, paid_of, paid_twice_in_words
+from batchllm.provider_batch.billing import paid_twice_in_words
 from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import ChunkSizes
 from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.reading import STATES, Reading, read_results
 from batchllm.provider_batch.rows import Answer, LineState, Settling
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
@@ -36,29 +34,6 @@ _PIECE: Final = 1024 * 1024
 _FETCH_SECONDS: Final = 3_600.0
 _TRIES: Final = 5
 """Downloads that fail before that is said: results are often not there for a minute."""
-_STATES: Final = {
-    NextOfLine.PUBLISH: LineState.ANSWERED,
-    NextOfLine.BATCH: LineState.WAITING,
-    NextOfLine.WAIT: LineState.WAITING,
-    NextOfLine.ONLINE: LineState.ONLINE,
-}
-
-
-@define(eq=False)
-class _Reading:
-    """The answers in the result files of one chunk."""
-
-    bill: Bill
-    twice: Bill
-    answers: list[Answer] = field(factory=list)
-    kinds: dict[LineKind, int] = field(factory=dict)
-    account: str = ""
-    nameless: int = 0
-
-    def is_strange(self, run: str) -> bool:
-        """Return whether none of the answers has an id of ours: it is the batch of others."""
-        mine = custom_id_prefix(run)
-        return bool(self.answers) and not any(a.custom_id.startswith(mine) for a in self.answers)
 
 
 @define(eq=False)
@@ -162,16 +137,18 @@ class Settler:
 
     async def _settle(self, chunk: Chunk) -> None:
         copied = await self.ledger.copied(chunk.number) if chunk.copied else frozenset[str]()
-        reading = await self.journal.worker.call(partial(self._read, chunk, copied))
+        reading = await self.journal.worker.call(
+            partial(read_results, chunk, copied, self.wire, self.spool, self.price, self._next)
+        )
         if reading.is_strange(chunk.run):
             await self._return(chunk)
             return
         by_user = chunk.reason is Reason.USER
         rest = self._next(chunk, LineKind.NOT_RUN, 0)
-        after = advance(chunk, State.SETTLED, **paid_of(chunk, reading.bill, reading.twice))
+        after = advance(chunk, State.SETTLED, **reading.paid(chunk))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
-            chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
+            chunk, Settling(after, reading.answers, STATES[rest], counts=not by_user), kinds
         )
         if self.board.purse is not None:
             self.board.purse.learn(chunk, reading.bill)
@@ -179,7 +156,7 @@ class Settler:
         if after.twice:
             self.board.twice += after.twice
             self.board.warnings.append(paid_twice_in_words(after))
-        self._learn(chunk, expired=chunk.cut is Cut.EXPIRED)
+        self._learn(chunk, reading)
         strange = settled.strange + reading.nameless
         if strange:
             self.board.warnings.append(
@@ -205,28 +182,6 @@ class Settler:
             note=text,
         )
 
-    def _read(self, chunk: Chunk, copied: frozenset[str]) -> _Reading:
-        stacks = self.wire.stacks
-        reading = _Reading(Bill(self.price, stacks), Bill(self.price, stacks))
-        for part in range(len(chunk.outputs)):
-            for start, line in _lines(self.spool.result(chunk.number, part)):
-                outcome = self.wire.read_line(line)
-                reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
-                reading.bill.add(outcome)
-                if outcome.custom_id in copied:
-                    reading.twice.add(outcome)
-                if outcome.kind is LineKind.ACCOUNT and not reading.account:
-                    reading.account = outcome.text
-                if outcome.custom_id is None:
-                    reading.nameless += 1
-                    continue
-                state = _STATES[self._next(chunk, outcome.kind, outcome.status)]
-                answer = Answer(state, outcome.custom_id)
-                if state is LineState.ANSWERED:
-                    answer = answer._replace(part=part, start=start, size=len(line))
-                reading.answers.append(answer)
-        return reading
-
     def _next(self, chunk: Chunk, kind: LineKind, status: int) -> NextOfLine:
         late = chunk.reason is Reason.DEADLINE or self.is_hurried()
         by_user = chunk.reason is Reason.USER
@@ -241,11 +196,14 @@ class Settler:
             kept=kept,
         )
 
-    def _learn(self, chunk: Chunk, *, expired: bool) -> None:
-        now = self.board.server_time(anyio.current_time())
+    def _learn(self, chunk: Chunk, reading: Reading) -> None:
+        now, admission = self.board.server_time(anyio.current_time()), self.board.admission
         if chunk.submitted is not None:
-            self.sizes.ended(now - chunk.submitted, expired=expired)
-        self.board.admission.accepted()
+            self.sizes.ended(now - chunk.submitted, expired=chunk.cut is Cut.EXPIRED)
+        bill = reading.bill
+        if bill.inputs:
+            admission.counted(chunk.tokens * bill.counted / chunk.lines, bill.inputs)
+        admission.accepted()
 
     async def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
         """Pass on what has its answer, and put back what has not."""
@@ -256,7 +214,7 @@ class Settler:
         if states.get(LineState.WAITING):
             self.put_back()
 
-    def _judge_whole(self, chunk: Chunk, reading: _Reading, states: dict[int, int]) -> None:
+    def _judge_whole(self, chunk: Chunk, reading: Reading, states: dict[int, int]) -> None:
         """End the run if what became of a chunk says that the others should not be sent."""
         if reading.account:
             self.board.end(
@@ -361,15 +319,3 @@ class Settler:
 def _is_foreign(chunk: Chunk) -> bool:
     """Return whether a batch was cancelled, and not by us."""
     return chunk.cut is Cut.CANCELLED and chunk.reason is None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a result file that are not blank, with the bytes before each."""
-    start = 0
-    with path.open("rb") as stream:
-        for line in stream:
-            size = len(line)
-            text = line.strip(b"\r\n\t \xef\xbb\xbf")
-            if text:
-                yield start + line.index(text), text
-            start += size

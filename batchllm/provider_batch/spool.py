@@ -20,10 +20,15 @@ from attrs import define, field
 
 from batchllm.core import JournalError, LLMWorkItem
 
-__all__ = ["Items", "Spool"]
+__all__ = ["Items", "Spool", "folder_of"]
 
 _SEGMENT: Final = 64 * 1024 * 1024
 """Bytes of one file of items: small against a disk, large against a file's own cost."""
+
+
+def folder_of(journal: Path) -> Path:
+    """Return the folder in which batches are kept until they are settled: beside the journal."""
+    return journal.with_name(f"{journal.name}.batches")
 
 
 @define(eq=False)
@@ -42,7 +47,7 @@ class _Reader:
         return self._stream
 
     def close(self) -> None:
-        """Let go of the file, before it is deleted or written anew."""
+        """Let go of the file: after a page of them, and before it is deleted or written anew."""
         if self._stream is not None:
             self._stream.close()
         self._stream = self._path = None
@@ -105,6 +110,10 @@ class Spool:
         data: bytes = self._reader.at(self.result(chunk, part), start).read(size)
         return data
 
+    def let_go(self) -> None:
+        """Close what was opened for reading."""
+        self._reader.close()
+
     def drop_lines(self, chunk: int) -> None:
         """Delete the lines of a chunk, which the provider has."""
         self._lines(chunk).unlink(missing_ok=True)
@@ -125,7 +134,6 @@ class Spool:
 
     def drop_folder(self) -> None:
         """Delete the folder, if nothing is in it."""
-        self._reader.close()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
@@ -250,6 +258,10 @@ class Items:
             priority=priority,
         )
         return work, position
+
+    def let_go(self) -> None:
+        """Close what was opened for reading."""
+        self._reader.close()
 
     def drop(self, line: int) -> None:
         """Forget an item; a file of which no item is left is deleted."""

@@ -5,11 +5,13 @@ Ray retries nothing of ours: what it would repeat would be paid for again.
 
 from __future__ import annotations
 
+import pickle
+import platform
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import ConfigError, JournalError
 from batchllm.journal import OnChanged
@@ -26,10 +28,24 @@ _NAME_BYTES: Final = 8
 
 
 class _WorkerActor(Worker):
-    """A worker that asks an authority of Ray."""
+    """A worker that asks an authority of Ray.
 
-    def __init__(self, job: Job, name: str, authority: Any) -> None:
+    What the user gave comes as bytes: a key that this node lacks is then an answer of ``ready``,
+    where an actor whose arguments cannot be read just dies.
+    """
+
+    def __init__(self, job: Job, given: bytes, name: str, authority: Any) -> None:
         super().__init__(job, RayLeases.of_actor(authority, name))
+        self._given = given
+
+    async def ready(self) -> str:
+        """Return what keeps this machine from working on the run; empty if nothing does."""
+        try:
+            strategy, options = pickle.loads(self._given)
+        except Exception as error:  # whatever the user's classes raise
+            return f"on {platform.node()}: what was given cannot be read: {error}"
+        self.job = evolve(self.job, strategy=strategy, options=options)
+        return await super().ready()
 
 
 class _ReaderActor:
@@ -92,9 +108,11 @@ class Actors:
     _living: dict[str, Any] = field(factory=dict, init=False)
     _nodes: list[str] = field(factory=list, init=False)
     _started: int = field(default=0, init=False)
+    _packed: bytes = field(default=b"", init=False)
 
     def __enter__(self) -> Self:
         ray = load_ray()
+        self._packed = self._pack(ray)
         here = self._on_node(ray.get_runtime_context().get_node_id())
         try:
             self._start_reader(ray, here)
@@ -127,7 +145,7 @@ class Actors:
             name=name, namespace=NAMESPACE, num_cpus=0, **_NEVER, **here
         )
         try:
-            self.reader = actor.remote(self.dataset, self.block_rows, self.job)
+            self.reader = actor.remote(self.dataset, self.block_rows, self._bare())
         except ValueError as error:  # Ray's, if the name is taken
             path = str(self.job.folder.path)
             msg = (
@@ -146,11 +164,7 @@ class Actors:
         return self.workers or len(self._nodes)
 
     def start_worker(self) -> tuple[str, Any]:
-        """Start one more worker, on the next node; return its name, which no other has.
-
-        Raises:
-            ConfigError: Its settings cannot be sent to another process.
-        """
+        """Start one more worker, on the next node; return its name, which no other has."""
         ray = load_ray()
         node = self._nodes[self._started % len(self._nodes)]
         self._started += 1
@@ -158,15 +172,21 @@ class Actors:
         # None of a CPU is reserved: a worker waits most of the time, and reserved ones could leave
         # none for the reading of the dataset.
         options = {"num_cpus": 0, **self._on_node(node), **self.options, **_NEVER}
+        worker = ray.remote(_WorkerActor).options(**options)
+        self._living[name] = worker.remote(self._bare(), self._packed, name, self._authority)
+        return name, self._living[name]
+
+    def _bare(self) -> Job:
+        """Return the job without what the user gave, which goes to workers only."""
+        return evolve(self.job, strategy=None, options={})
+
+    def _pack(self, ray: Any) -> bytes:
         try:
-            worker = (
-                ray.remote(_WorkerActor).options(**options).remote(self.job, name, self._authority)
-            )
-        except TypeError as error:  # of what cannot be pickled
+            given = (self.job.strategy, dict(self.job.options))
+            return cast("bytes", ray.cloudpickle.dumps(given))
+        except (TypeError, pickle.PicklingError) as error:
             msg = f"the strategy or a setting cannot be sent to another process: {error}"
             raise ConfigError(msg) from error
-        self._living[name] = worker
-        return name, worker
 
     def retire(self, name: str) -> None:
         """Take a worker for dead: it gets no more leases if it lives."""

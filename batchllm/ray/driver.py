@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from batchllm.core import BatchError, ConfigError, Tally
+from batchllm.core import BatchError, ConfigError, Tally, mask_keys
 from batchllm.journal import OnChanged
 from batchllm.ray.actors import Actors
 from batchllm.ray.attempts import MOST_ATTEMPTS, Assignment, AttemptBook
@@ -32,6 +32,9 @@ _STOP: Final = 15.0
 """Seconds for workers to write what is answered when a run ends before its time."""
 _MOST_DEATHS: Final = 3
 """Workers per seat that may die before any block is finished: what ends them is no accident."""
+
+_MOST_WORDS: Final = 2_000
+"""Characters of an error in a summary; Ray's have the frames of every process that they came by."""
 
 OnAnswer = Callable[[Any], None]
 
@@ -86,7 +89,7 @@ class Driver:
             self._close_workers()
             ended = None
         except BaseException as error:
-            ended = str(error) or ended
+            ended = mask_keys(str(error))[:_MOST_WORDS] or ended
             self._stop_workers()
             raise
         finally:
@@ -210,6 +213,9 @@ class Driver:
         if not name:
             msg = f"the actor that reads the dataset has died: {error}"
             raise BatchError(msg) from error
+        if getattr(error, "actor_init_failed", False):  # another one would fail as well
+            msg = f"a worker cannot be started: {_last_line(error)}"
+            raise ConfigError(msg) from error
         self._asked = {ref: asked for ref, asked in self._asked.items() if asked[0] != name}
         self._workers.pop(name, None)
         self.actors.retire(name)
@@ -249,3 +255,8 @@ class Driver:
         stopped = [actor.stop.remote("the run was ended") for actor in self._workers.values()]
         if stopped:
             self._ray.wait(stopped, num_returns=len(stopped), timeout=_STOP)
+
+
+def _last_line(error: Exception) -> str:
+    """Return what an error of Ray ends with, behind the frames of the other process."""
+    return str(error).rstrip().rpartition("\n")[2].strip()

@@ -92,7 +92,8 @@ def run_dataset(
             same, as ``RayLeases`` does.
         concurrency: The cap on calls in flight of each worker; by default that of *config*, or
             ``"auto"`` without one.
-        config: The settings of each worker's engine. A budget is refused, since each would have it.
+        config: The settings of each worker's engine. A budget and limits per minute are refused,
+            since each would have them, and a dry run, whose answers would be kept.
         middlewares: Steps round each item, as are *observers* and *error_classifier* those of
             ``run_batch``; each worker gets copies.
         observers: Watch events of their worker.
@@ -205,14 +206,31 @@ def _engine_options(strategy: Any, **given: Any) -> dict[str, Any]:
     """Return what each worker's engine gets, checked here, where the user sees it."""
     if given["concurrency"] is None and given["config"] is None:
         given["concurrency"] = "auto"
-    checked = build_options(strategy, **given)
-    if checked.config.budget is not None:
+    _check_config(build_options(strategy, **given).config)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_config(config: ProcessorConfig) -> None:
+    """Refuse what would be wrong if each worker had it."""
+    if config.budget is not None:
         msg = (
             "config.budget is set, and each worker would spend as much; leave it out, and set a "
             "limit on the account of the provider"
         )
         raise ConfigError(msg)
-    return {name: value for name, value in given.items() if value is not None}
+    for unit in ("requests", "tokens"):
+        if getattr(config, f"max_{unit}_per_minute") is not None:
+            msg = (
+                f"config.max_{unit}_per_minute is set, and each worker would take as much; give "
+                f"{unit}_per_minute to run_dataset, which all workers keep together"
+            )
+            raise ConfigError(msg)
+    if config.dry_run:  # its answers would be kept, and no later run would ask
+        msg = (
+            "config.dry_run is set, and a run over a dataset keeps answers; leave it out, and try "
+            "a few rows by run_batch"
+        )
+        raise ConfigError(msg)
 
 
 def _check_dataset(ds: Any) -> None:
@@ -234,6 +252,6 @@ def _rows_of(ds: Any, job: Job, blocks: int) -> Any:
 
 def _no_rows(ds: Any, shape: Shape | None) -> Any:
     arrow, schema = load_arrow(), ds.schema()
-    base = getattr(schema, "base_schema", None)
-    columns = base if isinstance(base, arrow.Schema) else arrow.schema([])
-    return with_results(columns.empty_table(), [], shape)
+    base: Any = getattr(schema, "base_schema", None)
+    known = isinstance(base, arrow.Schema)  # a dataset that never had a row has none
+    return with_results((base if known else arrow.schema([])).empty_table(), [], shape)

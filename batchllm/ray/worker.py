@@ -84,9 +84,6 @@ class Worker:
     _over: anyio.Event = field(factory=anyio.Event, init=False)
     _disk: ThreadLimits = field(factory=lambda: ThreadLimits(1), init=False)
 
-    def __repr__(self) -> str:  # Ray writes it before each line that the worker logs
-        return f"Worker({str(self.job.folder.path)!r}, run {self.job.run})"
-
     # -- called by the driver ----------------------------------------------------------------
 
     async def ready(self) -> str:

@@ -9,18 +9,18 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from batchllm.core import Category, ErrorGroups
+from batchllm.core import SPANS_PER_CALL, Category, ErrorGroups
 from batchllm.observers import Quantiles
 from batchllm.reports.time_bins import TimeBins
 
-__all__ = ["Counting", "ModelSums", "Seen", "Slow"]
+__all__ = ["MOST_KINDS", "Counting", "ModelSums", "Seen", "Slow"]
 
+MOST_KINDS: Final = 30
+"""Kinds of errors that a report lists, and warnings."""
 _SLOWEST: Final = 20
 _MOST_MODELS: Final = 50
 """Models that are kept apart; what answers under yet another name is counted as others."""
 _OTHERS: Final = "others"
-_CALL: Final = 4
-"""Numbers per call in ``spans``: admission, cooldown, execution, backoff."""
 _WAITS: Final = ("admission", "cooldown", "calls", "backoff")
 _NOT_TRIED: Final = frozenset({Category.SKIPPED, Category.STOPPED, Category.PARKED})
 
@@ -177,13 +177,13 @@ class Counting:
         if not spans:
             return
         for n, name in enumerate(_WAITS):
-            self.waits[name] += sum(spans[n::_CALL])
+            self.waits[name] += sum(spans[n::SPANS_PER_CALL])
         # One that never started, since the item ended while it waited for it, took no time at all.
-        self.calls += sum(1 for time in spans[2::_CALL] if time > 0)
-        calls, whole = sum(spans[2::_CALL]), sum(spans)
+        self.calls += sum(1 for time in spans[2::SPANS_PER_CALL] if time > 0)
+        calls, whole = sum(spans[2::SPANS_PER_CALL]), sum(spans)
         self.whole.add(whole)
         if seen.success:
-            self.latency.add(spans[-_CALL + 2])
+            self.latency.add(spans[-SPANS_PER_CALL + 2])
         slowest = self._slowest
         if len(slowest) < _SLOWEST or calls > slowest[0].seconds:
             slow = Slow(calls, seen.number, whole - calls, seen.item_id, seen.kind, seen.attempts)

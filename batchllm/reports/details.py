@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from batchllm.core import AnswerViews, TokenLogprob
+from batchllm.core import SPANS_PER_CALL, AnswerViews, TokenLogprob
 from batchllm.reports.words import clean, clip, shown
 
 __all__ = ["Details", "Raw", "detail_of"]
@@ -81,8 +81,8 @@ def detail_of(raw: Raw, most: int, *, texts: bool = True) -> Details:
         "kind": "" if raw.success else clean(raw.category or "unknown"),
         "model": clean(raw.model or ""),
         "at": None if raw.at is None else round(raw.at, 2),
-        "called": round(sum(raw.spans[2::4]), 3),
-        "waited": round(sum(raw.spans) - sum(raw.spans[2::4]), 3),
+        "called": round(sum(raw.spans[2::SPANS_PER_CALL]), 3),
+        "waited": round(sum(raw.spans) - sum(raw.spans[2::SPANS_PER_CALL]), 3),
         "attempts": raw.attempts,
         "in": raw.usage.get("input_tokens"),
         "out": raw.usage.get("output_tokens"),
@@ -90,8 +90,8 @@ def detail_of(raw: Raw, most: int, *, texts: bool = True) -> Details:
         "error": clip(raw.error or "", _SHORT),
         "failures": [clip(text, _SHORT) for text in raw.failures[:_MANY]],
         "calls": [
-            [round(part, 3) for part in raw.spans[n : n + 4]]
-            for n in range(0, min(len(raw.spans), 4 * _MANY), 4)
+            [round(part, 3) for part in raw.spans[n : n + SPANS_PER_CALL]]
+            for n in range(0, min(len(raw.spans), SPANS_PER_CALL * _MANY), SPANS_PER_CALL)
         ],
         "finish": clean(raw.finish_reason or ""),
         "usage": {str(kind): n for kind, n in raw.usage.items() if isinstance(n, int) and n},

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from batchllm.observers import Quantiles
+from batchllm.reports.counting import MOST_KINDS
 from batchllm.reports.report import Report
 from batchllm.reports.words import clean, dollars, seconds
 
 __all__ = ["facts_of", "figures_of"]
 
 _SHARES: Final = (0.5, 0.9, 0.95, 0.99)
-_GROUPS: Final = 30
-"""Kinds of messages that are listed."""
 
 
 def facts_of(report: Report) -> Iterator[tuple[str, str, str]]:
@@ -89,7 +88,7 @@ def figures_of(report: Report) -> dict[str, Any]:
         },
         "errors": [
             {"count": count, "category": category, "example": clean(example)}
-            for count, category, _, example in counting.errors.ranked(_GROUPS)
+            for count, category, _, example in counting.errors.ranked(MOST_KINDS)
         ],
         "slowest": [
             {"id": clean(slow.item_id), "seconds": round(slow.seconds, 3)}

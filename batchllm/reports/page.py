@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from batchllm.core import ProcessorConfig, config_to_json, counted
 from batchllm.reports.charts import Chart, charts_of
+from batchllm.reports.counting import MOST_KINDS
 from batchllm.reports.details import Details, detail_of
 from batchllm.reports.figures import facts_of
 from batchllm.reports.report import Report
@@ -33,7 +34,6 @@ _MOST_BYTES: Final = 4_000_000
 _LONGEST: Final = 20_000
 """Characters of one prompt or answer."""
 _SHORTEST: Final = 100
-_GROUPS: Final = 30
 _SHORT: Final = 1_000
 """Characters of an example, a reason or a setting."""
 
@@ -58,7 +58,7 @@ def page_of(report: Report, *, now: float, texts: bool = True) -> str:
         report=report,
         name=clip(report.name, _SHORT),
         state=clip(report.state, _SHORT),
-        warnings=[clip(text, _SHORT) for text in report.warnings[:_GROUPS]],
+        warnings=[clip(text, _SHORT) for text in report.warnings[:MOST_KINDS]],
         style=style,
         script=script,
         library=library,
@@ -124,7 +124,7 @@ def _tables(report: Report) -> dict[str, Any]:
     return {
         "errors": [
             (f"{count:,}", clean(kind), clip(f"{where} {text}".strip(), _SHORT))
-            for count, kind, where, text in counting.errors.ranked(_GROUPS)
+            for count, kind, where, text in counting.errors.ranked(MOST_KINDS)
         ],
         "calls": [(f"{count:,}", clean(kind)) for kind, count in calls],
         "models": list(_models(report)),

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from batchllm.cli import main
 from tests.e2e.cli_kit import PROGRAM, finish, program, read_rows, run_program, simulator
 
 KILLS = int(os.environ.get("BATCHLLM_BATCH_KILLS", "5"))
@@ -164,13 +165,17 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
         ("jobs nothing.jsonl", "there is no journal nothing.jsonl"),
     ],
 )
-def test_what_cannot_work_is_said(tmp_path: Path, words: str | list[str], said: str) -> None:
+def test_what_cannot_work_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str | list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write_lines(tmp_path / "in.jsonl")
-    words = words.split() if isinstance(words, str) else words
-    with program(words, cwd=tmp_path) as process:
-        code, _, err = finish(process)
-    assert code == 2
-    assert said in err
+    assert main(words.split() if isinstance(words, str) else words) == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "o.jsonl").exists()
 
 

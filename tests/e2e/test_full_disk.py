@@ -21,9 +21,12 @@ def no_file_above(size: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("size", [5_000, 5_001, 5_200, 100])
-def test_lines_stay_whole(tmp_path: Path, backend: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "backend"),
+    # Rows are written by the same code on each event loop: only the way to the end is another.
+    [*((size, "asyncio") for size in (5_001, 5_200, 100)), *((5_000, loop) for loop in BACKENDS)],
+)
+def test_lines_stay_whole(tmp_path: Path, size: int, backend: str) -> None:
     """Wherever in a row the disk is full; the counts of rows and of lost results are true."""
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 100), tmp_path / "out.jsonl"
     command: list[str | Path] = [

@@ -18,7 +18,7 @@ from tests.e2e.killed import POINTS
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here either")
 
 BACKENDS = ("asyncio", "trio")
-KILLS = int(os.environ.get("BATCHLLM_KILLS", "5"))
+KILLS = int(os.environ.get("BATCHLLM_KILLS", "3"))
 REWRITES = ("replace", "replaced")
 
 

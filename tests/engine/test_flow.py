@@ -21,6 +21,7 @@ from batchllm.core import (
     QuotaScope,
     RetryConfig,
     ServerHint,
+    TokenUsage,
 )
 from batchllm.gate import Gate
 from batchllm.policy import Limit
@@ -257,9 +258,9 @@ async def test_dry_runs_take_no_call_from_each_other(calls: int) -> None:
     """They go on beside each other, as many as the window holds."""
 
     class Slow(_Uneven):
-        async def dry_run(self, prompt: Any) -> tuple[str, None]:
+        async def dry_run(self, prompt: Any) -> tuple[str, TokenUsage]:
             await anyio.sleep(10.0)
-            return str(prompt), None
+            return str(prompt), {}
 
     config = ProcessorConfig(max_workers=calls, window=30, dry_run=True)
     result = await run_batch(range_of(30), Slow(), config=config)

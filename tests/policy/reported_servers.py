@@ -50,18 +50,22 @@ class Window:
 
 
 class Steady:
-    """A bucket that refills all the time: its reset is the time until it is full."""
+    """A bucket that refills all the time: its reset is the time until it is full.
 
-    def __init__(self, amount: int, per: float) -> None:
+    It may hold less than the limit that it reports.
+    """
+
+    def __init__(self, amount: int, per: float, holds: int | None = None) -> None:
         self.amount, self.rate = amount, amount / per
-        self.level, self.at = float(amount), 0.0
+        self.holds = float(holds or amount)
+        self.level, self.at = self.holds, 0.0
 
     def check(self, now: float, cost: int) -> Verdict:
-        self.level = min(self.amount, self.level + (now - self.at) * self.rate)
+        self.level = min(self.holds, self.level + (now - self.at) * self.rate)
         self.at = now
         accepted = self.level >= cost
         self.level -= cost if accepted else 0
-        return Verdict(accepted, int(self.level), (self.amount - self.level) / self.rate)
+        return Verdict(accepted, int(self.level), (self.holds - self.level) / self.rate)
 
     def wait(self, now: float, cost: int, verdict: Verdict) -> float:
         return (cost - self.level) / self.rate

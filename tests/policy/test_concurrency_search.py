@@ -48,6 +48,44 @@ def test_a_cap_on_concurrency_cuts_once_per_round_and_an_idle_client_does_not_gr
     assert search.limit == 80
 
 
+def answers(search: ConcurrencySearch, count: int, seconds: float, in_flight: int) -> None:
+    """Give it answers to calls that took so long, one after the other."""
+    now = max(0.0, search._round_from)
+    for _ in range(count):
+        now += seconds
+        search.on_ok(now, now - seconds, in_flight)
+
+
+def test_it_goes_a_third_of_the_way_to_a_target_that_is_a_root_higher() -> None:
+    """Sixteen calls whose latency is steady aim at twenty: 17.2 after one round."""
+    search = ConcurrencySearch(start=16)
+    answers(search, 16, 1.0, 16)
+    assert search._limit == pytest.approx(16 + 0.3 * 4)
+
+
+def test_a_round_has_ten_answers_however_few_calls_there_are() -> None:
+    """A mean of fewer says little."""
+    search = ConcurrencySearch(start=4)
+    answers(search, 9, 1.0, 4)
+    assert search._limit == 4
+    answers(search, 1, 1.0, 4)
+    assert search._limit > 4
+
+
+@pytest.mark.parametrize(("latency", "moves"), [(1.5, 1), (2.0, 0), (3.0, -1)])
+def test_latency_half_as_long_again_as_the_best_is_what_it_aims_at(
+    latency: float, moves: int
+) -> None:
+    """Beyond, each further call only waits in the server's queue."""
+    search = ConcurrencySearch(start=16)
+    answers(search, 16, 1.0, 1)  # an idle client learns the best latency and does not grow
+    assert search._limit == 16
+    answers(search, 16, latency, 16)
+    gradient = min(1.0, 1.5 * 1.01 / latency)
+    assert search._limit == pytest.approx(16 + 0.3 * (16 * gradient + 4 - 16))
+    assert round((search._limit - 16) / 1.5) == moves
+
+
 @given(st.integers(1, 5), st.integers(0, 100))
 def test_the_limit_is_never_below_one_nor_above_the_longest(start: int, refusals: int) -> None:
     """However often it is cut, one call may go."""

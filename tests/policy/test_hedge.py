@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import exp
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,31 @@ def test_the_delay_is_the_others_longest_where_one_in_a_hundred_stalls(
     slow = policy.slow()
     assert slow is not None
     assert 0.6 < slow / exp(2.326 * sigma) < 1.7
+
+
+def learned(*runs: tuple[int, float]) -> float | None:
+    """Return what counts as slow after so many calls of so many seconds, in that order."""
+    policy = HedgePolicy(samples=200, least=0.0)
+    for count, seconds in runs:
+        for _ in range(count):
+            policy.on_ok(seconds)
+    return policy.slow()
+
+
+def test_the_delay_follows_from_the_middle_and_the_longest_of_twenty() -> None:
+    """Middle 1 s, one in twenty 2 s, and stalls: 2 s times (2 / 1) ** 0.414."""
+    assert learned((300, 0.5), (600, 1.0), (80, 2.0), (20, 100.0)) == pytest.approx(2.665, abs=1e-3)
+
+
+def test_the_delay_is_at_most_twice_the_longest_of_twenty() -> None:
+    """Short and long calls mixed have a middle that says nothing of the long ones."""
+    assert learned((900, 1.0), (80, 50.0), (20, 1_000.0)) == 100.0
+
+
+def test_the_last_thousand_calls_are_known_and_no_earlier_ones() -> None:
+    """An endpoint that has become quicker, or slower, is soon known as that."""
+    assert learned((500, 10.0), (500, 1.0)) == 10.0
+    assert learned((1_000, 10.0), (1_000, 1.0)) == 1.0
 
 
 @given(st.lists(st.booleans(), max_size=400), st.floats(0.01, 0.5))

@@ -118,6 +118,16 @@ def test_an_answer_ends_the_outage_and_the_rest_comes_by_and_by() -> None:
     assert breaker.free
 
 
+def test_thousands_of_calls_come_by_and_by_too() -> None:
+    """After 8.5 s no more than 1,810 are allowed; after 16 s whatever there is."""
+    breaker = dead()
+    breaker.on_answer(1.5, breaker.on_send(1.0))
+    assert breaker.next_time(10.0, 2_000) > 10.0
+    assert not breaker.free
+    assert breaker.next_time(17.5, 10**6) == 17.5
+    assert breaker.free
+
+
 def test_an_answer_to_an_earlier_call_lets_everything_go_on_at_once() -> None:
     """There was no outage then."""
     breaker = dead()

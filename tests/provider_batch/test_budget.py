@@ -216,6 +216,20 @@ async def test_what_a_batch_never_came_to_is_given_back(tmp_path: Path) -> None:
     assert result.stats["budget"]["cost"] == pytest.approx(result.cost)
 
 
+async def test_lines_that_the_results_say_nothing_of_count_as_they_were_reserved(
+    world: World,
+) -> None:
+    """They may have been billed: the simulator does bill them."""
+    enough = config(Budget(max_cost=50.0))
+    result = await world.run(
+        marked(4, {0: "missing", 1: "status0"}), bounded(world), config=enough, batch_rounds=1
+    )
+    assert result.succeeded == 4
+    assert result.cost is not None
+    of_two = billed(world) / 2
+    assert result.stats["budget"]["cost"] > result.cost + of_two
+
+
 async def test_a_budget_in_money_needs_a_price(tmp_path: Path) -> None:
     world = World(tmp_path, model="openai:unheard-of")
     with pytest.raises(ConfigError, match="no price is known for openai:unheard-of"):
@@ -397,7 +411,7 @@ MISHAPS = st.builds(
 )
 
 
-@pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m"])
 @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(
     dollars=st.floats(0.3, 8.0),

@@ -29,7 +29,7 @@ def config(**more: Any) -> ProcessorConfig:
 
 
 def online_calls(world: World) -> int:
-    paths = ("/chat/completions", "/messages")
+    paths = ("/chat/completions", "/messages", ":generateContent")
     return sum(one.path.endswith(paths) for one in world.simulator.log.entries)
 
 
@@ -40,7 +40,7 @@ async def run(world: World, items: Any, **more: Any) -> Any:
     return await world.run(items, strategy, **more)
 
 
-@pytest.mark.parametrize("model", ["openai:m", "anthropic:m"])
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m"])
 async def test_late_items_are_called_for_online_and_what_is_paid_twice_is_said(
     tmp_path: Path, model: str
 ) -> None:

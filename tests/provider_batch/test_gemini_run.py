@@ -96,7 +96,9 @@ async def test_vectors_go_through_a_batch_and_lists_of_texts_online(world: World
     assert outputs(result) == outputs(await run_batch(items, embed))
     assert len(world.billed) == 2
     assert any("an item was called for online, at its price" in one for one in result.warnings)
-    assert result.by_id()["0"].token_usage is not None
+    usage = result.by_id()["0"].token_usage
+    assert usage is not None
+    assert usage["input_tokens"] == 1
     created = [one.path for one in world.simulator.log.entries if "async" in one.path]
     assert created == ["/v1beta/models/gemini-embedding-001:asyncBatchEmbedContent"]
 
@@ -506,6 +508,15 @@ async def test_results_that_are_kept_no_more_are_said_to_be_gone(tmp_path: Path)
         journal.ending = ("done", "jobs", "{}")
         await JobsOfRun(journal, lambda chunk: wire_of(world.strategy())).cancel([1])
     assert (await world.run(prompts(5))).succeeded == 5
+
+
+async def test_results_that_are_gone_are_asked_for_anew_if_that_is_wanted(tmp_path: Path) -> None:
+    world = open_world(tmp_path, files_kept=2 * DAY)
+    await world.run(prompts(5), detach=True)
+    await anyio.sleep(4 * DAY)
+    result = await world.run(prompts(5), on_lost="resubmit")
+    assert result.succeeded == 5
+    assert len(world.batches.jobs) == 2
 
 
 async def test_a_batch_that_was_cancelled_elsewhere_is_asked_about(world: World) -> None:

@@ -176,6 +176,18 @@ def test_a_quota_is_learned_and_every_chunk_gets_its_turn(
     assert not waiting
 
 
+@given(tokens=st.integers(1, 10**6), limit=st.integers(10, 10**6), wrong=st.floats(0.2, 5.0))
+def test_the_quota_is_kept_in_the_tokens_that_the_provider_counts(
+    tokens: int, limit: int, wrong: float
+) -> None:
+    admission = Admission(LIMITS)
+    admission.refused(1, 1, 0.0, limit=limit, hint=None)
+    admission.counted(1_000_000.0, int(1_000_000 * wrong))
+    admission.accepted()
+    fits = admission.wait(tokens, tokens, 1, 1e9) is not None
+    assert fits == (2 * tokens * int(1_000_000 * wrong) / 1_000_000 <= 0.9 * limit)
+
+
 @given(
     ends=st.lists(st.tuples(st.floats(0, 90_000), st.booleans()), max_size=30),
     fixed=st.none() | st.integers(1, 100_000),

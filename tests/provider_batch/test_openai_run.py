@@ -22,6 +22,8 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies import Fallback, llm
 from batchllm.provider_batch import State
+from batchllm.provider_batch.pacing import Admission, WireLimits
+from batchllm.provider_batch.wires import OpenAIBatches
 from batchllm.providers import EmbeddingStrategy
 from batchllm.simulator import BatchBehaviour, Mishap
 from tests.provider_batch.kit import (
@@ -103,6 +105,30 @@ async def test_stream_batch_gives_results_as_batches_end(world: World) -> None:
     ) as run:
         seen = [result.item_id async for result in run]
     assert sorted(seen, key=int) == [str(number) for number in range(8)]
+
+
+async def test_results_come_and_are_cleaned_up_while_others_are_uploaded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads that follow each other without a pause keep nothing else waiting."""
+    upload = OpenAIBatches.upload
+
+    async def slow_upload(self: OpenAIBatches, name: str, content: bytes) -> str:
+        await anyio.sleep(30.0)
+        return await upload(self, name, content)
+
+    monkeypatch.setattr(OpenAIBatches, "upload", slow_upload)
+    begun, first, states = world.start + anyio.current_time(), 0.0, []
+    async with stream_batch(
+        prompts(100), world.strategy(), mode="batch", journal=world.journal(), chunk_size=5
+    ) as run:
+        async for result in run:
+            assert result.success
+            first = first or world.start + anyio.current_time()
+            if len(world.batches.jobs) < 20:
+                states = world.states()
+    assert first < begun + 300.0 < world.batches.jobs[-1].created
+    assert states.count(State.CLEANED) > 5
 
 
 async def test_ordered_results_come_in_the_order_of_the_input(world: World) -> None:
@@ -363,6 +389,45 @@ async def test_a_batch_of_which_most_is_bad_fails_as_a_whole(world: World) -> No
     result = await world.run(marked(4, dict.fromkeys(range(3), "invalid")))
     assert result.failed == 4
     assert len(world.batches.jobs) == 1
+
+
+async def test_estimates_are_held_against_what_answers_have_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(Admission, "counted", lambda _, *counts: seen.append(counts))
+    result = await world.run(marked(10, {3: "400"}), chunk_size=10)
+    ((estimated, counted),) = seen
+    (chunk,) = world.chunks()
+    assert estimated == pytest.approx(chunk.tokens * 0.9)
+    assert counted == result.total_input_tokens
+
+
+async def test_a_batch_of_embeddings_has_only_so_many_texts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is on the texts of all its lines together; one that has more goes online."""
+    limits = WireLimits(lines=50_000, bytes=200_000_000, inputs=10)
+    monkeypatch.setattr(OpenAIBatches, "limits", limits)
+    strategy = EmbeddingStrategy("small", api_key="k", http=world.strategy_http())
+    items = [[f"text {n} {m}" for m in range(4)] for n in range(5)] + [["x"] * 11]
+    result = await world.run(items, strategy)
+    assert result.succeeded == 6
+    assert [len(job.requests) for job in world.batches.jobs] == [2, 2, 1]
+    assert len(world.billed) == 5
+
+
+async def test_a_test_of_a_batch_of_embeddings_leaves_room_for_its_texts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = WireLimits(lines=50_000, bytes=200_000_000, inputs=130)
+    monkeypatch.setattr(OpenAIBatches, "limits", limits)
+    strategy = EmbeddingStrategy("small", api_key="k", http=world.strategy_http())
+    items = [[f"{n} {m}" for m in range(1 if n < 50 else 2)] for n in range(90)]
+    items.append(["x"] * 125)
+    result = await world.run(items, strategy)
+    assert result.succeeded == 91
+    assert [len(job.requests) for job in world.batches.jobs] == [50, 40, 1]
 
 
 @pytest.mark.parametrize("says", [True, False])

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from batchllm import (
     Balance,
+    Budget,
     ConfigError,
     EmbeddingStrategy,
     JournalError,
+    ProcessorConfig,
     WorkItemResult,
     llm,
 )
@@ -200,21 +202,28 @@ def test_the_summary_of_the_last_run_is_read_again(tmp_path: Path) -> None:
 # -- arguments -------------------------------------------------------------------------------------
 
 
-def test_a_budget_is_refused_since_each_worker_would_have_it() -> None:
-    from batchllm import Budget, ProcessorConfig
-
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (ProcessorConfig(budget=Budget(max_cost=5.0)), "each worker would spend as much"),
+        (ProcessorConfig(max_requests_per_minute=60), "give requests_per_minute to run_dataset"),
+        (ProcessorConfig(max_tokens_per_minute=60), "give tokens_per_minute to run_dataset"),
+        (ProcessorConfig(dry_run=True), "keeps answers"),
+    ],
+)
+def test_settings_that_each_worker_would_have_are_refused(
+    config: ProcessorConfig, problem: str
+) -> None:
+    """A quota for each of ten workers is ten quotas, and what a dry run says is no answer."""
     settings: dict[str, Any] = {
-        "config": ProcessorConfig(budget=Budget(max_cost=5.0)),
         "concurrency": None,
         "middlewares": (),
         "observers": (),
         "error_classifier": None,
     }
-    with pytest.raises(ConfigError, match="each worker would spend as much"):
-        _engine_options(llm("sim:default"), **settings)
-    assert _engine_options(llm("sim:default"), **{**settings, "config": None})["concurrency"] == (
-        "auto"
-    )
+    with pytest.raises(ConfigError, match=problem):
+        _engine_options(llm("sim:default"), config=config, **settings)
+    assert _engine_options(llm("sim:default"), config=None, **settings)["concurrency"] == "auto"
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

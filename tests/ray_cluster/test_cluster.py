@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 import batchllm.ray as br
-from batchllm import BatchError, ConfigError, JournalError, llm
+from batchllm import BatchError, ConfigError, JournalError, from_callable, llm
 from batchllm.simulator import LogEntry, SimulatorServer
 from tests.ray_cluster.conftest import kill, pids_of, simulated, wait_until
 
@@ -167,6 +167,28 @@ def test_mistakes_are_named(cluster: Any, tmp_path: Path) -> None:
     assert not any(row["replayed"] for row in anew.take_all())
 
 
+def test_a_strategy_that_does_not_arrive_is_named(cluster: Any, tmp_path: Path) -> None:
+    """Its key is not in the environment of the workers, or it cannot be sent at all."""
+    dataset = cluster.data.from_items(rows(5))
+    journal = tmp_path / "run"
+    secret = "sk-very-secret-of-this-test"
+    with pytest.raises(ConfigError, match="set GROQ_API_KEY in this process") as error:
+        br.run_dataset(dataset, llm("groq:m", api_key=secret), journal=journal, workers=1)
+    assert secret not in str(error.value)
+    for file in journal.rglob("*.json*"):
+        assert secret not in file.read_text()
+    lock = threading.Lock()
+
+    async def holds_a_lock(prompt: str) -> str:
+        with lock:
+            return prompt
+
+    with pytest.raises(ConfigError, match="cannot be sent to another process"):
+        br.run_dataset(
+            dataset, from_callable(holds_a_lock, version="1"), journal=tmp_path / "b", workers=1
+        )
+
+
 def test_an_error_of_the_dataset_is_raised_as_it_is(cluster: Any, tmp_path: Path) -> None:
     """It is not the library's, and the workers have ended."""
 
@@ -223,8 +245,6 @@ def test_workers_that_all_die_end_the_run(cluster: Any, tmp_path: Path) -> None:
         import os
 
         os._exit(1)
-
-    from batchllm.llm_strategies import from_callable
 
     dataset = cluster.data.from_items(rows(3))
     with pytest.raises(BatchError, match=r"workers have died"):

@@ -15,10 +15,14 @@ from batchllm.policy.reported.reading import COARSE, Reading
 
 __all__ = ["Burst"]
 
-_REPLIES: Final = 3
-"""Replies from which on a line means something: it leads through any two."""
+_POINTS: Final = 3
+"""Different rests from which on a line may mean something: it leads through any two."""
+_SURE: Final = 16
+"""Different rests from which on it does: eight of a small sliding log lie on one by chance."""
 _EXACT: Final = 1.1
-"""Ratio of the most to the least rate that the replies allow from which on it is known to 5 %."""
+"""Ratio of the most to the least rate that the replies allow from which on the rate is known."""
+_USUAL: Final = (1.0, 60.0, 3600.0, 86_400.0)
+"""Seconds in which servers count: one of them is meant where the replies allow it."""
 _SHALLOW: Final = 0.9
 """Share of the limit below which a bucket counts as smaller: *remaining* is cut to whole units."""
 
@@ -26,32 +30,44 @@ _SHALLOW: Final = 0.9
 class Burst:
     """The line through the replies of a bucket. Live state; an odd reply begins it anew."""
 
-    __slots__ = ("_first", "_high", "_low", "_replies")
+    __slots__ = ("_first", "_high", "_low", "_rests")
 
     def __init__(self) -> None:
         self._first: Reading | None = None
         self._low, self._high = 0.0, inf  # units a second that come back, by what replies allow
-        self._replies = 0
+        self._rests: set[float] = set()
 
     @property
     def possible(self) -> bool:
         """Return whether the last replies may be those of a bucket, whatever it holds."""
-        return self._replies >= _REPLIES and self._low > 0
+        return len(self._rests) >= _POINTS and self._low > 0
 
     @property
-    def rate(self) -> float | None:
-        """Units that come back in a second, ``None`` until replies have shown it."""
-        if not self.possible or self._high > _EXACT * self._low:
-            return None
-        return (self._low + self._high) / 2
+    def sure(self) -> bool:
+        """Return whether so many points lie on the line that it is no chance."""
+        return len(self._rests) >= _SURE and self._low > 0
 
-    def smaller_than(self, amount: int | None) -> float | None:
-        """Return the units that the bucket holds, if that is clearly less than *amount*."""
-        rate, first = self.rate, self._first
-        if rate is None or first is None or not amount:
+    def is_smaller_than(self, amount: int | None) -> bool:
+        """Return whether the line is one of a bucket that holds clearly less than *amount*."""
+        return bool(self.possible and amount and self._held(self._high) < _SHALLOW * amount)
+
+    def period(self, amount: int) -> float | None:
+        """Return the seconds in which *amount* comes back, ``None`` until replies show it."""
+        if not self.sure or self._high > _EXACT * self._low:
             return None
-        held = first.remaining + rate * (first.reset or 0.0)
-        return held if held < _SHALLOW * amount else None
+        for usual in _USUAL:
+            if self._low <= amount / usual <= self._high:
+                return usual
+        return 2 * amount / (self._low + self._high)
+
+    def holds(self, amount: int) -> float:
+        """Return the units that are there at once at most."""
+        period = self.period(amount)
+        return self._held(self._high if period is None else amount / period)
+
+    def _held(self, rate: float) -> float:
+        first = self._first
+        return inf if first is None else first.remaining + 1 + rate * (first.reset or 0.0)
 
     def add(self, reading: Reading) -> None:
         """Take in a reply; one in whole seconds, or with a rounded rest, shows no line."""
@@ -71,8 +87,9 @@ class Burst:
             self._begin(reading)
             return
         self._low, self._high = low, high
-        self._replies += 1
+        if len(self._rests) < _SURE:
+            self._rests.add(reading.remaining)
 
     def _begin(self, reading: Reading) -> None:
-        self._first, self._replies = reading, 1
+        self._first, self._rests = reading, {reading.remaining}
         self._low, self._high = 0.0, inf

@@ -32,6 +32,8 @@ _COUNTED: Final = 8
 """Units that have to come back before their rate is believed, to an eighth."""
 _SHORTEST: Final = 0.8
 """Seconds over which they are counted at least; calls overtake each other by a tenth of one."""
+_SLIDING: Final = 20
+"""Replies before a limit counts as sliding, since that is what none of the others foretells."""
 
 
 class Kind(StrEnum):
@@ -56,8 +58,8 @@ class PeriodEvidence:
     """
 
     __slots__ = (
-        "_counted_from", "_line", "_measured", "_period", "_rate", "_scores", "_sums", "burst",
-        "kind", "longest",
+        "_counted_from", "_line", "_measured", "_period", "_rate", "_replies", "_scores", "_small",
+        "_sums", "burst", "kind", "longest",
     )  # fmt: skip
 
     def __init__(self, *, steady: bool = False) -> None:
@@ -65,6 +67,8 @@ class PeriodEvidence:
         self.longest = 0.0
         self.burst: float | None = None
         self._line = Burst()
+        self._small = False
+        self._replies = 0
         self._scores = {Kind.STEADY: 0.0, Kind.WINDOW: 0.0, Kind.SLIDING: 0.0}
         self._sums = (0.0, 0.0, 0.0, 0.0)  # resets, shares used, readings, errors; all fading
         self._rate: float | None = None  # periods a second, if resets are too coarse
@@ -100,10 +104,13 @@ class PeriodEvidence:
             refused: Calls of the scope that were refused so far.
         """
         self.longest = max(self.longest, reading.reset or 0.0)
+        self._replies += 1
         self._line.add(reading)
         self._judge_burst(reading.amount)
-        if last is not None and self.burst is None:
+        if last is not None and not self._small:
             self._compare(last, reading, sent)
+        if self.kind is Kind.SLIDING and self._replies >= _SLIDING and not self._line.possible:
+            self._measured = 1
         self._measure_steady(reading)
         self._count(reading, refused)
 
@@ -120,13 +127,21 @@ class PeriodEvidence:
             self._period = longest
 
     def _judge_burst(self, amount: int | None) -> None:
-        """Take the limit for a bucket that holds less than *amount*, as long as replies say so."""
-        before, self.burst = self.burst, self._line.smaller_than(amount)
-        rate = self._line.rate
-        if self.burst is not None and amount and rate is not None:
-            self.kind, self._period = Kind.STEADY, amount / rate
-        elif before is not None:
+        """Take the limit for a bucket that holds less than *amount*, as long as replies say so.
+
+        Replies that lie on the line of a bucket agree on no other kind, so that nothing is known
+        as long as the line does not show the period.
+        """
+        before, self.burst = self.burst, None
+        small = amount is not None and self._line.is_smaller_than(amount)
+        period = self._line.period(amount) if small and amount else None
+        if period is not None and amount:
+            self.kind, self._period, self.burst = Kind.STEADY, period, self._line.holds(amount)
+        elif before is not None or (self._line.sure and (small or self.kind is not Kind.STEADY)):
             self.kind, self._period, self._measured = Kind.UNKNOWN, None, 0
+            self._scores = dict.fromkeys(self._scores, 0.0)
+        # The reply that ends a line shows nothing beside those before it.
+        self._small = small or (before is not None and self.burst is None)
 
     def _compare(self, last: Reading, reading: Reading, sent: float) -> None:
         """Vote for the one kind that foretold *reading*; if several did, nothing is learned."""
@@ -144,7 +159,7 @@ class PeriodEvidence:
             self.kind = best
             self._measured = 0
             if best is Kind.SLIDING:
-                self._period, self._measured = self.longest, 1
+                self._period = self.longest
 
     def _fits_steady(self, last: Reading, reading: Reading) -> bool:
         before, after = last.steady_period(), reading.steady_period()

@@ -34,11 +34,11 @@ __all__ = ["OPENAI_PROVIDERS", "OpenAIBatches"]
 _DAY: Final = 86_400.0
 _LIMITS: Final[Mapping[str, WireLimits]] = MappingProxyType(
     {
-        "openai": WireLimits(lines=50_000, bytes=200_000_000, create_spacing=1.8),
+        "openai": WireLimits(lines=50_000, bytes=200_000_000, inputs=50_000, create_spacing=1.8),
         "azure": WireLimits(lines=100_000, bytes=200_000_000),
         "groq": WireLimits(lines=50_000, bytes=100_000_000),
         "openai-compatible": WireLimits(lines=50_000, bytes=100_000_000),
-        "sim": WireLimits(lines=50_000, bytes=200_000_000, create_spacing=1.8),
+        "sim": WireLimits(lines=50_000, bytes=200_000_000, inputs=50_000, create_spacing=1.8),
     }
 )
 """Limits by provider: OpenAI's 2,000 creates an hour are one each 1.8 s."""

@@ -32,6 +32,7 @@ class Executed:
         mark: What its prompt asks to go wrong.
         call: As it was read.
         answer: Of the model.
+        tokens: Of its prompt, as far as it was executed.
     """
 
     status: int
@@ -39,6 +40,7 @@ class Executed:
     mark: str | None = None
     call: Call | None = None
     answer: Answer | None = None
+    tokens: int = 0
 
 
 def mark_in(body: bytes) -> str | None:
@@ -86,7 +88,7 @@ def execute(
         rng=request_rng(seed, call.digest, 1, "fate"),
     )
     context = Context(request_id=request_id, now=0.0, profile=scenario.profile)
-    return Executed(200, wire.body(call, answer, context), mark, call, answer)
+    return Executed(200, wire.body(call, answer, context), mark, call, answer, answer.input_tokens)
 
 
 def _error(code: str, message: str) -> bytes:

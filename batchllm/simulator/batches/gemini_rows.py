@@ -88,8 +88,8 @@ def _row(one: Request) -> Iterator[str]:
 def _content(executed: Executed) -> dict[str, Any]:
     if executed.status == 200:
         answer = json.loads(executed.body)
-        if "embedding" in answer and executed.answer is not None:
-            answer["tokenCount"] = str(executed.answer.input_tokens)
+        if "embedding" in answer:
+            answer["tokenCount"] = str(executed.tokens)
         return {"response": answer}
     message = json.loads(executed.body)["error"]["message"]
     code = _CODES.get(executed.status, 2)

@@ -12,6 +12,7 @@ from batchllm import ProcessorConfig, RetryConfig, llm, run_batch
 from batchllm.core import ConfigError
 from batchllm.providers import EmbeddingStrategy
 from batchllm.transport import HttpClient, Secret
+from tests.e2e.patience import PATIENCE
 from tests.e2e.transport.rude_server import Script, Talk, reply, rude
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.anyio
 KEY = "sk-canary-0123456789abcdef"
 TEAM = "team-canary-9876543210"
 ESCAPE = "\x1b[31mred\x1b]0;title\x07 \u202eback\r\n2026 forged line"
-CONFIG = ProcessorConfig(timeout_per_item=1.0, retry=RetryConfig(max_attempts=1))
+ONCE = RetryConfig(max_attempts=1)
+CONFIG = ProcessorConfig(timeout_per_item=PATIENCE, retry=ONCE)
+SOON = ProcessorConfig(timeout_per_item=0.05, retry=ONCE)
 ECHO = f"wrong key {KEY} of {TEAM}: {ESCAPE}"
 
 
@@ -113,11 +116,12 @@ async def test_no_failing_path_shows_a_key(
 ) -> None:
     """Failures of every kind have no frame with a key, and no key that the server repeated."""
     caplog.set_level("DEBUG")
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         for script in FAILING.values():
+            config = SOON if script is wait_for_ever else CONFIG
             async with rude(script) as server:
                 strategy = strategy_of(provider, f"{server.url}/v1", stream=stream)
-                result = await run_batch(["p"], strategy, config=CONFIG)
+                result = await run_batch(["p"], strategy, config=config)
             (item,) = result.results
             if item.exception is not None:
                 check(item.exception)

@@ -114,6 +114,8 @@ class QuotaSearch:
     Attributes:
         rate: Calls per second that the server was measured to accept; ``None`` while unknown.
         sure: Whether the last measurement was of enough calls, and taken as it was.
+        slack: Seconds that a late start may make up for.
+        calls_since: Calls since the last cut.
         confirmed: Whether it gave the rate that was known before.
     """
 
@@ -122,6 +124,7 @@ class QuotaSearch:
     rate: float | None = field(default=None, init=False)
     sure: bool = field(default=False, init=False)
     confirmed: bool = field(default=False, init=False)
+    slack: float = field(default=_SLACK, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)
@@ -173,13 +176,18 @@ class QuotaSearch:
         """Note a start. Time counts as paced only while calls are sent."""
         pace = self.pace
         if pace is not None:
-            self._at = max(self._at, now - _SLACK) + 1 / pace
+            self._at = max(self._at, now - self.slack) + 1 / pace
             self._paced += 1 / pace
             self.calls_since += 1
 
     def delay(self, until: float) -> None:
         """Keep the next start from coming before *until*."""
         self._at = max(self._at, until)
+
+    @property
+    def probe(self) -> float:
+        """Seconds of paced time from the last cut back to the rate."""
+        return self._k_now
 
     # -- measuring ---------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from tests.policy.reported_servers import (
 
 
 def replies(server: Limiter, calls: int, gap: float, seed: int = 0) -> list[Reading]:
-    """What a client reads that sends so many calls, *gap* seconds apart on average."""
+    """Return the readings of a client that sends so many calls, *gap* seconds apart on average."""
     rng, now, found = Random(seed), 0.0, []
     for order in range(1, calls + 1):
         now += rng.expovariate(1 / gap)

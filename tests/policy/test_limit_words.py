@@ -24,7 +24,7 @@ def test_a_limit_has_its_amount_in_full_and_a_named_period(limit: Limit, words: 
 
 
 def test_an_amount_of_settings_may_be_a_fraction() -> None:
-    """What the user gave is shown as given."""
+    """It is shown as it was given."""
     assert amount_in_words("requests", 0.5, 60.0) == "0.5 requests per minute"
     assert amount_in_words("tokens", 1_500_000.5, 1.0) == "1,500,000.5 tokens per second"
 

@@ -69,7 +69,7 @@ _BURST_FLOOR: Final = 0.1
 _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
-"""Such a share for a refusal that came early and cost a hint that was longer than needed."""
+"""Such a share for an early refusal of a window: not even the rate before it is allowed."""
 _MINUTE_EARLY: Final = 0.2
 """Share of the way from what an early leak shows to the rate of the minute before it."""
 _SLACK: Final = 0.02
@@ -263,8 +263,8 @@ class QuotaSearch:
         self._known = self._known or pace > _ROSE * self.rate
         whole = None
         if episode.is_window:
-            # An early refusal shows that not even the rate before it is allowed.
-            probed = 0.0 if self.early else min(_EASED * pace, 1.01 * self.rate)
+            late = min(_EASED * pace, 1.01 * self.rate)
+            probed = _EASED_EARLY * pace if self.early else late
             whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
         else:

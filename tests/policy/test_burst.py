@@ -121,7 +121,7 @@ def test_no_other_limit_is_taken_for_a_small_bucket(
 
 def test_a_bucket_that_becomes_a_window_is_followed_as_one() -> None:
     """Another server behind the same name: the line ends, and what it showed is over."""
-    reported, begun, sent = ReportedLimit("requests"), 0.0, 0
+    reported, begun, now, sent = ReportedLimit("requests"), 0.0, 0.0, 0
     for server, calls in ((Steady(600, 60.0, holds=60), 120), (Window(600, 60.0), 200)):
         for reading in replies(server, calls, 0.05):
             sent, now = sent + 1, begun + reading.sent_at

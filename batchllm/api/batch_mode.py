@@ -74,8 +74,12 @@ async def open_batch(
         batch = Batch(options, items, delivery, keep)
         yield batch, batch.run
         return
-    async with _open_batch_mode(options, items, delivery, keep, mode) as opened:
-        yield opened
+    try:
+        async with _open_batch_mode(options, items, delivery, keep, mode) as opened:
+            yield opened
+    except BaseExceptionGroup as errors:
+        # The journal is open around all of it, with a task group of its own.
+        raise_as_it_was(only_error(errors))
 
 
 @asynccontextmanager

@@ -31,9 +31,8 @@ _AHEAD: Final = 1.0
 _BLOCK: Final = 0.8
 """Seconds of the schedule that all workers get in turn with one lease each: with what they ask
 ahead it is what slots lie ahead at most."""
-_AHEAD_LEARNED: Final = 0.3
-_BLOCK_LEARNED: Final = 0.2
-"""Seconds of both for a learned pace: what is booked when a refusal comes is refused, too."""
+_BLOCK_SHARE: Final = 2 / 3
+"""Share of the time ahead that they get so of a pace that is learned."""
 _MEMORY: Final = 86_400.0
 """Seconds without a call after which a learned pace is forgotten: quotas are often per day."""
 _GRAINS: Final = 512
@@ -252,9 +251,10 @@ class LeaseBook:
         granted: _Granted,
     ) -> None:
         pace, buckets = self._pace, list(self._buckets.values())
-        learned = pace is not None and pace.rate is not None
-        block = (_BLOCK_LEARNED if learned else _BLOCK) / asking
-        ahead = _AHEAD_LEARNED if learned else _AHEAD
+        ahead, block = _AHEAD, _BLOCK / asking
+        learned = None if pace is None else pace.ahead
+        if learned is not None:
+            ahead, block = learned, _BLOCK_SHARE * learned / asking
         for cost in costs:
             begin = self._reached
             at = max([begin, *(each.next_time(begin, cost) for each in buckets)])

@@ -199,9 +199,14 @@ class LeasedBucket:
             return None
         return CUT_OFF if self.cut_off else SHARED
 
-    def restart(self) -> None:
-        """Forget the slots, since another event loop goes on, whose clock may be another."""
-        self._give_back(0.0)
+    def restart(self, now: float) -> None:
+        """Forget the slots, since another event loop goes on, whose clock may be another.
+
+        What is still to be reported counts as ended at *now*: instants of the clock before mean
+        nothing by this one, and Trio's begins anywhere within eleven days.
+        """
+        self._give_back(now)
+        self._ends = [(now, end) for _, end in self._ends]
         self._again_at = self._asked_at = self._tries_since = -inf
 
     def refused_for(self, now: float) -> float:

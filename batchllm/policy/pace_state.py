@@ -105,7 +105,7 @@ def _thaw(value: Any, given: dict[str, Any]) -> Any:
     if code.__class__ is int:
         return _make(code, held, given)
     if code == _COLUMN:
-        column = array(held[0])
+        column = array("d") if held[0] == "d" else array("q")
         column.frombytes(held[1])
         return column
     if code == _DEQUE:

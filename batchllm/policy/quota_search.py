@@ -69,7 +69,7 @@ _BURST_FLOOR: Final = 0.1
 _EASED: Final = 0.99
 """Share of the pace that stays at most where a refusal shows no other rate."""
 _EASED_EARLY: Final = 0.96
-"""Such a share for a refusal that came early and cost a hint that was longer than needed."""
+"""Such a share for an early refusal of a window: not even the rate before it is allowed."""
 _MINUTE_EARLY: Final = 0.2
 """Share of the way from what an early leak shows to the rate of the minute before it."""
 _SLACK: Final = 0.02
@@ -114,6 +114,8 @@ class QuotaSearch:
     Attributes:
         rate: Calls per second that the server was measured to accept; ``None`` while unknown.
         sure: Whether the last measurement was of enough calls, and taken as it was.
+        slack: Seconds that a late start may make up for.
+        calls_since: Calls since the last cut.
         confirmed: Whether it gave the rate that was known before.
     """
 
@@ -122,6 +124,7 @@ class QuotaSearch:
     rate: float | None = field(default=None, init=False)
     sure: bool = field(default=False, init=False)
     confirmed: bool = field(default=False, init=False)
+    slack: float = field(default=_SLACK, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)
@@ -173,13 +176,18 @@ class QuotaSearch:
         """Note a start. Time counts as paced only while calls are sent."""
         pace = self.pace
         if pace is not None:
-            self._at = max(self._at, now - _SLACK) + 1 / pace
+            self._at = max(self._at, now - self.slack) + 1 / pace
             self._paced += 1 / pace
             self.calls_since += 1
 
     def delay(self, until: float) -> None:
         """Keep the next start from coming before *until*."""
         self._at = max(self._at, until)
+
+    @property
+    def probe(self) -> float:
+        """Seconds of paced time from the last cut back to the rate."""
+        return self._k_now
 
     # -- measuring ---------------------------------------------------------------------------
 
@@ -255,8 +263,8 @@ class QuotaSearch:
         self._known = self._known or pace > _ROSE * self.rate
         whole = None
         if episode.is_window:
-            # An early refusal shows that not even the rate before it is allowed.
-            probed = 0.0 if self.early else min(_EASED * pace, 1.01 * self.rate)
+            late = min(_EASED * pace, 1.01 * self.rate)
+            probed = _EASED_EARLY * pace if self.early else late
             whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
         else:

@@ -27,6 +27,14 @@ __all__ = ["SharedPace"]
 _AGAIN: Final = 0.05
 """Seconds until a worker asks again that waits for the calls of others to end: a cold start doubles
 in 0.25 s, and overshoots by 15 % for each 0.05 s that it hears of a refusal later."""
+_AHEAD: Final = 0.3
+_AHEAD_SHARE: Final = 0.05
+"""Seconds that slots lie ahead of now, and the share of the time of a probe that it is at most:
+what is booked when a refusal comes is refused, too, and the pace of a first search doubles in a
+second."""
+_SLACK: Final = 0.25
+"""Seconds that late requests may make up for: processes wait for a core now and then, and with what
+lies ahead a schedule would run dry (on two cores with a load of ten 75 % were used)."""
 _CANARY_AGAIN: Final = 0.25
 """Seconds until a worker asks again that waits for the canary of another."""
 _LOST: Final = 10.0
@@ -63,6 +71,7 @@ class SharedPace:
     def __attrs_post_init__(self) -> None:
         self._pace = AdaptivePace(_NoChance(), inf, CallCap(), None, self.cold)
         self._pace.log.tick = _TICK
+        self._pace.findings.search.slack = _SLACK
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -81,6 +90,13 @@ class SharedPace:
     def rate(self) -> float | None:
         """Calls per second that the server was measured to accept."""
         return self._pace.findings.search.rate
+
+    @property
+    def ahead(self) -> float | None:
+        """Seconds that slots may lie ahead of now; ``None`` where no pace is learned."""
+        if self.rate is None:
+            return None
+        return min(_AHEAD, _AHEAD_SHARE * self._pace.findings.search.probe)
 
     @property
     def in_flight(self) -> int:

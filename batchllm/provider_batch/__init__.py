@@ -3,12 +3,13 @@
 from batchllm.provider_batch.billing import HALF
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import check_hedge_budget
-from batchllm.provider_batch.driver import BatchDriver, folder_of
+from batchllm.provider_batch.driver import BatchDriver
 from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.options import BatchModeOptions, Mode, ModeSettings, read_mode
 from batchllm.provider_batch.publishing import PlannedItems
+from batchllm.provider_batch.spool import folder_of
 from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
 from batchllm.provider_batch.wires import BatchWire
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, Termination
+from batchllm.core import EndCause, JournalError, Termination
 from batchllm.engine import Spending
 from batchllm.provider_batch.filling import Room
 from batchllm.provider_batch.ledger import BatchLedger
@@ -117,8 +117,9 @@ class Board:
         self.look()
 
     def attach(self, number: int) -> None:
-        """Note that one more item waits for a chunk."""
+        """Note that one more item waits for a chunk, with which a deadline may come nearer."""
         self.waiting[number] += 1
+        self._changed.set()
 
     async def move(self, chunk: Chunk, state: State, detail: str = "", **changes: Any) -> Chunk:
         """Take a chunk to its next state; it is on the disk when this returns.
@@ -130,8 +131,16 @@ class Board:
             JournalError: It cannot be written.
         """
         after = advance(chunk, state, **changes)
-        with anyio.move_on_after(_SAVE_SECONDS, shield=True):
+        with anyio.move_on_after(_SAVE_SECONDS, shield=True) as scope:
             await self.ledger.save(chunk, after, detail)
+        if scope.cancelled_caught:
+            # What follows may be a create, which must not be made before this is on the disk.
+            msg = (
+                f"that batch chunk {chunk.number} is {state} could not be written down in "
+                f"{_SAVE_SECONDS:g} s: see if the disk of {self.ledger.path} answers, and type "
+                "the same again"
+            )
+            raise JournalError(msg, path=str(self.ledger.path))
         self.put(after)
         return after
 

@@ -179,6 +179,8 @@ class Copier:
         """Make as many copies as there is room in the engine for, and money."""
         items, call = self.publisher.items, self.publisher.journal.worker.call
         room = BUFFER - self.publisher.send.statistics().current_buffer_used
+        if room <= 0:
+            return 0
         after = self._after.get(chunk.number, -1)
         while rows := await self.ledger.lines_of(chunk.number, after):
             open_still = [r for r in rows if r.state == LineState.SENT and items.has(r.line)][:room]

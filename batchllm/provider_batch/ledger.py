@@ -11,16 +11,15 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
-from batchllm.core import ProgramError
 from batchllm.journal import ItemKey, JournalWriter
 from batchllm.policy import Need
+from batchllm.provider_batch.outcomes import give_outcomes
 from batchllm.provider_batch.rows import (
-    UNSETTLED,
-    Answer,
     LineRow,
     LineState,
     Settled,
@@ -77,6 +76,11 @@ class BatchLedger:
     run: str = field(default="", init=False)
     _next_line: int = field(default=1, init=False)
     _next_chunk: int = field(default=1, init=False)
+
+    @property
+    def path(self) -> Path:
+        """Return the journal's file, for messages."""
+        return self.journal.settings.path
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -193,36 +197,9 @@ class BatchLedger:
     def _settle(
         self, before: Chunk, settling: Settling, detail: str, db: sqlite3.Connection
     ) -> Settled:
-        number, given = before.number, list(settling.answers)
-        sent = f"state IN ({int(LineState.SENT)}, {int(LineState.COPIED)})"
-        # Only a line that waits for its chunk takes an answer: the first of two that are alike.
-        taken = db.executemany(
-            "UPDATE pb_line SET state = ?, part = ?, start = ?, size = ?, answer = ? "
-            f"WHERE custom_id = ? AND chunk = {number} AND {sent}",
-            [(a.state, a.part, a.start, a.size, a.answer, a.custom_id) for a in given],
-        )
-        # An item that has a copy has no need of another batch: it is called for online if at all.
-        copied = f"chunk = {number} AND state = {int(LineState.COPIED)}"
-        if settling.rest == LineState.WAITING:
-            db.execute(f"UPDATE pb_line SET state = {int(LineState.ONLINE)} WHERE {copied}")
-        rest = settling.rest
-        state, answer = (rest.state, rest.answer) if isinstance(rest, Answer) else (rest, None)
-        db.execute(
-            f"UPDATE pb_line SET state = ?, answer = ? WHERE chunk = ? AND {sent}",
-            (state, answer, number),
-        )
-        query = "SELECT state, count(*) FROM pb_line WHERE chunk = ? GROUP BY state"
-        states = {row[0]: row[1] for row in db.execute(query, (number,))}
-        if sum(states.values()) != before.lines or not states.keys().isdisjoint(UNSETTLED):
-            msg = f"chunk {number} has {before.lines} lines, and outcomes of {states}"
-            raise ProgramError(msg)
-        db.execute(
-            "UPDATE pb_line SET chunk = NULL, line_no = NULL, round = round + ? "
-            "WHERE chunk = ? AND state = ?",
-            (int(settling.counts), number, LineState.WAITING),
-        )
+        settled = give_outcomes(db, before, settling)
         self._put(db, before, settling.chunk, detail)
-        return Settled(states, len(given) - max(0, taken.rowcount))
+        return settled
 
     # -- money -----------------------------------------------------------------------------------
 

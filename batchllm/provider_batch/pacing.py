@@ -43,6 +43,9 @@ class WireLimits:
 
 _FIRST, _QUICK, _MIDDLE, _SLOW = 10.0, 60.0, 300.0, 600.0
 _HALF_AN_HOUR, _SIX_HOURS = 1_800.0, 21_600.0
+_LONGEST_HINT: Final = 3_600.0
+"""Seconds of a ``retry-after`` that are waited at most: one poll in an hour is no burden, and a
+header that is wrong must not end the polls."""
 _URGENT: Final = 30.0
 _JITTER: Final = 0.2
 
@@ -70,7 +73,7 @@ def poll_delay(
     if urgent:
         delay = min(delay, _URGENT)
     delay *= 1 + rng.uniform(-_JITTER, _JITTER)
-    return max(delay, hint or 0.0)
+    return max(delay, min(hint or 0.0, _LONGEST_HINT))
 
 
 # -- what may be in flight -------------------------------------------------------------------------

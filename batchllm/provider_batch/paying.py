@@ -43,6 +43,8 @@ class Payer:
         waiting = board.in_state(*NOT_CREATED)
         if purse is None or purse.ledger.calls or not waiting:
             return False
+        # A test goes before all others, so that what has room behind it is no way on.
+        waiting = [chunk for chunk in waiting if chunk.canary] or waiting
         if any(purse.fits(chunk) for chunk in waiting):
             return False
         fitting = purse.lines_that_fit(waiting[0])

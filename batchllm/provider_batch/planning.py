@@ -1,4 +1,4 @@
-"""Reading the items of a run, and filling chunks with those that are to go into a batch.
+"""Planning the items of a run, and filling chunks with those that are to go into a batch.
 
 An item that is finished is delivered again or passed over; one that is in a batch of an earlier run
 is attached to its line; the others become lines of a new chunk. No more chunks are made than can
@@ -17,17 +17,16 @@ from anyio.lowlevel import checkpoint
 from attrs import define, field
 
 from batchllm.core import (
-    InvalidItemError,
     LLMCallStrategy,
     LLMWorkItem,
-    NumberedItem,
     ProgramError,
     kind_of,
 )
-from batchllm.engine import END, IdSet, Incoming, Source, estimate_of, pull, read_item
+from batchllm.engine import Incoming, estimate_of
 from batchllm.journal import Choice, Entry, JournalWriter, Reason
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.filling import Filling
+from batchllm.provider_batch.intake import Intake
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.publishing import Publisher
@@ -38,8 +37,6 @@ from batchllm.providers import OnlineOnlyError, WireRequest
 
 __all__ = ["Planner"]
 
-_PAGE: Final = 256
-"""Items that are looked up at once: beyond that a lookup costs more than its share of a hop."""
 _TOO_LARGE: Final = "its request is larger than a file may be"
 _ANEW: Final = frozenset(
     {
@@ -57,7 +54,7 @@ class Planner:
     """Plans one run.
 
     Args:
-        source: The user's items.
+        intake: Reads the user's items.
         strategy: Whose requests are sent: it is ``Batchable``.
         journal: Knows what is finished.
         ledger: Knows what is in a batch.
@@ -76,7 +73,7 @@ class Planner:
         online: Items that no batch can take, and that are called for online, by the reason.
     """
 
-    source: Source
+    intake: Intake
     strategy: LLMCallStrategy[Any]
     journal: JournalWriter
     ledger: BatchLedger
@@ -93,8 +90,6 @@ class Planner:
     online: Counter[str] = field(factory=Counter, init=False)
     _wanted: anyio.Event = field(factory=anyio.Event, init=False)
     _compose: Callable[[Any], WireRequest] = field(init=False)
-    _count: int = field(default=0, init=False)
-    _ids: IdSet = field(factory=IdSet, init=False)
 
     def __attrs_post_init__(self) -> None:
         strategy = self.strategy
@@ -113,12 +108,12 @@ class Planner:
             JournalError: The journal cannot be read or written.
         """
         try:
-            while values := await self._pull():
-                await self._plan([self._read(value) for value in values])
+            while values := await self.intake.pull_page():
+                await self._plan([self.intake.read(value) for value in values])
                 await self._put_back_if_wanted()
                 await checkpoint()
         finally:
-            await self.source.close()
+            await self.intake.source.close()
         await self.filling.close()
         while True:
             await self._put_back_if_wanted()
@@ -153,52 +148,6 @@ class Planner:
             return [(row, *self.items.get(row.line)) for row in here]
         finally:
             self.items.let_go()
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    async def _pull(self) -> list[Any]:
-        source, values = self.source, list[Any]()
-        if source.may_wait:
-            values.append(await pull(source, _PAGE))
-            while len(values) < _PAGE and values[-1] is not END and source.has_ready:
-                values.append(await pull(source, 1))
-        else:
-            source.begin_burst()
-            while len(values) < _PAGE and (not values or values[-1] is not END):
-                values.append(source.next_now())
-            source.end_burst()
-        return [value for value in values if value is not END]
-
-    def _read(self, value: object) -> Incoming:
-        index = self._count
-        self._count += 1
-        work = read_item(value, index, texts=self.strategy.takes_texts)
-        context = value[2] if isinstance(value, tuple) and len(value) == 3 else None
-        if isinstance(work, InvalidItemError):
-            return Incoming(work, index, context=context)
-        wrong = self._of_its_own(work)
-        if wrong is not None:
-            return Incoming(wrong, index, context=work.context)
-        if not self._ids.add(work.item_id):
-            text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
-            return Incoming(InvalidItemError(text), index, context=work.context)
-        named = isinstance(value, LLMWorkItem | tuple) and not isinstance(value, NumberedItem)
-        try:
-            name = work.item_id if named else None
-            entry = self.journal.registrar.enter(name, work.prompt, index)
-        except InvalidItemError as error:
-            return Incoming(error, index, context=work.context)
-        return Incoming(work, index, entry)
-
-    def _of_its_own(self, work: LLMWorkItem[Any, Any, Any]) -> InvalidItemError | None:
-        """Return what is wrong with an item that has a strategy of its own."""
-        given = None if self.repeats is None else self.repeats.repeats.cache
-        if work.strategy is None or work.strategy is self.strategy or work.strategy is given:
-            return None
-        return InvalidItemError(
-            f"item {work.item_id!r} has a strategy of its own, and a batch of the provider has "
-            "one for all; run such items by themselves, or online"
-        )
 
     # -- planning --------------------------------------------------------------------------------
 
@@ -272,7 +221,7 @@ class Planner:
         for (one, anew), (work, early) in zip(page, results, strict=True):
             if early is not None:
                 await self.publisher.send.send(one._replace(work=work, went_in=True, early=early))
-            elif (wrong := self._of_its_own(work)) is not None:
+            elif (wrong := self.intake.wrong_with(work)) is not None:
                 await self.publisher.send.send(Incoming(wrong, one.position, context=work.context))
             else:
                 rest.append((one._replace(work=work), anew))

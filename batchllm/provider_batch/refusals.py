@@ -15,6 +15,7 @@ __all__ = [
     "failed_answer",
     "hint_of",
     "is_of_the_account",
+    "is_settled_refusal",
     "is_too_large",
     "limit_in",
     "text_of",
@@ -50,6 +51,11 @@ def is_of_the_account(error: ProviderError) -> bool:
     """Return whether an answer is about the key, what it may do, or the bill."""
     refused = error.status in (400, 429) and is_about_the_account(text_of(error))
     return refused or error.status in (401, 402, 403)
+
+
+def is_settled_refusal(error: ProviderError) -> bool:
+    """Return whether a batch cannot be cancelled, since it has ended or is being cancelled."""
+    return 400 <= error.status < 500 and error.status not in (401, 403, 408, 429)
 
 
 def text_of(error: ProviderError) -> str:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from attrs import define, field
+from attrs import define
 
 from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.billing import Bill, paid_of, paid_twice_in_words
+from batchllm.provider_batch.billing import paid_twice_in_words
 from batchllm.provider_batch.board import Board, lost_in_words
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.options import ModeSettings
+from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import ChunkSizes
 from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.reading import STATES, Reading, read_results
 from batchllm.provider_batch.rows import Answer, LineState, Settling
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
@@ -36,35 +35,6 @@ _PIECE: Final = 1024 * 1024
 _FETCH_SECONDS: Final = 3_600.0
 _TRIES: Final = 5
 """Downloads that fail before that is said: results are often not there for a minute."""
-_STATES: Final = {
-    NextOfLine.PUBLISH: LineState.ANSWERED,
-    NextOfLine.BATCH: LineState.WAITING,
-    NextOfLine.WAIT: LineState.WAITING,
-    NextOfLine.ONLINE: LineState.ONLINE,
-}
-
-
-@define(eq=False)
-class _Reading:
-    """The answers in the result files of one chunk."""
-
-    bill: Bill
-    twice: Bill
-    answers: list[Answer] = field(factory=list)
-    kinds: dict[LineKind, int] = field(factory=dict)
-    account: str = ""
-    nameless: int = 0
-
-    def paid(self, chunk: Chunk) -> dict[str, Any]:
-        """Return what the batch took, as fields of its chunk."""
-        mine = custom_id_prefix(chunk.run)
-        here = {a.custom_id for a in self.answers if a.custom_id.startswith(mine)}
-        return paid_of(chunk, self.bill, self.twice, max(0, chunk.lines - len(here)))
-
-    def is_strange(self, run: str) -> bool:
-        """Return whether none of the answers has an id of ours: it is the batch of others."""
-        mine = custom_id_prefix(run)
-        return bool(self.answers) and not any(a.custom_id.startswith(mine) for a in self.answers)
 
 
 @define(eq=False)
@@ -81,6 +51,7 @@ class Settler:
         settings: The options.
         sizes: Learn how long chunks take.
         price: Of a call online; ``None`` if it is not known.
+        outage: Learns if calls fail.
         put_back: Asks for lines that wait to be put into another chunk.
         is_hurried: Returns whether there is no time for another batch.
     """
@@ -94,6 +65,7 @@ class Settler:
     settings: ModeSettings
     sizes: ChunkSizes
     price: Price | None
+    outage: Outage
     put_back: Any
     is_hurried: Any
 
@@ -122,6 +94,9 @@ class Settler:
                 for part, output in enumerate(chunk.outputs):
                     await self._download(chunk, part, output)
         except (ProviderError, TransportError, TimeoutError) as error:
+            # Results that are not there yet are an answer; there may be nothing else to ask for.
+            if not isinstance(error, ProviderError) or error.status not in (404, 410):
+                self.outage.failed(error)
             count = self.board.back_off(chunk)
             if count >= _TRIES and self._is_gone(chunk, error):
                 await self.lose(chunk, f"its results are kept no more ({error})")
@@ -133,6 +108,7 @@ class Settler:
             return
         except OSError as error:
             raise self.spool.failed(error) from error
+        self.outage.good()
         await self.board.move(chunk, State.FETCHED)
 
     def _is_gone(self, chunk: Chunk, error: Exception) -> bool:
@@ -168,7 +144,9 @@ class Settler:
 
     async def _settle(self, chunk: Chunk) -> None:
         copied = await self.ledger.copied(chunk.number) if chunk.copied else frozenset[str]()
-        reading = await self.journal.worker.call(partial(self._read, chunk, copied))
+        reading = await self.journal.worker.call(
+            partial(read_results, chunk, copied, self.wire, self.spool, self.price, self._next)
+        )
         if reading.is_strange(chunk.run):
             await self._return(chunk)
             return
@@ -177,7 +155,7 @@ class Settler:
         after = advance(chunk, State.SETTLED, **reading.paid(chunk))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.kinds.items()))
         settled = await self.ledger.settle(
-            chunk, Settling(after, reading.answers, _STATES[rest], counts=not by_user), kinds
+            chunk, Settling(after, reading.answers, STATES[rest], counts=not by_user), kinds
         )
         if self.board.purse is not None:
             self.board.purse.learn(chunk, reading.bill)
@@ -211,28 +189,6 @@ class Settler:
             note=text,
         )
 
-    def _read(self, chunk: Chunk, copied: frozenset[str]) -> _Reading:
-        stacks = self.wire.stacks
-        reading = _Reading(Bill(self.price, stacks), Bill(self.price, stacks))
-        for part in range(len(chunk.outputs)):
-            for start, line in _lines(self.spool.result(chunk.number, part)):
-                outcome = self.wire.read_line(line)
-                reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
-                reading.bill.add(outcome)
-                if outcome.custom_id in copied:
-                    reading.twice.add(outcome)
-                if outcome.kind is LineKind.ACCOUNT and not reading.account:
-                    reading.account = outcome.text
-                if outcome.custom_id is None:
-                    reading.nameless += 1
-                    continue
-                state = _STATES[self._next(chunk, outcome.kind, outcome.status)]
-                answer = Answer(state, outcome.custom_id)
-                if state is LineState.ANSWERED:
-                    answer = answer._replace(part=part, start=start, size=len(line))
-                reading.answers.append(answer)
-        return reading
-
     def _next(self, chunk: Chunk, kind: LineKind, status: int) -> NextOfLine:
         late = chunk.reason is Reason.DEADLINE or self.is_hurried()
         by_user = chunk.reason is Reason.USER
@@ -247,7 +203,7 @@ class Settler:
             kept=kept,
         )
 
-    def _learn(self, chunk: Chunk, reading: _Reading) -> None:
+    def _learn(self, chunk: Chunk, reading: Reading) -> None:
         now, admission = self.board.server_time(anyio.current_time()), self.board.admission
         if chunk.submitted is not None:
             self.sizes.ended(now - chunk.submitted, expired=chunk.cut is Cut.EXPIRED)
@@ -265,7 +221,7 @@ class Settler:
         if states.get(LineState.WAITING):
             self.put_back()
 
-    def _judge_whole(self, chunk: Chunk, reading: _Reading, states: dict[int, int]) -> None:
+    def _judge_whole(self, chunk: Chunk, reading: Reading, states: dict[int, int]) -> None:
         """End the run if what became of a chunk says that the others should not be sent."""
         if reading.account:
             self.board.end(
@@ -370,15 +326,3 @@ class Settler:
 def _is_foreign(chunk: Chunk) -> bool:
     """Return whether a batch was cancelled, and not by us."""
     return chunk.cut is Cut.CANCELLED and chunk.reason is None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a result file that are not blank, with the bytes before each."""
-    start = 0
-    with path.open("rb") as stream:
-        for line in stream:
-            size = len(line)
-            text = line.strip(b"\r\n\t \xef\xbb\xbf")
-            if text:
-                yield start + line.index(text), text
-            start += size

@@ -20,10 +20,15 @@ from attrs import define, field
 
 from batchllm.core import JournalError, LLMWorkItem
 
-__all__ = ["Items", "Spool"]
+__all__ = ["Items", "Spool", "folder_of"]
 
 _SEGMENT: Final = 64 * 1024 * 1024
 """Bytes of one file of items: small against a disk, large against a file's own cost."""
+
+
+def folder_of(journal: Path) -> Path:
+    """Return the folder in which batches are kept until they are settled: beside the journal."""
+    return journal.with_name(f"{journal.name}.batches")
 
 
 @define(eq=False)

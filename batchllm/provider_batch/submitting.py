@@ -1,8 +1,7 @@
-"""From lines on the disk to a batch at the provider: upload, create, and find again."""
+"""From lines on the disk to a batch at the provider: upload and create."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -18,33 +17,26 @@ from batchllm.core import (
 )
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.finding import Finder
+from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.paying import Payer
-from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State
 from batchllm.provider_batch.verdicts import CreateVerdict, judge_create
-from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
+from batchllm.provider_batch.wires import BatchWire
 
-__all__ = ["MOST_PAGES", "Submitter"]
+__all__ = ["Submitter"]
 
 _REFUSED_FOR: Final = 6 * 3_600.0
 """Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
 _FRESH: Final = 3_600.0
 """Seconds after its upload for which a file is surely there, so that nothing is uploaded over and
 over."""
-_SKEW: Final = 5.0
-"""Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
-MOST_PAGES: Final = 100
-"""Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
-_SCAN_BEFORE: Final = 600.0
-"""Seconds before a create from which on no older batch is looked at."""
-
-
-class _Enough(Exception):
-    """Ends a download of which the beginning was wanted."""
+_LOST_LINES: Final = "its lines are no longer on the disk"
+"""A disk that lost a file that it had flushed: the items make it again."""
 
 
 @define(eq=False)
@@ -56,29 +48,29 @@ class Submitter:
         wire: The provider.
         spool: Has their lines.
         journal: Its thread reads them.
-        refinding: When a batch that may be there is looked for.
+        finder: Looks for batches that may have been created.
         settler: Ends chunks that are refused.
         payer: Says for which the budget has room.
+        outage: Learns if calls fail.
     """
 
     board: Board
     wire: BatchWire
     spool: Spool
     journal: JournalWriter
-    refinding: Refinding
+    finder: Finder
     settler: Settler
     payer: Payer
+    outage: Outage
+    _has_asked: bool = field(default=False, init=False)
     _uploads: dict[int, float] = field(factory=dict, init=False)
-    _looked: dict[int, float] = field(factory=dict, init=False)
-    _looks: dict[int, int] = field(factory=dict, init=False)
-    _proofs: dict[str, bool] = field(factory=dict, init=False)
 
     async def step(self, now: float) -> bool:
         """Make the next step that is due; return whether there was one."""
         board = self.board
         for chunk in board.in_state(State.QUARANTINE):
-            if self._look_at(chunk, now) <= now:
-                await self._look(chunk)
+            if self.finder.look_at(chunk, now) <= now:
+                await self.finder.look(chunk)
                 return True
         if await self.payer.meet_the_budget():
             return True
@@ -95,7 +87,7 @@ class Submitter:
     def next_at(self, now: float) -> float:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
-        times = [self._look_at(chunk, now) for chunk in board.in_state(State.QUARANTINE)]
+        times = [self.finder.look_at(chunk, now) for chunk in board.in_state(State.QUARANTINE)]
         to_upload = board.in_state(State.UPLOADING, State.SPOOLED)
         times += [self._upload_at(chunk) for chunk in to_upload]
         times += [self._create_at(chunk, now) for chunk in board.in_state(State.UPLOADED)]
@@ -129,8 +121,7 @@ class Submitter:
             return
         content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
         if content is None or len(content) != chunk.size:
-            # A disk that lost a file that it had flushed: the items make it again.
-            await self.settler.give_up(chunk, "its lines are no longer on the disk")
+            await self.settler.give_up(chunk, _LOST_LINES)
             return
         name, again = chunk.name.file, chunk.state is State.UPLOADING
         if not again:
@@ -143,9 +134,11 @@ class Submitter:
                 await self.wire.delete_file(other)
         except ProviderError as error:
             await self._upload_refused(chunk, error)
-        except TransportError:
+        except TransportError as error:
+            self.outage.failed(error)
             board.back_off(chunk)
         else:
+            self.outage.good()
             self._uploads[chunk.number] = anyio.current_time()
             await board.move(chunk, State.UPLOADED, file_id, file_id=file_id)
 
@@ -157,9 +150,11 @@ class Submitter:
             except ProviderError as error:
                 await self._upload_refused(chunk, error)
                 return
-            except TransportError:
+            except TransportError as error:
+                self.outage.failed(error)
                 self.board.back_off(chunk)
                 return
+        self._has_asked = True
         await self.board.move(chunk, State.UPLOADED)
 
     async def _upload_refused(self, chunk: Chunk, error: ProviderError) -> None:
@@ -172,6 +167,7 @@ class Submitter:
         elif verdict is CreateVerdict.REFUSED:
             await self.settler.fail_all(chunk, failed_answer(error), str(error))
         else:
+            self.outage.failed(error)
             self.board.back_off(chunk, hint_of(error))
 
     # -- creates ---------------------------------------------------------------------------------
@@ -194,7 +190,10 @@ class Submitter:
         return float("inf") if wait is None else max(now + wait, board.due_at(chunk))
 
     async def _create(self, chunk: Chunk) -> None:
-        board, now = self.board, anyio.current_time()
+        board = self.board
+        if not await self._knows_the_account(chunk):
+            return
+        now = anyio.current_time()
         # Before anything is awaited: a call online could take the room meanwhile.
         reserved = self.payer.reserve(chunk)
         if reserved is None:
@@ -202,6 +201,9 @@ class Submitter:
         content = None
         if not self.wire.has_files:
             content = await self.journal.worker.call(partial(self.spool.read_lines, chunk.number))
+            if content is None or len(content) != chunk.size:
+                await self.settler.give_up(chunk, _LOST_LINES)
+                return
         chunk = await board.move(
             chunk,
             State.CREATING,
@@ -213,6 +215,7 @@ class Submitter:
             reserved_cost=reserved.cost or 0.0,
         )
         board.admission.created(now)
+        self.finder.begin(chunk, now)
         try:
             remote = await self.wire.create(chunk, content)
         except ProviderError as error:
@@ -222,9 +225,34 @@ class Submitter:
         except TransportError as error:
             await self._not_created(chunk, judge_create(None, sent=error.sent), error)
         else:
-            await self._bind(chunk, remote, "created")
+            self.outage.good()
+            await self.finder.bind(chunk, remote, "created")
 
-    async def _not_created(self, chunk: Chunk, verdict: CreateVerdict, error: CallError) -> None:
+    async def _knows_the_account(self, chunk: Chunk) -> bool:
+        """Return whether the provider has shown whose account it is, and what its time is.
+
+        Both are written down with a create, and a process that goes on behind the upload of another
+        one has had no answer yet. It is asked once: not every server says its time.
+        """
+        if self.wire.clock_offset is not None or self._has_asked:
+            return True
+        try:
+            await self.wire.identify()
+        except ProviderError as error:
+            if judge_create(error.status, text=text_of(error)) is not CreateVerdict.REFUSED:
+                self.outage.failed(error)
+                self.board.back_off(chunk, hint_of(error))
+                return False
+        except TransportError as error:
+            self.outage.failed(error)
+            self.board.back_off(chunk)
+            return False
+        self._has_asked = True
+        return True
+
+    async def _not_created(
+        self, chunk: Chunk, verdict: CreateVerdict, error: ProviderError | TransportError
+    ) -> None:
         board, text = self.board, str(error)
         refused = verdict in (CreateVerdict.REFUSED, CreateVerdict.ACCOUNT)
         if refused and await self._has_lost_its_file(chunk):
@@ -246,6 +274,7 @@ class Submitter:
                 await self.refused_for_quota(after, text, hint_of(error))
             case CreateVerdict.NOT_SENT:
                 after = await self._take_back(chunk, text)
+                self.outage.failed(error)
                 board.back_off(after)
 
     async def _has_lost_its_file(self, chunk: Chunk) -> bool:
@@ -281,109 +310,6 @@ class Submitter:
         elif split and chunk.lines > 1:
             self.settler.sizes.shrink(chunk.lines // 2)
             await self.settler.give_up(chunk, "it is larger than what may be enqueued at once")
-
-    # -- finding again ---------------------------------------------------------------------------
-
-    def _look_at(self, chunk: Chunk, now: float) -> float:
-        # By the clock as the caller has read it: one that is read again is ahead of that, and what
-        # is due at once would never be.
-        assert chunk.intent is not None
-        since = max(0.0, self.board.server_time(now) - chunk.intent)
-        looked, looks = self._looked.get(chunk.number), self._looks.get(chunk.number, 0)
-        due = self.refinding.next_look(since, looked, looks)
-        return max(now + due - since, self.board.due_at(chunk))
-
-    async def _look(self, chunk: Chunk) -> None:
-        board = self.board
-        try:
-            found = await self._find(chunk)
-        except (ProviderError, TransportError):
-            board.back_off(chunk)
-            return
-        assert chunk.intent is not None
-        since = max(0.0, board.server_time(anyio.current_time()) - chunk.intent)
-        self._looked[chunk.number] = since
-        looks = self._looks[chunk.number] = self._looks.get(chunk.number, 0) + 1
-        match self.refinding.judge(since, len(found), looks):
-            case Found.ADOPT:
-                await self._bind(chunk, found[-1], "found again")
-            case Found.ABSENT:
-                self._looked.pop(chunk.number)
-                self._looks.pop(chunk.number)
-                await board.move(chunk, State.UPLOADED, "it is surely not there")
-            case Found.LOOK_AGAIN:
-                pass
-
-    async def _find(self, chunk: Chunk) -> list[RemoteBatch]:
-        """Return the batches that are this chunk's, or may be, the newest first."""
-        assert chunk.intent is not None
-        bound = {one.batch_id for one in self.board if one.batch_id}
-        found: list[RemoteBatch] = []
-        after: str | None = None
-        for _ in range(MOST_PAGES):
-            page = await self.wire.list_batches(after)
-            found += [
-                one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
-            ]
-            after = page.after
-            if after is None or page.is_behind(chunk.intent - _SCAN_BEFORE):
-                break
-        if self.wire.strength is Strength.STATISTICAL:
-            return await self._proved(found, chunk.run)
-        return found
-
-    async def _proved(self, found: list[RemoteBatch], run: str) -> list[RemoteBatch]:
-        """Return the one whose results have our ids, else those that have no results yet."""
-        open_still = []
-        for remote in found:
-            if not remote.outputs:
-                open_still.append(remote)
-                continue
-            if remote.id not in self._proofs:
-                self._proofs[remote.id] = await self._is_ours(remote, run)
-            if self._proofs[remote.id]:
-                return [remote]
-        return open_still
-
-    async def _is_ours(self, remote: RemoteBatch, run: str) -> bool:
-        """Return whether the first line of a batch's results has an id of this run."""
-        start = b""
-
-        async def take(piece: bytes) -> None:
-            nonlocal start
-            start += piece
-            if b"\n" in start:
-                raise _Enough
-
-        with suppress(_Enough):
-            await self.wire.download(remote.outputs[0], take)
-        outcome = self.wire.read_line(start.partition(b"\n")[0])
-        return (outcome.custom_id or "").startswith(custom_id_prefix(run))
-
-    def _may_be(self, remote: RemoteBatch, chunk: Chunk) -> bool:
-        """Return whether a batch may be what the last create of a chunk has made."""
-        if not self.wire.is_of(remote, chunk):
-            return False
-        # One that an earlier attempt made and the provider rejected is no answer to this one.
-        earlier = remote.created is not None and remote.created < (chunk.intent or 0.0) - _SKEW
-        return not (remote.kind is RemoteKind.REJECTED and earlier)
-
-    async def _bind(self, chunk: Chunk, remote: RemoteBatch, how: str) -> None:
-        """Note the batch of a chunk; from here on nothing is created for it."""
-        board = self.board
-        self._looked.pop(chunk.number, None)
-        self._looks.pop(chunk.number, None)
-        await board.move(
-            chunk,
-            State.RUNNING,
-            f"{how}: {remote.id}",
-            batch_id=remote.id,
-            status=remote.status,
-            submitted=remote.created or board.server_time(anyio.current_time()),
-            expires=remote.expires,
-            note="",
-        )
-        await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))
 
 
 def _account_problem(error: CallError) -> str:

@@ -1,4 +1,4 @@
-"""Watching batches at the provider: polls, cancellations, deadlines, and second batches."""
+"""Watching batches at the provider: polls, ends, and cancellations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from attrs import define, field
 
 from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.options import ModeSettings
-from batchllm.provider_batch.pacing import PullBack, poll_delay
-from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_of_the_account
+from batchllm.provider_batch.finding import MOST_PAGES
+from batchllm.provider_batch.ghosts import Ghosts
+from batchllm.provider_batch.lateness import Lateness
+from batchllm.provider_batch.outages import Outage
+from batchllm.provider_batch.pacing import poll_delay
+from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_settled_refusal
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
-from batchllm.provider_batch.submitting import MOST_PAGES, Submitter
+from batchllm.provider_batch.submitting import Submitter
 from batchllm.provider_batch.verdicts import BatchProblem, EndVerdict, judge_rejection
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
 
@@ -24,11 +27,8 @@ __all__ = ["Watcher", "wrong_account"]
 
 _FEW: Final = 5
 """Batches up to which each is asked for; beyond that one list answers for all of them."""
-_BLACKOUT: Final = 6 * 3_600.0
-"""Seconds without one good answer after which the run ends, with everything left as it is."""
 _GONE_AFTER, _GONE_TRIES = 900.0, 5
 """A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
-_GHOSTS_FOR: Final = 25 * 3_600.0
 _NEAR_THE_END: Final = 0.95
 _FIRST_PAUSE: Final = 60.0
 """Seconds until the next poll after one that was refused for a quota; each further one doubles
@@ -42,32 +42,32 @@ class Watcher:
     Args:
         board: The chunks.
         wire: The provider.
-        settings: The options.
         submitter: Takes back what was refused for a quota.
         settler: Ends what was rejected.
-        pull_back: When a batch would be late; ``None`` without a deadline.
+        lateness: Brings back what would be late.
+        ghosts: Looks at batches that are of no chunk.
+        outage: Learns if calls fail.
         rng: For the jitter of polls.
     """
 
     board: Board
     wire: BatchWire
-    settings: ModeSettings
     submitter: Submitter
     settler: Settler
-    pull_back: PullBack | None
+    lateness: Lateness
+    ghosts: Ghosts
+    outage: Outage
     rng: random.Random
     _next_poll: float = field(default=0.0, init=False)
-    _last_good: float | None = field(default=None, init=False)
     _refusals: int = field(default=0, init=False)
     _gone: Counter[int] = field(factory=Counter, init=False)
     _gone_since: dict[int, float] = field(factory=dict, init=False)
-    _ghosts: set[str] = field(factory=set, init=False)
 
     async def step(self, now: float) -> bool:
         """Make the next step that is due; return whether there was one."""
         board = self.board
-        if self._pull_back_late(now):
-            late = self._late()
+        if self.lateness.is_late(now):
+            late = self.lateness.next_chunk()
             if late is not None:
                 await self._bring_back(late)
                 return True
@@ -83,22 +83,11 @@ class Watcher:
     def next_at(self, now: float) -> float:
         """Return when the next step is due, on the loop's clock."""
         board = self.board
-        times = [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
+        times = [self.lateness.next_at(now)]
+        times += [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
         if board.in_state(*CREATED):
             times.append(self._next_poll)
-        if self.pull_back is not None and self.settings.on_late != "wait":
-            at = self.pull_back.at(self._remaining())
-            if at > now:
-                times.append(at)
-            times.append(max(now, self.pull_back.deadline))
-        return min(times, default=float("inf"))
-
-    @property
-    def is_hurried(self) -> bool:
-        """Return whether there is no time for another batch before the deadline."""
-        if self.pull_back is None or self.settings.on_late != "online":
-            return False
-        return anyio.current_time() >= self.pull_back.at(self._remaining())
+        return min(times)
 
     # -- polls -----------------------------------------------------------------------------------
 
@@ -112,33 +101,23 @@ class Watcher:
         alive = self.board.in_state(*CREATED)
         age = min((at - one.submitted for one in alive if one.submitted is not None), default=0.0)
         near = any(one.done is not None and one.done >= _NEAR_THE_END * one.lines for one in alive)
-        late = self.pull_back is not None and now >= self.pull_back.at(self._remaining())
-        return poll_delay(max(0.0, age), self.rng, hint=self.wire.hint, urgent=near or late)
+        return poll_delay(
+            max(0.0, age), self.rng, hint=self.wire.hint, urgent=near or self.lateness.is_near(now)
+        )
 
     async def _poll(self, now: float) -> None:
         alive, pause = self.board.in_state(*CREATED), 0.0
         try:
-            if len(alive) <= _FEW and not any(self._may_have_ghost(one) for one in alive):
+            if len(alive) <= _FEW and not any(self.ghosts.may_have_one(one) for one in alive):
                 for chunk in alive:
                     await self._ask_for(chunk)
             else:
                 await self._ask_for_all(alive)
-            self._last_good, self._refusals = anyio.current_time(), 0
+            self.outage.good()
+            self._refusals = 0
         except (ProviderError, TransportError) as error:
             # Polls that fail say nothing about the batch.
-            since = now - (self._last_good or now)
-            self._last_good = self._last_good or now
-            if isinstance(error, ProviderError) and is_of_the_account(error):
-                self.board.end(
-                    EndCause.ACCOUNT_PROBLEM,
-                    f"{error}; the batches go on: set that right, and type the same again",
-                )
-            elif since > _BLACKOUT:
-                self.board.end(
-                    EndCause.ENDPOINT_DOWN,
-                    f"there was no good answer for six hours, the last was {error}; the batches "
-                    "go on, and the same typed again goes on with them",
-                )
+            self.outage.failed(error)
             pause = self._pause_after(error)
         now = anyio.current_time()
         self._next_poll = now + max(self._delay(now), pause)
@@ -171,7 +150,7 @@ class Watcher:
     async def _ask_for_all(self, alive: list[Chunk]) -> None:
         wanted = {chunk.batch_id: chunk for chunk in alive}
         oldest = min((one.submitted for one in alive if one.submitted is not None), default=0.0)
-        ghosts = any(self._may_have_ghost(one) for one in alive)
+        ghosts = any(self.ghosts.may_have_one(one) for one in alive)
         after: str | None = None
         for _ in range(MOST_PAGES):
             page = await self.wire.list_batches(after)
@@ -182,7 +161,7 @@ class Watcher:
                 elif chunk is not None:
                     await self._take_in(self.board.chunks[chunk.number], remote)
                 else:
-                    await self._look_for_ghost(remote)
+                    await self.ghosts.look_at(remote)
             after = page.after
             if after is None or (not wanted and (not ghosts or page.is_behind(oldest))):
                 break
@@ -259,6 +238,11 @@ class Watcher:
             batch_id=None,
             end=None,
             note=text,
+            # What was said of the batch that ran nothing is not said of the next.
+            status=None,
+            done=None,
+            cut=None,
+            reason=None,
             rejections=chunk.rejections - 1,
         )
 
@@ -276,40 +260,6 @@ class Watcher:
             return
         await self.settler.lose(chunk, str(error))
 
-    def _may_have_ghost(self, chunk: Chunk) -> bool:
-        """Return whether a second batch of a chunk may turn up: it was created more than once."""
-        if chunk.attempt < 2 or chunk.submitted is None:
-            return False
-        now = self.board.server_time(anyio.current_time())
-        return now - chunk.submitted < _GHOSTS_FOR
-
-    async def _look_for_ghost(self, remote: RemoteBatch) -> None:
-        """Cancel a second batch of a chunk that has one, and say so."""
-        if remote.id in self._ghosts:
-            return
-        owner = next(
-            (
-                one
-                for one in self.board
-                if one.attempt > 1
-                and one.batch_id
-                and one.batch_id != remote.id
-                and self.wire.is_of(remote, one)
-            ),
-            None,
-        )
-        if owner is None or remote.kind is RemoteKind.REJECTED:
-            return
-        self._ghosts.add(remote.id)
-        text = f"batch {remote.id} is a second one of what {owner.batch_id} has"
-        if not remote.kind.ended:
-            await self.wire.cancel(remote.id)
-            text += ", and was cancelled; what it had done by then is paid twice"
-        else:
-            text += ", and has ended; what it did is paid twice"
-        self.board.warnings.append(text)
-        await self.board.move(owner, owner.state, text)
-
     # -- cancellations ---------------------------------------------------------------------------
 
     async def _cancel(self, chunk: Chunk) -> None:
@@ -317,7 +267,7 @@ class Watcher:
         try:
             await self.wire.cancel(chunk.batch_id)
         except ProviderError as error:
-            if not 400 <= error.status < 500 or error.status in (401, 403, 408, 429):
+            if not is_settled_refusal(error):
                 self.board.back_off(chunk)
                 return
             # It has ended already, or is being cancelled: the next poll says which.
@@ -326,6 +276,15 @@ class Watcher:
             return
         await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
         self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
+
+    async def _bring_back(self, chunk: Chunk) -> None:
+        """Have a batch cancelled, or call online for what is in none yet."""
+        if chunk.state is State.RUNNING:
+            await self.board.move(
+                chunk, State.CANCEL_WANTED, "the deadline is near", reason=Reason.DEADLINE
+            )
+        else:
+            await self.settler.run_online(chunk, "the deadline is near")
 
     async def cancel_all(self) -> int:
         """Ask the provider to end all batches that run; return how many it was asked for."""
@@ -337,39 +296,6 @@ class Watcher:
             await self._cancel(chunk)
             count += 1
         return count
-
-    # -- deadlines -------------------------------------------------------------------------------
-
-    def _remaining(self) -> int:
-        return sum(self.board.waiting[chunk.number] for chunk in self.board.wanted)
-
-    def _pull_back_late(self, now: float) -> bool:
-        """Return whether batches are to be brought back, and end the run if it is too late."""
-        if self.pull_back is None or self.settings.on_late == "wait":
-            return False
-        if now >= self.pull_back.deadline and self.board.wanted:
-            ids = ", ".join(one.batch_id for one in self.board.wanted if one.batch_id)
-            self.board.end(
-                EndCause.BATCH_TIMEOUT,
-                f"the deadline is over, and these batches still run: {ids or 'none was created'}; "
-                "the same typed again goes on with them",
-            )
-            return False
-        return self.settings.on_late == "online" and now >= self.pull_back.at(self._remaining())
-
-    def _late(self) -> Chunk | None:
-        """Return the next chunk to bring back: one with the least progress first."""
-        states = (State.SPOOLED, State.UPLOADING, State.UPLOADED, State.RUNNING)
-        late = self.board.in_state(*states)
-        return min(late, key=lambda one: (one.done or 0) / one.lines, default=None)
-
-    async def _bring_back(self, chunk: Chunk) -> None:
-        if chunk.state is State.RUNNING:
-            await self.board.move(
-                chunk, State.CANCEL_WANTED, "the deadline is near", reason=Reason.DEADLINE
-            )
-        else:
-            await self.settler.run_online(chunk, "the deadline is near")
 
 
 def _cut_of(remote: RemoteBatch) -> Cut | None:

@@ -106,7 +106,7 @@ class Feeder:
             ConfigError: The store cannot be used, or others have declared other limits.
             GateUnreachableError: It did not answer for 30 s.
         """
-        self.bucket.restart()
+        self.bucket.restart(gate.clock())
         self._not_before = 0.0
         give_up = gate.clock() + _PATIENCE
         while True:

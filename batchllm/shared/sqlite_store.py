@@ -4,7 +4,7 @@ A lease is one transaction: read the book, book the slots, write it back. SQLite
 processes in a row, and a process that dies in between has booked nothing.
 
 It takes less time than handing it to a thread would, so that it is done on the event loop, unless
-another process holds the lock, or the disk is to be waited for.
+another process or thread holds a lock, or the disk is to be waited for.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import anyio
+from anyio.lowlevel import checkpoint
 from attrs import define, field
 
 from batchllm.core import ConfigError
 from batchllm.journal import create_private, is_network_disk
 from batchllm.policy import Lease, LeaseBook, LeaseRequest
 from batchllm.shared.stores import GateUnreachableError, boot_clock
-from batchllm.transport import run_in_thread
+from batchllm.transport import SharedLock, ThreadLimits, run_in_thread
 
 __all__ = ["SqliteLeases"]
 
@@ -62,7 +63,9 @@ class SqliteLeases:
     _clock: Callable[[], float] = field(default=boot_clock, kw_only=True, alias="clock")
     _boot: str = field(default="", kw_only=True, alias="boot")
     _connection: sqlite3.Connection | None = field(default=None, init=False)
-    _lock: anyio.Lock | None = field(default=None, init=False)
+    _lock: SharedLock = field(factory=SharedLock, init=False)
+    """For one transaction at a time on one connection, whichever loops and threads use it."""
+    _threads: ThreadLimits = field(factory=lambda: ThreadLimits(1), init=False)
     _since_flush: int = field(default=0, init=False)
     _waits: bool = field(default=True, init=False)
     """If the connection waits for the lock."""
@@ -79,27 +82,41 @@ class SqliteLeases:
 
     async def lease(self, request: LeaseRequest) -> Lease:
         """Book slots for the calls of one worker; see ``LeaseStore``."""
-        self._lock = self._lock or anyio.Lock()
-        async with self._lock:  # one transaction at a time on one connection
-            if self._connection is not None and self._since_flush < _FLUSHED_EVERY:
-                lease = self._lease(request, wait=False)
-                if lease is not None:
-                    return lease
+        await checkpoint()
+        if self._lock.claim():  # else another loop is at it, or a thread, which may wait
+            try:
+                lease = self._lease_now(request)
+            finally:
+                self._lock.release()
+            if lease is not None:
+                return lease
+        async with self._threads.of_this_loop():
             return cast("Lease", await _in_thread(partial(self._lease_in_thread, request)))
 
     async def aclose(self) -> None:
         """Close the file; the next lease opens it again."""
-        connection, self._connection, self._lock = self._connection, None, None
-        if connection is not None:
-            await _in_thread(connection.close)
+        if self._connection is not None:
+            await _in_thread(self._close)
+
+    def _close(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def _lease_now(self, request: LeaseRequest) -> Lease | None:
+        """Book slots; ``None`` if that would have to wait."""
+        if self._connection is None or self._since_flush >= _FLUSHED_EVERY:
+            return None
+        return self._lease(request, wait=False)
 
     def _lease_in_thread(self, request: LeaseRequest) -> Lease:
-        flush = self._since_flush >= _FLUSHED_EVERY
-        if flush and self._connection is not None:
-            self._since_flush = 0
-            with suppress(sqlite3.Error):  # what another process does is done next time
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        lease = self._lease(request, wait=True)
+        with self._lock:
+            if self._since_flush >= _FLUSHED_EVERY and self._connection is not None:
+                self._since_flush = 0
+                with suppress(sqlite3.Error):  # what another process does is done next time
+                    self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            lease = self._lease(request, wait=True)
         assert lease is not None
         return lease
 
@@ -113,7 +130,8 @@ class SqliteLeases:
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if wait or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                # The last byte, since another process may also be putting the log right.
+                if wait or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
                 return None
             try:

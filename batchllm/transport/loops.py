@@ -165,6 +165,14 @@ class SharedLock:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    def claim(self) -> bool:
+        """Take it if it is free; return if it was."""
+        return self._lock.acquire(blocking=False)
+
+    def release(self) -> None:
+        """Give back what ``claim`` took."""
+        self._lock.release()
+
 
 class OneMaker:
     """Lets one event loop at a time do something, and the others wait without blocking.

@@ -32,6 +32,7 @@ _WISHES: Final = (
     _Wish("tuned", "sliding, counts refusals", hints="yes"),
     _Wish("tuned", "1 s windows", "declared"),
     _Wish("tuned", "fixed 60 s, Retry-After 1", hints="yes"),
+    _Wish("tuned", "bucket 10 s, Retry-After 60", hints="yes"),
     _Wish("tuned", "cap 24"),
     _Wish("tuned", "noise 1 %, bucket 10 s"),
     _Wish("tuned", "30/min, bucket 60 s"),

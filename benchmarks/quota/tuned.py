@@ -93,6 +93,12 @@ TUNED: Final = (
         checks=(used(0.98), refused(0.015), *ALWAYS),
     ),
     Case(
+        name="bucket 10 s, Retry-After 60",
+        make=bucket(600, 10),
+        lies=always_hint(60.0),
+        checks=(used(0.90), refused(0.015), *ALWAYS),
+    ),
+    Case(
         name="leaky queue 10 s",
         make=lambda rng, hint: LeakyQueue(10, 10.0, hint=hint),
         checks=_BUCKET,

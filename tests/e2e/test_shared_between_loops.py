@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,8 +28,10 @@ from batchllm import (
     open_pool,
     run_batch,
 )
-from batchllm.core import Reply, StrategyError
+from batchllm.core import CallCost, Reply, StrategyError
 from batchllm.llm_strategies.cache import _Recent
+from batchllm.policy import LeaseRequest, Limit, Quota
+from batchllm.shared import SqliteLeases
 from batchllm.simulator import Simulator, serve
 from batchllm.transport import OneLoopOfSdk
 from tests.e2e.patience import PATIENCE
@@ -270,3 +273,31 @@ def test_a_client_of_openai_over_our_connections_serves_them_all() -> None:
             assert await call("x", from_callable(answer)) == "X"
 
         on_loops(work)
+
+
+def test_a_file_of_leases_serves_several_loops(tmp_path: Path) -> None:
+    """At once and one after the other, on whichever backend: each slot is booked once."""
+    store = SqliteLeases(tmp_path / "a.gate")
+    day, minute = Limit("requests", 50, per=86_400.0), Limit("requests", 600_000)
+    quota = Quota(limits=(day, minute), hold=0.25)
+    booked = list[int]()
+
+    async def use(loop: int) -> None:
+        async def ask(task: int) -> None:
+            for number in range(1, 11):
+                request = LeaseRequest(
+                    worker=f"{loop} {task}", number=number, quota=quota, costs=(CallCost(),) * 2
+                )
+                lease = await store.lease(request)
+                assert lease.number == number
+                booked.append(len(lease.opens))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, 1)
+            group.start_soon(ask, 2)
+
+    on_loops(use)
+    for backend in ("trio", "asyncio"):
+        anyio.run(use, 5 + len(booked), backend=backend)
+    anyio.run(store.aclose)
+    assert sum(booked) == 50

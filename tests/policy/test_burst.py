@@ -70,6 +70,16 @@ def test_until_it_is_known_no_other_limit_is_adopted(seed: int) -> None:
     assert seen == {(3000, 60.0)}
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bucket_too_small_for_many_points_is_known_by_all_of_its_own(seed: int) -> None:
+    """Ten of six hundred a minute: no more than eleven different rests will ever be reported."""
+    line = Burst()
+    for reading in replies(Steady(600, 60.0, holds=10), 200, 0.08, seed):
+        line.add(reading)
+    assert line.sure
+    assert line.holds(600) == pytest.approx(10, abs=2)
+
+
 @given(
     rate=st.floats(0.5, 200.0),
     holds=st.integers(24, 400),
@@ -111,7 +121,7 @@ def test_no_other_limit_is_taken_for_a_small_bucket(
 
 def test_a_bucket_that_becomes_a_window_is_followed_as_one() -> None:
     """Another server behind the same name: the line ends, and what it showed is over."""
-    reported, begun, sent = ReportedLimit("requests"), 0.0, 0
+    reported, begun, now, sent = ReportedLimit("requests"), 0.0, 0.0, 0
     for server, calls in ((Steady(600, 60.0, holds=60), 120), (Window(600, 60.0), 200)):
         for reading in replies(server, calls, 0.05):
             sent, now = sent + 1, begun + reading.sent_at

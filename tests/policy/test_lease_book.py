@@ -340,9 +340,24 @@ def test_another_event_loop_gets_no_slot_by_the_clock_of_the_one_before() -> Non
     book, bucket = LeaseBook(), LeasedBucket("a", "", Quota(limits=(MINUTE,)), Nothing())
     asked = bucket.ask(500.0, [ONE] * 3, 0.0)
     bucket.on_lease(asked, book.lease(0.0, asked), 500.0, 500.0)
-    bucket.restart()
+    bucket.restart(3.0)
     assert bucket.next_time(500.0, ONE) == inf
     assert bucket.due(3.0, [ONE], 2.0) <= 3.0
+
+
+def test_an_end_from_the_event_loop_before_is_reported_as_one_of_this_one() -> None:
+    """Clocks that differ by a day would make a hint of half a minute one of a day, for all."""
+    book, bucket = LeaseBook(), LeasedBucket("a", "", Quota(), Nothing())
+    asked = bucket.ask(90_000.0, [ONE], 0.0)
+    bucket.on_lease(asked, book.lease(0.0, asked), 90_000.0, 90_000.0)
+    bucket.on_end(90_001.0, bucket.take(90_000.0, ONE), "refused", wait=30.0)
+    bucket.restart(3.0)
+    again = bucket.ask(3.5, [ONE], 0.0)
+    (end,) = again.report.ends
+    assert (end.how, end.wait, end.ago) == ("refused", 30.0, 0.5)
+    pause = book.lease(2.0, again).pause
+    assert pause is not None
+    assert pause.seconds <= 30.0
 
 
 def test_a_call_that_never_left_leaves_its_slot_to_another() -> None:

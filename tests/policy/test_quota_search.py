@@ -280,6 +280,19 @@ def test_an_idle_stretch_lowers_the_pace_no_more_than_a_leak(idle: float) -> Non
     assert (driver.search.rate or 0.0) >= 0.45 * 10.0
 
 
+def test_an_early_refusal_of_a_window_keeps_nothing_of_the_rate() -> None:
+    """A bucket whose hints always say a minute looks so; at 3 % too fast it is probed for ever."""
+    driver = paced_at(10.0)
+    for calls in (300, 300, 300, 900):
+        driver.paced(calls)
+        rate, early = driver.search.rate, driver.search.early
+        driver.learn(60.0)
+    assert early
+    assert rate is not None
+    assert driver.search.rate is not None
+    assert 0.95 * rate < driver.search.rate < 0.97 * rate
+
+
 def test_what_was_learned_is_handed_on_as_an_age() -> None:
     """The next run starts at that rate, and probes it only after fifteen seconds."""
     driver = paced_at(10.0)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 from attrs import evolve, frozen
 
-from batchllm import BatchError, JournalError, LLMCallStrategy, TokenUsage
-from batchllm.ray import StaleWorkerError
+from batchllm import BatchError, ConfigError, JournalError, LLMCallStrategy, TokenUsage
+from batchllm.policy import LeaseRequest, Limit, Quota
+from batchllm.ray import RayLeases, StaleWorkerError
 from batchllm.ray.authority import Authority
 from batchllm.ray.folder import read_folder
 from batchllm.ray.segments import Line, scan
 from batchllm.ray.worker import Worker
+from batchllm.shared import GateUnreachableError
 from tests.ray.kit import Asked, in_memory, make_job, next_run, plans_of, rows_of, work
 
 pa = pytest.importorskip("pyarrow")
@@ -208,14 +213,39 @@ async def test_a_machine_without_the_journal_or_with_another_is_named(tmp_path: 
     assert "install the same" in await Worker(old, in_memory()).ready()
 
 
-async def test_a_worker_that_is_taken_for_dead_gets_no_lease() -> None:
-    """The authority refuses it, whatever it still does; the others go on."""
-    from batchllm.policy import LeaseRequest
+class _Near:
+    """The actor of an authority without Ray: its answers come from this event loop."""
 
-    authority = Authority()
-    request = LeaseRequest(worker="x", number=1)
-    assert (await authority.lease(request, "w1"))[0] is not None
-    await authority.retire("w1")
-    assert await authority.lease(request, "w1") == (None, "")
-    assert (await authority.lease(request, "w2"))[0] is not None
-    assert issubclass(StaleWorkerError, Exception)
+    def __init__(self) -> None:
+        self.authority = Authority()
+        self.answers = True
+        self.lease = SimpleNamespace(remote=self._lease)
+
+    def _lease(self, request: LeaseRequest, worker: str) -> Any:
+        if not self.answers:
+            raise TimeoutError
+        answer = Future[Any]()
+        answer.set_result(anyio.from_thread.run(self.authority.lease, request, worker))
+        return SimpleNamespace(future=lambda: answer)
+
+
+async def test_a_worker_that_is_taken_for_dead_gets_no_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The authority refuses it, whatever it still does, so that it ends; the others go on."""
+    ray = SimpleNamespace(exceptions=SimpleNamespace(RayActorError=KeyError))
+    monkeypatch.setattr("batchllm.ray.authority.load_ray", lambda: ray)
+    actor = _Near()
+    first, second = (RayLeases.of_actor(actor, worker) for worker in ("w1", "w2"))
+    minute = Quota(limits=(Limit("requests", 60),))
+    assert (await first.lease(LeaseRequest(worker="x", number=1, quota=minute))).number == 1
+    await actor.authority.retire("w1")
+    with pytest.raises(StaleWorkerError, match="w1 was taken for dead"):
+        await first.lease(LeaseRequest(worker="x", number=2, quota=minute))
+    assert (await second.lease(LeaseRequest(worker="y", number=1, quota=minute))).number == 1
+    other = Quota(limits=(Limit("requests", 90),))
+    with pytest.raises(ConfigError, match="90 requests"):
+        await second.lease(LeaseRequest(worker="z", number=1, quota=other))
+    actor.answers = False
+    with pytest.raises(GateUnreachableError, match="does not answer"):
+        await second.lease(LeaseRequest(worker="y", number=2, quota=minute))

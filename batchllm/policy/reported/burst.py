@@ -19,6 +19,14 @@ _POINTS: Final = 3
 """Different rests from which on a line may mean something: it leads through any two."""
 _SURE: Final = 16
 """Different rests from which on it does: eight of a small sliding log lie on one by chance."""
+_WHOLE: Final = 0.8
+"""Share of a bucket too small for so many whose rests do: some fall between two replies."""
+_LONG: Final = 48
+"""Replies on the line of such a bucket: those of a log that is seldom used up fit for a while."""
+_FEWEST: Final = 8
+"""Rests that such a bucket has at least: a busy log shows four or five again and again."""
+_FULL: Final = 2.0
+"""Units that a bucket lacks at most where it counts as seen full: the call, and a cut one."""
 _EXACT: Final = 1.1
 """Ratio of the most to the least rate that the replies allow from which on the rate is known."""
 _USUAL: Final = (1.0, 60.0, 3600.0, 86_400.0)
@@ -30,12 +38,14 @@ _SHALLOW: Final = 0.9
 class Burst:
     """The line through the replies of a bucket. Live state; an odd reply begins it anew."""
 
-    __slots__ = ("_first", "_high", "_low", "_rests")
+    __slots__ = ("_first", "_high", "_least", "_low", "_replies", "_rests")
 
     def __init__(self) -> None:
         self._first: Reading | None = None
         self._low, self._high = 0.0, inf  # units a second that come back, by what replies allow
         self._rests: set[float] = set()
+        self._least = inf  # seconds until it was full, at the least
+        self._replies = 0
 
     @property
     def possible(self) -> bool:
@@ -45,7 +55,17 @@ class Burst:
     @property
     def sure(self) -> bool:
         """Return whether so many points lie on the line that it is no chance."""
-        return len(self._rests) >= _SURE and self._low > 0
+        return self._low > 0 and (len(self._rests) >= _SURE or self._is_whole)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Return whether a small bucket was seen full, and on nearly each step down from there.
+
+        A saturated log lies on a line by chance only where it is nearly used up.
+        """
+        if self._replies < _LONG or self._least * self._high > _FULL:
+            return False
+        return len(self._rests) >= max(_FEWEST, _WHOLE * self._held(self._high))
 
     def is_smaller_than(self, amount: int | None) -> bool:
         """Return whether the line is one of a bucket that holds clearly less than *amount*."""
@@ -86,10 +106,12 @@ class Burst:
         if low > high or high <= 0:
             self._begin(reading)
             return
-        self._low, self._high = low, high
+        self._low, self._high, self._least = low, high, min(self._least, reset)
+        self._replies += 1
         if len(self._rests) < _SURE:
             self._rests.add(reading.remaining)
 
     def _begin(self, reading: Reading) -> None:
         self._first, self._rests = reading, {reading.remaining}
         self._low, self._high = 0.0, inf
+        self._least, self._replies = inf if reading.reset is None else reading.reset, 1

@@ -1,0 +1,184 @@
+"""Finding the batch that a create without an answer may have made, and binding it to its chunk."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import anyio
+from attrs import define, field
+
+from batchllm.core import ProviderError, TransportError
+from batchllm.journal import JournalWriter
+from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.outages import Outage
+from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.spool import Spool
+from batchllm.provider_batch.states import Chunk, State
+from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
+
+__all__ = ["MOST_PAGES", "Finder"]
+
+_SKEW: Final = 5.0
+"""Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
+MOST_PAGES: Final = 100
+"""Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
+_SCAN_BEFORE: Final = 600.0
+"""Seconds before a create from which on no older batch is looked at."""
+
+
+class _Enough(Exception):
+    """Ends a download of which the beginning was wanted."""
+
+
+@define(eq=False)
+class Finder:
+    """Looks for batches of chunks whose create had no answer.
+
+    Args:
+        board: The chunks.
+        wire: The provider.
+        spool: Has the lines of chunks, which are not needed once there is a batch.
+        journal: Its thread drops them.
+        refinding: When it is looked, and what looks prove.
+        outage: Learns if calls fail.
+    """
+
+    board: Board
+    wire: BatchWire
+    spool: Spool
+    journal: JournalWriter
+    refinding: Refinding
+    outage: Outage
+    _began: dict[int, float] = field(factory=dict, init=False)
+    _seen: dict[int, float] = field(factory=dict, init=False)
+    _looked: dict[int, float] = field(factory=dict, init=False)
+    _looks: dict[int, int] = field(factory=dict, init=False)
+    _proofs: dict[str, bool] = field(factory=dict, init=False)
+
+    def look_at(self, chunk: Chunk, now: float) -> float:
+        """Return when the next look for a chunk's batch is due, on the loop's clock."""
+        # By the clock as the caller has read it: one that is read again is ahead of that, and what
+        # is due at once would never be.
+        since = self._since(chunk, now)
+        looked, looks = self._looked.get(chunk.number), self._looks.get(chunk.number, 0)
+        due = self.refinding.next_look(since, looked, looks)
+        return max(now + due - since, self.board.due_at(chunk))
+
+    async def look(self, chunk: Chunk) -> None:
+        """Look for the batch of a chunk: bind it, or allow another create if there is none."""
+        board = self.board
+        try:
+            found = await self._find(chunk)
+        except (ProviderError, TransportError) as error:
+            self.outage.failed(error)
+            board.back_off(chunk)
+            return
+        self.outage.good()
+        since = self._since(chunk, anyio.current_time())
+        self._looked[chunk.number] = since
+        looks = self._looks[chunk.number] = self._looks.get(chunk.number, 0) + 1
+        match self.refinding.judge(since, len(found), looks):
+            case Found.ADOPT:
+                await self.bind(chunk, found[-1], "found again")
+            case Found.ABSENT:
+                self._forget(chunk)
+                await board.move(chunk, State.UPLOADED, "it is surely not there")
+            case Found.LOOK_AGAIN:
+                pass
+
+    def begin(self, chunk: Chunk, now: float) -> None:
+        """Note when this process has begun a create, on the loop's clock."""
+        self._began[chunk.number] = now
+
+    def _since(self, chunk: Chunk, now: float) -> float:
+        """Return the seconds since the create of a chunk.
+
+        Of a create of this process the loop's clock is right, whatever the provider's was taken to
+        be then. Of another process's it is the provider's clock, if its time is not ahead of that:
+        in any case it is as long ago as this process knows of it.
+        """
+        began = self._began.get(chunk.number)
+        if began is not None:
+            return max(0.0, now - began)
+        assert chunk.intent is not None
+        seen = self._seen.setdefault(chunk.number, now)
+        return max(0.0, now - seen, self.board.server_time(now) - chunk.intent)
+
+    def _forget(self, chunk: Chunk) -> None:
+        known: dict[int, float]
+        for known in (self._began, self._seen, self._looked):
+            known.pop(chunk.number, None)
+        self._looks.pop(chunk.number, None)
+
+    async def _find(self, chunk: Chunk) -> list[RemoteBatch]:
+        """Return the batches that are this chunk's, or may be, the newest first."""
+        assert chunk.intent is not None
+        bound = {one.batch_id for one in self.board if one.batch_id}
+        found: list[RemoteBatch] = []
+        after: str | None = None
+        for _ in range(MOST_PAGES):
+            page = await self.wire.list_batches(after)
+            found += [
+                one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
+            ]
+            after = page.after
+            if after is None or page.is_behind(chunk.intent - _SCAN_BEFORE):
+                break
+        if self.wire.strength is Strength.STATISTICAL:
+            return await self._proved(found, chunk.run)
+        return found
+
+    async def _proved(self, found: list[RemoteBatch], run: str) -> list[RemoteBatch]:
+        """Return the one whose results have our ids, else those that have no results yet."""
+        open_still = []
+        for remote in found:
+            if not remote.outputs:
+                open_still.append(remote)
+                continue
+            if remote.id not in self._proofs:
+                self._proofs[remote.id] = await self._is_ours(remote, run)
+            if self._proofs[remote.id]:
+                return [remote]
+        return open_still
+
+    async def _is_ours(self, remote: RemoteBatch, run: str) -> bool:
+        """Return whether the first line of a batch's results has an id of this run."""
+        start = b""
+
+        async def take(piece: bytes) -> None:
+            nonlocal start
+            start += piece
+            if b"\n" in start:
+                raise _Enough
+
+        with suppress(_Enough):
+            await self.wire.download(remote.outputs[0], take)
+        outcome = self.wire.read_line(start.partition(b"\n")[0])
+        return (outcome.custom_id or "").startswith(custom_id_prefix(run))
+
+    def _may_be(self, remote: RemoteBatch, chunk: Chunk) -> bool:
+        """Return whether a batch may be what the last create of a chunk has made."""
+        if not self.wire.is_of(remote, chunk):
+            return False
+        # One that an earlier attempt made and the provider rejected is no answer to this one.
+        earlier = remote.created is not None and remote.created < (chunk.intent or 0.0) - _SKEW
+        return not (remote.kind is RemoteKind.REJECTED and earlier)
+
+    async def bind(self, chunk: Chunk, remote: RemoteBatch, how: str) -> None:
+        """Note the batch of a chunk; from here on nothing is created for it."""
+        board = self.board
+        self._forget(chunk)
+        await board.move(
+            chunk,
+            State.RUNNING,
+            f"{how}: {remote.id}",
+            batch_id=remote.id,
+            status=remote.status,
+            submitted=remote.created or board.server_time(anyio.current_time()),
+            expires=remote.expires,
+            note="",
+        )
+        await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))

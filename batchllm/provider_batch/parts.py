@@ -1,0 +1,263 @@
+"""The parts of one run of batch mode, and how they are put together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Final
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+from attrs import frozen
+
+from batchllm.core import LLMCallStrategy, Price
+from batchllm.engine import Incoming, Source, Spending
+from batchllm.journal import JournalWriter
+from batchllm.llm_strategies import ResponseCache
+from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.choosing import leaf_of, wire_of
+from batchllm.provider_batch.copies import Copier, copier_of
+from batchllm.provider_batch.filling import Filling, Room
+from batchllm.provider_batch.finding import Finder
+from batchllm.provider_batch.ghosts import Ghosts
+from batchllm.provider_batch.intake import Intake
+from batchllm.provider_batch.lateness import Lateness
+from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.middleware import MiddlewareIn
+from batchllm.provider_batch.money import Money
+from batchllm.provider_batch.options import ModeSettings
+from batchllm.provider_batch.outages import Outage
+from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
+from batchllm.provider_batch.paying import Payer
+from batchllm.provider_batch.planning import Planner
+from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.refinding import Refinding
+from batchllm.provider_batch.repeat_planning import RepeatPlanner
+from batchllm.provider_batch.repeats import Repeats
+from batchllm.provider_batch.settling import Settler
+from batchllm.provider_batch.spool import Items, Spool, folder_of
+from batchllm.provider_batch.submitting import Submitter
+from batchllm.provider_batch.watching import Watcher
+from batchllm.provider_batch.wires import BatchWire
+
+__all__ = ["Given", "Parts", "parts_of"]
+
+_SECONDS_PER_CALL: Final = 10.0
+"""Of an online call, with which the time for what is brought back from a late batch is reckoned."""
+
+
+@frozen(kw_only=True)
+class Given:
+    """The arguments of one run, as ``BatchDriver`` has them, and the way to the engine."""
+
+    source: Source
+    strategy: LLMCallStrategy[Any]
+    journal: JournalWriter
+    settings: ModeSettings
+    send: MemoryObjectSendStream[Incoming]
+    pass_over: Callable[[int], None]
+    warnings: list[str]
+    calls: int
+    price: Price | None
+    spending: Spending | None
+    middleware: MiddlewareIn | None
+    rng: random.Random
+
+
+@frozen(kw_only=True)
+class _Stores:
+    """Where things are kept, and what all parts share."""
+
+    leaf: LLMCallStrategy[Any]
+    wire: BatchWire
+    ledger: BatchLedger
+    spool: Spool
+    items: Items
+    sizes: ChunkSizes
+    room: Room
+    money: Money
+    board: Board
+
+
+@frozen(kw_only=True)
+class Parts:
+    """The parts of one run, each of which says itself what it does."""
+
+    given: Given
+    wire: BatchWire
+    ledger: BatchLedger
+    spool: Spool
+    items: Items
+    room: Room
+    money: Money
+    board: Board
+    publisher: Publisher
+    filling: Filling
+    planner: Planner
+    settler: Settler
+    submitter: Submitter
+    watcher: Watcher
+    outage: Outage
+    copier: Copier | None
+
+
+def parts_of(given: Given) -> Parts:
+    """Put the parts of a run together, from those that know of no other upwards."""
+    stores = _stores_of(given)
+    wire, board, settings = stores.wire, stores.board, given.settings
+    cache = given.strategy if isinstance(given.strategy, ResponseCache) else None
+    repeats = None if cache is None else Repeats(cache)
+    publisher = Publisher(
+        stores.leaf,
+        wire,
+        stores.ledger,
+        stores.spool,
+        stores.items,
+        given.journal,
+        given.send,
+        repeats,
+    )
+    filling = _filling_of(given, stores)
+    planner = _planner_of(given, stores, publisher, filling, repeats)
+    pull_back = _pull_back_of(given, wire)
+    lateness = Lateness(board, settings, pull_back)
+    outage = Outage(board)
+    settler = _settler_of(given, stores, publisher, planner, lateness, outage)
+    refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
+    finder = Finder(board, wire, stores.spool, given.journal, refinding, outage)
+    payer = Payer(board, settler, stores.money.purse, given.spending)
+    submitter = Submitter(board, wire, stores.spool, given.journal, finder, settler, payer, outage)
+    watcher = Watcher(
+        board, wire, submitter, settler, lateness, Ghosts(board, wire), outage, given.rng
+    )
+    return Parts(
+        given=given,
+        wire=wire,
+        ledger=stores.ledger,
+        spool=stores.spool,
+        items=stores.items,
+        room=stores.room,
+        money=stores.money,
+        board=board,
+        publisher=publisher,
+        filling=filling,
+        planner=planner,
+        settler=settler,
+        submitter=submitter,
+        outage=outage,
+        watcher=watcher,
+        copier=copier_of(
+            settings.hedge_budget,
+            stores.leaf,
+            given.price,
+            pull_back,
+            board,
+            stores.ledger,
+            publisher,
+        ),
+    )
+
+
+def _stores_of(given: Given) -> _Stores:
+    wire, leaf = wire_of(given.strategy), leaf_of(given.strategy)
+    folder = folder_of(given.journal.settings.path)
+    ledger, room = BatchLedger(given.journal), Room()
+    money = Money(ledger, given.spending, leaf, given.price)
+    board = Board(
+        ledger,
+        wire,
+        Admission(wire.limits),
+        room,
+        given.journal.wall_clock,
+        given.warnings,
+        given.rng,
+        money.purse,
+        given.spending,
+    )
+    return _Stores(
+        leaf=leaf,
+        wire=wire,
+        ledger=ledger,
+        spool=Spool(folder),
+        items=Items(folder),
+        sizes=ChunkSizes(wire.limits, given.settings.chunk_size),
+        room=room,
+        money=money,
+        board=board,
+    )
+
+
+def _filling_of(given: Given, stores: _Stores) -> Filling:
+    journal, board = given.journal, stores.board
+    return Filling(
+        stores.wire,
+        stores.ledger,
+        stores.spool,
+        stores.items,
+        journal,
+        stores.sizes,
+        stores.room,
+        journal.registrar.identity.digest,
+        board.take_in,
+        tests_first=not given.settings.detach,
+        counts=board.counts,
+    )
+
+
+def _planner_of(
+    given: Given,
+    stores: _Stores,
+    publisher: Publisher,
+    filling: Filling,
+    repeats: Repeats | None,
+) -> Planner:
+    cache = None if repeats is None else repeats.cache
+    return Planner(
+        Intake(given.source, stores.leaf, given.journal, cache),
+        stores.leaf,
+        given.journal,
+        stores.ledger,
+        stores.items,
+        publisher,
+        filling,
+        given.pass_over,
+        stores.board.attach,
+        stores.board.look,
+        given.middleware,
+        given.warnings,
+        None if repeats is None else RepeatPlanner(repeats, filling, publisher),
+    )
+
+
+def _settler_of(
+    given: Given,
+    stores: _Stores,
+    publisher: Publisher,
+    planner: Planner,
+    lateness: Lateness,
+    outage: Outage,
+) -> Settler:
+    return Settler(
+        stores.board,
+        stores.ledger,
+        stores.wire,
+        stores.spool,
+        given.journal,
+        publisher,
+        given.settings,
+        stores.sizes,
+        given.price,
+        outage,
+        planner.put_back,
+        lateness.is_hurried,
+    )
+
+
+def _pull_back_of(given: Given, wire: BatchWire) -> PullBack | None:
+    if given.settings.deadline is None:
+        return None
+    return PullBack(
+        anyio.current_time() + given.settings.deadline,
+        max(1, given.calls) / _SECONDS_PER_CALL,
+        wire.limits.cancel_seconds,
+    )

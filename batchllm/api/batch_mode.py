@@ -23,6 +23,7 @@ from batchllm.journal import Journal, JournalWriter, open_journal
 from batchllm.policy import PriceBook
 from batchllm.provider_batch import (
     BatchDriver,
+    Given,
     MiddlewareIn,
     ModeSettings,
     PlannedItems,
@@ -118,7 +119,7 @@ async def _open_batch_mode(
         stack.callback(planned.discard)
         batch = Batch(evolve(_bounded(options, settings), journal=journal), planned, delivery, keep)
         batch.warnings.extend(notes)
-        driver = BatchDriver(
+        given = Given(
             source=source,
             strategy=strategy,
             journal=journal,
@@ -131,6 +132,7 @@ async def _open_batch_mode(
             spending=batch.spending,
             middleware=_middleware(options, batch),
         )
+        driver = BatchDriver(given)
         yield batch, lambda: _run_both(batch, driver)
 
 

@@ -199,7 +199,7 @@ class Batch:
 
     @property
     def spending(self) -> Spending | None:
-        """Return what keeps the budget; ``None`` if there is none."""
+        """Return what keeps the budget; ``None`` without one."""
         return self._run.stats.spending
 
     def make_room(self) -> None:

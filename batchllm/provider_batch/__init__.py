@@ -8,6 +8,7 @@ from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jo
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.options import BatchModeOptions, Mode, ModeSettings, read_mode
+from batchllm.provider_batch.parts import Given
 from batchllm.provider_batch.publishing import PlannedItems
 from batchllm.provider_batch.spool import folder_of
 from batchllm.provider_batch.states import Chunk, EndKind, Reason, State
@@ -21,6 +22,7 @@ __all__ = [
     "BatchWire",
     "Chunk",
     "EndKind",
+    "Given",
     "JobsOfRun",
     "MiddlewareIn",
     "Mode",

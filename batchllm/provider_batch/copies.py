@@ -195,7 +195,7 @@ class Copier:
         return 0
 
     def _reserve(self, prompts: Sequence[Any]) -> list[Reservation]:
-        """Set money aside for the calls with *prompts*, up to the first for which there is none."""
+        """Set money aside for the calls with *prompts*, up to the first that it does not cover."""
         held = []
         for prompt in prompts:
             one = self.copies.reserve(prompt)

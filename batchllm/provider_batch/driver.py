@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import EndCause, JournalError, LLMCallStrategy, Price
-from batchllm.engine import Source, Spending
-from batchllm.journal import JournalWriter
+from batchllm.core import EndCause, JournalError
 from batchllm.provider_batch.beginning import begin
 from batchllm.provider_batch.board import lost_in_words
-from batchllm.provider_batch.middleware import MiddlewareIn
-from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.parts import Given, Parts, parts_of
-from batchllm.provider_batch.publishing import PlannedItems
 from batchllm.provider_batch.states import CREATED, State
 
 __all__ = ["BatchDriver"]
@@ -29,58 +22,21 @@ _CANCEL_SECONDS: Final = 10.0
 _RELEASE_SECONDS: Final = 5.0
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False)
 class BatchDriver:
     """Drives the batches of one run, beside the engine that takes what comes of them.
 
     Args:
-        source: The user's items.
-        strategy: The run's.
-        journal: Open, and driven by this process.
-        settings: The options.
-        planned: The items as the engine reads them.
-        pass_over: Called with the position of an item that was finished and is only counted.
-        warnings: Gets a sentence if something is to be known.
-        calls: Calls that the engine makes at once.
-        price: Of a call online; ``None`` if it is not known.
-        spending: Keeps the budget; ``None`` if there is none.
-        middleware: Takes items past middleware; ``None`` if that leaves them as they are.
-        rng: For jitter.
+        given: The arguments of the run.
     """
 
-    source: Source
-    strategy: LLMCallStrategy[Any]
-    journal: JournalWriter
-    settings: ModeSettings
-    planned: PlannedItems
-    pass_over: Callable[[int], None]
-    warnings: list[str]
-    calls: int
-    price: Price | None = None
-    spending: Spending | None = None
-    middleware: MiddlewareIn | None = None
-    rng: random.Random = field(factory=random.Random)
+    given: Given
     _parts: Parts = field(init=False)
     _is_done: bool = field(default=False, init=False)
     _cleaned: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._parts = parts_of(
-            Given(
-                source=self.source,
-                strategy=self.strategy,
-                journal=self.journal,
-                settings=self.settings,
-                send=self.planned.send,
-                pass_over=self.pass_over,
-                warnings=self.warnings,
-                calls=self.calls,
-                price=self.price,
-                spending=self.spending,
-                middleware=self.middleware,
-                rng=self.rng,
-            )
-        )
+        self._parts = parts_of(self.given)
 
     # -- the run ---------------------------------------------------------------------------------
 
@@ -95,7 +51,7 @@ class BatchDriver:
                     group.start_soon(self._parts.money.watch, self._parts.board)
                     await self._conduct()
                     await self._look_for_late()
-                    self.planned.numbers = self._parts.board.numbers()
+                    self.given.planned.numbers = self._parts.board.numbers()
                     self._note_lost()
                 group.cancel_scope.cancel("the batches have ended, or wait for another run")
         except* Exception as errors:
@@ -106,8 +62,8 @@ class BatchDriver:
         self._is_done = True
         for reason, count in self._parts.planner.online.items():
             items = "an item was" if count == 1 else f"{count:,} items were"
-            self.warnings.append(f"{items} called for online, at its price: {reason}")
-        self.planned.end(self._parts.board.termination, error)
+            self.given.warnings.append(f"{items} called for online, at its price: {reason}")
+        self.given.planned.end(self._parts.board.termination, error)
 
     async def _begin(self) -> bool:
         """Return whether this run may go on; the source is closed if not, since no planner will."""
@@ -116,7 +72,7 @@ class BatchDriver:
             may_go_on = await begin(self._parts)
         finally:
             if not may_go_on:
-                await self.source.close()
+                await self.given.source.close()
         return may_go_on
 
     async def cancel_batches(self) -> None:
@@ -124,14 +80,14 @@ class BatchDriver:
 
         Shielded, and for some seconds at most: what was not asked for by then goes on.
         """
-        if self.settings.on_cancel == "leave" or self._is_done or not self._parts.ledger.run:
+        if self.given.settings.on_cancel == "leave" or self._is_done or not self._parts.ledger.run:
             return
         self._parts.wire.http.hold()
         try:
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
                 count = await self._parts.watcher.cancel_all()
                 batches = "1 batch is" if count == 1 else f"{count} batches are"
-                self.warnings.append(
+                self.given.warnings.append(
                     f"{batches} being cancelled at {self._parts.wire.provider}; the same typed "
                     "again takes what they have done, and sends the rest again"
                 )
@@ -143,15 +99,15 @@ class BatchDriver:
         """Forget what is finished, and let go of the files of this process."""
         with anyio.move_on_after(_CLEAN_SECONDS, shield=True):
             try:
-                if self.journal.commits.failed is None and self._parts.ledger.run:
+                if self.given.journal.commits.failed is None and self._parts.ledger.run:
                     await self._parts.settler.clean()
                     await self._parts.money.note_online()
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
-                self.warnings.append(f"what is finished could not be cleaned up: {error}")
+                self.given.warnings.append(f"what is finished could not be cleaned up: {error}")
             finally:
-                await self.journal.worker.call(self._parts.items.close)
-                await self.journal.worker.call(self._parts.spool.drop_folder)
+                await self.given.journal.worker.call(self._parts.items.close)
+                await self.given.journal.worker.call(self._parts.spool.drop_folder)
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -160,11 +116,11 @@ class BatchDriver:
         while board.termination is None and not self._is_over():
             board.begin_to_wait()
             now = anyio.current_time()
-            self.planned.numbers = board.numbers()
+            self.given.planned.numbers = board.numbers()
             if await self._step(now):
                 await checkpoint()
                 continue
-            if self.settings.detach and self._is_submitted():
+            if self.given.settings.detach and self._is_submitted():
                 board.end(EndCause.DETACHED, self._where_it_is())
                 break
             if board.termination is not None or self._is_over():

@@ -68,7 +68,7 @@ class Finder:
         return max(now + due - since, self.board.due_at(chunk))
 
     async def look(self, chunk: Chunk) -> None:
-        """Look for the batch of a chunk: bind it, or allow another create if there is none."""
+        """Look for the batch of a chunk: bind it, or allow another create if it is not there."""
         board = self.board
         try:
             found = await self._find(chunk)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
-from attrs import frozen
+from attrs import field, frozen
 
 from batchllm.core import LLMCallStrategy, Price
-from batchllm.engine import Incoming, Source, Spending
+from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
 from batchllm.llm_strategies import ResponseCache
 from batchllm.provider_batch.board import Board
@@ -30,7 +29,7 @@ from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
 from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
-from batchllm.provider_batch.publishing import Publisher
+from batchllm.provider_batch.publishing import PlannedItems, Publisher
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.repeats import Repeats
@@ -48,20 +47,35 @@ _SECONDS_PER_CALL: Final = 10.0
 
 @frozen(kw_only=True)
 class Given:
-    """The arguments of one run, as ``BatchDriver`` has them, and the way to the engine."""
+    """The arguments of one run, and the way to its engine.
+
+    Attributes:
+        source: The user's items.
+        strategy: The run's.
+        journal: Open, and driven by this process.
+        settings: The options.
+        planned: The items as the engine reads them.
+        pass_over: Called with the position of an item that was finished and is only counted.
+        warnings: Gets a sentence if something is to be known.
+        calls: Calls that the engine makes at once.
+        price: Of a call online; ``None`` if it is not known.
+        spending: Keeps the budget; ``None`` without one.
+        middleware: Takes items past middleware; ``None`` if that leaves them as they are.
+        rng: For jitter.
+    """
 
     source: Source
     strategy: LLMCallStrategy[Any]
     journal: JournalWriter
     settings: ModeSettings
-    send: MemoryObjectSendStream[Incoming]
+    planned: PlannedItems
     pass_over: Callable[[int], None]
     warnings: list[str]
     calls: int
-    price: Price | None
-    spending: Spending | None
-    middleware: MiddlewareIn | None
-    rng: random.Random
+    price: Price | None = None
+    spending: Spending | None = None
+    middleware: MiddlewareIn | None = None
+    rng: random.Random = field(factory=random.Random)
 
 
 @frozen(kw_only=True)
@@ -114,7 +128,7 @@ def parts_of(given: Given) -> Parts:
         stores.spool,
         stores.items,
         given.journal,
-        given.send,
+        given.planned.send,
         repeats,
     )
     filling = _filling_of(given, stores)

@@ -44,7 +44,7 @@ class Repeats:
     _failed: dict[int, Exception] = field(factory=dict, init=False)
 
     def first_of(self, prompt: Any) -> int | None:
-        """Return the line that asks *prompt*; ``None`` if there is none."""
+        """Return the line that asks *prompt*; ``None`` if no line does."""
         key = self.cache.key_of(prompt)
         return None if key is None else self._first.get(_number(key))
 
@@ -162,7 +162,7 @@ class Following(Composite[Any]):
         return self.repeats.cache.error_classifier
 
     async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Reply:
-        """Take the answer from the cache, or call if there is none.
+        """Take the answer from the cache, or call if it is not there.
 
         Raises:
             Exception: As the first item failed, or what the call raised.

@@ -29,7 +29,7 @@ def with_results(table: Any, results: Sequence[Result], shape: Shape | None) -> 
     Args:
         table: Of Arrow.
         results: One per row, in their order.
-        shape: Of the outputs; ``None`` for texts, and JSON for what is none.
+        shape: Of the outputs; ``None`` if they are texts, or JSON where they are not.
     """
     arrow = load_arrow()
     outputs, problems = _outputs(results, shape)

@@ -102,7 +102,7 @@ def text_in(given: Mapping[str, Any], name: str, what: str) -> str:
 
 
 def time_of(value: Any) -> float | None:
-    """Return a time of RFC 3339 in seconds since 1970; ``None`` if it is none."""
+    """Return a time of RFC 3339 in seconds since 1970; ``None`` for anything else."""
     try:
         return datetime.fromisoformat(value).timestamp()
     except (TypeError, ValueError):

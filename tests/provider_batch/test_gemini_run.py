@@ -14,7 +14,6 @@ from batchllm.api import run_batch
 from batchllm.core import (
     ConfigError,
     EndCause,
-    JournalError,
     Price,
     ProcessorConfig,
     ProviderError,
@@ -198,15 +197,6 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
         assert count_calls(world.batches, ["create"]) <= 3, (at, fuse.last)
     assert at > 30
     assert {"files", "gemini-2.5-flash:batchGenerateContent"} <= names
-
-
-async def test_a_second_process_is_refused_while_the_first_drives(world: World) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(world.run, prompts(5))
-        await anyio.sleep(30)
-        with pytest.raises(JournalError, match="in use"):
-            await world.run(prompts(5))
-    assert count_calls(world.batches, ["create"]) == 1
 
 
 async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:
@@ -418,13 +408,6 @@ async def test_a_storm_of_refusals_is_sat_out(world: World) -> None:
 # -- ends of batches ------------------------------------------------------------------------------
 
 
-async def test_a_batch_of_errors_alone_fails_each_item_with_its_own(world: World) -> None:
-    result = await world.run(marked(4, dict.fromkeys(range(4), "400")))
-    assert result.failed == 4
-    assert {one.error_category for one in result.failures} == {"invalid_request"}
-    assert all("asked for: 400" in str(one.error) for one in result.failures)
-
-
 async def test_lines_of_every_kind_end_as_they_should(world: World) -> None:
     marks = {0: "400", 1: "500", 2: "429", 3: "missing", 4: "empty", 5: "text", 6: "nokey"}
     result = await world.run(marked(9, marks))
@@ -517,21 +500,6 @@ async def test_results_that_are_gone_are_asked_for_anew_if_that_is_wanted(tmp_pa
     result = await world.run(prompts(5), on_lost="resubmit")
     assert result.succeeded == 5
     assert len(world.batches.jobs) == 2
-
-
-async def test_a_batch_that_was_cancelled_elsewhere_is_asked_about(world: World) -> None:
-    async def cancel() -> None:
-        await anyio.sleep(90)
-        for job in world.batches.jobs:
-            job.cancelled = job.cancelled or job.created + 89
-
-    result = await world.run_beside(cancel, prompts(10))
-    assert result.termination.cause is EndCause.STOPPED
-    assert "not by this run" in result.termination.reason
-    assert 0 < result.succeeded < 10
-    again = await world.run(prompts(10))
-    assert again.succeeded == 10
-    assert len(world.billed) == 10 == len(set(world.billed))
 
 
 # -- deadlines ------------------------------------------------------------------------------------

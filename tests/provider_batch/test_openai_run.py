@@ -14,7 +14,6 @@ from batchllm.api import run_batch, stream_batch
 from batchllm.core import (
     ConfigError,
     EndCause,
-    JournalError,
     LLMWorkItem,
     Price,
     ProcessorConfig,
@@ -250,15 +249,6 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
     assert {"POST /v1/files", "POST /v1/batches", "a transaction"} <= names
 
 
-async def test_a_second_process_is_refused_while_the_first_drives(world: World) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(world.run, prompts(5))
-        await anyio.sleep(30)
-        with pytest.raises(JournalError, match="in use"):
-            await world.run(prompts(5))
-    assert count_calls(world.batches, ["create"]) == 1
-
-
 async def test_another_account_is_refused_before_anything_is_sent(world: World) -> None:
     result = await world.run(prompts(5), detach=True)
     assert result.termination.cause is EndCause.DETACHED
@@ -343,13 +333,6 @@ async def test_a_batch_that_turns_up_late_is_cancelled_and_reported(tmp_path: Pa
 
 
 # -- ends of batches ------------------------------------------------------------------------------
-
-
-async def test_a_batch_of_errors_alone_fails_each_item_with_its_own(world: World) -> None:
-    result = await world.run(marked(4, dict.fromkeys(range(4), "400")))
-    assert result.failed == 4
-    assert {one.error_category for one in result.failures} == {"invalid_request"}
-    assert all("asked for: 400" in str(one.error) for one in result.failures)
 
 
 @pytest.mark.parametrize("shape", ["null", "empty", "zero-bytes"])
@@ -486,21 +469,6 @@ async def test_answers_of_404_in_passing_change_nothing(world: World) -> None:
     result = await world.run(prompts(5))
     assert result.succeeded == 5
     assert len(world.billed) == 5
-
-
-async def test_a_batch_that_somebody_else_cancelled_is_asked_about(world: World) -> None:
-    async def cancel() -> None:
-        await anyio.sleep(90)
-        for job in world.batches.jobs:
-            job.cancelled = job.cancelled or job.created + 89
-
-    result = await world.run_beside(cancel, prompts(10))
-    assert result.termination.cause is EndCause.STOPPED
-    assert "not by this run" in result.termination.reason
-    assert 0 < result.succeeded < 10
-    again = await world.run(prompts(10))
-    assert again.succeeded == 10
-    assert len(world.billed) == 10 == len(set(world.billed))
 
 
 # -- going away and coming back -------------------------------------------------------------------

@@ -23,7 +23,8 @@ from batchllm.policy.events import Send
 from batchllm.policy.findings import Findings
 from batchllm.policy.noise import Doubt, Noise
 from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import QuotaSearch, Stretch
+from batchllm.policy.probing import Probing, Stretch
+from batchllm.policy.quota_search import QuotaSearch
 from batchllm.policy.rate_meter import RateMeter
 from batchllm.policy.send_log import Point, SendLog
 from batchllm.policy.windows import Episode, Windows
@@ -32,8 +33,8 @@ __all__ = ["dump_pace", "load_pace"]
 
 _KINDS: Final[tuple[type[Any], ...]] = (
     AdaptivePace, CallCost, CapSearch, ColdStart, Cooldown, Diagnosis, Doubt, Episode, Findings,
-    Noise, OverloadLeaks, Point, QuotaSearch, RateMeter, RefusalTimes, Send, SendLog, Stretch,
-    Windows,
+    Noise, OverloadLeaks, Point, Probing, QuotaSearch, RateMeter, RefusalTimes, Send, SendLog,
+    Stretch, Windows,
 )  # fmt: skip
 _GIVEN: Final = frozenset(
     {"_pauses", "calls", "events", "flying", "learned_before", "log", "park_after", "rng"}

@@ -57,6 +57,9 @@ _FEW_ACCEPTED: Final = 3
 a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
+_MEMORY: Final = 86_400.0
+"""Seconds after which what an earlier run learned is not trusted any more: quotas are often per
+day, and accounts change tiers."""
 
 
 @frozen(kw_only=True)
@@ -70,6 +73,11 @@ class Learned:
 
     rate: float
     age: float = 0.0
+
+    @property
+    def recent(self) -> bool:
+        """Return whether it is recent enough to start from."""
+        return self.age <= _MEMORY
 
 
 @define(eq=False)

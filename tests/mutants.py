@@ -36,6 +36,7 @@ LIMITER = (
     "cooldown",
     "fixed_cooldown",
     "adaptive",
+    "episodes",
     "send_log",
     "rate_meter",
     "windows",
@@ -49,6 +50,7 @@ TESTS = {
     "fixed_cooldown": ("fixed_cooldown", "rate_limiter"),
     "probing": ("quota_search",),
     "adaptive": ("rate_limiter", "rate_limiter_laws"),
+    "episodes": ("rate_limiter", "rate_limiter_laws"),
     "windows": ("quota_search", "rate_limiter"),
     "reported/countdown": ("countdown",),
 }

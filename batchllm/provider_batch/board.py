@@ -12,9 +12,10 @@ from attrs import define, field
 
 from batchllm.core import EndCause, JournalError, Termination
 from batchllm.engine import Spending
+from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.filling import Room
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.pacing import Admission
+from batchllm.provider_batch.polling import LONGEST_HINT, within
 from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
@@ -180,12 +181,18 @@ class Board:
         """Try the next step of a chunk after *seconds*."""
         self._not_before[chunk.number] = anyio.current_time() + seconds
 
-    def back_off(self, chunk: Chunk, hint: float | None = None) -> int:
-        """Try a step that failed again after a pause; return how often in a row it has failed."""
+    def back_off(self, chunk: Chunk, hint: float | None = None, most: float = LONGEST_HINT) -> int:
+        """Try a step that failed again after a pause; return how often in a row it has failed.
+
+        Args:
+            chunk: Whose step.
+            hint: Seconds that the provider asks to wait.
+            most: Of these as many are waited at most.
+        """
         self._failures[chunk.number] += 1
         count = self._failures[chunk.number]
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(count - 1, 10))
-        self.postpone(chunk, max(pause * (1 + self.rng.uniform(-0.2, 0.2)), hint or 0.0))
+        self.postpone(chunk, max(pause * (1 + self.rng.uniform(-0.2, 0.2)), within(hint, most)))
         return count
 
     def end(self, cause: EndCause, reason: str) -> None:

@@ -15,6 +15,7 @@ from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.refusals import hint_of
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, State
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
@@ -74,7 +75,7 @@ class Finder:
             found = await self._find(chunk)
         except (ProviderError, TransportError) as error:
             self.outage.failed(error)
-            board.back_off(chunk)
+            board.back_off(chunk, hint_of(error))
             return
         self.outage.good()
         since = self._since(chunk, anyio.current_time())

@@ -13,6 +13,7 @@ from batchllm.core import LLMCallStrategy, Price
 from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
 from batchllm.llm_strategies import ResponseCache
+from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import Copier, copier_of
@@ -26,10 +27,11 @@ from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.money import Money
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.outages import Outage
-from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
+from batchllm.provider_batch.pacing import ChunkSizes, PullBack
 from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
+from batchllm.provider_batch.quota_waits import QuotaWaits
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.repeats import Repeats
@@ -140,7 +142,10 @@ def parts_of(given: Given) -> Parts:
     refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
     finder = Finder(board, wire, stores.spool, given.journal, refinding, outage)
     payer = Payer(board, settler, stores.money.purse, given.spending)
-    submitter = Submitter(board, wire, stores.spool, given.journal, finder, settler, payer, outage)
+    quota = QuotaWaits(board, settler, lateness, outage)
+    submitter = Submitter(
+        board, wire, stores.spool, given.journal, finder, settler, payer, outage, quota
+    )
     watcher = Watcher(
         board, wire, submitter, settler, lateness, Ghosts(board, wire), outage, given.rng
     )

@@ -18,6 +18,7 @@ from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import ChunkSizes
 from batchllm.provider_batch.publishing import Publisher
 from batchllm.provider_batch.reading import STATES, Reading, read_results
+from batchllm.provider_batch.refusals import hint_of
 from batchllm.provider_batch.rows import Answer, LineState, Settling
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
@@ -97,7 +98,7 @@ class Settler:
             # Results that are not there yet are an answer; there may be nothing else to ask for.
             if not isinstance(error, ProviderError) or error.status not in (404, 410):
                 self.outage.failed(error)
-            count = self.board.back_off(chunk)
+            count = self.board.back_off(chunk, hint_of(error))
             if count >= _TRIES and self._is_gone(chunk, error):
                 await self.lose(chunk, f"its results are kept no more ({error})")
             elif count == _TRIES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import Final
@@ -15,7 +16,7 @@ from batchllm.provider_batch.finding import MOST_PAGES
 from batchllm.provider_batch.ghosts import Ghosts
 from batchllm.provider_batch.lateness import Lateness
 from batchllm.provider_batch.outages import Outage
-from batchllm.provider_batch.pacing import poll_delay
+from batchllm.provider_batch.polling import poll_delay, within
 from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_settled_refusal
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
@@ -30,6 +31,9 @@ _FEW: Final = 5
 _GONE_AFTER, _GONE_TRIES = 900.0, 5
 """A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
 _NEAR_THE_END: Final = 0.95
+_LAST_LOOK: Final = 60.0
+"""Seconds before batches are brought back, or the run ends, at which they are looked at once more:
+one that has ended meanwhile needs neither."""
 _FIRST_PAUSE: Final = 60.0
 """Seconds until the next poll after one that was refused for a quota; each further one doubles
 it."""
@@ -59,6 +63,7 @@ class Watcher:
     outage: Outage
     rng: random.Random
     _next_poll: float = field(default=0.0, init=False)
+    _polled: float = field(default=-math.inf, init=False)
     _refusals: int = field(default=0, init=False)
     _gone: Counter[int] = field(factory=Counter, init=False)
     _gone_since: dict[int, float] = field(factory=dict, init=False)
@@ -75,7 +80,7 @@ class Watcher:
             if board.is_due(chunk, now):
                 await self._cancel(chunk)
                 return True
-        if board.in_state(*CREATED) and self._next_poll <= now:
+        if board.in_state(*CREATED) and self._poll_at(now) <= now:
             await self._poll(now)
             return True
         return False
@@ -86,7 +91,7 @@ class Watcher:
         times = [self.lateness.next_at(now)]
         times += [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
         if board.in_state(*CREATED):
-            times.append(self._next_poll)
+            times.append(self._poll_at(now))
         return min(times)
 
     # -- polls -----------------------------------------------------------------------------------
@@ -95,6 +100,11 @@ class Watcher:
         """Note that there is a new batch, so that polls begin to be quick again."""
         now = anyio.current_time()
         self._next_poll = min(self._next_poll, now + self._delay(now)) if self._next_poll else now
+
+    def _poll_at(self, now: float) -> float:
+        """Return when the next poll is due: before a deadline once more, whatever was asked for."""
+        last = self.lateness.next_at(now) - _LAST_LOOK
+        return min(self._next_poll, last) if self._polled < last else self._next_poll
 
     def _delay(self, now: float) -> float:
         at = self.board.server_time(now)
@@ -106,7 +116,7 @@ class Watcher:
         )
 
     async def _poll(self, now: float) -> None:
-        alive, pause = self.board.in_state(*CREATED), 0.0
+        alive, pause, self._polled = self.board.in_state(*CREATED), 0.0, now
         try:
             if len(alive) <= _FEW and not any(self.ghosts.may_have_one(one) for one in alive):
                 for chunk in alive:
@@ -128,7 +138,7 @@ class Watcher:
             return 0.0
         pause: float = _FIRST_PAUSE * 2 ** min(self._refusals, 10)
         self._refusals += 1
-        return max(min(pause, self.wire.limits.longest_pause), hint_of(error) or 0.0)
+        return max(min(pause, self.wire.limits.longest_pause), within(hint_of(error)))
 
     async def look(self) -> None:
         """Ask for the batches that are under way, now."""
@@ -214,7 +224,7 @@ class Watcher:
         match verdict:
             case EndVerdict.WAIT:
                 after = await self._take_back(chunk, text)
-                await self.submitter.refused_for_quota(after, text, None)
+                await self.submitter.quota.refused(after, text, None)
             case EndVerdict.ACCOUNT:
                 await self._take_back(chunk, text)
                 board.end(
@@ -268,7 +278,7 @@ class Watcher:
             await self.wire.cancel(chunk.batch_id)
         except ProviderError as error:
             if not is_settled_refusal(error):
-                self.board.back_off(chunk)
+                self.board.back_off(chunk, hint_of(error))
                 return
             # It has ended already, or is being cancelled: the next poll says which.
         except TransportError:

@@ -78,20 +78,20 @@ class BatchDriver:
     async def cancel_batches(self) -> None:
         """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.
 
-        Shielded, and for some seconds at most: what was not asked for by then goes on.
+        Shielded, and for some seconds at most: what was not heard by then is named in the warnings
+        and in the ledger.
         """
         if self.given.settings.on_cancel == "leave" or self._is_done or not self._parts.ledger.run:
             return
         self._parts.wire.http.hold()
         try:
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
-                count = await self._parts.watcher.cancel_all()
-                batches = "1 batch is" if count == 1 else f"{count} batches are"
-                self.given.warnings.append(
-                    f"{batches} being cancelled at {self._parts.wire.provider}; the same typed "
-                    "again takes what they have done, and sends the rest again"
-                )
+                await self._parts.canceller.cancel_all()
+        except* JournalError as errors:
+            # What ended the run is said, and not that this could not be written down.
+            self.given.warnings.append(f"batches could not be cancelled: {_first(errors)}")
         finally:
+            self.given.warnings.extend(self._parts.canceller.in_words())
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._parts.wire.http.release()
 

@@ -15,6 +15,7 @@ from batchllm.journal import JournalWriter
 from batchllm.llm_strategies import ResponseCache
 from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.cancelling import Canceller
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
@@ -23,6 +24,7 @@ from batchllm.provider_batch.ghosts import Ghosts
 from batchllm.provider_batch.intake import Intake
 from batchllm.provider_batch.lateness import Lateness
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.lookup import Lookup
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.money import Money
 from batchllm.provider_batch.options import ModeSettings
@@ -114,6 +116,7 @@ class Parts:
     submitter: Submitter
     watcher: Watcher
     outage: Outage
+    canceller: Canceller
     copier: Copier | None
 
 
@@ -140,14 +143,24 @@ def parts_of(given: Given) -> Parts:
     outage = Outage(board)
     settler = _settler_of(given, stores, publisher, planner, lateness, outage)
     refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
-    finder = Finder(board, wire, stores.spool, given.journal, refinding, outage)
+    lookup = Lookup(wire)
+    finder = Finder(board, wire, stores.spool, given.journal, refinding, outage, lookup)
+    canceller = Canceller(board, wire, finder)
     payer = Payer(board, settler, stores.money.purse, given.spending)
     quota = QuotaWaits(board, settler, lateness, outage)
     submitter = Submitter(
         board, wire, stores.spool, given.journal, finder, settler, payer, outage, quota
     )
     watcher = Watcher(
-        board, wire, submitter, settler, lateness, Ghosts(board, wire), outage, given.rng
+        board,
+        wire,
+        submitter,
+        settler,
+        lateness,
+        Ghosts(board, wire),
+        outage,
+        canceller,
+        given.rng,
     )
     return Parts(
         given=given,
@@ -164,6 +177,7 @@ def parts_of(given: Given) -> Parts:
         settler=settler,
         submitter=submitter,
         outage=outage,
+        canceller=canceller,
         watcher=watcher,
         copier=copier_of(
             settings.hedge_budget,

@@ -12,12 +12,13 @@ from attrs import define, field
 
 from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.finding import MOST_PAGES
+from batchllm.provider_batch.cancelling import Canceller
 from batchllm.provider_batch.ghosts import Ghosts
 from batchllm.provider_batch.lateness import Lateness
+from batchllm.provider_batch.lookup import MOST_PAGES
 from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.polling import poll_delay, within
-from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_settled_refusal
+from batchllm.provider_batch.refusals import bad_line_answer, hint_of
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
 from batchllm.provider_batch.submitting import Submitter
@@ -51,6 +52,7 @@ class Watcher:
         lateness: Brings back what would be late.
         ghosts: Looks at batches that are of no chunk.
         outage: Learns if calls fail.
+        canceller: Asks for the end of batches.
         rng: For the jitter of polls.
     """
 
@@ -61,6 +63,7 @@ class Watcher:
     lateness: Lateness
     ghosts: Ghosts
     outage: Outage
+    canceller: Canceller
     rng: random.Random
     _next_poll: float = field(default=0.0, init=False)
     _polled: float = field(default=-math.inf, init=False)
@@ -78,7 +81,8 @@ class Watcher:
                 return True
         for chunk in board.in_state(State.CANCEL_WANTED):
             if board.is_due(chunk, now):
-                await self._cancel(chunk)
+                if await self.canceller.cancel(chunk):
+                    self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
                 return True
         if board.in_state(*CREATED) and self._poll_at(now) <= now:
             await self._poll(now)
@@ -272,21 +276,6 @@ class Watcher:
 
     # -- cancellations ---------------------------------------------------------------------------
 
-    async def _cancel(self, chunk: Chunk) -> None:
-        assert chunk.batch_id is not None
-        try:
-            await self.wire.cancel(chunk.batch_id)
-        except ProviderError as error:
-            if not is_settled_refusal(error):
-                self.board.back_off(chunk, hint_of(error))
-                return
-            # It has ended already, or is being cancelled: the next poll says which.
-        except TransportError:
-            self.board.back_off(chunk)
-            return
-        await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
-        self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
-
     async def _bring_back(self, chunk: Chunk) -> None:
         """Have a batch cancelled, or call online for what is in none yet."""
         if chunk.state is State.RUNNING:
@@ -295,17 +284,6 @@ class Watcher:
             )
         else:
             await self.settler.run_online(chunk, "the deadline is near")
-
-    async def cancel_all(self) -> int:
-        """Ask the provider to end all batches that run; return how many it was asked for."""
-        board, count = self.board, 0
-        for chunk in board.in_state(State.RUNNING, State.CANCEL_WANTED):
-            if chunk.state is State.RUNNING:
-                wanted, why = State.CANCEL_WANTED, "the run was cancelled"
-                chunk = await board.move(chunk, wanted, why, reason=Reason.USER)
-            await self._cancel(chunk)
-            count += 1
-        return count
 
 
 def _cut_of(remote: RemoteBatch) -> Cut | None:

@@ -35,7 +35,7 @@ class Board:
         ledger: Where they are written down.
         wire: Whose clock counts.
         admission: Learns from what becomes of them.
-        room: Shown how many wait to be created.
+        room: Shown how many wait to be created, or to be passed on.
         wall_clock: Seconds since 1970 of this machine, until the provider's clock is known.
         warnings: Gets a sentence if something is to be known.
         purse: Closes what was reserved for them; ``None`` without a budget.
@@ -46,6 +46,7 @@ class Board:
         waiting: Items of this run that wait for each chunk.
         copied: Items that were called for online while their batch went on.
         twice: Of these, how many their batch has answered all the same.
+        unread: Chunks whose results are there, and have not been passed on.
         termination: Why the run is to end before all its items have; ``None`` while it goes on.
     """
 
@@ -62,6 +63,7 @@ class Board:
     waiting: Counter[int] = field(factory=Counter, init=False)
     copied: int = field(default=0, init=False)
     twice: int = field(default=0, init=False)
+    unread: int = field(default=0, init=False)
     termination: Termination | None = field(default=None, init=False)
     _not_before: dict[int, float] = field(factory=dict, init=False)
     _failures: Counter[int] = field(factory=Counter, init=False)
@@ -156,7 +158,8 @@ class Board:
 
     def look(self) -> None:
         """Wake the task that waits for a change."""
-        self.room.set(sum(chunk.state in NOT_CREATED for chunk in self.chunks.values()))
+        waiting = sum(chunk.state in NOT_CREATED for chunk in self.chunks.values())
+        self.room.set(waiting + self.unread)
         self._changed.set()
 
     async def changed(self) -> None:

@@ -49,8 +49,10 @@ class BatchDriver:
                 if await self._begin():
                     group.start_soon(self._parts.planner.run, name="batchllm batch planner")
                     group.start_soon(self._parts.money.watch, self._parts.board)
+                    group.start_soon(self._parts.handing_out.run, name="batchllm batch results")
                     await self._conduct()
                     await self._look_for_late()
+                    await self._parts.handing_out.finished()
                     self.given.planned.numbers = self._parts.board.numbers()
                     self._note_lost()
                 group.cancel_scope.cancel("the batches have ended, or wait for another run")
@@ -171,7 +173,8 @@ class BatchDriver:
         return min(times)
 
     def _is_over(self) -> bool:
-        return self._parts.planner.idle and not self._parts.board.wanted
+        parts = self._parts
+        return parts.planner.idle and not parts.board.wanted and parts.handing_out.idle
 
     def _note_lost(self) -> None:
         """End the run in words if items wait for batches that the provider has no more."""
@@ -181,9 +184,10 @@ class BatchDriver:
             board.end(EndCause.STOPPED, lost_in_words(lost))
 
     def _is_submitted(self) -> bool:
-        return (
-            self._parts.planner.idle or self._parts.room.is_full
-        ) and self._parts.submitter.blocked
+        parts = self._parts
+        # A reader that is slow is no reason to go away: there is room when it has read.
+        is_full = parts.room.is_full and parts.handing_out.idle
+        return (parts.planner.idle or is_full) and parts.submitter.blocked
 
     def _where_it_is(self) -> str:
         parts, board = self._parts, self._parts.board

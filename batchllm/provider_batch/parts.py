@@ -21,6 +21,7 @@ from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.finding import Finder
 from batchllm.provider_batch.ghosts import Ghosts
+from batchllm.provider_batch.handing_out import HandingOut
 from batchllm.provider_batch.intake import Intake
 from batchllm.provider_batch.lateness import Lateness
 from batchllm.provider_batch.ledger import BatchLedger
@@ -110,6 +111,7 @@ class Parts:
     money: Money
     board: Board
     publisher: Publisher
+    handing_out: HandingOut
     filling: Filling
     planner: Planner
     settler: Settler
@@ -136,12 +138,13 @@ def parts_of(given: Given) -> Parts:
         given.planned.send,
         repeats,
     )
+    handing_out = HandingOut(board, publisher)
     filling = _filling_of(given, stores)
     planner = _planner_of(given, stores, publisher, filling, repeats)
     pull_back = _pull_back_of(given, wire)
     lateness = Lateness(board, settings, pull_back)
     outage = Outage(board)
-    settler = _settler_of(given, stores, publisher, planner, lateness, outage)
+    settler = _settler_of(given, stores, handing_out, planner, lateness, outage)
     refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
     lookup = Lookup(wire)
     finder = Finder(board, wire, stores.spool, given.journal, refinding, outage, lookup)
@@ -172,6 +175,7 @@ def parts_of(given: Given) -> Parts:
         money=stores.money,
         board=board,
         publisher=publisher,
+        handing_out=handing_out,
         filling=filling,
         planner=planner,
         settler=settler,
@@ -187,6 +191,7 @@ def parts_of(given: Given) -> Parts:
             board,
             stores.ledger,
             publisher,
+            handing_out,
         ),
     )
 
@@ -265,7 +270,7 @@ def _planner_of(
 def _settler_of(
     given: Given,
     stores: _Stores,
-    publisher: Publisher,
+    handing_out: HandingOut,
     planner: Planner,
     lateness: Lateness,
     outage: Outage,
@@ -276,7 +281,7 @@ def _settler_of(
         stores.wire,
         stores.spool,
         given.journal,
-        publisher,
+        handing_out,
         given.settings,
         stores.sizes,
         given.price,

@@ -150,7 +150,7 @@ class AdaptivePace:
                 self.cold_start = None
         if self._diagnosis is not None:
             self._accepted_in_episode(now, send, self._diagnosis)
-        elif self._is_canary(send):
+        elif self._canary is not None and self._is_canary(send):
             self._recover(now, send)
         if proven and send.mark >= self._cut_mark and self.cooldown.overloads:
             self.cooldown.forgive()  # it was sent after the last pause, which was long enough

@@ -89,10 +89,10 @@ class Planner:
             return None
         if not self.breaker.free and self.health.holds(now):
             return None
-        # That they are not full is known; limits of their own few callers have.
-        if callers is not None and callers.limiter is not None:
-            if callers.next_time(now, cost) > now:
-                return None
+        # That they are not full is known, and few have limits of their own.
+        own = None if callers is None else callers.limiter
+        if own is not None and own.next_time(now, cost) > now:
+            return None
         permit = self._grant(now, cost, callers, item)
         if self.limiter.has_events:
             self._send_events(now)

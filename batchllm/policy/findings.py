@@ -79,10 +79,14 @@ class Findings:
             beside: Calls that were in flight when it was sent, as far as none of them was refused.
         """
         self._overload.on_accepted()
-        before = self.cap.believed
-        unbound = self.cap.on_answer(beside) and self.search.rate is None
-        if self.cap.believed != before:
-            self.events.append(CapLearned(at=now, calls=self.cap.believed))
+        cap = self.cap
+        if cap.held is None:  # nearly always
+            cap.on_answer(beside)
+            return False
+        before = cap.believed
+        unbound = cap.on_answer(beside) and self.search.rate is None
+        if cap.believed != before:
+            self.events.append(CapLearned(at=now, calls=cap.believed))
         return unbound
 
     def forgives(self, now: float, cause: Cause) -> bool:

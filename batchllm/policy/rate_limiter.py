@@ -219,10 +219,12 @@ class RateLimiter:
             self._admission.on_refused(now, send.sent_at)
         elif ended not in UNANSWERED:
             self._admission.on_accepted(now, send.sent_at)
-        if ended is _OK:
+        # Here and below parts are asked whether they have to know: the way of nearly every call.
+        if ended is _OK and self._cap.search is not None:
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
         if ended is _OK and self.room:
-            self._refusals.on_ok(send)
+            if self._refusals.fixed is not None:
+                self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
             if self.room < inf and self._adaptive.cold_start is None:
                 self._refresh()  # the answer has ended the cold start

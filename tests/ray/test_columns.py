@@ -23,7 +23,7 @@ from batchllm import (
 )
 from batchllm.core import Tally
 from batchllm.ray import RayLeases, RunSummary, last_summary, run_dataset
-from batchllm.ray.checks import check_choices, options_of_worker
+from batchllm.ray.checks import check_choices, limits_of_all, options_of_worker
 from batchllm.ray.columns import arrow_type_of, with_results
 from batchllm.ray.folder import read_folder
 from batchllm.ray.output_types import JSON, ListOf, StructOf, fit, output_type_of, shape_of
@@ -232,6 +232,11 @@ def test_a_progress_that_cannot_be_called_is_refused_before_anything_is_paid_for
     check_choices("rerun", None)
     with pytest.raises(ConfigError, match="progress is True, a bool; give a function"):
         check_choices("rerun", True)
+
+
+def test_a_wrong_limit_is_named_by_what_was_called() -> None:
+    with pytest.raises(ConfigError, match=r"^run_dataset.requests_per_minute=.* is -1"):
+        limits_of_all(-1, None, ())
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

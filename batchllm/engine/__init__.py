@@ -20,6 +20,7 @@ from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessor
+from batchllm.engine.prepared import PreparedItems
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
@@ -47,6 +48,7 @@ __all__ = [
     "OrderedResultStream",
     "Phase",
     "PostProcessor",
+    "PreparedItems",
     "Resources",
     "ResultStream",
     "Run",

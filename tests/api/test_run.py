@@ -26,6 +26,7 @@ from batchllm.core import (
     ProviderError,
     StrategyError,
 )
+from batchllm.journal import Journal, open_inline_worker
 from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +60,8 @@ async def test_attributes_of_a_users_items_mean_nothing(tmp_path: Path) -> None:
 
     survey = Survey(["a", "b", "c"])
     for _ in range(2):
-        result = await run_batch(survey, ScriptedStrategy(), journal=tmp_path / "run.db")
+        journal = Journal(tmp_path / "run.db", worker=open_inline_worker)
+        result = await run_batch(survey, ScriptedStrategy(), journal=journal)
         assert (result.succeeded, result.termination.cause) == (3, EndCause.DONE)
         assert "provider_batches" not in result.stats
     assert all(one.replayed for one in result.results)

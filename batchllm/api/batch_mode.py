@@ -117,7 +117,12 @@ async def _open_batch_mode(
         source.open()
         planned = PlannedItems(source.size)
         stack.callback(planned.discard)
-        batch = Batch(evolve(_bounded(options, settings), journal=journal), planned, delivery, keep)
+        batch = Batch(
+            evolve(_bounded(options, settings), journal=journal, keeps_spending=True),
+            planned,
+            delivery,
+            keep,
+        )
         batch.warnings.extend(notes)
         given = Given(
             source=source,

@@ -56,6 +56,8 @@ _COLUMNS: Final = (
     "size, answer"
 )
 _PAGE: Final = 500
+_QUOTAS: Final = "batch_quotas"
+"""The fact that has what was learned about quotas."""
 _NAME_BYTES: Final = 4
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -205,6 +207,19 @@ class BatchLedger:
     async def spent(self) -> tuple[list[Chunk], Need]:
         """Return all chunks of the journal, and what calls online of its runs have taken."""
         return await self._read(_spent)
+
+    # -- quotas ----------------------------------------------------------------------------------
+
+    async def quotas(self) -> str | None:
+        """Return what was learned about quotas, as it was noted; ``None`` before that."""
+        query = "SELECT value FROM facts WHERE name = ?"
+        row = await self._read(lambda db: db.execute(query, (_QUOTAS,)).fetchone())
+        return None if row is None else str(row[0])
+
+    async def note_quotas(self, text: str) -> None:
+        """Write down what was learned about quotas."""
+        query = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
+        await self._write(lambda db: db.execute(query, (_QUOTAS, text)))
 
     # -- lines -----------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from batchllm.provider_batch import (
     MiddlewareIn,
     ModeSettings,
     PlannedItems,
+    check_echo,
     check_hedge_budget,
     check_no_jobs,
     leaf_of,
@@ -98,6 +99,7 @@ async def _open_batch_mode(
     # Before a file is made, and before a group of tasks is open that would wrap the error.
     check_prices(options.config, prices, strategy)
     check_hedge_budget(settings, prices, strategy)
+    check_echo(settings, strategy)
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []

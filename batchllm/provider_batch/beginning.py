@@ -44,7 +44,7 @@ async def begin(parts: Parts) -> bool:
     if parts.given.settings.on_lost == "resubmit":
         await parts.settler.give_up_lost()
     for chunk in board.in_state(State.SETTLED, State.DROPPED):
-        parts.publisher.settled[chunk.number] = chunk.batch_id or ""
+        parts.publisher.know(chunk)
     return True
 
 

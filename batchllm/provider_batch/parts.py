@@ -242,6 +242,7 @@ def _filling_of(given: Given, stores: _Stores) -> Filling:
         journal.registrar.identity.digest,
         board.take_in,
         tests_first=not given.settings.detach,
+        echo=given.settings.verify_echo,
         counts=board.counts,
     )
 

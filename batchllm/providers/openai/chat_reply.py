@@ -196,8 +196,8 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
         usage = cast("dict[str, Any]", reply.x_groq).get("usage")
     if not isinstance(usage, dict):
         return None
-    counts = cast("Mapping[str, Any]", usage)
-    found: dict[str, int] = {}
+    counts: Mapping[str, Any] = usage
+    found: Any = {}
     _take(found, "input_tokens", counts, "prompt_tokens")
     _take(found, "output_tokens", counts, "completion_tokens")
     if not _take(found, "total_tokens", counts, "total_tokens"):
@@ -215,7 +215,8 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     completion = counts.get("completion_tokens_details")
     if isinstance(completion, dict):
         _take(found, "reasoning_tokens", completion, "reasoning_tokens")
-    return cast("TokenUsage", found)
+    read: TokenUsage = found
+    return read
 
 
 def _take(found: dict[str, int], key: str, counts: Mapping[str, Any], name: str) -> bool:

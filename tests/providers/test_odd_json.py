@@ -1,6 +1,7 @@
 """JSON that msgspec refuses and Python's json reads, on every wire, both ways."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -258,17 +259,21 @@ PARTS = st.recursive(
 )
 
 
+def refusal(send: Callable[[dict[str, Any]], object], request: dict[str, Any]) -> str | None:
+    try:
+        send(request)
+    except InvalidItemError as error:
+        return str(error)
+    return None
+
+
 @given(st.dictionaries(TEXTS, PARTS, max_size=4))
 def test_a_request_is_refused_in_words_or_written_without_a_loss(request: dict[str, Any]) -> None:
     """Also where it is looked through only if the encoder failed, or may have written a number so.
 
     What is refused is refused in the words of the check, which name the field.
     """
-    try:
-        check_sendable(request)
-    except InvalidItemError as refused:
-        with pytest.raises(InvalidItemError) as raised:
-            encode(request)
-        assert str(raised.value) == str(refused)
-    else:
+    refused = refusal(check_sendable, request)
+    assert refusal(encode, request) == refused
+    if refused is None:
         assert json.loads(encode(request)) == request

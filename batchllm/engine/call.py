@@ -134,10 +134,10 @@ class Call(StateGuard):
         context, item, strategy = self.context, self.item, self.strategy
         takes = ONE_REQUEST
         if gate.counts_tokens(context.callers):
-            reserved = self._takes(gate)
-            if isinstance(reserved, Failure):
-                return reserved
-            takes = reserved
+            estimated = self._takes(gate)
+            if isinstance(estimated, Failure):
+                return estimated
+            takes = estimated
         now = context.clock()
         if item.used and item.left(now) <= 0:
             return out_of_time(item, now)

@@ -41,9 +41,9 @@ class SlowHooks:
         try:
             return hook(*args)
         finally:
-            after = self.clocks.read()
-            if after.held(before, _SLOW):
-                self._report(name, after.wall - before.wall)
+            wall = self.clocks.wall()
+            if self.clocks.held(before, wall, _SLOW):
+                self._report(name, wall - before.wall)
 
     def _report(self, name: str, seconds: float) -> None:
         self._reported.add(name)

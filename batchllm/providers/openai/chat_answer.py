@@ -89,8 +89,8 @@ def _response(
             "reasoning": message.reasoning_content or message.reasoning or message.thoughts or None,
             "logprobs": (choice.logprobs and token_logprobs(choice.logprobs)) or None,
             "citations": _citations(reply, message) or None,
-            "content_filter_results": of_choice if of_choice and _filtered(of_choice) else None,
-            "prompt_filter_results": of_prompt if of_prompt and _filtered(of_prompt) else None,
+            "content_filter_results": of_choice if _filtered(of_choice) else None,
+            "prompt_filter_results": of_prompt if _filtered(of_prompt) else None,
         },
     )
 

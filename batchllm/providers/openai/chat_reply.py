@@ -196,8 +196,8 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
         usage = cast("dict[str, Any]", reply.x_groq).get("usage")
     if not isinstance(usage, dict):
         return None
-    counts: Mapping[str, Any] = usage
-    found: Any = {}
+    counts = cast("Mapping[str, Any]", usage)
+    found: dict[str, int] = {}
     _take(found, "input_tokens", counts, "prompt_tokens")
     _take(found, "output_tokens", counts, "completion_tokens")
     if not _take(found, "total_tokens", counts, "total_tokens"):
@@ -215,8 +215,7 @@ def read_usage(reply: ChatReply) -> TokenUsage | None:
     completion = counts.get("completion_tokens_details")
     if isinstance(completion, dict):
         _take(found, "reasoning_tokens", completion, "reasoning_tokens")
-    read: TokenUsage = found
-    return read
+    return cast("TokenUsage", found)
 
 
 def _take(found: dict[str, int], key: str, counts: Mapping[str, Any], name: str) -> bool:

@@ -56,12 +56,8 @@ def make_response(
         metadata: What else it said; values that are ``None`` are left out.
     """
     counts: TokenUsage = {} if usage is None else usage
-    found: dict[str, Any] = {"finish_reason": finish}
-    request_id = request_id_of(headers)
-    if request_id is not None:
-        found["request_id"] = request_id
-    found.update({name: value for name, value in metadata.items() if value is not None})
-    whole, said = without_halves(text, found)
+    found = {"finish_reason": finish, "request_id": request_id_of(headers), **metadata}
+    whole, said = without_halves(text, {k: v for k, v in found.items() if v is not None})
     return LLMResponse(
         whole,
         input_tokens=counts.get("input_tokens", 0),

@@ -19,6 +19,7 @@ from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
 from batchllm.engine.item import ItemRun
+from batchllm.engine.kept_spending import SPENT_ONLINE
 from batchllm.engine.post_processing import PostProcessor
 from batchllm.engine.prepared import PreparedItems
 from batchllm.engine.resources import Resources
@@ -33,6 +34,7 @@ __all__ = [
     "CANCEL",
     "DRAIN",
     "END",
+    "SPENT_ONLINE",
     "Batch",
     "BlockingSource",
     "Collector",

@@ -16,6 +16,7 @@ from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
 from batchllm.engine import Incoming, PreparedItems
 from batchllm.journal import Entry, JournalWriter
 from batchllm.provider_batch.answered import Answered
+from batchllm.provider_batch.echo import without_mark
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.repeats import Following, Leading, Repeats
 from batchllm.provider_batch.rows import LineRow, LineState
@@ -109,6 +110,13 @@ class Publisher:
     repeats: Repeats | None = None
     settled: dict[int, str] = field(factory=dict, init=False)
     count: int = field(default=0, init=False)
+    _marked: set[int] = field(factory=set, init=False)
+
+    def know(self, chunk: Chunk) -> None:
+        """Note that the lines of a chunk have their outcomes."""
+        self.settled[chunk.number] = chunk.batch_id or ""
+        if chunk.echo:
+            self._marked.add(chunk.number)
 
     async def publish_chunk(self, chunk: Chunk) -> None:
         """Pass on what is here of a chunk that is settled."""
@@ -201,5 +209,7 @@ class Publisher:
         assert row.start is not None
         assert row.size is not None
         line = self.spool.read_answer(row.chunk, row.part, row.start, row.size)
+        if row.chunk in self._marked:
+            line = without_mark(line, row.custom_id)
         outcome = self.wire.read_line(line)
         return HttpReply(outcome.status, outcome.headers, body_of(outcome))

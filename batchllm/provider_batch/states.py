@@ -140,6 +140,7 @@ class Chunk:
         tokens: The prompts' tokens, as estimated.
         sha: The SHA-256 of its file, in hexadecimal.
         canary: Whether it goes first and alone, to find out whether the rest can work.
+        echo: Whether its answers must have marks.
         file_id: Of the uploaded file.
         batch_id: Of the batch.
         status: The provider's own word for where the batch is.
@@ -182,6 +183,7 @@ class Chunk:
     tokens: int = 0
     sha: str = ""
     canary: bool = False
+    echo: bool = False
     file_id: str | None = None
     batch_id: str | None = None
     status: str | None = None

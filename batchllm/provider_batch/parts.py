@@ -163,7 +163,7 @@ def parts_of(given: Given) -> Parts:
         submitter,
         settler,
         lateness,
-        Ghosts(board, wire),
+        Ghosts(board, wire, lookup),
         outage,
         canceller,
         given.rng,

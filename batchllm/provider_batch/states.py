@@ -146,6 +146,7 @@ class Chunk:
         status: The provider's own word for where the batch is.
         done: Requests that the provider counts as processed, where it counts.
         intent: When the create began, in seconds since 1970 on the provider's clock.
+        first_intent: The same of its first create, which may have made a batch, too.
         submitted: When the batch was created, the same.
         expires: When the batch expires, the same.
         end: How it ended.
@@ -189,6 +190,7 @@ class Chunk:
     status: str | None = None
     done: int | None = None
     intent: float | None = None
+    first_intent: float | None = None
     submitted: float | None = None
     expires: float | None = None
     end: EndKind | None = None

@@ -211,6 +211,7 @@ class Submitter:
             State.CREATING,
             attempt=chunk.attempt + 1,
             intent=board.server_time(now),
+            first_intent=chunk.first_intent or board.server_time(now),
             account=self.wire.account,
             end=None,
             reserved_tokens=reserved.tokens,

@@ -52,6 +52,9 @@ class Pipeline:
         post_processor: Called with every result: a function, or a ``PostProcessor``.
         events: On their way to observers.
         slow: Reports hooks that hold the event loop.
+
+    Attributes:
+        plain: Whether a result is complete as soon as its attempts are: no hooks to call.
     """
 
     config: ProcessorConfig
@@ -61,19 +64,16 @@ class Pipeline:
     post_processor: Callable[[Result], Any] | None
     events: Events
     slow: SlowHooks
+    plain: bool = field(init=False)
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
     _post_processing: PostProcessing | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._post_processing = PostProcessing.of(self.post_processor, self.slow)
+        self.plain = not self.middlewares and self.post_processor is None
         for middleware in self.middlewares:
             self._takes_item[id(middleware)] = read_after_process(middleware)
-
-    @property
-    def plain(self) -> bool:
-        """Return whether a result is complete as soon as its attempts are: no hooks to call."""
-        return not self.middlewares and self.post_processor is None
 
     def warnings(self) -> Iterable[str]:
         """Give the sentences about its hooks that are for the run as a whole."""

@@ -20,7 +20,7 @@ from batchllm.policy.diagnosis import RefusalTimes
 from batchllm.policy.episodes import Episodes
 from batchllm.policy.events import GateEvent, Send
 from batchllm.policy.findings import Findings
-from batchllm.policy.quota_search import Learned
+from batchllm.policy.quota_search import SLACK, Learned
 from batchllm.policy.send_log import SendLog
 
 __all__ = ["AdaptivePace"]
@@ -40,10 +40,11 @@ class AdaptivePace:
         calls: The cap on calls in flight that others keep; beyond it a cold start opens nothing.
         learned_before: What an earlier run found out.
         cold: Whether to start with few calls in flight if nothing is known.
+        slack: Seconds that a late start may make up for.
+        log: What was sent and refused.
 
     Attributes:
         events: What happened, for the limiter to pass on.
-        log: What was sent and refused.
         cooldown: Its pauses.
         findings: What it has learned of the server.
         times: How long the server takes to refuse.
@@ -56,8 +57,9 @@ class AdaptivePace:
     calls: CallCap
     learned_before: Learned | None = None
     cold: bool = True
+    slack: float = SLACK
+    log: SendLog = field(factory=SendLog)
     events: list[GateEvent] = field(factory=list[GateEvent], init=False)
-    log: SendLog = field(factory=SendLog, init=False)
     cooldown: Cooldown = field(init=False)
     findings: Findings = field(init=False)
     times: RefusalTimes = field(factory=RefusalTimes, init=False)
@@ -69,7 +71,7 @@ class AdaptivePace:
 
     def __attrs_post_init__(self) -> None:
         self.cooldown = Cooldown(self.rng)
-        self.findings = Findings(self.log, self.events, self.learned_before)
+        self.findings = Findings(self.log, self.events, self.learned_before, self.slack)
         self._episodes = Episodes(
             self.log, self.cooldown, self.findings, self.times, self.events, self.flying,
             self.park_after,
@@ -135,7 +137,9 @@ class AdaptivePace:
             most = min(self.calls.limit, self.findings.cap.limit)
             if not self.cold_start.on_answer(now - send.sent_at, most):
                 self.cold_start = None
-        if episodes.accepted(now, send):
+        # Asked first whether it has to know, as hardly any call comes in an episode.
+        in_one = episodes.diagnosis is not None or episodes.canary is not None
+        if in_one and episodes.accepted(now, send):
             self._go_on()
         if proven and send.mark >= episodes.cut_mark and self.cooldown.overloads:
             self.cooldown.forgive()  # it was sent after the last pause, which was long enough

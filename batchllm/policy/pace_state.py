@@ -40,7 +40,7 @@ _KINDS: Final[tuple[type[Any], ...]] = (
 _HELD: Final = ("log", "times", "cooldown", "findings")
 """Parts that several others hold: each is written once, before them, and given to them."""
 _GIVEN: Final = frozenset(
-    {*_HELD, "calls", "events", "flying", "learned_before", "park_after", "rng"}
+    {*_HELD, "calls", "events", "flying", "learned_before", "park_after", "rng", "slack"}
 )
 """Fields that are no state of their part: what it was made with, or what others hold, too."""
 _PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})

@@ -19,7 +19,7 @@ from batchllm.policy.rate_meter import ENOUGH, LOOK_BACK, MINUTE, RateMeter
 from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode, Windows
 
-__all__ = ["Episode", "Learned", "QuotaSearch"]
+__all__ = ["SLACK", "Episode", "Learned", "QuotaSearch"]
 
 _DENT: Final = 0.02
 """Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
@@ -50,7 +50,7 @@ _EASED_EARLY: Final = 0.96
 """Such a share for an early refusal of a window: not even the rate before it is allowed."""
 _MINUTE_EARLY: Final = 0.2
 """Share of the way from what an early leak shows to the rate of the minute before it."""
-_SLACK: Final = 0.02
+SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
 """Accepted calls below which a first episode shows only that others had used the quota up:
@@ -87,21 +87,21 @@ class QuotaSearch:
     Args:
         log: What the scope sent, and what was refused of it.
         learned_before: Where an earlier run stood.
+        slack: Seconds that a late start may make up for.
 
     Attributes:
         rate: Calls per second that the server was measured to accept; ``None`` while unknown.
         sure: Whether the last measurement was of enough calls, and taken as it was.
-        slack: Seconds that a late start may make up for.
         calls_since: Calls since the last cut.
         confirmed: Whether it gave the rate that was known before.
     """
 
     log: SendLog
     learned_before: Learned | None = None
+    slack: float = SLACK
     rate: float | None = field(default=None, init=False)
     sure: bool = field(default=False, init=False)
     confirmed: bool = field(default=False, init=False)
-    slack: float = field(default=_SLACK, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)

@@ -69,8 +69,8 @@ class RateLimiter:
     """
 
     __slots__ = (
-        "_adaptive", "_admission", "_cap", "_events", "_last", "_leased", "_refusals",
-        "_sharing", "counts_tokens", "in_flight", "room", "sends",
+        "_adaptive", "_admission", "_cap", "_events", "_findings", "_last", "_leased",
+        "_refusals", "_sharing", "counts_tokens", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -97,7 +97,7 @@ class RateLimiter:
         cold = cold_start and leased is None and not self._admission.limits_requests
         self._cap = CallCap(calls, adapt)
         self._adaptive = AdaptivePace(rng, park_after, self._cap, known, cold)
-        self._events = self._adaptive.events
+        self._events, self._findings = self._adaptive.events, self._adaptive.findings
         fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
         follows = FollowedPauses() if leased is not None and fixed is None else None
         self._refusals = Refusals(self._adaptive, fixed or follows, park_after, self._events)
@@ -219,10 +219,12 @@ class RateLimiter:
             self._admission.on_refused(now, send.sent_at)
         elif ended not in UNANSWERED:
             self._admission.on_accepted(now, send.sent_at)
-        if ended is _OK:
+        # Here and below parts are asked whether they have to know: the way of nearly every call.
+        if ended is _OK and self._cap.search is not None:
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
         if ended is _OK and self.room:
-            self._refusals.on_ok(send)
+            if self._refusals.fixed is not None:
+                self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
             if self.room < inf and self._adaptive.cold_start is None:
                 self._refresh()  # the answer has ended the cold start
@@ -278,7 +280,7 @@ class RateLimiter:
 
     def snapshot(self, now: float) -> GateSnapshot:
         """Return the state of the gate at *now*."""
-        refusals, search = self._refusals, self._adaptive.findings.search
+        refusals, search = self._refusals, self._findings.search
         cooldown, refused = refusals.cooldown, refusals.throttled + refusals.overloaded
         return GateSnapshot(
             state=cooldown.state,
@@ -288,7 +290,7 @@ class RateLimiter:
             calls=self._cap.declared,
             pace=search.pace,
             rate=search.rate if self._leased is None else self._leased.rate,
-            cap=self._adaptive.findings.cap.believed,
+            cap=self._findings.cap.believed,
             limits=self._admission.limits,
             used=self._admission.used(now),
             episodes=cooldown.episodes,
@@ -301,7 +303,7 @@ class RateLimiter:
 
     def learned(self, now: float) -> Learned | None:
         """Return what to hand to the next run of this scope; ``None`` if nothing was found."""
-        return self._adaptive.findings.search.learned(now)
+        return self._findings.search.learned(now)
 
     @property
     def has_events(self) -> bool:

@@ -10,6 +10,7 @@ import anyio
 from batchllm.core import EndCause, JournalError, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.parts import Parts
+from batchllm.provider_batch.polling import within
 from batchllm.provider_batch.states import Chunk, State
 from batchllm.provider_batch.watching import wrong_account
 
@@ -56,7 +57,7 @@ async def _is_my_account(parts: Parts, chunks: list[Chunk]) -> bool:
             parts.outage.failed(error)
         if parts.board.termination is not None:
             return False
-        await anyio.sleep(_RETRY)
+        await anyio.sleep(max(_RETRY, within(parts.wire.hint)))
     strange = [one for one in known if one.account != parts.wire.account]
     if strange:
         parts.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account(strange))

@@ -27,18 +27,21 @@ __all__ = ["Filling", "Room"]
 
 _BYTES_PER_TOKEN: Final = 3.5
 _AHEAD: Final = 3
-"""Chunks that wait to be created: while one is uploaded the next is there."""
+"""Chunks that wait to be created, or to be read: while one is uploaded the next is there."""
 
 
 @define(eq=False)
 class Room:
-    """The number of chunks that wait to be created, and an event for the task that fills more."""
+    """The number of chunks that wait for something, and an event for the task that fills more.
+
+    They wait to be created, or, when they are settled, for their results to be passed on.
+    """
 
     waiting: int = field(default=0, init=False)
     _changed: anyio.Event = field(factory=anyio.Event, init=False)
 
     def set(self, waiting: int) -> None:
-        """Note how many chunks wait to be created."""
+        """Note how many chunks wait."""
         if waiting < self.waiting:
             self._changed.set()
             self._changed = anyio.Event()
@@ -46,7 +49,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """Return whether no further chunk is made before one of them is created."""
+        """Return whether no further chunk is made before one of them waits no more."""
         return self.waiting >= _AHEAD
 
     async def below(self, most: int) -> None:

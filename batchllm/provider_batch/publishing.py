@@ -119,7 +119,6 @@ class Publisher:
 
     async def publish_chunk(self, chunk: Chunk) -> None:
         """Pass on what is here of a chunk that is settled."""
-        self.settled[chunk.number] = chunk.batch_id or ""
         after = -1
         while rows := await self.ledger.lines_of(chunk.number, after):
             after = rows[-1].line_no or 0

@@ -8,10 +8,9 @@ import anyio
 import pytest
 
 from batchllm.core import EndCause, JournalError
-from tests.provider_batch.kit import World, count_calls, marked, prompts
+from tests.provider_batch.kit import MODELS, World, count_calls, marked, prompts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
-MODELS = ["openai:gpt-5-mini", "anthropic:claude-sonnet-5", "gemini:gemini-2.5-flash"]
 
 
 @pytest.fixture(params=MODELS)

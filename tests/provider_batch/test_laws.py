@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from batchllm.api import run_batch
 from batchllm.core import ProgramError
+from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import ChunkName, account_of, custom_id, metadata_in
-from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack, WireLimits, poll_delay
+from batchllm.provider_batch.pacing import ChunkSizes, PullBack, WireLimits
+from batchllm.provider_batch.polling import poll_delay
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import limit_in
 from batchllm.provider_batch.rows import Answer, LineRow, LineState, Settling

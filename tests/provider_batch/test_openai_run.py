@@ -21,7 +21,8 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies import Fallback, llm
 from batchllm.provider_batch import State
-from batchllm.provider_batch.pacing import Admission, WireLimits
+from batchllm.provider_batch.admission import Admission
+from batchllm.provider_batch.pacing import WireLimits
 from batchllm.provider_batch.wires import OpenAIBatches
 from batchllm.providers import EmbeddingStrategy
 from batchllm.simulator import BatchBehaviour, Mishap

@@ -91,12 +91,14 @@ class Mishap:
         trouble: What. A ghost has done what was asked, and its answer is lost.
         times: How often.
         after: Calls that go well before.
+        asks: Seconds that an answer with an error asks to wait; ``None`` if it asks nothing.
     """
 
     call: Call
     trouble: Trouble
     times: int = 1
     after: int = 0
+    asks: float | None = None
 
     def strikes(self, call: str) -> bool:
         """Return whether it goes wrong with this call, and count it."""

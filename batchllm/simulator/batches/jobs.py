@@ -59,22 +59,22 @@ class Job:
 
     @property
     def starts(self) -> float:
-        """When the first request begins."""
+        """The instant when the first request begins."""
         return self.created + self.behaviour.queue
 
     @property
     def expires(self) -> float:
-        """When it expires."""
+        """The instant when it expires."""
         return self.created + self.behaviour.window
 
     @property
     def executed_by(self) -> float:
-        """When the last request is done, if nothing comes between."""
+        """The instant when the last request is done, if nothing comes between."""
         return self.starts + self.behaviour.run
 
     @property
     def completes(self) -> float:
-        """When its results are there, if nothing comes between."""
+        """The instant when its results are there, if nothing comes between."""
         return self.executed_by + self.behaviour.finalizing
 
     def status(self, now: float) -> str:

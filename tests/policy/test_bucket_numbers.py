@@ -7,13 +7,14 @@ import pytest
 from batchllm.core import CallCost, ConfigError
 from batchllm.policy import Limit
 from batchllm.policy.bucket import Bucket
+from batchllm.policy.ledger import Ledger
 
 ONE = CallCost()
 
 
 @pytest.mark.parametrize(("hours", "paced"), [(1, True), (2, False)])
 def test_a_quota_of_an_hour_is_paced_and_one_of_two_is_a_stock(hours: int, paced: bool) -> None:
-    """Whoever has a day's quota wants his job done, and not one call in a while."""
+    """A day's quota is for a job to be done, and not for one call in a while."""
     bucket = Bucket(Limit("requests", 600 * hours, per=3600.0 * hours))
     for _ in range(2):
         bucket.take(0.0, ONE)
@@ -48,3 +49,24 @@ def test_a_limit_per_year_is_one_and_a_limit_per_two_years_is_a_slip_of_the_pen(
     assert Limit("requests", 1_000, per=366 * 86_400.0).per == 366 * 86_400.0
     with pytest.raises(ConfigError, match="400 days"):
         Limit("requests", 1_000, per=730 * 86_400.0)
+
+
+def test_a_ledger_keeps_some_hundred_entries_that_are_over_and_deletes_them_in_one_go() -> None:
+    """Each deletion moves all that stand behind; and what is kept must not grow with the run."""
+    ledger, kept = Ledger(granularity=1), 0
+    for second in range(5_000):
+        ledger.book(second * 10, 1)
+        ledger.forget(second * 10 - 100)
+        kept = max(kept, len(ledger._cost) - ledger.total)
+    assert kept == 512
+
+
+def test_a_ledger_that_was_written_down_gives_back_what_it_would_have_given() -> None:
+    ledger, resumed = Ledger(granularity=1), Ledger(granularity=1)
+    for second in range(1, 9):
+        ledger.book(second * 10, second)
+    resumed.load(ledger.dump(), ledger.total)
+    for until in range(0, 90, 10):
+        for one in (ledger, resumed):
+            one.forget(until)
+        assert (resumed.total, resumed.frees(9)) == (ledger.total, ledger.frees(9))

@@ -67,7 +67,7 @@ def test_a_rate_that_is_mostly_a_pause_doubles_in_five_seconds_and_another_in_23
 
 
 def test_a_rate_that_may_have_been_lowered_by_noise_doubles_in_twelve_seconds() -> None:
-    """What is kept in doubt is left as soon as it is refused no more."""
+    """A rate that is kept in doubt is left as soon as it is refused no more."""
     driver = paced_at(10.0)
     driver.search.keep(10.0, driver.now)
     assert seconds_until(driver, lambda pace: pace >= 20.0) == pytest.approx(11.7, rel=0.05)
@@ -81,7 +81,7 @@ def fall(driver: Driver, paced: float) -> QuotaSearch:
 
 
 def test_a_fall_of_15_percent_is_a_move_after_which_probes_come_after_10_to_15_seconds() -> None:
-    """What moved once moves again; more often would be more refusals than there is to learn."""
+    """A quota that moved once moves again; more often costs more refusals than they show."""
     search = fall(settled_at(), 20.0)
     assert not search.confirmed
     assert search._k_now == pytest.approx(15.0)
@@ -120,6 +120,18 @@ def test_a_pace_that_rose_by_a_tenth_is_measured_over_its_last_minute_alone() ->
         driver.learn(10.0)
         shown.append((driver.search.rate or 0.0) / rate)
     assert shown == pytest.approx([1.03, 1.107], abs=0.005)
+
+
+def test_a_rate_is_measured_over_five_minutes_at_most() -> None:
+    """Seven minutes before a refusal the quota may have been another; the last three are too few.
+
+    The curve is 3.5 % above the rate in the mean of its last five minutes, and 3.0 % over all.
+    """
+    driver = settled_at(1.0)
+    rate = driver.search.rate or 0.0
+    assert seconds_until(driver, lambda pace: pace >= 1.08 * rate) > 400.0
+    driver.learn(10.0)
+    assert driver.search.rate == pytest.approx(1.035 * rate, rel=0.002)
 
 
 @pytest.mark.parametrize(("share", "moved"), [(1.2, False), (1.4, True)])
@@ -197,6 +209,16 @@ def test_a_rate_that_moved_is_probed_a_quarter_as_long_as_the_one_before(
     assert probing.k == 5.0 * 2**doublings
     assert not probing.on_rate(5.0)
     assert probing.k == k
+
+
+def test_after_a_move_the_longest_k_grows_by_a_twentieth_with_each_confirmation() -> None:
+    """Fifteen seconds become two minutes within forty: what moved once stays under watch."""
+    probing = Probing()
+    probing.begin(10.0, guessed=False)
+    for rate in (10.0, 10.0, 10.0, 20.0, *(20.0,) * 10):
+        probing.on_rate(rate)
+        probing.remember(rate)
+    assert probing.k == pytest.approx(15.0 * 1.05**9)
 
 
 def test_what_an_earlier_run_learned_is_trusted_for_a_day() -> None:

@@ -50,6 +50,7 @@ TESTS: Final = {
     "policy/quota_search": _SEARCH,
     "policy/rate_meter": ("policy/test_rate_meter", *_SEARCH),
     "policy/reported/countdown": ("policy/test_countdown",),
+    "policy/reported/scale": ("policy/test_countdown", "policy/test_reported"),
     "policy/send_log": ("policy/test_send_log", "policy/test_pace_numbers"),
     "policy/shared_pace": _LEASES,
     "policy/windows": (*_SEARCH, "policy/test_rate_limiter"),

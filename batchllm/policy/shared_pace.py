@@ -84,7 +84,8 @@ class SharedPace:
     @property
     def searches(self) -> bool:
         """Return whether it is places in flight that are given, and not instants of a pace."""
-        return self.rate is None or self._pace.findings.cap.held is not None
+        findings = self._pace.findings
+        return findings.search.rate is None or findings.cap.held is not None
 
     @property
     def rate(self) -> float | None:

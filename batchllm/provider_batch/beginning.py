@@ -27,6 +27,7 @@ async def begin(parts: Parts) -> bool:
         board.take_in(chunk)
         parts.filling.tests_first = False  # the first batch of all was the test
     await parts.money.begin()
+    await parts.memory.begin()
     await journal.worker.call(partial(parts.spool.sweep, frozenset(board.chunks)))
     unsettled = [chunk for chunk in board if not chunk.over]
     mine = journal.registrar.identity.digest
@@ -35,13 +36,15 @@ async def begin(parts: Parts) -> bool:
         raise JournalError(_other_strategy(foreign, journal), problem="changed")
     if not await _is_my_account(parts, unsettled):
         return False
+    for chunk in board.in_flight:
+        parts.memory.recall(chunk, anyio.current_time())
     for chunk in board.in_state(State.CREATING):
         # The process that was about to create it died, maybe after it did.
         await board.move(chunk, State.QUARANTINE, "the process ended during the create")
     if parts.given.settings.on_lost == "resubmit":
         await parts.settler.give_up_lost()
     for chunk in board.in_state(State.SETTLED, State.DROPPED):
-        parts.publisher.settled[chunk.number] = chunk.batch_id or ""
+        parts.publisher.know(chunk)
     return True
 
 

@@ -103,7 +103,7 @@ class BatchDriver:
             try:
                 if self.given.journal.commits.failed is None and self._parts.ledger.run:
                     await self._parts.settler.clean()
-                    await self._parts.money.note_online()
+                    await self._parts.memory.save(anyio.current_time())
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
                 self.given.warnings.append(f"what is finished could not be cleaned up: {error}")
@@ -145,7 +145,7 @@ class BatchDriver:
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._parts.settler.clean()
-            await self._parts.money.note_online()
+            await self._parts.memory.save(now)
         if await self._parts.settler.step(now):
             return True
         if self._parts.copier is not None and await self._parts.copier.step(now):

@@ -90,6 +90,7 @@ class Filling:
         strategy: The digest of the strategy's identity.
         on_chunk: Called with each new chunk and the items that wait for it.
         tests_first: Whether a chunk of few lines goes before the first large one.
+        echo: Whether its lines ask for marks.
         counts: Returns the numbers of lines of the chunks that are under way; a provider that knows
             no names of ours is asked by them, so that no two are alike.
 
@@ -107,6 +108,7 @@ class Filling:
     strategy: bytes
     on_chunk: Callable[[Chunk, int], None]
     tests_first: bool
+    echo: bool
     counts: Callable[[], frozenset[int]]
     gathering: set[int] = field(factory=set, init=False)
     _groups: dict[tuple[str, str, int], _Group] = field(factory=dict, init=False)
@@ -120,6 +122,7 @@ class Filling:
         *,
         kept: bool,
         output: int | None = None,
+        sent: WireRequest | None = None,
     ) -> bool:
         """Take one line; a chunk that is full with it is written.
 
@@ -130,6 +133,7 @@ class Filling:
             position: In the input.
             kept: Whether the item is kept already.
             output: The most tokens that its answer may have, if its request bounds them.
+            sent: What is sent in place of the item's request, which gives the line its id.
 
         Returns:
             Whether it was taken; not a line that is larger than a file may be.
@@ -137,7 +141,8 @@ class Filling:
         # A new row has no id yet; one that is repeated gets another in place of its old one.
         known = bool(row.custom_id)
         name = self.id_of(row, request)
-        line = self.wire.write_line(name, request)
+        sent = sent or request
+        line = self.wire.write_line(name, sent)
         inputs = _inputs_of(request, work.prompt)
         if len(line) > self.sizes.most_bytes or inputs > self.sizes.inputs:
             return False
@@ -154,7 +159,7 @@ class Filling:
         group.rows.append(row._replace(custom_id=name, strategy=self.strategy))
         group.known.append(known)
         group.lines.append(line)
-        group.bounds.append(LineBound(len(request.body), output))
+        group.bounds.append(LineBound(len(sent.body), output))
         group.size += len(line)
         group.inputs.append(inputs)
         group.texts += inputs
@@ -226,6 +231,7 @@ class Filling:
             tokens=int(size / _BYTES_PER_TOKEN),
             sha=sha,
             canary=canary,
+            echo=self.echo,
             most_input=sum(inputs),
             longest=max(inputs),
             most_output=sum(outputs),

@@ -72,14 +72,17 @@ class Lookup:
             if not remote.outputs:
                 open_still.append(remote)
                 continue
-            if remote.id not in self._proofs:
-                self._proofs[remote.id] = await self._is_ours(remote, run)
-            if self._proofs[remote.id]:
+            if await self.is_ours(remote, run):
                 return [remote]
         return open_still
 
-    async def _is_ours(self, remote: RemoteBatch, run: str) -> bool:
+    async def is_ours(self, remote: RemoteBatch, run: str) -> bool:
         """Return whether the first line of a batch's results has an id of this run."""
+        if remote.id not in self._proofs:
+            self._proofs[remote.id] = await self._begins_with_ours(remote, run)
+        return self._proofs[remote.id]
+
+    async def _begins_with_ours(self, remote: RemoteBatch, run: str) -> bool:
         start = b""
 
         async def take(piece: bytes) -> None:

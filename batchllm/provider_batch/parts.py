@@ -34,6 +34,7 @@ from batchllm.provider_batch.pacing import ChunkSizes, PullBack
 from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
+from batchllm.provider_batch.quota_memory import QuotaMemory
 from batchllm.provider_batch.quota_waits import QuotaWaits
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.repeat_planning import RepeatPlanner
@@ -119,6 +120,7 @@ class Parts:
     watcher: Watcher
     outage: Outage
     canceller: Canceller
+    memory: QuotaMemory
     copier: Copier | None
 
 
@@ -150,7 +152,8 @@ def parts_of(given: Given) -> Parts:
     finder = Finder(board, wire, stores.spool, given.journal, refinding, outage, lookup)
     canceller = Canceller(board, wire, finder)
     payer = Payer(board, settler, stores.money.purse, given.spending)
-    quota = QuotaWaits(board, settler, lateness, outage)
+    memory = QuotaMemory(stores.ledger, wire, board)
+    quota = QuotaWaits(board, settler, lateness, outage, memory)
     submitter = Submitter(
         board, wire, stores.spool, given.journal, finder, settler, payer, outage, quota
     )
@@ -160,7 +163,7 @@ def parts_of(given: Given) -> Parts:
         submitter,
         settler,
         lateness,
-        Ghosts(board, wire),
+        Ghosts(board, wire, lookup),
         outage,
         canceller,
         given.rng,
@@ -182,6 +185,7 @@ def parts_of(given: Given) -> Parts:
         submitter=submitter,
         outage=outage,
         canceller=canceller,
+        memory=memory,
         watcher=watcher,
         copier=copier_of(
             settings.hedge_budget,
@@ -238,6 +242,7 @@ def _filling_of(given: Given, stores: _Stores) -> Filling:
         journal.registrar.identity.digest,
         board.take_in,
         tests_first=not given.settings.detach,
+        echo=given.settings.verify_echo,
         counts=board.counts,
     )
 

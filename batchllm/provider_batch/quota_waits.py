@@ -15,6 +15,7 @@ from batchllm.provider_batch.admission import PATIENCE
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.lateness import Lateness
 from batchllm.provider_batch.outages import Outage
+from batchllm.provider_batch.quota_memory import QuotaMemory
 from batchllm.provider_batch.refusals import hint_of, limit_in
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import Chunk
@@ -31,25 +32,39 @@ class QuotaWaits:
         settler: Splits those that never fit.
         lateness: Says if what waits goes online in time.
         outage: Learns if calls fail.
+        memory: Keeps what is learned for the next process.
     """
 
     board: Board
     settler: Settler
     lateness: Lateness
     outage: Outage
+    memory: QuotaMemory
 
     async def refused(self, chunk: Chunk, text: str, hint: float | None) -> None:
         """Learn from a create that was refused, and wait; one that never fits is split."""
         board, now = self.board, anyio.current_time()
         live = sum(one.tokens for one in board.in_flight if one.number != chunk.number)
         split = board.admission.refused(chunk.tokens, live, now, limit=limit_in(text), hint=hint)
+        await self.memory.save(now)
         if split and chunk.lines > 1:
-            self.settler.sizes.shrink(chunk.lines // 2)
-            await self.settler.give_up(chunk, "it is larger than what may be enqueued at once")
+            await self._split(chunk)
         elif board.admission.seconds_refused(now) > PATIENCE:
             self._end(f"no batch was taken for six hours, the last answer was {text}")
         else:
             self._said(text, hint)
+
+    async def splits(self, chunk: Chunk, now: float) -> bool:
+        """Split a chunk that by what is known will never fit; return whether it was."""
+        self.memory.recall(chunk, now)
+        if chunk.lines == 1 or not self.board.admission.never_fits(chunk.tokens, now):
+            return False
+        await self._split(chunk)
+        return True
+
+    async def _split(self, chunk: Chunk) -> None:
+        self.settler.sizes.shrink(chunk.lines // 2)
+        await self.settler.give_up(chunk, "it is larger than what may be enqueued at once")
 
     def wait(self, chunk: Chunk, error: ProviderError) -> None:
         """Wait with a chunk whose upload was refused for now, or what is asked before one."""

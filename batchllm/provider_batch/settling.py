@@ -171,6 +171,11 @@ class Settler:
                 f"the results of batch {chunk.batch_id} have {strange} lines that are of no "
                 "request of it, or came twice; they are not used"
             )
+        if reading.unmarked:
+            self.board.warnings.append(
+                f"{reading.unmarked:,} answers of batch {chunk.batch_id} lack the mark that "
+                "verify_echo asks for, and may be those to other requests: they are asked for again"
+            )
         self._go_on(after, settled.states)
         self._judge_whole(after, reading, settled.states)
 
@@ -216,7 +221,7 @@ class Settler:
     def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
         """Pass on what has its answer, and put back what has not."""
         # From here on the planner passes on what it finds of the chunk itself.
-        self.handing_out.publisher.settled[after.number] = after.batch_id or ""
+        self.handing_out.publisher.know(after)
         if self.board.waiting[after.number]:
             self.handing_out.add(after)
         if states.get(LineState.WAITING):
@@ -242,7 +247,7 @@ class Settler:
             self.board.end(
                 EndCause.FAIL_FAST,
                 f"none of the {chunk.lines} requests of the first batch, {chunk.batch_id}, was "
-                "answered; nothing more was sent",
+                f"answered{' with its mark' if reading.unmarked else ''}; nothing more was sent",
             )
 
     # -- chunks that came to nothing -------------------------------------------------------------

@@ -194,6 +194,8 @@ class Submitter:
         if not await self._knows_the_account(chunk):
             return
         now = anyio.current_time()
+        if await self.quota.splits(chunk, now):
+            return
         # Before anything is awaited: a call online could take the room meanwhile.
         reserved = self.payer.reserve(chunk)
         if reserved is None:
@@ -209,6 +211,7 @@ class Submitter:
             State.CREATING,
             attempt=chunk.attempt + 1,
             intent=board.server_time(now),
+            first_intent=chunk.first_intent or board.server_time(now),
             account=self.wire.account,
             end=None,
             reserved_tokens=reserved.tokens,

@@ -163,7 +163,8 @@ class Watcher:
 
     async def _ask_for_all(self, alive: list[Chunk]) -> None:
         wanted = {chunk.batch_id: chunk for chunk in alive}
-        oldest = min((one.submitted for one in alive if one.submitted is not None), default=0.0)
+        began = [one.first_intent or one.submitted for one in alive]
+        oldest = min((at for at in began if at is not None), default=0.0)
         ghosts = any(self.ghosts.may_have_one(one) for one in alive)
         after: str | None = None
         for _ in range(MOST_PAGES):

@@ -45,6 +45,7 @@ class BatchBehaviour:
         shuffled: Whether results come in another order than the requests.
         repeated: Results that come twice.
         strange: Results of no request.
+        swapped: Pairs of requests that get each other's answers.
         price: Dollars for a token, in and out alike.
         accounts: The organisation of each key; by default each key is one of its own.
         results_elsewhere: Whether the address of results is on another host.
@@ -71,6 +72,7 @@ class BatchBehaviour:
     shuffled: bool = False
     repeated: int = 0
     strange: int = 0
+    swapped: int = 0
     price: float = 1e-6
     accounts: Mapping[str, str] = field(factory=dict)
     results_elsewhere: bool = False

@@ -28,6 +28,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 ROOT = Path(__file__).parents[1]
 LIMITER = (
     "quota_search",
+    "probing",
     "diagnosis",
     "cap_search",
     "noise",
@@ -35,6 +36,7 @@ LIMITER = (
     "cooldown",
     "fixed_cooldown",
     "adaptive",
+    "episodes",
     "send_log",
     "rate_meter",
     "windows",
@@ -46,7 +48,9 @@ LIMITER = (
 FILES = (*LIMITER, "outage", "budget", "hedge", "worst_case")
 TESTS = {
     "fixed_cooldown": ("fixed_cooldown", "rate_limiter"),
+    "probing": ("quota_search",),
     "adaptive": ("rate_limiter", "rate_limiter_laws"),
+    "episodes": ("rate_limiter", "rate_limiter_laws"),
     "windows": ("quota_search", "rate_limiter"),
     "reported/countdown": ("countdown",),
 }

@@ -27,6 +27,7 @@ from batchllm.provider_batch import (
     MiddlewareIn,
     ModeSettings,
     PlannedItems,
+    check_echo,
     check_hedge_budget,
     check_no_jobs,
     leaf_of,
@@ -98,6 +99,7 @@ async def _open_batch_mode(
     # Before a file is made, and before a group of tasks is open that would wrap the error.
     check_prices(options.config, prices, strategy)
     check_hedge_budget(settings, prices, strategy)
+    check_echo(settings, strategy)
     if isinstance(delivery, OrderedResultStream):
         delivery.limit = _ALL
     notes: list[str] = []
@@ -117,7 +119,12 @@ async def _open_batch_mode(
         source.open()
         planned = PlannedItems(source.size)
         stack.callback(planned.discard)
-        batch = Batch(evolve(_bounded(options, settings), journal=journal), planned, delivery, keep)
+        batch = Batch(
+            evolve(_bounded(options, settings), journal=journal, keeps_spending=True),
+            planned,
+            delivery,
+            keep,
+        )
         batch.warnings.extend(notes)
         given = Given(
             source=source,

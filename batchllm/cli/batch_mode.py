@@ -10,7 +10,7 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy, ProcessorConfig
 from batchllm.policy import PriceBook
-from batchllm.provider_batch import check_hedge_budget, read_mode, wire_of
+from batchllm.provider_batch import check_echo, check_hedge_budget, read_mode, wire_of
 
 __all__ = ["batch_options", "check_batch_mode"]
 
@@ -38,6 +38,7 @@ def batch_options(settings: RunSettings) -> dict[str, Any]:
         "on_cancel": settings.on_cancel,
         "on_lost": settings.on_lost,
         "hedge_budget": settings.hedge_budget,
+        "verify_echo": settings.verify_echo,
         "detach": settings.detach,
     }
 
@@ -79,6 +80,7 @@ def check_batch_mode(
         mode = read_mode(options.pop("mode"), options, "batchllm run")
         if mode is not None:
             check_hedge_budget(mode, PriceBook(config.prices), strategy)
+            check_echo(mode, strategy)
     except ConfigError as error:
         text = str(error)
         for name in options:

@@ -289,6 +289,14 @@ class RunSettings:
             _BATCH,
         ),
     ] = None
+    verify_echo: Annotated[
+        bool,
+        _flag(
+            "Ask for a mark in each answer of a batch: answers that the provider has mixed up are "
+            "noticed by it, and asked for again.",
+            _BATCH,
+        ),
+    ] = False
     dry_run: Annotated[
         bool,
         _flag(

@@ -122,7 +122,8 @@ def as_work_item(value: object, index: int, *, texts: bool = False) -> LLMWorkIt
         InvalidItemError: It has none of these shapes, or a text in it cannot be encoded.
     """
     if type(value) is str:
-        check_texts(value, f"item {index}: its prompt")
+        if not value.isascii():  # else there is nothing to check, which is so of most
+            check_texts(value, f"item {index}: its prompt")
         return LLMWorkItem(str(index), None, value)
     if isinstance(value, LLMWorkItem):
         check_texts(value.prompt, f"item {value.item_id!r}: its prompt")
@@ -131,7 +132,9 @@ def as_work_item(value: object, index: int, *, texts: bool = False) -> LLMWorkIt
     if isinstance(value, tuple):
         parts: tuple[Any, ...] = value
         if len(parts) in (2, 3):
-            prompt = check_prompt(parts[1], what, texts=texts)
+            prompt = parts[1]
+            if type(prompt) is not str or not prompt.isascii():
+                prompt = check_prompt(prompt, what, texts=texts)
             return LLMWorkItem(parts[0], None, prompt, *parts[2:])
         msg = f"item {index}: a tuple of {len(parts)}; give (id, prompt) or (id, prompt, context)"
         raise InvalidItemError(msg)

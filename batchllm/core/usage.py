@@ -87,7 +87,7 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     given: Any = usage
     if type(given) is dict and "total_tokens" in given and _is_settled(given):
         return given  # type: ignore[return-value]
-    fields = _fields_of(given)
+    fields = given if type(given) is dict else _fields_of(given)
     found: Any = _read(fields)
     if not found:
         return None
@@ -149,7 +149,7 @@ def _is_settled(usage: dict[Any, Any]) -> bool:
 
 def _fields_of(usage: Any) -> Mapping[str, object]:
     """Return the fields of a usage by name; of an object only those that we know."""
-    if type(usage) is dict or isinstance(usage, Mapping):
+    if isinstance(usage, Mapping):
         fields: Mapping[str, object] = usage
         return fields
     return {name: getattr(usage, name, None) for name in sorted(_known_fields(usage))}

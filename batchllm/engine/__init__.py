@@ -19,7 +19,9 @@ from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
 from batchllm.engine.item import ItemRun
+from batchllm.engine.kept_spending import SPENT_ONLINE
 from batchllm.engine.post_processing import PostProcessor
+from batchllm.engine.prepared import PreparedItems
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
@@ -32,6 +34,7 @@ __all__ = [
     "CANCEL",
     "DRAIN",
     "END",
+    "SPENT_ONLINE",
     "Batch",
     "BlockingSource",
     "Collector",
@@ -47,6 +50,7 @@ __all__ = [
     "OrderedResultStream",
     "Phase",
     "PostProcessor",
+    "PreparedItems",
     "Resources",
     "ResultStream",
     "Run",

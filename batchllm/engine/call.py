@@ -132,9 +132,12 @@ class Call(StateGuard):
     async def as_leaf(self, gate: Gate) -> CallEnded:
         """Make the call with a permit of *gate*."""
         context, item, strategy = self.context, self.item, self.strategy
-        takes = self._takes(gate)
-        if isinstance(takes, Failure):
-            return takes
+        takes = ONE_REQUEST
+        if gate.counts_tokens(context.callers):
+            estimated = self._takes(gate)
+            if isinstance(estimated, Failure):
+                return estimated
+            takes = estimated
         now = context.clock()
         if item.used and item.left(now) <= 0:
             return out_of_time(item, now)

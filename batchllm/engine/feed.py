@@ -18,13 +18,14 @@ from batchllm.core import (
     JournalError,
     SourceError,
     Termination,
+    as_work_item,
 )
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Ending, Phase
 from batchllm.engine.events import Events
 from batchllm.engine.guard import contains, in_words
 from batchllm.engine.idset import IdSet
-from batchllm.engine.intake import END, Source, pull, read_item
+from batchllm.engine.intake import END, Source, pull
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resume import Incoming, Resume
 from batchllm.engine.scheduler import Scheduler
@@ -67,9 +68,10 @@ class Reader:
         """Read the next item, or say what is wrong with it."""
         index = self._count
         self._count += 1
-        work = read_item(value, index, texts=self.texts)
-        if isinstance(work, InvalidItemError):
-            return Incoming(work, index, context=_context_of(value))
+        try:
+            work = as_work_item(value, index, texts=self.texts)
+        except InvalidItemError as error:
+            return Incoming(error, index, context=_context_of(value))
         if not self._ids.add(work.item_id):
             text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
             return Incoming(InvalidItemError(text), index, context=work.context)
@@ -134,11 +136,13 @@ class Feed:
         in_flight = self._in_flight()
         burst = self._burst(in_flight)
         source.begin_burst()
+        waits = self.resume is not None or source.may_wait
         for _ in range(burst):
-            if self.ending.stopping or not self._has_room():
+            # That calls are free for a burst is known, unless others may take them meanwhile.
+            if self.ending.stopping or not (self._has_room() if waits else self._has_place()):
                 source.end_burst()
                 return True
-            if self.resume is not None or source.may_wait:
+            if waits:
                 value = await self._pull()
                 now = self.clock()
             else:
@@ -148,7 +152,7 @@ class Feed:
                 return False
             self._start(value, now)
         source.end_burst()
-        if self._takes_all(in_flight, burst):
+        if not waits and self._takes_all(in_flight, burst):
             # Nothing can be started before a call ends, so there is no need to look again once
             # these have started: in a steady state that is a turn of the event loop per item.
             await self.window.changed()
@@ -163,16 +167,16 @@ class Feed:
         may wait before it calls wakes it, too: one that waits for a permit or a ``prepare``, and
         each composite as it begins.
         """
-        waits = self.source.may_wait or self.resume is not None
-        if self.reads_ahead or waits or not in_flight:
+        if self.reads_ahead or not in_flight:
             return False
         return in_flight + burst >= self.callers.calls
 
     def _burst(self, in_flight: int) -> int:
-        """Return how many items to start in one go: as many as calls are free for, or a burst."""
-        if self.reads_ahead:
-            return _BURST
-        return max(1, min(_BURST, self.callers.calls - in_flight))
+        """Return how many items to start in one go: as many as calls are free for, or a burst.
+
+        None if another attempt of an item has taken the last free call meanwhile.
+        """
+        return _BURST if self.reads_ahead else min(_BURST, self.callers.calls - in_flight)
 
     def _in_flight(self) -> int:
         """Return the calls in flight, and those of items whose tasks have not run yet.
@@ -186,6 +190,10 @@ class Feed:
     def _has_room(self) -> bool:
         if not self.reads_ahead and (self.callers.full or self._in_flight() >= self.callers.calls):
             return False
+        return self._has_place()
+
+    def _has_place(self) -> bool:
+        """Return whether the window and the delivery have room for one more item."""
         return self.window.has_room and self.delivery.has_room(self.scheduler.accepted)
 
     async def _pull(self) -> Any:

@@ -51,14 +51,19 @@ class Gates:
     _known: dict[QuotaScope, Gate] = field(factory=dict, init=False)
     _memory: dict[str, Learned] = field(factory=dict, init=False)
     _listener: GateListener | None = field(default=None, init=False)
+    _last: tuple[QuotaScope, Gate] | None = field(default=None, init=False)
 
     def of(self, scope: QuotaScope) -> Gate:
         """Return the gate of *scope*."""
+        last = self._last
+        if last is not None and last[0] is scope:  # nearly always; to hash four texts takes longer
+            return last[1]
         gate = self._known.get(scope)
         if gate is None:
             gate = self._known[scope] = self._find(scope) or self._make(scope)
             if sum(other is gate for other in self._known.values()) == 1:
                 gate.add_listener(self._pass_on)
+        self._last = scope, gate
         return gate
 
     def register(self, strategy: LLMCallStrategy[Any]) -> None:

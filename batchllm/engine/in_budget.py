@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any, Protocol
 
 from batchllm.core import LLMCallStrategy, StrategyError
+from batchllm.engine.bills import Wanted
 from batchllm.engine.failures import Failure, unusable
 from batchllm.engine.hedging import CallEnded, Hedging
 from batchllm.engine.item import ItemRun
-from batchllm.engine.spending import Spending, Wanted
+from batchllm.engine.spending import Spending
 from batchllm.gate import Gate
 
 __all__ = ["Leaf", "with_copies", "within_budget"]

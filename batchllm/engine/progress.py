@@ -28,17 +28,19 @@ class Progress:
     Args:
         config: Says how often to log, and what to call.
         slow: Reports a callback that holds the event loop.
+
+    Attributes:
+        waits: Whether a report takes an await: there is a callback.
     """
 
     config: ProcessorConfig
     slow: SlowHooks = field(factory=SlowHooks)
+    waits: bool = field(init=False)
     warnings: list[str] = field(factory=list, init=False)
     _failures: int = field(default=0, init=False)
 
-    @property
-    def waits(self) -> bool:
-        """Return whether a report takes an await: there is a callback."""
-        return self.config.progress_callback is not None
+    def __attrs_post_init__(self) -> None:
+        self.waits = self.config.progress_callback is not None
 
     def is_due(self, completed: int) -> bool:
         """Return whether a line is to be written after so many items."""

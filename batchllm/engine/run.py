@@ -37,6 +37,7 @@ from batchllm.engine.gate_events import GateWatch
 from batchllm.engine.guard import only_error
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
+from batchllm.engine.kept_spending import KeptSpending
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
@@ -48,7 +49,7 @@ from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.engine.watchers import Watchers
-from batchllm.journal import Entry
+from batchllm.journal import Entry, JournalWriter
 from batchllm.policy import RetrySchedule
 from batchllm.transport import clock_of_now
 
@@ -139,7 +140,10 @@ class Run:
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
         spending = None
         if shared.ledger is not None:
-            spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock)
+            kept = None
+            if options.keeps_spending and isinstance(options.journal, JournalWriter):
+                kept = KeptSpending(options.journal)
+            spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock, kept)
         stats = Stats(shared, waits, window, hedging, spending, clock, started)
         tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
@@ -342,9 +346,9 @@ def _pipeline(
 ) -> Pipeline:
     """Make what takes an item to its result: attempts inside, the user's steps around them."""
     config, middlewares = options.config, options.middlewares
-    schedule = RetrySchedule(config.retry, rng)
     hooks = RetryHooks(middlewares, events, config, context.clock, slow)
-    attempts = Attempts(context, schedule, window, hooks)
+    attempts = Attempts(context, RetrySchedule(config.retry, rng), window, hooks)
     return Pipeline(
-        config, attempts, options.strategy, middlewares, options.post_processor, events, slow
-    )
+        config, attempts, options.strategy, middlewares, options.post_processor, events, slow,
+        context.waits,
+    )  # fmt: skip

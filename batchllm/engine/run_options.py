@@ -34,6 +34,8 @@ class RunOptions:
         error_classifier: Asked first what an exception means.
         gates: The user's own gates.
         journal: Where results are written down before they are delivered.
+        keeps_spending: Whether the journal, which is open then, counts what calls have taken of
+            the budget.
     """
 
     config: ProcessorConfig = field(factory=ProcessorConfig)
@@ -44,3 +46,4 @@ class RunOptions:
     error_classifier: ErrorClassifier | None = None
     gates: Sequence[Gate] = ()
     journal: Journal | JournalWriter | None = None
+    keeps_spending: bool = False

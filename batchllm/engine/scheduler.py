@@ -110,11 +110,12 @@ class Scheduler:
     def _start_task(
         self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
     ) -> None:
-        context = self.source.context_of(item.item_id)
+        name = item.work.item_id
+        context = self.source.context_of(name)
         if self.run.watchers.active:
             process, given = self._watched, (process, *given)
         # Not start_soon(…), which looks at the function as well before it does the same: 2 µs.
-        self.tasks.create_task(process(item, *given), name=item.item_id, context=context)
+        self.tasks.create_task(process(item, *given), name=name, context=context)
 
     async def _watched(
         self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
@@ -282,14 +283,14 @@ class Scheduler:
         self.delivery.put(result)
         if self.progress.is_due(tally.total):
             self.progress.log(tally, self.total)
-        fail_fast = run.config.fail_fast
-        if fail_fast is not None and not result.replayed:
-            self._watch_failures(result, fail_fast)
-
-    def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
+        if result.replayed:
+            return
         if result.success:
             self._same_failure = 0
-            return
+        elif run.config.fail_fast is not None:
+            self._watch_failures(result, run.config.fail_fast)
+
+    def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
         # Nothing but such answers so far: no call will find an API at this address. After one good
         # answer it is the gateway that has lost its way, and may find it again.
         lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)

@@ -12,66 +12,34 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import anyio
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from batchllm.classifiers import failed_usage, may_be_billed
 from batchllm.core import (
-    CallCost,
     CallTooLargeError,
     ConfigError,
     EndCause,
+    JournalError,
     LLMCallStrategy,
-    Price,
     ProcessingEvent,
     ProcessorConfig,
     Reply,
     StrategyError,
     Termination,
-    TokenUsage,
     dollars,
 )
+from batchllm.engine.bills import Bill, Wanted, taken
 from batchllm.engine.budget_words import budget_spent, no_price
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
 from batchllm.engine.failures import Failure, no_permit, out_of_time, stopped
 from batchllm.engine.hooks import estimate_of
 from batchllm.engine.item import ItemRun
+from batchllm.engine.kept_spending import KeptSpending
 from batchllm.engine.waiting import Waits
 from batchllm.policy import Bound, BudgetLedger, Need, PriceBook, Reservation, WorstCases
 
-__all__ = ["Bill", "Spending", "Wanted", "check_prices"]
-
-
-@frozen
-class Wanted:
-    """A call that is to be made.
-
-    Attributes:
-        kind: What calls that are alike have in common.
-        prompt: From which its bound follows.
-        estimate: The strategy's own; ``None`` if it makes none.
-        price: Of its model; ``None`` if no money is counted.
-    """
-
-    kind: Hashable
-    prompt: Any
-    estimate: CallCost | None
-    price: Price | None
-
-    def need(self, bound: Bound) -> Need:
-        """Return *bound* in tokens and money."""
-        if self.price is None:
-            return Need(bound.tokens)
-        return Need(bound.tokens, self.price.worst(bound.input_tokens, bound.output_tokens))
-
-
-@define(eq=False)
-class Bill:
-    """A call that is under way, with what was reserved for it."""
-
-    wanted: Wanted
-    sure: bool
-    reservation: Reservation
+__all__ = ["Spending", "check_prices"]
 
 
 @define(eq=False)
@@ -90,6 +58,7 @@ class Spending:
         waits: Keeps the time that items wait.
         events: Get one when the budget is spent.
         clock: Seconds on the event loop's clock.
+        kept: Books that outlive the process; ``None`` if none do.
 
     Attributes:
         most_unbounded: The most calls that had a reservation at once, and no bound on their answer.
@@ -102,6 +71,7 @@ class Spending:
     waits: Waits
     events: Events
     clock: Callable[[], float]
+    kept: KeptSpending | None = None
     most_unbounded: int = field(default=0, init=False)
     _unbounded: int = field(default=0, init=False)
     _held: float = field(default=0.0, init=False)
@@ -137,8 +107,23 @@ class Spending:
         if not queue:
             bill = self._try(wanted)
             if bill is not None:
-                return bill
-        return await self._wait(item, wanted)
+                return bill if self.kept is None else await self._kept(bill, self.kept)
+        waited = await self._wait(item, wanted)
+        if isinstance(waited, Failure) or self.kept is None:
+            return waited
+        return await self._kept(waited, self.kept)
+
+    async def _kept(self, bill: Bill, kept: KeptSpending) -> Bill | Failure:
+        """Wait until a reservation is on the disk: the process may die with its call in flight."""
+        try:
+            await kept.written()
+        except JournalError:  # the run ends with it
+            self._close(bill, BudgetLedger.release)
+            return stopped(self.ending)
+        except BaseException:
+            self._close(bill, BudgetLedger.release)
+            raise
+        return bill
 
     async def _wait(self, item: ItemRun, wanted: Wanted) -> Bill | Failure:
         queue = self._queues.setdefault(wanted.kind, deque())
@@ -168,7 +153,7 @@ class Spending:
             self._wake()
         if self.ending.stopping:
             if bill is not None:  # woken in the very turn in which the run was stopped
-                self._close(bill, self.ledger.release)
+                self._close(bill, BudgetLedger.release)
             return stopped(self.ending)
         if bill is not None:
             return bill
@@ -201,7 +186,8 @@ class Spending:
         if not bound.sure:
             self._unbounded += 1
             self.most_unbounded = max(self.most_unbounded, self._unbounded)
-        return Bill(wanted, bound.sure, reservation)
+        kept = None if self.kept is None else self.kept.reserve(reservation)
+        return Bill(wanted, bound.sure, reservation, kept)
 
     # -- what takes of the budget beside calls ---------------------------------------------------
 
@@ -237,18 +223,20 @@ class Spending:
             billed = usage is not None or may_be_billed(ended.error)
         else:
             usage, billed = None, False
-        took = _taken(usage, wanted.price)
+        took = taken(usage, wanted.price)
         if took is not None:
-            self._close(bill, lambda reservation: self.ledger.settle(reservation, took))
+            self._close(bill, lambda books, held: books.settle(held, took))
         else:
-            self._close(bill, self.ledger.keep if billed else self.ledger.release)
+            self._close(bill, BudgetLedger.keep if billed else BudgetLedger.release)
 
     def cancel(self, bill: Bill, *, in_flight: bool) -> None:
         """Book a call that was cancelled, which may be billed if it was *in_flight*."""
-        self._close(bill, self.ledger.keep if in_flight else self.ledger.release)
+        self._close(bill, BudgetLedger.keep if in_flight else BudgetLedger.release)
 
-    def _close(self, bill: Bill, book: Callable[[Reservation], None]) -> None:
-        book(bill.reservation)
+    def _close(self, bill: Bill, book: Callable[[BudgetLedger, Reservation], None]) -> None:
+        book(self.ledger, bill.reservation)
+        if self.kept is not None and bill.kept is not None:
+            self.kept.close(bill.kept, book)
         self._under_way[bill.wanted.kind] -= 1
         if not bill.sure:
             self._unbounded -= 1
@@ -338,13 +326,3 @@ def check_prices(
     names = [] if strategy is None else prices.missing(strategy)
     if names:
         raise ConfigError(no_price(prices, names))
-
-
-def _taken(usage: TokenUsage | None, price: Price | None) -> Need | None:
-    """Return what a call took; ``None`` if that is unknown."""
-    if not usage:
-        return None
-    tokens = usage.get("total_tokens")
-    if tokens is None:
-        return None
-    return Need(tokens, None if price is None else price.cost(usage))

@@ -102,7 +102,7 @@ class Window:
     def release(self) -> None:
         """Let an item leave for good."""
         self.taken -= 1
-        self.wake()
+        self.wakeup.wake()
 
     @contextmanager
     def asleep(self) -> Generator[None]:

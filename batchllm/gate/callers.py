@@ -51,7 +51,9 @@ class CallerLimits:
         feed: Woken when a call is free that no gate has a waiter for.
 
     Attributes:
-        full: Whether the cap is reached; kept, since every call asks for it several times.
+        in_flight: Calls that hold a permit; kept, as is ``full``, since every call asks for them
+            several times.
+        full: Whether the cap is reached.
         more_to_come: Whether there are items that did not come to any gate yet.
         full_for: Seconds during which the cap was reached and there were more to come.
     """
@@ -59,6 +61,7 @@ class CallerLimits:
     calls: int
     limiter: RateLimiter | None = None
     _feed: Wakes | None = None
+    in_flight: int = field(default=0, init=False)
     full: bool = field(default=False, init=False)
     more_to_come: bool = field(default=False, init=False)
     full_for: float = field(default=0.0, init=False)
@@ -68,11 +71,6 @@ class CallerLimits:
 
     def __attrs_post_init__(self) -> None:
         self._cap = anyio.CapacityLimiter(self.calls)
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that hold a permit."""
-        return self._cap.borrowed_tokens
 
     def statistics(self) -> anyio.CapacityLimiterStatistics:
         """Return the numbers of the cap on calls in flight."""
@@ -90,9 +88,9 @@ class CallerLimits:
 
     def take(self, now: float, cost: CallCost, permit: Borrower) -> CallersSend | None:
         """Count the call of *permit*, which starts now; ``next_time`` has allowed it."""
-        cap = self._cap
-        cap.acquire_on_behalf_of_nowait(permit)
-        if cap.borrowed_tokens >= self.calls:
+        self._cap.acquire_on_behalf_of_nowait(permit)
+        self.in_flight += 1
+        if self.in_flight >= self.calls:
             self.full, self._full_since = True, now
         return None if self.limiter is None else (self.limiter, self.limiter.on_send(now, cost))
 
@@ -129,11 +127,12 @@ class CallerLimits:
 
     def _free(self, now: float, permit: Borrower) -> None:
         self._cap.release_on_behalf_of(permit)
+        self.in_flight -= 1
         if self.full:
             if self.more_to_come:
                 self.full_for += now - self._full_since
                 self._full_since = now
-            self.full = self._cap.borrowed_tokens >= self.calls
+            self.full = self.in_flight >= self.calls
         if self._waiting:
             self._let_in()
         elif self._feed is not None and not self.full:

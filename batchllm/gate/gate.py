@@ -19,14 +19,14 @@ from batchllm.gate.lane import Refusal, Waiter
 from batchllm.gate.permit import Permit
 from batchllm.gate.planning import Planner
 from batchllm.gate.queue import oversize
-from batchllm.gate.refusals import (
+from batchllm.gate.settings import check_gate, limiter_of_gate
+from batchllm.gate.turned_away import (
     closed_meanwhile,
     endpoint_down,
     parked_scope,
     too_large,
     two_loops,
 )
-from batchllm.gate.settings import check_gate, limiter_of_gate
 from batchllm.policy import (
     FailureRow,
     GateEvent,
@@ -91,6 +91,7 @@ class Gate:
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         declared = check_gate(
+            "Gate",
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             limits=limits,
@@ -276,8 +277,7 @@ class Gate:
         if permit is not None:
             return permit
         now = self.clock()
-        waiter: Waiter = Waiter(cost, callers, priority, now)
-        waiter.item, waiter.untried, waiter.refusal = item, untried, refusal
+        waiter = Waiter(cost, callers, priority, now, item=item, untried=untried, refusal=refusal)
         self._queue.join(waiter, now)
         try:
             await self._wait(waiter)
@@ -301,7 +301,7 @@ class Gate:
 
     async def _wait(self, waiter: Waiter) -> None:
         self._planner.advance()
-        while waiter.waiting and not self._turns_away():
+        while waiter.waiting and not self._health.turns_away(self.clock()):
             with waiter.scope:
                 await waiter.woken.wait()
             if waiter.waiting:
@@ -328,15 +328,11 @@ class Gate:
         parked = self.limiter.parked
         if parked is not None:
             raise parked_scope(self.scope, parked)
-        if self._turns_away():
+        if self._health.turns_away(self.clock()):
             raise endpoint_down(self.scope)
         limit = oversize(self.limiter, callers, cost)
         if limit is not None:
             raise too_large(limit, cost)
-
-    def _turns_away(self) -> bool:
-        """Return whether no call may wait: parked, or given up and no canary is due."""
-        return self.limiter.parked is not None or self._health.gave_up(self.clock())
 
     async def is_given_back(self, row: FailureRow, callers: CallerLimits | None = None) -> bool:
         """Wait until it is decided whether the failures of *row* were an outage's.

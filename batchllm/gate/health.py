@@ -104,9 +104,11 @@ class Health:
         """Return whether calls of the scope are under way or waiting."""
         return self._limiter.in_flight > 0 or bool(self._queue)
 
-    def gave_up(self, now: float) -> bool:
-        """Return whether the endpoint was given up and no canary is due to try it again."""
+    def turns_away(self, now: float) -> bool:
+        """Return whether no call may wait: parked, or given up and no canary is due."""
         breaker = self.breaker
+        if self._limiter.parked is not None:
+            return True
         return breaker.down and breaker.next_time(now, 0) > now
 
     def unanswered(self, now: float) -> bool:

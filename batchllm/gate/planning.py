@@ -85,7 +85,13 @@ class Planner:
         if refusal is not None and refusal.not_before > now:
             return None
         # While the endpoint does not answer the canary is chosen among those that wait.
-        if self.breaker.open or not self._may_start(now, cost, callers):
+        if self.breaker.open or self.limiter.next_time(now, cost) > now:
+            return None
+        if not self.breaker.free and self.health.holds(now):
+            return None
+        # That they are not full is known, and few have limits of their own.
+        own = None if callers is None else callers.limiter
+        if own is not None and own.next_time(now, cost) > now:
             return None
         permit = self._grant(now, cost, callers, item)
         if self.limiter.has_events:
@@ -147,13 +153,6 @@ class Planner:
             if shared is not None and (head.callers is None or not head.callers.full):
                 return shared
         return "calls" if at == math.inf else "quota"
-
-    def _may_start(self, now: float, cost: CallCost, callers: CallerLimits | None) -> bool:
-        if self.limiter.next_time(now, cost) > now:
-            return False
-        if not self.breaker.free and self.health.holds(now):
-            return False
-        return callers is None or callers.next_time(now, cost) <= now
 
     def _grant(
         self, now: float, cost: CallCost, callers: CallerLimits | None, item: object

@@ -91,6 +91,7 @@ class Group:
         refused: Rows of lines that were never sent.
         samples: Samples over time.
         quotas: What was learned, the last of each scope.
+        facts: Values that belong to no table, the last of each name.
         flushes: Tasks that wait for it without a result of their own.
     """
 
@@ -104,6 +105,7 @@ class Group:
     refused: list[Refused] = field(factory=list)
     samples: list[Sample] = field(factory=list)
     quotas: dict[str, Quota] = field(factory=dict)
+    facts: dict[str, str] = field(factory=dict)
     flushes: int = 0
 
     def __bool__(self) -> bool:
@@ -117,6 +119,7 @@ class Group:
             or self.refused
             or self.samples
             or self.quotas
+            or self.facts
             or self.flushes
         )
 

@@ -44,7 +44,7 @@ def _flag(instance: object, attribute: attrs.Attribute[Any], value: object) -> N
 
 @frozen
 class Journal:
-    """Where a batch writes down what is finished, and how it goes on from there.
+    """The file in which a batch writes down what is finished, and how it goes on from there.
 
     Example:
         >>> Journal("run.db", on_resume="skip").path.name

@@ -102,6 +102,8 @@ def write_group(
             "INSERT OR REPLACE INTO quotas (scope, rate, age, at) VALUES (?, ?, ?, ?)",
             [(*quota, now) for quota in group.quotas.values()],
         )
+    for name, value in group.facts.items():
+        set_fact(connection, name, value)
 
 
 def _write_output(connection: sqlite3.Connection, group: Group, run: int) -> None:

@@ -205,6 +205,10 @@ class JournalWriter:
         """Note what was learned about a quota."""
         self.commits.next_group.quotas[scope] = Quota(scope, rate, age)
 
+    def note_fact(self, name: str, value: str) -> None:
+        """Note one of the few values that belong to no table; it goes with the next group."""
+        self.commits.next_group.facts[name] = value
+
     # What a run asks.
 
     async def size(self) -> int:

@@ -102,7 +102,11 @@ class BudgetLedger:
 
     def restore(self, need: Need) -> Reservation:
         """Set *need* aside for what an earlier process has begun, whether it fits or not."""
-        made = Reservation(need.tokens, _up(need.cost))
+        return self.restore_units(need.tokens, _up(need.cost))
+
+    def restore_units(self, tokens: int, units: int) -> Reservation:
+        """Set aside what another ledger has set aside, in its units; as :meth:`restore`."""
+        made = Reservation(tokens, units)
         self.reserved_tokens += made.tokens
         self._reserved += made.units
         self.calls += 1

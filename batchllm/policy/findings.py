@@ -16,7 +16,7 @@ from batchllm.policy.cooldown import Cause
 from batchllm.policy.events import CapLearned, GateEvent, PaceLearned
 from batchllm.policy.noise import Noise
 from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import Learned, QuotaSearch
+from batchllm.policy.quota_search import SLACK, Learned, QuotaSearch
 from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode
 
@@ -31,18 +31,20 @@ class Findings:
         log: What the scope sent, and what was refused of it.
         events: Where it reports what was learned.
         learned_before: What an earlier run found out.
+        slack: Seconds that a late start may make up for.
     """
 
     log: SendLog
     events: list[GateEvent]
     learned_before: Learned | None = None
+    slack: float = SLACK
     search: QuotaSearch = field(init=False)
     cap: CapSearch = field(factory=CapSearch, init=False)
     noise: Noise = field(factory=Noise, init=False)
     _overload: OverloadLeaks = field(factory=OverloadLeaks, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.search = QuotaSearch(self.log, self.learned_before)
+        self.search = QuotaSearch(self.log, self.learned_before, self.slack)
 
     @property
     def bind(self) -> bool:
@@ -77,10 +79,14 @@ class Findings:
             beside: Calls that were in flight when it was sent, as far as none of them was refused.
         """
         self._overload.on_accepted()
-        before = self.cap.believed
-        unbound = self.cap.on_answer(beside) and self.search.rate is None
-        if self.cap.believed != before:
-            self.events.append(CapLearned(at=now, calls=self.cap.believed))
+        cap = self.cap
+        if cap.held is None:  # nearly always
+            cap.on_answer(beside)
+            return False
+        before = cap.believed
+        unbound = cap.on_answer(beside) and self.search.rate is None
+        if cap.believed != before:
+            self.events.append(CapLearned(at=now, calls=cap.believed))
         return unbound
 
     def forgives(self, now: float, cause: Cause) -> bool:

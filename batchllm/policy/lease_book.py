@@ -1,9 +1,8 @@
 """The authority of one shared quota: which worker may start a call, and when.
 
-A slot is booked through the pace *and* the ledger of a bucket per limit, whose jitter is longer by
-``hold``. Its call starts within ``hold`` of the booked instant, so that the claim of ``bucket.py``
-holds for the calls of all workers together: no window of the server ever has more than the limit.
-Messages that are lost and workers that die lose units, and never add any.
+A slot is booked in every limit that is kept (``lease_limits.py``), so that no window of the server
+ever has more than the limit. Messages that are lost and workers that die lose units, and never add
+any.
 
 Where no pace of requests is declared or reported, or a declared one is refused all the same, slots
 are booked by a pace that the authority learns from what all workers report (``shared_pace.py``). It
@@ -12,16 +11,15 @@ pauses for all of them after a refusal, and has one worker try one call first.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import inf
 from typing import Any, Final
 
 import msgspec
-from attrs import define, evolve, field
+from attrs import define, field
 
-from batchllm.core import CallCost, ConfigError
-from batchllm.policy.bucket import Bucket, Limit
-from batchllm.policy.leases import CallEnd, Lease, LeaseReport, LeaseRequest, Quota
+from batchllm.core import CallCost
+from batchllm.policy.lease_limits import LeaseLimits
+from batchllm.policy.leases import CallEnd, Lease, LeaseRequest
 from batchllm.policy.shared_pace import SharedPace
 
 __all__ = ["LeaseBook"]
@@ -35,9 +33,6 @@ _BLOCK_SHARE: Final = 2 / 3
 """Share of the time ahead that they get so of a pace that is learned."""
 _MEMORY: Final = 86_400.0
 """Seconds without a call after which a learned pace is forgotten: quotas are often per day."""
-_GRAINS: Final = 512
-"""Entries of a ledger per window: a lease in a file reads and writes them all, and what is given
-back by 1/512 of a window too late is 0.2 % of the quota."""
 _ASKING: Final = 2.0
 """Seconds for which a worker counts as one that asks: twice the longest way ahead."""
 _ALIVE: Final = 10.0
@@ -68,13 +63,10 @@ class _Granted:
 class LeaseBook:
     """Books the slots of all workers of one quota. Live state, for one clock."""
 
-    _quota: Quota = field(factory=Quota, init=False)
-    _buckets: dict[str, Bucket] = field(factory=dict, init=False)
-    """By kind of limit; those of declared limits come first."""
+    _limits: LeaseLimits = field(factory=LeaseLimits, init=False)
     _workers: dict[str, _Worker] = field(factory=dict, init=False)
     _pace: SharedPace | None = field(default=None, init=False)
     _silent_until: float | None = field(default=None, init=False)
-    _hold: float | None = field(default=None, init=False)
     _reached: float = field(default=-inf, init=False)
     """The latest instant of all slots and requests. No slot is booked before it, even if units were
     given back or a clock is behind: a ledger that has looked ahead has forgotten what would still
@@ -103,7 +95,7 @@ class LeaseBook:
         return Lease(
             number=request.number,
             at=now,
-            hold=self._held_for,
+            hold=self._limits.hold,
             opens=tuple([at - now for at in granted.opens]),
             again_in=granted.again_in,
             mark=granted.mark,
@@ -111,8 +103,8 @@ class LeaseBook:
             canary=granted.canary,
             pause=None if pace is None else pace.pause(now),
             rate=None if pace is None else pace.rate,
-            limits=self._limits,
-            used=tuple([bucket.used(now) for bucket in self._buckets.values()]),
+            limits=self._limits.in_force,
+            used=self._limits.used(now),
             workers=asking,
         )
 
@@ -120,78 +112,24 @@ class LeaseBook:
         """Give no slot until all that an earlier book gave are over: its state is lost."""
         self._silent_until = inf
 
-    # -- limits ------------------------------------------------------------------------------
-
-    @property
-    def _held_for(self) -> float:
-        return self._quota.hold if self._hold is None else self._hold
-
-    @property
-    def _limits(self) -> tuple[Limit, ...]:
-        """The limits in force, as they were declared and reported."""
-        held = self._held_for
-        return tuple(
-            [
-                _limit(*_plain(each.limit)[:-1], max(0.0, each.limit.jitter - held))
-                for each in self._buckets.values()
-            ]
-        )
+    # -- what workers say --------------------------------------------------------------------
 
     def _declare(self, now: float, request: LeaseRequest) -> None:
-        quota, known = request.quota, self._quota
-        if self._hold is None:
-            # The hold stays for good: slots that were given by it may still be on their way.
-            self._hold = quota.hold
-            if self._silent_until is not None:
-                self._silent_until = now + _AHEAD + quota.hold
-        if not quota.limits:
-            return
-        if (quota.limits, quota.settlement) != (known.limits, known.settlement):
+        if self._limits.bind(request.quota.hold) and self._silent_until is not None:
+            self._silent_until = now + _AHEAD + self._limits.hold
+        if self._limits.differs(request.quota):
             others = any(
                 worker.declared and now - worker.heard < _ALIVE
                 for name, worker in self._workers.items()
                 if name != request.worker
             )
-            if known.limits and others:
-                raise ConfigError(_conflict(known, quota))
-            self._replace(quota)
-
-    def _replace(self, quota: Quota) -> None:
-        """Keep other declared limits; what was sent stays counted where the window stays."""
-        before, self._quota = self._buckets, quota
-        declared = {limit.dimension for limit in quota.limits}
-        self._buckets = {}
-        for limit in quota.limits:
-            self._keep(limit, before)
-        for bucket in before.values():
-            if bucket.limit.dimension not in declared:
-                self._buckets[_kind(bucket.limit)] = bucket
-
-    def _keep(self, limit: Limit, before: dict[str, Bucket]) -> None:
-        held = evolve(limit, jitter=limit.jitter + self._held_for)
-        bucket = before.get(_kind(limit))
-        if bucket is None or bucket.limit.jitter != held.jitter:
-            bucket = Bucket(held, settlement=self._quota.settlement, grains=_GRAINS)
-        bucket.settlement = self._quota.settlement
-        bucket.resize(held)
-        self._buckets[_kind(limit)] = bucket
-
-    def _adopt(self, limit: Limit) -> None:
-        """Keep a limit that the server reported; a declared one is not replaced."""
-        if all(limit.dimension != one.dimension for one in self._quota.limits):
-            self._keep(limit, self._buckets)
-
-    # -- what workers report -----------------------------------------------------------------
+            self._limits.declare(request.quota, others=others)
 
     def _learn(self, now: float, request: LeaseRequest) -> None:
-        report: LeaseReport = request.report
+        report = request.report
         for limit in report.found:
-            self._adopt(limit)
-        for bucket in self._buckets.values():
-            if bucket.limit.dimension != "requests":
-                for one in report.corrections:
-                    cost = CallCost(0, one.input_tokens, one.output_tokens)
-                    bucket.correct(one.at, bucket.cost_of(cost))
+            self._limits.adopt(limit)
+        self._limits.correct(report.corrections)
         if self._pace is None and (report.closed_for or any(map(_is_refusal, report.ends))):
             self._pace = SharedPace(cold=False)  # more is declared than the server takes
         if self._pace is not None:
@@ -235,10 +173,7 @@ class LeaseBook:
         """Return the pace that is learned, if one is needed."""
         if self._pace is not None and self._pace.idle(now) > _MEMORY:
             self._pace = None
-        if self._pace is None and not any(
-            bucket.paced and bucket.limit.dimension == "requests"
-            for bucket in self._buckets.values()
-        ):
+        if self._pace is None and not self._limits.pace_requests:
             self._pace = SharedPace()
         return self._pace
 
@@ -250,14 +185,14 @@ class LeaseBook:
         asking: int,
         granted: _Granted,
     ) -> None:
-        pace, buckets = self._pace, list(self._buckets.values())
+        pace, limits = self._pace, self._limits
         ahead, block = _AHEAD, _BLOCK / asking
         learned = None if pace is None else pace.ahead
         if learned is not None:
             ahead, block = learned, _BLOCK_SHARE * learned / asking
         for cost in costs:
             begin = self._reached
-            at = max([begin, *(each.next_time(begin, cost) for each in buckets)])
+            at = limits.next_time(begin, cost)
             if pace is not None and not granted.canary:
                 paced = pace.next_time(begin, worker, asking)
                 if pace.searches and paced > begin:
@@ -270,8 +205,7 @@ class LeaseBook:
                     # Half way, so that the schedule never runs dry between two requests.
                     granted.again_in = min(at - now - ahead / 2, 60.0)
                 return
-            for bucket in buckets:
-                bucket.book(at, cost)
+            limits.book(at, cost)
             if pace is not None:
                 mark = pace.book(at, worker)
                 granted.mark = mark if granted.mark < 0 else granted.mark
@@ -285,10 +219,7 @@ class LeaseBook:
     def dump(self) -> dict[str, Any]:
         """Return the whole state as plain values."""
         return {
-            "hold": self._hold,
-            "settlement": self._quota.settlement,
-            "declared": [_plain(limit) for limit in self._quota.limits],
-            "kept": [[_plain(one.limit), one.dump()] for one in self._buckets.values()],
+            **self._limits.dump(),
             "workers": {
                 name: [one.heard, one.number, one.wanted, one.declared]
                 for name, one in self._workers.items()
@@ -307,15 +238,8 @@ class LeaseBook:
             shift: Seconds that the clock was put forward, if the machine was started anew since;
                 no worker of that time is left then.
         """
-        book, hold = cls(), state["hold"]
-        book._hold = hold
-        limits = tuple([_limit(*plain) for plain in state["declared"]])
-        book._quota = Quota(limits=limits, settlement=state["settlement"], hold=hold)
-        for plain, saved in state["kept"]:
-            limit = _limit(*plain)
-            bucket = Bucket(limit, settlement=state["settlement"], grains=_GRAINS)
-            bucket.load(saved, shift=shift or 0.0)
-            book._buckets[_kind(limit)] = bucket
+        book = cls()
+        book._limits = LeaseLimits.load(state, shift=shift or 0.0)
         if shift is None:
             book._workers = {name: _Worker(*values) for name, values in state["workers"].items()}
             book._pace = None if state["pace"] is None else SharedPace.load(state["pace"])
@@ -335,31 +259,3 @@ class LeaseBook:
 
 def _is_refusal(end: CallEnd) -> bool:
     return end.how in ("refused", "overloaded")
-
-
-def _kind(limit: Limit) -> str:
-    """Return what makes two limits the same one, whatever its amount."""
-    return f"{limit.dimension} {limit.per!r} {limit.window!r}"
-
-
-def _plain(limit: Limit) -> list[Any]:
-    return [limit.dimension, limit.amount, limit.per, limit.window, limit.jitter]
-
-
-@lru_cache(maxsize=64)
-def _limit(dimension: Any, amount: int, per: float, window: float | None, jitter: float) -> Limit:
-    """Return the limit of these values: its checks take longer than all else that is read."""
-    return Limit(dimension, amount, per=per, window=window, jitter=jitter)
-
-
-def _conflict(known: Quota, other: Quota) -> str:
-    return (
-        f"this run declares {_in_words(other)} for a shared gate at which others are at work with "
-        f"{_in_words(known)}; declare the same in all of them, or nothing, to keep what was "
-        "declared, or wait until they have ended"
-    )
-
-
-def _in_words(quota: Quota) -> str:
-    each = [f"{one.amount:,} {one.dimension} per {one.per:g} s" for one in quota.limits]
-    return f"{', '.join(each)} (settlement {quota.settlement!r})"

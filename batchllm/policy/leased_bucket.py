@@ -14,17 +14,9 @@ from attrs import define, evolve
 
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Limit
+from batchllm.policy.lease_reports import LeaseReports
 from batchllm.policy.lease_slots import LeaseCounts, Slot, Wakes, slot_of
-from batchllm.policy.leases import (
-    CallEnd,
-    Correction,
-    EndOfCall,
-    Lease,
-    LeaseReport,
-    LeaseRequest,
-    Pause,
-    Quota,
-)
+from batchllm.policy.leases import EndOfCall, Lease, LeaseRequest, Pause, Quota
 
 __all__ = ["CUT_OFF", "SHARED", "LeaseCounts", "LeasedBucket", "LeasedReservation"]
 
@@ -37,10 +29,6 @@ _LEAD: Final = 0.25
 to be shorter."""
 _FOR_LONG: Final = 30.0
 """Seconds from which on a wait is one for a stock, such as a day's, so that a scope may park."""
-_MOST_CORRECTIONS: Final = 1_000
-"""Corrections of one report; what is given back beyond them is lost."""
-_MOST_ENDS: Final = 1_000
-"""Ends of calls of one report; the others go with the next."""
 _ENDS_WITHIN: Final = 0.5
 """Seconds within which ends are reported, while others may wait for the places of those calls."""
 
@@ -83,10 +71,9 @@ class LeasedBucket:
     """
 
     __slots__ = (
-        "_again_at", "_asked_at", "_corrections", "_ends", "_found", "_late", "_leases", "_need",
-        "_number", "_pending", "_quota", "_scope", "_slots", "_spent", "_taken", "_total",
-        "_tries_since", "_urgent", "_worker", "cut_off", "limits", "pause", "rate", "used",
-        "workers",
+        "_again_at", "_asked_at", "_late", "_leases", "_need", "_quota", "_reports", "_scope",
+        "_slots", "_spent", "_taken", "_total", "_tries_since", "_worker", "cut_off", "limits",
+        "pause", "rate", "used", "workers",
     )  # fmt: skip
 
     def __init__(self, worker: str, scope: str, quota: Quota, need: Wakes) -> None:
@@ -98,13 +85,8 @@ class LeasedBucket:
         self.cut_off = False
         self.workers = 1
         self._slots: list[Slot] = []
-        self._corrections: list[Correction] = []
-        self._found: list[Limit] = []
-        self._ends: list[tuple[float, CallEnd]] = []
-        self._urgent = False
+        self._reports = LeaseReports()
         self._tries_since = -inf
-        self._pending: LeaseReport | None = None
-        self._number = 0
         self._again_at = self._asked_at = -inf
         self._leases = self._total = self._taken = self._late = 0
         self._spent = 0.0
@@ -186,9 +168,9 @@ class LeasedBucket:
         if slot is None or reservation.reported or (slot.end.mark < 0 and not refused):
             return
         reservation.reported = True
-        self._ends.append((now, evolve(slot.end, how=how, wait=wait, explained=explained)))
+        self._reports.end(now, evolve(slot.end, how=how, wait=wait, explained=explained))
         if refused or slot.canary:
-            self._urgent = True
+            self._reports.urgent = True
             self._need.hurry()
 
     # -- as a worker -------------------------------------------------------------------------
@@ -200,13 +182,9 @@ class LeasedBucket:
         return CUT_OFF if self.cut_off else SHARED
 
     def restart(self, now: float) -> None:
-        """Forget the slots, since another event loop goes on, whose clock may be another.
-
-        What is still to be reported counts as ended at *now*: instants of the clock before mean
-        nothing by this one, and Trio's begins anywhere within eleven days.
-        """
+        """Forget the slots, since another event loop goes on, whose clock may be another."""
         self._give_back(now)
-        self._ends = [(now, end) for _, end in self._ends]
+        self._reports.restart(now)
         self._again_at = self._asked_at = self._tries_since = -inf
 
     def refused_for(self, now: float) -> float:
@@ -231,7 +209,7 @@ class LeasedBucket:
 
     def on_found(self, limit: Limit) -> None:
         """Note a limit that the server reported, for all workers."""
-        self._found.append(limit)
+        self._reports.find(limit)
 
     @property
     def again_at(self) -> float:
@@ -246,9 +224,9 @@ class LeasedBucket:
             demand: What the calls that wait take.
             beat: Seconds between two requests of a worker that needs no slot.
         """
-        if self._urgent:
+        if self._reports.urgent:
             return now
-        heartbeat = self._asked_at + (min(beat, _ENDS_WITHIN) if self._ends else beat)
+        heartbeat = self._asked_at + (min(beat, _ENDS_WITHIN) if self._reports.has_ends else beat)
         left = sum(slot.closes >= now for slot in self._slots)
         if left >= len(demand) and not self._lacking(now, demand):
             return heartbeat
@@ -264,34 +242,21 @@ class LeasedBucket:
             closed_for: Seconds for which this worker pauses after a refusal.
         """
         self._expire(now)
-        if self._pending is None:
-            # As long as its answer is not there, the same report goes by the same number, so
-            # that what it gives back is given back once.
-            self._number += 1
-            self._pending = LeaseReport(
-                corrections=tuple(self._corrections[:_MOST_CORRECTIONS]),
-                found=tuple(self._found),
-                ends=tuple([evolve(end, ago=now - at) for at, end in self._ends[:_MOST_ENDS]]),
-                closed_for=max(0.0, closed_for),
-            )
-            self._corrections, self._found = [], []
-            del self._ends[:_MOST_ENDS]
         self._asked_at = now
-        self._urgent = False
+        number, report = self._reports.next(now, closed_for)
         return LeaseRequest(
             worker=self._worker,
-            number=self._number,
+            number=number,
             scope=self._scope,
             quota=self._quota,
             costs=() if now < self._again_at else tuple(self._lacking(now, demand)),
-            report=self._pending,
+            report=report,
         )
 
     def on_lease(self, request: LeaseRequest, lease: Lease, asked_at: float, now: float) -> None:
         """Take in the answer to *request*, which was sent at *asked_at* and came at *now*."""
-        if lease.number != self._number or self._pending is None:
+        if not self._reports.on_answer(lease.number):
             return  # an answer that comes twice
-        self._pending = None
         self._leases += 1
         self._spent += now - asked_at
         self.limits, self.used = lease.limits, lease.used
@@ -337,10 +302,8 @@ class LeasedBucket:
         return limit.cost_of(cost)
 
     def _correct(self, at: float, booked: CallCost, took: CallCost) -> None:
-        given = took.input_tokens - booked.input_tokens
-        made = took.output_tokens - booked.output_tokens
-        if (given or made) and self.counts_tokens:
-            self._corrections.append(Correction(at, given, made))
+        if self.counts_tokens:
+            self._reports.correct(at, booked, took)
 
     def _end(self, reservation: LeasedReservation) -> Slot | None:
         if reservation.settled:
@@ -362,4 +325,4 @@ class LeasedBucket:
     def _lose(self, now: float, slot: Slot) -> None:
         self._correct(slot.at, slot.cost, CallCost(1, 0, 0))
         if slot.end.mark >= 0:
-            self._ends.append((now, slot.end))
+            self._reports.end(now, slot.end)

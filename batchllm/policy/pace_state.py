@@ -19,11 +19,13 @@ from batchllm.policy.cap_search import CapSearch
 from batchllm.policy.cold_start import ColdStart
 from batchllm.policy.cooldown import Cause, Cooldown, State
 from batchllm.policy.diagnosis import Diagnosis, RefusalTimes
+from batchllm.policy.episodes import Episodes
 from batchllm.policy.events import Send
 from batchllm.policy.findings import Findings
 from batchllm.policy.noise import Doubt, Noise
 from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import QuotaSearch, Stretch
+from batchllm.policy.probing import Probing, Stretch
+from batchllm.policy.quota_search import QuotaSearch
 from batchllm.policy.rate_meter import RateMeter
 from batchllm.policy.send_log import Point, SendLog
 from batchllm.policy.windows import Episode, Windows
@@ -31,12 +33,14 @@ from batchllm.policy.windows import Episode, Windows
 __all__ = ["dump_pace", "load_pace"]
 
 _KINDS: Final[tuple[type[Any], ...]] = (
-    AdaptivePace, CallCost, CapSearch, ColdStart, Cooldown, Diagnosis, Doubt, Episode, Findings,
-    Noise, OverloadLeaks, Point, QuotaSearch, RateMeter, RefusalTimes, Send, SendLog, Stretch,
-    Windows,
+    AdaptivePace, CallCost, CapSearch, ColdStart, Cooldown, Diagnosis, Doubt, Episode, Episodes,
+    Findings, Noise, OverloadLeaks, Point, Probing, QuotaSearch, RateMeter, RefusalTimes, Send,
+    SendLog, Stretch, Windows,
 )  # fmt: skip
+_HELD: Final = ("log", "times", "cooldown", "findings")
+"""Parts that several others hold: each is written once, before them, and given to them."""
 _GIVEN: Final = frozenset(
-    {"_pauses", "calls", "events", "flying", "learned_before", "log", "park_after", "rng"}
+    {*_HELD, "calls", "events", "flying", "learned_before", "park_after", "rng", "slack"}
 )
 """Fields that are no state of their part: what it was made with, or what others hold, too."""
 _PLAIN: Final = frozenset({bool, bytes, float, int, str, type(None)})
@@ -58,17 +62,18 @@ _READERS: Final = [attrgetter(*names, "__class__") for names in _FIELDS]
 
 def dump_pace(pace: AdaptivePace) -> dict[str, Any]:
     """Return the state of *pace*, in which no events are left."""
-    return {"log": _freeze(pace.log), "pace": _freeze(pace)}
+    held = {name: _freeze(getattr(pace, name)) for name in _HELD}
+    return {**held, "pace": _freeze(pace)}
 
 
 def load_pace(state: dict[str, Any], pace: AdaptivePace) -> None:
     """Put *pace*, which is new, into the state of the one that ``dump_pace`` was called on."""
     given = {name: getattr(pace, name) for name in _GIVEN}
-    given["log"] = _thaw(state["log"], given)
+    for name in _HELD:
+        given[name] = _thaw(state[name], given)
     made = _thaw(state["pace"], given)
     for name in fields_dict(AdaptivePace):
         setattr(pace, name, getattr(made, name))
-    pace.restored()
 
 
 def _freeze(value: Any) -> Any:

@@ -14,51 +14,29 @@ from typing import Final
 
 from attrs import define, field, frozen
 
+from batchllm.policy.probing import Probing
 from batchllm.policy.rate_meter import ENOUGH, LOOK_BACK, MINUTE, RateMeter
 from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode, Windows
 
-__all__ = ["Episode", "Learned", "QuotaSearch", "Stretch"]
+__all__ = ["SLACK", "Episode", "Learned", "QuotaSearch"]
 
 _DENT: Final = 0.02
 """Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
 seconds deep full again; 1 % costs more episodes, 4 % more use (each measured)."""
-_FIRST_K: Final = 5.0
-_GUESSED_K: Final = 1.0
-"""The first k where most of what was measured is a pause that was long enough at once: the quota
-was back some time before, so that the rate is too low by any factor. It doubles in 5 s, not 23."""
-_LONGEST_K: Final = 120.0
-"""Seconds from a cut back to the rate: one episode costs about two refusals and comes once in
-2k seconds, so 120 s bound them to 0.1 % at 10 calls/s."""
-_RESTLESS_K: Final = 15.0
-"""The longest k right after the quota moved: what moved once moves again."""
-_SETTLED_K: Final = 10.0
-"""The shortest one from then on."""
-_DOUBTED_K: Final = 2.5
-"""The k while it is open if refusals were noise: they may have held the pace down by any factor."""
 _ROW: Final = 10.0
 """Seconds without a refusal that end a row of cuts, or the time of thirty calls if that is more,
 or 1.5k if that is less: while a sliding window counts what was sent too fast, it refuses sooner."""
 _ROW_K: Final = 1.5
-_MOVED: Final = 0.10
-"""Share by which a rate has to change to count as moved, and not as the scatter of measuring."""
 _RISING: Final = 1.1
 """Times the rate from which on only the last minute is looked back on, since the quota rose."""
 _ASKED: Final = 0.8
 """Share of the time since the last cut that has to be paced for a window to be fully asked for."""
 _ROSE: Final = 1.25
 """Times the rate from which on a pace that was taken shows that the quota rose meanwhile."""
-_PER_PAUSE: Final = 12.0
-"""k is at least so many pauses, so that a probe that costs a pause loses at most 1/24."""
-_PER_REFUSAL: Final = 100
-"""Calls that k spans for each refusal of an episode: a window that is found by six canaries costs
-six in 2k seconds, which are 0.5 % so."""
 _FEW_CALLS: Final = 8
 """Calls that k spans at least; thirty once a rate is measured from so many, since fewer calls at
 a pace that is 2 % higher do not meet the end of a bucket."""
-_MANY_CALLS: Final = 400
-"""Calls that the longest k spans at least; it is stretched for slow paces: at 30 a minute 240 s
-are 120 calls, of which two refused are 1.7 %."""
 _FLOOR: Final = 0.85
 """A leak lowers the pace by 15 % at most: a chance second refusal must not halve it, and a quota
 that did halve is found within five."""
@@ -72,13 +50,16 @@ _EASED_EARLY: Final = 0.96
 """Such a share for an early refusal of a window: not even the rate before it is allowed."""
 _MINUTE_EARLY: Final = 0.2
 """Share of the way from what an early leak shows to the rate of the minute before it."""
-_SLACK: Final = 0.02
+SLACK: Final = 0.02
 """Seconds that a late start may make up for, so that a loop that wakes late keeps the pace."""
 _FEW_ACCEPTED: Final = 3
 """Accepted calls below which a first episode shows only that others had used the quota up:
 a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
+_MEMORY: Final = 86_400.0
+"""Seconds after which what an earlier run learned is not trusted any more: quotas are often per
+day, and accounts change tiers."""
 
 
 @frozen(kw_only=True)
@@ -93,14 +74,10 @@ class Learned:
     rate: float
     age: float = 0.0
 
-
-@frozen
-class Stretch:
-    """The rate and the pace of probing before a row of cuts."""
-
-    rate: float
-    k: float
-    longest: float
+    @property
+    def recent(self) -> bool:
+        """Return whether it is recent enough to start from."""
+        return self.age <= _MEMORY
 
 
 @define(eq=False)
@@ -110,32 +87,29 @@ class QuotaSearch:
     Args:
         log: What the scope sent, and what was refused of it.
         learned_before: Where an earlier run stood.
+        slack: Seconds that a late start may make up for.
 
     Attributes:
         rate: Calls per second that the server was measured to accept; ``None`` while unknown.
         sure: Whether the last measurement was of enough calls, and taken as it was.
-        slack: Seconds that a late start may make up for.
         calls_since: Calls since the last cut.
         confirmed: Whether it gave the rate that was known before.
     """
 
     log: SendLog
     learned_before: Learned | None = None
+    slack: float = SLACK
     rate: float | None = field(default=None, init=False)
     sure: bool = field(default=False, init=False)
     confirmed: bool = field(default=False, init=False)
-    slack: float = field(default=_SLACK, init=False)
     calls_since: int = field(default=0, init=False)
     _at: float = field(default=-inf, init=False)
     _paced: float = field(default=0.0, init=False)
-    _k: float = field(default=_FIRST_K, init=False)
-    _k_now: float = field(default=_FIRST_K, init=False)
-    _longest: float = field(default=_LONGEST_K, init=False)
-    _settled: bool = field(default=False, init=False)
-    _in_doubt: tuple[float, float] = field(default=(_SLOWEST, _FIRST_K), init=False)
+    _k_now: float = field(init=False)
+    _doubted: float = field(default=_SLOWEST, init=False)
     _cut_at: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
-    _before: Stretch = field(default=Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
+    _probing: Probing = field(factory=Probing, init=False)
     _meter: RateMeter = field(init=False)
     _windows: Windows = field(init=False)
     _learned_at: float | None = field(default=None, init=False)
@@ -145,8 +119,8 @@ class QuotaSearch:
         self._windows = Windows(self.log)
         if self.learned_before is not None and self.learned_before.rate > 0:
             self.rate = self.learned_before.rate
-            self._k = self._k_now = _RESTLESS_K
-            self._before = Stretch(self.rate, self._k, self._longest)
+            self._probing.resume(self.rate)
+        self._k_now = self._probing.k
 
     @property
     def episodes(self) -> int:
@@ -207,21 +181,20 @@ class QuotaSearch:
                 self._meter.episodes.append(episode)
                 return
             self.rate = max(_SLOWEST, rate)
-            self._before = Stretch(self.rate, self._k, self._longest)
             self.sure = self.confirmed = False
             mostly_pause = episode.pause > accepted / rate / 2
-            if mostly_pause and not (episode.canaries or episode.is_window):
-                self._k = _GUESSED_K
+            guessed = mostly_pause and not (episode.canaries or episode.is_window)
+            self._probing.begin(self.rate, guessed=guessed)
         else:
             if self._paced > min(_ROW_K * self._k_now, max(_ROW, ENOUGH / old)):
                 # A pace far above the rate was taken until now: the quota rose, and falls again.
-                rate = pace if pace > _ROSE * old else old
-                self._before = Stretch(rate, self._k, self._longest)
+                self._probing.remember(pace if pace > _ROSE * old else old)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
-            # Of several cuts in a row only the last counts: the first ones are on the way.
-            self.confirmed = abs(self.rate - self._before.rate) < _MOVED * self._before.rate
-            self._set_k()
-        self._spread_probes(episode)
+            self.confirmed = self._probing.on_rate(self.rate)
+        self._windows.on_episode(episode)
+        least = (ENOUGH if self.sure else _FEW_CALLS) / self.rate
+        k = self._probing.seconds(self.rate, least, episode, confirmed=self.confirmed)
+        self._k_now = max(k, self._windows.shortest_probe)
         self._meter.episodes.append(episode)
         self._learned_at = now
         self._cut(now)
@@ -229,16 +202,17 @@ class QuotaSearch:
     def keep(self, rate: float, now: float) -> None:
         """Go on at *rate*, and leave it soon, since what lowered it may have been noise."""
         assert self.rate is not None
-        self._in_doubt = self.rate, self._k
+        self._doubted = self.rate
         self.rate = rate
         self.sure = True
-        self._k = _DOUBTED_K
-        self._k_now = max(_DOUBTED_K, _FEW_CALLS / rate)
+        self._probing.doubt()
+        self._k_now = max(self._probing.k, _FEW_CALLS / rate)
         self._cut(now)
 
     def go_back(self) -> None:
         """Take back the last *keep*, since it was no noise."""
-        self.rate, self._k = self._in_doubt
+        self.rate = self._doubted
+        self._probing.go_back()
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
@@ -267,7 +241,9 @@ class QuotaSearch:
             probed = _EASED_EARLY * pace if self.early else late
             whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
-        else:
+        elif episode.leak:
+            # A spent quota may be a window whose pause is too short now to show it: its refusals
+            # come later in each, so that more than a window lies from one to the next.
             seen = min(seen, self._meter.at_most(episode, look_back))
         seen = self._at_least(seen, self._floor(episode, pace, whole=whole is not None))
         if whole is None and (not forgiving or look_back == MINUTE):
@@ -320,34 +296,6 @@ class QuotaSearch:
             return seen
         self.sure = False
         return least
-
-    # -- how long until the next probe -------------------------------------------------------
-
-    def _set_k(self) -> None:
-        """Probe ever more rarely while the rate stays, and more often once it has moved."""
-        assert self.rate is not None
-        k, longest = self._before.k, self._before.longest
-        if self.confirmed:
-            # Slow paces need more seconds for the calls that make a refusal rare.
-            stretch = max(1.0, _MANY_CALLS / (self.rate * _LONGEST_K))
-            self._k = min(2 * k, longest * stretch)
-            self._settled = self._settled or self._k >= _RESTLESS_K
-            self._longest = min(_LONGEST_K, 1.05 * longest)
-        else:
-            least = _SETTLED_K if self._settled else min(_FIRST_K, k)
-            self._k = min(_RESTLESS_K, max(least, k / 4))
-            self._longest = _RESTLESS_K if self._settled else longest
-
-    def _spread_probes(self, episode: Episode) -> None:
-        """Set the seconds from this cut back to the rate."""
-        assert self.rate is not None
-        k = max(self._k, (ENOUGH if self.sure else _FEW_CALLS) / self.rate)
-        if self.confirmed:
-            k = max(k, _PER_PAUSE * episode.pause, _PER_REFUSAL * episode.refusals / self.rate)
-        else:
-            k = max(k, episode.pause / 2)
-        self._windows.on_episode(episode)
-        self._k_now = max(k, self._windows.shortest_probe)
 
     # -- memory ------------------------------------------------------------------------------
 

@@ -30,24 +30,21 @@ from typing import Final
 
 from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy.adaptive import AdaptivePace
-from batchllm.policy.admission import Admission, actual_cost
+from batchllm.policy.admission import Admission, Admitted, actual_cost
 from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
-from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, PaceLearned, Send
+from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
 from batchllm.policy.fixed_cooldown import FixedCooldown
 from batchllm.policy.followed_pauses import FollowedPauses
 from batchllm.policy.leased_bucket import LeasedBucket
-from batchllm.policy.leases import EndOfCall
 from batchllm.policy.quota_search import Learned
 from batchllm.policy.refusals import REFUSED, UNANSWERED, Refusals
+from batchllm.policy.sharing import Sharing
 
 __all__ = ["RateLimiter"]
 
-_MEMORY: Final = 86_400.0
-"""Seconds after which what an earlier run learned is not trusted any more: quotas are often per
-day, and accounts change tiers."""
 _OK: Final = Outcome.OK  # looked up once: Python 3.11 takes 0.4 µs, and every call asks for it
 
 
@@ -72,8 +69,8 @@ class RateLimiter:
     """
 
     __slots__ = (
-        "_adaptive", "_admission", "_cap", "_events", "_follows", "_last", "_leased",
-        "_park_after", "_refusals", "_shared_rate", "counts_tokens", "in_flight", "room", "sends",
+        "_adaptive", "_admission", "_cap", "_events", "_findings", "_last", "_leased",
+        "_refusals", "_sharing", "counts_tokens", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -91,22 +88,21 @@ class RateLimiter:
         own_address: bool = False,
         leased: LeasedBucket | None = None,
     ) -> None:
-        known = learned if learned is not None and learned.age <= _MEMORY else None
+        known = learned if learned is not None and learned.recent else None
         self._leased = leased
         self._admission = Admission(
             limits, settlement=settlement, own_address=own_address, leased=leased
         )
-        self._events: list[GateEvent] = []
         # What is not known of a shared quota its authority learns from all workers.
         cold = cold_start and leased is None and not self._admission.limits_requests
         self._cap = CallCap(calls, adapt)
         self._adaptive = AdaptivePace(rng, park_after, self._cap, known, cold)
+        self._events, self._findings = self._adaptive.events, self._adaptive.findings
         fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
-        self._follows = FollowedPauses() if leased is not None and fixed is None else None
-        self._refusals = Refusals(self._adaptive, fixed or self._follows, park_after, self._events)
-        self._park_after = park_after
+        follows = FollowedPauses() if leased is not None and fixed is None else None
+        self._refusals = Refusals(self._adaptive, fixed or follows, park_after, self._events)
+        self._sharing = None if leased is None else Sharing(leased, follows, self._refusals)
         self._last: Send | None = None
-        self._shared_rate: float | None = None
         self.in_flight = 0
         self.sends = 0
         self._refresh()
@@ -153,9 +149,9 @@ class RateLimiter:
     def closed_for(self, now: float) -> float:
         """Return for how many seconds it pauses by itself: by a fixed policy of the user's."""
         cooldown = self._refusals.cooldown
-        if cooldown is self._follows:
+        if not isinstance(cooldown, FixedCooldown) or cooldown.state is not State.CLOSED:
             return 0.0
-        return max(0.0, cooldown.until - now) if cooldown.state is State.CLOSED else 0.0
+        return max(0.0, cooldown.until - now)
 
     def oversize(self, cost: CallCost) -> Limit | None:
         """Return the limit that *cost* can never pass, if there is one."""
@@ -168,7 +164,7 @@ class RateLimiter:
         if self.in_flight < self.room:
             return now
         at = self._refusals.next_time(now, self.in_flight)
-        if self._adaptive.events or (self.room and at <= now):
+        if self._events or (self.room and at <= now):
             self._refresh()  # a cold start has opened another place
         if self._admission.empty or at == inf:
             return at
@@ -178,10 +174,12 @@ class RateLimiter:
         if self._leased is not None and now < at and self.oversize(cost) is None:
             return at  # a slot that was asked for before would be over by then
         admitted = self._admission.next_time(now, cost)
-        if self._park_after < admitted - now < inf and not self.in_flight:
+        park_after = self._refusals.park_after
+        if park_after < admitted - now < inf and not self.in_flight:
             spent = self._admission.spent_until(now, cost)
-            if spent - now > self._park_after:
-                self._park(now, Cause.QUOTA_SPENT, spent)
+            if spent - now > park_after:
+                self._refusals.park(now, Cause.QUOTA_SPENT, spent)
+                self._refresh()
                 return inf
         return max(at, admitted)
 
@@ -197,9 +195,9 @@ class RateLimiter:
         send.admitted = self._admission.take(now, cost)
         if self.room:
             self._adaptive.on_send(now, send)
-            return send
-        self._refusals.on_send(now, send)
-        self._refresh()
+        else:
+            self._refusals.on_send(now, send)
+            self._refresh()
         return send
 
     def on_result(
@@ -212,46 +210,43 @@ class RateLimiter:
         output_tokens: int | None = None,
     ) -> None:
         """Note how a call ended, what the server reported, and the tokens that it took."""
-        self._end(send)
-        if send.admitted is not None and send.admitted.reservations:
-            took = actual_cost(send.cost, input_tokens, output_tokens)
-            self._admission.settle(send.admitted, took)
-        adopted = hint is not None and self._observe(now, send, hint)
+        admitted = self._end(send)
+        if admitted.reservations:
+            self._admission.settle(admitted, actual_cost(send.cost, input_tokens, output_tokens))
+        adopted = hint is not None and self._observe(now, send.sent_at, admitted, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
         if ended in REFUSED:
             self._admission.on_refused(now, send.sent_at)
         elif ended not in UNANSWERED:
             self._admission.on_accepted(now, send.sent_at)
-        if self._leased is not None:
-            self._report(now, send, ended, hint, known=adopted)
-        if ended is _OK:
+        # Here and below parts are asked whether they have to know: the way of nearly every call.
+        if ended is _OK and self._cap.search is not None:
             self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
         if ended is _OK and self.room:
-            self._refusals.on_ok(send)
+            if self._refusals.fixed is not None:
+                self._refusals.on_ok(send)
             self._adaptive.on_accepted(now, send)
             if self.room < inf and self._adaptive.cold_start is None:
                 self._refresh()  # the answer has ended the cold start
             return
         explained = adopted or self._admission.explains(hint)
+        if self._sharing is not None:
+            self._sharing.on_result(now, send, ended, hint, explained=explained)
         self._refusals.on_result(now, send, ended, hint, explained=explained)
         self._refresh()
 
     def on_cancel(self, now: float, send: Send) -> None:
         """Note that a call was cancelled; what it reserved stays used."""
-        self._end(send)
-        if send.admitted is not None:
-            self._admission.settle(send.admitted, None)
-            if self._leased is not None and send.admitted.leased is not None:
-                self._leased.on_end(now, send.admitted.leased, "lost")
+        self._admission.settle(self._end(send), None)
+        if self._sharing is not None:
+            self._sharing.on_cancel(now, send)
         self._adaptive.on_lost(now, send, left=True)
         self._refresh()
 
     def on_release(self, now: float, send: Send) -> None:
         """Note that a call never left; what it reserved is free again."""
-        self._end(send)
+        self._admission.release(self._end(send))
         self.sends -= 1
-        if send.admitted is not None:
-            self._admission.release(send.admitted)
         self._adaptive.on_lost(now, send, left=False)
         self._refresh()
 
@@ -285,7 +280,7 @@ class RateLimiter:
 
     def snapshot(self, now: float) -> GateSnapshot:
         """Return the state of the gate at *now*."""
-        refusals, search = self._refusals, self._adaptive.findings.search
+        refusals, search = self._refusals, self._findings.search
         cooldown, refused = refusals.cooldown, refusals.throttled + refusals.overloaded
         return GateSnapshot(
             state=cooldown.state,
@@ -295,7 +290,7 @@ class RateLimiter:
             calls=self._cap.declared,
             pace=search.pace,
             rate=search.rate if self._leased is None else self._leased.rate,
-            cap=self._adaptive.findings.cap.believed,
+            cap=self._findings.cap.believed,
             limits=self._admission.limits,
             used=self._admission.used(now),
             episodes=cooldown.episodes,
@@ -308,82 +303,45 @@ class RateLimiter:
 
     def learned(self, now: float) -> Learned | None:
         """Return what to hand to the next run of this scope; ``None`` if nothing was found."""
-        return self._adaptive.findings.search.learned(now)
+        return self._findings.search.learned(now)
 
     @property
     def has_events(self) -> bool:
         """Return whether there is something to drain."""
-        return bool(self._events or self._adaptive.events)
+        return bool(self._events)
 
     def drain_events(self) -> list[GateEvent]:
         """Return what happened since this was last called, oldest first."""
-        events = self._adaptive.events + self._events
+        events = self._events.copy()
         self._events.clear()
-        self._adaptive.events.clear()
         return events
 
     def on_lease(self, now: float) -> None:
         """Note that the authority of a shared quota has answered, or does not."""
-        leased, follows = self._leased, self._follows
         self._admission.recount()
-        if leased is not None and follows is not None:
-            self._events += follows.follow(now, leased.pause)
-            if leased.rate is not None and leased.rate != self._shared_rate:
-                self._shared_rate = leased.rate
-                self._events.append(PaceLearned(at=now, rate=leased.rate))
-            if leased.pause is not None and follows.parked is None:
-                if follows.until - now > self._park_after:
-                    self._park(now, Cause.HINT_TOO_LONG, follows.until)
-                elif leased.refused_for(now) >= self._park_after:
-                    self._park(now, Cause.NOTHING_ACCEPTED, None)
+        if self._sharing is not None:
+            self._sharing.on_lease(now)
         self._refresh()
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _end(self, send: Send) -> None:
-        if send.ended:
+    def _end(self, send: Send) -> Admitted:
+        """Note that a call has ended; returns what it had reserved."""
+        if send.ended or send.admitted is None:
             msg = "This call has ended already; a gate is notified once of the end of each call."
             raise ValueError(msg)
         send.ended = True
         self.in_flight -= 1
+        return send.admitted
 
-    def _report(
-        self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None, *, known: bool
-    ) -> None:
-        """Report the end of a call to the authority of a shared quota."""
-        slot = None if send.admitted is None else send.admitted.leased
-        if slot is None:
-            return
-        how: EndOfCall
-        if outcome is Outcome.EXHAUSTED or (hint is not None and hint.exhausted):
-            how = "lost"
-        elif outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
-            how = "refused" if outcome is Outcome.THROTTLED else "overloaded"
-            if hint is not None and hint.names_parallel_cap:
-                how = "capped"
-            elif self._follows is None:
-                how = "lost"  # the user's own policy answers it
-        else:
-            how = "unproven" if outcome in UNANSWERED else "accepted"
-        explained = known or self._admission.explains(hint)
-        wait = None if hint is None else hint.wait
-        slot.bucket.on_end(now, slot, how, wait=wait, explained=explained)
-
-    def _observe(self, now: float, send: Send, hint: ServerHint) -> bool:
+    def _observe(self, now: float, sent_at: float, admitted: Admitted, hint: ServerHint) -> bool:
         """Take in what a reply reported; returns whether a limit became known by it."""
-        admitted = send.admitted or self._admission.unbooked
-        adopted = [
-            self._admission.observe(limit, now, send.sent_at, admitted) for limit in hint.limits
-        ]
+        adopted = [self._admission.observe(each, now, sent_at, admitted) for each in hint.limits]
         for limit, source in self._admission.drain_adopted():
             self._events.append(LimitAdopted(at=now, limit=limit, source=source))
         self._cap.report(self._admission.parallel_cap)
         self._refresh()
         return any(adopted)
-
-    def _park(self, now: float, cause: Cause, until: float | None) -> None:
-        self._refusals.park(now, cause, until)
-        self._refresh()
 
     def _refresh(self) -> None:
         self.counts_tokens = self._admission.counts_tokens

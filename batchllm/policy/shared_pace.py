@@ -21,6 +21,8 @@ from batchllm.policy.cooldown import Cause, State
 from batchllm.policy.events import Send
 from batchllm.policy.leases import CallEnd, Pause
 from batchllm.policy.pace_state import dump_pace, load_pace
+from batchllm.policy.quota_search import QuotaSearch
+from batchllm.policy.send_log import SendLog
 
 __all__ = ["SharedPace"]
 
@@ -69,9 +71,10 @@ class SharedPace:
     """When that one was last heard of."""
 
     def __attrs_post_init__(self) -> None:
-        self._pace = AdaptivePace(_NoChance(), inf, CallCap(), None, self.cold)
-        self._pace.log.tick = _TICK
-        self._pace.findings.search.slack = _SLACK
+        log = SendLog(tick=_TICK)
+        self._pace = AdaptivePace(
+            _NoChance(), inf, CallCap(), None, self.cold, slack=_SLACK, log=log
+        )
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -89,14 +92,14 @@ class SharedPace:
     @property
     def rate(self) -> float | None:
         """Calls per second that the server was measured to accept."""
-        return self._pace.findings.search.rate
+        return self._search.rate
 
     @property
     def ahead(self) -> float | None:
         """Seconds that slots may lie ahead of now; ``None`` where no pace is learned."""
         if self.rate is None:
             return None
-        return min(_AHEAD, _AHEAD_SHARE * self._pace.findings.search.probe)
+        return min(_AHEAD, _AHEAD_SHARE * self._search.probe)
 
     @property
     def in_flight(self) -> int:
@@ -148,6 +151,10 @@ class SharedPace:
             hinted=self._pace.hinted,
             refused_for=0.0 if since is None else now - since,
         )
+
+    @property
+    def _search(self) -> QuotaSearch:
+        return self._pace.findings.search
 
     # -- calls -------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from batchllm.provider_batch.billing import HALF
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import check_hedge_budget
 from batchllm.provider_batch.driver import BatchDriver
+from batchllm.provider_batch.echo import check_echo
 from batchllm.provider_batch.jobs import JobsOfRun, check_no_jobs, events_of, jobs_of
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks
 from batchllm.provider_batch.middleware import MiddlewareIn
@@ -30,6 +31,7 @@ __all__ = [
     "PlannedItems",
     "Reason",
     "State",
+    "check_echo",
     "check_hedge_budget",
     "check_no_jobs",
     "events_of",

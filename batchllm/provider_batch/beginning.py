@@ -10,6 +10,7 @@ import anyio
 from batchllm.core import EndCause, JournalError, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.parts import Parts
+from batchllm.provider_batch.polling import within
 from batchllm.provider_batch.states import Chunk, State
 from batchllm.provider_batch.watching import wrong_account
 
@@ -26,6 +27,7 @@ async def begin(parts: Parts) -> bool:
         board.take_in(chunk)
         parts.filling.tests_first = False  # the first batch of all was the test
     await parts.money.begin()
+    await parts.memory.begin()
     await journal.worker.call(partial(parts.spool.sweep, frozenset(board.chunks)))
     unsettled = [chunk for chunk in board if not chunk.over]
     mine = journal.registrar.identity.digest
@@ -34,13 +36,15 @@ async def begin(parts: Parts) -> bool:
         raise JournalError(_other_strategy(foreign, journal), problem="changed")
     if not await _is_my_account(parts, unsettled):
         return False
+    for chunk in board.in_flight:
+        parts.memory.recall(chunk, anyio.current_time())
     for chunk in board.in_state(State.CREATING):
         # The process that was about to create it died, maybe after it did.
         await board.move(chunk, State.QUARANTINE, "the process ended during the create")
     if parts.given.settings.on_lost == "resubmit":
         await parts.settler.give_up_lost()
     for chunk in board.in_state(State.SETTLED, State.DROPPED):
-        parts.publisher.settled[chunk.number] = chunk.batch_id or ""
+        parts.publisher.know(chunk)
     return True
 
 
@@ -56,7 +60,7 @@ async def _is_my_account(parts: Parts, chunks: list[Chunk]) -> bool:
             parts.outage.failed(error)
         if parts.board.termination is not None:
             return False
-        await anyio.sleep(_RETRY)
+        await anyio.sleep(max(_RETRY, within(parts.wire.hint)))
     strange = [one for one in known if one.account != parts.wire.account]
     if strange:
         parts.board.end(EndCause.ACCOUNT_PROBLEM, wrong_account(strange))

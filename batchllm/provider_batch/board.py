@@ -12,9 +12,10 @@ from attrs import define, field
 
 from batchllm.core import EndCause, JournalError, Termination
 from batchllm.engine import Spending
+from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.filling import Room
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.pacing import Admission
+from batchllm.provider_batch.polling import LONGEST_HINT, within
 from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
@@ -34,7 +35,7 @@ class Board:
         ledger: Where they are written down.
         wire: Whose clock counts.
         admission: Learns from what becomes of them.
-        room: Shown how many wait to be created.
+        room: Shown how many wait to be created, or to be passed on.
         wall_clock: Seconds since 1970 of this machine, until the provider's clock is known.
         warnings: Gets a sentence if something is to be known.
         purse: Closes what was reserved for them; ``None`` without a budget.
@@ -45,6 +46,7 @@ class Board:
         waiting: Items of this run that wait for each chunk.
         copied: Items that were called for online while their batch went on.
         twice: Of these, how many their batch has answered all the same.
+        unread: Chunks whose results are there, and have not been passed on.
         termination: Why the run is to end before all its items have; ``None`` while it goes on.
     """
 
@@ -61,6 +63,7 @@ class Board:
     waiting: Counter[int] = field(factory=Counter, init=False)
     copied: int = field(default=0, init=False)
     twice: int = field(default=0, init=False)
+    unread: int = field(default=0, init=False)
     termination: Termination | None = field(default=None, init=False)
     _not_before: dict[int, float] = field(factory=dict, init=False)
     _failures: Counter[int] = field(factory=Counter, init=False)
@@ -155,7 +158,8 @@ class Board:
 
     def look(self) -> None:
         """Wake the task that waits for a change."""
-        self.room.set(sum(chunk.state in NOT_CREATED for chunk in self.chunks.values()))
+        waiting = sum(chunk.state in NOT_CREATED for chunk in self.chunks.values())
+        self.room.set(waiting + self.unread)
         self._changed.set()
 
     async def changed(self) -> None:
@@ -180,12 +184,18 @@ class Board:
         """Try the next step of a chunk after *seconds*."""
         self._not_before[chunk.number] = anyio.current_time() + seconds
 
-    def back_off(self, chunk: Chunk, hint: float | None = None) -> int:
-        """Try a step that failed again after a pause; return how often in a row it has failed."""
+    def back_off(self, chunk: Chunk, hint: float | None = None, most: float = LONGEST_HINT) -> int:
+        """Try a step that failed again after a pause; return how often in a row it has failed.
+
+        Args:
+            chunk: Whose step.
+            hint: Seconds that the provider asks to wait.
+            most: Of these as many are waited at most.
+        """
         self._failures[chunk.number] += 1
         count = self._failures[chunk.number]
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(count - 1, 10))
-        self.postpone(chunk, max(pause * (1 + self.rng.uniform(-0.2, 0.2)), hint or 0.0))
+        self.postpone(chunk, max(pause * (1 + self.rng.uniform(-0.2, 0.2)), within(hint, most)))
         return count
 
     def end(self, cause: EndCause, reason: str) -> None:

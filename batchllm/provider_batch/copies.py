@@ -28,6 +28,7 @@ from batchllm.llm_strategies import Composite
 from batchllm.policy import BudgetLedger, Need, PriceBook, Reservation, WorstCases
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.choosing import leaf_of
+from batchllm.provider_batch.handing_out import HandingOut
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.pacing import PullBack
@@ -137,7 +138,8 @@ class Copier:
         pull_back: When it is too late.
         board: The chunks.
         ledger: Knows the lines, and notes which of them have copies.
-        publisher: Passes the copies on.
+        publisher: Has the items.
+        handing_out: Passes the copies on.
     """
 
     copies: Copies
@@ -145,6 +147,7 @@ class Copier:
     board: Board
     ledger: BatchLedger
     publisher: Publisher
+    handing_out: HandingOut
     _began: bool = field(default=False, init=False)
     _after: dict[int, int] = field(factory=dict, init=False)
     _next: float = field(default=0.0, init=False)
@@ -179,7 +182,7 @@ class Copier:
         """Make as many copies as there is room in the engine for, and money."""
         items, call = self.publisher.items, self.publisher.journal.worker.call
         room = BUFFER - self.publisher.send.statistics().current_buffer_used
-        if room <= 0:
+        if room <= 0 or not self.handing_out.idle:
             return 0
         after = self._after.get(chunk.number, -1)
         while rows := await self.ledger.lines_of(chunk.number, after):
@@ -211,9 +214,8 @@ class Copier:
         board.put(after)
         board.waiting[chunk.number] -= count
         board.copied += count
-        for row, held in chosen:
-            strategy = Copy(self.copies, held, chunk.batch_id or "")
-            await self.publisher.publish_copy(row, strategy)
+        batch_id = chunk.batch_id or ""
+        self.handing_out.add([(row, Copy(self.copies, held, batch_id)) for row, held in chosen])
 
 
 def check_hedge_budget(
@@ -236,11 +238,12 @@ def copier_of(
     board: Board,
     ledger: BatchLedger,
     publisher: Publisher,
+    handing_out: HandingOut,
 ) -> Copier | None:
     """Return what makes copies of items in late batches; ``None`` if there is no money for it."""
     if most is None or price is None or pull_back is None:
         return None
-    return Copier(Copies(most, strategy, price), pull_back, board, ledger, publisher)
+    return Copier(Copies(most, strategy, price), pull_back, board, ledger, publisher, handing_out)
 
 
 def _prompts(items: Items, lines: Sequence[int]) -> list[Any]:

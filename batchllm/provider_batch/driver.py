@@ -49,8 +49,10 @@ class BatchDriver:
                 if await self._begin():
                     group.start_soon(self._parts.planner.run, name="batchllm batch planner")
                     group.start_soon(self._parts.money.watch, self._parts.board)
+                    group.start_soon(self._parts.handing_out.run, name="batchllm batch results")
                     await self._conduct()
                     await self._look_for_late()
+                    await self._parts.handing_out.finished()
                     self.given.planned.numbers = self._parts.board.numbers()
                     self._note_lost()
                 group.cancel_scope.cancel("the batches have ended, or wait for another run")
@@ -78,20 +80,20 @@ class BatchDriver:
     async def cancel_batches(self) -> None:
         """Ask the provider to end what is under way, if that is wanted of a run that is cancelled.
 
-        Shielded, and for some seconds at most: what was not asked for by then goes on.
+        Shielded, and for some seconds at most: what was not heard by then is named in the warnings
+        and in the ledger.
         """
         if self.given.settings.on_cancel == "leave" or self._is_done or not self._parts.ledger.run:
             return
         self._parts.wire.http.hold()
         try:
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
-                count = await self._parts.watcher.cancel_all()
-                batches = "1 batch is" if count == 1 else f"{count} batches are"
-                self.given.warnings.append(
-                    f"{batches} being cancelled at {self._parts.wire.provider}; the same typed "
-                    "again takes what they have done, and sends the rest again"
-                )
+                await self._parts.canceller.cancel_all()
+        except* JournalError as errors:
+            # What ended the run is said, and not that this could not be written down.
+            self.given.warnings.append(f"batches could not be cancelled: {_first(errors)}")
         finally:
+            self.given.warnings.extend(self._parts.canceller.in_words())
             with anyio.move_on_after(_RELEASE_SECONDS, shield=True):
                 await self._parts.wire.http.release()
 
@@ -101,7 +103,7 @@ class BatchDriver:
             try:
                 if self.given.journal.commits.failed is None and self._parts.ledger.run:
                     await self._parts.settler.clean()
-                    await self._parts.money.note_online()
+                    await self._parts.memory.save(anyio.current_time())
             except JournalError as error:
                 # Nothing is missing: what is left is found by the next run.
                 self.given.warnings.append(f"what is finished could not be cleaned up: {error}")
@@ -143,7 +145,7 @@ class BatchDriver:
         if now >= self._cleaned + _CLEAN_EVERY:
             self._cleaned = now
             await self._parts.settler.clean()
-            await self._parts.money.note_online()
+            await self._parts.memory.save(now)
         if await self._parts.settler.step(now):
             return True
         if self._parts.copier is not None and await self._parts.copier.step(now):
@@ -171,7 +173,8 @@ class BatchDriver:
         return min(times)
 
     def _is_over(self) -> bool:
-        return self._parts.planner.idle and not self._parts.board.wanted
+        parts = self._parts
+        return parts.planner.idle and not parts.board.wanted and parts.handing_out.idle
 
     def _note_lost(self) -> None:
         """End the run in words if items wait for batches that the provider has no more."""
@@ -181,9 +184,10 @@ class BatchDriver:
             board.end(EndCause.STOPPED, lost_in_words(lost))
 
     def _is_submitted(self) -> bool:
-        return (
-            self._parts.planner.idle or self._parts.room.is_full
-        ) and self._parts.submitter.blocked
+        parts = self._parts
+        # A reader that is slow is no reason to go away: there is room when it has read.
+        is_full = parts.room.is_full and parts.handing_out.idle
+        return (parts.planner.idle or is_full) and parts.submitter.blocked
 
     def _where_it_is(self) -> str:
         parts, board = self._parts, self._parts.board

@@ -27,18 +27,21 @@ __all__ = ["Filling", "Room"]
 
 _BYTES_PER_TOKEN: Final = 3.5
 _AHEAD: Final = 3
-"""Chunks that wait to be created: while one is uploaded the next is there."""
+"""Chunks that wait to be created, or to be read: while one is uploaded the next is there."""
 
 
 @define(eq=False)
 class Room:
-    """The number of chunks that wait to be created, and an event for the task that fills more."""
+    """The number of chunks that wait for something, and an event for the task that fills more.
+
+    They wait to be created, or, when they are settled, for their results to be passed on.
+    """
 
     waiting: int = field(default=0, init=False)
     _changed: anyio.Event = field(factory=anyio.Event, init=False)
 
     def set(self, waiting: int) -> None:
-        """Note how many chunks wait to be created."""
+        """Note how many chunks wait."""
         if waiting < self.waiting:
             self._changed.set()
             self._changed = anyio.Event()
@@ -46,7 +49,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        """Return whether no further chunk is made before one of them is created."""
+        """Return whether no further chunk is made before one of them waits no more."""
         return self.waiting >= _AHEAD
 
     async def below(self, most: int) -> None:
@@ -87,6 +90,7 @@ class Filling:
         strategy: The digest of the strategy's identity.
         on_chunk: Called with each new chunk and the items that wait for it.
         tests_first: Whether a chunk of few lines goes before the first large one.
+        echo: Whether its lines ask for marks.
         counts: Returns the numbers of lines of the chunks that are under way; a provider that knows
             no names of ours is asked by them, so that no two are alike.
 
@@ -104,6 +108,7 @@ class Filling:
     strategy: bytes
     on_chunk: Callable[[Chunk, int], None]
     tests_first: bool
+    echo: bool
     counts: Callable[[], frozenset[int]]
     gathering: set[int] = field(factory=set, init=False)
     _groups: dict[tuple[str, str, int], _Group] = field(factory=dict, init=False)
@@ -117,6 +122,7 @@ class Filling:
         *,
         kept: bool,
         output: int | None = None,
+        sent: WireRequest | None = None,
     ) -> bool:
         """Take one line; a chunk that is full with it is written.
 
@@ -127,6 +133,7 @@ class Filling:
             position: In the input.
             kept: Whether the item is kept already.
             output: The most tokens that its answer may have, if its request bounds them.
+            sent: What is sent in place of the item's request, which gives the line its id.
 
         Returns:
             Whether it was taken; not a line that is larger than a file may be.
@@ -134,7 +141,8 @@ class Filling:
         # A new row has no id yet; one that is repeated gets another in place of its old one.
         known = bool(row.custom_id)
         name = self.id_of(row, request)
-        line = self.wire.write_line(name, request)
+        sent = sent or request
+        line = self.wire.write_line(name, sent)
         inputs = _inputs_of(request, work.prompt)
         if len(line) > self.sizes.most_bytes or inputs > self.sizes.inputs:
             return False
@@ -151,7 +159,7 @@ class Filling:
         group.rows.append(row._replace(custom_id=name, strategy=self.strategy))
         group.known.append(known)
         group.lines.append(line)
-        group.bounds.append(LineBound(len(request.body), output))
+        group.bounds.append(LineBound(len(sent.body), output))
         group.size += len(line)
         group.inputs.append(inputs)
         group.texts += inputs
@@ -223,6 +231,7 @@ class Filling:
             tokens=int(size / _BYTES_PER_TOKEN),
             sha=sha,
             canary=canary,
+            echo=self.echo,
             most_input=sum(inputs),
             longest=max(inputs),
             most_output=sum(outputs),

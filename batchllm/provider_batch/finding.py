@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
-from typing import Final
 
 import anyio
 from attrs import define, field
@@ -12,25 +10,15 @@ from attrs import define, field
 from batchllm.core import ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.names import custom_id_prefix
+from batchllm.provider_batch.lookup import Lookup
 from batchllm.provider_batch.outages import Outage
-from batchllm.provider_batch.refinding import Found, Refinding, Strength
+from batchllm.provider_batch.refinding import Found, Refinding
+from batchllm.provider_batch.refusals import hint_of
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, State
-from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
+from batchllm.provider_batch.wires import BatchWire, RemoteBatch
 
-__all__ = ["MOST_PAGES", "Finder"]
-
-_SKEW: Final = 5.0
-"""Seconds by which two clocks of one provider may differ, and its ``Date`` is rounded."""
-MOST_PAGES: Final = 100
-"""Pages of a list that are read at most: 10,000 batches are all of five hours at the full rate."""
-_SCAN_BEFORE: Final = 600.0
-"""Seconds before a create from which on no older batch is looked at."""
-
-
-class _Enough(Exception):
-    """Ends a download of which the beginning was wanted."""
+__all__ = ["Finder"]
 
 
 @define(eq=False)
@@ -44,6 +32,7 @@ class Finder:
         journal: Its thread drops them.
         refinding: When it is looked, and what looks prove.
         outage: Learns if calls fail.
+        lookup: Asks the provider.
     """
 
     board: Board
@@ -52,11 +41,11 @@ class Finder:
     journal: JournalWriter
     refinding: Refinding
     outage: Outage
+    lookup: Lookup
     _began: dict[int, float] = field(factory=dict, init=False)
     _seen: dict[int, float] = field(factory=dict, init=False)
     _looked: dict[int, float] = field(factory=dict, init=False)
     _looks: dict[int, int] = field(factory=dict, init=False)
-    _proofs: dict[str, bool] = field(factory=dict, init=False)
 
     def look_at(self, chunk: Chunk, now: float) -> float:
         """Return when the next look for a chunk's batch is due, on the loop's clock."""
@@ -71,10 +60,10 @@ class Finder:
         """Look for the batch of a chunk: bind it, or allow another create if it is not there."""
         board = self.board
         try:
-            found = await self._find(chunk)
+            found = await self.lookup.find(chunk, board)
         except (ProviderError, TransportError) as error:
             self.outage.failed(error)
-            board.back_off(chunk)
+            board.back_off(chunk, hint_of(error))
             return
         self.outage.good()
         since = self._since(chunk, anyio.current_time())
@@ -113,65 +102,11 @@ class Finder:
             known.pop(chunk.number, None)
         self._looks.pop(chunk.number, None)
 
-    async def _find(self, chunk: Chunk) -> list[RemoteBatch]:
-        """Return the batches that are this chunk's, or may be, the newest first."""
-        assert chunk.intent is not None
-        bound = {one.batch_id for one in self.board if one.batch_id}
-        found: list[RemoteBatch] = []
-        after: str | None = None
-        for _ in range(MOST_PAGES):
-            page = await self.wire.list_batches(after)
-            found += [
-                one for one in page.batches if one.id not in bound and self._may_be(one, chunk)
-            ]
-            after = page.after
-            if after is None or page.is_behind(chunk.intent - _SCAN_BEFORE):
-                break
-        if self.wire.strength is Strength.STATISTICAL:
-            return await self._proved(found, chunk.run)
-        return found
-
-    async def _proved(self, found: list[RemoteBatch], run: str) -> list[RemoteBatch]:
-        """Return the one whose results have our ids, else those that have no results yet."""
-        open_still = []
-        for remote in found:
-            if not remote.outputs:
-                open_still.append(remote)
-                continue
-            if remote.id not in self._proofs:
-                self._proofs[remote.id] = await self._is_ours(remote, run)
-            if self._proofs[remote.id]:
-                return [remote]
-        return open_still
-
-    async def _is_ours(self, remote: RemoteBatch, run: str) -> bool:
-        """Return whether the first line of a batch's results has an id of this run."""
-        start = b""
-
-        async def take(piece: bytes) -> None:
-            nonlocal start
-            start += piece
-            if b"\n" in start:
-                raise _Enough
-
-        with suppress(_Enough):
-            await self.wire.download(remote.outputs[0], take)
-        outcome = self.wire.read_line(start.partition(b"\n")[0])
-        return (outcome.custom_id or "").startswith(custom_id_prefix(run))
-
-    def _may_be(self, remote: RemoteBatch, chunk: Chunk) -> bool:
-        """Return whether a batch may be what the last create of a chunk has made."""
-        if not self.wire.is_of(remote, chunk):
-            return False
-        # One that an earlier attempt made and the provider rejected is no answer to this one.
-        earlier = remote.created is not None and remote.created < (chunk.intent or 0.0) - _SKEW
-        return not (remote.kind is RemoteKind.REJECTED and earlier)
-
-    async def bind(self, chunk: Chunk, remote: RemoteBatch, how: str) -> None:
+    async def bind(self, chunk: Chunk, remote: RemoteBatch, how: str) -> Chunk:
         """Note the batch of a chunk; from here on nothing is created for it."""
         board = self.board
         self._forget(chunk)
-        await board.move(
+        after = await board.move(
             chunk,
             State.RUNNING,
             f"{how}: {remote.id}",
@@ -182,3 +117,4 @@ class Finder:
             note="",
         )
         await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))
+        return after

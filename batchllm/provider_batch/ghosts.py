@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 import anyio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import ProviderError, TransportError
 from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.lookup import Lookup
+from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.refusals import is_settled_refusal
 from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch, RemoteKind
@@ -26,10 +28,12 @@ class Ghosts:
     Args:
         board: The chunks.
         wire: The provider.
+        lookup: Proves whose a batch is.
     """
 
     board: Board
     wire: BatchWire
+    lookup: Lookup
     _known: set[str] = field(factory=set, init=False)
 
     def may_have_one(self, chunk: Chunk) -> bool:
@@ -43,17 +47,7 @@ class Ghosts:
         """Cancel a second batch of a chunk that has one, and say so."""
         if remote.id in self._known:
             return
-        owner = next(
-            (
-                one
-                for one in self.board
-                if one.attempt > 1
-                and one.batch_id
-                and one.batch_id != remote.id
-                and self.wire.is_of(remote, one)
-            ),
-            None,
-        )
+        owner = await self._owner_of(remote)
         if owner is None or remote.kind is RemoteKind.REJECTED:
             return
         text = f"batch {remote.id} is a second one of what {owner.batch_id} has"
@@ -66,6 +60,26 @@ class Ghosts:
         self._known.add(remote.id)
         self.board.warnings.append(text)
         await self.board.move(owner, owner.state, text)
+
+    async def _owner_of(self, remote: RemoteBatch) -> Chunk | None:
+        """Return the chunk of which a batch is a second one.
+
+        By time and number alone it may be another program's: there only ids in results prove it.
+        """
+        bound = {one.batch_id for one in self.board}
+        repeated = [one for one in self.board if one.attempt > 1 and one.batch_id]
+        if remote.id in bound:
+            return None
+        if self.wire.strength is Strength.EXACT:
+            return next((one for one in repeated if self.wire.is_of(remote, one)), None)
+        for one in repeated:
+            first = evolve(one, intent=one.first_intent)
+            if remote.outputs and (self.wire.is_of(remote, one) or self.wire.is_of(remote, first)):
+                try:
+                    return one if await self.lookup.is_ours(remote, one.run) else None
+                except (ProviderError, TransportError):
+                    return None  # the next list has it again
+        return None
 
     async def _cancels(self, remote: RemoteBatch) -> bool:
         """Ask for the end of a batch; a failure is no reason to ask for no other."""

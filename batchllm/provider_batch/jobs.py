@@ -13,9 +13,11 @@ from attrs import evolve, frozen
 from batchllm.core import ConfigError, ProviderError
 from batchllm.journal import Journal, JournalWriter
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks, read_events
+from batchllm.provider_batch.lookup import Lookup
+from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.rows import LineState, Settling
 from batchllm.provider_batch.states import CREATED, NOT_CREATED, Chunk, Reason, State, advance
-from batchllm.provider_batch.wires import BatchWire
+from batchllm.provider_batch.wires import BatchWire, RemoteBatch
 
 __all__ = ["Event", "JobsOfRun", "check_no_jobs", "events_of", "jobs_of"]
 
@@ -115,15 +117,9 @@ class JobsOfRun:
                 await ledger.settle(chunk, settling, "let go by its user")
                 said.append(f"{chunk.number}: its {chunk.lines:,} requests wait for another batch")
             elif chunk.state in CREATED and chunk.batch_id is not None:
-                if chunk.state is State.RUNNING:
-                    wanted = advance(chunk, State.CANCEL_WANTED, reason=Reason.USER)
-                    chunk = await _saved(ledger, chunk, wanted, "by its user")
                 said.append(await self._cancel(ledger, chunk))
             elif chunk.state in (State.CREATING, State.QUARANTINE):
-                said.append(
-                    f"{chunk.number}: it is not known if it was created; a run finds out, and "
-                    "`jobs RUN adopt` binds it to a batch that you have found"
-                )
+                said.append(await self._find_and_cancel(ledger, chunk, chunks))
             elif numbers:
                 said.append(f"{chunk.number}: it is {chunk.state}, and there is nothing to cancel")
         return said
@@ -131,8 +127,11 @@ class JobsOfRun:
     async def _cancel(self, ledger: BatchLedger, chunk: Chunk) -> str:
         assert chunk.batch_id is not None
         wire = self.connect(chunk)
+        if chunk.state is State.RUNNING:
+            wanted = advance(chunk, State.CANCEL_WANTED, reason=Reason.USER)
+            chunk = await _saved(ledger, chunk, wanted, "by its user")
         try:
-            await wire.cancel(chunk.batch_id)
+            await wire.cancel(chunk.batch_id or "")
         except ProviderError as error:
             if error.status not in (400, 409):
                 raise
@@ -142,6 +141,28 @@ class JobsOfRun:
         return (
             f"{chunk.number}: {chunk.batch_id} is being cancelled; a run fetches what it has done"
         )
+
+    async def _find_and_cancel(
+        self, ledger: BatchLedger, chunk: Chunk, others: Sequence[Chunk]
+    ) -> str:
+        """Look for the batch of a create that had no answer, and cancel it if it is surely ours."""
+        wire = self.connect(chunk)
+        found = await Lookup(wire).find(chunk, others)
+        proved = [one for one in found if wire.strength is Strength.EXACT or one.outputs]
+        if not proved:
+            ids = " or ".join(one.id for one in found[:5])
+            seen = f"it may be {ids}" if found else "none is listed now"
+            return (
+                f"{chunk.number}: it is not known if it was created, and {seen}; a run finds out, "
+                f"and `jobs RUN adopt {chunk.number} ID` binds it to a batch that you have found"
+            )
+        for second in proved[:-1]:
+            await wire.cancel(second.id)
+        if chunk.state is State.CREATING:
+            chunk = await _saved(ledger, chunk, advance(chunk, State.QUARANTINE))
+        bound = _bound(chunk, proved[-1])
+        chunk = await _saved(ledger, chunk, bound, f"found by its user: {bound.batch_id}")
+        return await self._cancel(ledger, chunk)
 
     async def adopt(self, number: int, batch_id: str) -> str:
         """Bind a chunk whose create had no answer to a batch that the user has found.
@@ -161,15 +182,7 @@ class JobsOfRun:
             msg = f"{batch_id} is the batch of another chunk"
             raise ConfigError(msg)
         remote = await self.connect(chunk).fetch(batch_id)
-        after = advance(
-            chunk,
-            State.RUNNING,
-            batch_id=remote.id,
-            status=remote.status,
-            submitted=remote.created,
-            expires=remote.expires,
-        )
-        await ledger.save(chunk, after, f"adopted by its user: {batch_id}")
+        await ledger.save(chunk, _bound(chunk, remote), f"adopted by its user: {batch_id}")
         return f"{number}: it is {batch_id} from here on; a run goes on with it"
 
     async def adopt_account(self) -> str:
@@ -218,6 +231,19 @@ class JobsOfRun:
 async def _saved(ledger: BatchLedger, before: Chunk, after: Chunk, detail: str = "") -> Chunk:
     await ledger.save(before, after, detail)
     return after
+
+
+def _bound(chunk: Chunk, remote: RemoteBatch) -> Chunk:
+    """Return a chunk with the batch that is its own."""
+    return advance(
+        chunk,
+        State.RUNNING,
+        batch_id=remote.id,
+        status=remote.status,
+        submitted=remote.created,
+        expires=remote.expires,
+        note="",
+    )
 
 
 def _chosen(chunks: Sequence[Chunk], numbers: Sequence[int]) -> list[Chunk]:

@@ -36,13 +36,18 @@ class Lateness:
         times = (self.pull_back.at(self.remaining()), self.pull_back.deadline)
         return min((at for at in times if at > now), default=float("inf"))
 
+    @property
+    def goes_online(self) -> bool:
+        """Return whether what waits for a batch will be called for online in time."""
+        return self.pull_back is not None and self.settings.on_late == "online"
+
     def is_near(self, now: float) -> bool:
         """Return whether the deadline is near, whatever is done about it."""
         return self.pull_back is not None and now >= self.pull_back.at(self.remaining())
 
     def is_hurried(self) -> bool:
         """Return whether there is no time for another batch before the deadline."""
-        if self.pull_back is None or self.settings.on_late != "online":
+        if self.pull_back is None or not self.goes_online:
             return False
         return anyio.current_time() >= self.pull_back.at(self.remaining())
 

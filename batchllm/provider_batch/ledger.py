@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
+from batchllm.engine import SPENT_ONLINE
 from batchllm.journal import ItemKey, JournalWriter
 from batchllm.policy import Need
 from batchllm.provider_batch.outcomes import give_outcomes
@@ -55,8 +56,8 @@ _COLUMNS: Final = (
     "size, answer"
 )
 _PAGE: Final = 500
-_ONLINE: Final = "batch_online"
-"""The fact that says what calls online have taken, beside the batches."""
+_QUOTAS: Final = "batch_quotas"
+"""The fact that has what was learned about quotas."""
 _NAME_BYTES: Final = 4
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -207,14 +208,18 @@ class BatchLedger:
         """Return all chunks of the journal, and what calls online of its runs have taken."""
         return await self._read(_spent)
 
-    async def note_online(self, took: Need) -> None:
-        """Write down what calls online have taken, of all runs together."""
-        text = json.dumps([took.tokens, took.cost])
-        await self._write(
-            lambda db: db.execute(
-                "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (_ONLINE, text)
-            )
-        )
+    # -- quotas ----------------------------------------------------------------------------------
+
+    async def quotas(self) -> str | None:
+        """Return what was learned about quotas, as it was noted; ``None`` before that."""
+        query = "SELECT value FROM facts WHERE name = ?"
+        row = await self._read(lambda db: db.execute(query, (_QUOTAS,)).fetchone())
+        return None if row is None else str(row[0])
+
+    async def note_quotas(self, text: str) -> None:
+        """Write down what was learned about quotas."""
+        query = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)"
+        await self._write(lambda db: db.execute(query, (_QUOTAS, text)))
 
     # -- lines -----------------------------------------------------------------------------------
 
@@ -325,7 +330,7 @@ def read_events(db: sqlite3.Connection, chunk: int) -> list[Any]:
 
 
 def _spent(db: sqlite3.Connection) -> tuple[list[Chunk], Need]:
-    row = db.execute("SELECT value FROM facts WHERE name = ?", (_ONLINE,)).fetchone()
+    row = db.execute("SELECT value FROM facts WHERE name = ?", (SPENT_ONLINE,)).fetchone()
     tokens, cost = (0, 0.0) if row is None else json.loads(row[0])
     return read_chunks(db), Need(tokens, cost)
 

@@ -8,7 +8,6 @@ from attrs import define, field
 
 from batchllm.core import LLMCallStrategy, Price
 from batchllm.engine import Spending
-from batchllm.policy import Need
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.purse import Purse
@@ -35,7 +34,6 @@ class Money:
     strategy: LLMCallStrategy[Any]
     price: Price | None
     purse: Purse | None = field(init=False)
-    _noted: Need | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.purse = None
@@ -48,17 +46,13 @@ class Money:
     async def begin(self) -> None:
         """Count what earlier runs on the journal have spent."""
         if self.purse is not None:
-            self.purse.restore(*await self.ledger.spent())
-            self._noted = self.purse.online
+            chunks, online = await self.ledger.spent()
+            self.purse.restore(chunks, online)
+            if self.spending is not None and self.spending.kept is not None:
+                self.spending.kept.begin_with(online)
 
     async def watch(self, board: Board) -> None:
         """Let chunks that wait for room look whenever a call online has given some back."""
         while self.spending is not None:
             await self.spending.freed()
             board.look()
-
-    async def note_online(self) -> None:
-        """Write down what calls online have spent, since later runs on the journal count it."""
-        if self.purse is not None and self.purse.online != self._noted:
-            self._noted = self.purse.online
-            await self.ledger.note_online(self._noted)

@@ -51,6 +51,10 @@ class BatchModeOptions(TypedDict, total=False):
             ``deadline``.
         chunk_size: Lines of a batch. By default it begins with 5,000 and follows what the provider
             manages.
+        verify_echo: Whether each prompt asks for a mark, which its answer must have: that a
+            provider has mixed answers up is noticed by nothing else. An answer without it is asked
+            for again, and is paid for. The mark is taken out of the answer. Not with ``output=``,
+            nor for embeddings.
         detach: Whether to end as soon as everything is submitted. The same call goes on later.
     """
 
@@ -63,6 +67,7 @@ class BatchModeOptions(TypedDict, total=False):
     on_lost: OnLost
     hedge_budget: float | None
     chunk_size: int | None
+    verify_echo: bool
     detach: bool
 
 
@@ -125,6 +130,7 @@ class ModeSettings:
     chunk_size: int | None = field(
         default=None, validator=_positive(int, "a whole number of at least 1, or None")
     )
+    verify_echo: bool = field(default=False, validator=_flag)
     detach: bool = field(default=False, validator=_flag)
 
     def __attrs_post_init__(self) -> None:

@@ -13,23 +13,29 @@ from batchllm.core import LLMCallStrategy, Price
 from batchllm.engine import Source, Spending
 from batchllm.journal import JournalWriter
 from batchllm.llm_strategies import ResponseCache
+from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.board import Board
+from batchllm.provider_batch.cancelling import Canceller
 from batchllm.provider_batch.choosing import leaf_of, wire_of
 from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.finding import Finder
 from batchllm.provider_batch.ghosts import Ghosts
+from batchllm.provider_batch.handing_out import HandingOut
 from batchllm.provider_batch.intake import Intake
 from batchllm.provider_batch.lateness import Lateness
 from batchllm.provider_batch.ledger import BatchLedger
+from batchllm.provider_batch.lookup import Lookup
 from batchllm.provider_batch.middleware import MiddlewareIn
 from batchllm.provider_batch.money import Money
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.outages import Outage
-from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack
+from batchllm.provider_batch.pacing import ChunkSizes, PullBack
 from batchllm.provider_batch.paying import Payer
 from batchllm.provider_batch.planning import Planner
 from batchllm.provider_batch.publishing import PlannedItems, Publisher
+from batchllm.provider_batch.quota_memory import QuotaMemory
+from batchllm.provider_batch.quota_waits import QuotaWaits
 from batchllm.provider_batch.refinding import Refinding
 from batchllm.provider_batch.repeat_planning import RepeatPlanner
 from batchllm.provider_batch.repeats import Repeats
@@ -106,12 +112,15 @@ class Parts:
     money: Money
     board: Board
     publisher: Publisher
+    handing_out: HandingOut
     filling: Filling
     planner: Planner
     settler: Settler
     submitter: Submitter
     watcher: Watcher
     outage: Outage
+    canceller: Canceller
+    memory: QuotaMemory
     copier: Copier | None
 
 
@@ -131,18 +140,33 @@ def parts_of(given: Given) -> Parts:
         given.planned.send,
         repeats,
     )
+    handing_out = HandingOut(board, publisher)
     filling = _filling_of(given, stores)
     planner = _planner_of(given, stores, publisher, filling, repeats)
     pull_back = _pull_back_of(given, wire)
     lateness = Lateness(board, settings, pull_back)
     outage = Outage(board)
-    settler = _settler_of(given, stores, publisher, planner, lateness, outage)
+    settler = _settler_of(given, stores, handing_out, planner, lateness, outage)
     refinding = Refinding(wire.strength, wire.absent_after, settings.on_ambiguous)
-    finder = Finder(board, wire, stores.spool, given.journal, refinding, outage)
+    lookup = Lookup(wire)
+    finder = Finder(board, wire, stores.spool, given.journal, refinding, outage, lookup)
+    canceller = Canceller(board, wire, finder)
     payer = Payer(board, settler, stores.money.purse, given.spending)
-    submitter = Submitter(board, wire, stores.spool, given.journal, finder, settler, payer, outage)
+    memory = QuotaMemory(stores.ledger, wire, board)
+    quota = QuotaWaits(board, settler, lateness, outage, memory)
+    submitter = Submitter(
+        board, wire, stores.spool, given.journal, finder, settler, payer, outage, quota
+    )
     watcher = Watcher(
-        board, wire, submitter, settler, lateness, Ghosts(board, wire), outage, given.rng
+        board,
+        wire,
+        submitter,
+        settler,
+        lateness,
+        Ghosts(board, wire, lookup),
+        outage,
+        canceller,
+        given.rng,
     )
     return Parts(
         given=given,
@@ -154,11 +178,14 @@ def parts_of(given: Given) -> Parts:
         money=stores.money,
         board=board,
         publisher=publisher,
+        handing_out=handing_out,
         filling=filling,
         planner=planner,
         settler=settler,
         submitter=submitter,
         outage=outage,
+        canceller=canceller,
+        memory=memory,
         watcher=watcher,
         copier=copier_of(
             settings.hedge_budget,
@@ -168,6 +195,7 @@ def parts_of(given: Given) -> Parts:
             board,
             stores.ledger,
             publisher,
+            handing_out,
         ),
     )
 
@@ -214,6 +242,7 @@ def _filling_of(given: Given, stores: _Stores) -> Filling:
         journal.registrar.identity.digest,
         board.take_in,
         tests_first=not given.settings.detach,
+        echo=given.settings.verify_echo,
         counts=board.counts,
     )
 
@@ -246,7 +275,7 @@ def _planner_of(
 def _settler_of(
     given: Given,
     stores: _Stores,
-    publisher: Publisher,
+    handing_out: HandingOut,
     planner: Planner,
     lateness: Lateness,
     outage: Outage,
@@ -257,7 +286,7 @@ def _settler_of(
         stores.wire,
         stores.spool,
         given.journal,
-        publisher,
+        handing_out,
         given.settings,
         stores.sizes,
         given.price,

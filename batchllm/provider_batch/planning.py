@@ -25,6 +25,7 @@ from batchllm.core import (
 from batchllm.engine import Incoming, estimate_of
 from batchllm.journal import Choice, Entry, JournalWriter, Reason
 from batchllm.provider_batch.answered import Batchable
+from batchllm.provider_batch.echo import with_mark
 from batchllm.provider_batch.filling import Filling
 from batchllm.provider_batch.intake import Intake
 from batchllm.provider_batch.ledger import BatchLedger
@@ -276,6 +277,9 @@ class Planner:
         """Put an item into the chunk that is being filled, or pass it on if it fits into none."""
         try:
             request = self._compose(work.prompt)
+            sent = None
+            if self.filling.echo:
+                sent = self._compose(with_mark(work.prompt, self.filling.id_of(row, request)))
             estimate = estimate_of(self.strategy, work.prompt)
         except OnlineOnlyError as error:
             self.online[str(error)] += 1
@@ -285,7 +289,9 @@ class Planner:
             added = False
         else:
             output = None if estimate is None else estimate.output_tokens
-            added = await self.filling.add(row, request, work, position, kept=kept, output=output)
+            added = await self.filling.add(
+                row, request, work, position, kept=kept, output=output, sent=sent
+            )
             if not added:
                 self.online[_TOO_LARGE] += 1
         if not added:

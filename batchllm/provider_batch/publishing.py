@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -14,9 +13,10 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from attrs import define, field
 
 from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
-from batchllm.engine import Incoming
+from batchllm.engine import Incoming, PreparedItems
 from batchllm.journal import Entry, JournalWriter
 from batchllm.provider_batch.answered import Answered
+from batchllm.provider_batch.echo import without_mark
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.repeats import Following, Leading, Repeats
 from batchllm.provider_batch.rows import LineRow, LineState
@@ -31,21 +31,15 @@ BUFFER = 64
 """Items between the driver and the engine: enough that neither waits for the other's turn."""
 
 
-class PlannedItems:
+class PlannedItems(PreparedItems):
     """The items of a run as the engine reads them: each when its turn has come.
 
     An asynchronous iterable of what the engine takes without reading it again.
 
     Attributes:
-        admits: Says to the engine that they are looked up in the journal already.
-        termination: Why there are no more of them, if there are some that have not come.
         numbers: How many batches are under way, their requests, and how many of these are counted
             as done; for ``stats``.
     """
-
-    admits = True
-    termination: Termination | None = None
-    numbers: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, size: int | None) -> None:
         self._size = size
@@ -116,10 +110,16 @@ class Publisher:
     repeats: Repeats | None = None
     settled: dict[int, str] = field(factory=dict, init=False)
     count: int = field(default=0, init=False)
+    _marked: set[int] = field(factory=set, init=False)
+
+    def know(self, chunk: Chunk) -> None:
+        """Note that the lines of a chunk have their outcomes."""
+        self.settled[chunk.number] = chunk.batch_id or ""
+        if chunk.echo:
+            self._marked.add(chunk.number)
 
     async def publish_chunk(self, chunk: Chunk) -> None:
         """Pass on what is here of a chunk that is settled."""
-        self.settled[chunk.number] = chunk.batch_id or ""
         after = -1
         while rows := await self.ledger.lines_of(chunk.number, after):
             after = rows[-1].line_no or 0
@@ -209,5 +209,7 @@ class Publisher:
         assert row.start is not None
         assert row.size is not None
         line = self.spool.read_answer(row.chunk, row.part, row.start, row.size)
+        if row.chunk in self._marked:
+            line = without_mark(line, row.custom_id)
         outcome = self.wire.read_line(line)
         return HttpReply(outcome.status, outcome.headers, body_of(outcome))

@@ -22,7 +22,6 @@ __all__ = ["Purse"]
 
 _OPEN: Final = IN_FLIGHT | {State.ENDED, State.FETCHED}
 """States in which a batch may have been paid for, and its bill is not known."""
-_NOTHING: Final = Need(0, 0.0)
 
 
 @define(eq=False)
@@ -41,7 +40,6 @@ class Purse:
     kind: Hashable
     price: Price | None
     _held: dict[int, Reservation] = field(factory=dict, init=False)
-    _of_batches: Need = field(default=_NOTHING, init=False)
     _over: float = field(default=1.0, init=False)
 
     # -- what a batch may take -------------------------------------------------------------------
@@ -121,12 +119,9 @@ class Purse:
             return False
         match chunk.state:
             case State.SETTLED:
-                took = Need(chunk.paid_tokens, chunk.paid_cost)
-                self.ledger.settle(held, took)
-                self._add(took)
+                self.ledger.settle(held, Need(chunk.paid_tokens, chunk.paid_cost))
             case State.LOST:
                 self.ledger.keep(held)
-                self._add(Need(chunk.reserved_tokens, chunk.reserved_cost))
             case _:
                 self.ledger.release(held)
         return True
@@ -149,21 +144,8 @@ class Purse:
         """
         self.ledger.book(online)
         for chunk in chunks:
-            paid = Need(chunk.paid_tokens, chunk.paid_cost)
-            self.ledger.book(paid)
-            self._add(paid)
+            self.ledger.book(Need(chunk.paid_tokens, chunk.paid_cost))
             if chunk.state in _OPEN:
                 known = Need(chunk.reserved_tokens, chunk.reserved_cost)
                 need = known if known.tokens else self.need(chunk)  # made without a budget
                 self._held[chunk.number] = self.ledger.restore(need)
-
-    @property
-    def online(self) -> Need:
-        """Return what calls online have taken, of this run and those before it."""
-        tokens = self.ledger.tokens - self._of_batches.tokens
-        return Need(tokens, max(0.0, self.ledger.cost - (self._of_batches.cost or 0.0)))
-
-    def _add(self, took: Need) -> None:
-        known = self._of_batches
-        cost = (known.cost or 0.0) + (took.cost or 0.0)
-        self._of_batches = Need(known.tokens + took.tokens, cost)

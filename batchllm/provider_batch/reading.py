@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.core import Price
 from batchllm.provider_batch.billing import Bill, paid_of
+from batchllm.provider_batch.echo import has_mark
 from batchllm.provider_batch.names import custom_id_prefix
 from batchllm.provider_batch.rows import Answer, LineState
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk
-from batchllm.provider_batch.verdicts import LineKind, NextOfLine
+from batchllm.provider_batch.verdicts import LineKind, LineOutcome, NextOfLine
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["STATES", "Reading", "read_results"]
@@ -38,6 +39,7 @@ class Reading:
     kinds: dict[LineKind, int] = field(factory=dict)
     account: str = ""
     nameless: int = 0
+    unmarked: int = 0
 
     def paid(self, chunk: Chunk) -> dict[str, Any]:
         """Return what the batch took, as fields of its chunk."""
@@ -73,6 +75,9 @@ def read_results(
     for part in range(len(chunk.outputs)):
         for start, line in _lines(spool.result(chunk.number, part)):
             outcome = wire.read_line(line)
+            if chunk.echo and _lacks_its_mark(outcome, line, chunk):
+                reading.unmarked += 1
+                outcome = evolve(outcome, kind=LineKind.UNKNOWN)
             reading.kinds[outcome.kind] = reading.kinds.get(outcome.kind, 0) + 1
             reading.bill.add(outcome)
             if outcome.custom_id in copied:
@@ -88,6 +93,14 @@ def read_results(
                 answer = answer._replace(part=part, start=start, size=len(line))
             reading.answers.append(answer)
     return reading
+
+
+def _lacks_its_mark(outcome: LineOutcome, line: bytes, chunk: Chunk) -> bool:
+    """Return whether an answer may be that to another request of its batch."""
+    name = outcome.custom_id
+    if outcome.kind is not LineKind.OK or name is None:
+        return False
+    return name.startswith(custom_id_prefix(chunk.run)) and not has_mark(line, name)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -63,8 +63,8 @@ def text_of(error: ProviderError) -> str:
     return " ".join(part for part in (error.code, error.kind, str(error)) if part)
 
 
-def hint_of(error: CallError) -> float | None:
-    """Return the seconds that a refusal asks to wait."""
+def hint_of(error: Exception) -> float | None:
+    """Return the seconds that a refusal asks to wait; ``None`` of any other error."""
     return error.hint.wait if isinstance(error, ProviderError) and error.hint else None
 
 

@@ -12,12 +12,13 @@ from batchllm.core import EndCause, Price, ProviderError, TransportError
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch.billing import paid_twice_in_words
 from batchllm.provider_batch.board import Board, lost_in_words
+from batchllm.provider_batch.handing_out import HandingOut
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.options import ModeSettings
 from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.pacing import ChunkSizes
-from batchllm.provider_batch.publishing import Publisher
 from batchllm.provider_batch.reading import STATES, Reading, read_results
+from batchllm.provider_batch.refusals import hint_of
 from batchllm.provider_batch.rows import Answer, LineState, Settling
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import Chunk, Cut, Reason, State, advance
@@ -47,7 +48,7 @@ class Settler:
         wire: Has the results, and reads their lines.
         spool: Keeps them.
         journal: Its thread does the work.
-        publisher: Passes the items on.
+        handing_out: Passes the items on.
         settings: The options.
         sizes: Learn how long chunks take.
         price: Of a call online; ``None`` if it is not known.
@@ -61,7 +62,7 @@ class Settler:
     wire: BatchWire
     spool: Spool
     journal: JournalWriter
-    publisher: Publisher
+    handing_out: HandingOut
     settings: ModeSettings
     sizes: ChunkSizes
     price: Price | None
@@ -97,7 +98,7 @@ class Settler:
             # Results that are not there yet are an answer; there may be nothing else to ask for.
             if not isinstance(error, ProviderError) or error.status not in (404, 410):
                 self.outage.failed(error)
-            count = self.board.back_off(chunk)
+            count = self.board.back_off(chunk, hint_of(error))
             if count >= _TRIES and self._is_gone(chunk, error):
                 await self.lose(chunk, f"its results are kept no more ({error})")
             elif count == _TRIES:
@@ -170,7 +171,12 @@ class Settler:
                 f"the results of batch {chunk.batch_id} have {strange} lines that are of no "
                 "request of it, or came twice; they are not used"
             )
-        await self._go_on(after, settled.states)
+        if reading.unmarked:
+            self.board.warnings.append(
+                f"{reading.unmarked:,} answers of batch {chunk.batch_id} lack the mark that "
+                "verify_echo asks for, and may be those to other requests: they are asked for again"
+            )
+        self._go_on(after, settled.states)
         self._judge_whole(after, reading, settled.states)
 
     async def _return(self, chunk: Chunk) -> None:
@@ -212,12 +218,12 @@ class Settler:
             admission.counted(chunk.tokens * bill.counted / chunk.lines, bill.inputs)
         admission.accepted()
 
-    async def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
+    def _go_on(self, after: Chunk, states: dict[int, int]) -> None:
         """Pass on what has its answer, and put back what has not."""
+        # From here on the planner passes on what it finds of the chunk itself.
+        self.handing_out.publisher.know(after)
         if self.board.waiting[after.number]:
-            await self.publisher.publish_chunk(after)
-        else:
-            self.publisher.settled[after.number] = after.batch_id or ""
+            self.handing_out.add(after)
         if states.get(LineState.WAITING):
             self.put_back()
 
@@ -241,7 +247,7 @@ class Settler:
             self.board.end(
                 EndCause.FAIL_FAST,
                 f"none of the {chunk.lines} requests of the first batch, {chunk.batch_id}, was "
-                "answered; nothing more was sent",
+                f"answered{' with its mark' if reading.unmarked else ''}; nothing more was sent",
             )
 
     # -- chunks that came to nothing -------------------------------------------------------------
@@ -252,7 +258,7 @@ class Settler:
         after = advance(chunk, over, note=text)
         settled = await self.ledger.settle(chunk, Settling(after, (), answer), text)
         self.board.put(after)
-        await self._go_on(after, settled.states)
+        self._go_on(after, settled.states)
         if chunk.canary:
             self.board.end(
                 EndCause.FAIL_FAST, f"the first batch was refused, and nothing more sent: {text}"
@@ -273,7 +279,7 @@ class Settler:
         settling = Settling(after, named, LineState.WAITING, counts=False)
         settled = await self.ledger.settle(chunk, settling, text)
         self.board.put(after)
-        await self._go_on(after, settled.states)
+        self._go_on(after, settled.states)
 
     async def give_up(self, chunk: Chunk, text: str) -> None:
         """End a chunk that was not created, so that its lines go into another."""
@@ -308,7 +314,7 @@ class Settler:
         settled = await self.ledger.settle(chunk, Settling(after, (), rest, counts=False), text)
         self.board.put(after)
         await self.journal.worker.call(partial(self.spool.drop_lines, chunk.number))
-        await self._go_on(after, settled.states)
+        self._go_on(after, settled.states)
 
     # -- cleaning up -----------------------------------------------------------------------------
 

@@ -140,11 +140,13 @@ class Chunk:
         tokens: The prompts' tokens, as estimated.
         sha: The SHA-256 of its file, in hexadecimal.
         canary: Whether it goes first and alone, to find out whether the rest can work.
+        echo: Whether its answers must have marks.
         file_id: Of the uploaded file.
         batch_id: Of the batch.
         status: The provider's own word for where the batch is.
         done: Requests that the provider counts as processed, where it counts.
         intent: When the create began, in seconds since 1970 on the provider's clock.
+        first_intent: The same of its first create, which may have made a batch, too.
         submitted: When the batch was created, the same.
         expires: When the batch expires, the same.
         end: How it ended.
@@ -182,11 +184,13 @@ class Chunk:
     tokens: int = 0
     sha: str = ""
     canary: bool = False
+    echo: bool = False
     file_id: str | None = None
     batch_id: str | None = None
     status: str | None = None
     done: int | None = None
     intent: float | None = None
+    first_intent: float | None = None
     submitted: float | None = None
     expires: float | None = None
     end: EndKind | None = None

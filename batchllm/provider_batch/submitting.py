@@ -20,8 +20,9 @@ from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.finding import Finder
 from batchllm.provider_batch.outages import Outage
 from batchllm.provider_batch.paying import Payer
+from batchllm.provider_batch.quota_waits import QuotaWaits
 from batchllm.provider_batch.refinding import Strength
-from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, limit_in, text_of
+from batchllm.provider_batch.refusals import failed_answer, hint_of, is_too_large, text_of
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State
@@ -30,8 +31,6 @@ from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["Submitter"]
 
-_REFUSED_FOR: Final = 6 * 3_600.0
-"""Seconds of refusals for a quota, with nothing in flight, after which a run ends."""
 _FRESH: Final = 3_600.0
 """Seconds after its upload for which a file is surely there, so that nothing is uploaded over and
 over."""
@@ -52,6 +51,7 @@ class Submitter:
         settler: Ends chunks that are refused.
         payer: Says for which the budget has room.
         outage: Learns if calls fail.
+        quota: Waits when there is no room for more.
     """
 
     board: Board
@@ -62,6 +62,7 @@ class Submitter:
     settler: Settler
     payer: Payer
     outage: Outage
+    quota: QuotaWaits
     _has_asked: bool = field(default=False, init=False)
     _uploads: dict[int, float] = field(factory=dict, init=False)
 
@@ -167,8 +168,7 @@ class Submitter:
         elif verdict is CreateVerdict.REFUSED:
             await self.settler.fail_all(chunk, failed_answer(error), str(error))
         else:
-            self.outage.failed(error)
-            self.board.back_off(chunk, hint_of(error))
+            self.quota.wait(chunk, error)
 
     # -- creates ---------------------------------------------------------------------------------
 
@@ -194,6 +194,8 @@ class Submitter:
         if not await self._knows_the_account(chunk):
             return
         now = anyio.current_time()
+        if await self.quota.splits(chunk, now):
+            return
         # Before anything is awaited: a call online could take the room meanwhile.
         reserved = self.payer.reserve(chunk)
         if reserved is None:
@@ -209,6 +211,7 @@ class Submitter:
             State.CREATING,
             attempt=chunk.attempt + 1,
             intent=board.server_time(now),
+            first_intent=chunk.first_intent or board.server_time(now),
             account=self.wire.account,
             end=None,
             reserved_tokens=reserved.tokens,
@@ -240,8 +243,7 @@ class Submitter:
             await self.wire.identify()
         except ProviderError as error:
             if judge_create(error.status, text=text_of(error)) is not CreateVerdict.REFUSED:
-                self.outage.failed(error)
-                self.board.back_off(chunk, hint_of(error))
+                self.quota.wait(chunk, error)
                 return False
         except TransportError as error:
             self.outage.failed(error)
@@ -271,7 +273,7 @@ class Submitter:
                 board.end(EndCause.ACCOUNT_PROBLEM, _account_problem(error))
             case CreateVerdict.WAIT:
                 after = await self._take_back(chunk, text)
-                await self.refused_for_quota(after, text, hint_of(error))
+                await self.quota.refused(after, text, hint_of(error))
             case CreateVerdict.NOT_SENT:
                 after = await self._take_back(chunk, text)
                 self.outage.failed(error)
@@ -295,21 +297,6 @@ class Submitter:
         return await self.board.move(
             chunk, State.UPLOADED, text, attempt=chunk.attempt - 1, intent=None, note=text
         )
-
-    async def refused_for_quota(self, chunk: Chunk, text: str, hint: float | None) -> None:
-        """Learn from a refusal for a quota, and wait; one that never fits is split."""
-        board, now = self.board, anyio.current_time()
-        live = sum(one.tokens for one in board.in_flight if one.number != chunk.number)
-        split = board.admission.refused(chunk.tokens, live, now, limit=limit_in(text), hint=hint)
-        if board.admission.seconds_refused(now) > _REFUSED_FOR:
-            board.end(
-                EndCause.QUOTA,
-                f"no batch was taken for six hours, the last answer was {text}; type the same "
-                "again when the quota is back",
-            )
-        elif split and chunk.lines > 1:
-            self.settler.sizes.shrink(chunk.lines // 2)
-            await self.settler.give_up(chunk, "it is larger than what may be enqueued at once")
 
 
 def _account_problem(error: CallError) -> str:

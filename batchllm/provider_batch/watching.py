@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import Final
@@ -11,12 +12,13 @@ from attrs import define, field
 
 from batchllm.core import EndCause, ProviderError, TransportError
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.finding import MOST_PAGES
+from batchllm.provider_batch.cancelling import Canceller
 from batchllm.provider_batch.ghosts import Ghosts
 from batchllm.provider_batch.lateness import Lateness
+from batchllm.provider_batch.lookup import MOST_PAGES
 from batchllm.provider_batch.outages import Outage
-from batchllm.provider_batch.pacing import poll_delay
-from batchllm.provider_batch.refusals import bad_line_answer, hint_of, is_settled_refusal
+from batchllm.provider_batch.polling import poll_delay, within
+from batchllm.provider_batch.refusals import bad_line_answer, hint_of
 from batchllm.provider_batch.settling import Settler
 from batchllm.provider_batch.states import CREATED, Chunk, Cut, EndKind, Reason, State
 from batchllm.provider_batch.submitting import Submitter
@@ -30,6 +32,9 @@ _FEW: Final = 5
 _GONE_AFTER, _GONE_TRIES = 900.0, 5
 """A batch that is fresh, or has just ended, may answer 404 for minutes; the retention is days."""
 _NEAR_THE_END: Final = 0.95
+_LAST_LOOK: Final = 60.0
+"""Seconds before batches are brought back, or the run ends, at which they are looked at once more:
+one that has ended meanwhile needs neither."""
 _FIRST_PAUSE: Final = 60.0
 """Seconds until the next poll after one that was refused for a quota; each further one doubles
 it."""
@@ -47,6 +52,7 @@ class Watcher:
         lateness: Brings back what would be late.
         ghosts: Looks at batches that are of no chunk.
         outage: Learns if calls fail.
+        canceller: Asks for the end of batches.
         rng: For the jitter of polls.
     """
 
@@ -57,8 +63,10 @@ class Watcher:
     lateness: Lateness
     ghosts: Ghosts
     outage: Outage
+    canceller: Canceller
     rng: random.Random
     _next_poll: float = field(default=0.0, init=False)
+    _polled: float = field(default=-math.inf, init=False)
     _refusals: int = field(default=0, init=False)
     _gone: Counter[int] = field(factory=Counter, init=False)
     _gone_since: dict[int, float] = field(factory=dict, init=False)
@@ -73,9 +81,10 @@ class Watcher:
                 return True
         for chunk in board.in_state(State.CANCEL_WANTED):
             if board.is_due(chunk, now):
-                await self._cancel(chunk)
+                if await self.canceller.cancel(chunk):
+                    self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
                 return True
-        if board.in_state(*CREATED) and self._next_poll <= now:
+        if board.in_state(*CREATED) and self._poll_at(now) <= now:
             await self._poll(now)
             return True
         return False
@@ -86,7 +95,7 @@ class Watcher:
         times = [self.lateness.next_at(now)]
         times += [board.due_at(chunk) for chunk in board.in_state(State.CANCEL_WANTED)]
         if board.in_state(*CREATED):
-            times.append(self._next_poll)
+            times.append(self._poll_at(now))
         return min(times)
 
     # -- polls -----------------------------------------------------------------------------------
@@ -95,6 +104,11 @@ class Watcher:
         """Note that there is a new batch, so that polls begin to be quick again."""
         now = anyio.current_time()
         self._next_poll = min(self._next_poll, now + self._delay(now)) if self._next_poll else now
+
+    def _poll_at(self, now: float) -> float:
+        """Return when the next poll is due: before a deadline once more, whatever was asked for."""
+        last = self.lateness.next_at(now) - _LAST_LOOK
+        return min(self._next_poll, last) if self._polled < last else self._next_poll
 
     def _delay(self, now: float) -> float:
         at = self.board.server_time(now)
@@ -106,7 +120,7 @@ class Watcher:
         )
 
     async def _poll(self, now: float) -> None:
-        alive, pause = self.board.in_state(*CREATED), 0.0
+        alive, pause, self._polled = self.board.in_state(*CREATED), 0.0, now
         try:
             if len(alive) <= _FEW and not any(self.ghosts.may_have_one(one) for one in alive):
                 for chunk in alive:
@@ -128,7 +142,7 @@ class Watcher:
             return 0.0
         pause: float = _FIRST_PAUSE * 2 ** min(self._refusals, 10)
         self._refusals += 1
-        return max(min(pause, self.wire.limits.longest_pause), hint_of(error) or 0.0)
+        return max(min(pause, self.wire.limits.longest_pause), within(hint_of(error)))
 
     async def look(self) -> None:
         """Ask for the batches that are under way, now."""
@@ -149,7 +163,8 @@ class Watcher:
 
     async def _ask_for_all(self, alive: list[Chunk]) -> None:
         wanted = {chunk.batch_id: chunk for chunk in alive}
-        oldest = min((one.submitted for one in alive if one.submitted is not None), default=0.0)
+        began = [one.first_intent or one.submitted for one in alive]
+        oldest = min((at for at in began if at is not None), default=0.0)
         ghosts = any(self.ghosts.may_have_one(one) for one in alive)
         after: str | None = None
         for _ in range(MOST_PAGES):
@@ -214,7 +229,7 @@ class Watcher:
         match verdict:
             case EndVerdict.WAIT:
                 after = await self._take_back(chunk, text)
-                await self.submitter.refused_for_quota(after, text, None)
+                await self.submitter.quota.refused(after, text, None)
             case EndVerdict.ACCOUNT:
                 await self._take_back(chunk, text)
                 board.end(
@@ -262,21 +277,6 @@ class Watcher:
 
     # -- cancellations ---------------------------------------------------------------------------
 
-    async def _cancel(self, chunk: Chunk) -> None:
-        assert chunk.batch_id is not None
-        try:
-            await self.wire.cancel(chunk.batch_id)
-        except ProviderError as error:
-            if not is_settled_refusal(error):
-                self.board.back_off(chunk)
-                return
-            # It has ended already, or is being cancelled: the next poll says which.
-        except TransportError:
-            self.board.back_off(chunk)
-            return
-        await self.board.move(chunk, State.CANCELLING, f"for {chunk.reason}")
-        self._next_poll = min(self._next_poll, anyio.current_time() + 10.0)
-
     async def _bring_back(self, chunk: Chunk) -> None:
         """Have a batch cancelled, or call online for what is in none yet."""
         if chunk.state is State.RUNNING:
@@ -285,17 +285,6 @@ class Watcher:
             )
         else:
             await self.settler.run_online(chunk, "the deadline is near")
-
-    async def cancel_all(self) -> int:
-        """Ask the provider to end all batches that run; return how many it was asked for."""
-        board, count = self.board, 0
-        for chunk in board.in_state(State.RUNNING, State.CANCEL_WANTED):
-            if chunk.state is State.RUNNING:
-                wanted, why = State.CANCEL_WANTED, "the run was cancelled"
-                chunk = await board.move(chunk, wanted, why, reason=Reason.USER)
-            await self._cancel(chunk)
-            count += 1
-        return count
 
 
 def _cut_of(remote: RemoteBatch) -> Cut | None:

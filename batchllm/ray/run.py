@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import batchllm
-from batchllm.api import Concurrency, build_options
+from batchllm.api import Concurrency
 from batchllm.core import (
     BaseMiddleware,
     BaseObserver,
-    ConfigError,
     ErrorClassifier,
     ProcessorConfig,
     explain_arguments,
-    kind_of,
 )
-from batchllm.gate import check_gate
 from batchllm.journal import Identity, OnChanged
 from batchllm.llm_strategies import StrategyLike, as_strategy
 from batchllm.policy import Limit
 from batchllm.ray.actors import Actors
+from batchllm.ray.checks import (
+    check_choices,
+    check_counts,
+    check_dataset,
+    check_names,
+    limits_of_all,
+    options_of_worker,
+)
 from batchllm.ray.columns import with_results
 from batchllm.ray.driver import Driver
 from batchllm.ray.folder import read_folder
@@ -119,18 +124,14 @@ def run_dataset(
         ImportError: Ray is not installed.
     """
     load_ray()
-    _check_dataset(ds)
-    _check_names(id=id, prompt=prompt)
-    _check_counts(workers=workers, block_rows=block_rows)
-    if on_changed not in get_args(OnChanged):
-        msg = f"on_changed is {on_changed!r}; give 'refuse', 'rerun' or 'keep'"
-        raise ConfigError(msg)
+    check_dataset(ds)
+    check_names(id=id, prompt=prompt)
+    check_counts(workers=workers, block_rows=block_rows)
+    check_choices(on_changed, progress)
     asked = as_strategy(strategy)
     identity = Identity.of(asked)
-    kind = output_type_of(asked, output)
-    shape = None if kind is None else shape_of(kind)
-    declared = _limits_of(requests_per_minute, tokens_per_minute, limits)
-    options = _engine_options(
+    declared = limits_of_all(requests_per_minute, tokens_per_minute, limits)
+    options = options_of_worker(
         asked,
         config=config,
         concurrency=concurrency,
@@ -138,19 +139,8 @@ def run_dataset(
         observers=observers,
         error_classifier=error_classifier,
     )
-    folder = read_folder(journal, make=True)
-    job = Job(
-        folder=folder,
-        run=folder.new_run(),
-        version=batchllm.__version__,
-        strategy=asked,
-        digest=identity.digest.hex(),
-        shape=shape,
-        id_column=id,
-        prompt_column=prompt,
-        limits=declared,
-        options=options,
-    )
+    shape = _shape_of(asked, output)
+    job = _new_job(journal, asked, identity, shape, (id, prompt), declared, options)
     cluster = Actors(
         job=job,
         dataset=ds,
@@ -171,75 +161,34 @@ def run_dataset(
     return _rows_of(ds, job, blocks)
 
 
-def _check_names(**columns: object) -> None:
-    for name, column in columns.items():
-        if not isinstance(column, str) or not column:
-            msg = f"{name} is {column!r}, {kind_of(column)}; give the name of a column"
-            raise ConfigError(msg)
+def _shape_of(strategy: Any, output: Any) -> Shape | None:
+    kind = output_type_of(strategy, output)
+    return None if kind is None else shape_of(kind)
 
 
-def _check_counts(**counts: object) -> None:
-    for name, count in counts.items():
-        if count is None and name == "workers":
-            continue
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            msg = f"{name} is {count!r}; give a whole number of at least 1"
-            raise ConfigError(msg)
-
-
-def _limits_of(
-    requests: float | None, tokens: float | None, limits: Iterable[Limit]
-) -> tuple[Limit, ...]:
-    return check_gate(
-        requests_per_minute=requests,
-        tokens_per_minute=tokens,
+def _new_job(
+    journal: str | PathLike[str],
+    strategy: Any,
+    identity: Identity,
+    shape: Shape | None,
+    columns: tuple[str, str],
+    limits: tuple[Limit, ...],
+    options: Mapping[str, Any],
+) -> Job:
+    """Begin a run of the journal, now that no argument is wrong: it takes a number of its own."""
+    folder = read_folder(journal, make=True)
+    return Job(
+        folder=folder,
+        run=folder.new_run(),
+        version=batchllm.__version__,
+        strategy=strategy,
+        digest=identity.digest.hex(),
+        shape=shape,
+        id_column=columns[0],
+        prompt_column=columns[1],
         limits=limits,
-        calls=None,
-        settlement="refund",
-        seed=None,
-        park_after=None,
-        outage_after=None,
+        options=options,
     )
-
-
-def _engine_options(strategy: Any, **given: Any) -> dict[str, Any]:
-    """Return what each worker's engine gets, checked here, where the user sees it."""
-    if given["concurrency"] is None and given["config"] is None:
-        given["concurrency"] = "auto"
-    _check_config(build_options(strategy, **given).config)
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _check_config(config: ProcessorConfig) -> None:
-    """Refuse what would be wrong if each worker had it."""
-    if config.budget is not None:
-        msg = (
-            "config.budget is set, and each worker would spend as much; leave it out, and set a "
-            "limit on the account of the provider"
-        )
-        raise ConfigError(msg)
-    for unit in ("requests", "tokens"):
-        if getattr(config, f"max_{unit}_per_minute") is not None:
-            msg = (
-                f"config.max_{unit}_per_minute is set, and each worker would take as much; give "
-                f"{unit}_per_minute to run_dataset, which all workers keep together"
-            )
-            raise ConfigError(msg)
-    if config.dry_run:  # its answers would be kept, and no later run would ask
-        msg = (
-            "config.dry_run is set, and a run over a dataset keeps answers; leave it out, and try "
-            "a few rows by run_batch"
-        )
-        raise ConfigError(msg)
-
-
-def _check_dataset(ds: Any) -> None:
-    if not callable(getattr(ds, "iter_batches", None)) or not hasattr(ds, "context"):
-        msg = (
-            f"ds is {kind_of(ds)}; give a Ray Dataset, such as ray.data.read_parquet(…) or "
-            "ray.data.from_pandas(…)"
-        )
-        raise ConfigError(msg)
 
 
 def _rows_of(ds: Any, job: Job, blocks: int) -> Any:

@@ -29,7 +29,7 @@ from batchllm.transport import SharedLock, ThreadLimits, run_in_thread
 
 __all__ = ["SqliteLeases"]
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _BUSY: Final = 2.0
 """Seconds to wait for the lock; a lease holds it for about 0.2 ms."""
 _FLUSHED_EVERY: Final = 200

@@ -1,4 +1,4 @@
-"""Where the book of a shared quota is kept: the protocol, and the store for one process."""
+"""The stores that keep the book of a shared quota: the protocol, and the one for one process."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import struct
 from hashlib import blake2b
 
@@ -15,6 +16,8 @@ _SENTENCE = (
     "turns slowly toward the sea and light follows over stone field and quiet harbour"
 )
 _WORDS = tuple(_SENTENCE.split())
+_MARK = re.compile(r"Begin your answer with the mark (\[[0-9a-f]+\])\.")
+"""What a model that does as it is asked puts before its answer."""
 
 EMBEDDING_DIMENSIONS = 16
 
@@ -42,6 +45,9 @@ def compose(
     if call.kind == "embed":
         return _embed(call)
     text = said if said is not None else _text(call, length, words)
+    mark = _MARK.search(call.prompt)
+    if mark is not None:
+        text = f"{mark[1]} {text}"
     for fault in faults:
         if fault.name in SHAPE_FAULTS and (call.schema is not None or _is_json(text)):
             text = spoil(text, fault, rng)

@@ -26,7 +26,7 @@ class Machine:
     watch: SourceWatch = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        clocks = Clocks(self._wall, lambda: self.cpu, lambda: self.preemptions)
+        clocks = Clocks(self._wall, lambda: self.cpu, lambda: self.preemptions, lambda: 0)
         self.watch = SourceWatch(clocks)
 
     def _wall(self) -> float:

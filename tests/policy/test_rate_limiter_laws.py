@@ -112,7 +112,7 @@ class LimiterMachine(RuleBasedStateMachine):
 
     def count_silent(self) -> None:
         """Count what is in flight and drew no refusal in time: it was not refused."""
-        patience = self.limiter._adaptive._times.patience
+        patience = self.limiter._adaptive.patience
         silent = (send.mark for send in self.flying if self.now - send.sent_at >= patience)
         self.passed = max([self.passed, *silent])
 

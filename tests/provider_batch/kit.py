@@ -29,6 +29,9 @@ from batchllm.simulator import (
 )
 from batchllm.testing import open_inline_worker
 
+MODELS = ["openai:gpt-5-mini", "anthropic:claude-sonnet-5", "gemini:gemini-2.5-flash"]
+"""One of each wire."""
+
 
 class Killed(BaseException):
     """Stands for the end of a process: nothing after it has happened."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from batchllm.api import run_batch
@@ -181,3 +182,27 @@ async def test_a_batch_is_detached_from_and_gone_on_with(world: World) -> None:
     assert first.termination.cause is EndCause.DETACHED
     assert world.states() == [State.RUNNING]
     assert (await world.run(prompts(5))).succeeded == 5
+
+
+async def test_a_second_batch_is_known_by_its_results_and_none_of_others_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    """A batch of another program, of the time and number of ours, goes on."""
+    world = World(tmp_path, BatchBehaviour(list_lag=1e6, run=3_000.0), model=MODEL)
+    world.goes_wrong(Mishap("create", "ghost-500"))
+
+    async def make_strangers() -> None:
+        while len(world.batches.jobs) < 2:  # noqa: ASYNC110 - the simulator has no event for it
+            await anyio.sleep(20)
+        world.behaves(list_lag=0.0)
+        for _ in range(2):
+            strangers_batch(world, 5, world.batches.jobs[-1].created + 1)
+
+    result = await world.run_beside(make_strangers, prompts(5), on_ambiguous="resubmit")
+    assert result.succeeded == 5
+    assert len(world.batches.jobs) == 4
+    assert not any(job.cancelled for job in world.batches.jobs)
+    ghost = world.batches.jobs[0]
+    (said,) = [text for text in result.warnings if "is a second one" in text]
+    assert ghost.id in said
+    assert "is paid twice" in said

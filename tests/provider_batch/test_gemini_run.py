@@ -199,15 +199,6 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
     assert {"files", "gemini-2.5-flash:batchGenerateContent"} <= names
 
 
-async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:
-    for seconds in (0.0, 1.0, 5.0, 30.0, 65.0, 100.0, 140.0):
-        with anyio.move_on_after(seconds):
-            await world.run(prompts(10))
-    assert (await world.run(prompts(10))).succeeded == 10
-    assert not any(job.cancelled for job in world.batches.jobs)
-    assert len(world.billed) == 10
-
-
 # -- accounts -------------------------------------------------------------------------------------
 
 
@@ -242,16 +233,6 @@ async def test_a_key_that_is_none_ends_the_run_and_no_item(tmp_path: Path, known
     assert "API key not valid" in result.termination.reason
     assert result.total_items == 0
     assert (await world.run(prompts(5))).succeeded == 5
-
-
-async def test_an_account_without_credit_fails_no_item(tmp_path: Path) -> None:
-    world = open_world(tmp_path, credit=0)
-    result = await world.run(prompts(5))
-    assert result.termination.cause is EndCause.ACCOUNT_PROBLEM
-    assert result.total_items == 0
-    world.behaves(credit=None)
-    assert (await world.run(prompts(5))).succeeded == 5
-    assert len(world.billed) == 5
 
 
 # -- uploads --------------------------------------------------------------------------------------
@@ -417,13 +398,6 @@ async def test_lines_of_every_kind_end_as_they_should(world: World) -> None:
     assert any("1 lines that are of no request" in text for text in result.warnings)
 
 
-async def test_strange_lines_are_counted_and_published_never(tmp_path: Path) -> None:
-    world = open_world(tmp_path, shuffled=True, repeated=3, strange=2)
-    result = await world.run(prompts(9))
-    assert outputs(result) == outputs(await run_batch(prompts(9), world.strategy()))
-    assert any("have 5 lines that are of no request" in text for text in result.warnings)
-
-
 @pytest.mark.parametrize(("keeps", "second"), [(True, 3), (False, 10)])
 async def test_what_an_expired_batch_has_done_is_taken_if_it_is_kept(
     tmp_path: Path, keeps: bool, second: int
@@ -466,17 +440,6 @@ async def test_a_quota_that_is_found_late_is_waited_for(world: World) -> None:
     assert len(world.billed) == 10
 
 
-async def test_answers_of_404_in_passing_change_nothing(world: World) -> None:
-    world.goes_wrong(
-        Mishap("get", "404", times=4),
-        Mishap("content", "404", times=6),
-        Mishap("content", "cut"),
-    )
-    result = await world.run(prompts(5))
-    assert result.succeeded == 5
-    assert len(world.billed) == 5
-
-
 async def test_results_that_are_kept_no_more_are_said_to_be_gone(tmp_path: Path) -> None:
     """A user who comes back after days learns that, and decides: they may have been paid for."""
     world = open_world(tmp_path, files_kept=2 * DAY)
@@ -503,17 +466,6 @@ async def test_results_that_are_gone_are_asked_for_anew_if_that_is_wanted(tmp_pa
 
 
 # -- deadlines ------------------------------------------------------------------------------------
-
-
-async def test_a_batch_that_would_be_late_is_brought_back_and_the_rest_runs_online(
-    tmp_path: Path,
-) -> None:
-    world = open_world(tmp_path, run=4_000.0, cancel=540.0)
-    result = await world.run(prompts(10), deadline=3_600, config=ProcessorConfig(max_workers=4))
-    assert result.succeeded == 10
-    assert result.wall_time < 3_600
-    assert 0 < online_calls(world) < 10
-    assert len(world.billed) + online_calls(world) == 10
 
 
 async def test_a_batch_that_never_begins_leaves_the_run_resumable_at_the_deadline(

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from batchllm.api import run_batch
 from batchllm.core import ProgramError
+from batchllm.provider_batch.admission import Admission, Learned
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.names import ChunkName, account_of, custom_id, metadata_in
-from batchllm.provider_batch.pacing import Admission, ChunkSizes, PullBack, WireLimits, poll_delay
+from batchllm.provider_batch.pacing import ChunkSizes, PullBack, WireLimits
+from batchllm.provider_batch.polling import poll_delay
 from batchllm.provider_batch.refinding import Found, Refinding, Strength
 from batchllm.provider_batch.refusals import limit_in
 from batchllm.provider_batch.rows import Answer, LineRow, LineState, Settling
@@ -181,10 +183,9 @@ def test_the_quota_is_kept_in_the_tokens_that_the_provider_counts(
     tokens: int, limit: int, wrong: float
 ) -> None:
     admission = Admission(LIMITS)
-    admission.refused(1, 1, 0.0, limit=limit, hint=None)
+    admission.recall(Learned(named=limit))
     admission.counted(1_000_000.0, int(1_000_000 * wrong))
-    admission.accepted()
-    fits = admission.wait(tokens, tokens, 1, 1e9) is not None
+    fits = admission.wait(tokens, tokens, 1, 80_000.0) is not None
     assert fits == (2 * tokens * int(1_000_000 * wrong) / 1_000_000 <= 0.9 * limit)
 
 

@@ -21,7 +21,8 @@ from batchllm.core import (
 )
 from batchllm.llm_strategies import Fallback, llm
 from batchllm.provider_batch import State
-from batchllm.provider_batch.pacing import Admission, WireLimits
+from batchllm.provider_batch.admission import Admission
+from batchllm.provider_batch.pacing import WireLimits
 from batchllm.provider_batch.wires import OpenAIBatches
 from batchllm.providers import EmbeddingStrategy
 from batchllm.simulator import BatchBehaviour, Mishap
@@ -249,17 +250,6 @@ async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
     assert {"POST /v1/files", "POST /v1/batches", "a transaction"} <= names
 
 
-async def test_another_account_is_refused_before_anything_is_sent(world: World) -> None:
-    result = await world.run(prompts(5), detach=True)
-    assert result.termination.cause is EndCause.DETACHED
-    before = world.states()
-    other = await world.run(prompts(5), world.strategy(key="key-2"))
-    assert other.termination.cause is EndCause.ACCOUNT_PROBLEM
-    assert "another account" in other.termination.reason
-    assert world.states() == before == [State.RUNNING]
-    assert count_calls(world.batches, ["create"]) == 1
-
-
 async def test_a_key_that_was_changed_within_its_account_goes_on(tmp_path: Path) -> None:
     world = World(tmp_path, BatchBehaviour(accounts={"key-1": "org-a", "key-2": "org-a"}))
     await world.run(prompts(5), detach=True)
@@ -453,24 +443,6 @@ async def test_lines_that_fail_in_passing_get_another_round_and_then_go_online(
     assert len(posts) == 4
 
 
-async def test_strange_lines_are_counted_and_published_never(tmp_path: Path) -> None:
-    world = World(tmp_path, BatchBehaviour(shuffled=True, repeated=3, strange=2))
-    result = await world.run(prompts(9))
-    assert outputs(result) == await online(World(tmp_path / "2"), prompts(9))
-    assert any("have 5 lines that are of no request" in text for text in result.warnings)
-
-
-async def test_answers_of_404_in_passing_change_nothing(world: World) -> None:
-    world.goes_wrong(
-        Mishap("get", "404", times=4),
-        Mishap("content", "404", times=2),
-        Mishap("content", "cut"),
-    )
-    result = await world.run(prompts(5))
-    assert result.succeeded == 5
-    assert len(world.billed) == 5
-
-
 # -- going away and coming back -------------------------------------------------------------------
 
 
@@ -516,38 +488,7 @@ async def test_stats_have_what_is_under_way(world: World) -> None:
     assert run.stats()["provider_batches"]["batches"] == 0
 
 
-async def test_a_scope_that_is_cancelled_leaves_the_batches_running(world: World) -> None:
-    for seconds in (0.0, 1.0, 5.0, 30.0, 65.0, 100.0, 140.0):
-        with anyio.move_on_after(seconds):
-            await world.run(prompts(10))
-    result = await world.run(prompts(10))
-    assert result.succeeded == 10
-    assert not any(job.cancelled for job in world.batches.jobs)
-    assert len(world.billed) == 10
-
-
 # -- deadlines ------------------------------------------------------------------------------------
-
-
-async def test_a_batch_that_would_be_late_is_brought_back_and_the_rest_runs_online(
-    tmp_path: Path,
-) -> None:
-    world = World(tmp_path, BatchBehaviour(run=4_000.0, cancel=540.0))
-    result = await world.run(prompts(10), deadline=3_600, config=ProcessorConfig(max_workers=4))
-    assert result.succeeded == 10
-    assert result.wall_time < 3_600
-    online_calls = [
-        one for one in world.simulator.log.entries if one.path.endswith("/chat/completions")
-    ]
-    assert 0 < len(online_calls) < 10
-    assert len(world.billed) + len(online_calls) == 10
-
-
-async def test_a_cancellation_that_loses_the_race_is_no_loss(tmp_path: Path) -> None:
-    world = World(tmp_path, BatchBehaviour(run=2_900.0, cancel=540.0, cancel_races=True))
-    result = await world.run(prompts(10), deadline=3_600)
-    assert result.succeeded == 10
-    assert len(world.billed) == 10
 
 
 async def test_a_batch_that_never_ends_leaves_the_run_resumable_at_the_deadline(

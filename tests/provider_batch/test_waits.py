@@ -14,7 +14,7 @@ from batchllm.core import Budget, EndCause, JournalError, ProcessorConfig, Sourc
 from batchllm.journal import JournalWriter
 from batchllm.provider_batch import Chunk, State
 from batchllm.provider_batch.ledger import BatchLedger
-from batchllm.provider_batch.pacing import poll_delay
+from batchllm.provider_batch.polling import poll_delay
 from batchllm.provider_batch.spool import Spool
 from batchllm.provider_batch.wires import OpenAIBatches
 from batchllm.provider_batch.wires.control import Control

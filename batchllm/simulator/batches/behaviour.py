@@ -45,6 +45,7 @@ class BatchBehaviour:
         shuffled: Whether results come in another order than the requests.
         repeated: Results that come twice.
         strange: Results of no request.
+        swapped: Pairs of requests that get each other's answers.
         price: Dollars for a token, in and out alike.
         accounts: The organisation of each key; by default each key is one of its own.
         results_elsewhere: Whether the address of results is on another host.
@@ -71,6 +72,7 @@ class BatchBehaviour:
     shuffled: bool = False
     repeated: int = 0
     strange: int = 0
+    swapped: int = 0
     price: float = 1e-6
     accounts: Mapping[str, str] = field(factory=dict)
     results_elsewhere: bool = False
@@ -91,12 +93,14 @@ class Mishap:
         trouble: What. A ghost has done what was asked, and its answer is lost.
         times: How often.
         after: Calls that go well before.
+        asks: Seconds that an answer with an error asks to wait; ``None`` if it asks nothing.
     """
 
     call: Call
     trouble: Trouble
     times: int = 1
     after: int = 0
+    asks: float | None = None
 
     def strikes(self, call: str) -> bool:
         """Return whether it goes wrong with this call, and count it."""

@@ -95,13 +95,13 @@ class Batches:
         mishap = next((one for one in self.mishaps if one.strikes(call)), None)
         trouble = "" if mishap is None else mishap.trouble
         if trouble and not trouble.startswith("ghost") and trouble != "cut":
-            return _trouble(api, trouble, now)
+            return _trouble(api, trouble, now, mishap)
         reply = api.answer(request, call, account, now)
         match trouble:
             case "ghost-500":
-                return _trouble(api, "500", now)
+                return _trouble(api, "500", now, mishap)
             case "ghost-reset":
-                return _trouble(api, "reset", now)
+                return _trouble(api, "reset", now, mishap)
             case "ghost-hang":
                 return WireReply(status=200, sends_head=False, ending=Ending.STALL)
             case "ghost-cut" | "cut":
@@ -232,14 +232,17 @@ class Batches:
         return evolve(done, call=None, answer=None)
 
 
-def _trouble(api: BatchApi, trouble: str, now: float) -> WireReply:
+def _trouble(api: BatchApi, trouble: str, now: float, mishap: Mishap | None) -> WireReply:
     match trouble:
         case "reset":
             return WireReply(status=200, sends_head=False, ending=Ending.DISCONNECT)
         case "not-sent":
             return WireReply(status=200, connects=False, sends_head=False, ending=Ending.DISCONNECT)
         case _:
-            return api.error(int(trouble), f"asked_for_{trouble}", "It was asked for.", now)
+            reply = api.error(int(trouble), f"asked_for_{trouble}", "It was asked for.", now)
+            if mishap is None or mishap.asks is None:
+                return reply
+            return evolve(reply, headers=(*reply.headers, ("retry-after", f"{mishap.asks:.0f}")))
 
 
 def _cut(reply: WireReply) -> WireReply:

@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from attrs import fields
@@ -27,11 +28,14 @@ def literals(source: str) -> Iterator[str]:
             yield PLACEHOLDER.sub("…", node.value)
 
 
-MESSAGES = "\n".join(
-    " ".join(text.split())
-    for path in sorted((ROOT / "batchllm").rglob("*.py"))
-    for text in literals(path.read_text(encoding="utf-8"))
-)
+@cache
+def messages() -> str:
+    """Return all texts of the package; every process that collects the tests need not read it."""
+    return "\n".join(
+        " ".join(text.split())
+        for path in sorted((ROOT / "batchllm").rglob("*.py"))
+        for text in literals(path.read_text(encoding="utf-8"))
+    )
 
 
 def quotes(page: str) -> list[str]:
@@ -51,7 +55,7 @@ def pieces(quote: str) -> list[str]:
 def test_a_message_that_the_page_quotes_is_one_of_the_program(quote: str) -> None:
     """Each of its parts is in a message; a reader searches the page for what was printed."""
     assert pieces(quote)
-    assert [piece for piece in pieces(quote) if piece not in MESSAGES] == []
+    assert [piece for piece in pieces(quote) if piece not in messages()] == []
 
 
 def test_the_page_of_symptoms_quotes_messages() -> None:

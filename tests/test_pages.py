@@ -24,6 +24,24 @@ FILES = [
     for folder in ("batchllm", "benchmarks", "tests")
     for path in (ROOT / folder).rglob("*.py")
 ]
+DESIGN = ROOT / "docs" / "design"
+FOLDERS = sorted(path.parent.name for path in (ROOT / "batchllm").glob("*/__init__.py"))
+# Pages, and the folder whose files they are a map of.
+MAPS = [
+    ("gate", "gate"),
+    ("transport", "transport"),
+    ("simulator", "simulator"),
+    ("journal", "journal"),
+    ("structured-output", "structured"),
+    ("providers", "providers/wire"),
+    ("reports", "reports"),
+    ("shared-gate", "shared"),
+    ("shared-gate", "ray"),
+    ("engine", "engine"),
+    ("rate-limiter shared-gate", "policy"),
+    ("reported-limits", "policy/reported"),
+    ("reported-limits", "policy/hints"),
+]
 API = sorted((REFERENCE / "api").glob("*.md"))
 DOCUMENTED = [
     name for page in API for name in re.findall(r"^::: ([\w.]+)$", read(page), re.MULTILINE)
@@ -51,6 +69,19 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = FILE.findall(read(page))
     missing = [name for name in named if not any(file.endswith(f"/{name}") for file in FILES)]
     assert missing == []
+
+
+@pytest.mark.parametrize(("page", "folder"), MAPS)
+def test_the_map_of_a_folder_has_each_of_its_files(page: str, folder: str) -> None:
+    """A folder that is opened for the first time is understood by it."""
+    text = "\n".join(read(DESIGN / f"{one}.md") for one in page.split())
+    files = {path.stem for path in (ROOT / "batchllm" / folder).glob("*.py")} - {"__init__"}
+    assert {stem for stem in files if not re.search(rf"\b{stem}\b", text)} == set()
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_page_for_contributors_has_each_folder(folder: str) -> None:
+    assert re.search(rf"\b{folder}\b", read(ROOT / "docs" / "contributing.md"))
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -14,8 +14,9 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from typing_extensions import TypeVar
 
+from batchllm.api.batch_run import BatchRun
 from batchllm.api.blocks import entered_by
-from batchllm.api.run import BatchRun, Items, run_batch, stream_batch
+from batchllm.api.run import Items, run_batch, stream_batch
 from batchllm.core import BatchError, BatchResult, WorkItemResult
 from batchllm.llm_strategies import StrategyLike
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
-    Awaitable,
     Callable,
     Iterable,
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeAlias, Unpack, final
+from typing import Any, TypeAlias, Unpack
 
 import anyio
 from typing_extensions import TypeVar
 
 from batchllm.api.batch_mode import open_batch
+from batchllm.api.batch_run import BatchRun, bind, run_for_reader
 from batchllm.api.blocks import entered_by_async
 from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
@@ -25,28 +24,18 @@ from batchllm.core import (
     BaseObserver,
     BatchResult,
     Budget,
-    ClosedError,
     ConfigError,
     EndCause,
     ErrorClassifier,
     ItemLike,
     ProcessorConfig,
-    Termination,
     WorkItemResult,
     explain_arguments,
     kind_of,
     places_of_settings,
     raise_without_group,
 )
-from batchllm.engine import (
-    DRAIN,
-    Batch,
-    BlockingSource,
-    Collector,
-    OrderedResultStream,
-    ResultStream,
-    Stop,
-)
+from batchllm.engine import BlockingSource, Collector, OrderedResultStream, ResultStream
 from batchllm.gate import Gate
 from batchllm.journal import JournalLike, OnResume
 from batchllm.llm_strategies import StrategyLike
@@ -56,105 +45,12 @@ from batchllm.provider_batch import (
     read_mode,
 )
 
-__all__ = ["BatchRun", "Items", "run_batch", "stream_batch"]
+__all__ = ["Items", "run_batch", "stream_batch"]
 
 Out = TypeVar("Out", default=Any)
 
 Items: TypeAlias = Iterable[ItemLike] | AsyncIterable[ItemLike] | BlockingSource
 """The items of a batch: any iterable or async iterable of them."""
-
-
-@final
-class BatchRun(Generic[Out]):
-    """A batch that is running, or has run.
-
-    ``stream_batch`` gives one; iterate over it for the results. Make one yourself and pass it as
-    ``run_batch(into=run)`` to reach what is finished even if ``run_batch`` is cancelled.
-    """
-
-    def __init__(self) -> None:
-        self._batch: Batch | None = None
-        self._stream: ResultStream | None = None
-        self._error: Exception | None = None
-
-    def __repr__(self) -> str:
-        batch = self._batch
-        if batch is None:
-            return "<BatchRun: not started>"
-        tally, cause = batch.tally, batch.termination.cause
-        return (
-            f"<BatchRun: {cause.value}, {tally.total:,} done: "
-            f"{tally.succeeded:,} succeeded, {tally.failed:,} failed>"
-        )
-
-    def _bind(self, batch: Batch, stream: ResultStream | None = None) -> None:
-        if self._batch is not None:
-            msg = "this BatchRun has been used already; make a new one for each batch"
-            raise ClosedError(msg)
-        self._batch, self._stream = batch, stream
-
-    def _started(self) -> Batch:
-        if self._batch is None:
-            msg = "the batch has not been started yet"
-            raise ClosedError(msg)
-        return self._batch
-
-    @property
-    def result(self) -> BatchResult[Out, Any]:
-        """Return the finished part of the batch, with its sums.
-
-        Of a stream, ``results`` are those that have not been read, unless the configuration says
-        ``keep_results``; the sums count everything.
-        """
-        if self._batch is None:
-            return BatchResult(
-                termination=Termination(EndCause.RUNNING, "the batch has not been started yet")
-            )
-        return self._batch.result()
-
-    def stats(self) -> dict[str, Any]:
-        """Return numbers about pace and health at this moment."""
-        return self._started().stats()
-
-    def stop(
-        self,
-        how: Stop = DRAIN,
-        reason: str = "it was stopped by its caller",
-        *,
-        cause: EndCause = EndCause.STOPPED,
-    ) -> None:
-        """End the batch early; what is finished stays.
-
-        Args:
-            how: ``DRAIN`` lets calls in flight finish, ``CANCEL`` ends them.
-            reason: For ``termination``, as is *cause*.
-            cause: ``EndCause.INTERRUPTED`` where a signal asked for it.
-        """
-        self._started().stop(how, Termination(cause, reason))
-
-    def __aiter__(self) -> AsyncIterator[WorkItemResult[Out, Any]]:
-        return self
-
-    async def __anext__(self) -> WorkItemResult[Out, Any]:
-        batch = self._started()
-        if self._stream is None:
-            msg = "run_batch() collects its results: read .result, or use stream_batch()"
-            raise ClosedError(msg)
-        result = await self._stream.get()
-        if result is not None:
-            batch.make_room()
-            return result
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        raise StopAsyncIteration
-
-    async def _run_for_reader(self, run: Callable[[], Awaitable[None]]) -> None:
-        """Run the batch; keep its own failure for the reader, who gets it after the last result."""
-        try:
-            await run()
-        except Exception as error:
-            self._error = error
 
 
 @explain_arguments(places_of_settings(), BatchModeOptions.__annotations__)
@@ -248,7 +144,7 @@ async def run_batch(
     with with_progress(options, progress) as shown:
         async with open_batch(shown, items, Collector(), keep, wanted) as (batch, run):
             if into is not None:
-                into._bind(batch)
+                bind(into, batch)
             await run()
     return batch.result()
 
@@ -320,9 +216,9 @@ async def stream_batch(
         try:
             async with open_batch(shown, items, stream, keep, wanted) as (batch, run_all):
                 run = BatchRun[Out]()
-                run._bind(batch, stream)
+                bind(run, batch, stream)
                 async with anyio.create_task_group() as group:
-                    group.start_soon(run._run_for_reader, run_all, name="batchllm run")
+                    group.start_soon(run_for_reader, run, run_all, name="batchllm run")
                     try:
                         yield run
                     except anyio.get_cancelled_exc_class():

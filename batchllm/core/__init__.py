@@ -22,18 +22,11 @@ from batchllm.core.config_parts import (
     RateLimitConfig,
     RetryConfig,
 )
-from batchllm.core.contracts import (
-    Category,
-    ErrorClassifier,
-    ErrorInfo,
-    LLMCallStrategy,
-    LLMModel,
-    LLMResponse,
-    ManagedLLMModel,
-)
+from batchllm.core.contracts import LLMCallStrategy, LLMModel, LLMResponse, ManagedLLMModel
 from batchllm.core.current_item import CurrentItem, WorkedOn, current_item, work_on
 from batchllm.core.dataframe import arrow_table_of
 from batchllm.core.error_groups import ErrorGroups, where_raised
+from batchllm.core.error_info import Category, ErrorClassifier, ErrorInfo
 from batchllm.core.errors import (
     BatchError,
     BatchFailures,

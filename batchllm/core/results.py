@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 from attrs import evolve, field, fields, frozen
 from cattrs import BaseValidationError, transform_error
 
-from batchllm.core.contracts import Category
+from batchllm.core.error_info import Category
 from batchllm.core.errors import RecordedError
 from batchllm.core.html import facts_as_html
 from batchllm.core.masking import mask_keys

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, final
 from batchllm.core.usage import TokenUsage, normalize_usage
 
 if TYPE_CHECKING:
-    from batchllm.core.contracts import ErrorInfo, LLMCallStrategy
+    from batchllm.core.contracts import LLMCallStrategy
+    from batchllm.core.error_info import ErrorInfo
     from batchllm.core.hints import ServerHint
 
 __all__ = ["CallGuard", "Reply", "RetryState"]

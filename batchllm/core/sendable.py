@@ -37,6 +37,8 @@ def check_sendable(request: Mapping[str, Any]) -> None:
             names the field.
     """
     for name, value in request.items():
+        if not name.isascii():
+            _check(name, "the name of a field", numbers=False)
         if not _is_plain(value):
             _check(value, name, numbers=True)
 

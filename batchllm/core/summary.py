@@ -7,8 +7,8 @@ from heapq import nsmallest
 from typing import Any, cast
 
 from batchllm.core.batch_data import BatchData
-from batchllm.core.contracts import Category
 from batchllm.core.error_groups import ErrorGroups, where_raised
+from batchllm.core.error_info import Category
 from batchllm.core.html import facts_as_html, list_as_html, rows_as_html
 from batchllm.core.wording import as_clock, counted, dollars
 

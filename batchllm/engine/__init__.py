@@ -21,6 +21,7 @@ from batchllm.engine.intake import END, BlockingSource, Source, blocking_source,
 from batchllm.engine.item import ItemRun
 from batchllm.engine.kept_spending import SPENT_ONLINE
 from batchllm.engine.post_processing import PostProcessor
+from batchllm.engine.prepared import PreparedItems
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Incoming
 from batchllm.engine.run import Run
@@ -49,6 +50,7 @@ __all__ = [
     "OrderedResultStream",
     "Phase",
     "PostProcessor",
+    "PreparedItems",
     "Resources",
     "ResultStream",
     "Run",

@@ -28,6 +28,7 @@ from batchllm.engine.feed import Feed, Reader, open_source
 from batchllm.engine.frames import shorten
 from batchllm.engine.guard import only_error
 from batchllm.engine.intake import Source
+from batchllm.engine.prepared import PreparedItems
 from batchllm.engine.progress import Progress
 from batchllm.engine.resources import Resources
 from batchllm.engine.resume import Resume
@@ -58,6 +59,7 @@ class Batch:
     _resources: Resources | None = None
     _run: Run = field(init=False)
     _source: Source = field(init=False)
+    _prepared: PreparedItems | None = field(init=False)
     _progress: Progress = field(init=False)
     _scheduler: Scheduler | None = field(default=None, init=False)
     _results: list[WorkItemResult[Any, Any]] = field(factory=list, init=False)
@@ -67,6 +69,7 @@ class Batch:
     def __attrs_post_init__(self) -> None:
         self._run = Run.build(self._options, resources=self._resources)
         self._source = Source(self._items)
+        self._prepared = self._items if isinstance(self._items, PreparedItems) else None
         self._progress = Progress(self._options.config, self._run.slow)
 
     async def run(self) -> None:
@@ -106,10 +109,8 @@ class Batch:
                     finally:
                         if self._scheduler is not None:
                             self._scheduler.close_committing()
-            # Items that come from batches of a provider may end before all of them have come.
-            early = getattr(self._items, "termination", None)
-            if early is not None:
-                self.stop(Stop.DRAIN, early)
+            if self._prepared is not None and self._prepared.termination is not None:
+                self.stop(Stop.DRAIN, self._prepared.termination)
         finally:
             run.warnings.extend(self._progress.warnings)
 
@@ -151,8 +152,8 @@ class Batch:
 
     def _make_resume(self, reader: Reader) -> Resume | None:
         run = self._run
-        if not run.recorder.resumes or getattr(self._items, "admits", False):
-            return None  # nothing is finished, or what is was looked up by the items' own driver
+        if not run.recorder.resumes or self._prepared is not None:
+            return None  # nothing is finished, or what is was looked up before
         return Resume(self._source, reader, run.recorder, self._delivery, run.tally)
 
     def stop(self, how: Stop, termination: Termination) -> None:
@@ -230,9 +231,8 @@ class Batch:
         run = self._run
         journal = run.recorder.numbers()
         stats = run.stats.read() | {"cost": run.tally.cost}
-        batches = getattr(self._items, "numbers", None)
-        if batches is not None:
-            stats["provider_batches"] = dict(batches)
+        if self._prepared is not None:
+            stats["provider_batches"] = dict(self._prepared.numbers)
         return stats | ({} if journal is None else {"journal": journal})
 
     def result(self) -> BatchResult[Any, Any]:
@@ -253,7 +253,7 @@ class Batch:
         size, scheduler = self._source.size, self._scheduler
         if size is None or self._run.ending.phase is not Phase.OVER:
             return 0
-        if getattr(self._items, "admits", False):
+        if self._prepared is not None:
             # They come in the order of their answers: what has no result yet is in a batch.
             return max(0, size - self._run.tally.total - self._run.tally.before)
         accepted = 0 if scheduler is None else scheduler.accepted

@@ -33,6 +33,7 @@ from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import PostProcessing
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.engine.waiting import Waits
 from batchllm.engine.way_out import WayOut, failed_in
 
 __all__ = ["Pipeline"]
@@ -52,6 +53,7 @@ class Pipeline:
         post_processor: Called with every result: a function, or a ``PostProcessor``.
         events: On their way to observers.
         slow: Reports hooks that hold the event loop.
+        waits: Has the clock, and wakes the feed.
 
     Attributes:
         plain: Whether a result is complete as soon as its attempts are: no hooks to call.
@@ -64,6 +66,7 @@ class Pipeline:
     post_processor: Callable[[Result], Any] | None
     events: Events
     slow: SlowHooks
+    _waits: Waits
     plain: bool = field(init=False)
     _takes_item: dict[int, bool] = field(factory=dict, init=False)
     _known: object = field(factory=object, init=False)
@@ -101,7 +104,7 @@ class Pipeline:
         """Take *result* past middleware, in *shelter*."""
         if not self.middlewares:
             return result
-        out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
+        out = WayOut(item, result, self.config, self._waits.clock, self.slow)
         with shelter.open():
             await out.run(self.middlewares, self._takes_item, None)
         return out.finish(shelter.grace)
@@ -116,7 +119,7 @@ class Pipeline:
         """
         if self._post_processing is None:
             return result, True
-        out = WayOut(item, result, self.config, self.attempts.context.clock, self.slow)
+        out = WayOut(item, result, self.config, self._waits.clock, self.slow)
         with shelter.open():
             await out.run((), self._takes_item, self._post_processing)
         return out.finish(shelter.grace), not out.was_cut_off
@@ -130,7 +133,7 @@ class Pipeline:
         return failed_result(item, error, Category.INVALID_ITEM)
 
     async def _dry_run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> Result:
-        self.attempts.context.waits.wake_feed()  # it makes no call that would take another's room
+        self._waits.wake_feed()  # it makes no call that would take another's room
 
         async def run() -> Reply:
             return Reply.read(await strategy.dry_run(item.work.prompt))
@@ -168,7 +171,7 @@ class Pipeline:
         return None
 
     def _bound(self, item: ItemRun) -> HookBound:
-        return HookBound.of(self.config, item, self.attempts.context.clock())
+        return HookBound.of(self.config, item, self._waits.clock())
 
     def announce(self, item: ItemRun, result: Result) -> None:
         """Report the finished result of *item* to observers."""

@@ -346,9 +346,9 @@ def _pipeline(
 ) -> Pipeline:
     """Make what takes an item to its result: attempts inside, the user's steps around them."""
     config, middlewares = options.config, options.middlewares
-    schedule = RetrySchedule(config.retry, rng)
     hooks = RetryHooks(middlewares, events, config, context.clock, slow)
-    attempts = Attempts(context, schedule, window, hooks)
+    attempts = Attempts(context, RetrySchedule(config.retry, rng), window, hooks)
     return Pipeline(
-        config, attempts, options.strategy, middlewares, options.post_processor, events, slow
-    )
+        config, attempts, options.strategy, middlewares, options.post_processor, events, slow,
+        context.waits,
+    )  # fmt: skip

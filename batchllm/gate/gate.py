@@ -19,14 +19,14 @@ from batchllm.gate.lane import Refusal, Waiter
 from batchllm.gate.permit import Permit
 from batchllm.gate.planning import Planner
 from batchllm.gate.queue import oversize
-from batchllm.gate.refusals import (
+from batchllm.gate.settings import check_gate, limiter_of_gate
+from batchllm.gate.turned_away import (
     closed_meanwhile,
     endpoint_down,
     parked_scope,
     too_large,
     two_loops,
 )
-from batchllm.gate.settings import check_gate, limiter_of_gate
 from batchllm.policy import (
     FailureRow,
     GateEvent,
@@ -91,6 +91,7 @@ class Gate:
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         declared = check_gate(
+            "Gate",
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             limits=limits,

@@ -107,6 +107,7 @@ def limiter_of_gate(
 
 
 def check_gate(
+    of: str,
     *,
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
@@ -119,46 +120,49 @@ def check_gate(
 ) -> tuple[Limit, ...]:
     """Check the arguments of a ``Gate``, and return all limits that they declare.
 
+    Args:
+        of: What the user called, for messages; the others are those of ``Gate``.
+
     Raises:
         ConfigError: One has a value that cannot work; it is named, with what to give.
     """
     rates = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
     for name, rate in rates.items():
-        _check_number(name, rate, SLOWEST_PER_MINUTE, FASTEST_PER_MINUTE, _PER_MINUTE)
+        _check_number(of, name, rate, SLOWEST_PER_MINUTE, FASTEST_PER_MINUTE, _PER_MINUTE)
     for name in ("park_after", "outage_after"):
         remedy = "a number of seconds above 0, or None to wait however long"
-        _check_number(name, others[name], math.ulp(0.0), math.inf, remedy)
+        _check_number(of, name, others[name], math.ulp(0.0), math.inf, remedy)
     for name, (kind, remedy) in _KINDS.items():
         value = others.get(name)
         if value is not None and not isinstance(value, kind):
-            raise _wrong(name, value, remedy)
+            raise _wrong(of, name, value, remedy)
     if calls is not None and not (_is_whole(calls) and cast("int", calls) >= 1):
-        raise _wrong("calls", calls, "a whole number of at least 1, or None for no cap")
+        raise _wrong(of, "calls", calls, "a whole number of at least 1, or None for no cap")
     if settlement not in _SETTLEMENTS:
-        raise _wrong("settlement", settlement, " or ".join(map(repr, _SETTLEMENTS)))
+        raise _wrong(of, "settlement", settlement, " or ".join(map(repr, _SETTLEMENTS)))
     if not isinstance(learn_calls, bool):
-        raise _wrong("learn_calls", learn_calls, "True or False")
+        raise _wrong(of, "learn_calls", learn_calls, "True or False")
     if seed is not None and not _is_whole(seed):
-        raise _wrong("seed", seed, "a whole number or None")
-    return (*per_minute(requests_per_minute, tokens_per_minute), *_check_limits(limits))
+        raise _wrong(of, "seed", seed, "a whole number or None")
+    return (*per_minute(requests_per_minute, tokens_per_minute), *_check_limits(of, limits))
 
 
-def _check_number(name: str, value: Any, least: float, most: float, remedy: str) -> None:
+def _check_number(of: str, name: str, value: Any, least: float, most: float, remedy: str) -> None:
     if value is None:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not -math.inf < value < math.inf or not least <= value <= most:
-        raise _wrong(name, value, remedy)
+        raise _wrong(of, name, value, remedy)
 
 
-def _check_limits(limits: object) -> tuple[Limit, ...]:
+def _check_limits(of: str, limits: object) -> tuple[Limit, ...]:
     remedy = 'a list of limits, such as [Limit("requests", 10_000, per=86_400)]'
     if isinstance(limits, str | bytes | Limit | type) or not isinstance(limits, Iterable):
-        raise _wrong("limits", limits, remedy)
+        raise _wrong(of, "limits", limits, remedy)
     given = tuple(limits)
     for index, limit in enumerate(given):
         if not isinstance(limit, Limit):
-            raise _wrong(f"limits[{index}]", limit, 'a Limit, such as Limit("requests", 600)')
+            raise _wrong(of, f"limits[{index}]", limit, 'a Limit, such as Limit("requests", 600)')
     return given
 
 
@@ -166,6 +170,6 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _wrong(name: str, value: object, remedy: str) -> ConfigError:
+def _wrong(of: str, name: str, value: object, remedy: str) -> ConfigError:
     shown = repr(value) if isinstance(value, int | float | str) else kind_of(value)
-    return ConfigError(f"Gate({name}=…) is {shown}; give {remedy}")
+    return ConfigError(f"{of}({name}=…) is {shown}; give {remedy}")

@@ -143,15 +143,15 @@ def mend(value: T) -> tuple[T, list[str]]:
 def _is_whole(value: object) -> bool:
     """Return whether there is nothing to mend: each text is ASCII, as nearly always."""
     waiting: list[Any] = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, str):
+    for part in waiting:  # which grows meanwhile
+        kind = type(part)
+        if kind is str:
             if not part.isascii():
                 return False
-        elif isinstance(part, dict):
+        elif kind is dict:
             waiting += part
             waiting += part.values()
-        elif isinstance(part, list):
+        elif kind is list:
             waiting += part
     return True
 

@@ -227,7 +227,8 @@ class LeasedBucket:
         if self._reports.urgent:
             return now
         heartbeat = self._asked_at + (min(beat, _ENDS_WITHIN) if self._reports.has_ends else beat)
-        if not self._lacking(now, demand):
+        left = sum(slot.closes >= now for slot in self._slots)
+        if left >= len(demand) and not self._lacking(now, demand):
             return heartbeat
         lead = self._slots[-1].opens - _LEAD if self._slots else now
         return min(heartbeat, max(lead, self._again_at))
@@ -280,7 +281,9 @@ class LeasedBucket:
         """Return the costs of *demand* that no slot is left for."""
         slots = [slot for slot in self._slots if slot.closes >= now]
         lacking = list[CallCost]()
-        for cost in demand:
+        for number, cost in enumerate(demand):
+            if not slots:
+                return [*lacking, *demand[number:]]
             place = next((i for i, slot in enumerate(slots) if self._fits(slot, cost)), None)
             if place is None:
                 lacking.append(cost)

@@ -241,7 +241,9 @@ class QuotaSearch:
             probed = _EASED_EARLY * pace if self.early else late
             whole = self._windows.rate(self._meter.episodes, episode, probed)
             seen = self._window_seen(episode, pace, whole or seen)
-        else:
+        elif episode.leak:
+            # A spent quota may be a window whose pause is too short now to show it: its refusals
+            # come later in each, so that more than a window lies from one to the next.
             seen = min(seen, self._meter.at_most(episode, look_back))
         seen = self._at_least(seen, self._floor(episode, pace, whole=whole is not None))
         if whole is None and (not forgiving or look_back == MINUTE):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -14,7 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from attrs import define, field
 
 from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
-from batchllm.engine import Incoming
+from batchllm.engine import Incoming, PreparedItems
 from batchllm.journal import Entry, JournalWriter
 from batchllm.provider_batch.answered import Answered
 from batchllm.provider_batch.echo import without_mark
@@ -32,21 +31,15 @@ BUFFER = 64
 """Items between the driver and the engine: enough that neither waits for the other's turn."""
 
 
-class PlannedItems:
+class PlannedItems(PreparedItems):
     """The items of a run as the engine reads them: each when its turn has come.
 
     An asynchronous iterable of what the engine takes without reading it again.
 
     Attributes:
-        admits: Says to the engine that they are looked up in the journal already.
-        termination: Why there are no more of them, if there are some that have not come.
         numbers: How many batches are under way, their requests, and how many of these are counted
             as done; for ``stats``.
     """
-
-    admits = True
-    termination: Termination | None = None
-    numbers: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, size: int | None) -> None:
         self._size = size

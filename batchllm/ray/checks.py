@@ -67,6 +67,7 @@ def limits_of_all(
 ) -> tuple[Limit, ...]:
     """Return the limits of all workers together, checked as a gate's."""
     return check_gate(
+        "run_dataset",
         requests_per_minute=requests,
         tokens_per_minute=tokens,
         limits=limits,

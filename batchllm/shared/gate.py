@@ -103,6 +103,7 @@ class SharedGate(Gate):
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         declared = check_gate(
+            "SharedGate",
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             limits=limits,

@@ -68,7 +68,8 @@ async def exchange(
     connection = await _reach_head(pool, head, body, method, may_replay=may_replay)
     pieces: list[bytes] = []
     try:
-        _check_declared(connection, max_body)
+        if not connection.whole:  # else all of it is here, to be counted
+            _check_declared(connection, max_body)
         pieces += _take_pieces(connection, max_body)
         while not connection.whole:
             await _read_on(connection)

@@ -116,10 +116,12 @@ class OriginPool:
         """
         most = _HANDSHAKES if self.origin.scheme == "https" else _CONNECTS
         while True:
-            connection = await self._take_idle() if self._idle else None
-            if connection is not None:
-                self.counts.reused += 1
-                return connection
+            while self._idle:
+                connection, fault = self._take_idle()
+                if fault is None:
+                    self.counts.reused += 1
+                    return connection
+                await self.discard(connection, fault)
             if self._opening < most:
                 try:
                     return await self._open()
@@ -133,22 +135,23 @@ class OriginPool:
             # One that opens or works will be free sooner or later; that wakes the first here.
             await self._wait()
 
-    async def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> tuple[Connection, Event | None]:
+        """Take the oldest if it has expired, else the one that was used last.
+
+        Returns:
+            The connection, and what has ended it, if anything did.
+        """
         now = self._clock()
-        while self._idle:
-            oldest = self._idle[0]
-            if now - oldest.idle_since >= oldest.keep_alive:
-                await self.discard(self._idle.popleft(), Event.EXPIRED)
-                continue
-            connection = self._idle.pop()
-            if now - connection.idle_since >= connection.keep_alive:
-                await self.discard(connection, Event.EXPIRED)
-                continue
-            arrived = connection.channel.arrived()
-            if arrived is None:
-                return connection
-            await self.discard(connection, Event.SURPLUS if arrived else Event.EOF)
-        return None
+        oldest = self._idle[0]
+        if now - oldest.idle_since >= oldest.keep_alive:
+            return self._idle.popleft(), Event.EXPIRED
+        connection = self._idle.pop()
+        if now - connection.idle_since >= connection.keep_alive:
+            return connection, Event.EXPIRED
+        arrived = connection.channel.arrived()
+        if arrived is None:
+            return connection, None
+        return connection, Event.SURPLUS if arrived else Event.EOF
 
     async def _open(self) -> Connection:
         self._opening += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -25,6 +26,7 @@ from batchllm.core import (
     ProviderError,
     StrategyError,
 )
+from batchllm.journal import Journal, open_inline_worker
 from batchllm.testing import Answer, Hang, Raise, ScriptedStrategy
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +48,23 @@ async def test_item_shapes() -> None:
     assert [r.item_id for r in ordered] == ["0", "1", "id", "7", "with context", "item"]
     assert [r.output for r in ordered] == ["shared"] * 5 + ["its own"]
     assert [r.context for r in ordered] == [None, None, None, None, {"row": 3}, "c"]
+
+
+async def test_attributes_of_a_users_items_mean_nothing(tmp_path: Path) -> None:
+    """Names that items of provider batches have may be anything on others."""
+
+    class Survey(list[str]):
+        termination = "2031-01-01"
+        numbers = (1, 2, 3)
+        admits = True
+
+    survey = Survey(["a", "b", "c"])
+    for _ in range(2):
+        journal = Journal(tmp_path / "run.db", worker=open_inline_worker)
+        result = await run_batch(survey, ScriptedStrategy(), journal=journal)
+        assert (result.succeeded, result.termination.cause) == (3, EndCause.DONE)
+        assert "provider_batches" not in result.stats
+    assert all(one.replayed for one in result.results)
 
 
 async def test_nothing_to_do() -> None:

@@ -14,16 +14,25 @@ import os
 import signal
 import sqlite3
 import sys
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import anyio._backends._asyncio
 import anyio._backends._trio  # noqa: F401
 
+import batchllm.cli.app
 import batchllm.cli.job
 import batchllm.cli.run
+import batchllm.cli.start
 import batchllm.cli.view
+import batchllm.provider_batch.pacing
 import batchllm.providers.openai
 from batchllm.cli import main
+
+for _name in ("genai_prices.data_snapshot", "httpx2"):  # which runs of batch mode import
+    with suppress(ImportError):
+        import_module(_name)
 
 POINTS = (
     "opened",
@@ -109,6 +118,8 @@ def run(words: list[str], point: str | None, number: int, notes: str) -> None:
             opened = os.open(name, os.O_RDWR | os.O_CREAT)
             os.dup2(opened, descriptor)
         sys.argv = ["batchllm", *words]
+        # For batches of a simulator with a quick calendar: a run would wait for ten seconds.
+        batchllm.provider_batch.pacing._FIRST = 0.5  # type: ignore[misc]
         if point is not None:
             lay(Fuse(point, number))
         code = main(words)

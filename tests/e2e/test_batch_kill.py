@@ -19,16 +19,18 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from attrs import frozen
 
 from batchllm.cli import main
-from tests.e2e.cli_kit import PROGRAM, finish, program, read_rows, run_program, simulator
+from tests.e2e.cli_kit import finish, program, read_rows, run_program, simulator
+from tests.e2e.kill_kit import Forks, forks
 
 KILLS = int(os.environ.get("BATCHLLM_BATCH_KILLS", "5"))
 LINES = 40
-LONGEST = 2.5
+LONGEST = 4
 """The life of a process at most, in times of a run online: by then it has fetched what there is.
 
-A run online takes about a second, most of it to begin; on a busy machine it takes many.
+A run online takes about a quarter of a second; on a busy machine it takes seconds.
 """
 WIRES = {
     "openai": ("openai:gpt-5-mini", "OPENAI", "/v1"),
@@ -66,44 +68,57 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(
     model, name, path = WIRES[wire]
     rng = random.Random(wire)
     given, online = write_lines(tmp_path / "in.jsonl"), tmp_path / "online.jsonl"
-    kills = runs = lines = 0
     with simulator("instant", "--calendar", "100") as url:
         monkeypatch.setenv(f"{name}_API_KEY", "sim-key")
         monkeypatch.setenv(f"{name}_BASE_URL", url + path)
-        began = time.monotonic()
-        assert run_program("run", given, "-m", model, "--quiet", "-o", online)[0] == 0
-        longest = LONGEST * (time.monotonic() - began)
-        while kills < KILLS:
-            folder = tmp_path / f"{runs}"
-            folder.mkdir()
-            words = ["run", given, "-m", model, "--quiet", "--mode", "batch", "--chunk-size", "25"]
-            words += ["--on-ambiguous", "resubmit", "-o", folder / "out.jsonl"]
-            lives = (rng.uniform(0.1, 1.0) * longest for _ in range(KILLS - kills))
-            kills += kill_until_it_ends(list(map(str, words)), lives)
-            code, _, err = run_program(*words)
-            assert code == 0, err
-            assert answers(folder / "out.jsonl") == answers(online)
-            assert {one.name for one in folder.iterdir()} == {"out.jsonl", "out.jsonl.journal"}
-            billed = [line["custom_id"] for line in invoice(url)]
-            assert len(billed) == len(set(billed)) == lines + LINES
-            runs, lines = runs + 1, len(billed)
+        with forks() as made:
+            typed = Typed(made, tmp_path / "notes.txt")
+            words = ["run", str(given), "-m", model, "--quiet"]
+            longest = LONGEST * typed.to_the_end([*words, "-o", str(online)])
+            words += ["--mode", "batch", "--chunk-size", "25", "--on-ambiguous", "resubmit"]
+            kills = runs = lines = 0
+            while kills < KILLS:
+                folder = tmp_path / f"{runs}"
+                folder.mkdir()
+                output = folder / "out.jsonl"
+                lives = (rng.uniform(0.1, 1.0) * longest for _ in range(KILLS - kills))
+                kills += typed.kill_until_it_ends([*words, "-o", str(output)], lives)
+                typed.to_the_end([*words, "-o", str(output)])
+                assert answers(output) == answers(online)
+                assert {one.name for one in folder.iterdir()} == {"out.jsonl", "out.jsonl.journal"}
+                billed = [line["custom_id"] for line in invoice(url)]
+                assert len(billed) == len(set(billed)) == lines + LINES
+                runs, lines = runs + 1, len(billed)
     print(f"{wire}: {kills} kills in {runs} runs; {lines} lines billed, each once")
 
 
-def kill_until_it_ends(words: list[str], lives: Iterable[float]) -> int:
-    """Type a command and kill it after so many seconds each time; return the number of kills."""
-    kills = 0
-    for seconds in lives:
-        with subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE) as process:
-            try:
-                process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-                continue
-            assert process.returncode == 0
-            break
-    return kills
+@frozen
+class Typed:
+    """Types a command, in processes that have nothing to import: that takes longer than a run."""
+
+    forks: Forks
+    notes: Path
+
+    def to_the_end(self, words: list[str]) -> float:
+        """Return the seconds that it took."""
+        began = time.monotonic()
+        code = self.forks.wait(self.forks.start(words, self.notes, None, 0))
+        assert code == 0, self.notes.read_text()
+        return time.monotonic() - began
+
+    def kill_until_it_ends(self, words: list[str], lives: Iterable[float]) -> int:
+        """Kill it after so many seconds each time; return the number of kills."""
+        kills = 0
+        for seconds in lives:
+            process = self.forks.start(words, self.notes, None, 0)
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)  # if it has ended, it is not waited for yet
+            code = self.forks.wait(process)
+            if code != -signal.SIGKILL:
+                assert code == 0, self.notes.read_text()
+                break
+            kills += 1
+        return kills
 
 
 @pytest.mark.parametrize("wire", ["gemini", "openai"])

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from typing import Any, TypeAlias
 
 import attrs
@@ -15,16 +16,20 @@ from batchllm.llm_strategies import GeminiCachedStrategy, GeminiResponse, Gemini
 from batchllm.providers import GeminiCachedModel, GeminiEmbeddingStrategy, GeminiModel
 from batchllm.simulator import Simulator, serve
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of the SDK's own imports
-    genai = pytest.importorskip("google.genai", reason="google-genai is not installed")
-
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning"),
 ]
 
 Open: TypeAlias = Callable[[Simulator], AbstractAsyncContextManager[Any]]
+
+
+@cache
+def google() -> Any:
+    """Return Google's package: not at once, since each process that collects would pay for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the SDK's own imports
+        return pytest.importorskip("google.genai", reason="google-genai is not installed")
 
 
 @pytest.fixture
@@ -35,8 +40,8 @@ def connect(anyio_backend_name: str) -> Open:
     async def client_of(simulator: Simulator) -> AsyncIterator[Any]:
         async with serve(simulator) as server, httpx.AsyncClient() as http:
             own = {"httpx_async_client": http} if anyio_backend_name == "trio" else {}
-            options = genai.types.HttpOptions(base_url=server.url, **own)
-            client = genai.Client(api_key="sim-key", http_options=options)
+            options = google().types.HttpOptions(base_url=server.url, **own)
+            client = google().Client(api_key="sim-key", http_options=options)
             try:
                 yield client
             finally:
@@ -47,7 +52,7 @@ def connect(anyio_backend_name: str) -> Open:
 
 
 def content(text: str) -> Any:
-    return genai.types.Content(role="user", parts=[genai.types.Part(text=text)])
+    return google().types.Content(role="user", parts=[google().types.Part(text=text)])
 
 
 async def test_an_answer_of_googles_client_is_read(connect: Open) -> None:
@@ -74,7 +79,7 @@ async def test_images_go_through_googles_client(connect: Open) -> None:
     prompt = [
         {"type": "text", "text": "What is it? [[answer:A dot.]]"},
         {"type": "image", "data": b"\x89PNG", "media_type": "image/png"},
-        genai.types.Part.from_bytes(data=b"\x89PNG", mime_type="image/png"),
+        google().types.Part.from_bytes(data=b"\x89PNG", mime_type="image/png"),
     ]
     async with connect(Simulator("instant?profile=gemini")) as client:
         assert (await GeminiModel("gemini-x", client).generate(prompt)).text == "A dot."

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.e2e.patience import PATIENCE
 
@@ -41,6 +39,9 @@ FIRST = (
 @pytest.fixture(scope="module")
 def outputs() -> dict[str, list[Any]]:
     """Give what each cell showed, from one run of the notebook."""
+    import nbformat  # not where each process pays for it that collects the tests
+    from nbclient import NotebookClient
+
     pytest.importorskip("polars")
     cells = {"imports": FIRST, **CELLS}
     book = nbformat.v4.new_notebook(

@@ -12,7 +12,6 @@ from typing import Any
 
 import anyio
 import httpx
-import openai
 import pytest
 
 from batchllm import (
@@ -216,6 +215,8 @@ def server() -> Iterator[str]:
 
 def test_a_client_of_openai_is_refused_on_a_second_loop() -> None:
     """By name, while the first one runs."""
+    import openai  # not where each process pays for it that collects the tests
+
     with server() as url:
         client = openai.AsyncOpenAI(api_key="k", base_url=url + "/v1")
         strategy = OpenAIStrategy(client, "m")
@@ -259,6 +260,8 @@ def test_a_client_of_an_sdk_may_serve_one_loop_after_the_other() -> None:
 
 def test_a_client_of_openai_over_our_connections_serves_them_all() -> None:
     """As the message says."""
+    import openai
+
     with server() as url:
         http = HttpTransport()
         client = openai.AsyncOpenAI(

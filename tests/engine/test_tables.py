@@ -9,9 +9,18 @@ from batchllm import blocking_source, run_batch
 from batchllm.core import Category, InvalidItemError
 from batchllm.testing import run_inline
 
-pandas = pytest.importorskip("pandas")
-polars = pytest.importorskip("polars")
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def pandas() -> Any:
+    """Give the package, which takes a second to import in each process that collects the tests."""
+    return pytest.importorskip("pandas")
+
+
+@pytest.fixture
+def polars() -> Any:
+    return pytest.importorskip("polars")
 
 
 @frozen
@@ -37,14 +46,20 @@ class Arrow:
 
 
 Arrow.__module__, Arrow.__name__ = "pyarrow.lib", "Table"
-TABLES: list[Any] = [pandas.DataFrame, polars.DataFrame, Arrow]
+
+
+@pytest.fixture(params=["pandas", "polars", "arrow"])
+def table(request: pytest.FixtureRequest) -> Any:
+    """Give each kind of table, by what makes one of columns."""
+    if request.param == "arrow":
+        return Arrow
+    return request.getfixturevalue(request.param).DataFrame
 
 
 async def shout(prompt: Any) -> str:
     return str(prompt).upper()
 
 
-@pytest.mark.parametrize("table", TABLES)
 async def test_rows_are_items(table: Any) -> None:
     """The id names the item and the other columns are its context."""
     rows = table({"id": [7, 8], "prompt": ["a", "b"], "tag": ["x", "y"], "n": [1, 2]})
@@ -56,7 +71,6 @@ async def test_rows_are_items(table: Any) -> None:
     assert (await run_batch(source, shout)).outputs == ["A", "B"]
 
 
-@pytest.mark.parametrize("table", TABLES)
 async def test_rows_without_an_id_are_numbered(table: Any) -> None:
     """Messages are a prompt, too."""
     said = [[{"role": "user", "content": "a"}], [{"role": "user", "content": "b"}]]
@@ -66,14 +80,13 @@ async def test_rows_without_an_id_are_numbered(table: Any) -> None:
     assert all("CONTENT" in r.output for r in results)
 
 
-@pytest.mark.parametrize("table", TABLES)
 async def test_a_table_without_prompts_is_refused_with_the_line_that_helps(table: Any) -> None:
     """Its column names were sent as prompts, and reported as a success."""
     with pytest.raises(InvalidItemError, match=r"columns: text, tag\).*table\['text'\]"):
         await run_batch(table({"text": ["a"], "tag": ["x"]}), shout)
 
 
-async def test_a_row_that_lacks_its_prompt_is_an_invalid_item() -> None:
+async def test_a_row_that_lacks_its_prompt_is_an_invalid_item(pandas: Any) -> None:
     """The others go on."""
     rows = pandas.DataFrame({"id": ["a", "b"], "prompt": ["x", None]})
     good, bad = (await run_batch(rows, shout)).in_input_order()
@@ -81,7 +94,7 @@ async def test_a_row_that_lacks_its_prompt_is_an_invalid_item() -> None:
 
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
-async def test_a_missing_id_leaves_the_other_ids_alone(missing: Any) -> None:
+async def test_a_missing_id_leaves_the_other_ids_alone(pandas: Any, missing: Any) -> None:
     """pandas makes floats of the whole column: each row was refused, id 1 as 1.0."""
     rows = pandas.DataFrame({"id": [1, missing, 3], "prompt": ["a", "b", float("nan")]})
     good, unnamed, blank = (await run_batch(rows, shout)).in_input_order()
@@ -90,7 +103,7 @@ async def test_a_missing_id_leaves_the_other_ids_alone(missing: Any) -> None:
     assert "its prompt is None" in str(blank.error)
 
 
-async def test_a_lazy_frame_is_refused() -> None:
+async def test_a_lazy_frame_is_refused(polars: Any) -> None:
     """It has no rows yet, and collecting it may take long: the caller says when."""
     with pytest.raises(InvalidItemError, match=r"\.collect\(\)"):
         await run_batch(polars.LazyFrame({"prompt": ["a"]}), shout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -291,6 +292,20 @@ def test_an_early_refusal_of_a_window_keeps_nothing_of_the_rate() -> None:
     assert rate is not None
     assert driver.search.rate is not None
     assert 0.95 * rate < driver.search.rate < 0.97 * rate
+
+
+def test_a_window_keeps_its_rate_when_its_pause_is_as_short_as_a_buckets() -> None:
+    """Its refusals come later in each, so that from one to the next more than a window passes."""
+    driver = paced_at(11.0)
+    pauses = []
+    for end in (100.0, 160.0, 220.0):
+        driver.search._k_now = 120.0  # so that the pace stays near the rate
+        driver.paced(598)  # and one call that is refused, and one that is taken at the end
+        episode = evolve(driver.refuse(end - driver.now), hinted=True)
+        driver.search.learn(episode, driver.now)
+        pauses.append(episode.pause)
+    assert pauses[0] > pauses[1] > 3.0 > pauses[2]
+    assert driver.search.rate == pytest.approx(10.0, rel=0.01)
 
 
 def test_what_was_learned_is_handed_on_as_an_age() -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import anyio
 import pytest
 
+import batchllm.journal.commits
+
 MOST_READINGS = 200_000
+
+
+@pytest.fixture(autouse=True)
+def few_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a journal say each ten minutes, not each 15 s, that its process is alive.
+
+    Nobody looks at it here, and of the work of a run that waits for a day it was the half.
+    """
+    monkeypatch.setattr(batchllm.journal.commits, "BEAT_EVERY", 600.0)
 
 
 @pytest.fixture

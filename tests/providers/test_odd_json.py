@@ -1,16 +1,20 @@
 """JSON that msgspec refuses and Python's json reads, on every wire, both ways."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from batchllm import LLMWorkItem, ParallelBatchProcessor, ProcessorConfig, call_result, run_batch
-from batchllm.core import Category, InvalidItemError, MalformedResponseError
+from batchllm.core import Category, InvalidItemError, MalformedResponseError, check_sendable
 from batchllm.llm_strategies import OpenAIStrategy, OutputStrategy, PartialRecovery, structured
 from batchllm.providers import EmbeddingStrategy
+from batchllm.providers.wire import encode
 from tests.providers.wire_kit import MODELS, Server
 
 pytestmark = pytest.mark.anyio
@@ -245,3 +249,31 @@ async def test_the_client_of_an_sdk_is_not_called_with_such_a_number() -> None:
     with pytest.raises(InvalidItemError, match="temperature is nan"):
         await strategy.execute("x", 1, 9.0)
     assert client.asked == []
+
+
+TEXTS = st.text(st.characters(codec=None, exclude_categories=())) | st.just("null")
+PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def refusal(send: Callable[[dict[str, Any]], object], request: dict[str, Any]) -> str | None:
+    try:
+        send(request)
+    except InvalidItemError as error:
+        return str(error)
+    return None
+
+
+@given(st.dictionaries(TEXTS, PARTS, max_size=4))
+def test_a_request_is_refused_in_words_or_written_without_a_loss(request: dict[str, Any]) -> None:
+    """Also where it is looked through only if the encoder failed, or may have written a number so.
+
+    What is refused is refused in the words of the check, which name the field.
+    """
+    refused = refusal(check_sendable, request)
+    assert refusal(encode, request) == refused
+    if refused is None:
+        assert json.loads(encode(request)) == request

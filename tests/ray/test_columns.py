@@ -23,10 +23,10 @@ from batchllm import (
 )
 from batchllm.core import Tally
 from batchllm.ray import RayLeases, RunSummary, last_summary, run_dataset
+from batchllm.ray.checks import check_choices, limits_of_all, options_of_worker
 from batchllm.ray.columns import arrow_type_of, with_results
 from batchllm.ray.folder import read_folder
 from batchllm.ray.output_types import JSON, ListOf, StructOf, fit, output_type_of, shape_of
-from batchllm.ray.run import _engine_options
 
 
 @frozen
@@ -222,8 +222,21 @@ def test_settings_that_each_worker_would_have_are_refused(
         "error_classifier": None,
     }
     with pytest.raises(ConfigError, match=problem):
-        _engine_options(llm("sim:default"), config=config, **settings)
-    assert _engine_options(llm("sim:default"), config=None, **settings)["concurrency"] == "auto"
+        options_of_worker(llm("sim:default"), config=config, **settings)
+    assert options_of_worker(llm("sim:default"), config=None, **settings)["concurrency"] == "auto"
+
+
+def test_a_progress_that_cannot_be_called_is_refused_before_anything_is_paid_for() -> None:
+    """It is a function here, and no display as in ``run_batch``."""
+    check_choices("rerun", print)
+    check_choices("rerun", None)
+    with pytest.raises(ConfigError, match="progress is True, a bool; give a function"):
+        check_choices("rerun", True)
+
+
+def test_a_wrong_limit_is_named_by_what_was_called() -> None:
+    with pytest.raises(ConfigError, match=r"^run_dataset.requests_per_minute=.* is -1"):
+        limits_of_all(-1, None, ())
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ async def test_a_limit_that_the_server_reports_to_one_holds_for_all() -> None:
         ({"store": 7}, "SharedGate.store=.* is 7"),
         ({"store": "sqlite:"}, "SharedGate.store"),
         ({"store": MemoryLeases(), "hold": 0}, "hold.* is 0"),
-        ({"store": MemoryLeases(), "requests_per_minute": -1}, "requests_per_minute"),
+        ({"store": MemoryLeases(), "requests_per_minute": -1}, "^SharedGate.requests_per_minute"),
         ({"store": MemoryLeases(), "limits": "many"}, "limits"),
         ({"store": MemoryLeases(), "limits": 5}, "limits"),
         ({"store": MemoryLeases(), "park_after": "long"}, "park_after"),

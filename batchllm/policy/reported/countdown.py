@@ -12,6 +12,7 @@ from math import inf
 from typing import Final
 
 from batchllm.core import Dimension, LimitHint
+from batchllm.policy.reported.scale import Scale
 
 __all__ = ["Countdown"]
 
@@ -21,8 +22,6 @@ _MOST_DOUBLINGS: Final = 4
 """Doublings of it: 16 s, so that no silence is longer than one that a refusal makes."""
 _PROOFS: Final = 3
 """Tries in a row, taken with nothing left, that prove the number wrong."""
-_FADE: Final = 0.9
-"""The weight of an older comparison beside the one after it: about ten are remembered."""
 
 
 class Countdown:
@@ -38,7 +37,7 @@ class Countdown:
     """
 
     __slots__ = (
-        "_left", "_left_at", "_left_order", "_proofs", "_scale_sums", "_tried_at", "_tries",
+        "_left", "_left_at", "_left_order", "_proofs", "_taken", "_tried_at", "_tries",
         "_trying", "amount", "binds", "dimension",
     )  # fmt: skip
 
@@ -51,7 +50,7 @@ class Countdown:
         self._left = inf  # what may be sent after `_left_order`, as the reply at `_left_at` said
         self._left_at = 0.0
         self._left_order = 0
-        self._scale_sums = (0.0, 0.0)  # units that the server took, and that were booked; fading
+        self._taken = Scale(dimension)
         self._tries = 0
         self._tried_at = -inf
         self._trying = False  # whether that try has not ended
@@ -97,7 +96,7 @@ class Countdown:
         if self.binds and sent_at <= self._left_at:
             self._compare(left, order)
             return
-        self._learn_scale(self._left - left, order - self._left_order)
+        self._taken.add(self._left - left, order - self._left_order)
         self._left, self._left_at, self._left_order = left, now, order
         self.binds = True
 
@@ -132,8 +131,7 @@ class Countdown:
     @property
     def _scale(self) -> float:
         """Return the units that the server takes for each one that was booked."""
-        took, booked = self._scale_sums
-        return 1.0 if self.dimension == "requests" or booked <= 0 else took / booked
+        return self._taken.factor
 
     def _room(self, sent: int) -> float:
         return self._left - (sent - self._left_order) * self._scale
@@ -142,8 +140,3 @@ class Countdown:
         need = units * self._scale
         # A call that is larger than the limit is the server's to refuse.
         return need if self.amount is None else min(need, float(self.amount))
-
-    def _learn_scale(self, took: float, booked: int) -> None:
-        if 0 < took < inf and booked > 0:
-            before, of = self._scale_sums
-            self._scale_sums = (_FADE * before + took, _FADE * of + booked)

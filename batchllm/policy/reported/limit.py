@@ -22,13 +22,12 @@ from typing import Final
 from batchllm.core import Dimension, LimitHint
 from batchllm.policy.reported.period import CLOCKS, Kind, PeriodEvidence
 from batchllm.policy.reported.reading import COARSE, Reading
+from batchllm.policy.reported.scale import Scale
 
 __all__ = ["ReportedLimit"]
 
 _JITTER: Final = 0.1
 """Seconds by which calls may overtake each other on the way, and come late for a window."""
-_FADE: Final = 0.9
-"""The weight of an older comparison beside the one after it: about ten are remembered."""
 _FIRST_TRY: Final = 1.0
 """Seconds after which a claim that nothing confirms is tried by one call; doubles if refused."""
 _PROOFS: Final = 3
@@ -50,7 +49,7 @@ class ReportedLimit:
 
     __slots__ = (
         "_end", "_evidence", "_force", "_last", "_last_end", "_late", "_left", "_left_at",
-        "_left_order", "_odd", "_proofs", "_refused", "_scale_sums", "_slot", "_steady",
+        "_left_order", "_odd", "_proofs", "_refused", "_slot", "_steady", "_taken",
         "_tried_at", "_tries", "amount", "dimension",
     )  # fmt: skip
 
@@ -67,7 +66,7 @@ class ReportedLimit:
         self._last_end: float | None = None  # the same, as a reply named it
         self._late = 0.0
         self._slot = 0.0
-        self._scale_sums = (0.0, 0.0)  # units that the server took, and that were booked; fading
+        self._taken = Scale(dimension)
         self._refused = 0
         self._odd = 0
         self._force = True
@@ -113,7 +112,7 @@ class ReportedLimit:
         """
         if not units or not self.binds:
             return now
-        need = units * self._scale
+        need = units * self._taken.factor
         need = min(need, self._most)  # a call that is larger is the server's to refuse
         room = self._room(now, sent)
         steady = self._steady_rate
@@ -143,12 +142,6 @@ class ReportedLimit:
         return None if period is None else self.amount / period
 
     @property
-    def _scale(self) -> float:
-        """Return the units that the server takes for each one that was booked."""
-        took, booked = self._scale_sums
-        return 1.0 if self.dimension == "requests" or booked <= 0 else took / booked
-
-    @property
     def _may_try(self) -> bool:
         return self.kind is Kind.UNKNOWN and self.amount is not None and self._tried_at is None
 
@@ -163,7 +156,7 @@ class ReportedLimit:
         elif self.amount is not None and self._last is not None:
             refilled = max(0.0, now - self._last.sent_at) * steady
             left = min(self._most, left + refilled)
-        return left - (sent - self._left_order) * self._scale
+        return left - (sent - self._left_order) * self._taken.factor
 
     def _roll(self, now: float, sent: int, left: float) -> float:
         """Go on to the window that *now* lies in, and return what it began with."""
@@ -194,7 +187,7 @@ class ReportedLimit:
         if self._end is None or self._steady_rate is not None:
             return
         if now >= self._end - _JITTER:
-            self._late += units * self._scale
+            self._late += units * self._taken.factor
         if self.kind is Kind.WINDOW and self.dimension == "requests":
             self._space(now, units, room, self._end)
 
@@ -231,7 +224,7 @@ class ReportedLimit:
             return
         if self._is_odd(reading):
             return
-        sent = max(0, order - (last.order if last is not None else 0)) * self._scale
+        sent = max(0, order - (last.order if last is not None else 0)) * self._taken.factor
         self._evidence.add(last, reading, sent, self._refused)
         if last is not None:
             self._learn_scale(last, reading)
@@ -315,6 +308,4 @@ class ReportedLimit:
             took += (reading.sent_at - last.sent_at) * steady
         elif reading.earliest > last.latest + CLOCKS + 2 * reading.resolution:
             return  # another window
-        if took > 0:
-            before, of = self._scale_sums
-            self._scale_sums = (_FADE * before + took, _FADE * of + booked)
+        self._taken.add(took, booked)

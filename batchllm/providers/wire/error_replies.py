@@ -47,7 +47,10 @@ class Peer(Protocol):
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """Return the provider's id of a request, from its reply's headers."""
-    return next((headers[name] for name in _IDS if name in headers), None)
+    for name in _IDS:
+        if name in headers:
+            return headers[name]
+    return None
 
 
 def error_reply(

@@ -126,5 +126,11 @@ def encode(request: Mapping[str, Any]) -> bytes:
         InvalidItemError: A text in it cannot be encoded, or a number is not finite.
         TypeError: A value in it has no form in JSON.
     """
-    check_sendable(request)
-    return _ENCODER.encode(request)
+    try:
+        body = _ENCODER.encode(request)
+    except Exception:
+        check_sendable(request)  # if a text is the reason, it names the field
+        raise
+    if b"null" in body:  # as the encoder writes NaN and infinity; few requests have a None
+        check_sendable(request)
+    return body

@@ -45,7 +45,7 @@ def test_what_held_it_back_is_named() -> None:
 
 
 def test_warnings_are_shown_once_each_and_some_of_many() -> None:
-    """What was paid for twice, or is still under way at a provider, is said nowhere else."""
+    """Nothing else says that some was paid for twice, or is still under way at a provider."""
     assert "Warnings" not in ending()
     few = BatchResult[Any, Any](warnings=("a batch goes on", "batch_timeout", "a batch goes on"))
     assert "Warnings\n  a batch goes on\n  --deadline" in ending(few)

@@ -1,4 +1,4 @@
-"""What calls have taken of a budget, in the journal: for runs that have one budget together.
+"""The spending of calls, kept in the journal: for runs that have one budget together.
 
 Its law: before a call is made the journal counts the most that it may take, and the result of its
 item is never there without what it took. So a process that is killed leaves a sum that is too large

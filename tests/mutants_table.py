@@ -53,7 +53,6 @@ TESTS: Final = {
     "policy/reported/scale": ("policy/test_countdown", "policy/test_reported"),
     "policy/send_log": ("policy/test_send_log", "policy/test_pace_numbers"),
     "policy/shared_pace": _LEASES,
-    "policy/windows": (*_SEARCH, "policy/test_rate_limiter"),
     "provider_batch/admission": ("provider_batch/test_pacing",),
     "provider_batch/pacing": ("provider_batch/test_pacing", _CANARY),
     "provider_batch/polling": ("provider_batch/test_pacing",),

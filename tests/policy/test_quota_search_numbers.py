@@ -225,3 +225,16 @@ def test_what_an_earlier_run_learned_is_trusted_for_a_day() -> None:
     """Quotas are often per day: yesterday's rate at this hour is still one of this account."""
     assert Learned(rate=1.0, age=86_000.0).recent
     assert not Learned(rate=1.0, age=87_000.0).recent
+
+
+def test_a_window_that_was_not_used_up_proves_a_hundredth_more_than_the_rate() -> None:
+    """A pace above the rate was taken, but by a window that had more to give than a whole one."""
+    driver = burst(500, 50.0)
+    driver.learn(10.0)
+    for _ in range(3):
+        paced_for(driver, 50.0)
+        driver.learn(10.0)
+    rate = driver.search.rate or 0.0
+    seconds_until(driver, lambda pace: pace >= 1.08 * rate)
+    driver.learn(10.0)
+    assert driver.search.rate == pytest.approx(1.01 * rate, rel=0.001)

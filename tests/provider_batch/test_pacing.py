@@ -66,6 +66,14 @@ def test_nine_tenths_of_a_limit_on_tokens_are_used() -> None:
     assert admission.wait(401, 500, 1, 100.0) is None
 
 
+def test_a_limit_is_believed_for_as_long_as_a_batch_has() -> None:
+    """By then all that was counted against it has ended, and a limit that was raised is found."""
+    admission = Admission(LIMITS)
+    admission.refused(5_000, 0, 0.0, limit=1_000.0, hint=None)
+    assert admission.wait(800, 500, 1, 23 * HOUR) is None
+    assert admission.wait(800, 500, 1, 25 * HOUR) == 0.0
+
+
 @pytest.mark.parametrize("factor", [30.0, 1 / 30])
 def test_estimates_are_believed_to_be_wrong_by_ten_at_most(factor: float) -> None:
     """A token has ten bytes, or a tenth of a word, in no text at all."""

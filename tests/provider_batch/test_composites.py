@@ -51,7 +51,7 @@ def online(world: World) -> list[str]:
 
 
 def bodies(world: World) -> list[dict[str, Any]]:
-    """What was asked online, on OpenAI's wire."""
+    """The bodies of those on OpenAI's wire."""
     read = [json.loads(one) for one in world.sent if one.startswith(b'{"model"')]
     return [one for one in read if "messages" in one]
 
@@ -186,7 +186,7 @@ async def test_one_whose_first_call_is_of_no_one_model_is_refused(
 
 
 async def test_copies_of_a_composite_are_refused(tmp_path: Path) -> None:
-    """What they would cost is bounded by the price of one model."""
+    """Their money is bounded by the price of one model."""
     world = World(tmp_path)
     options: dict[str, Any] = {"deadline": 3_600, "hedge_budget": 1.0}
     with pytest.raises(ConfigError, match="Fallback may call again or call another"):

@@ -45,12 +45,20 @@ class Composite(LLMCallStrategy[T], Generic[T]):
     Attributes:
         parts: The strategies that it calls, set by ``__init__`` of each class.
         opens_with_first: Whether an item's first call is of the first part, with its prompt as it
-            is. Then that call can be made in a batch of the provider, and the others online.
+            is. Then that call can be made in a batch of the provider, and the others online. A
+            class with a ``run`` of its own has to say so itself.
     """
 
     quota_scope = None
     opens_with_first: ClassVar[bool] = False
     parts: Sequence[LLMCallStrategy[Any]] = field(default=(), init=False, validator=_are_strategies)
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        own = vars(cls)
+        # Another way to make an attempt may open otherwise, whatever the class below it does.
+        if "opens_with_first" not in own and ("run" in own or "execute" in own):
+            cls.opens_with_first = False
 
     @property
     def takes_texts(self) -> bool:  # type: ignore[override]

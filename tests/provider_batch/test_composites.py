@@ -167,9 +167,17 @@ async def test_an_answer_that_is_there_is_read_though_its_endpoint_is_down() -> 
     assert [call.prompt for call in other.calls] == ["from the batch"]
 
 
+class InFrench(Fallback[Any]):
+    """A user's own, with another prompt than it was given."""
+
+    async def run(self, prompt: Any, attempt: int, timeout: float, memory: RetryState) -> Any:
+        return await super().run(f"In French: {prompt}", attempt, timeout, memory)
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
+        lambda one: InFrench([one, one]),
         lambda one: Balance([one, one]),
         lambda one: ProgressiveTemperature(one, [0.0, 1.0]),
         lambda one: Fallback([Balance([one, one]), one]),

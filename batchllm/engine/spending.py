@@ -73,6 +73,7 @@ class Spending:
     clock: Callable[[], float]
     kept: KeptSpending | None = None
     most_unbounded: int = field(default=0, init=False)
+    _left: Termination | None = field(default=None, init=False)
     _unbounded: int = field(default=0, init=False)
     _held: float = field(default=0.0, init=False)
     _since: float = field(default=0.0, init=False)
@@ -204,6 +205,15 @@ class Spending:
         """Let what waits for room look, since some was given back."""
         self._wake()
 
+    def leave(self, why: Termination | None) -> None:
+        """Let what waits look again, since no more is given back than by calls of this run.
+
+        Args:
+            why: The run ends if a call has no room then; ``None`` if for the budget.
+        """
+        self._left = why
+        self._wake()
+
     async def freed(self) -> None:
         """Wait until something that was reserved is given back or booked."""
         if self._freed is None:
@@ -275,7 +285,10 @@ class Spending:
         return no_permit(error)
 
     def _end(self, item: ItemRun, wanted: Wanted) -> None:
-        """Drain the run, since its budget is spent."""
+        """Drain the run, since its budget is spent, or held by batches of a later one."""
+        if self._left is not None:
+            self.ending.request(DRAIN, self._left)
+            return
         bound = self.worst.bound(wanted.kind, wanted.prompt, wanted.estimate)
         reason = budget_spent(self.ledger, wanted.need(bound), sure=bound.sure)
         end = Termination(EndCause.BUDGET, reason, item.work.item_id)

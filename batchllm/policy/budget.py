@@ -136,6 +136,15 @@ class BudgetLedger:
         """Close a reservation whose call was not made, or not billed."""
         self._close(reservation)
 
+    def leave(self, reservation: Reservation) -> None:
+        """Keep what was reserved to the end, since another process closes it: no call waits for it.
+
+        It stays set aside, and counts no more among the calls under way.
+        """
+        if reservation.open:
+            reservation.open = False
+            self.calls -= 1
+
     def _close(self, reservation: Reservation) -> bool:
         """Give back what was reserved, once."""
         if not reservation.open:

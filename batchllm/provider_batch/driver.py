@@ -52,9 +52,11 @@ class BatchDriver:
                     group.start_soon(self._parts.handing_out.run, name="batchllm batch results")
                     await self._conduct()
                     await self._look_for_late()
+                    self._note_lost()
+                    # Nobody polls from here on, and calls online may wait for the budget's room.
+                    self._parts.money.leave(self._parts.board.termination)
                     await self._parts.handing_out.finished()
                     self.given.planned.numbers = self._parts.board.numbers()
-                    self._note_lost()
                 group.cancel_scope.cancel("the batches have ended, or wait for another run")
         except* Exception as errors:
             error = _first(errors)

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import define, field
 
-from batchllm.core import LLMCallStrategy, Price
+from batchllm.core import LLMCallStrategy, Price, Termination
 from batchllm.engine import Spending
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.ledger import BatchLedger
@@ -50,6 +50,16 @@ class Money:
             self.purse.restore(chunks, online)
             if self.spending is not None and self.spending.kept is not None:
                 self.spending.kept.begin_with(online)
+
+    def leave(self, why: Termination | None) -> None:
+        """Let no call wait for what batches may take that are left to a later run.
+
+        Args:
+            why: The run ends before all its items have; ``None`` if it does not.
+        """
+        if self.purse is not None and self.spending is not None:
+            self.purse.leave()
+            self.spending.leave(why)
 
     async def watch(self, board: Board) -> None:
         """Let chunks that wait for room look whenever a call online has given some back."""

@@ -126,6 +126,12 @@ class Purse:
                 self.ledger.release(held)
         return True
 
+    def leave(self) -> None:
+        """Leave batches to a later run: what they may take is given back no more in this one."""
+        for held in self._held.values():
+            self.ledger.leave(held)
+        self._held.clear()
+
     def learn(self, chunk: Chunk, bill: Bill) -> None:
         """Learn from the answers of a batch how long they are."""
         self.worst.learn_lengths(self.kind, 0, bill.outputs)

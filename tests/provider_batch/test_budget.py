@@ -230,6 +230,25 @@ async def test_lines_that_the_results_say_nothing_of_count_as_they_were_reserved
     assert result.stats["budget"]["cost"] > result.cost + of_two
 
 
+async def test_a_call_does_not_wait_for_room_that_only_a_later_run_gives_back(
+    world: World,
+) -> None:
+    """A batch holds the budget, and a run that is detached does not stay until it ends."""
+    world.behaves(run=50_000.0)
+    of_batch = config(Budget(max_tokens_total=1_400))
+    options: dict[str, Any] = {"config": of_batch, "verify_echo": True, "detach": True}
+    await world.run(prompts(10), bounded(world), **options)
+    # No mark can stand behind what the assistant says, so these are called for online.
+    spoken = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "Well"}]
+    items: list[Any] = [*prompts(10), *[spoken] * 5]
+    with anyio.fail_after(1_000):
+        result = await world.run(items, bounded(world), **options)
+    assert result.termination.cause is EndCause.DETACHED
+    assert result.succeeded == 0
+    rest = await world.run(items, bounded(world), verify_echo=True)
+    assert rest.succeeded == 15
+
+
 async def test_a_budget_in_money_needs_a_price(tmp_path: Path) -> None:
     world = World(tmp_path, model="openai:unheard-of")
     with pytest.raises(ConfigError, match="no price is known for openai:unheard-of"):

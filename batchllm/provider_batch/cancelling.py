@@ -19,8 +19,9 @@ __all__ = ["Canceller"]
 
 _AT_ONCE: Final = 8
 """Calls at once when a run ends: a hundred batches are asked about within the seconds for that."""
-_LOOK_AGAIN: Final = 2.0
-"""Seconds until a batch that no list has is looked for again: lists lag behind creates."""
+_AGAIN: Final = 2.0
+"""Seconds until a batch that no list has is looked for again, since lists lag behind creates, and
+until it is seen if the end of one may be asked for again."""
 _NAMED: Final = 5
 """Batches of which a message has the names."""
 
@@ -69,14 +70,24 @@ class Canceller:
             text = "the run was cancelled during the create"
             await board.move(chunk, State.QUARANTINE, text, note=text)
         await self._ask_for_all(board.in_state(State.CANCEL_WANTED))
-        while doubtful := board.in_state(State.QUARANTINE):
-            for chunk in doubtful:
+        looks = True
+        while True:
+            for chunk in board.in_state(State.QUARANTINE) if looks else []:
                 await self._look_for(chunk)
-            await self._ask_for_all(board.in_state(State.CANCEL_WANTED))
             # By time and number alone nothing is cancelled: it may be the batch of another.
-            if self.wire.strength is Strength.STATISTICAL:
+            looks = self.wire.strength is not Strength.STATISTICAL
+            await self._ask_for_all(self._due())
+            left = (State.CANCEL_WANTED, State.QUARANTINE) if looks else (State.CANCEL_WANTED,)
+            if not board.in_state(*left):
                 break
-            await anyio.sleep(_LOOK_AGAIN)
+            await anyio.sleep(_AGAIN)
+
+    def _due(self) -> list[Chunk]:
+        """Return the batches of which the end is wanted and may be asked for now."""
+        now = anyio.current_time()
+        return [
+            one for one in self.board.in_state(State.CANCEL_WANTED) if self.board.is_due(one, now)
+        ]
 
     async def _ask_for_all(self, chunks: list[Chunk]) -> None:
         limiter = anyio.CapacityLimiter(_AT_ONCE)

@@ -101,7 +101,7 @@ async def test_each_batch_of_which_the_end_was_not_heard_is_named(
 ) -> None:
     """The wish is in the ledger, and the same call asks again."""
     world = open_world(tmp_path, model)
-    world.goes_wrong(Mishap("cancel", "500"))
+    world.goes_wrong(Mishap("cancel", "500", asks=60.0))
     said = await ended_after(90.0, world, prompts(12), chunk_size=4)
     heard, unheard = said
     assert "being cancelled" in heard
@@ -110,6 +110,18 @@ async def test_each_batch_of_which_the_end_was_not_heard_is_named(
     assert f"has not answered in time that it ends {ids[0]}: the same typed again" in unheard
     await all_is_had(world, 12)
     assert all(job.cancelled for job in world.batches.jobs if len(job.done) < len(job.requests))
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_cancellation_that_failed_once_is_asked_for_again(
+    tmp_path: Path, model: str
+) -> None:
+    world = open_world(tmp_path, model)
+    world.goes_wrong(Mishap("cancel", "500"), Mishap("cancel", "reset"))
+    (said,) = await ended_after(90.0, world, prompts(12), chunk_size=4)
+    assert "3 batches are being cancelled" in said
+    assert all(job.cancelled for job in world.batches.jobs)
+    assert count_calls(world.batches, ["cancel"]) == 5
 
 
 async def test_a_run_without_batches_says_nothing_of_them(tmp_path: Path) -> None:

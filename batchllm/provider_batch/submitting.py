@@ -295,7 +295,14 @@ class Submitter:
     async def _take_back(self, chunk: Chunk, text: str) -> Chunk:
         """Return to the state before a create that was surely none."""
         return await self.board.move(
-            chunk, State.UPLOADED, text, attempt=chunk.attempt - 1, intent=None, note=text
+            chunk,
+            State.UPLOADED,
+            text,
+            attempt=chunk.attempt - 1,
+            intent=None,
+            # Of creates that may have made one, only the first is looked for later.
+            first_intent=chunk.first_intent if chunk.attempt > 1 else None,
+            note=text,
         )
 
 

@@ -184,11 +184,17 @@ async def test_a_batch_is_detached_from_and_gone_on_with(world: World) -> None:
     assert (await world.run(prompts(5))).succeeded == 5
 
 
+@pytest.mark.parametrize("refused", [False, True])
 async def test_a_second_batch_is_known_by_its_results_and_none_of_others_is_cancelled(
-    tmp_path: Path,
+    tmp_path: Path, refused: bool
 ) -> None:
-    """A batch of another program, of the time and number of ours, goes on."""
+    """A batch of another program, of the time and number of ours, goes on.
+
+    A create that was surely none, an hour before, is not taken for the one that made it.
+    """
     world = World(tmp_path, BatchBehaviour(list_lag=1e6, run=3_000.0), model=MODEL)
+    if refused:
+        world.goes_wrong(Mishap("create", "429", asks=3_600.0))
     world.goes_wrong(Mishap("create", "ghost-500"))
 
     async def make_strangers() -> None:

@@ -40,9 +40,16 @@ def within_cache(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
 def leaf_of(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
     """Return the strategy whose requests are sent: the one that an item's first call is of."""
     strategy = within_cache(strategy)
-    while isinstance(strategy, Composite) and strategy.opens_with_first:
+    while isinstance(strategy, Composite) and strategy.opens_with_first and not _holds(strategy):
         strategy = strategy.parts[0]
     return strategy
+
+
+def _holds(strategy: Composite[Any]) -> bool:
+    """Return whether a composite takes something for the run, which each copy of it would take."""
+    kind = type(strategy)
+    base = LLMCallStrategy
+    return kind.prepare is not base.prepare or kind.cleanup is not base.cleanup
 
 
 def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
@@ -52,6 +59,12 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
         ConfigError: There is none; the message says why, and what can be done.
     """
     strategy = leaf_of(strategy)
+    if isinstance(strategy, Composite) and strategy.opens_with_first:
+        msg = (
+            f"mode='batch' was given {type(strategy).__name__}, which has a prepare or cleanup of "
+            "its own, and makes a copy of it for each item: leave that to the models in it"
+        )
+        raise ConfigError(msg)
     if isinstance(strategy, Composite) or strategy.parts:
         msg = (
             f"mode='batch' was given {type(strategy).__name__}, whose first call is not of one "

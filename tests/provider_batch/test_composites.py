@@ -193,6 +193,21 @@ async def test_one_whose_first_call_is_of_no_one_model_is_refused(
     assert world.sent == []
 
 
+class Holding(Fallback[Any]):
+    """A user's own, with something that it takes for the run."""
+
+    async def prepare(self) -> None:
+        raise AssertionError
+
+
+async def test_one_that_would_be_prepared_for_each_item_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    given = ValidationFeedback(Holding([world.strategy(), world.strategy()]))
+    with pytest.raises(ConfigError, match="Holding, which has a prepare or cleanup of its own"):
+        await world.run(prompts(1), given)
+    assert world.sent == []
+
+
 async def test_copies_of_a_composite_are_refused(tmp_path: Path) -> None:
     """Their money is bounded by the price of one model."""
     world = World(tmp_path)

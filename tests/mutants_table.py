@@ -9,7 +9,7 @@ _PACKAGE: Final = Path(__file__).parents[1] / "batchllm"
 _READERS: Final = ("hints/", "json_reading", "price", "pricing", "tokens", "limit_words")
 """Of texts and prices: bounds on what is read, and units."""
 
-_UNTRIED: Final = ("reported/burst", "reported/limit", "reported/period")
+_UNTRIED: Final = ("reported/limit", "reported/period")
 
 
 def _is_tried(name: str) -> bool:
@@ -52,6 +52,7 @@ TESTS: Final = {
     "policy/quota_search": _SEARCH,
     "policy/rate_meter": ("policy/test_rate_meter", *_SEARCH),
     "policy/reported/accepted": _REPORTED,
+    "policy/reported/burst": ("policy/test_burst_numbers", "policy/test_burst"),
     "policy/reported/countdown": ("policy/test_countdown",),
     "policy/reported/reading": _REPORTED,
     "policy/reported/scale": ("policy/test_countdown", "policy/test_reported"),

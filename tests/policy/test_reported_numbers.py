@@ -32,7 +32,7 @@ def test_a_fifth_more_than_is_claimed_shows_in_nine_minutes() -> None:
 
 
 def test_what_was_accepted_before_the_last_ten_minutes_is_no_reason_to_doubt() -> None:
-    """The limit may have been lowered since, and it would be refused until all that is forgotten."""
+    """The limit may have been lowered since, and a client would be refused for all that time."""
     found = accepted_at(*evenly(2_000, 0.0, 400.0), *evenly(500, 400.0, 1_050.0))
     assert not found.contradicts(100, 120.0, 1_050.0)
 

@@ -9,11 +9,9 @@ _PACKAGE: Final = Path(__file__).parents[1] / "batchllm"
 _READERS: Final = ("hints/", "json_reading", "price", "pricing", "tokens", "limit_words")
 """Of texts and prices: bounds on what is read, and units."""
 
-_UNTRIED: Final = ("reported/limit", "reported/period")
-
 
 def _is_tried(name: str) -> bool:
-    return not name.startswith((*_READERS, *_UNTRIED))
+    return not name.startswith(_READERS)
 
 
 LIMITER: Final = tuple(
@@ -54,6 +52,8 @@ TESTS: Final = {
     "policy/reported/accepted": _REPORTED,
     "policy/reported/burst": ("policy/test_burst_numbers", "policy/test_burst"),
     "policy/reported/countdown": ("policy/test_countdown",),
+    "policy/reported/limit": ("policy/test_limit_numbers", "policy/test_reported"),
+    "policy/reported/period": ("policy/test_period_numbers", "policy/test_reported"),
     "policy/reported/reading": _REPORTED,
     "policy/reported/scale": ("policy/test_countdown", "policy/test_reported"),
     "policy/reports": _REPORTED,
@@ -72,7 +72,7 @@ HELD_ELSEWHERE: Final = {
     "policy/cooldown.overload_pause:64": "keeps a power finite: any that is high does",
     "policy/outage.OutageBreaker._recovery_time:0.01": "less than a call: any small one does",
     "policy/reported/reading.COARSE": "no server writes what lies between this and milliseconds",
-    "policy/reported/reading._FINEST": "what most hints have: one of none divides by it",
+    "policy/reported/reading._FINEST": "for hints that say none, by which it divides: any small one does",
     "policy/reported/reading._SHORTEST": "keeps a rate finite: any small one does",
     "policy/reports._MOST_ADOPTED": "bounds what waits for a log that is read at each reply",
 }

@@ -51,7 +51,7 @@ def test_six_rests_again_and_again_are_no_bucket() -> None:
 
 
 def test_every_second_rest_of_a_bucket_is_too_few() -> None:
-    """Whoever takes one at a time sees nearly each of them."""
+    """A client that takes one at a time sees nearly each of them."""
     assert not line(again_and_again(*range(0, 19, 2), replies=100), 18.5).sure
 
 

@@ -81,7 +81,7 @@ def test_sixty_calls_accepted_at_once_contradict_a_cap_of_thirty() -> None:
 
 
 def test_a_cap_that_was_lowered_is_believed_after_seventy_calls_that_kept_it() -> None:
-    """What was allowed before would otherwise be tried for ever longer, and be refused."""
+    """Otherwise what was allowed before is tried on and on, and refused."""
     before = ((number / 100, 9.0) for number in range(60))
     found = reports_after(*before, *((10.0 + number, 10.9 + number) for number in range(70)))
     found.observe_parallel(parallel(4))

@@ -72,7 +72,7 @@ HELD_ELSEWHERE: Final = {
     "policy/cooldown.overload_pause:64": "keeps a power finite: any that is high does",
     "policy/outage.OutageBreaker._recovery_time:0.01": "less than a call: any small one does",
     "policy/reported/reading.COARSE": "no server writes what lies between this and milliseconds",
-    "policy/reported/reading._FINEST": "for hints that say none, by which it divides: any small one does",
+    "policy/reported/reading._FINEST": "is divided by where a hint says none: any small one does",
     "policy/reported/reading._SHORTEST": "keeps a rate finite: any small one does",
     "policy/reports._MOST_ADOPTED": "bounds what waits for a log that is read at each reply",
 }

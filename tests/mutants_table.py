@@ -8,11 +8,10 @@ from typing import Final
 _PACKAGE: Final = Path(__file__).parents[1] / "batchllm"
 _READERS: Final = ("hints/", "json_reading", "price", "pricing", "tokens", "limit_words")
 """Of texts and prices: bounds on what is read, and units."""
-_REPORTED: Final = ("reported/accepted", "reported/burst", "reported/limit", "reported/period")
 
 
 def _is_tried(name: str) -> bool:
-    return not name.startswith((*_READERS, *_REPORTED, "reported/reading", "reports"))
+    return not name.startswith(_READERS)
 
 
 LIMITER: Final = tuple(
@@ -31,6 +30,7 @@ MODULES: Final = (
 _PACE: Final = ("policy/test_pace_numbers", "policy/test_rate_limiter")
 _SEARCH: Final = ("policy/test_quota_search_numbers", "policy/test_quota_search")
 _LEASES: Final = ("policy/test_lease_numbers", "policy/test_lease_book")
+_REPORTED: Final = ("policy/test_reported_numbers", "policy/test_reported", "policy/test_reports")
 _CANARY: Final = (
     "provider_batch/test_waits::test_a_budget_without_room_for_the_test_makes_it_smaller"
 )
@@ -49,8 +49,14 @@ TESTS: Final = {
     "policy/probing": _SEARCH,
     "policy/quota_search": _SEARCH,
     "policy/rate_meter": ("policy/test_rate_meter", *_SEARCH),
+    "policy/reported/accepted": _REPORTED,
+    "policy/reported/burst": ("policy/test_burst_numbers", "policy/test_burst"),
     "policy/reported/countdown": ("policy/test_countdown",),
+    "policy/reported/limit": ("policy/test_limit_numbers", "policy/test_reported"),
+    "policy/reported/period": ("policy/test_period_numbers", "policy/test_reported"),
+    "policy/reported/reading": _REPORTED,
     "policy/reported/scale": ("policy/test_countdown", "policy/test_reported"),
+    "policy/reports": _REPORTED,
     "policy/send_log": ("policy/test_send_log", "policy/test_pace_numbers"),
     "policy/shared_pace": _LEASES,
     "provider_batch/admission": ("provider_batch/test_pacing",),
@@ -65,5 +71,9 @@ HELD_ELSEWHERE: Final = {
     "policy/cooldown.CooldownPolicy.pause:64": "keeps a power finite: any that is high does",
     "policy/cooldown.overload_pause:64": "keeps a power finite: any that is high does",
     "policy/outage.OutageBreaker._recovery_time:0.01": "less than a call: any small one does",
+    "policy/reported/reading.COARSE": "no server writes what lies between this and milliseconds",
+    "policy/reported/reading._FINEST": "is divided by where a hint says none: any small one does",
+    "policy/reported/reading._SHORTEST": "keeps a rate finite: any small one does",
+    "policy/reports._MOST_ADOPTED": "bounds what waits for a log that is read at each reply",
 }
 """Numbers by module and name, each with the reason why no test has to hold it."""

@@ -14,19 +14,19 @@ _LAST: Final = 64
 _SPANS: Final = (1, 2, 4, 9)
 """Windows over which a claim is checked; the longest shows an excess of a ninth."""
 _SLACK: Final = 2
-_CLAIMS: Final = 32
-"""Claims whose verdict is remembered: as many as limits of one scope are followed."""
+"""Calls beyond that: two of them may be late enough to count in the window after their own."""
 
 
 class Accepted:
     """Counts accepted calls by the second in which they were sent. Cheap to add to."""
 
-    __slots__ = ("_by_second", "_last", "_verdicts")
+    __slots__ = ("_by_second", "_judged_in", "_last", "_verdicts")
 
     def __init__(self) -> None:
         self._by_second: dict[int, int] = {}
         self._last: deque[tuple[float, float]] = deque(maxlen=_LAST)
-        self._verdicts: dict[tuple[int, float], tuple[int, bool]] = {}
+        self._judged_in: int | None = None
+        self._verdicts: dict[tuple[int, float], bool] = {}  # by claim, of that second alone
 
     def add(self, sent_at: float, now: float) -> None:
         """Note a call that was sent at *sent_at* and answered at *now*."""
@@ -49,14 +49,13 @@ class Accepted:
         that takes a pass over ten minutes.
         """
         claim, second = (amount, per), int(now)
-        known = self._verdicts.get(claim)
-        if known is not None and known[0] == second:
-            return known[1]
-        if len(self._verdicts) >= _CLAIMS:
+        if second != self._judged_in:
+            self._judged_in = second
             self._verdicts.clear()
-        verdict = self._is_contradicted(amount, per, now)
-        self._verdicts[claim] = second, verdict
-        return verdict
+        known = self._verdicts.get(claim)
+        if known is None:
+            known = self._verdicts[claim] = self._is_contradicted(amount, per, now)
+        return known
 
     def _is_contradicted(self, amount: int, per: float, now: float) -> bool:
         for windows in _SPANS:

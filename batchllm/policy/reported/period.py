@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from math import inf
+from math import inf, sqrt
 from typing import Final
 
 from batchllm.policy.reported.burst import Burst
@@ -82,7 +82,7 @@ class PeriodEvidence:
         if self.kind is not Kind.STEADY or self.burst is not None:
             return self._period
         resets, shares, readings, errors = self._sums
-        error = errors**0.5 / resets if resets > 0 and readings >= _READINGS else inf
+        error = sqrt(errors) / resets if resets > 0 and readings >= _READINGS else inf
         if self._rate is not None and error > _EXACT:
             return 1 / self._rate
         return resets / shares if error <= _UNSURE and shares > 0 else None
@@ -176,7 +176,7 @@ class PeriodEvidence:
             return
         share = reading.used / (reading.amount or 1)
         # A time that is cut to whole seconds is off by half of one, now more and now less.
-        error = reading.resolution**2 / 4 + (reading.reset * reading.slip) ** 2
+        error = (reading.resolution / 2) ** 2 + (reading.reset * reading.slip) ** 2
         terms = (reading.reset, share, 1.0, error)
         a, b, c, d = (_FADE_LONG * old + new for old, new in zip(self._sums, terms, strict=True))
         self._sums = (a, b, c, d)

@@ -16,7 +16,9 @@ COARSE: Final = 1.0
 _LONGEST: Final = 40 * 86_400.0
 """Seconds; a reset further away than any billing period is no information."""
 _SHORTEST: Final = 1e-6
+"""Seconds; a shorter reset would make a rate of it that is next to infinite."""
 _FINEST: Final = 0.001
+"""Seconds to which a reset is cut off at least, also where a hint says it is exact."""
 
 
 @define(eq=False)

@@ -190,7 +190,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Change each number of the pure policy and list those that no test holds."""
+    """Change each number of the pure modules, and list those that no test holds."""
     _install(session, ".", "test")
     session.run("python", "tests/mutants.py", *session.posargs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from batchllm.cli.configuring import seconds_of
@@ -84,5 +85,12 @@ def check_batch_mode(
     except ConfigError as error:
         text = str(error)
         for name in options:
-            text = re.sub(rf"\b{name}\b=?", f"--{name.replace('_', '-')}", text)
+            option = f"--{name.replace('_', '-')}"
+            pattern = rf"\b{name}\b(?:='(\w+)'|=)?"
+            text = re.sub(pattern, partial(_as_option, option), text)
         raise UsageError(text) from error
+
+
+def _as_option(option: str, found: re.Match[str]) -> str:
+    """Return what stands for an argument, with its value if that was given with it."""
+    return f"{option} {found[1]}" if found[1] else option

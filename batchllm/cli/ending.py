@@ -38,6 +38,10 @@ _ONE_BUDGET: Final = (
 )
 
 
+_MOST_WARNINGS: Final = 20
+"""Lines of them at the end of a run: all that one screen has beside the sums."""
+
+
 def reason_in_options(text: str) -> str:
     """Name settings in a reason as the options that they are."""
     for setting, option in _OPTIONS:
@@ -100,6 +104,11 @@ class Ending:
         failures = [*self.tallies.failures(), *hints(self.tallies, self.keys)]
         if failures:
             parts.append("\n".join(["Failures", *(f"  {line}" for line in failures)]))
+        if self.result.warnings:
+            said = dict.fromkeys(map(reason_in_options, self.result.warnings))
+            lines = list(said)[:_MOST_WARNINGS]
+            lines += [f"and {len(said) - len(lines):,} more"] if len(said) > len(lines) else []
+            parts.append("\n".join(["Warnings", *(f"  {line}" for line in lines)]))
         if self.journal is not None:
             parts.append(self.journal.describe(self.result))
         if self.lost.total and self.journal is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from attrs import define, field
+from attrs import define, evolve, field
 
 from batchllm.api import BatchRun, stream_batch
 from batchllm.cli.batch_mode import batch_options, check_batch_mode
@@ -197,6 +197,8 @@ class Job:
                 await services.start(interrupts.watch, batch)  # noqa: ASYNC111
                 problem = await rows.write_all(batch)
                 ended = batch.result
+            # What was done about batches of the provider is known when the block has been left.
+            ended = evolve(ended, warnings=batch.result.warnings)
             services.cancel_scope.cancel("the run has ended")
         failed = None if journal is None else journal.commits.failed
         if failed is None and not rows.had_enough:

@@ -1,4 +1,4 @@
-"""What calls have taken of a budget, in the journal: for runs that have one budget together.
+"""The spending of calls, kept in the journal: for runs that have one budget together.
 
 Its law: before a call is made the journal counts the most that it may take, and the result of its
 item is never there without what it took. So a process that is killed leaves a sum that is too large
@@ -17,7 +17,7 @@ from batchllm.core import Budget
 from batchllm.journal import JournalWriter
 from batchllm.policy import BudgetLedger, Need, Reservation
 
-__all__ = ["SPENT_ONLINE", "KeptSpending"]
+__all__ = ["SPENT_ONLINE", "KeptSpending", "kept_in"]
 
 SPENT_ONLINE: Final = "batch_online"
 """The fact in a journal that has the sum: tokens, and US dollars."""
@@ -69,3 +69,8 @@ class KeptSpending:
     def _note(self) -> None:
         # Of the group that gathers: one that holds the result of the call is that, or comes later.
         self.journal.note_fact(SPENT_ONLINE, json.dumps([self.sum.tokens, self.sum.cost]))
+
+
+def kept_in(journal: object) -> KeptSpending | None:
+    """Return what keeps the sum in *journal*, if that is one that is open."""
+    return KeptSpending(journal) if isinstance(journal, JournalWriter) else None

@@ -37,7 +37,7 @@ from batchllm.engine.gate_events import GateWatch
 from batchllm.engine.guard import only_error
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
-from batchllm.engine.kept_spending import KeptSpending
+from batchllm.engine.kept_spending import kept_in
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
@@ -49,7 +49,7 @@ from batchllm.engine.spending import Spending, check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.engine.watchers import Watchers
-from batchllm.journal import Entry, JournalWriter
+from batchllm.journal import Entry
 from batchllm.policy import RetrySchedule
 from batchllm.transport import clock_of_now
 
@@ -131,8 +131,8 @@ class Run:
         if options.strategy is not None:
             shared.hooks.shape_of(options.strategy)
         check_prices(config, shared.prices, options.strategy)
-        slow = SlowHooks()
-        ending, events = Ending(), Events(options.observers, slow=slow)
+        ending, slow = Ending(), SlowHooks()
+        events = Events(options.observers, slow=slow)
         size = math.inf if pool else config.window_size
         window = Window(size, math.inf if pool else config.max_sleeping, shared.wakeup)
         waits = Waits(ending, shared.callers, window, clock)
@@ -140,9 +140,7 @@ class Run:
         hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
         spending = None
         if shared.ledger is not None:
-            kept = None
-            if options.keeps_spending and isinstance(options.journal, JournalWriter):
-                kept = KeptSpending(options.journal)
+            kept = kept_in(options.journal) if options.keeps_spending else None
             spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock, kept)
         stats = Stats(shared, waits, window, hedging, spending, clock, started)
         tally, watchers = Tally(), Watchers.of(options.observers, clock)
@@ -221,9 +219,8 @@ class Run:
             self.warnings.extend(self.watchers.warnings())
 
     def _why_it_ended(self, cut_short: BaseException | None) -> Termination:
-        if self.ending.termination is None and cut_short is not None:
-            return cause_of(only_error(cut_short))
-        return self.ending.termination or Termination()
+        otherwise = Termination() if cut_short is None else cause_of(only_error(cut_short))
+        return self.ending.termination or otherwise
 
     def _watch_time(self, services: TaskGroup) -> None:
         limit, grace = self.config.batch_timeout, self.config.drain_grace
@@ -272,9 +269,8 @@ class Run:
     ) -> ItemRun:
         """Begin to keep the books of one item."""
         config = self.config
-        limit = config.timeout_per_item
+        limit = config.timeout_per_item if work.timeout is None else work.timeout
         if work.timeout is not None:
-            limit = work.timeout
             self._check_timeout(work)
         return ItemRun(
             work,
@@ -316,7 +312,6 @@ def _call_context(
 ) -> CallContext:
     """Gather what each call needs."""
     config = options.config
-    limit = math.inf if config.batch_timeout is None else config.batch_timeout
     return CallContext(
         config=config,
         gates=shared.gates,
@@ -330,7 +325,8 @@ def _call_context(
         clock=waits.clock,
         prices=shared.prices,
         spending=spending,
-        batch_deadline=started + limit,
+        batch_deadline=started
+        + (math.inf if config.batch_timeout is None else config.batch_timeout),
         classifier=options.error_classifier,
         hedging=hedging,
     )

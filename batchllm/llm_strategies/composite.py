@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, cast
+from typing import Any, ClassVar, Generic, cast
 
 from attrs import Attribute, define, field
 from typing_extensions import TypeVar
@@ -44,9 +44,12 @@ class Composite(LLMCallStrategy[T], Generic[T]):
 
     Attributes:
         parts: The strategies that it calls, set by ``__init__`` of each class.
+        opens_with_first: Whether an item's first call is of the first part, with its prompt as it
+            is. Then that call can be made in a batch of the provider, and the others online.
     """
 
     quota_scope = None
+    opens_with_first: ClassVar[bool] = False
     parts: Sequence[LLMCallStrategy[Any]] = field(default=(), init=False, validator=_are_strategies)
 
     @property
@@ -82,6 +85,11 @@ class Composite(LLMCallStrategy[T], Generic[T]):
     def keep(self, state: RetryState, value: Any) -> None:
         """Keep *value* for the item's later attempts."""
         state.set(self._key, value)
+
+    def has_answer(self, memory: RetryState) -> bool:
+        """Return whether the item's next call has its answer already, and asks no endpoint."""
+        first = self.parts[0] if self.opens_with_first else None
+        return isinstance(first, Composite) and first.has_answer(memory)
 
     def is_bad_output(
         self, error: Exception, part: LLMCallStrategy[Any], state: RetryState

@@ -37,5 +37,7 @@ class ModelEscalation(Ladder[T], Generic[T]):
         StrategyError: *strategies* is empty or holds something else.
     """
 
+    opens_with_first = True
+
     def __init__(self, strategies: Sequence[StrategyLike[T]]) -> None:
         self.parts = parts_of("ModelEscalation", strategies)

@@ -8,7 +8,15 @@ from typing import Any, Final, Generic, Self
 from attrs import define
 from typing_extensions import TypeVar
 
-from batchllm.core import Category, ErrorClassifier, ErrorInfo, Reply, RetryState, explain_arguments
+from batchllm.core import (
+    Category,
+    ErrorClassifier,
+    ErrorInfo,
+    LLMCallStrategy,
+    Reply,
+    RetryState,
+    explain_arguments,
+)
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Composite, parts_of
 
@@ -88,6 +96,8 @@ class Fallback(Composite[T], Generic[T]):
         StrategyError: *strategies* is empty or holds something else.
     """
 
+    opens_with_first = True
+
     def __init__(self, strategies: Sequence[StrategyLike[T]]) -> None:
         self.parts = parts_of("Fallback", strategies)
 
@@ -104,7 +114,7 @@ class Fallback(Composite[T], Generic[T]):
             Exception: What the only one raised, or an error that no other could get over.
         """
         failures: list[tuple[Exception, ErrorInfo]] = []
-        answering = [part for part in self.parts if not memory.is_unanswered(part)]
+        answering = [part for part in self.parts if _may_answer(part, memory)]
         for part in answering or self.parts:
             try:
                 return await memory.call(part, prompt, attempt, timeout)
@@ -114,6 +124,11 @@ class Fallback(Composite[T], Generic[T]):
                     raise
                 failures.append((error, info))
         raise FallbackError.of(failures)
+
+
+def _may_answer(part: LLMCallStrategy[Any], memory: RetryState) -> bool:
+    has_answer = isinstance(part, Composite) and part.has_answer(memory)
+    return has_answer or not memory.is_unanswered(part)
 
 
 def _is_final(info: ErrorInfo) -> bool:

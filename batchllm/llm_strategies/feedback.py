@@ -39,6 +39,7 @@ class ValidationFeedback(Composite[T], Generic[T]):
         ConfigError: *output* is neither a type nor a function.
     """
 
+    opens_with_first = True
     output: Any = field(init=False, validator=is_output)
 
     @overload

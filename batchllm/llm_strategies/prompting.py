@@ -45,6 +45,7 @@ class ProgressivePrompting(Ladder[T], Generic[T]):
         ConfigError: *additions* is not a list of texts.
     """
 
+    opens_with_first = True
     additions: Sequence[str] = field(init=False, validator=_are_texts)
 
     def __init__(self, inner: StrategyLike[T], additions: Sequence[str]) -> None:

@@ -59,6 +59,7 @@ class PartialRecovery(Composite[T], Generic[T]):
         ConfigError: *output* is not a type.
     """
 
+    opens_with_first = True
     output: Any = field(init=False, validator=is_output)
 
     def __init__(self, inner: StrategyLike[Any], output: type[T]) -> None:

@@ -36,8 +36,14 @@ _MEMORY: Final = 86_400.0
 _ASKING: Final = 2.0
 """Seconds for which a worker counts as one that asks: twice the longest way ahead."""
 _ALIVE: Final = 10.0
-"""Seconds without a word after which a worker's declaration binds no other any more; workers speak
-every 2 s at least."""
+"""Seconds without a word after which a worker's declaration binds no other any more, its calls hold
+no places, and its canary goes to another; workers speak every 2 s at least."""
+_LATEST: Final = 60.0
+"""Seconds after which a worker asks again, however long it has to wait: others may give units back,
+or report a limit, before."""
+_REMEMBERED: Final = 60.0
+"""Seconds without a word after which a worker is forgotten, and with it the number of its last
+report: an answer that is under way for so long was given up."""
 _MOST_SLOTS: Final = 256
 """Slots of one lease, where no pace bounds them."""
 
@@ -137,13 +143,12 @@ class LeaseBook:
 
     def _asking(self, now: float) -> int:
         """Return how many workers ask at present, and forget those that are gone."""
-        gone = [name for name, one in self._workers.items() if now - one.heard > 6 * _ALIVE]
-        for name in gone:
-            del self._workers[name]
-        if self._pace is not None:
-            for name, one in self._workers.items():
-                if now - one.heard > _ALIVE:
-                    self._pace.on_gone(now, name)
+        for name, one in list(self._workers.items()):
+            silent = now - one.heard
+            if silent > _ALIVE and self._pace is not None:
+                self._pace.on_gone(now, name)
+            if silent > _REMEMBERED:
+                del self._workers[name]
         return max(1, sum(now - one.wanted < _ASKING for one in self._workers.values()))
 
     # -- booking -----------------------------------------------------------------------------
@@ -203,7 +208,7 @@ class LeaseBook:
             if at - now > ahead:
                 if not granted.opens:
                     # Half way, so that the schedule never runs dry between two requests.
-                    granted.again_in = min(at - now - ahead / 2, 60.0)
+                    granted.again_in = min(at - now - ahead / 2, _LATEST)
                 return
             limits.book(at, cost)
             if pace is not None:

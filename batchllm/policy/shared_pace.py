@@ -39,8 +39,6 @@ _SLACK: Final = 0.25
 lies ahead a schedule would run dry (on two cores with a load of ten 75 % were used)."""
 _CANARY_AGAIN: Final = 0.25
 """Seconds until a worker asks again that waits for the canary of another."""
-_LOST: Final = 10.0
-"""Seconds without a word of the canary's worker after which another gets one."""
 _TICK: Final = 1.0
 """Seconds between two remembered instants: they are copied at every lease, and 1.7 % of a minute
 is less than a rate is taken to have moved by."""
@@ -116,9 +114,7 @@ class SharedPace:
         canary = None if self.open else pace.canary
         if canary is not None and self._heard < canary.sent_at + pace.patience:
             # Silence counts as acceptance only if its worker is there to report a refusal.
-            if now - max(self._heard, canary.sent_at) <= _LOST:
-                return max(now, canary.sent_at) + _CANARY_AGAIN
-            self.on_gone(now, self._tester)
+            return max(now, canary.sent_at) + _CANARY_AGAIN
         return now if self.open else pace.next_time(now, self.in_flight)
 
     def next_time(self, begin: float, worker: str, asking: int) -> float:

@@ -19,7 +19,7 @@ _FARTHEST: Final = 10.0
 _FIRST_PAUSE: Final = 60.0
 PATIENCE: Final = 6 * 3_600.0
 """Seconds of refusals for a quota after which a run ends, and of a hint that are waited at most:
-whoever asks for more is not going to take a batch in this run."""
+a provider that asks for more is not going to take a batch in this run."""
 BELIEVED: Final = 86_400.0
 """Seconds for which a limit that was learned is believed: a batch has a day, so that by then all
 that was counted against it has ended, and a limit that was raised is found."""
@@ -29,7 +29,7 @@ _SPLIT_AFTER: Final = 3
 
 @frozen(kw_only=True)
 class Learned:
-    """What one process has learned of a quota, for the next.
+    """The knowledge of one process about a quota, for the next.
 
     Attributes:
         named: Tokens that may be enqueued, as the provider has said; ``None`` if it has not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, Final, Protocol, runtime_checkable
 
 from batchllm.classifiers import failed_usage
@@ -12,7 +13,7 @@ from batchllm.provider_batch.billing import cost_in_batch
 from batchllm.providers import WireRequest
 from batchllm.transport import HttpReply
 
-__all__ = ["Answered", "Batchable"]
+__all__ = ["Answered", "Batchable", "opened_with"]
 
 _READ: Final = "batchllm: the answer of the batch was read"
 
@@ -51,6 +52,10 @@ class Answered(Composite[Any]):
         self.batch_id = batch_id
         self.stacks = stacks
 
+    def has_answer(self, memory: RetryState) -> bool:
+        """Return whether the answer was not read yet."""
+        return not memory.get(_READ)
+
     @property
     def error_classifier(self) -> ErrorClassifier | None:
         """Return the classifier of the strategy whose answer it is."""
@@ -88,3 +93,17 @@ class Answered(Composite[Any]):
         return cost_in_batch(
             lambda tokens: memory.price(inner, tokens, metadata), usage, stacks=self.stacks
         )
+
+
+def opened_with(
+    strategy: LLMCallStrategy[Any], first: LLMCallStrategy[Any]
+) -> LLMCallStrategy[Any]:
+    """Return *strategy* for one item, with *first* where its first call goes to.
+
+    So a composite judges the answer of the batch as it would judge one that came online.
+    """
+    if not isinstance(strategy, Composite) or not strategy.opens_with_first:
+        return first
+    opened = copy(strategy)
+    opened.parts = (opened_with(strategy.parts[0], first), *strategy.parts[1:])
+    return opened

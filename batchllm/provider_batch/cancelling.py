@@ -124,8 +124,8 @@ class Canceller:
         if heard:
             batches = "1 batch is" if len(heard) == 1 else f"{len(heard)} batches are"
             said.append(
-                f"{batches} being cancelled at {provider}; the same typed again takes what they "
-                "have done, and sends the rest again"
+                f"{batches} being cancelled at {provider}; the same typed again takes what was "
+                "done, and sends the rest again"
             )
         unheard = [one for one in board.in_state(*CREATED) if one.state is State.CANCEL_WANTED]
         if unheard:

@@ -27,14 +27,22 @@ from batchllm.providers import (
     WireModel,
 )
 
-__all__ = ["leaf_of", "wire_of"]
+__all__ = ["leaf_of", "wire_of", "within_cache"]
 
 _NOT_YET: Final = "has no batches in this version; leave mode='batch' out to run online"
 
 
-def leaf_of(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
-    """Return the strategy whose requests are sent: what is within a ``ResponseCache``."""
+def within_cache(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
+    """Return the strategy that answers each prompt once: what is within a ``ResponseCache``."""
     return strategy.parts[0] if isinstance(strategy, ResponseCache) else strategy
+
+
+def leaf_of(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
+    """Return the strategy whose requests are sent: the one that an item's first call is of."""
+    strategy = within_cache(strategy)
+    while isinstance(strategy, Composite) and strategy.opens_with_first:
+        strategy = strategy.parts[0]
+    return strategy
 
 
 def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
@@ -46,10 +54,10 @@ def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:
     strategy = leaf_of(strategy)
     if isinstance(strategy, Composite) or strategy.parts:
         msg = (
-            f"mode='batch' was given {type(strategy).__name__}, which decides by an answer what it "
-            "asks next, and a batch brings its answers hours later: give the one model that is to "
-            "answer, such as llm('openai:gpt-5-mini'); what its answers get wrong is repaired "
-            "online"
+            f"mode='batch' was given {type(strategy).__name__}, whose first call is not of one "
+            "model with the prompt as it is, and a batch is of one model: give that, such as "
+            "llm('openai:gpt-5-mini'), or Fallback, ModelEscalation, ValidationFeedback, "
+            "PartialRecovery or ProgressivePrompting of it, which go on online"
         )
         raise ConfigError(msg)
     if not isinstance(strategy, Batchable):

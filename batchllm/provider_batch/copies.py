@@ -22,12 +22,13 @@ from batchllm.core import (
     Reply,
     RetryState,
     dollars,
+    kind_of,
 )
 from batchllm.engine import estimate_of, no_price
 from batchllm.llm_strategies import Composite
 from batchllm.policy import BudgetLedger, Need, PriceBook, Reservation, WorstCases
 from batchllm.provider_batch.board import Board
-from batchllm.provider_batch.choosing import leaf_of
+from batchllm.provider_batch.choosing import leaf_of, within_cache
 from batchllm.provider_batch.handing_out import HandingOut
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.options import ModeSettings
@@ -221,11 +222,17 @@ class Copier:
 def check_hedge_budget(
     settings: ModeSettings, prices: PriceBook, strategy: LLMCallStrategy[Any]
 ) -> None:
-    """Pass if the price of *strategy* is known, or nothing is allowed for copies.
+    """Pass if copies have one known price, or nothing is allowed for them.
 
     Raises:
-        ConfigError: It is not; the message names the model and what to do.
+        ConfigError: They have not; the message names the model or composite and what to do.
     """
+    if settings.hedge_budget is not None and within_cache(strategy) is not leaf_of(strategy):
+        msg = (
+            f"hedge_budget pays for copies by one model, and {kind_of(within_cache(strategy))} may "
+            "call again or call another: leave one of the two out"
+        )
+        raise ConfigError(msg)
     if settings.hedge_budget is not None and prices.of(leaf_of(strategy)) is None:
         raise ConfigError(no_price(prices, prices.missing(strategy), "hedge_budget is money"))
 

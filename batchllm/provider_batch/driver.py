@@ -10,7 +10,7 @@ from attrs import define, field
 
 from batchllm.core import EndCause, JournalError
 from batchllm.provider_batch.beginning import begin
-from batchllm.provider_batch.board import lost_in_words
+from batchllm.provider_batch.board import lost_in_words, requests_in_words
 from batchllm.provider_batch.parts import Given, Parts, parts_of
 from batchllm.provider_batch.states import CREATED, State
 
@@ -195,7 +195,8 @@ class BatchDriver:
         requests = sum(chunk.lines for chunk in flying)
         later = sum(chunk.lines for chunk in board.wanted) - requests
         batches = "1 batch" if len(flying) == 1 else f"{len(flying)} batches"
-        text = f"{requests:,} requests are in {batches} at {parts.wire.provider}"
+        are = "is" if requests == 1 else "are"
+        text = f"{requests_in_words(requests)} {are} in {batches} at {parts.wire.provider}"
         idle = parts.planner.idle
         if later or not idle:
             text += f", and {f'{later:,}' if idle else 'more'} wait until there is room"

@@ -22,7 +22,7 @@ class Intake:
 
     Args:
         source: The user's items.
-        strategy: Whose requests are sent.
+        strategy: Of each item: the one whose requests are sent, or a composite that opens with it.
         journal: Makes entries of items.
         cache: The strategy of the run, if it keeps answers and stands around *strategy*.
     """

@@ -16,7 +16,7 @@ from batchllm.llm_strategies import ResponseCache
 from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.cancelling import Canceller
-from batchllm.provider_batch.choosing import leaf_of, wire_of
+from batchllm.provider_batch.choosing import leaf_of, wire_of, within_cache
 from batchllm.provider_batch.copies import Copier, copier_of
 from batchllm.provider_batch.filling import Filling, Room
 from batchllm.provider_batch.finding import Finder
@@ -88,6 +88,7 @@ class Given:
 class _Stores:
     """Where things are kept, and what all parts share."""
 
+    asked: LLMCallStrategy[Any]
     leaf: LLMCallStrategy[Any]
     wire: BatchWire
     ledger: BatchLedger
@@ -131,6 +132,7 @@ def parts_of(given: Given) -> Parts:
     cache = given.strategy if isinstance(given.strategy, ResponseCache) else None
     repeats = None if cache is None else Repeats(cache)
     publisher = Publisher(
+        stores.asked,
         stores.leaf,
         wire,
         stores.ledger,
@@ -217,6 +219,7 @@ def _stores_of(given: Given) -> _Stores:
         given.spending,
     )
     return _Stores(
+        asked=within_cache(given.strategy),
         leaf=leaf,
         wire=wire,
         ledger=ledger,
@@ -256,7 +259,7 @@ def _planner_of(
 ) -> Planner:
     cache = None if repeats is None else repeats.cache
     return Planner(
-        Intake(given.source, stores.leaf, given.journal, cache),
+        Intake(given.source, stores.asked, given.journal, cache),
         stores.leaf,
         given.journal,
         stores.ledger,

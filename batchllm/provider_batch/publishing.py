@@ -15,7 +15,7 @@ from attrs import define, field
 from batchllm.core import LLMCallStrategy, LLMWorkItem, Termination
 from batchllm.engine import Incoming, PreparedItems
 from batchllm.journal import Entry, JournalWriter
-from batchllm.provider_batch.answered import Answered
+from batchllm.provider_batch.answered import Answered, opened_with
 from batchllm.provider_batch.echo import without_mark
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.repeats import Following, Leading, Repeats
@@ -86,7 +86,8 @@ class Publisher:
     """Passes items on to the engine.
 
     Args:
-        strategy: Whose requests were sent.
+        strategy: Of each item: the leaf, or a composite that opens with it.
+        leaf: Whose requests were sent.
         wire: Reads answers.
         ledger: Knows the lines.
         spool: Has the answers.
@@ -101,6 +102,7 @@ class Publisher:
     """
 
     strategy: LLMCallStrategy[Any]
+    leaf: LLMCallStrategy[Any]
     wire: BatchWire
     ledger: BatchLedger
     spool: Spool
@@ -152,7 +154,8 @@ class Publisher:
         if reply is None:
             return self.strategy
         batch_id = self.settled.get(row.chunk or 0, "")
-        return Answered(self.strategy, reply, batch_id, stacks=self.wire.stacks)
+        answered = Answered(self.leaf, reply, batch_id, stacks=self.wire.stacks)
+        return opened_with(self.strategy, answered)
 
     async def pass_on(self, work: LLMWorkItem[Any, Any, Any], position: int, row: LineRow) -> None:
         """Pass one item on, with its entry in the journal."""

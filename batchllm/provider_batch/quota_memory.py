@@ -1,4 +1,4 @@
-"""What was learned about a quota, in the journal: for the next process, and for a day.
+"""The memory of a quota, in the journal: for the next process, and for a day.
 
 Each refusal by which a limit is found costs a pause of minutes, or a batch that fails hours later.
 """

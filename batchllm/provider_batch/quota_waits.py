@@ -1,7 +1,7 @@
 """Waiting for a quota: how long, what is learned from it, and when a run ends instead.
 
 A server that asks to wait is waited for, within bounds: a call that costs nothing comes again after
-an hour, an upload or a create after six. Whoever asks for more than these is not going to take a
+an hour, an upload or a create after six. A provider that asks for more is not going to take a
 batch in this run, which ends and says so, unless it has a deadline and goes on online.
 """
 

@@ -298,5 +298,6 @@ def wrong_account(chunks: list[Chunk]) -> str:
     ids = ", ".join(chunk.batch_id or f"chunk {chunk.number}" for chunk in chunks[:5])
     return (
         f"the batches of this journal ({ids}) were made under another account than this key's: "
-        "give that account's key, or `batchllm jobs adopt --account` if only the key was changed"
+        "give that account's key, or `batchllm jobs RUN adopt --account` if only the "
+        "key was changed"
     )

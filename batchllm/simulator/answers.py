@@ -17,7 +17,7 @@ _SENTENCE = (
 )
 _WORDS = tuple(_SENTENCE.split())
 _MARK = re.compile(r"Begin your answer with the mark (\[[0-9a-f]+\])\.")
-"""What a model that does as it is asked puts before its answer."""
+"""The mark that a model puts before its answer if it does as it is asked."""
 
 EMBEDDING_DIMENSIONS = 16
 

@@ -44,6 +44,16 @@ def test_what_held_it_back_is_named() -> None:
     assert "Limited by  a quota" in ending(limited_by="a quota")
 
 
+def test_warnings_are_shown_once_each_and_some_of_many() -> None:
+    """Nothing else says that some was paid for twice, or is still under way at a provider."""
+    assert "Warnings" not in ending()
+    few = BatchResult[Any, Any](warnings=("a batch goes on", "batch_timeout", "a batch goes on"))
+    assert "Warnings\n  a batch goes on\n  --deadline" in ending(few)
+    assert ending(few).count("a batch goes on") == 1
+    many = BatchResult[Any, Any](warnings=tuple(f"warning {number}" for number in range(30)))
+    assert "  warning 19\n  and 10 more" in ending(many)
+
+
 def test_a_refused_key_is_named_by_its_variable() -> None:
     """Only if a key was refused."""
     said = "the key was read from A_KEY and B_KEY; look whether it is the right one"

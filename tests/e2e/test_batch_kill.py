@@ -155,6 +155,24 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
     assert len(billed) == len(set(billed)) == LINES
 
 
+def test_what_an_interrupt_did_about_batches_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, output = write_lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
+    with simulator("instant") as url:
+        monkeypatch.setenv("OPENAI_API_KEY", "sim-key")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+        words = ["run", given, "-m", "openai:gpt-5-mini", "--mode", "batch", "-o", output]
+        with program([*words, "--on-cancel", "cancel"]) as process:
+            while "running" not in run_program("jobs", output)[1]:
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            code, _, err = finish(process)
+        assert code == 130
+        assert "Warnings\n  1 batch is being cancelled at openai; the same typed again" in err
+        assert "cancelling" in run_program("jobs", output)[1]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -162,8 +180,8 @@ def test_a_run_is_detached_from_looked_at_cancelled_and_gone_on_with(
         ("run in.jsonl -m sim:default --mode batch", "needs a journal"),
         ("run in.jsonl -m sim:default --detach -o o.jsonl", "give --mode batch too"),
         (
-            "run in.jsonl -m sim:default -m sim:instant --mode batch -o o.jsonl",
-            "decides by an answer what it asks next",
+            "run in.jsonl -m ollama:g -m sim:instant --mode batch -o o.jsonl",
+            "ollama has no batches in this version; leave --mode batch out to run online",
         ),
         (
             f"run in.jsonl {NO_PRICE} --mode batch -o o.jsonl --max-cost 3",

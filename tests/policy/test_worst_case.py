@@ -89,3 +89,30 @@ def test_messages_and_texts_are_bounded_too(texts: list[str]) -> None:
     for prompt in (messages, texts):
         bound = WorstCases().bound("kind", prompt, CallCost(1, 0, 1))
         assert bound.input_tokens >= sum(len(text.encode()) for text in texts) + 4 * len(texts)
+
+
+def test_fifty_answers_show_how_long_those_of_a_kind_are_and_ten_go_at_a_time_until_then() -> None:
+    """The 99th percentile of fifty is their longest; a surprise before comes ten times at most."""
+    cases = WorstCases()
+    for known in (49, 50):
+        while sum(kind.answers for kind in cases._kinds.values()) < known:
+            cases.learn("kind", "p", {"input_tokens": 5, "output_tokens": 100})
+        bound = cases.bound("kind", "p", None)
+        seen = bound.output_tokens, cases.most_in_flight("kind", bound)
+        assert seen == ((4_096, 10) if known < 50 else (200, None))
+
+
+@pytest.mark.parametrize(("short", "bound"), [(950, 2_000), (1_000, 20)])
+def test_the_last_thousand_answers_show_what_is_usual(short: int, bound: int) -> None:
+    """A run whose items grow shorter is not held to those of its beginning for ever."""
+    cases = WorstCases()
+    cases.learn_lengths("kind", 0, [1_000] * 1_000 + [10] * short)
+    assert cases.usual_longest("kind") == bound
+
+
+@pytest.mark.parametrize(("others", "known"), [(255, True), (256, False)])
+def test_the_kind_that_was_not_heard_of_for_longest_is_forgotten(others: int, known: bool) -> None:
+    cases = WorstCases()
+    for number in range(others + 1):
+        cases.learn_lengths(number, 0, [10] * 50)
+    assert (cases.usual_longest(0) == 20) == known

@@ -99,7 +99,7 @@ async def test_without_a_name_nothing_is_cancelled_that_may_be_of_another(tmp_pa
 async def test_each_batch_of_which_the_end_was_not_heard_is_named(
     tmp_path: Path, model: str
 ) -> None:
-    """That it is wanted is in the ledger, and the same call asks again."""
+    """The wish is in the ledger, and the same call asks again."""
     world = open_world(tmp_path, model)
     world.goes_wrong(Mishap("cancel", "500"))
     said = await ended_after(90.0, world, prompts(12), chunk_size=4)

@@ -57,7 +57,7 @@ async def test_another_account_is_refused_before_anything_is_sent(world: World) 
     other = await world.run(prompts(5), world.strategy(key="key-2"))
     assert other.termination.cause is EndCause.ACCOUNT_PROBLEM
     assert "another account" in other.termination.reason
-    assert "jobs adopt --account" in other.termination.reason
+    assert "jobs RUN adopt --account" in other.termination.reason
     assert world.states() == before
     assert count_calls(world.batches, ["create"]) == 1
 

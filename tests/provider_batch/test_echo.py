@@ -68,7 +68,7 @@ async def test_what_lacks_its_mark_goes_into_another_batch_before_it_goes_online
 
 @pytest.mark.usefixtures("answers_by_prompt")
 async def test_a_mark_is_taken_out_by_a_process_that_knows_of_none(tmp_path: Path) -> None:
-    """What was sent with marks is read with them, whatever the run that reads it was told."""
+    """Lines that were sent with marks are read with them, whatever the options of the run."""
     world = open_world(tmp_path)
     await world.run(prompts(5), detach=True, verify_echo=True)
     result = await world.run(prompts(5))

@@ -1,4 +1,4 @@
-"""What servers ask to wait: a floor within bounds, on each wire, in virtual time."""
+"""Waits that servers ask for: a floor within bounds, on each wire, in virtual time."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def online_calls(world: World) -> int:
 
 
 def first_call(world: World) -> Any:
-    """What a run asks first for a chunk: Anthropic has no files, and is asked whose key it is."""
+    """The first call for a chunk: Anthropic has no files, and is asked whose key it is."""
     return "list" if world.model.startswith("anthropic") else "upload"
 
 
 def asked_before(world: World, call: str) -> int:
-    """How often such a call is made before there is a batch."""
+    """The number of such calls that are made before there is a batch."""
     return 1 if call == first_call(world) else 0
 
 

@@ -1,4 +1,4 @@
-"""What calls online have taken of a budget is in the journal wherever a process ends."""
+"""The spending of calls online is in the journal wherever a process ends."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from batchllm.core import (
     ProcessorConfig,
     UnknownArgumentError,
 )
-from batchllm.llm_strategies import Fallback, llm
+from batchllm.llm_strategies import Balance, llm
 from batchllm.provider_batch import State
 from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.pacing import WireLimits
@@ -195,7 +195,7 @@ async def test_an_option_that_is_misspelt_is_named(world: World) -> None:
 @pytest.mark.parametrize(
     ("strategy", "words"),
     [
-        (lambda: Fallback(["sim:default", "sim:default"]), "decides by an answer"),
+        (lambda: Balance(["sim:default", "sim:default"]), "is not of one model"),
         (lambda: lambda prompt: "x", "cannot be written down"),
         (lambda: llm("ollama:g"), "has no batches in this version"),
         (lambda: llm("mistral:m", api_key="k"), "Batches can go to"),

@@ -1,4 +1,4 @@
-"""What one process has learned about a quota, and the next one begins with, in virtual time."""
+"""The memory of a quota, with which the next process begins, in virtual time."""
 
 from __future__ import annotations
 

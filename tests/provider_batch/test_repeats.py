@@ -10,7 +10,7 @@ import pytest
 
 from batchllm.api import run_batch
 from batchllm.core import Budget, ConfigError, EndCause, Price, ProcessorConfig
-from batchllm.llm_strategies import Fallback, ResponseCache
+from batchllm.llm_strategies import Balance, ResponseCache
 from batchllm.simulator import BatchBehaviour, Fixed, Scenario
 from tests.provider_batch.kit import World, outputs
 
@@ -97,7 +97,7 @@ async def test_late_lines_take_their_repeats_along(tmp_path: Path) -> None:
     assert online_calls(world) == 3
 
 
-async def test_a_cache_round_what_decides_by_answers_is_refused(world: World) -> None:
-    cache = ResponseCache(Fallback(["sim:default", "sim:default"]))
-    with pytest.raises(ConfigError, match="decides by an answer"):
+async def test_a_cache_round_calls_of_several_models_is_refused(world: World) -> None:
+    cache = ResponseCache(Balance(["sim:default", "sim:default"]))
+    with pytest.raises(ConfigError, match="is not of one model"):
         await world.run(items(1, 1), cache)

@@ -53,7 +53,7 @@ class BatchDriver:
                     await self._conduct()
                     await self._look_for_late()
                     self._note_lost()
-                    # Nothing is polled from here on, and calls online may wait for room in the budget.
+                    # Nothing is polled from here on, so no batch gives room in the budget back.
                     self._parts.money.leave(self._parts.board.termination)
                     await self._parts.handing_out.finished()
                     self.given.planned.numbers = self._parts.board.numbers()

@@ -18,7 +18,7 @@ from batchllm.provider_batch.states import Chunk
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome, NextOfLine
 from batchllm.provider_batch.wires import BatchWire
 
-__all__ = ["STATES", "Reading", "read_results"]
+__all__ = ["STATES", "Reading", "lines_in", "read_results"]
 
 STATES: Final = {
     NextOfLine.PUBLISH: LineState.ANSWERED,
@@ -73,7 +73,7 @@ def read_results(
     """
     reading = Reading(Bill(price, wire.stacks), Bill(price, wire.stacks))
     for part in range(len(chunk.outputs)):
-        for start, line in _lines(spool.result(chunk.number, part)):
+        for start, line in lines_in(spool.result(chunk.number, part)):
             outcome = wire.read_line(line)
             if chunk.echo and _lacks_its_mark(outcome, line, chunk):
                 reading.unmarked += 1
@@ -103,7 +103,7 @@ def _lacks_its_mark(outcome: LineOutcome, line: bytes, chunk: Chunk) -> bool:
     return name.startswith(custom_id_prefix(chunk.run)) and not has_mark(line, name)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def lines_in(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a result file that are not blank, with the bytes before each."""
     start = 0
     with path.open("rb") as stream:

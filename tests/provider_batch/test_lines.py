@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchllm.provider_batch.reading import lines_in
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome
 from batchllm.provider_batch.wires import AnthropicBatches, Control, OpenAIBatches, RemoteKind
 from batchllm.provider_batch.wires.anthropic import read_batch as read_anthropic
@@ -145,3 +147,19 @@ def test_a_recorded_batch_is_read() -> None:
 )
 def test_a_status_that_is_not_known_is_no_end(status: str, kind: RemoteKind) -> None:
     assert read_openai({"id": "b", "status": status}).kind is kind
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lines_of_a_result_file_are_found_whatever_begins_and_ends_them(
+    tmp_path: Path, mark: bytes, end: bytes, last: bool
+) -> None:
+    """A byte order mark, CRLF, a blank line, and an end without a line break lose no line."""
+    rows = [b'{"custom_id":"a"}', b"", b'{"custom_id":"b","text":"x y"}']
+    content = mark + end.join(rows) + (end if last else b"")
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(content)
+    found = list(lines_in(path))
+    assert [text for _, text in found] == [rows[0], rows[2]]
+    assert [content[start : start + len(text)] for start, text in found] == [rows[0], rows[2]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from batchllm.provider_batch.pacing import WireLimits
 from batchllm.provider_batch.polling import within
@@ -55,11 +55,7 @@ class Admission:
     """
 
     limits: WireLimits
-    _named: float | None = field(default=None, init=False)
-    _most: float | None = field(default=None, init=False)
-    _at: float = field(default=0.0, init=False)
-    _estimated: float = field(default=0.0, init=False)
-    _counted: float = field(default=0.0, init=False)
+    _known: Learned = field(factory=Learned, init=False)
     _not_before: float = field(default=0.0, init=False)
     _pause: float = field(default=_FIRST_PAUSE, init=False)
     _alone: int = field(default=0, init=False)
@@ -82,39 +78,34 @@ class Admission:
 
     def _room(self, now: float) -> float:
         """Return the estimated tokens that may be enqueued, as far as that is still believed."""
-        known = [math.inf]
-        if now - self._at <= BELIEVED:
-            known += [] if self._named is None else [self._named / self._ratio]
-            known += [] if self._most is None else [self._most]
+        learned, known = self._known, [math.inf]
+        if now - learned.at <= BELIEVED:
+            known += [] if learned.named is None else [learned.named / self._ratio]
+            known += [] if learned.most is None else [learned.most]
         return min(known)
 
     def never_fits(self, tokens: int, now: float) -> bool:
         """Return whether a chunk is larger than what may be enqueued, by the provider's word."""
-        if self._named is None or now - self._at > BELIEVED:
+        named = self._known.named
+        if named is None or now - self._known.at > BELIEVED:
             return False
-        return tokens * self._ratio > self._named
+        return tokens * self._ratio > named
 
     def learned(self) -> Learned:
         """Return what is to be known by the next process; its time is that of the clock here."""
-        return Learned(
-            named=self._named,
-            most=self._most,
-            at=self._at,
-            estimated=self._estimated,
-            counted=self._counted,
-        )
+        return self._known
 
     def recall(self, learned: Learned) -> None:
         """Begin with what an earlier process has learned."""
-        self._named, self._most, self._at = learned.named, learned.most, learned.at
-        self._estimated, self._counted = learned.estimated, learned.counted
+        self._known = learned
 
     @property
     def _ratio(self) -> float:
         """Tokens as the provider counts them, for one of ours."""
-        if not self._counted or not self._estimated:
+        learned = self._known
+        if not learned.counted or not learned.estimated:
             return 1.0
-        return min(max(self._counted / self._estimated, 1 / _FARTHEST), _FARTHEST)
+        return min(max(learned.counted / learned.estimated, 1 / _FARTHEST), _FARTHEST)
 
     def counted(self, estimated: float, tokens: int) -> None:
         """Learn what estimates are worth from the answers of a batch.
@@ -123,8 +114,10 @@ class Admission:
             estimated: Tokens of the prompts that were answered.
             tokens: Of the same, as the provider has counted them.
         """
-        self._estimated += estimated
-        self._counted += tokens
+        learned = self._known
+        self._known = evolve(
+            learned, estimated=learned.estimated + estimated, counted=learned.counted + tokens
+        )
 
     def created(self, now: float) -> None:
         """Note a create."""
@@ -155,11 +148,11 @@ class Admission:
         if self._refused_since is None or live_tokens:
             self._refused_since = now
         if limit is not None:
-            self._named, self._at = limit, now
+            self._known = evolve(self._known, named=limit, at=now)
         if live_tokens:
             # What is in flight was let in, and this was not: the limit lies between. In estimates,
             # whatever was named: what is counted against it may be more than answers count.
-            self._most, self._at = live_tokens + tokens / 2, now
+            self._known = evolve(self._known, most=live_tokens + tokens / 2, at=now)
         self._alone = 0 if live_tokens else self._alone + 1
         self._not_before = now + max(self._pause, within(hint, PATIENCE))
         self._pause = min(self.limits.longest_pause, 2 * self._pause)

@@ -14,7 +14,7 @@ from batchllm.engine.guard import (
     only_error,
     shielded,
 )
-from batchllm.engine.hooks import estimate_of
+from batchllm.engine.hooks import estimate_of, is_own
 from batchllm.engine.idset import IdSet
 from batchllm.engine.in_thread import InThread, in_thread
 from batchllm.engine.intake import END, BlockingSource, Source, blocking_source, pull, read_item
@@ -70,6 +70,7 @@ __all__ = [
     "estimate_of",
     "in_thread",
     "in_words",
+    "is_own",
     "next_step",
     "no_price",
     "only_error",

@@ -34,6 +34,7 @@ __all__ = [
     "bind_on_error",
     "call_hook",
     "estimate_of",
+    "is_own",
     "read_after_process",
 ]
 
@@ -67,7 +68,8 @@ class StrategyShape:
     plain: bool = False
 
 
-def _is_own(strategy: LLMCallStrategy[Any], name: str) -> bool:
+def is_own(strategy: LLMCallStrategy[Any], name: str) -> bool:
+    """Return whether a strategy, or its class, has a hook of this name of its own."""
     return name in getattr(strategy, "__dict__", ()) or getattr(
         type(strategy), name, None
     ) is not getattr(LLMCallStrategy, name)
@@ -152,14 +154,14 @@ class HookTable:
             ("prompt, attempt, timeout", "prompt, attempt, timeout, state"),
         )
         on_error = None
-        if _is_own(strategy, "on_error"):
+        if is_own(strategy, "on_error"):
             on_error = _state_argument(
                 owner,
                 "on_error",
                 strategy.on_error,
                 ("exception, attempt", "exception, attempt, state"),
             )
-        managed = _is_own(strategy, "prepare") or _is_own(strategy, "cleanup")
+        managed = is_own(strategy, "prepare") or is_own(strategy, "cleanup")
         plain = not inspect.iscoroutinefunction(strategy.execute)
         if plain:
             _refuse_plain(owner, strategy.execute)

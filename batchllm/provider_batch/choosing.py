@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from batchllm.core import ConfigError, LLMCallStrategy, kind_of
+from batchllm.engine import is_own
 from batchllm.llm_strategies import Composite, ModelStrategy, ResponseCache
 from batchllm.provider_batch.answered import Batchable
 from batchllm.provider_batch.wires import (
@@ -47,9 +48,7 @@ def leaf_of(strategy: LLMCallStrategy[Any]) -> LLMCallStrategy[Any]:
 
 def _holds(strategy: Composite[Any]) -> bool:
     """Return whether a composite takes something for the run, which each copy of it would take."""
-    kind = type(strategy)
-    base = LLMCallStrategy
-    return kind.prepare is not base.prepare or kind.cleanup is not base.cleanup
+    return is_own(strategy, "prepare") or is_own(strategy, "cleanup")
 
 
 def wire_of(strategy: LLMCallStrategy[Any]) -> BatchWire:

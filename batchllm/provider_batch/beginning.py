@@ -7,9 +7,8 @@ from typing import Final
 
 import anyio
 
-from batchllm.core import EndCause, JournalError, ProviderError, TransportError
+from batchllm.core import EndCause, JournalError, ProviderError, TransportError, counted
 from batchllm.journal import JournalWriter
-from batchllm.provider_batch.board import requests_in_words
 from batchllm.provider_batch.parts import Parts
 from batchllm.provider_batch.polling import within
 from batchllm.provider_batch.states import Chunk, State
@@ -69,8 +68,8 @@ async def _is_my_account(parts: Parts, chunks: list[Chunk]) -> bool:
 
 
 def _other_strategy(chunks: list[Chunk], journal: JournalWriter) -> str:
-    requests = requests_in_words(sum(chunk.lines for chunk in chunks))
-    batches = "1 batch" if len(chunks) == 1 else f"{len(chunks)} batches"
+    requests = counted(sum(chunk.lines for chunk in chunks), "request")
+    batches = counted(len(chunks), "batch", "batches")
     return (
         f"the journal {journal.settings.path} has {requests} of another strategy in "
         f"{batches} (model {chunks[0].model}): go on with that one, cancel them by "

@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from attrs import define, field
 
-from batchllm.core import EndCause, JournalError, Termination
+from batchllm.core import EndCause, JournalError, Termination, counted
 from batchllm.engine import Spending
 from batchllm.provider_batch.admission import Admission
 from batchllm.provider_batch.filling import Room
@@ -20,7 +20,7 @@ from batchllm.provider_batch.purse import Purse
 from batchllm.provider_batch.states import NOT_CREATED, Chunk, State, advance
 from batchllm.provider_batch.wires import BatchWire
 
-__all__ = ["Board", "lost_in_words", "requests_in_words"]
+__all__ = ["Board", "lost_in_words"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
 _SAVE_SECONDS: Final = 30.0
@@ -205,16 +205,11 @@ class Board:
         self.look()
 
 
-def requests_in_words(count: int) -> str:
-    """Return a number of requests, in words."""
-    return "1 request" if count == 1 else f"{count:,} requests"
-
-
 def lost_in_words(chunks: list[Chunk]) -> str:
     """Say that the provider has batches no more."""
     ids = ", ".join(str(chunk.batch_id) for chunk in chunks[:5])
     lines = sum(chunk.lines for chunk in chunks)
     return (
-        f"the provider has batch {ids} no more, with {requests_in_words(lines)} that may be paid "
+        f"the provider has batch {ids} no more, with {counted(lines, 'request')} that may be paid "
         "for; `batchllm jobs RUN cancel` lets them go, so that they are sent again"
     )

@@ -7,12 +7,12 @@ from typing import Final
 import anyio
 from attrs import define
 
-from batchllm.core import ProviderError, TransportError
+from batchllm.core import ProviderError, TransportError, counted
 from batchllm.provider_batch.board import Board
 from batchllm.provider_batch.finding import Finder
 from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.refusals import hint_of, is_settled_refusal
-from batchllm.provider_batch.states import CREATED, Chunk, Reason, State
+from batchllm.provider_batch.states import Chunk, Reason, State
 from batchllm.provider_batch.wires import BatchWire
 
 __all__ = ["Canceller"]
@@ -133,12 +133,12 @@ class Canceller:
         said = []
         heard = [one for one in board.in_state(State.CANCELLING) if one.reason is Reason.USER]
         if heard:
-            batches = "1 batch is" if len(heard) == 1 else f"{len(heard)} batches are"
+            batches = counted(len(heard), "batch is", "batches are")
             said.append(
                 f"{batches} being cancelled at {provider}; the same typed again takes what was "
                 "done, and sends the rest again"
             )
-        unheard = [one for one in board.in_state(*CREATED) if one.state is State.CANCEL_WANTED]
+        unheard = board.in_state(State.CANCEL_WANTED)
         if unheard:
             said.append(
                 f"{provider} has not answered in time that it ends {_names(unheard)}: the same "
@@ -157,7 +157,8 @@ class Canceller:
 def _names(chunks: list[Chunk]) -> str:
     """Name batches by their ids, and chunks without one by number, size and name."""
     names = [
-        one.batch_id or f"batch {one.number} of {one.lines:,} requests ({one.name.display})"
+        one.batch_id
+        or f"batch {one.number} of {counted(one.lines, 'request')} ({one.name.display})"
         for one in chunks[:_NAMED]
     ]
     more = len(chunks) - len(names)

@@ -8,9 +8,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 from attrs import define, field
 
-from batchllm.core import EndCause, JournalError
+from batchllm.core import EndCause, JournalError, counted
 from batchllm.provider_batch.beginning import begin
-from batchllm.provider_batch.board import lost_in_words, requests_in_words
+from batchllm.provider_batch.board import lost_in_words
 from batchllm.provider_batch.parts import Given, Parts, parts_of
 from batchllm.provider_batch.states import CREATED, State
 
@@ -196,9 +196,9 @@ class BatchDriver:
         flying = [chunk for chunk in board.wanted if chunk.in_flight]
         requests = sum(chunk.lines for chunk in flying)
         later = sum(chunk.lines for chunk in board.wanted) - requests
-        batches = "1 batch" if len(flying) == 1 else f"{len(flying)} batches"
+        batches = counted(len(flying), "batch", "batches")
         are = "is" if requests == 1 else "are"
-        text = f"{requests_in_words(requests)} {are} in {batches} at {parts.wire.provider}"
+        text = f"{counted(requests, 'request')} {are} in {batches} at {parts.wire.provider}"
         idle = parts.planner.idle
         if later or not idle:
             text += f", and {f'{later:,}' if idle else 'more'} wait until there is room"

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from batchllm.core import ConfigError, ProviderError
+from batchllm.core import ConfigError, ProviderError, counted
 from batchllm.journal import Journal, JournalWriter
-from batchllm.provider_batch.board import requests_in_words
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks, read_events
 from batchllm.provider_batch.lookup import Lookup
 from batchllm.provider_batch.refinding import Strength
@@ -66,7 +65,7 @@ async def check_no_jobs(journal: Journal | JournalWriter) -> None:
             return  # what is wrong with it is said by the journal itself
     left = [one for one in chunks if one.state not in (State.CLEANED, State.DROPPED)]
     if left:
-        requests = requests_in_words(sum(one.lines for one in left))
+        requests = counted(sum(one.lines for one in left), "request")
         msg = (
             f"the journal {path} has {requests} in batches of {left[0].provider} whose answers "
             "have not been taken: give mode='batch' to go on with them, or let them go by "

@@ -27,7 +27,7 @@ MODULES: Final = (
     "provider_batch/polling",
     "provider_batch/refinding",
 )
-_PACE: Final = ("policy/test_pace_numbers", "policy/test_rate_limiter")
+_PACE: Final = ("policy/test_pace_numbers", "policy/test_capped", "policy/test_rate_limiter")
 _SEARCH: Final = ("policy/test_quota_search_numbers", "policy/test_quota_search")
 _LEASES: Final = ("policy/test_lease_numbers", "policy/test_lease_book")
 _REPORTED: Final = ("policy/test_reported_numbers", "policy/test_reported", "policy/test_reports")

@@ -28,6 +28,9 @@ __all__ = ["AdaptivePace"]
 _AGAIN: Final = 4
 """Calls in flight with which a scope goes on after a pause if it knows no pace: a canary has shown
 that one is taken, so four cannot be called a herd."""
+_CAPPED_LONGEST: Final = 5.0
+"""Seconds between two calls at most while a cap refuses each: a place is free again when a call of
+another client ends, which takes seconds, and each look costs a refusal."""
 
 
 @define(eq=False)
@@ -67,6 +70,9 @@ class AdaptivePace:
     _episodes: Episodes = field(init=False)
     cold_start: ColdStart | None = field(default=None, init=False)
     _capped_until: float = field(default=-inf, init=False)
+    _capped_at: float = field(default=-inf, init=False)
+    _capped_for: float = field(default=0.0, init=False)
+    _capped_since: float | None = field(default=None, init=False)
     _connect_seconds: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -95,7 +101,7 @@ class AdaptivePace:
             if self._episodes.advance(now):
                 self._go_on()
             if not cooldown.free:
-                return cooldown.next_time(now, self.times.patience)
+                return max(self._capped_until, cooldown.next_time(now, self.times.patience))
         if in_flight >= self.findings.cap.limit:
             return inf
         if now >= self._capped_until:
@@ -129,6 +135,8 @@ class AdaptivePace:
         self.flying.discard(send.mark)
         if proven:
             episodes.refused_since = None
+            if self._capped_since is not None:
+                self._capped_since, self._capped_for = None, 0.0
             # Of calls that were sent beside refused ones it is not known how many were taken.
             calm = episodes.diagnosis is None and send.mark >= episodes.cut_mark
             if self.findings.on_answer(now, send.others if calm else 0):
@@ -163,15 +171,29 @@ class AdaptivePace:
         if self._episodes.refused(now, send, wait, cause, explained=explained):
             self._go_on()
 
-    def on_capped(self, now: float, send: Send) -> None:
+    def on_capped(self, now: float, send: Send) -> bool:
         """Note that *send* met a cap on parallel calls that the server named.
 
         It says nothing about pace. The next call waits a moment, since a server often counts a
-        call for a while after it was answered.
+        call for a while after it was answered; and twice as long each time that it is refused, too,
+        since others may hold all places.
+
+        Returns:
+            Whether none was taken for so long that waiting is no use.
         """
         self.times.add(now - send.sent_at)
         self.on_lost(now, send, left=False)
-        self._capped_until = now + self.times.patience
+        if send.sent_at >= self._capped_at:  # those sent beside it met the same moment
+            longer = max(self.times.patience, 2 * self._capped_for)
+            self._capped_at, self._capped_for = now, min(_CAPPED_LONGEST, longer)
+            self._capped_until = now + self._capped_for
+        if self._capped_since is None:
+            self._capped_since = now
+        # A call of ours that is still on its way may hold a place.
+        if self.flying or now - self._capped_since < self.park_after:
+            return False
+        self._capped_since = None
+        return True
 
     def on_lost(self, now: float, send: Send, *, left: bool) -> None:
         """Note that *send* ended without an answer; *left* says whether it was sent at all."""

@@ -102,7 +102,8 @@ class Refusals:
             self.adaptive.on_accepted(now, send, proven=outcome not in UNANSWERED)
         elif hint is not None and hint.names_parallel_cap:
             self.throttled += 1
-            self.adaptive.on_capped(now, send)
+            if self.adaptive.on_capped(now, send):
+                self.park(now, Cause.NOTHING_ACCEPTED, None)
         elif outcome is Outcome.THROTTLED:
             self.throttled += 1
             self.adaptive.calls.on_refused(now, send.sent_at)

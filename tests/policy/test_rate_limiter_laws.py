@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from batchllm.core import CallCost, Outcome, ServerHint
+from batchllm.core import CallCost, LimitHint, Outcome, ServerHint
 from batchllm.policy import (
     CooldownEnded,
     EpisodeStarted,
@@ -33,7 +33,10 @@ SLOT = 20.0
 PATIENCE = 5.0
 """Seconds after which a call that drew no refusal counts as accepted, at most."""
 PARK_AFTER = 120.0
-HOW = ("ok", "ok", "throttled", "hinted", "overloaded", "transient", "cancelled", "released")
+HOW = (
+    "ok", "ok", "throttled", "hinted", "overloaded", "capped", "transient", "cancelled", "released",
+)  # fmt: skip
+CAP = ServerHint(limits=(LimitHint(dimension="concurrency", remaining=0),))
 
 
 class LimiterMachine(RuleBasedStateMachine):
@@ -144,7 +147,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.finish(self.flying[data.draw(st.integers(0, len(self.flying) - 1))], how, wait)
 
     @precondition(lambda self: self.flying)
-    @rule(how=st.sampled_from(["ok", "throttled", "hinted"]))
+    @rule(how=st.sampled_from(["ok", "throttled", "hinted", "capped"]))
     def end_all(self, how: str) -> None:
         """A herd is answered in the order in which it was sent."""
         for send in list(self.flying):
@@ -166,6 +169,8 @@ class LimiterMachine(RuleBasedStateMachine):
                 self.starts = deque((each for each in self.starts if each != send), maxlen=11)
             case "hinted":
                 limiter.on_result(now, send, "throttled", ServerHint(wait=wait))
+            case "capped":
+                limiter.on_result(now, send, "throttled", CAP)
             case _:
                 limiter.on_result(now, send, how)
         after = limiter.snapshot(now)
@@ -177,7 +182,7 @@ class LimiterMachine(RuleBasedStateMachine):
                 self.hints.append((send.mark, now + wait))
             if before.pace is not None and after.pace is not None and not known_noise:
                 assert after.pace <= before.pace * (1 + 1e-9), "no refusal makes it faster"
-        elif how != "released":
+        elif how not in ("released", "capped"):
             self.passed = max(self.passed, send.mark)
         if full:
             self.last = now  # until now there was no room among the calls in flight

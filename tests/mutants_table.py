@@ -28,7 +28,11 @@ MODULES: Final = (
     "provider_batch/refinding",
 )
 _PACE: Final = ("policy/test_pace_numbers", "policy/test_capped", "policy/test_rate_limiter")
-_SEARCH: Final = ("policy/test_quota_search_numbers", "policy/test_quota_search")
+_SEARCH: Final = (
+    "policy/test_quota_search_numbers",
+    "policy/test_quota_search",
+    "policy/test_taken_back",
+)
 _LEASES: Final = ("policy/test_lease_numbers", "policy/test_lease_book")
 _REPORTED: Final = ("policy/test_reported_numbers", "policy/test_reported", "policy/test_reports")
 _CANARY: Final = (

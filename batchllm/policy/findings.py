@@ -69,7 +69,10 @@ class Findings:
             return
         self.search.on_send(now)
         if self.noise.share:
+            doubted = self.noise.doubted
             self.noise.on_send(now, below=self.search.early)
+            if doubted and not self.noise.doubted:
+                self.search.take_back()
 
     def on_answer(self, now: float, beside: int) -> bool:
         """Note that the server answered a call; returns whether nothing binds the scope since.
@@ -130,7 +133,7 @@ class Findings:
     def _measure(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
         calls = search.calls_since
-        early = episode.leak and episode.single and search.early
+        early = episode.leak and episode.single and search.too_soon
         search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
             kept = self.noise.on_leak(before, search.rate, calls, episode.empty.at, early=early)

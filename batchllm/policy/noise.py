@@ -21,6 +21,9 @@ _MOST_EARLY: Final = 3
 """Such refusals after a doubt that proved wrong. By 8, an hour of noise loses a fifth."""
 _FALL: Final = 0.05
 """Share by which they have to have lowered the rate, so that there is something to prove."""
+_MOVED: Final = 0.10
+"""Share beyond what they changed by which the rate moved between two early refusals if they are no
+row: what it was before the first of them is another quota's then, and nothing to go back to."""
 _RUN: Final = 15
 """Accepted calls before each of them: a quota that fell refuses sooner, and 86 % of the gaps of a
 noise of 1 % are longer."""
@@ -66,6 +69,7 @@ class Noise:
     share: float = field(default=0.0, init=False)
     _early: int = field(default=0, init=False)
     _rate_before: float = field(default=0.0, init=False)
+    _rate_after: float = field(default=0.0, init=False)
     _forgiven: float = field(default=0.0, init=False)
     _needed: int = field(default=_EARLY, init=False)
     _doubt: Doubt | None = field(default=None, init=False)
@@ -152,8 +156,10 @@ class Noise:
             return None
         if not early:
             return None
-        if not self._early:
-            self._rate_before = before
+        least, most = (1 - _MOVED) * self._rate_after, (1 + _MOVED) * self._rate_before
+        if not self._early or not least <= before <= most:
+            self._rate_before, self._early = before, 0
+        self._rate_after = after
         self._early += 1
         if self._early < self._needed or after > (1 - _FALL) * self._rate_before:
             return None

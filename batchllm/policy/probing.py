@@ -54,11 +54,12 @@ class Probing:
 
     Attributes:
         k: Seconds from a cut back to the rate, as far as the rate alone sets them.
+        settled: Whether the rate has stayed for some episodes at least once.
     """
 
     k: float = field(default=_FIRST_K, init=False)
+    settled: bool = field(default=False, init=False)
     _longest: float = field(default=_LONGEST_K, init=False)
-    _settled: bool = field(default=False, init=False)
     _k_in_doubt: float = field(default=_FIRST_K, init=False)
     _before: Stretch = field(default=Stretch(0.0, _FIRST_K, _LONGEST_K), init=False)
 
@@ -90,12 +91,12 @@ class Probing:
             # Slow paces need more seconds for the calls that make a refusal rare.
             stretch = max(1.0, _MANY_CALLS / (rate * _LONGEST_K))
             self.k = min(2 * k, longest * stretch)
-            self._settled = self._settled or self.k >= _RESTLESS_K
+            self.settled = self.settled or self.k >= _RESTLESS_K
             self._longest = min(_LONGEST_K, 1.05 * longest)
         else:
-            least = _SETTLED_K if self._settled else min(_FIRST_K, k)
+            least = _SETTLED_K if self.settled else min(_FIRST_K, k)
             self.k = min(_RESTLESS_K, max(least, k / 4))
-            self._longest = _RESTLESS_K if self._settled else longest
+            self._longest = _RESTLESS_K if self.settled else longest
         return confirmed
 
     def doubt(self) -> None:

@@ -57,6 +57,11 @@ _FEW_ACCEPTED: Final = 3
 a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
+_UNDONE: Final = 30
+"""Calls without a refusal that undo a guess which a lone one led to: a bucket that gives less than
+the pace is empty by then, and chance of 1 % refuses one of thirty in a quarter of cases."""
+_EMPTY_K: Final = 2.0
+"""Times k from which on a refusal is a quota's: a bucket of just the rate is empty again there."""
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
@@ -108,6 +113,8 @@ class QuotaSearch:
     _k_now: float = field(init=False)
     _doubted: float = field(default=_SLOWEST, init=False)
     _cut_at: float = field(default=0.0, init=False)
+    _trusted: float = field(default=0.0, init=False)
+    _guessed_from: float = field(default=0.0, init=False)
     _known: bool = field(default=False, init=False)
     _probing: Probing = field(factory=Probing, init=False)
     _meter: RateMeter = field(init=False)
@@ -118,7 +125,7 @@ class QuotaSearch:
         self._meter = RateMeter(self.log)
         self._windows = Windows(self.log)
         if self.learned_before is not None and self.learned_before.rate > 0:
-            self.rate = self.learned_before.rate
+            self.rate = self._trusted = self.learned_before.rate
             self._probing.resume(self.rate)
         self._k_now = self._probing.k
 
@@ -142,6 +149,14 @@ class QuotaSearch:
         """Return whether a refusal now comes before the pace is back at the rate."""
         return self._paced < self._k_now
 
+    @property
+    def too_soon(self) -> bool:
+        """Return whether a refusal now comes sooner than a quota refuses that was measured right.
+
+        One that settled and is refused between k and 1.5k has moved, or others share it.
+        """
+        return self._paced < self._k_now * (1.0 if self._probing.settled else _ROW_K)
+
     def next_time(self, now: float) -> float:
         """Return the earliest instant for the next start at the present pace."""
         return now if self._at <= now else self._at
@@ -153,6 +168,9 @@ class QuotaSearch:
             self._at = max(self._at, now - self.slack) + 1 / pace
             self._paced += 1 / pace
             self.calls_since += 1
+            if self._guessed_from and self.calls_since >= _UNDONE:
+                self._raise(self._guessed_from)
+                self._guessed_from = 0.0
 
     def delay(self, until: float) -> None:
         """Keep the next start from coming before *until*."""
@@ -175,6 +193,10 @@ class QuotaSearch:
                 up when it came.
         """
         old, pace = self.rate, self.pace
+        lone = episode.leak and episode.single
+        guessed = not (self._known or self._probing.settled)
+        trusted = old is None or not lone or self._paced >= _EMPTY_K * self._k_now
+        self._guessed_from = 0.0
         if old is None or pace is None:
             accepted, rate = self._meter.first(episode)
             if not accepted or (accepted < _FEW_ACCEPTED and not self.episodes):
@@ -183,14 +205,18 @@ class QuotaSearch:
             self.rate = max(_SLOWEST, rate)
             self.sure = self.confirmed = False
             mostly_pause = episode.pause > accepted / rate / 2
-            guessed = mostly_pause and not (episode.canaries or episode.is_window)
-            self._probing.begin(self.rate, guessed=guessed)
+            too_low = mostly_pause and not (episode.canaries or episode.is_window)
+            self._probing.begin(self.rate, guessed=too_low)
         else:
             if self._paced > min(_ROW_K * self._k_now, max(_ROW, ENOUGH / old)):
                 # A pace far above the rate was taken until now: the quota rose, and falls again.
                 self._probing.remember(pace if pace > _ROSE * old else old)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             self.confirmed = self._probing.on_rate(self.rate)
+            if guessed and not (trusted or self.sure):
+                self._guessed_from = pace
+        if trusted:
+            self._trusted = self.rate
         self._windows.on_episode(episode)
         least = (ENOUGH if self.sure else _FEW_CALLS) / self.rate
         k = self._probing.seconds(self.rate, least, episode, confirmed=self.confirmed)
@@ -203,6 +229,7 @@ class QuotaSearch:
         """Go on at *rate*, and leave it soon, since what lowered it may have been noise."""
         assert self.rate is not None
         self._doubted = self.rate
+        self._guessed_from = 0.0
         self.rate = rate
         self.sure = True
         self._probing.doubt()
@@ -214,8 +241,20 @@ class QuotaSearch:
         self.rate = self._doubted
         self._probing.go_back()
 
+    def take_back(self) -> None:
+        """Take back what lone refusals did to a rate that never settled, since noise is proven."""
+        if not self._probing.settled:
+            self._raise(self._trusted)
+
+    def _raise(self, rate: float) -> None:
+        """Go on from *rate* if that is faster, since what was accepted shows that it may be."""
+        if (1 - _DENT) * rate > (self.pace or 0.0):
+            self.rate = rate
+            self._paced = 0.0
+
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
+        self._guessed_from = 0.0
         self._meter.episodes.append(episode)
 
     def _cut(self, now: float) -> None:

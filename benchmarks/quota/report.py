@@ -139,7 +139,7 @@ _TITLES: Final = {
     "hour": "{group} servers, an hour of an endless backlog",
     "job": "Short jobs of 2,000 items at 50 a second",
     "shared": "Three clients on one quota of 600 a minute, one hour",
-    "shared job": "Three clients on one quota of 600 a minute, 500 items",
+    "shared job": "Three clients on one quota of 600 a minute, short jobs",
     "dead": "A server that refuses everything from second 100 on",
     "cold": "A cold start against 60 a minute: calls refused in the first minute",
 }

@@ -94,14 +94,15 @@ SHARED: Final = (
     *(
         Case(
             part="shared job",
-            name=f"3 clients, 500 items, {name}",
+            name=f"3 clients, {items:,} items, {name}",
             make=make,
             clients=3,
-            traffic=Traffic(items=500, callers=200),
-            ideal=500 / 10 + 3.0 + ROUND_TRIP,
+            traffic=Traffic(items=items, callers=200),
+            ideal=items / 10 + 3.0 + ROUND_TRIP,
             hour=JOB_LIMIT,
             checks=(*_ratio(1.3), refused(0.03)),
         )
+        for items in (500, ITEMS)
         for name, make in _SHARED
     ),
 )

@@ -135,3 +135,20 @@ def test_two_early_leaks_are_doubted_and_the_pace_goes_back() -> None:
     refused = [scope.findings.forgives(scope.now, Cause.THROTTLED) for _ in range(4)]
     assert refused == [True, True, True, False]
     assert (scope.findings.search.rate or 0.0) < 0.95 * before
+
+
+def test_noise_that_is_proven_takes_back_what_it_did_before_it_was_suspected() -> None:
+    """Refusals within a few calls of each other are no sign of noise, but may have been some."""
+    scope = Scope()
+    scope.send(400)
+    scope.episode()
+    before = scope.findings.search.rate or 0.0
+    for calls, apart in ((10, 0.12), (10, 0.12), (20, 0.2), (20, 0.2)):
+        scope.send(calls, apart)
+        scope.episode()
+    assert scope.findings.noise.doubted
+    assert (scope.findings.search.rate or 0.0) < 0.9 * before
+    while scope.findings.noise.doubted:
+        scope.send(1, 0.1)
+    assert scope.findings.noise.share
+    assert scope.findings.search.rate == pytest.approx(before)

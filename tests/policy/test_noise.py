@@ -9,8 +9,10 @@ import pytest
 from batchllm.policy.noise import Noise
 
 
-def leak(noise: Noise, after: float, *, calls: int = 50, early: bool = True) -> float | None:
-    return noise.on_leak(10.0, after, calls, 0.0, early=early)
+def leak(
+    noise: Noise, after: float, *, before: float = 10.0, calls: int = 50, early: bool = True
+) -> float | None:
+    return noise.on_leak(before, after, calls, 0.0, early=early)
 
 
 def send(noise: Noise, count: int, pace: float = inf, *, below: bool = False) -> None:
@@ -65,6 +67,20 @@ def test_a_leak_that_comes_late_counts_for_neither() -> None:
     leak(noise, 9.0)
     assert leak(noise, 8.0, early=False) is None
     assert leak(noise, 8.0) == 10.0
+
+
+@pytest.mark.parametrize(
+    ("before", "row"), [(7.1, False), (7.3, True), (8.0, True), (10.9, True), (11.1, False)]
+)
+def test_a_rate_that_moved_between_two_leaks_ends_their_row(before: float, row: bool) -> None:
+    """It was lowered from 10 to 8: beyond a tenth of these it is a quota's that fell or rose.
+
+    A doubt would go back to a rate that is long over, or would never begin.
+    """
+    noise = Noise()
+    leak(noise, 8.0)
+    first, second = leak(noise, 7.0, before=before), leak(noise, 6.0, before=7.0)
+    assert (first, second) == ((10.0, None) if row else (None, before))
 
 
 @pytest.mark.parametrize(("count", "proven"), [(49, False), (50, True)])

@@ -74,8 +74,8 @@ def test_a_rate_that_may_have_been_lowered_by_noise_doubles_in_twelve_seconds() 
 
 
 def fall(driver: Driver, paced: float) -> QuotaSearch:
-    """Have the quota fall to a half, and a leak after *paced* seconds of that."""
-    paced_for(driver, paced, lost=50)
+    """Have the quota fall by 47 %, and a leak after *paced* seconds of that."""
+    paced_for(driver, paced, lost=47)
     driver.learn()
     return driver.search
 

@@ -33,6 +33,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from batchllm.on_demand import on_demand
+from batchllm.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from batchllm.api import (
@@ -266,8 +267,6 @@ __all__ = [
     "structured",
     "write_report",
 ]
-
-__version__ = "0.1.0"
 
 
 class _Package(ModuleType):

@@ -12,9 +12,9 @@ from typing import Any
 from attrs import frozen
 from cyclopts import App, CycloptsError
 
-from batchllm import __version__
 from batchllm.cli import help_texts as texts
 from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.version import __version__
 
 __all__ = ["make_app", "run_program"]
 

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from batchllm import __version__
 from batchllm.cli.loading import in_own_process, uncollected
+from batchllm.version import __version__
 
 __all__ = ["main"]
 

@@ -210,13 +210,15 @@ def _gemini(
 
 def _simulated(model: str, *, http: Http | None, base_url: str | None, **options: Any) -> ChatModel:
     # Imported here, since it is a tenth of what llm() loads, and few ask for it.
-    from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
+    from batchllm.simulator import parse_scenario
 
     try:
         scenario = parse_scenario(model)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if http is None and base_url == _SIMULATOR.base_url:  # else one that listens there
+        from batchllm.simulator import Simulator, SimulatorTransport
+
         http = SimulatorTransport(Simulator(scenario))
     # There is nothing that a proxy could lead to.
     options["proxy"] = None

@@ -13,7 +13,7 @@ from batchllm.transport.adapters import LibraryName, client_over, respond
 from batchllm.transport.exchanges import MAX_BODY, RawReply, ReplyStream, exchange, open_stream
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.loops import LoopTable
-from batchllm.transport.parsing import H11Reader, ReplyReader
+from batchllm.transport.parsing import ReplyReader
 from batchllm.transport.plain_reader import PlainReader
 from batchllm.transport.pool import Connect, Origin, Pool, PoolSettings
 from batchllm.transport.statistics import ConnectionStats
@@ -258,6 +258,8 @@ def _check_connect(given: object) -> None:
 
 def _reader_of(parser: ParserName) -> Callable[[], ReplyReader]:
     if parser == "h11":
+        from batchllm.transport.h11_reader import H11Reader  # with its library, which few need
+
         return H11Reader
     if parser == "httptools" and not is_installed():
         msg = "parser is 'httptools', which is not installed; pip install batchllm[httptools]"

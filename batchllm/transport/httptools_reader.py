@@ -6,7 +6,8 @@ import importlib
 from typing import Any
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
-from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader
+from batchllm.transport.h11_fallback import H11Fallback
+from batchllm.transport.parsing import MAX_HEAD
 
 httptools: Any
 try:
@@ -136,6 +137,5 @@ class HttptoolsReader(H11Fallback):
     def _turn_to_h11(self) -> bool:
         seen = b"".join(self._head)
         self.pieces = []
-        self._h11 = H11Reader()
-        self._h11.begin(self._method)
+        self._begin_h11(self._method)
         return self._feed_h11(seen)

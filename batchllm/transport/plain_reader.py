@@ -12,7 +12,8 @@ import re
 from typing import Final
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
-from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader, Headers
+from batchllm.transport.h11_fallback import H11Fallback
+from batchllm.transport.parsing import MAX_HEAD, Headers
 
 __all__ = ["PlainReader"]
 
@@ -58,8 +59,7 @@ class PlainReader(H11Fallback):
             return self._feed_body(data)
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD)
         if end < 0 or not self._read_head(data, end):
-            self._h11 = H11Reader()
-            self._h11.begin(self._method)
+            self._begin_h11(self._method)
             return self._feed_h11(data)
         return self._feed_body(data[end + 4 :])
 

@@ -7,8 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
+from batchllm.transport.h11_reader import H11Reader
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
-from batchllm.transport.parsing import MAX_HEAD, H11Reader, ReplyReader
+from batchllm.transport.parsing import MAX_HEAD, ReplyReader
 from batchllm.transport.plain_reader import PlainReader
 
 READERS: list[type[Any]] = [H11Reader, PlainReader, *([HttptoolsReader] if is_installed() else [])]

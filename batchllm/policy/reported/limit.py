@@ -23,6 +23,7 @@ from batchllm.core import Dimension, LimitHint
 from batchllm.policy.reported.period import CLOCKS, Kind, PeriodEvidence
 from batchllm.policy.reported.reading import COARSE, Reading
 from batchllm.policy.reported.scale import Scale
+from batchllm.policy.reported.settling import Settling
 
 __all__ = ["ReportedLimit"]
 
@@ -49,8 +50,8 @@ class ReportedLimit:
 
     __slots__ = (
         "_end", "_evidence", "_force", "_last", "_last_end", "_late", "_left", "_left_at",
-        "_left_order", "_level", "_odd", "_proofs", "_refused", "_slot", "_steady", "_step",
-        "_taken", "_tried_at", "_tries", "amount", "dimension",
+        "_left_order", "_level", "_odd", "_proofs", "_refused", "_settling", "_slot", "_steady",
+        "_step", "_taken", "_tried_at", "_tries", "amount", "dimension",
     )  # fmt: skip
 
     def __init__(self, dimension: Dimension, *, steady: bool = False) -> None:
@@ -71,6 +72,7 @@ class ReportedLimit:
         self._slot = 0.0
         self._step = 0.0  # seconds by which the last unit moved it
         self._taken = Scale(dimension)
+        self._settling = Settling()
         self._refused = 0
         self._odd = 0
         self._force = True
@@ -94,6 +96,13 @@ class ReportedLimit:
     def sure(self) -> bool:
         """Return whether replies agree on kind and period."""
         return bool(self.amount) and self._evidence.sure
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the period is so sure that it can be announced."""
+        if self.kind is Kind.STEADY:
+            return self.sure and self._settling.done
+        return self.sure
 
     @property
     def binds(self) -> bool:
@@ -257,6 +266,7 @@ class ReportedLimit:
         self._left, self._left_at, self._left_order = reading.remaining, now, order
         self._level = None
         self._proofs = 0
+        self._settling.add(self.period, reading)
 
     def on_accepted(self, now: float, sent_at: float) -> None:
         """Note that a call was accepted, which may prove that more was left than was reported."""

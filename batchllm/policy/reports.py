@@ -29,6 +29,10 @@ _MOST_REPORTED: Final = 32
 """Limits of one scope that are followed; names come from the server, and real ones have six."""
 _MOST_ADOPTED: Final = 100
 """Adoptions that wait to be logged."""
+_NEAR: Final = 0.03
+"""Share by which a measured period may differ from the one that it is taken for."""
+_USUAL: Final = (60.0, 3600.0, 86_400.0)
+"""Seconds of a period that is meant where it is near; else it is whole seconds."""
 Key: TypeAlias = tuple[str, str]
 """The dimension of a reported limit, and the name that the server gives it."""
 
@@ -155,19 +159,20 @@ class Reports:
         if dimension in self._buckets.declared:
             return False
         amount, per = cast("int", reported.amount), cast("float", reported.period)
+        limit = Limit(
+            cast("LimitDimension", dimension), amount, per=_plain(per), jitter=_jitter(per)
+        )
+        if reported.settled:
+            self._note(key, limit, "headers of several replies", measured=True)
         known = self.sure.get(key)
         if known is not None and known.amount == amount and alike(known.per, per):
             return False
         binds = reported.kind is Kind.SLIDING and dimension == "requests"
-        limit = Limit(
-            cast("LimitDimension", dimension), amount, per=round(per, 3), jitter=_jitter(per)
-        )
         self.sure[key] = limit
         self._drop_assumed(limit)
         self._unbind(key)
         if binds and self._buckets.adopt(limit):
             self._bound[key] = limit.per
-        self._note(key, limit, "headers of several replies", measured=True)
         return True
 
     def _unbind(self, key: Key) -> None:
@@ -235,6 +240,14 @@ def _follower(hint: LimitHint) -> ReportedLimit | Countdown:
     if hint.reset is None and not steady and hint.source == "headers":
         return Countdown(hint.dimension)
     return ReportedLimit(hint.dimension, steady=steady)
+
+
+def _plain(per: float) -> float:
+    """Return a measured period as its server has it in its settings, if it is near to that."""
+    for plain in (*_USUAL, float(round(per))):
+        if abs(per - plain) <= _NEAR * per:
+            return plain
+    return round(per, 3)
 
 
 def _jitter(per: float) -> float:

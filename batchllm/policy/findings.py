@@ -64,7 +64,9 @@ class Findings:
 
     def on_send(self, now: float) -> None:
         """Note a start in an open scope."""
-        if self.search.rate is None or self.cap.held is not None:
+        if self.search.rate is None:  # nearly always: there is no pace to keep
+            return
+        if self.cap.held is not None:
             self.search.delay(now)
             return
         self.search.on_send(now)

@@ -104,6 +104,7 @@ class OutageBreaker:
         free: Whether nothing holds a call back; kept, since every call asks for it.
         open: Whether the endpoint does not answer, so that only canaries go.
         down: Whether it was given up; canaries go on, but no call waits for them.
+        events: What happened and was not drained yet.
         give_up_at: When ``look`` has to be called; infinity while there is no need.
     """
 
@@ -111,7 +112,6 @@ class OutageBreaker:
         "_answered",
         "_canaries",
         "_canary_at",
-        "_events",
         "_last_chance",
         "_next_at",
         "_outage_after",
@@ -119,6 +119,7 @@ class OutageBreaker:
         "_recovering_since",
         "_row",
         "down",
+        "events",
         "free",
         "give_up_at",
         "open",
@@ -134,7 +135,7 @@ class OutageBreaker:
         self._pause = _FIRST_PAUSE
         self._last_chance = False
         self._recovering_since: float | None = None
-        self._events: list[GateEvent] = []
+        self.events: list[GateEvent] = []
         self.free = True
         self.open = False
         self.down = False
@@ -187,7 +188,7 @@ class OutageBreaker:
             self.open = self.down = self._last_chance = False
             self.free = self._recovering_since is None
             self._canary_at, self.give_up_at = None, inf
-            self._events.append(OutageEnded(at=now, length=now - row.since))
+            self.events.append(OutageEnded(at=now, length=now - row.since))
 
     def on_failure(
         self, now: float, item: object, canary: int = 0, *, untried_left: bool
@@ -231,13 +232,8 @@ class OutageBreaker:
 
     def drain_events(self) -> list[GateEvent]:
         """Return what happened since this was last called, oldest first."""
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
-
-    @property
-    def has_events(self) -> bool:
-        """Return whether there is something to drain."""
-        return bool(self._events)
 
     @property
     def _deadline(self) -> float:
@@ -257,7 +253,7 @@ class OutageBreaker:
         self._pause = _FIRST_PAUSE
         self._next_at = now + self._pause
         until = min(self._next_at, max(now, self._deadline))
-        self._events.append(OutageStarted(at=now, since=row.since, failures=_ROW, until=until))
+        self.events.append(OutageStarted(at=now, since=row.since, failures=_ROW, until=until))
 
     def _canary_failed(self, now: float) -> None:
         self._canary_at = None
@@ -267,7 +263,7 @@ class OutageBreaker:
             self._give_up(now)
         elif self._pause > before and not self.down:
             until = min(self._next_at, self._deadline)
-            self._events.append(PauseLengthened(at=now, cause=OUTAGE, until=until, hinted=False))
+            self.events.append(PauseLengthened(at=now, cause=OUTAGE, until=until, hinted=False))
 
     def _give_up(self, now: float) -> None:
         self.down = True
@@ -276,7 +272,7 @@ class OutageBreaker:
         self._canary_at = None
         self._next_at = now + _LONGEST_PAUSE
         since = now if self._row is None else self._row.since
-        self._events.append(EndpointDown(at=now, length=now - since, answered=self._answered))
+        self.events.append(EndpointDown(at=now, length=now - since, answered=self._answered))
 
     def _recovery_time(self, now: float, in_flight: int) -> float:
         since = self._recovering_since

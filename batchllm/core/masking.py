@@ -14,7 +14,11 @@ _SHAPES: Final = re.compile(
     r"""
       (?<![A-Za-z0-9]) (?: sk | rk | pk ) - [A-Za-z0-9_-]{8,}   # OpenAI, Anthropic, OpenRouter
     | (?<![A-Za-z0-9]) gsk_ [A-Za-z0-9]{8,}                     # Groq
-    | (?<![A-Za-z0-9]) AIza [A-Za-z0-9_-]{16,}                  # Google
+      # Cerebras, NVIDIA, Perplexity, xAI
+    | (?<![A-Za-z0-9]) (?: csk | nvapi | pplx | xai ) - [A-Za-z0-9_-]{16,}
+      # Fireworks, GitHub Models, Hugging Face, Replicate, Together
+    | (?<![A-Za-z0-9]) (?: fw | gh[opsu] | github_pat | hf | r8 | tgp_v1 ) _ [A-Za-z0-9_-]{16,}
+    | (?<![A-Za-z0-9]) (?: AIza | AQ\. ) [A-Za-z0-9_-]{16,}      # Google
     | (?<![A-Za-z0-9]) ya29\. [A-Za-z0-9._-]{7,} [A-Za-z0-9_-]  # Google OAuth
     | (?<![A-Za-z0-9]) (?: AKIA | ASIA ) [A-Z0-9]{12,}          # AWS
     | (?<![A-Za-z0-9]) eyJ [A-Za-z0-9_-]{4,} \. [A-Za-z0-9_-]{4,} (?: \. [A-Za-z0-9_-]* )?  # JWT

@@ -29,7 +29,7 @@ from batchllm.transport.exchange_errors import (
 )
 from batchllm.transport.redact import Cleaner
 
-__all__ = ["Border"]
+__all__ = ["Border", "chain_of"]
 
 _BILLED: Final = "the provider may have done, and billed, the work"
 _OF_SOCKETS: Final = (
@@ -70,7 +70,7 @@ class Border:
         if isinstance(error, ExchangeError):
             return self._of_our_own(error)
         failure = self._of_others(error, library)
-        if not any(self._shows_key(link) for link in _chain(error, set())):
+        if not any(self._shows_key(link) for link in chain_of(error, set())):
             failure.__cause__ = RecordedError(type(error).__name__, self.clean(str(error)))
         return failure
 
@@ -148,7 +148,8 @@ class Border:
         return any(self.clean.shows_key(text) for text in texts)
 
 
-def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """Give *error* and all that it came from or has in it, but those that were *seen*."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
@@ -157,4 +158,4 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
     if isinstance(error, BaseExceptionGroup):
         behind += error.exceptions
     for each in behind:
-        yield from _chain(each, seen)
+        yield from chain_of(each, seen)

@@ -20,7 +20,14 @@ from batchllm.transport.adapters import library_of
 from batchllm.transport.address import Address, read_address
 from batchllm.transport.border import Border
 from batchllm.transport.exchanges import RawReply, ReplyStream
-from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
+from batchllm.transport.foreign import (
+    AsyncClient,
+    AsyncTransport,
+    ForeignSource,
+    Held,
+    OneLoop,
+    secrets_of_client,
+)
 from batchllm.transport.head import (
     HeaderValues,
     RequestHead,
@@ -106,7 +113,9 @@ class HttpClient:
         secrets = self._made_of["secrets"]
         self._address = Address(base_url)
         self.base_url, self.host = self._address.base_url, self._address.host
-        known = (*secrets, *secrets_of(headers), *secrets_of_proxy(proxy))
+        known = [*secrets, *secrets_of(headers), *secrets_of_proxy(proxy)]
+        if not isinstance(transport, HttpTransport):
+            known += secrets_of_client(transport)
         self.redact = Cleaner(known)
         self._border = Border(self.host, self.redact, max_body)
         self._head = RequestHead(self.host, {**_usual_headers(), **_by_low_name(headers)})
@@ -163,7 +172,9 @@ class HttpClient:
         return self._with(base_url=base_url)
 
     def _with(self, **changes: Any) -> HttpClient:
-        options: dict[str, Any] = dict(self._made_of, transport=self._given, proxy=None)
+        made_of = self._made_of
+        secrets = (*made_of["secrets"], *secrets_of_proxy(made_of["proxy"]))
+        options = {**made_of, "transport": self._given, "proxy": None, "secrets": secrets}
         return HttpClient(**{**options, **changes})
 
     def hold(self) -> None:

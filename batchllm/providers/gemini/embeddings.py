@@ -28,7 +28,7 @@ from batchllm.providers.wire import (
     check_vectors,
     malformed,
 )
-from batchllm.transport import HttpReply
+from batchllm.transport import HttpReply, WithoutKeys
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
@@ -94,9 +94,10 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
             ValueError: The item is neither a text nor a list of texts.
         """
         texts = list(as_texts(prompt))
-        reply = await self.client.aio.models.embed_content(
-            model=self.model, contents=texts, config=self._settings or None
-        )
+        with WithoutKeys(self.client):
+            reply = await self.client.aio.models.embed_content(
+                model=self.model, contents=texts, config=self._settings or None
+            )
         return self._finished(reply, look(reply, "embeddings"), len(texts))
 
     def compose(self, prompt: Any) -> WireRequest:

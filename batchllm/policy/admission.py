@@ -216,9 +216,10 @@ class Admission:
         booked: only a reply would make up for it, and one may never come.
         """
         cost = admitted.cost
-        self._requests -= cost.requests
-        self._input -= cost.input_tokens
-        self._output -= cost.output_tokens
+        requests, given, produced = self._sent
+        self._sent = (
+            requests - cost.requests, given - cost.input_tokens, produced - cost.output_tokens,
+        )  # fmt: skip
         for (dimension, _), reported in self._reports.limits.items():
             reported.on_release(getattr(cost, dimension), admitted.at)
         for reservation in admitted.reservations:

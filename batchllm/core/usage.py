@@ -86,10 +86,10 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     if usage is None:
         return None
     given: Any = usage
-    fields = given if type(given) is dict else _fields_of(given)
+    fields: Any = given if type(given) is dict else _fields_of(given)
     layout = _layout_of(tuple(fields))
-    if layout.settled and fields is given and _are_counts(given):
-        return cast("TokenUsage", given)
+    if layout.settled and fields is given and _are_counts(fields):
+        return cast("TokenUsage", fields)
     found: Any = _read(fields, layout.places)
     if not found:
         return None

@@ -18,7 +18,7 @@ _NOTHING: Final = CallCost(0, 0, 0)
 
 
 class Admitted:
-    """What one call was booked as, when, and how much had been sent up to and with it."""
+    """The booking of one call: as what, when, and how much had been sent up to and with it."""
 
     __slots__ = ("at", "cost", "reservations", "sent")
 

@@ -108,7 +108,7 @@ class AdaptivePace:
     # -- calls -------------------------------------------------------------------------------
 
     def on_free_send(self, send: Send) -> None:
-        """Note that *send* starts while there is ``room``: it ends no pause and no pace counts it."""
+        """Note that *send* starts while there is ``room``: no pause ends by it, no pace has it."""
         self.flying.add(send.mark)
 
     def on_send(self, now: float, send: Send) -> None:

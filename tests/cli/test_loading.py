@@ -1,4 +1,4 @@
-"""What a command loads: nothing that it does not need, and all of it without the collector.
+"""The start of commands: they load nothing that they do not need, and none of it is collected.
 
 Modules take most of the time of a short command, and one import is enough to bring many of them
 back. So those that take long are listed here, by who does without them.

@@ -9,6 +9,7 @@ from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State, overl
 from batchllm.policy.events import (
     OUTAGE,
     CapLearned,
+    CapReported,
     CooldownEnded,
     EndpointDown,
     EpisodeStarted,
@@ -67,6 +68,7 @@ __all__ = [
     "Bound",
     "BudgetLedger",
     "CapLearned",
+    "CapReported",
     "Cause",
     "ConcurrencySearch",
     "CooldownEnded",

@@ -66,15 +66,18 @@ class Reports:
         self._bound: dict[Key, float] = {}
         self._assumed: set[tuple[str, float]] = set()
         self._accepted = Accepted()
-        self._adopted: deque[tuple[Limit, str]] = deque(maxlen=_MOST_ADOPTED)
+        self._adopted: deque[tuple[Limit | int, str]] = deque(maxlen=_MOST_ADOPTED)
         self._noted: dict[Key, Limit] = {}
 
     def extra(self) -> dict[Key, Limit]:
         """Return the confirmed limits that no bucket stands for."""
         return {k: limit for k, limit in self.sure.items() if not self._buckets.covers(limit)}
 
-    def drain_adopted(self) -> list[tuple[Limit, str]]:
-        """Return the limits adopted since this was last called, and where each came from."""
+    def drain_adopted(self) -> list[tuple[Limit | int, str]]:
+        """Return what was adopted since this was last called, and where each came from.
+
+        A number is a cap on calls in flight.
+        """
         adopted = list(self._adopted)
         self._adopted.clear()
         return adopted
@@ -116,6 +119,7 @@ class Reports:
         # Some of those that overlap here had ended at the server before the others began.
         if self._accepted.most_at_once() <= cap + max(2, cap // 2):
             self.parallel_cap = cap
+            self._adopted.append((cap, _where(hint)))
 
     def observe(self, hint: LimitHint, now: float, sent_at: float, sent: int) -> bool:
         """Learn what a reply to a call sent at *sent_at* reported.
@@ -210,8 +214,7 @@ class Reports:
             return False
         if hint.assumed:
             self._assumed.add((limit.dimension, per))
-        where = "headers" if hint.source == "headers" else "words of a refusal"
-        source = f"{where}, {'assumed' if hint.assumed else 'stated'} period"
+        source = f"{_where(hint)}, {'assumed' if hint.assumed else 'stated'} period"
         self._note((hint.dimension, source), limit, source)
         return True
 
@@ -231,6 +234,10 @@ class Reports:
     def _knows_better(self, hint: LimitHint, per: float) -> bool:
         known = self.sure.get((hint.dimension, hint.name))
         return known is not None and not alike(known.per, per)
+
+
+def _where(hint: LimitHint) -> str:
+    return "headers" if hint.source == "headers" else "words of a refusal"
 
 
 def _follower(hint: LimitHint) -> ReportedLimit | Countdown:

@@ -139,8 +139,8 @@ def _log_event(scope: str, event: GateEvent) -> None:
 def _length(seconds: float) -> str:
     seconds = max(0.0, seconds)
     if seconds < _LONG:
-        # A pause of 0.02 s in tenths would read as none.
-        return f"{seconds:.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
+        # A pause of 0.02 s in tenths would read as none, and one of 2 ms in hundredths.
+        return f"{max(seconds, 0.01):.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
     clock = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
     return f"{seconds:.1f} s, until {clock}"
 

@@ -11,6 +11,8 @@ from collections import deque
 from math import isfinite
 from typing import Final, TypeAlias, cast
 
+from attrs import evolve
+
 from batchllm.core import LimitHint
 from batchllm.policy.bucket import Limit, LimitDimension
 from batchllm.policy.buckets import Buckets, alike
@@ -163,21 +165,30 @@ class Reports:
         if dimension in self._buckets.declared:
             return False
         amount, per = cast("int", reported.amount), cast("float", reported.period)
+        known = self.sure.get(key)
+        if known is not None and known.amount == amount and alike(known.per, per):
+            self._announce(key, reported, _plain(per))
+            return False
+        binds = reported.kind is Kind.SLIDING and dimension == "requests"
         limit = Limit(
             cast("LimitDimension", dimension), amount, per=_plain(per), jitter=_jitter(per)
         )
-        if reported.settled:
-            self._note(key, limit, "headers of several replies", measured=True)
-        known = self.sure.get(key)
-        if known is not None and known.amount == amount and alike(known.per, per):
-            return False
-        binds = reported.kind is Kind.SLIDING and dimension == "requests"
         self.sure[key] = limit
         self._drop_assumed(limit)
         self._unbind(key)
         if binds and self._buckets.adopt(limit):
             self._bound[key] = limit.per
+        self._announce(key, reported, limit.per)
         return True
+
+    def _announce(self, key: Key, reported: ReportedLimit, per: float) -> None:
+        """Note a limit whose period is sure, and keep that as well as it is known by now."""
+        if not reported.settled:
+            return
+        limit = self.sure[key]
+        if abs(limit.per - per) > _NEAR * per and key not in self._bound:
+            limit = self.sure[key] = evolve(limit, per=per)
+        self._note(key, limit, "headers of several replies", measured=True)
 
     def _unbind(self, key: Key) -> None:
         """Give up the ledger that stood for a limit of which replies say something else now."""

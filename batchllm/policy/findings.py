@@ -124,7 +124,9 @@ class Findings:
         first = not self.search.episodes
         if explained or self.cap.on_episode(beside, first=first, spent=spent):
             self.search.skip(episode)
-        elif cause is not Cause.OVERLOADED:
+        elif cause is Cause.OVERLOADED:
+            self.search.pass_over(episode)
+        else:
             self._measure(now, episode)
 
     def _measure(self, now: float, episode: Episode) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from batchllm.core import CallCost, Outcome
+import pytest
+
+from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy import RateLimiter
 from batchllm.policy.events import Send
 
@@ -60,6 +62,23 @@ def test_a_lone_call_that_is_refused_twice_beside_eight_shows_a_cap() -> None:
             one.on_send(now, ONE)
         assert started == 8
         assert one.snapshot(now).rate is None
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+def test_a_server_that_says_when_to_come_back_is_not_tested_for_a_cap_at_once(hinted: bool) -> None:
+    """A window of sixty in five seconds refused while ten were in flight: ten are no cap."""
+    one, sends = limiter(), list[Send]()
+    for number in range(50):
+        accept(one, [one.on_send(number / 100, ONE)], number / 100 + 0.001)
+    sends = [one.on_send(0.5, ONE) for _ in range(10)]
+    refused = [one.on_send(0.51, ONE) for _ in range(12)]
+    hint = ServerHint(wait=4.5) if hinted else None
+    for send in refused:
+        one.on_result(0.55, send, Outcome.THROTTLED, hint)
+    accept(one, sends, 0.6)
+    canary, now = next_canary(one, 0.6)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    assert (one.snapshot(now + 0.1).rate is not None) is hinted
 
 
 def first_rate(*, overloaded: bool) -> float:

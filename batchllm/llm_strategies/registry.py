@@ -277,6 +277,9 @@ def _provider(name: str) -> _Provider:
 def _connection(provider: str, given: ConnectionOptions) -> ConnectionOptions:
     """Complete address, key and proxy from the environment."""
     endpoint, http = _provider(provider).endpoint, given.get("http")
+    if given.get("base_url") == "":  # an unset variable must not send a key to another server
+        msg = "base_url is ''; give an address, or leave it out for the provider's usual one"
+        raise ConfigError(msg)
     address = given.get("base_url") or endpoint.find_address(os.environ) or endpoint.base_url
     if not address:
         variable = endpoint.address_variables[0]

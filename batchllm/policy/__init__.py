@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from batchllm.policy.events import (
         OUTAGE,
         CapLearned,
+        CapReported,
         CooldownEnded,
         EndpointDown,
         EpisodeStarted,
@@ -70,9 +71,9 @@ else:
             "batchllm.policy.concurrency_search": "ConcurrencySearch",
             "batchllm.policy.cooldown": "Cause CooldownPolicy Parked State overload_pause",
             "batchllm.policy.events": """
-                OUTAGE CapLearned CooldownEnded EndpointDown EpisodeStarted
-                GateEvent GateSnapshot LimitAdopted OutageEnded OutageStarted
-                PaceLearned PauseLengthened ScopeParked Send
+                OUTAGE CapLearned CapReported CooldownEnded EndpointDown
+                EpisodeStarted GateEvent GateSnapshot LimitAdopted OutageEnded
+                OutageStarted PaceLearned PauseLengthened ScopeParked Send
             """,
             "batchllm.policy.hedge": "HedgePolicy",
             "batchllm.policy.hints": """
@@ -108,6 +109,7 @@ __all__ = [
     "Bound",
     "BudgetLedger",
     "CapLearned",
+    "CapReported",
     "Cause",
     "ConcurrencySearch",
     "CooldownEnded",

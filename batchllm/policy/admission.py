@@ -18,7 +18,7 @@ _NOTHING: Final = CallCost(0, 0, 0)
 
 
 class Admitted:
-    """The booking of one call: as what, when, and how much had been sent up to and with it."""
+    """The booking of one call: what, when, and how much had been sent up to and with it."""
 
     __slots__ = ("at", "cost", "reservations", "sent")
 
@@ -123,8 +123,11 @@ class Admission:
         """The stand-in for a call that was sent before any limit was known."""
         return Admitted((), self._sent, _NOTHING, 0.0)
 
-    def drain_adopted(self) -> list[tuple[Limit, str]]:
-        """Return the limits adopted since this was last called, and where each came from."""
+    def drain_adopted(self) -> list[tuple[Limit | int, str]]:
+        """Return what was adopted since this was last called, and where each came from.
+
+        A number is a cap on calls in flight.
+        """
         return self._reports.drain_adopted()
 
     def used(self, now: float) -> tuple[float, ...]:

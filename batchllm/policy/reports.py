@@ -11,6 +11,8 @@ from collections import deque
 from math import isfinite
 from typing import Final, TypeAlias, cast
 
+from attrs import evolve
+
 from batchllm.core import LimitHint
 from batchllm.policy.bucket import Limit, LimitDimension
 from batchllm.policy.buckets import Buckets, alike
@@ -66,15 +68,18 @@ class Reports:
         self._bound: dict[Key, float] = {}
         self._assumed: set[tuple[str, float]] = set()
         self._accepted = Accepted()
-        self._adopted: deque[tuple[Limit, str]] = deque(maxlen=_MOST_ADOPTED)
+        self._adopted: deque[tuple[Limit | int, str]] = deque(maxlen=_MOST_ADOPTED)
         self._noted: dict[Key, Limit] = {}
 
     def extra(self) -> dict[Key, Limit]:
         """Return the confirmed limits that no bucket stands for."""
         return {k: limit for k, limit in self.sure.items() if not self._buckets.covers(limit)}
 
-    def drain_adopted(self) -> list[tuple[Limit, str]]:
-        """Return the limits adopted since this was last called, and where each came from."""
+    def drain_adopted(self) -> list[tuple[Limit | int, str]]:
+        """Return what was adopted since this was last called, and where each came from.
+
+        A number is a cap on calls in flight.
+        """
         adopted = list(self._adopted)
         self._adopted.clear()
         return adopted
@@ -116,6 +121,7 @@ class Reports:
         # Some of those that overlap here had ended at the server before the others began.
         if self._accepted.most_at_once() <= cap + max(2, cap // 2):
             self.parallel_cap = cap
+            self._adopted.append((cap, _where(hint)))
 
     def observe(self, hint: LimitHint, now: float, sent_at: float, sent: int) -> bool:
         """Learn what a reply to a call sent at *sent_at* reported.
@@ -159,21 +165,30 @@ class Reports:
         if dimension in self._buckets.declared:
             return False
         amount, per = cast("int", reported.amount), cast("float", reported.period)
+        known = self.sure.get(key)
+        if known is not None and known.amount == amount and alike(known.per, per):
+            self._announce(key, reported, _plain(per))
+            return False
+        binds = reported.kind is Kind.SLIDING and dimension == "requests"
         limit = Limit(
             cast("LimitDimension", dimension), amount, per=_plain(per), jitter=_jitter(per)
         )
-        if reported.settled:
-            self._note(key, limit, "headers of several replies", measured=True)
-        known = self.sure.get(key)
-        if known is not None and known.amount == amount and alike(known.per, per):
-            return False
-        binds = reported.kind is Kind.SLIDING and dimension == "requests"
         self.sure[key] = limit
         self._drop_assumed(limit)
         self._unbind(key)
         if binds and self._buckets.adopt(limit):
             self._bound[key] = limit.per
+        self._announce(key, reported, limit.per)
         return True
+
+    def _announce(self, key: Key, reported: ReportedLimit, per: float) -> None:
+        """Note a limit whose period is sure, and keep that as well as it is known by now."""
+        if not reported.settled:
+            return
+        limit = self.sure[key]
+        if abs(limit.per - per) > _NEAR * per and key not in self._bound:
+            limit = self.sure[key] = evolve(limit, per=per)
+        self._note(key, limit, "headers of several replies", measured=True)
 
     def _unbind(self, key: Key) -> None:
         """Give up the ledger that stood for a limit of which replies say something else now."""
@@ -210,8 +225,7 @@ class Reports:
             return False
         if hint.assumed:
             self._assumed.add((limit.dimension, per))
-        where = "headers" if hint.source == "headers" else "words of a refusal"
-        source = f"{where}, {'assumed' if hint.assumed else 'stated'} period"
+        source = f"{_where(hint)}, {'assumed' if hint.assumed else 'stated'} period"
         self._note((hint.dimension, source), limit, source)
         return True
 
@@ -231,6 +245,10 @@ class Reports:
     def _knows_better(self, hint: LimitHint, per: float) -> bool:
         known = self.sure.get((hint.dimension, hint.name))
         return known is not None and not alike(known.per, per)
+
+
+def _where(hint: LimitHint) -> str:
+    return "headers" if hint.source == "headers" else "words of a refusal"
 
 
 def _follower(hint: LimitHint) -> ReportedLimit | Countdown:

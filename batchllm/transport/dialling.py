@@ -158,6 +158,8 @@ async def encrypt(connected: socket.socket, context: ssl.SSLContext, host: str) 
         except OSError as error:
             encrypted.close()
             reason = f"the TLS handshake failed ({words_of(error)})"
+            if isinstance(error, ssl.SSLError) and error.reason == _PLAIN:
+                reason += "; a server that speaks plain HTTP has an address with http://"
         except BaseException:
             encrypted.close()
             raise
@@ -175,6 +177,8 @@ async def _shake_hands(encrypted: ssl.SSLSocket) -> None:
             await anyio.wait_writable(encrypted)
 
 
+_PLAIN: Final = "WRONG_VERSION_NUMBER"
+"""OpenSSL's word for a reply that is no TLS at all, such as a page about a bad request."""
 _CONTEXT: Final = Lock()
 """Held while the context is made, so that two threads make one."""
 

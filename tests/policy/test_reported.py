@@ -293,6 +293,8 @@ class TestParallelCaps:
         assert admission.parallel_cap is None
         admission.observe(self.HINT, 0.1, 0.0, admission.unbooked)
         assert admission.parallel_cap == 4
+        assert admission.drain_adopted() == [(4, "words of a refusal")]
+        assert admission.drain_adopted() == []
         assert admission.empty
         assert not admission.limits_requests
 

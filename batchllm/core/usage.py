@@ -85,11 +85,10 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     """
     if usage is None:
         return None
-    given: Any = usage
-    fields: Any = given if type(given) is dict else _fields_of(given)
+    fields: Any = usage if type(usage) is dict else _fields_of(usage)
     layout = _layout_of(tuple(fields))
-    if layout.settled and fields is given and _are_counts(fields):
-        return cast("TokenUsage", fields)
+    if layout.settled and type(usage) is dict and _are_counts(usage):
+        return usage  # type: ignore[return-value]
     found: Any = _read(fields, layout.places)
     if not found:
         return None

@@ -101,6 +101,7 @@ class OutageBreaker:
             for never. One that never answered is given up after 60 s already.
 
     Attributes:
+        calm: Whether the last call to be judged was answered, so that an answer changes nothing.
         free: Whether nothing holds a call back; kept, since every call asks for it.
         open: Whether the endpoint does not answer, so that only canaries go.
         down: Whether it was given up; canaries go on, but no call waits for them.
@@ -119,6 +120,7 @@ class OutageBreaker:
         "_reason",
         "_recovering_since",
         "_row",
+        "calm",
         "down",
         "events",
         "free",
@@ -138,6 +140,7 @@ class OutageBreaker:
         self._reason = ""
         self._recovering_since: float | None = None
         self.events: list[GateEvent] = []
+        self.calm = False
         self.free = True
         self.open = False
         self.down = False
@@ -180,7 +183,7 @@ class OutageBreaker:
 
     def on_answer(self, now: float, canary: int = 0) -> None:
         """Note that the endpoint answered, whatever it said."""
-        self._answered = True
+        self._answered = self.calm = True
         row, self._row = self._row, None
         if row is not None:
             row.decide(Verdict.COUNTS)
@@ -214,7 +217,7 @@ class OutageBreaker:
         Returns:
             The row that it belongs to.
         """
-        self._reason = reason
+        self._reason, self.calm = reason, False
         row = self._row
         if row is None:
             row = self._row = FailureRow(now)

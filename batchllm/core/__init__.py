@@ -76,7 +76,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
-from batchllm.core.masking import MASK, mask_keys
+from batchllm.core.masking import MASK, encodable, mask_keys, message_of
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.raising import raise_as_it_was, raise_without_group
@@ -196,11 +196,13 @@ __all__ = [
     "current_item",
     "dollars",
     "dump_config",
+    "encodable",
     "explain_arguments",
     "facts_of",
     "kind_of",
     "load_config",
     "mask_keys",
+    "message_of",
     "normalize_usage",
     "number",
     "one_of",

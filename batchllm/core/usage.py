@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import inf
-from typing import Any, TypedDict, cast
+from typing import Any, Final, TypedDict, cast
 
 __all__ = ["TokenUsage", "add_usage", "normalize_usage", "read_count"]
+
+
+_MOST: Final = 10**12
+"""The most tokens that are a count: what a server reports beyond, 10⁵ times what any model reads,
+is a mistake of its own, and the sums of many such would fit into no database."""
 
 
 class TokenUsage(TypedDict, total=False):
@@ -102,10 +106,10 @@ def normalize_usage(usage: object) -> TokenUsage | None:
 def read_count(value: object) -> int | None:
     """Return *value* as a count, also if it is a text or a float; ``None`` if it is no count."""
     if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
-        return int(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 0 <= value < inf else None
+    return int(value) if 0 <= value <= _MOST else None
 
 
 _KEYS = frozenset(TokenUsage.__annotations__)
@@ -142,7 +146,7 @@ def _is_settled(usage: dict[Any, Any]) -> bool:
     if not usage.keys() <= _KEYS:
         return False
     for count in usage.values():  # noqa: SIM110 - a generator costs as much again
-        if type(count) is not int or count < 0:
+        if type(count) is not int or not 0 <= count <= _MOST:
             return False
     return True
 
@@ -180,7 +184,7 @@ def _read(fields: Mapping[str, object]) -> dict[str, int]:
     for name, value in fields.items():
         key = _KEY_OF.get(name)
         if key is not None:
-            if type(value) is int and value >= 0 and key not in found:  # nearly always
+            if type(value) is int and 0 <= value <= _MOST and key not in found:  # nearly always
                 found[key], names[key] = value, name
             else:
                 _note(found, names, name, value)
@@ -193,7 +197,7 @@ def _read_nested(found: dict[str, int], names: dict[str, str], outer: str, detai
     mapping = type(details) is dict or isinstance(details, Mapping)
     for name, path, key in _NESTED[outer]:
         value = details.get(name) if mapping else getattr(details, name, None)
-        if type(value) is int and value >= 0 and key not in found:  # nearly always
+        if type(value) is int and 0 <= value <= _MOST and key not in found:  # nearly always
             found[key], names[key] = value, path
         elif value is not None:
             _note(found, names, path, value)
@@ -216,8 +220,8 @@ def _settle_provider_quirks(look: Callable[[str], object], found: dict[str, int]
     if look("candidates_token_count") is not None or look("thoughts_token_count") is not None:
         # Gemini counts thoughts beside the candidates and tool prompts beside the prompt.
         found["output_tokens"] = found.get("output_tokens", 0) + found.get("reasoning_tokens", 0)
-        tool_prompt = look("tool_use_prompt_token_count")
-        if isinstance(tool_prompt, int):
+        tool_prompt = read_count(look("tool_use_prompt_token_count"))
+        if tool_prompt is not None:
             found["input_tokens"] = found.get("input_tokens", 0) + tool_prompt
 
 

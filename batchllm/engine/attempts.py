@@ -24,7 +24,7 @@ from batchllm.core import (
     RetryConfig,
     TokenUsage,
     WorkItemResult,
-    mask_keys,
+    message_of,
     with_notes,
 )
 from batchllm.engine.call import Call
@@ -298,8 +298,8 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
 
 
 def _sentence(error: BaseException) -> str:
-    text = in_words(error)
-    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+    speaks = isinstance(error, _SPEAK_FOR_THEMSELVES)
+    return (speaks and message_of(error)) or in_words(error)
 
 
 def _how_it_ended(ended: Failure) -> AttemptFailure:

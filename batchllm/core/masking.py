@@ -19,7 +19,7 @@ _SHAPES: Final = re.compile(
     | (?<![A-Za-z0-9]) gsk_ [A-Za-z0-9]{8,}                     # Groq
       # Cerebras, NVIDIA, Perplexity, xAI
     | (?<![A-Za-z0-9]) (?: csk | nvapi | pplx | xai ) - [A-Za-z0-9_-]{16,}
-      # Fireworks, GitHub Models, Hugging Face, Replicate, Together
+      # Fireworks, GitHub, Replicate, Together, and hf_ of a hub
     | (?<![A-Za-z0-9]) (?: fw | gh[opsu] | github_pat | hf | r8 | tgp_v1 ) _ [A-Za-z0-9_-]{16,}
     | (?<![A-Za-z0-9]) (?: AIza | AQ\. ) [A-Za-z0-9_-]{16,}      # Google
     | (?<![A-Za-z0-9]) ya29\. [A-Za-z0-9._-]{7,} [A-Za-z0-9_-]  # Google OAuth

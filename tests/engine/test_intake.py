@@ -392,7 +392,7 @@ class Nameless(ScriptedStrategy):
 
 @pytest.mark.parametrize("journaled", [False, True])
 async def test_items_that_cannot_be_looked_at(journaled: bool, tmp_path: Path) -> None:
-    """What an item's own code raises is what is wrong with that item, and with no other."""
+    """An error of an item's own code is that item's, and no other's."""
     proxy = ProxyOfNothing()
     items: list[Any] = [
         proxy,

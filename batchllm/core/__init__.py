@@ -92,7 +92,13 @@ from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.tally import Tally
 from batchllm.core.timing import SPANS_PER_CALL, AttemptFailure, AttemptTiming, Timing
-from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.usage import (
+    TokenUsage,
+    add_usage,
+    counted_usage,
+    normalize_usage,
+    read_count,
+)
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
 from batchllm.core.wording import a_or_an, as_clock, counted, dollars, kind_of
@@ -193,6 +199,7 @@ __all__ = [
     "config_to_dict",
     "config_to_json",
     "counted",
+    "counted_usage",
     "current_item",
     "dollars",
     "dump_config",

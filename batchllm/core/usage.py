@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypedDict, cast
 
-__all__ = ["TokenUsage", "add_usage", "normalize_usage", "read_count"]
+__all__ = ["TokenUsage", "add_usage", "counted_usage", "normalize_usage", "read_count"]
 
 
 _MOST: Final = 10**12
@@ -101,6 +101,14 @@ def normalize_usage(usage: object) -> TokenUsage | None:
         found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
     read: TokenUsage = found
     return read
+
+
+def counted_usage(usage: TokenUsage | None) -> TokenUsage | None:
+    """Return *usage* of a model's answer, ``None`` if all its counts are zero.
+
+    No call of a model takes nothing: some servers send zeros for counts that they do not have.
+    """
+    return usage if usage and any(usage.values()) else None
 
 
 def read_count(value: object) -> int | None:

@@ -2,6 +2,7 @@
 
 from batchllm.engine.attempts import GiveUp, WaitThen, next_step
 from batchllm.engine.batch import Batch
+from batchllm.engine.bills import known_of, taken
 from batchllm.engine.budget_words import budget_spent, no_price
 from batchllm.engine.delivery import Collector, Delivery, OrderedResultStream, ResultStream
 from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop, cause_of
@@ -71,10 +72,12 @@ __all__ = [
     "in_thread",
     "in_words",
     "is_own",
+    "known_of",
     "next_step",
     "no_price",
     "only_error",
     "pull",
     "read_item",
     "shielded",
+    "taken",
 ]

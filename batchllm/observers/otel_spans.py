@@ -16,7 +16,7 @@ from batchllm.core import (
     Tally,
     Termination,
     WorkItemResult,
-    mask_keys,
+    message_of,
 )
 from batchllm.observers.genai import (
     OUTCOME,
@@ -190,7 +190,7 @@ class Spans:
         one.span.end()
 
     def _fail(self, span: Span, error: BaseException | None) -> None:
-        said = mask_keys(str(error)) if self.content and error is not None else None
+        said = message_of(error) if self.content and error is not None else None
         text = said if said or error is None else safe_message(error)
         code = self._trace.StatusCode.ERROR
         span.set_status(self._trace.Status(code, None if text is None else text[:_MOST_LETTERS]))

@@ -12,6 +12,7 @@ from batchllm.core import (
     ErrorClassifier,
     RetryState,
     TokenUsage,
+    counted_usage,
     explain_arguments,
     one_of,
 )
@@ -131,7 +132,7 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
     def _finished(
         self, reply: object, given: object, count: int
     ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
-        usage = read_usage(reply)
+        usage = counted_usage(read_usage(reply))
         vectors = [look(one, "values") for one in given] if isinstance(given, list) else []
         if len(vectors) != count:
             msg = f"gemini gave {len(vectors)} vectors for {count} texts"

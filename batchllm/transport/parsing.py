@@ -7,13 +7,14 @@ readers pass the same tests, so which of them is at work changes nothing but the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import h11
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 
-__all__ = ["MAX_HEAD", "H11Fallback", "H11Reader", "Headers", "ReplyReader"]
+__all__ = ["MAX_HEAD", "H11Reader", "Handover", "Headers", "ReplyReader"]
 
 Headers = list[tuple[str, str]]
 
@@ -161,28 +162,56 @@ class H11Reader:
                 raise GarbageError("the server changed the protocol, which was not asked for")
 
 
-class H11Fallback:
-    """The common part of readers that pass a reply on to h11 from its first byte."""
+class Handover:
+    """The common part of readers that pass a reply on to another from its first byte.
 
-    __slots__ = ("_h11", "headers", "pieces", "reusable", "status", "surplus")
+    Args:
+        make_other: Makes the reader that such a reply goes to.
+    """
 
-    def __init__(self) -> None:
-        self._h11: H11Reader | None = None
+    __slots__ = (
+        "_make_other",
+        "_method",
+        "_other",
+        "headers",
+        "pieces",
+        "reusable",
+        "status",
+        "surplus",
+    )
+
+    def __init__(self, make_other: Callable[[], ReplyReader]) -> None:
+        self._make_other = make_other
+        self._start("")
+
+    def _start(self, method: str) -> None:
+        self._method = method
+        self._other: ReplyReader | None = None
         self.status = 0
         self.headers: Headers = []
         self.pieces: list[bytes] = []
         self.reusable = False
         self.surplus = False
 
-    def _feed_h11(self, data: bytes) -> bool:
-        assert self._h11 is not None
-        whole = self._h11.feed(data)
-        self._take_from_h11()
+    def _hand_over(self, data: bytes) -> bool:
+        """Let the other reader read the reply, of which *data* has come so far."""
+        self.pieces = []
+        self._other = self._make_other()
+        self._other.begin(self._method)
+        return self._feed_other(data)
+
+    def _feed_other(self, data: bytes) -> bool:
+        assert self._other is not None
+        whole = self._other.feed(data)
+        self._take_from(self._other)
         return whole
 
-    def _take_from_h11(self) -> None:
-        other = self._h11
-        assert other is not None
+    def _feed_eof_to_other(self) -> None:
+        assert self._other is not None
+        self._other.feed_eof()
+        self._take_from(self._other)
+
+    def _take_from(self, other: ReplyReader) -> None:
         self.status, self.headers = other.status, other.headers
         self.pieces, other.pieces = [*self.pieces, *other.pieces], []
         self.reusable, self.surplus = other.reusable, other.surplus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
@@ -143,7 +143,7 @@ class HttpTransport:
         pool = self._pools.peek()
         return ConnectionStats() if pool is None else pool.counts.snapshot()
 
-    async def exchange(
+    def exchange(
         self,
         origin: Origin,
         head: bytes,
@@ -151,8 +151,8 @@ class HttpTransport:
         *,
         method: str = "POST",
         max_body: int = MAX_BODY,
-    ) -> RawReply:
-        """Send a request as it is and return the whole reply.
+    ) -> Awaitable[RawReply]:
+        """Send a request as it is and return the whole reply, to be awaited.
 
         Args:
             origin: The server.
@@ -165,7 +165,7 @@ class HttpTransport:
             ExchangeError: There is no whole reply.
         """
         pool = self._pools.of_this_loop().of(origin)
-        return await exchange(pool, head, body, method, max_body, may_replay=self._replay)
+        return exchange(pool, head, body, method, max_body, may_replay=self._replay)
 
     async def open_stream(
         self,

@@ -20,9 +20,7 @@ __all__ = ["HeaderLines", "PlainReader"]
 # Within what h11 accepts (RFC 9112): a reply that does not match is not wrong, but another's.
 _START: Final = b"HTTP/1.1 "
 _STATUS: Final = re.compile(r"HTTP/1\.1 ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_FIELD: Final = re.compile(
-    r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)",
-)
+_FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _WITHOUT_BODY: Final = (204, 304)
@@ -35,6 +33,8 @@ _MOST_KEPT: Final = 256
 """Header lines that are kept: some 20 of a server are in each of its replies, and 8 are new."""
 _LONGEST_KEPT: Final = 256
 """Characters of a line that is kept; with their number they bound what a server can fill."""
+_ANEW_AFTER: Final = 10_000
+"""Lines that were not kept, after which others may be: a server may send other ones some day."""
 
 
 class HeaderLines(dict[str, tuple[str, str]]):
@@ -43,16 +43,26 @@ class HeaderLines(dict[str, tuple[str, str]]):
     Two thirds of the lines in a reply of a hosted API are the same in every reply.
     """
 
+    __slots__ = ("_new",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._new = 0
+
     def __missing__(self, line: str) -> tuple[str, str]:
-        match = _FIELD.fullmatch(line)
-        if match is None:
+        name, _, value = line.partition(":")
+        # A tenth of the regular expression; what it does not hold for may be right all the same.
+        is_usual = line.isprintable() and line.isascii() and name.replace("-", "").isalnum()
+        if not (is_usual and len(name) < len(line)) and _FIELD.fullmatch(line) is None:
             raise KeyError(line)
-        name, value = match.groups()
-        pair = name.lower(), value.rstrip("\t ")
-        if len(line) <= _LONGEST_KEPT:
-            if len(self) >= _MOST_KEPT:
-                self.clear()  # cheaper than to know which were used, and they are soon here again
+        pair = name.lower(), value.strip("\t ")
+        if len(self) < _MOST_KEPT and len(line) <= _LONGEST_KEPT:
             self[line] = pair
+            return pair
+        self._new += 1
+        if self._new > _ANEW_AFTER:
+            self._new = 0
+            self.clear()
         return pair
 
 

@@ -19,7 +19,7 @@ _ANSWER: Final = 0.12
 _BASE_PATHS: Final = {"anthropic": "", "gemini": "/v1beta"}
 """The end of a provider's ``base_url`` after the server's address; all others have ``/v1``."""
 _LLMOCK_PATHS: Final = {"anthropic": "/anthropic", "gemini": "/gemini/v1beta"}
-"""The same on llmock."""
+"""Those paths on llmock."""
 _GATEWAY_ANSWER: Final = 0.1
 """Seconds of LiteLLM's answers without a delay, several at once on one core (measured)."""
 _GATEWAY_WORK: Final = 0.05

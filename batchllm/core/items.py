@@ -35,6 +35,8 @@ ItemLike: TypeAlias = "Prompt | Sequence[str] | _Named | LLMWorkItem[Any, Any, A
 def _read_id(value: object) -> str:
     if type(value) is str:
         if value and not value.isspace():
+            if not value.isascii():
+                check_texts(value, f"item_id {value!r}")
             return value
         msg = f"item_id is {value!r}; give each item an id that is not blank"
         raise InvalidItemError(msg)

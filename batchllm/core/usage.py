@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from math import inf
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
-__all__ = ["TokenUsage", "add_usage", "normalize_usage", "read_count"]
+__all__ = ["TokenUsage", "add_usage", "counted_usage", "normalize_usage", "read_count"]
+
+
+_MOST: Final = 10**12
+"""The most tokens that are a count: what a server reports beyond, 10⁵ times what any model reads,
+is a mistake of its own, and the sums of many such would fit into no database."""
 
 
 class TokenUsage(TypedDict, total=False):
@@ -100,13 +104,21 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     return read
 
 
+def counted_usage(usage: TokenUsage | None) -> TokenUsage | None:
+    """Return *usage* of a model's answer, ``None`` if all its counts are zero.
+
+    No call of a model takes nothing: some servers send zeros for counts that they do not have.
+    """
+    return usage if usage and any(usage.values()) else None
+
+
 def read_count(value: object) -> int | None:
     """Return *value* as a count, also if it is a text or a float; ``None`` if it is no count."""
     if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
-        return int(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 0 <= value < inf else None
+    return int(value) if 0 <= value <= _MOST else None
 
 
 _KEYS = frozenset(TokenUsage.__annotations__)
@@ -182,7 +194,7 @@ def _layout_of(fields: tuple[str, ...]) -> _Layout:
 
 def _are_counts(usage: dict[Any, Any]) -> bool:
     for count in usage.values():  # noqa: SIM110 - a generator costs as much again
-        if type(count) is not int or count < 0:
+        if type(count) is not int or not 0 <= count <= _MOST:
             return False
     return True
 
@@ -222,7 +234,7 @@ def _read(fields: Mapping[str, object], places: tuple[_Place, ...]) -> dict[str,
             value = value.get(inner) if type(value) is dict else _look_into(value, inner)
         if key in found:
             continue
-        if type(value) is int and value >= 0:  # nearly always
+        if type(value) is int and 0 <= value <= _MOST:  # nearly always
             found[key] = value
         elif value is not None and (count := read_count(value)) is not None:
             found[key] = count
@@ -244,8 +256,8 @@ def _settle_provider_quirks(look: Callable[[str], object], found: dict[str, int]
     if look("candidates_token_count") is not None or look("thoughts_token_count") is not None:
         # Gemini counts thoughts beside the candidates and tool prompts beside the prompt.
         found["output_tokens"] = found.get("output_tokens", 0) + found.get("reasoning_tokens", 0)
-        tool_prompt = look("tool_use_prompt_token_count")
-        if isinstance(tool_prompt, int):
+        tool_prompt = read_count(look("tool_use_prompt_token_count"))
+        if tool_prompt is not None:
             found["input_tokens"] = found.get("input_tokens", 0) + tool_prompt
 
 

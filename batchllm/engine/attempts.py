@@ -14,8 +14,6 @@ from attrs import define, field, frozen
 from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
     AttemptFailure,
-    BatchError,
-    CallError,
     Category,
     ErrorInfo,
     LLMCallStrategy,
@@ -24,13 +22,12 @@ from batchllm.core import (
     RetryConfig,
     TokenUsage,
     WorkItemResult,
-    mask_keys,
     with_notes,
 )
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
-from batchllm.engine.failures import BugLog, Failure
+from batchllm.engine.failures import BugLog, Failure, sentence_of
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
 from batchllm.engine.item import ItemRun
@@ -42,16 +39,11 @@ __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_st
 
 logger = logging.getLogger("batchllm")
 
-# Their messages are whole sentences of ours.
-_SPEAK_FOR_THEMSELVES = (CallError, BatchError)
 _SHARED = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED})
 _NO_ANSWER = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
 _MOST_OVERLOADS = 50
 """Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
 minutes after which an endpoint that does not answer is given up."""
-
-_SENTENCE = 500
-"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
 
 
 @frozen
@@ -300,17 +292,10 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
     )
 
 
-def _sentence(error: BaseException) -> str:
-    text = in_words(error)
-    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
-
-
 def _how_it_ended(ended: Failure) -> AttemptFailure:
     """Keep what a failed attempt was, since its exception gives way to the next one's."""
-    text = _sentence(ended.error)
-    short = text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
     category, error = ended.info.error_category, ended.error
-    return AttemptFailure(short, category, status_of(error), failed_usage(error))
+    return AttemptFailure(ended.in_short, category, status_of(error), failed_usage(error))
 
 
 def failed_result(
@@ -324,7 +309,7 @@ def failed_result(
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
     of an answer, or what a provider reported about an answer that it withheld.
     """
-    text = None if error is None else _sentence(error)
+    text = None if error is None else sentence_of(error)
     if error is not None:
         drop_locals(error)  # after its words, which it may take from its reply
     sentence = " – ".join(part for part in (text, reason) if part) or category

@@ -220,7 +220,7 @@ class Call(StateGuard):
         item = self.item
         item.book(usage, self.context.prices.cost(self.strategy, usage))
         outcome, hint = failure.info.outcome, failure.info.scope_hint
-        row = permit.report(outcome, now, hint=hint, usage=usage)
+        row = permit.report(outcome, now, hint=hint, usage=usage, reason=failure.in_short)
         item.unanswered = None if row is None else (gate, row)
         if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             item.refused(gate, now, None if hint is None else hint.wait)

@@ -23,9 +23,9 @@ from batchllm.core import (
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import Ending, Phase
 from batchllm.engine.events import Events
-from batchllm.engine.guard import contains, in_words
+from batchllm.engine.guard import in_words
 from batchllm.engine.idset import IdSet
-from batchllm.engine.intake import END, Source, pull
+from batchllm.engine.intake import END, Source, pull, unreadable
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resume import Incoming, Resume
 from batchllm.engine.scheduler import Scheduler
@@ -72,6 +72,8 @@ class Reader:
             work = as_work_item(value, index, texts=self.texts)
         except InvalidItemError as error:
             return Incoming(error, index, context=_context_of(value))
+        except Exception as error:
+            return Incoming(unreadable(index, error), index)
         if not self._ids.add(work.item_id):
             text = f"item {index}: its id {work.item_id!r} came before; ids must be unique"
             return Incoming(InvalidItemError(text), index, context=work.context)
@@ -79,6 +81,8 @@ class Reader:
             return Incoming(work, index, self.recorder.enter(value, work, index))
         except InvalidItemError as error:
             return Incoming(error, index, context=work.context)
+        except Exception as error:
+            return Incoming(unreadable(index, error), index, context=work.context)
 
 
 @define(eq=False, kw_only=True)
@@ -237,17 +241,16 @@ class Feed:
     def _pull_now(self, ahead: int) -> Any:
         try:
             return self.source.next_now()
-        except BaseException as error:  # noqa: ASYNC103
-            if contains(error):
-                raise
-            return self._failed(error, ahead)  # noqa: ASYNC104
+        except Exception as error:
+            return self._failed(error, ahead)
 
-    def _failed(self, error: BaseException, ahead: int = 0) -> Any:
+    def _failed(self, error: Exception, ahead: int = 0) -> Any:
         _fail(self.ending, error, self.scheduler.accepted + ahead)
         return END
 
     def _read(self, value: object) -> Incoming:
-        return value if isinstance(value, Incoming) else self.reader.read(value)
+        # Not isinstance, which asks an object for its class: a proxy of nothing raises.
+        return value if type(value) is Incoming else self.reader.read(value)
 
     def _start(self, one: Incoming, now: float) -> None:
         size = self.source.size

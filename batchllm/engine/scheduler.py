@@ -16,7 +16,6 @@ from attrs import define, evolve, field
 from batchllm.core import (
     Category,
     EndCause,
-    FailFast,
     InvalidItemError,
     LLMWorkItem,
     Termination,
@@ -27,6 +26,7 @@ from batchllm.engine.attempts import failed_result
 from batchllm.engine.committing import Committing
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import CANCEL, DRAIN, Phase
+from batchllm.engine.fail_fast import FailureWatch
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
@@ -68,12 +68,14 @@ class Scheduler:
     starting: int = field(default=0, init=False)
     committing: Committing = field(factory=Committing, init=False)
     _plain: bool = field(init=False)
-    _same_failure: int = field(default=0, init=False)
+    _watch: FailureWatch | None = field(init=False)
     _delivering: anyio.CancelScope = field(
         factory=lambda: anyio.CancelScope(shield=True), init=False
     )
 
     def __attrs_post_init__(self) -> None:
+        rule = self.run.config.fail_fast
+        self._watch = None if rule is None else FailureWatch(rule)
         self._plain = self.run.pipeline.plain and not self.progress.waits
 
     @property
@@ -288,24 +290,15 @@ class Scheduler:
             self.progress.log(tally, self.total)
         if result.replayed:
             return
-        if result.success:
-            self._same_failure = 0
-        elif run.config.fail_fast is not None:
-            self._watch_failures(result, run.config.fail_fast)
-
-    def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
-        # Nothing but such answers so far: no call will find an API at this address. After one good
-        # answer it is the gateway that has lost its way, and may find it again.
-        lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
-        if not fail_fast.counts(result.error_category) and not lost:
-            if not result.not_run:
-                self._same_failure = 0
+        if self._watch is None:
             return
-        self._same_failure += 1
-        if self._same_failure >= fail_fast.after:
-            reason = (
-                f"{self._same_failure} {'item' if self._same_failure == 1 else 'items in a row'} "
-                f"failed with {result.error_category}, the last with: {result.error}"
-            )
-            how = CANCEL if fail_fast.then == "cancel" else DRAIN
+        if result.success:
+            self._watch.on_success()
+        else:
+            self._watch_failures(result, self._watch)
+
+    def _watch_failures(self, result: Result, watch: FailureWatch) -> None:
+        reason = watch.on_failure(result, answered=self.run.tally.succeeded > 0)
+        if reason is not None:
+            how = CANCEL if watch.rule.then == "cancel" else DRAIN
             self.run.stop(how, Termination(EndCause.FAIL_FAST, reason, result.item_id))

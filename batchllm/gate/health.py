@@ -60,8 +60,11 @@ class Health:
         item: object,
         canary: int,
         callers: CallerLimits | None,
+        reason: str = "",
     ) -> FailureRow | None:
         """Learn from the end of one call; *outcome* is ``None`` for one that was cut off.
+
+        *reason* is what it failed with, in words.
 
         Returns:
             The row of failures that it belongs to, if it is one.
@@ -71,7 +74,7 @@ class Health:
         row: FailureRow | None = None
         if outcome in _NO_ANSWER:
             left = self._untried_left(callers)
-            row = self.breaker.on_failure(now, item, canary, untried_left=left)
+            row = self.breaker.on_failure(now, item, canary, untried_left=left, reason=reason)
         elif outcome is None or outcome is _UNKNOWN:
             self.breaker.on_silence(now, canary)
         else:

@@ -125,10 +125,13 @@ class Findings:
             self._overload.on_judged(leak=episode.leak)
         # A lone call that was refused twice was no leak: a cap is full until an answer comes.
         spent = not episode.leak or episode.canaries > 0
-        first = not self.search.episodes
+        # Who says when to come back counts over time: a cap does not know when calls will end.
+        first = not self.search.episodes and not episode.hinted
         if explained or self.cap.on_episode(beside, first=first, spent=spent):
             self.search.skip(episode)
-        elif cause is not Cause.OVERLOADED:
+        elif cause is Cause.OVERLOADED:
+            self.search.pass_over(episode)
+        else:
             self._measure(now, episode)
 
     def _measure(self, now: float, episode: Episode) -> None:

@@ -117,6 +117,7 @@ class OutageBreaker:
         "_next_at",
         "_outage_after",
         "_pause",
+        "_reason",
         "_recovering_since",
         "_row",
         "calm",
@@ -136,6 +137,7 @@ class OutageBreaker:
         self._next_at = 0.0
         self._pause = _FIRST_PAUSE
         self._last_chance = False
+        self._reason = ""
         self._recovering_since: float | None = None
         self.events: list[GateEvent] = []
         self.calm = False
@@ -194,7 +196,13 @@ class OutageBreaker:
             self.events.append(OutageEnded(at=now, length=now - row.since))
 
     def on_failure(
-        self, now: float, item: object, canary: int = 0, *, untried_left: bool
+        self,
+        now: float,
+        item: object,
+        canary: int = 0,
+        *,
+        untried_left: bool,
+        reason: str = "",
     ) -> FailureRow:
         """Note that a call of *item* got no answer.
 
@@ -204,11 +212,13 @@ class OutageBreaker:
             canary: What ``on_send`` returned for it.
             untried_left: Whether there are items that were never called. Without any, a breaker
                 would protect nothing and only keep those that fail from their own retries.
+            reason: What it failed with, in words, for the events.
 
         Returns:
             The row that it belongs to.
         """
-        self.calm, row = False, self._row
+        self._reason, self.calm = reason, False
+        row = self._row
         if row is None:
             row = self._row = FailureRow(now)
         if not self.open:
@@ -256,7 +266,9 @@ class OutageBreaker:
         self._pause = _FIRST_PAUSE
         self._next_at = now + self._pause
         until = min(self._next_at, max(now, self._deadline))
-        self.events.append(OutageStarted(at=now, since=row.since, failures=_ROW, until=until))
+        self.events.append(
+            OutageStarted(at=now, since=row.since, failures=_ROW, until=until, reason=self._reason)
+        )
 
     def _canary_failed(self, now: float) -> None:
         self._canary_at = None
@@ -275,7 +287,10 @@ class OutageBreaker:
         self._canary_at = None
         self._next_at = now + _LONGEST_PAUSE
         since = now if self._row is None else self._row.since
-        self.events.append(EndpointDown(at=now, length=now - since, answered=self._answered))
+        down = EndpointDown(
+            at=now, length=now - since, answered=self._answered, reason=self._reason
+        )
+        self.events.append(down)
 
     def _recovery_time(self, now: float, in_flight: int) -> float:
         since = self._recovering_since

@@ -35,7 +35,7 @@ from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
-from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
+from batchllm.policy.events import GateEvent, GateSnapshot, Send, adoption_event
 from batchllm.policy.fixed_cooldown import FixedCooldown
 from batchllm.policy.followed_pauses import FollowedPauses
 from batchllm.policy.leased_bucket import LeasedBucket
@@ -304,6 +304,7 @@ class RateLimiter:
             throttled=refusals.throttled,
             overloaded=refusals.overloaded,
             refused_share=refused / max(1, self.sends),
+            reported_cap=self._admission.parallel_cap,
         )
 
     def learned(self, now: float) -> Learned | None:
@@ -337,8 +338,7 @@ class RateLimiter:
     def _observe(self, now: float, sent_at: float, admitted: Admitted, hint: ServerHint) -> bool:
         """Take in what a reply reported; returns whether a limit became known by it."""
         adopted = [self._admission.observe(each, now, sent_at, admitted) for each in hint.limits]
-        for limit, source in self._admission.drain_adopted():
-            self.events.append(LimitAdopted(at=now, limit=limit, source=source))
+        self.events += (adoption_event(now, *each) for each in self._admission.drain_adopted())
         self._cap.report(self._admission.parallel_cap)
         self._refresh()
         return any(adopted)

@@ -61,7 +61,7 @@ async def check_no_jobs(journal: Journal | JournalWriter) -> None:
             return
         try:
             chunks = jobs_of(path)
-        except sqlite3.Error:
+        except (sqlite3.Error, ValueError):
             return  # what is wrong with it is said by the journal itself
     left = [one for one in chunks if one.state not in (State.CLEANED, State.DROPPED)]
     if left:

@@ -172,16 +172,20 @@ class Source:
     _iterator: Any = field(default=None, init=False)
     _chunk: deque[Any] = field(factory=deque, init=False)
     _reader: _ThreadReader = field(init=False)
+    _queue: WorkQueue | None = field(init=False)
     _size: int | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._queue = self.items if isinstance(self.items, WorkQueue) else None
 
     @property
     def size(self) -> int | None:
         """``len(items)`` as it was when they were opened; ``None`` where it is not known."""
-        return self.items.total if isinstance(self.items, WorkQueue) else self._size
+        return self._size if self._queue is None else self._queue.total
 
     def context_of(self, item_id: str) -> Context | None:
         """Return the context in which an item was added; ``None`` for the run's own."""
-        return self.items.take_context(item_id) if isinstance(self.items, WorkQueue) else None
+        return None if self._queue is None else self._queue.take_context(item_id)
 
     def open(self) -> None:
         """Begin to iterate.

@@ -12,7 +12,7 @@ from batchllm.core import JournalError, JournalProblem
 __all__ = ["DAMAGED", "is_busy", "journal_error"]
 
 DAMAGED: Final = (ValueError, zlib.error)
-"""What reading a value raises if its bytes are not those that were written: no UTF-8, no JSON."""
+"""The errors of reading a value whose bytes are not those that were written: no UTF-8, no JSON."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR})

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
-import httpx
 from attrs import frozen
 
 from batchllm.core import (
@@ -55,13 +54,13 @@ class Border:
     clean: Cleaner
     max_body: int
 
-    def failure(self, error: Exception, library: Any = httpx) -> Exception:
+    def failure(self, error: Exception, library: Any = None) -> Exception:
         """Return the error to raise above the border in place of *error*.
 
         Args:
             error: What was raised below. One of ours, such as a ``ConfigError`` for a header,
                 passes, without its frames.
-            library: httpx or httpx2 where one of their transports is at work.
+            library: httpx or httpx2 where one of their transports is at work; httpx unless given.
         """
         if isinstance(error, (BatchError, CallError)):
             error.__context__ = None
@@ -103,6 +102,9 @@ class Border:
         return self._broken(reason)
 
     def _of_others(self, error: Exception, library: Any) -> TransportError:
+        if library is None:
+            import httpx as library  # not needed for errors of our own
+
         reason = self.clean(str(error)) or type(error).__name__
         if isinstance(error, library.ProxyError):
             return TransportError(

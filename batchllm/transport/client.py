@@ -13,9 +13,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
@@ -38,7 +36,7 @@ from batchllm.transport.head import (
     secrets_of,
 )
 from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
-from batchllm.transport.proxied import ProxiedTransport, secrets_of_proxy
+from batchllm.transport.proxied import ProxiedTransport, is_proxy, secrets_of_proxy
 from batchllm.transport.redact import Cleaner
 from batchllm.transport.reply import (
     HttpReply,
@@ -49,6 +47,9 @@ from batchllm.transport.reply import (
 )
 from batchllm.transport.secret import Secret
 from batchllm.transport.statistics import ConnectionStats
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Http", "HttpClient", "is_our_own"]
 
@@ -98,7 +99,7 @@ class HttpClient:
         max_body: int = MAX_BODY,
     ) -> None:
         headers = mask_headers(headers)
-        if isinstance(transport, (str, httpx.Proxy)):
+        if is_proxy(transport):
             transport, proxy = None, transport
         self._made_of: dict[str, Any] = {
             "transport": transport,
@@ -132,7 +133,7 @@ class HttpClient:
         if isinstance(self._given, HttpTransport):
             self._own = self._given
         self._is_ours_to_close = transport is None
-        self._library: Any = library_of(self._given)
+        self._library: Any = library_of(self._given) if self._own is None else None
         self._one_loop = OneLoop(self._given)
         self._leases: HttpTransport | ProxiedTransport | Held = (
             self._given if isinstance(self._given, (HttpTransport, ProxiedTransport)) else Held()
@@ -318,7 +319,7 @@ class HttpClient:
 
 def is_our_own(http: Http | None) -> bool:
     """Return whether requests through *http* get their key from us alone."""
-    return http is None or isinstance(http, (str, httpx.Proxy, HttpTransport))
+    return http is None or isinstance(http, HttpTransport) or is_proxy(http)
 
 
 def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import anyio
 
 from batchllm.core import StrategyError
-from batchllm.transport.adapters import library_of
+from batchllm.transport.adapters import base_library_of
 from batchllm.transport.border import Border
 from batchllm.transport.head import secrets_of
 from batchllm.transport.loops import LoopTable, has_ended, loop_of_now
@@ -263,7 +263,9 @@ def _name_of(given: object) -> str:
 
 def _is_bound(given: object) -> bool:
     """Return whether *given* sends by a transport of httpx or httpx2."""
-    library = library_of(given)
+    library = base_library_of(given)
+    if library is None:
+        return False
     if isinstance(given, library.AsyncHTTPTransport):
         return True
     if not isinstance(given, library.AsyncClient):

@@ -174,7 +174,12 @@ class HttpClient:
     def _with(self, **changes: Any) -> HttpClient:
         made_of = self._made_of
         secrets = (*made_of["secrets"], *secrets_of_proxy(made_of["proxy"]))
-        options = {**made_of, "transport": self._given, "proxy": None, "secrets": secrets}
+        options: dict[str, Any] = {
+            **made_of,
+            "transport": self._given,
+            "proxy": None,
+            "secrets": secrets,
+        }
         return HttpClient(**{**options, **changes})
 
     def hold(self) -> None:

@@ -243,7 +243,7 @@ def secrets_of_client(client: Any) -> list[Secret]:
 
 def _pairs(given: Any) -> list[tuple[str, str]]:
     items = getattr(given, "items", None)
-    pairs: Iterable[Any] = items() if callable(items) else ()
+    pairs: Any = items() if callable(items) else ()
     return [(name, value) for name, value in pairs if isinstance(value, str)]
 
 

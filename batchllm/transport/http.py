@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, Self, cast
 from batchllm.core import ConfigError, explain_arguments
 from batchllm.transport.adapters import LibraryName, client_over, respond
 from batchllm.transport.exchanges import MAX_BODY, RawReply, ReplyStream, exchange, open_stream
+from batchllm.transport.handover import make_h11_reader
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.loops import LoopTable
-from batchllm.transport.parsing import H11Reader, ReplyReader
+from batchllm.transport.parsing import ReplyReader
 from batchllm.transport.plain_reader import HeaderLines, PlainReader
 from batchllm.transport.pool import Connect, Origin, Pool, PoolSettings
 from batchllm.transport.statistics import ConnectionStats
@@ -265,7 +266,7 @@ def _reader_of(parser: ParserName) -> Callable[[HeaderLines], ReplyReader]:
         msg = "parser is 'httptools', which is not installed; pip install batchllm[httptools]"
         raise ConfigError(msg)
     if parser == "h11":
-        return lambda _: H11Reader()
+        return lambda _: make_h11_reader()
     # For a usual reply httptools costs as much, and more if it has many headers.
-    other = HttptoolsReader if parser != "plain" and is_installed() else H11Reader
+    other = HttptoolsReader if parser != "plain" and is_installed() else make_h11_reader
     return partial(PlainReader, other)

@@ -13,7 +13,8 @@ import importlib
 from typing import Any
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
-from batchllm.transport.parsing import MAX_HEAD, H11Reader, Handover
+from batchllm.transport.handover import Handover, make_h11_reader
+from batchllm.transport.parsing import MAX_HEAD
 
 httptools: Any
 try:
@@ -39,7 +40,7 @@ class HttptoolsReader(Handover):
     __slots__ = ("_framed", "_head", "_is_last", "_parser", "_whole")
 
     def __init__(self) -> None:
-        super().__init__(H11Reader)
+        super().__init__(make_h11_reader)
         self._parser: Any = None
         self._head: list[bytes] = []
         self._framed = self._is_last = self._whole = False

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
-from batchllm.transport.parsing import MAX_HEAD, Handover, Headers, ReplyReader
+from batchllm.transport.handover import Handover
+from batchllm.transport.parsing import MAX_HEAD, Headers, ReplyReader
 
 __all__ = ["HeaderLines", "PlainReader"]
 

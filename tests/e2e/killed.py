@@ -21,12 +21,15 @@ from typing import Any
 import anyio._backends._asyncio
 import anyio._backends._trio  # noqa: F401
 
+import batchllm.api.batch_mode
 import batchllm.cli.app
+import batchllm.cli.commands
 import batchllm.cli.job
-import batchllm.cli.run
 import batchllm.cli.start
 import batchllm.cli.view
 import batchllm.providers.openai
+import batchllm.simulator.batches
+import batchllm.simulator.server
 from batchllm.cli import main
 from batchllm.provider_batch import polling
 

@@ -12,7 +12,7 @@ from batchllm.simulator.pipe import _pipe
 from batchllm.transport import HttpTransport
 from batchllm.transport.connection import Event
 from batchllm.transport.exchange_errors import ConnectionLostError, TooManyFilesError
-from batchllm.transport.parsing import H11Reader
+from batchllm.transport.h11_reader import H11Reader
 from batchllm.transport.plain_reader import PlainReader
 from batchllm.transport.pool import Connection, Origin, OriginPool, PoolSettings
 from batchllm.transport.statistics import ConnectionCounts

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
+from batchllm.transport.h11_reader import H11Reader
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
-from batchllm.transport.parsing import MAX_HEAD, H11Reader, ReplyReader
+from batchllm.transport.parsing import MAX_HEAD, ReplyReader
 from batchllm.transport.plain_reader import HeaderLines, PlainReader
 
 Maker = Callable[[], Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 __all__ = [
@@ -72,6 +71,8 @@ def parse_moment(text: str) -> float | None:
     text = text.strip()
     if len(text) > _MOST_CHARACTERS:
         return None
+    from email.utils import parsedate_to_datetime  # few replies have a date that needs it
+
     try:
         moment = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
         if moment.tzinfo is None:

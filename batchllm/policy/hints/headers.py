@@ -168,6 +168,8 @@ def _limit(
     if (amount is None and "limit" in parts) or amount == 0:
         return None  # Azure's -1 beside a reset of 0 means "no such limit"
     remaining = _count(parts.get("remaining"))
+    if remaining is None and amount is not None and _is_overdrawn(parts.get("remaining", "")):
+        remaining = 0
     text = parts.get("reset", "")
     reset = _reset(text, clock)
     if amount is None and remaining is None and reset is None:
@@ -205,6 +207,15 @@ def _count(text: str | None) -> int | None:
     numbers = [parse_number(value.partition(";")[0]) for value in _values(text)]
     least = None if None in numbers else min((n for n in numbers if n is not None), default=None)
     return int(least) if least is not None and least <= _MOST else None
+
+
+def _is_overdrawn(text: str) -> bool:
+    """Return whether *text* says that more was taken than there was.
+
+    LiteLLM counts tokens when it has answered, and goes below nothing; -1 may mean "no limit".
+    """
+    number = parse_number(text.strip().removeprefix("-"))
+    return text.strip().startswith("-") and number is not None and number > 1
 
 
 def _reset(text: str, clock: ReplyClock) -> float | None:

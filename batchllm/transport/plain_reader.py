@@ -21,7 +21,8 @@ __all__ = ["HeaderLines", "PlainReader"]
 # Within what h11 accepts (RFC 9112): a reply that does not match is not wrong, but another's.
 _START: Final = b"HTTP/1.1 "
 _STATUS: Final = re.compile(r"HTTP/1\.1 ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _WITHOUT_BODY: Final = (204, 304)
@@ -44,19 +45,28 @@ class HeaderLines(dict[str, tuple[str, str]]):
     Two thirds of the lines in a reply of a hosted API are the same in every reply.
     """
 
-    __slots__ = ("_new",)
+    __slots__ = ("_names", "_new")
 
     def __init__(self) -> None:
         super().__init__()
+        self._names: dict[str, str] = {}
         self._new = 0
 
+    def read(self, head: bytes) -> tuple[str, Headers] | None:
+        """Return the first line and the headers; ``None`` if they are not regular."""
+        first, *rest = head.decode("latin-1").split("\r\n")
+        try:
+            return first, list(map(self.__getitem__, rest))
+        except KeyError:
+            return None
+
     def __missing__(self, line: str) -> tuple[str, str]:
-        name, _, value = line.partition(":")
-        # A tenth of the regular expression; what it does not hold for may be right all the same.
-        is_usual = line.isprintable() and line.isascii() and name.replace("-", "").isalnum()
-        if not (is_usual and len(name) < len(line)) and _FIELD.fullmatch(line) is None:
+        name, colon, value = line.partition(":")
+        low = self._names.get(name) or self._keep_name(name)
+        # Nearly every value is printable; a tab and what is not ASCII may be right all the same.
+        if not (low and colon and (value.isprintable() or not _CONTROL.search(value))):
             raise KeyError(line)
-        pair = name.lower(), value.strip("\t ")
+        pair = low, value.strip("\t ")
         if len(self) < _MOST_KEPT and len(line) <= _LONGEST_KEPT:
             self[line] = pair
             return pair
@@ -65,6 +75,17 @@ class HeaderLines(dict[str, tuple[str, str]]):
             self._new = 0
             self.clear()
         return pair
+
+    def _keep_name(self, name: str) -> str | None:
+        """Return *name* in lower case; ``None`` if it is not one."""
+        if _NAME.fullmatch(name) is None:
+            return None
+        low = name.lower()
+        if len(name) <= _LONGEST_KEPT:
+            if len(self._names) >= _MOST_KEPT:
+                self._names.clear()
+            self._names[name] = low
+        return low
 
 
 class PlainReader(Handover):
@@ -136,13 +157,12 @@ class PlainReader(Handover):
 
         The head of an interim reply, such as 103, is passed over if it is the first.
         """
-        first, *rest = data[:end].decode("latin-1").split("\r\n")
+        read = self._lines.read(data[:end])
+        if read is None:
+            return False
+        first, headers = read
         match = _STATUS.fullmatch(first)
         if match is None:
-            return False
-        try:
-            headers: Headers = list(map(self._lines.__getitem__, rest))
-        except KeyError:
             return False
         status = int(match[1])
         if status < 200:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 REAL = "BATCHLLM_TEST_REAL_STARTS"
 """With this variable, every process of the suite starts as its users start it."""
 Before = Sequence[tuple[str, Sequence[Any]]]
-"""What is called in a process before the program: ``"module:function"`` and arguments."""
+"""Calls made in a process before the program: ``"module:function"`` and arguments."""
 
 _OF_THE_START = ("PYTHON", "LC_", "LANG", "MALLOC_")
 """How variables begin that are read once, when an interpreter starts."""
@@ -103,7 +103,7 @@ class Forked(subprocess.Popen[bytes]):
 
     Args:
         words: The arguments of the program.
-        before: What is called in the process before the program.
+        before: Calls to make in the process before the program.
         options: As of ``subprocess.Popen``.
     """
 

@@ -203,6 +203,11 @@ class Store:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise journal_error(error, str(self.path)) from error
+        except (TypeError, ValueError, OverflowError) as error:
+            # What no column can hold, such as a number of more than 64 bits. It is refused where it
+            # comes in; what slips through must not leave the file locked.
+            msg = f"the journal {self.path}: a value cannot be written ({error})"
+            raise JournalError(msg, problem="unserialisable", path=str(self.path)) from error
 
     # Reading, by the same connection: what it has written it sees.
 

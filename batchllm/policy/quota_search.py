@@ -214,6 +214,15 @@ class QuotaSearch:
         self.rate = self._doubted
         self._probing.go_back()
 
+    def pass_over(self, episode: Episode) -> None:
+        """Measure a first rate from the end of *episode* on, which was an overload.
+
+        Nothing was asked for meanwhile. nginx refuses above its cap with a 503 and above its rate
+        with a 429: measured from the first send, 20 a second were taken for 7.65.
+        """
+        taken = episode.back.at if episode.taken_at is None else episode.taken_at
+        self._meter.since = self.log.point(taken)
+
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
         self._meter.episodes.append(episode)

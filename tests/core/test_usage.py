@@ -244,3 +244,22 @@ def test_any_mapping_is_read(usage: dict[str, Any]) -> None:
     read = normalize_usage(usage)
     assert normalize_usage(read) == read
     assert all(type(n) is int and n >= 0 for n in (read or {}).values())
+
+
+@pytest.mark.parametrize("wrong", [10**12 + 1, 10**30, "9" * 19, 1e300])
+@pytest.mark.parametrize("name", ["input_tokens", "prompt_tokens"])
+def test_more_tokens_than_there_are_is_unknown(name: str, wrong: Any) -> None:
+    """A server's mistake, whose sum would fit into no column of a journal."""
+    assert normalize_usage({name: wrong}) is None
+    assert normalize_usage({name: wrong, "output_tokens": 1, "total_tokens": 2}) == {
+        "output_tokens": 1,
+        "total_tokens": 2,
+    }
+    nested = {"completion_tokens": 1, "completion_tokens_details": {"reasoning_tokens": wrong}}
+    assert normalize_usage(nested) == {"output_tokens": 1, "total_tokens": 1}
+    prompt = {
+        "prompt_token_count": 1,
+        "thoughts_token_count": 0,
+        "tool_use_prompt_token_count": wrong,
+    }
+    assert (normalize_usage(prompt) or {}).get("input_tokens") == 1

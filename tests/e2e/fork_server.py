@@ -18,24 +18,29 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from pkgutil import iter_modules
 from typing import Any, NoReturn
 
 import anyio._backends._asyncio
 import anyio._backends._trio  # noqa: F401
 import trio._core._run as trio_scheduler
 
-import batchllm.cli.app
-import batchllm.cli.job
-import batchllm.cli.run
-import batchllm.cli.serve_sim
-import batchllm.cli.start
-import batchllm.cli.view
-import batchllm.provider_batch
-import batchllm.providers.openai  # noqa: F401
+import batchllm.api.batch_mode
+import batchllm.cli
+import batchllm.providers.openai
+import batchllm.simulator.batches
+import batchllm.simulator.server  # noqa: F401
 from batchllm.cli import main
 
 # What runs import when they need it, some of which are extras.
-for _name in ("genai_prices.data_snapshot", "httpx2", "rich.live", "rich.progress", "uvloop"):
+for _name in (
+    *(f"batchllm.cli.{_found.name}" for _found in iter_modules(batchllm.cli.__path__)),
+    "genai_prices.data_snapshot",
+    "httpx2",
+    "rich.live",
+    "rich.progress",
+    "uvloop",
+):
     with suppress(ImportError):
         import_module(_name)
 

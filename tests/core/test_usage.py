@@ -229,7 +229,7 @@ def test_the_order_of_fields_decides_nothing(names: list[str]) -> None:
     )
 )
 def test_usages_with_the_same_fields_are_read_each_for_itself(usages: list[Any]) -> None:
-    """What is kept of one is where its counts may be, never whether they are there."""
+    """Of one is kept where its counts may be, never whether they are there."""
     for usage in usages:
         inputs = (usage.get("input_tokens"), usage["prompt_tokens"])
         details = usage.get("prompt_tokens_details")

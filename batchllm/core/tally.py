@@ -100,6 +100,8 @@ class Tally:
         )
 
 
-def _add_to(sums: TokenUsage, usage: TokenUsage) -> None:
+def _add_to(sums: TokenUsage, usage: TokenUsage | None) -> None:
+    if not usage:
+        return  # also `None`, of a result that a middleware has made
     for key, value in usage.items():
         sums[key] = sums.get(key, 0) + value  # type: ignore[literal-required,operator]

@@ -57,6 +57,10 @@ _FEW_ACCEPTED: Final = 3
 a rate of none or two in the time to its return would take an hour to grow back."""
 _SLOWEST: Final = 1 / 20
 """Calls a second: below one in 20 s nothing is learned within the patience of a user."""
+_SHORT: Final = 3.0
+_ALONE: Final = 0.5
+"""Seconds of a pause up to which it is cheap to probe at once, since those of windows are longer,
+and below which a hint bound its call alone, and may have asked for any time."""
 _MEMORY: Final = 86_400.0
 """Seconds after which what an earlier run learned is not trusted any more: quotas are often per
 day, and accounts change tiers."""
@@ -191,6 +195,10 @@ class QuotaSearch:
                 self._probing.remember(pace if pace > _ROSE * old else old)
             self.rate = max(_SLOWEST, min(pace, self._seen(episode, pace, forgiving=forgiving)))
             self.confirmed = self._probing.on_rate(self.rate)
+            if self.early and not (self.confirmed or self._known) and _is_cheap(episode):
+                # What is left of the first burst in a sliding window refuses at any pace, so that
+                # a few calls right after it show no rate: 5.8/s of 12, kept for 15 s.
+                self._probing.guess()
         self._windows.on_episode(episode)
         least = (ENOUGH if self.sure else _FEW_CALLS) / self.rate
         k = self._probing.seconds(self.rate, least, episode, confirmed=self.confirmed)
@@ -313,3 +321,8 @@ class QuotaSearch:
         if self.rate is None or self._learned_at is None:
             return None
         return Learned(rate=self.rate, age=now - self._learned_at)
+
+
+def _is_cheap(episode: Episode) -> bool:
+    """Return whether a refusal like that of *episode* costs the scope little."""
+    return episode.pause <= _SHORT and not (episode.hinted and episode.pause < _ALONE)

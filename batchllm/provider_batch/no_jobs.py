@@ -34,7 +34,7 @@ async def check_no_jobs(journal: Journal | JournalWriter) -> None:
         try:
             with closing(open_to_read(path)) as db:
                 left = _left(db)
-        except sqlite3.Error:
+        except (sqlite3.Error, ValueError):
             return  # what is wrong with it is said by the journal itself
     if left:
         requests = counted(sum(one.lines for one in left), "request")

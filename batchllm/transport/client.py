@@ -38,13 +38,7 @@ from batchllm.transport.head import (
 from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
 from batchllm.transport.proxied import ProxiedTransport, is_proxy, secrets_of_proxy
 from batchllm.transport.redact import Cleaner
-from batchllm.transport.reply import (
-    HttpReply,
-    HttpStream,
-    OwnSource,
-    join_headers,
-    unpack,
-)
+from batchllm.transport.reply import HttpReply, HttpStream, OwnSource, join_headers, unpack
 from batchllm.transport.secret import Secret
 from batchllm.transport.statistics import ConnectionStats
 
@@ -174,8 +168,8 @@ class HttpClient:
     def _with(self, **changes: Any) -> HttpClient:
         made_of = self._made_of
         secrets = (*made_of["secrets"], *secrets_of_proxy(made_of["proxy"]))
-        options = {**made_of, "transport": self._given, "proxy": None, "secrets": secrets}
-        return HttpClient(**{**options, **changes})
+        kept: dict[str, Any] = {"transport": self._given, "proxy": None, "secrets": secrets}
+        return HttpClient(**{**made_of, **kept, **changes})
 
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from http.cookiejar import CookieJar
 from typing import Any, Final, Protocol, runtime_checkable
 
 import anyio
@@ -230,8 +229,11 @@ def secrets_of_client(client: Any) -> list[Secret]:
     secrets += [Secret(value) for _, value in _pairs(getattr(client, "params", None))]
     # By the jar, since a mapping of cookies refuses two of one name, for two paths.
     jar: Any = getattr(getattr(client, "cookies", None), "jar", None)
-    cookies: Iterable[Any] = jar if isinstance(jar, CookieJar) else ()
-    secrets += [Secret(cookie.value) for cookie in cookies if cookie.value]
+    if jar is not None:
+        from http.cookiejar import CookieJar  # with all of urllib, for the few that have one
+
+        cookies: Iterable[Any] = jar if isinstance(jar, CookieJar) else ()
+        secrets += [Secret(cookie.value) for cookie in cookies if cookie.value]
     basic = getattr(getattr(client, "auth", None), "_auth_header", None)
     given = [basic, found.get("authorization")]
     for one in (value for value in given if isinstance(value, str)):
@@ -241,7 +243,7 @@ def secrets_of_client(client: Any) -> list[Secret]:
 
 def _pairs(given: Any) -> list[tuple[str, str]]:
     items = getattr(given, "items", None)
-    pairs: Iterable[Any] = items() if callable(items) else ()
+    pairs: Any = items() if callable(items) else ()
     return [(name, value) for name, value in pairs if isinstance(value, str)]
 
 

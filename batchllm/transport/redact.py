@@ -32,11 +32,11 @@ class Redactor:
     _secrets: Iterable[Secret] = field(default=(), converter=_listed, repr=False, alias="secrets")
     known: Spellings = field(init=False, repr=False, eq=False)
 
-    @known.default
-    def _spell(self) -> Spellings:
-        """Find the spellings once: each text is searched for them."""
+    def __attrs_post_init__(self) -> None:
+        # Once, since each text is searched for them.
         plain = (secret.reveal() for secret in self._secrets)
-        return Spellings.of(one for one in plain if len(one) >= _SHORTEST_SECRET and one.strip("*"))
+        known = (one for one in plain if len(one) >= _SHORTEST_SECRET and one.strip("*"))
+        object.__setattr__(self, "known", Spellings.of(known))
 
     def __call__(self, text: str) -> str:
         """*text* without keys. Any text is accepted, and one without keys comes back as it is."""

@@ -212,6 +212,38 @@ def test_the_order_of_fields_decides_nothing(names: list[str]) -> None:
     assert read == {"input_tokens": 1, "output_tokens": 4, "total_tokens": 5}
 
 
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"prompt_tokens": st.none() | st.integers(-1, 9), "completion_tokens": st.just("7")},
+            optional={
+                "input_tokens": st.none() | st.integers(-1, 9) | st.just("3"),
+                "prompt_tokens_details": st.none()
+                | st.just(7)
+                | st.fixed_dictionaries({}, optional={"cached_tokens": st.integers(-1, 9)}),
+                "num_cached_tokens": st.integers(0, 9),
+            },
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_usages_with_the_same_fields_are_read_each_for_itself(usages: list[Any]) -> None:
+    """What is kept of one is where its counts may be, never whether they are there."""
+    for usage in usages:
+        inputs = (usage.get("input_tokens"), usage["prompt_tokens"])
+        details = usage.get("prompt_tokens_details")
+        within = details.get("cached_tokens") if isinstance(details, dict) else None
+        cached = (within, usage.get("num_cached_tokens"))
+        expected = {"output_tokens": 7}
+        for key, values in (("input_tokens", inputs), ("cached_input_tokens", cached)):
+            counts = [int(value) for value in values if value is not None and int(value) >= 0]
+            if counts:
+                expected[key] = counts[0]
+        expected["total_tokens"] = expected.get("input_tokens", 0) + 7
+        assert normalize_usage(usage) == expected
+
+
 def test_a_settled_usage_is_not_copied() -> None:
     """The fast way: what has our keys and a total is taken as it is."""
     usage: TokenUsage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}

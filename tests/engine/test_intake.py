@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,28 @@ async def test_raises_half_way(kind: str, when: int) -> None:
     assert caught.value.partial.total_items == when
     assert f"after {when} of them" in str(caught.value)
     assert source.closed
+
+
+async def test_stopped_while_a_burst_is_read() -> None:
+    """Nothing is read after the item during which the run is stopped; each item has its result."""
+    stops: list[Callable[[], None]] = []
+
+    class Stopping(Source):
+        def sync(self) -> Iterator[str]:
+            for item in super().sync():
+                if stops and self.taken % 8 == 5:  # in the middle of a burst
+                    stops.pop()()
+                yield item
+
+    source = Stopping()
+    async with stream_batch(source.sync(), ScriptedStrategy(), concurrency=50) as run:
+        stops.append(run.stop)
+        results = [result async for result in run]
+    assert not stops
+    assert source.closed
+    ids = sorted(int(result.item_id) for result in results)
+    assert ids == list(range(source.taken))
+    assert run.result.termination.cause is EndCause.STOPPED
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -110,3 +110,31 @@ def first_rate(*, overloaded: bool) -> float:
 def test_the_pause_of_an_overload_is_no_part_of_a_first_rate() -> None:
     """A front that caps calls and paces them gives both in the first second of a run."""
     assert 0.8 < first_rate(overloaded=True) / first_rate(overloaded=False) < 1.25
+
+
+def test_a_first_rate_that_a_lone_refusal_lowers_is_probed_at_once() -> None:
+    """What is left of the first burst in a sliding window refuses at any pace: that is no rate."""
+    one = limiter()
+    sends = [one.on_send(0.0, ONE) for _ in range(60)]
+    refused = [one.on_send(0.01, ONE) for _ in range(70)]
+    for send in refused:
+        one.on_result(0.05, send, Outcome.THROTTLED, ServerHint(wait=4.9))
+    accept(one, sends, 0.06)
+    canary, now = next_canary(one, 0.06)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    first = one.snapshot(now + 0.05).rate
+    for _ in range(6):
+        now = max(now + 0.05, one.next_time(now, ONE))
+        accept(one, [one.on_send(now, ONE)], now + 0.04)
+    now = max(now + 0.05, one.next_time(now, ONE))
+    one.on_result(now + 0.04, one.on_send(now, ONE), Outcome.THROTTLED, ServerHint(wait=1.6))
+    canary, now = next_canary(one, now + 0.04)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    lowered, until = one.snapshot(now + 0.05).rate, now + 12.0
+    assert first is not None
+    assert lowered is not None
+    assert lowered < 0.6 * first
+    while now < until:
+        now = max(now + 0.001, one.next_time(now, ONE))
+        accept(one, [one.on_send(now, ONE)], now)
+    assert (one.snapshot(now).pace or 0.0) > 1.5 * lowered

@@ -19,7 +19,7 @@ _ANSWER: Final = 0.12
 _BASE_PATHS: Final = {"anthropic": "", "gemini": "/v1beta"}
 """The end of a provider's ``base_url`` after the server's address; all others have ``/v1``."""
 _LLMOCK_PATHS: Final = {"anthropic": "/anthropic", "gemini": "/gemini/v1beta"}
-"""The end of a ``base_url`` of llmock after the server's address."""
+"""Those paths on llmock."""
 _GATEWAY_ANSWER: Final = 0.1
 """Seconds of LiteLLM's answers without a delay, several at once on one core (measured)."""
 _GATEWAY_WORK: Final = 0.05
@@ -328,6 +328,13 @@ _NGINX: Final = (
     ),
 )
 
+
+def _failing(share: float) -> tuple[str, ...]:
+    """Return options of llmock that let *share* of all calls fail in each of three ways."""
+    errors = (f"{status}={share}" for status in (429, 500, 503))
+    return ("--latency-ms", "500", *(part for one in errors for part in ("--error-rate", one)))
+
+
 # Nobody tuned anything on these two: neither the limiter nor the scenarios' own bounds.
 _UNTUNED: Final = (
     # A bucket of 240 that is full at first: 360 calls need 30 s beside it.
@@ -359,18 +366,21 @@ _UNTUNED: Final = (
         ideal=(200 * 76 - 12_000) / 200 + 0.1,
         says=_SAYS_WHY,
     ),
-    # One call in seven fails for nothing: with waits of their own, and no pause of all.
+    # Three calls in a hundred fail for nothing; twenty at a time are what binds.
     Scenario(
-        name="llmock-chaos",
-        server=Chaos(
-            (
-                *("--error-rate", "429=0.05", "--error-rate", "500=0.05"),
-                *("--error-rate", "503=0.05", "--latency-ms", "100"),
-            )
-        ),
+        name="llmock-noise",
+        server=Chaos(_failing(0.01)),
+        provider="gemini:m",
+        items=800,
+        ideal=800 / 20 * 0.5,
+    ),
+    # Three in twenty: more than the limiter takes for noise, so that it looks for a quota.
+    Scenario(
+        name="llmock-much-noise",
+        server=Chaos(_failing(0.05)),
         provider="gemini:m",
         items=400,
-        ideal=400 / 20 * 0.1,
+        ideal=400 / 20 * 0.5,
         bound=10.0,
     ),
     # 40 in two seconds, refused ones counted.

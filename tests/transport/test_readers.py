@@ -17,9 +17,12 @@ from batchllm.transport.plain_reader import HeaderLines, PlainReader
 Maker = Callable[[], Any]
 PLAIN: Maker = partial(PlainReader, H11Reader)
 WITH_HTTPTOOLS: Maker = partial(PlainReader, HttptoolsReader)
-READERS: dict[str, Maker] = {"h11": H11Reader, "plain": PLAIN}
-if is_installed():
-    READERS |= {"httptools": WITH_HTTPTOOLS, "httptools alone": HttptoolsReader}
+OF_HTTPTOOLS: dict[str, Maker] = {"httptools": WITH_HTTPTOOLS, "httptools alone": HttptoolsReader}
+READERS: dict[str, Maker] = {
+    "h11": H11Reader,
+    "plain": PLAIN,
+    **(OF_HTTPTOOLS if is_installed() else {}),
+}
 each_reader = pytest.mark.parametrize("make", READERS.values(), ids=READERS)
 
 TOKENS = st.sampled_from([b"x-a", b"X-B", b"date", b"x_c", b"keep-alive"])

@@ -29,7 +29,7 @@ import batchllm.api.batch_mode
 import batchllm.cli
 import batchllm.providers.openai
 import batchllm.simulator.batches
-import batchllm.simulator.server  # noqa: F401
+import batchllm.simulator.server
 from batchllm.cli import main
 
 # What runs import when they need it, some of which are extras.

@@ -25,7 +25,7 @@ Before = Sequence[tuple[str, Sequence[Any]]]
 """Calls made in a process before the program: ``"module:function"`` and arguments."""
 
 _OF_THE_START = ("PYTHON", "LC_", "LANG", "MALLOC_")
-"""How variables begin that are read once, when an interpreter starts."""
+"""Beginnings of the names of variables that are read once, when an interpreter starts."""
 _OFTEN = 0.005
 """Seconds between two looks at whether a process has ended."""
 

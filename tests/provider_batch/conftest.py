@@ -17,7 +17,7 @@ def few_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Nobody looks at it here, and of the work of a run that waits for a day it was the half. And let
     it take its samples ever more rarely after the first 8, not the first 128, since half of all
-    timers were theirs; ``tests/engine/test_tables.py`` looks at samples.
+    timers were theirs; ``tests/reports`` look at samples.
     """
     monkeypatch.setattr(batchllm.journal.commits, "BEAT_EVERY", 600.0)
     monkeypatch.setattr(batchllm.engine.samples, "_PER_PACE", 8)

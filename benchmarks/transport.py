@@ -6,6 +6,10 @@ The server is a process of its own; what it costs is printed, too. Replies take 
 1,000 or more in flight. All ways of a table take turns; a figure is the median of its rounds, and
 a ratio compares with aiohttp on asyncio in the same table, also for uvloop and Trio.
 
+"Whole" replies have a length and six headers, as a server of one's own sends them, "hosted" ones
+are in a chunk with 25 headers, limits and cookies among them, as OpenAI's and others' behind a
+content network. Streamed ones are read event by event.
+
 "Warm" is the steady state: connections are open, and the gate has seen the load, as after the
 first seconds of a long run. "Cold" is the run as a whole from its first request: the ramp of an
 unknown quota, which lets few calls start at first, opening connections, and all.
@@ -193,7 +197,7 @@ def cases(asked: argparse.Namespace, server: ChatServer) -> Iterator[tuple[str, 
                 delay = 0.3 if in_flight >= 1_000 else 0.1
                 context = server.context() if tls == "tls" else None
                 load = Load(
-                    base_url=server.base_url(delay, tls=tls == "tls"),
+                    base_url=server.base_url(delay, tls=tls == "tls", hosted=way == "hosted"),
                     context=context,
                     in_flight=in_flight,
                     stream=way == "streamed",
@@ -209,8 +213,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, help="per figure; by default 4 × those in flight")
     parser.add_argument("--in-flight", type=int, nargs="*", default=[50, 200, 1_000, 2_000])
     parser.add_argument("--tls", nargs="*", choices=("plain", "tls"), default=["plain", "tls"])
-    both = ["whole", "streamed"]
-    parser.add_argument("--replies", nargs="*", choices=both, default=both)
+    ways = ["whole", "hosted", "streamed"]
+    parser.add_argument("--replies", nargs="*", choices=ways, default=ways)
     parser.add_argument("--loops", nargs="*", choices=tuple(LOOPS), default=list(LOOPS))
     parser.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=list(PEERS))
     parser.add_argument("--start", nargs="*", choices=("warm", "cold"), default=["warm", "cold"])

@@ -139,7 +139,7 @@ class Call(StateGuard):
                 return estimated
             takes = estimated
         now = context.clock()
-        if item.used and item.left(now) <= 0:
+        if item.is_over(now):
             return out_of_time(item, now)
         refusal = item.refusals.get(gate) if item.refusals else None
         permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal, now=now)

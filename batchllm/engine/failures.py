@@ -22,7 +22,7 @@ from batchllm.core import (
     ScopeParkedError,
     StallError,
     StrategyError,
-    mask_keys,
+    message_of,
     where_raised,
 )
 from batchllm.engine.ending import Ending
@@ -89,8 +89,8 @@ class Failure:
 
 def sentence_of(error: BaseException) -> str:
     """Return what *error* says to the user, without keys."""
-    text = in_words(error)
-    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
+    speaks = isinstance(error, _SPEAK_FOR_THEMSELVES)
+    return (speaks and message_of(error)) or in_words(error)
 
 
 def stopped(ending: Ending) -> Failure:

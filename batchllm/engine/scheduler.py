@@ -6,7 +6,7 @@ the batch ends early is the table in ``docs/design/endings.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
@@ -67,6 +67,7 @@ class Scheduler:
     accepted: int = field(default=0, init=False)
     starting: int = field(default=0, init=False)
     committing: Committing = field(factory=Committing, init=False)
+    _plain: bool = field(init=False)
     _watch: FailureWatch | None = field(init=False)
     _delivering: anyio.CancelScope = field(
         factory=lambda: anyio.CancelScope(shield=True), init=False
@@ -75,6 +76,7 @@ class Scheduler:
     def __attrs_post_init__(self) -> None:
         rule = self.run.config.fail_fast
         self._watch = None if rule is None else FailureWatch(rule)
+        self._plain = self.run.pipeline.plain and not self.progress.waits
 
     @property
     def total(self) -> int:
@@ -86,7 +88,8 @@ class Scheduler:
         """Start the task of one item, which holds room in the window from here on."""
         work, index = one.work, one.position
         # The largest, since items of a batch at a provider come in the order of their answers.
-        self.accepted = max(self.accepted, index + 1)
+        if index >= self.accepted:
+            self.accepted = index + 1
         self.run.window.taken += 1
         if isinstance(work, InvalidItemError):
             self._start_invalid(one, work, now)
@@ -94,12 +97,12 @@ class Scheduler:
         item = self.run.start_item(work, index, now, one.entry)
         item.went_in = one.went_in
         if one.early is not None:
-            self._start_task(item, self._finish, one.early)
+            self._start_task(item, self._finish(item, one.early))
         elif one.taken is not None:
             self._take_over(item, one.taken)
         else:
             self.starting += 1
-            self._start_task(item, self._run_item)
+            self._start_task(item, self._run_item(item))
 
     def _start_invalid(self, one: Incoming, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
@@ -109,23 +112,19 @@ class Scheduler:
         placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
-        self._start_task(item, self._finish, result)
+        self._start_task(item, self._finish(item, result))
 
-    def _start_task(
-        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
-    ) -> None:
+    def _start_task(self, item: ItemRun, process: Coroutine[Any, Any, None]) -> None:
         name = item.work.item_id
         context = self.source.context_of(name)
         if self.run.watchers.active:
-            process, given = self._watched, (process, *given)
+            process = self._watched(item, process)
         # Not start_soon(…), which looks at the function as well before it does the same: 2 µs.
-        self.tasks.create_task(process(item, *given), name=name, context=context)
+        self.tasks.create_task(process, name=name, context=context)
 
-    async def _watched(
-        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
-    ) -> None:
+    async def _watched(self, item: ItemRun, process: Coroutine[Any, Any, None]) -> None:
         with self.run.watchers.item(item):
-            await process(item, *given)
+            await process
 
     def _take_over(self, item: ItemRun, taken: Taken) -> None:
         """Deliver what an earlier run finished, after its post-processor if that is still due."""
@@ -175,7 +174,10 @@ class Scheduler:
             raise
         if not result.success and result.not_run and ending.phase is Phase.OVER:
             return  # the reader has left: what was not run has no result
-        await self._finish(item, result)
+        if self._plain and item.entry is None:
+            self._announce_and_deliver(item, result)
+        else:
+            await self._finish(item, result)
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
         run = self.run
@@ -185,9 +187,8 @@ class Scheduler:
         else:
             pipeline = run.pipeline
             try:
-                if not pipeline.plain:
-                    result = await pipeline.go_out(item, result, self.run.shelter)
-                    result, _ = await pipeline.complete(item, result, run.shelter)
+                result = await pipeline.go_out(item, result, run.shelter)
+                result, _ = await pipeline.complete(item, result, run.shelter)
                 pipeline.announce(item, result)
             finally:
                 self._deliver(result)

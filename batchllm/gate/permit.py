@@ -61,12 +61,12 @@ class Permit:
     _callers: CallerLimits | None
     _send: Send
     at: float
+    _item: object = None
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
     counted: CallersSend | None = field(default=None, init=False)
     _hint: ServerHint | None = field(default=None, init=False)
-    _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
         """Remember what a successful reply reported about limits, for the report to come."""

@@ -64,7 +64,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_buckets", "_input", "_leased", "_output", "_reports", "_requests", "counts_tokens",
+        "_buckets", "_leased", "_reports", "_sent", "counts_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +81,7 @@ class Admission:
             shared = frozenset(limit.dimension for limit in leased.limits)
             self._buckets.declared |= shared
         self._reports = Reports(self._buckets, own_address=own_address)
-        self._requests = self._input = self._output = 0
+        self._sent = (0, 0, 0)
         self.counts_tokens = any(dimension != "requests" for dimension in self._buckets.declared)
 
     @property
@@ -121,7 +121,7 @@ class Admission:
     @property
     def unbooked(self) -> Admitted:
         """The stand-in for a call that was sent before any limit was known."""
-        return Admitted((), (self._requests, self._input, self._output), _NOTHING, 0.0)
+        return Admitted((), self._sent, _NOTHING, 0.0)
 
     def drain_adopted(self) -> list[tuple[Limit | int, str]]:
         """Return what was adopted since this was last called, and where each came from.
@@ -132,7 +132,7 @@ class Admission:
 
     def used(self, now: float) -> tuple[float, ...]:
         """The share of each limit that is taken now, in the order of ``limits``."""
-        sent = (self._requests, self._input, self._output)
+        sent = self._sent
         return (
             *(() if self._leased is None else self._leased.used),
             *(bucket.used(now) for bucket in self._buckets.kept),
@@ -184,20 +184,20 @@ class Admission:
         return max(stocks, self._reported_time(now, cost))
 
     def _reported_time(self, now: float, cost: CallCost) -> float:
-        at = now
-        sent = (self._requests, self._input, self._output)
+        at, sent = now, self._sent
         for (dimension, _), reported in self._reports.limits.items():
             at = max(at, reported.next_time(now, getattr(cost, dimension), _units(sent, dimension)))
         return at
 
     def take(self, now: float, cost: CallCost) -> Admitted:
         """Book *cost* in every limit; cheap if there is none, so that it may always be called."""
-        self._requests += cost.requests
-        self._input += cost.input_tokens
-        self._output += cost.output_tokens
-        sent = (self._requests, self._input, self._output)
-        for (dimension, _), reported in self._reports.limits.items():
-            reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
+        requests, given, produced = self._sent
+        sent = self._sent = (
+            requests + cost.requests, given + cost.input_tokens, produced + cost.output_tokens,
+        )  # fmt: skip
+        if self._reports.limits:
+            for (dimension, _), reported in self._reports.limits.items():
+                reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
         if not self._buckets.kept and self._leased is None:
             return Admitted((), sent, cost, now)
         taken: list[Reservation | LeasedReservation] = [
@@ -219,9 +219,10 @@ class Admission:
         booked: only a reply would make up for it, and one may never come.
         """
         cost = admitted.cost
-        self._requests -= cost.requests
-        self._input -= cost.input_tokens
-        self._output -= cost.output_tokens
+        requests, given, produced = self._sent
+        self._sent = (
+            requests - cost.requests, given - cost.input_tokens, produced - cost.output_tokens,
+        )  # fmt: skip
         for (dimension, _), reported in self._reports.limits.items():
             reported.on_release(getattr(cost, dimension), admitted.at)
         for reservation in admitted.reservations:

@@ -64,7 +64,9 @@ class Findings:
 
     def on_send(self, now: float) -> None:
         """Note a start in an open scope."""
-        if self.search.rate is None or self.cap.held is not None:
+        if self.search.rate is None:  # nearly always: there is no pace to keep
+            return
+        if self.cap.held is not None:
             self.search.delay(now)
             return
         self.search.on_send(now)
@@ -78,10 +80,12 @@ class Findings:
             now: When.
             beside: Calls that were in flight when it was sent, as far as none of them was refused.
         """
-        self._overload.on_accepted()
-        cap = self.cap
+        cap, overload = self.cap, self._overload
+        if overload.known:
+            overload.on_accepted()
         if cap.held is None:  # nearly always
-            cap.on_answer(beside)
+            if beside > cap.most_beside:
+                cap.most_beside = beside
             return False
         before = cap.believed
         unbound = cap.on_answer(beside) and self.search.rate is None

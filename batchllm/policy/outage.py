@@ -101,9 +101,11 @@ class OutageBreaker:
             for never. One that never answered is given up after 60 s already.
 
     Attributes:
+        calm: Whether the last call to be judged was answered, so that an answer changes nothing.
         free: Whether nothing holds a call back; kept, since every call asks for it.
         open: Whether the endpoint does not answer, so that only canaries go.
         down: Whether it was given up; canaries go on, but no call waits for them.
+        events: What happened and was not drained yet.
         give_up_at: When ``look`` has to be called; infinity while there is no need.
     """
 
@@ -111,7 +113,6 @@ class OutageBreaker:
         "_answered",
         "_canaries",
         "_canary_at",
-        "_events",
         "_last_chance",
         "_next_at",
         "_outage_after",
@@ -119,7 +120,9 @@ class OutageBreaker:
         "_reason",
         "_recovering_since",
         "_row",
+        "calm",
         "down",
+        "events",
         "free",
         "give_up_at",
         "open",
@@ -136,7 +139,8 @@ class OutageBreaker:
         self._last_chance = False
         self._reason = ""
         self._recovering_since: float | None = None
-        self._events: list[GateEvent] = []
+        self.events: list[GateEvent] = []
+        self.calm = False
         self.free = True
         self.open = False
         self.down = False
@@ -179,7 +183,7 @@ class OutageBreaker:
 
     def on_answer(self, now: float, canary: int = 0) -> None:
         """Note that the endpoint answered, whatever it said."""
-        self._answered = True
+        self._answered = self.calm = True
         row, self._row = self._row, None
         if row is not None:
             row.decide(Verdict.COUNTS)
@@ -189,7 +193,7 @@ class OutageBreaker:
             self.open = self.down = self._last_chance = False
             self.free = self._recovering_since is None
             self._canary_at, self.give_up_at = None, inf
-            self._events.append(OutageEnded(at=now, length=now - row.since))
+            self.events.append(OutageEnded(at=now, length=now - row.since))
 
     def on_failure(
         self,
@@ -213,7 +217,7 @@ class OutageBreaker:
         Returns:
             The row that it belongs to.
         """
-        self._reason = reason
+        self._reason, self.calm = reason, False
         row = self._row
         if row is None:
             row = self._row = FailureRow(now)
@@ -241,13 +245,8 @@ class OutageBreaker:
 
     def drain_events(self) -> list[GateEvent]:
         """Return what happened since this was last called, oldest first."""
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
-
-    @property
-    def has_events(self) -> bool:
-        """Return whether there is something to drain."""
-        return bool(self._events)
 
     @property
     def _deadline(self) -> float:
@@ -267,7 +266,7 @@ class OutageBreaker:
         self._pause = _FIRST_PAUSE
         self._next_at = now + self._pause
         until = min(self._next_at, max(now, self._deadline))
-        self._events.append(
+        self.events.append(
             OutageStarted(at=now, since=row.since, failures=_ROW, until=until, reason=self._reason)
         )
 
@@ -279,7 +278,7 @@ class OutageBreaker:
             self._give_up(now)
         elif self._pause > before and not self.down:
             until = min(self._next_at, self._deadline)
-            self._events.append(PauseLengthened(at=now, cause=OUTAGE, until=until, hinted=False))
+            self.events.append(PauseLengthened(at=now, cause=OUTAGE, until=until, hinted=False))
 
     def _give_up(self, now: float) -> None:
         self.down = True
@@ -291,7 +290,7 @@ class OutageBreaker:
         down = EndpointDown(
             at=now, length=now - since, answered=self._answered, reason=self._reason
         )
-        self._events.append(down)
+        self.events.append(down)
 
     def _recovery_time(self, now: float, in_flight: int) -> float:
         since = self._recovering_since

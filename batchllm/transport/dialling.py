@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
-import httpx
 
 from batchllm.transport.channels import words_of
 from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
@@ -186,6 +185,8 @@ _CONTEXT: Final = Lock()
 
 @lru_cache(maxsize=1)
 def _make_usual_context() -> ssl.SSLContext:
+    import httpx  # for its list of authorities; it takes as long to load as a tenth of a run
+
     context = httpx.create_ssl_context(trust_env=False)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -113,7 +113,7 @@ def test_the_pause_of_an_overload_is_no_part_of_a_first_rate() -> None:
 
 
 def test_a_first_rate_that_a_lone_refusal_lowers_is_probed_at_once() -> None:
-    """What is left of the first burst in a sliding window refuses at any pace: that is no rate."""
+    """The first burst is still in a sliding window, and has any pace refused: that is no rate."""
     one = limiter()
     sends = [one.on_send(0.0, ONE) for _ in range(60)]
     refused = [one.on_send(0.01, ONE) for _ in range(70)]

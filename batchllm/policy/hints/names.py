@@ -128,8 +128,7 @@ def places_in(names: tuple[str, ...]) -> Places:
 
 
 def _look_up(names: tuple[str, ...]) -> Places:
-    found = ((name, place_of(name)) for name in names)
-    return tuple((name, place) for name, place in found if place is not None)
+    return tuple((name, place) for name in names if (place := place_of(name)) is not None)
 
 
 _looked_up: Final = lru_cache(maxsize=64)(_look_up)

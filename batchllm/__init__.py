@@ -22,7 +22,7 @@ The layers, each built on those above it::
 
 The names that most programs need can be imported from here; everything else comes from its folder,
 such as ``batchllm.providers.ChatModel``. A name is imported when it is first used, so that
-``import batchllm`` is quick.
+``import batchllm`` is quick, and a program loads no more than it needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from batchllm.on_demand import on_demand
+from batchllm.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from batchllm.api import (
@@ -125,6 +128,52 @@ if TYPE_CHECKING:
     from batchllm.providers import EmbeddingStrategy, GeminiCachedModel, GeminiModel
     from batchllm.reports import write_report
     from batchllm.transport import HttpTransport
+else:
+    __getattr__, __dir__ = on_demand(
+        __name__,
+        {
+            "batchllm.core": """
+                SKIP BaseMiddleware BaseObserver BatchError BatchFailures
+                BatchResult Budget Category ClosedError ConfigError
+                EmptyResponseError EndCause ErrorClassifier ErrorInfo FailFast
+                FrameworkTimeoutError HedgeConfig InvalidItemError JournalError
+                LLMCallStrategy LLMModel LLMResponse LLMWorkItem ManagedLLMModel
+                Middleware Price ProcessingEvent ProcessorConfig ProviderError
+                RateLimitConfig RetryConfig RetryState SaturatedError Termination
+                TokenTrackingError TokenUsage WorkItemResult dump_config load_config
+            """,
+            "batchllm.policy": "Limit",
+            "batchllm.classifiers": """
+                AnthropicErrorClassifier DefaultErrorClassifier
+                GeminiErrorClassifier OpenAIErrorClassifier
+            """,
+            "batchllm.structured": "",
+            "batchllm.gate": "Gate",
+            "batchllm.journal": "Journal",
+            "batchllm.transport": "HttpTransport",
+            "batchllm.observers": "MetricsObserver",
+            "batchllm.providers": "EmbeddingStrategy GeminiCachedModel GeminiModel",
+            "batchllm.llm_strategies": """
+                AnthropicStrategy AsyncioBridge Balance Fallback
+                GeminiCachedStrategy GeminiResponse GeminiStrategy KeyRotation
+                LangChainStrategy ModelEscalation ModelStrategy
+                OpenAIResponsesStrategy OpenAIStrategy PartialRecovery
+                ProgressivePrompting ProgressiveTemperature PydanticAIStrategy
+                ResponseCache ValidationFeedback from_callable llm structured
+            """,
+            "batchllm.engine": "CANCEL DRAIN PostProcessor blocking_source in_thread",
+            "batchllm.api": """
+                BatchRun ParallelBatchProcessor Pool call call_result open_pool
+                run_batch run_batch_sync serve_pool stream_batch stream_batch_sync
+            """,
+            "batchllm.reports": "write_report",
+            "batchllm.cli": "",
+            "batchllm.middleware": "",
+            "batchllm.shared": "",
+            "batchllm.simulator": "",
+            "batchllm.testing": "",
+        },
+    )
 
 __all__ = [
     "CANCEL",
@@ -218,45 +267,6 @@ __all__ = [
     "structured",
     "write_report",
 ]
-
-__version__ = "0.1.0"
-
-# Searched for a name in this order, from the lowest layer up: what is small is found without
-# loading what is large. The rest can be had as attributes, but offers no name here.
-_FOLDERS: Final = (
-    "core",
-    "policy",
-    "classifiers",
-    "structured",
-    "gate",
-    "journal",
-    "transport",
-    "observers",
-    "providers",
-    "llm_strategies",
-    "engine",
-    "api",
-    "reports",
-)
-_OTHER_FOLDERS: Final = ("cli", "middleware", "shared", "simulator", "testing")
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name, or a folder, when it is first asked for."""
-    if name in __all__:
-        for folder in _FOLDERS:
-            module = import_module(f"{__name__}.{folder}")
-            if name in module.__all__:
-                value = globals()[name] = getattr(module, name)
-                return value
-    if name in _FOLDERS or name in _OTHER_FOLDERS:
-        return import_module(f"{__name__}.{name}")
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
 
 
 class _Package(ModuleType):

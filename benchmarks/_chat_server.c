@@ -4,8 +4,9 @@
  *
  * It prints two port numbers, for plain HTTP and for TLS (0 without a certificate), and ends when
  * its standard input does. A request's path says how it is answered: /d/100/... waits 100 ms; a
- * body with "stream":true gets 50 events, one every 2 ms from then on. GET /stats tells how many
- * connections were opened and requests answered, and what the server cost in seconds of CPU.
+ * body with "stream":true gets 50 events, one every 2 ms from then on; /d/100/h/... is answered as
+ * hosted APIs do, in a chunk and with some 25 headers. GET /stats tells how many connections were
+ * opened and requests answered, and what the server cost in seconds of CPU.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,7 +31,7 @@
 #define MOST_TIMERS 65536
 
 typedef struct Connection {
-  int fd, events_left, is_waiting, generation, wants_write;
+  int fd, events_left, is_waiting, generation, wants_write, is_hosted;
   char *in, *out;
   size_t in_used, in_room, out_used, out_sent, out_room;
 #ifdef WITH_TLS
@@ -151,6 +152,34 @@ static void reply(Connection *c, const char *body, size_t length) {
   put(c, body, length);
 }
 
+/* What OpenAI's API sends behind Cloudflare, cookies and limits included; in one segment. */
+static void hosted_reply(Connection *c, const char *body, size_t length) {
+  char head[2048];
+  unsigned long number = answered++;
+  int n = snprintf(head, sizeof head,
+    "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/json\r\n"
+    "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n"
+    "access-control-expose-headers: X-Request-ID\r\nopenai-organization: user-abcdefghijklmnop\r\n"
+    "openai-processing-ms: %lu\r\nopenai-project: proj_abcdefghijklmnop\r\n"
+    "openai-version: 2020-10-01\r\nx-envoy-upstream-service-time: %lu\r\n"
+    "x-ratelimit-limit-requests: 1000000\r\nx-ratelimit-limit-tokens: 500000000\r\n"
+    "x-ratelimit-remaining-requests: %lu\r\nx-ratelimit-remaining-tokens: %lu\r\n"
+    "x-ratelimit-reset-requests: %lums\r\nx-ratelimit-reset-tokens: %lums\r\n"
+    "x-request-id: req_%032lx\r\nx-openai-proxy-wasm: v0.1\r\ncf-cache-status: DYNAMIC\r\n"
+    "Set-Cookie: __cf_bm=%064lx; path=/; expires=Thu, 01-Jan-26 00:30:00 GMT; "
+    "domain=.api.example.com; HttpOnly; Secure; SameSite=None\r\n"
+    "Set-Cookie: _cfuvid=%048lx-0.0.1.1-604800000; path=/; domain=.api.example.com; HttpOnly; "
+    "Secure; SameSite=None\r\n"
+    "Strict-Transport-Security: max-age=31536000; includeSubDomains; preload\r\n"
+    "X-Content-Type-Options: nosniff\r\nServer: cloudflare\r\nCF-RAY: %016lx-FRA\r\n"
+    "alt-svc: h3=\":443\"; ma=86400\r\n\r\n%zx\r\n",
+    80 + number % 37, 84 + number % 37, 999999 - number % 50, 499999000 - number % 9000,
+    number % 50, number % 90, number, number, number, number, length);
+  put(c, head, n);
+  put(c, body, length);
+  put(c, "\r\n0\r\n\r\n", 7);
+}
+
 static void answer(Connection *c) {
   char body[1024];
   /* 600 bytes, as chat completions of a sentence or two have. */
@@ -164,7 +193,7 @@ static void answer(Connection *c) {
     "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
     "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}},"
     "\"service_tier\":\"default\",\"system_fingerprint\":\"fp_0123456789\"}", answered);
-  reply(c, body, n);
+  (c->is_hosted ? hosted_reply : reply)(c, body, n);
   flush(c);
 }
 
@@ -220,6 +249,7 @@ static void take_requests(Connection *c) {
     if (field && field < head_end) length = strtoul(field + 17, NULL, 10);
     if (c->in_used < head + length) return;
     char *delay = memmem(c->in, 64, " /d/", 4);
+    c->is_hosted = memmem(c->in, 64, "/h/", 3) != NULL;
     double wait = delay ? strtod(delay + 4, NULL) : 0.0;
     int is_stats = !memcmp(c->in, "GET /stats", 10);
     char after = c->in[head + length];

@@ -3,7 +3,8 @@
 In C if there is a compiler, so that it costs less than any client; else the same in Python on
 uvloop, which costs about as much as the hand-written client: its figure is printed, so that one
 sees whether the server or the client was the limit. A path of ``/d/100/v1/…`` is answered after
-100 ms; a request for a stream gets 50 events, one every 2 ms from then on.
+100 ms; a request for a stream gets 50 events, one every 2 ms from then on. One of ``/d/100/h/v1/…``
+is answered as hosted APIs do, in a chunk and with some 25 headers, limits and cookies among them.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ class ChatServer:
     secure: int
     certificate: Path
 
-    def base_url(self, delay: float, *, tls: bool) -> str:
+    def base_url(self, delay: float, *, tls: bool, hosted: bool = False) -> str:
         """Give the address under which replies take *delay* seconds."""
         scheme, port = ("https", self.secure) if tls else ("http", self.plain)
-        return f"{scheme}://127.0.0.1:{port}/d/{delay * 1000:g}/v1"
+        return f"{scheme}://127.0.0.1:{port}/d/{delay * 1000:g}/{'h/' if hosted else ''}v1"
 
     def context(self) -> ssl.SSLContext:
         """Make an SSL context of a client's that trusts the server."""
@@ -145,12 +146,35 @@ _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"transfer-encoding: chunked\r\nserver: bench\r\n\r\n"
 )
+_HOSTED_HEAD = (
+    "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Type: application/json\r\n"
+    "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n"
+    "access-control-expose-headers: X-Request-ID\r\nopenai-organization: user-abcdefghijklmnop\r\n"
+    "openai-processing-ms: {ms}\r\nopenai-project: proj_abcdefghijklmnop\r\n"
+    "openai-version: 2020-10-01\r\nx-envoy-upstream-service-time: {ms}\r\n"
+    "x-ratelimit-limit-requests: 1000000\r\nx-ratelimit-limit-tokens: 500000000\r\n"
+    "x-ratelimit-remaining-requests: {left}\r\nx-ratelimit-remaining-tokens: {left}000\r\n"
+    "x-ratelimit-reset-requests: {ms}ms\r\nx-ratelimit-reset-tokens: {ms}ms\r\n"
+    "x-request-id: req_{number:032x}\r\nx-openai-proxy-wasm: v0.1\r\ncf-cache-status: DYNAMIC\r\n"
+    "Set-Cookie: __cf_bm={number:064x}; path=/; expires=Thu, 01-Jan-26 00:30:00 GMT; "
+    "domain=.api.example.com; HttpOnly; Secure; SameSite=None\r\n"
+    "Set-Cookie: _cfuvid={number:048x}-0.0.1.1-604800000; path=/; domain=.api.example.com; "
+    "HttpOnly; Secure; SameSite=None\r\n"
+    "Strict-Transport-Security: max-age=31536000; includeSubDomains; preload\r\n"
+    "X-Content-Type-Options: nosniff\r\nServer: cloudflare\r\nCF-RAY: {number:016x}-FRA\r\n"
+    'alt-svc: h3=":443"; ma=86400\r\n\r\n'
+)
 _COUNTS: dict[str, float] = {"connections": 0, "requests": 0, "cpu": 0.0}
 
 
 def _reply(body: bytes) -> bytes:
     head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nserver: bench"
     return b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (head.encode(), body)
+
+
+def _hosted_reply(body: bytes, number: int) -> bytes:
+    head = _HOSTED_HEAD.format(number=number, ms=number % 50, left=499_999 - number % 50)
+    return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head.encode(), len(body), body)
 
 
 def _event(number: int) -> bytes:
@@ -189,12 +213,13 @@ class _Answering(asyncio.Protocol):
         if b'"stream":true' in body or b'"stream": true' in body:
             self.loop.call_later(delay, self.stream, 0)
         else:
-            self.loop.call_later(delay, self.answer)
+            self.loop.call_later(delay, self.answer, b"/h/" in target)
 
-    def answer(self) -> None:
+    def answer(self, hosted: bool) -> None:
         """Send the whole answer."""
         _COUNTS["requests"] += 1
-        self.transport.write(_reply(_ANSWER))
+        number = int(_COUNTS["requests"])
+        self.transport.write(_hosted_reply(_ANSWER, number) if hosted else _reply(_ANSWER))
 
     def stream(self, number: int) -> None:
         """Send the next event."""

@@ -44,6 +44,7 @@ class Load:
         context: Trusts the server; ``None`` for plain HTTP.
         in_flight: Requests under way at once.
         stream: Whether answers are streamed.
+        reports_limits: Whether replies are those of a hosted API, with limits in their headers.
         cold: Whether nothing may be known or open beforehand.
         parser: Which parser of our own transport reads replies.
     """
@@ -52,6 +53,7 @@ class Load:
     context: ssl.SSLContext | None
     in_flight: int
     stream: bool = False
+    reports_limits: bool = False
     cold: bool = False
     parser: str = "h11"
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ _MEMORY = Path("/dev/shm")
 _ENOUGH = 1 << 30
 """Free bytes, twenty times what the suite keeps at once; containers often have 64 MiB there."""
 
+_SDKS = "anthropic|openai|google|langchain|pydantic_ai|pandas|polars|pyarrow|opentelemetry|nbclient"
+_IMPORTS_AN_SDK = re.compile(rf"(^\s*(import|from) |importorskip\(.)({_SDKS})", re.MULTILINE)
+
 
 def pytest_configure() -> None:
     """Keep what the tests write in memory, where there is enough of it.
@@ -59,6 +63,23 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits for processes and sockets, and then with what imports SDKs.
+
+    Each process of the suite begins with a stretch of neighbours, so one of them gets these. Waits
+    cost nothing while other checks run beside. And SDKs take up to 3 s of CPU each to import, which
+    every process spends that has one of their tests.
+    """
+    places: dict[Path, int] = {}
+    for item in items:
+        path = item.path
+        if path not in places:
+            is_real = "e2e" in path.parts
+            imports = not is_real and _IMPORTS_AN_SDK.search(path.read_text(encoding="utf-8"))
+            places[path] = 0 if is_real else 1 if imports else 2
+    items.sort(key=lambda item: places[item.path])
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -45,6 +45,7 @@ TESTS: Final = {
     "policy/episodes": _PACE,
     "policy/fixed_cooldown": ("policy/test_fixed_cooldown", "policy/test_rate_limiter"),
     "policy/followed_pauses": ("policy/test_pace_numbers", "policy/test_followed_pauses"),
+    "policy/learned": _SEARCH,
     "policy/lease_book": _LEASES,
     "policy/lease_limits": _LEASES,
     "policy/lease_reports": _LEASES,

@@ -1,4 +1,4 @@
-"""The two ways to run a batch: the engine alone, or beside a driver of provider batches."""
+"""The run of a batch beside a driver of provider batches."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ from batchllm.provider_batch import (
     PlannedItems,
     check_echo,
     check_hedge_budget,
-    check_no_jobs,
     leaf_of,
     wire_of,
 )
 
-__all__ = ["open_batch"]
+__all__ = ["RunAll", "open_batch_mode"]
 
 RunAll = Callable[[], Awaitable[None]]
 
@@ -54,41 +53,22 @@ _BY_ITS_USER: Final = frozenset(
 
 
 @asynccontextmanager
-async def open_batch(
-    options: RunOptions, items: Any, delivery: Delivery, keep: bool, mode: ModeSettings | None
+async def open_batch_mode(
+    options: RunOptions, items: Any, delivery: Delivery, keep: bool, settings: ModeSettings
 ) -> AsyncGenerator[tuple[Batch, RunAll]]:
-    """Give a batch, and what runs it: online, or through batches of the provider.
+    """Open the journal, and give a batch and what runs it and the driver.
 
     Args:
         options: The user's.
         items: The user's.
         delivery: Where results go.
         keep: Whether to keep every result.
-        mode: The options of ``mode="batch"``; ``None`` online.
+        settings: The options of ``mode="batch"``.
 
     Raises:
         ConfigError: Something does not go together with this mode.
         JournalError: The journal cannot be used.
     """
-    if mode is None or options.config.dry_run:
-        if options.journal is not None and not options.config.dry_run:
-            await check_no_jobs(options.journal)
-        batch = Batch(options, items, delivery, keep)
-        yield batch, batch.run
-        return
-    try:
-        async with _open_batch_mode(options, items, delivery, keep, mode) as opened:
-            yield opened
-    except BaseExceptionGroup as errors:
-        # The journal is open around all of it, with a task group of its own.
-        raise_as_it_was(only_error(errors))
-
-
-@asynccontextmanager
-async def _open_batch_mode(
-    options: RunOptions, items: Any, delivery: Delivery, keep: bool, settings: ModeSettings
-) -> AsyncGenerator[tuple[Batch, RunAll]]:
-    """Open the journal, and make the engine's part and the driver's."""
     strategy = options.strategy
     if strategy is None:
         msg = "mode='batch' needs a strategy for all items; give one, such as 'openai:gpt-5-mini'"

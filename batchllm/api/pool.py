@@ -48,6 +48,7 @@ from batchllm.engine import (
 )
 from batchllm.gate import Gate
 from batchllm.llm_strategies import StrategyLike, as_strategy
+from batchllm.transport import loop_of_now
 
 __all__ = ["Pool", "open_pool", "serve_pool"]
 
@@ -69,6 +70,7 @@ class Pool(Generic[Out]):
         self._room = anyio.CapacityLimiter(options.config.max_workers + max_waiting)
         self._texts = options.strategy is not None and options.strategy.takes_texts
         self._count = 0
+        self._loop = loop_of_now()
         self._empty: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -91,6 +93,7 @@ class Pool(Generic[Out]):
             InvalidItemError: The prompt is not a text, messages or parts.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
+            ConfigError: It was opened on another event loop.
             Exception: The error of the last attempt.
         """
         result = await self.call_result(prompt, context=context, priority=priority)
@@ -113,7 +116,15 @@ class Pool(Generic[Out]):
             InvalidItemError: The prompt is not a text, messages or parts.
             SaturatedError: Too many calls wait already.
             ClosedError: The pool has ended.
+            ConfigError: It was opened on another event loop.
         """
+        if loop_of_now() is not self._loop:
+            msg = (
+                "the pool was opened on another event loop, whose calls and limits it serves; open "
+                "a pool on each loop (each thread, each asyncio.run), or call this one by "
+                "anyio.from_thread.run"
+            )
+            raise ConfigError(msg)
         prompt = check_prompt(prompt, texts=self._texts)
         number = self._count + 1
         work: LLMWorkItem[Any, Any, Any] = LLMWorkItem(

@@ -72,7 +72,13 @@ class LiveConfig:
         return self._current
 
     def __getattr__(self, name: str) -> Any:
+        if name in self.__slots__:  # of one that is half made
+            raise AttributeError(name)
         return getattr(self._current, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy or a pickle is no view of the processor: it is the settings as they are now.
+        return _as_it_is, (self._current,)
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in _ASSIGNABLE:
@@ -87,6 +93,10 @@ class LiveConfig:
 
     def __repr__(self) -> str:
         return f"<live {self._current!r}>"
+
+
+def _as_it_is(config: ProcessorConfig) -> ProcessorConfig:
+    return config
 
 
 @explain_arguments(places_of_settings())

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias, Unpack
 import anyio
 from typing_extensions import TypeVar
 
-from batchllm.api.batch_mode import open_batch
 from batchllm.api.batch_run import BatchRun, bind, run_for_reader
 from batchllm.api.blocks import entered_by_async
+from batchllm.api.opening import open_batch
 from batchllm.api.options import Concurrency, Progress, build_options, with_progress
 from batchllm.core import (
     BaseMiddleware,

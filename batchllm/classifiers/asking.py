@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from batchllm.classifiers.default import DefaultErrorClassifier, error_info
-from batchllm.classifiers.evidence import words_of
-from batchllm.core import Category, ErrorClassifier, ErrorInfo, ServerHint
+from batchllm.core import Category, ErrorClassifier, ErrorInfo, ServerHint, message_of
 
 __all__ = ["classify"]
 
@@ -33,7 +32,7 @@ def _ask(classifier: ErrorClassifier, exception: Exception) -> ErrorInfo | None:
     try:
         info: object = classifier.classify(exception)
     except Exception as error:  # a user's code; the note names it
-        fault = f"raised {type(error).__name__}: {words_of(error)}"
+        fault = f"raised {type(error).__name__}: {message_of(error)}"
     else:
         if info is None:
             return None

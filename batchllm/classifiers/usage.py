@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Final
 
 from batchllm.classifiers.evidence import peek, status_of
 from batchllm.core import BatchError, TokenUsage, TransportError, add_usage, normalize_usage
 
-__all__ = ["failed_usage", "may_be_billed"]
+__all__ = ["failed_usage", "is_cut_off", "may_be_billed"]
 
 _NAMES: Final = ("_failed_token_usage", "token_usage", "usage")
 _MOST_EXCEPTIONS: Final = 64
@@ -33,22 +34,34 @@ def may_be_billed(exception: BaseException) -> bool:
     connection that was lost or a time that was over, no one here can know.
     """
     status = status_of(exception)
+    if is_cut_off(exception):
+        return True  # by an error amid the answer, whatever status that names
     if status is not None and status >= 400:
         return False
+    for one in _with_causes(exception):
+        if isinstance(one, TransportError):
+            return one.sent
+        if isinstance(one, BatchError | ConnectionRefusedError):
+            return False
+        if type(one).__name__ in _NO_CONNECTION:
+            return False
+    return True
+
+
+def is_cut_off(exception: BaseException) -> bool:
+    """Return whether the answer was cut off, so that the tokens of *exception* are no bill.
+
+    They are those so far: a provider counts at the end, and may go on when no one reads any more.
+    """
+    return any(getattr(one, "cut_off", False) is True for one in _with_causes(exception))
+
+
+def _with_causes(exception: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while exception is not None and id(exception) not in seen and len(seen) < _MOST_EXCEPTIONS:
         seen.add(id(exception))
-        if isinstance(exception, TransportError):
-            return exception.sent
-        if isinstance(exception, BatchError | ConnectionRefusedError):
-            return False
-        if type(exception).__name__ in _NO_CONNECTION:
-            return False
-        behind = exception.__cause__ or exception.__context__
-        if behind is None:
-            break
-        exception = behind
-    return True
+        yield exception
+        exception = exception.__cause__ or exception.__context__
 
 
 def _look(exception: BaseException | None, seen: set[int]) -> TokenUsage | None:

@@ -12,44 +12,37 @@ from typing import Any
 from attrs import frozen
 from cyclopts import App, CycloptsError
 
-from batchllm import __version__
 from batchllm.cli import help_texts as texts
 from batchllm.cli.exits import ExitCode, UsageError
+from batchllm.version import __version__
 
 __all__ = ["make_app", "run_program"]
 
 
 @frozen
 class _Command:
-    """A command: the function behind it, which is imported when the command is used."""
+    """A command and its help; the function of its name is imported when it is used."""
 
     name: str
-    target: str
     help: str
     epilogue: str = ""
     usage: str | None = None
 
 
 _COMMANDS = (
-    _Command("run", "run:run", texts.RUN, texts.RUN_EPILOGUE, texts.RUN_USAGE),
-    _Command(
-        "estimate",
-        "estimate:estimate",
-        texts.ESTIMATE,
-        texts.ESTIMATE_EPILOGUE,
-        texts.ESTIMATE_USAGE,
-    ),
-    _Command("status", "status:status", texts.STATUS, texts.STATUS_EPILOGUE),
-    _Command("jobs", "jobs:jobs", texts.JOBS, texts.JOBS_EPILOGUE, texts.JOBS_USAGE),
-    _Command("show", "show:show", texts.SHOW, texts.SHOW_EPILOGUE),
-    _Command("export", "export:export", texts.EXPORT, texts.EXPORT_EPILOGUE),
-    _Command("gc", "gc:gc", texts.GC, texts.GC_EPILOGUE),
-    _Command("report", "report:report", texts.REPORT, texts.REPORT_EPILOGUE),
-    _Command("init", "init:init", texts.INIT, texts.INIT_EPILOGUE),
-    _Command("models", "models:models", texts.MODELS),
-    _Command("serve-sim", "serve_sim:serve_sim", texts.SERVE_SIM, texts.SERVE_SIM_EPILOGUE),
-    _Command("serve-gate", "serve_gate:serve_gate", texts.SERVE_GATE, texts.SERVE_GATE_EPILOGUE),
-    _Command("completion", "completion:completion", texts.COMPLETION, texts.COMPLETION_EPILOGUE),
+    _Command("run", texts.RUN, texts.RUN_EPILOGUE, texts.RUN_USAGE),
+    _Command("estimate", texts.ESTIMATE, texts.ESTIMATE_EPILOGUE, texts.ESTIMATE_USAGE),
+    _Command("status", texts.STATUS, texts.STATUS_EPILOGUE),
+    _Command("jobs", texts.JOBS, texts.JOBS_EPILOGUE, texts.JOBS_USAGE),
+    _Command("show", texts.SHOW, texts.SHOW_EPILOGUE),
+    _Command("export", texts.EXPORT, texts.EXPORT_EPILOGUE),
+    _Command("gc", texts.GC, texts.GC_EPILOGUE),
+    _Command("report", texts.REPORT, texts.REPORT_EPILOGUE),
+    _Command("init", texts.INIT, texts.INIT_EPILOGUE),
+    _Command("models", texts.MODELS),
+    _Command("serve-sim", texts.SERVE_SIM, texts.SERVE_SIM_EPILOGUE),
+    _Command("serve-gate", texts.SERVE_GATE, texts.SERVE_GATE_EPILOGUE),
+    _Command("completion", texts.COMPLETION, texts.COMPLETION_EPILOGUE),
 )
 
 _HELP_FLAGS = frozenset({"--help", "-h"})
@@ -76,7 +69,7 @@ def make_app() -> App:
     )
     for command in _COMMANDS:
         app.command(
-            f"batchllm.cli.{command.target}",
+            f"batchllm.cli.commands:{command.name.replace('-', '_')}",
             name=command.name,
             help=command.help,
             usage=command.usage,
@@ -128,8 +121,6 @@ def _forget_the_rest() -> None:
 
 def _explain(error: BaseException) -> ExitCode:
     """Say in a sentence what went wrong."""
-    from batchllm.core import BatchError  # loaded by the command that failed, or soon enough
-
     if isinstance(error, BaseExceptionGroup) and error.split(KeyboardInterrupt)[0] is not None:
         error = KeyboardInterrupt()
     match error:
@@ -143,10 +134,12 @@ def _explain(error: BaseException) -> ExitCode:
         case UsageError():
             _say(str(error))
             return ExitCode.USAGE
-        case BatchError():
-            _say(str(error))
-            return ExitCode.STOPPED
         case _:
+            from batchllm.core import BatchError  # loaded by now, unless the arguments are wrong
+
+            if isinstance(error, BatchError):
+                _say(str(error))
+                return ExitCode.STOPPED
             last = traceback.format_exception_only(error)[-1].strip()
             _say(f"{last}. That should not have happened; --debug shows where it did")
             return ExitCode.STOPPED

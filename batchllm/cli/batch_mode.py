@@ -11,7 +11,6 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy, ProcessorConfig
 from batchllm.policy import PriceBook
-from batchllm.provider_batch import check_echo, check_hedge_budget, read_mode, wire_of
 
 __all__ = ["batch_options", "check_batch_mode"]
 
@@ -76,6 +75,9 @@ def check_batch_mode(
             "or --journal PATH"
         )
         raise UsageError(msg)
+    # Imported here: few runs are made in batches, and it is a tenth of what a run loads.
+    from batchllm.provider_batch import check_echo, check_hedge_budget, read_mode, wire_of
+
     try:
         wire_of(strategy)
         mode = read_mode(options.pop("mode"), options, "batchllm run")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -106,8 +105,7 @@ def _money(settings: RunSettings, config: ProcessorConfig) -> dict[str, Any]:
 def _prices_in(path: Path) -> Mapping[str, Price]:
     """Read a table of prices, which may stand under ``prices`` as in a file of settings."""
     try:
-        read = tomllib.loads if path.suffix.lower() == ".toml" else json.loads
-        found: Any = read(path.read_text(encoding="utf-8-sig"))
+        found: Any = _reader_of(path)(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         msg = f"--prices: {path} cannot be read: {error.strerror or error}"
         raise UsageError(msg) from None
@@ -155,8 +153,16 @@ def seconds_of(text: str) -> float:
 
 def _names_in(path: Path) -> set[str]:
     """Return the settings that a file gives; ``load_config`` has found it to be in order."""
-    read = tomllib.loads if path.suffix.lower() == ".toml" else json.loads
-    return set(read(path.read_text(encoding="utf-8-sig")))
+    return set(_reader_of(path)(path.read_text(encoding="utf-8-sig")))
+
+
+def _reader_of(path: Path) -> Callable[[str], Any]:
+    """Return what reads a file of its kind: TOML or JSON."""
+    if path.suffix.lower() != ".toml":
+        return json.loads
+    import tomllib
+
+    return tomllib.loads
 
 
 def backend_options(backend: Backend) -> dict[str, Any]:

@@ -1,37 +1,16 @@
-"""Displays of a run: a live view on a terminal, plain lines now and then elsewhere."""
+"""Displays of a run: what they have to do, and those that need no terminal."""
 
 from __future__ import annotations
 
-import math
-import os
-import sys
 from typing import Protocol, TextIO
 
 from attrs import define, field
-from rich.cells import cell_len
-from rich.console import Console, Group
-from rich.control import Control
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.segment import ControlType
-from rich.table import Table
-from rich.text import Text
 
-from batchllm.cli.layout import bar_width, lines_for
 from batchllm.cli.snapshot import Snapshot
 
-__all__ = [
-    "Display",
-    "LiveDisplay",
-    "PlainDisplay",
-    "QuietDisplay",
-    "SteadyStream",
-    "display_for",
-]
+__all__ = ["Display", "PlainDisplay", "QuietDisplay", "SteadyStream"]
 
 _PLAIN_SECONDS = 5.0
-_LIVE_SECONDS = 0.25
-"""Four redraws a second: more cost CPU and are not seen."""
 
 
 class Display(Protocol):
@@ -98,7 +77,10 @@ class SteadyStream:
 
     def isatty(self) -> bool:
         """Return whether it is a terminal."""
-        return self.stream.isatty()
+        try:
+            return self.stream.isatty()
+        except ValueError:  # it has been closed
+            return False
 
     def fileno(self) -> int:
         """Return the number of its file."""
@@ -138,78 +120,3 @@ class PlainDisplay(QuietDisplay):
     def finish(self, text: str) -> None:
         """Write the summary."""
         self.note(text)
-
-
-class LiveDisplay:
-    """Keeps a few lines up to date at the bottom of a terminal.
-
-    Its caller says when to draw, so it needs no thread of its own. The width is read at each
-    drawing, so that it follows the window.
-    """
-
-    interval = _LIVE_SECONDS
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._columns = 0
-        self._lengths: list[int] = []
-
-    def note(self, text: str) -> None:
-        """Write a line above the live ones."""
-        self._console.print(Text(text), soft_wrap=True)
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Draw the lines."""
-        columns = self._console.width
-        lines = [Text(line, no_wrap=True) for line in lines_for(snapshot, columns)]
-        bar = bar_width(snapshot, columns)
-        first = Table.grid(padding=(0, 1))
-        if bar:
-            first.add_row(ProgressBar(snapshot.total or 1, snapshot.done, width=bar), lines[0])
-        else:
-            first.add_row(lines[0])
-        self._make_room(columns)
-        self._lengths = [cell_len(line.plain) for line in lines]
-        self._lengths[0] += bar + 1 if bar else 0
-        self._live.start()
-        self._live.update(Group(first, *lines[1:]), refresh=True)
-
-    def _make_room(self, columns: int) -> None:
-        """Take away what a narrower window has made of the last drawing.
-
-        Terminals wrap its lines into more of them; Rich takes away as many as it drew.
-        """
-        if columns < self._columns:
-            rows = sum(max(0, math.ceil(length / columns) - 1) for length in self._lengths)
-            up = [(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)]
-            self._console.control(Control(*up * rows))
-        self._columns = columns
-
-    def finish(self, text: str) -> None:
-        """Put the summary in the place of the live lines."""
-        self.close()
-        self._console.print(Text(text), soft_wrap=True)
-
-    def close(self) -> None:
-        """Take the live lines away."""
-        self._live.stop()
-
-
-def display_for(stream: TextIO, *, quiet: bool, output: str) -> Display:
-    """Return the display that suits where *stream* leads.
-
-    Args:
-        stream: Standard error.
-        quiet: Whether only problems are asked for.
-        output: The run's output: rows on the same terminal leave no room for a live view.
-    """
-    steady = SteadyStream(stream)
-    rows_on_terminal = output == "-" and sys.stdout.isatty()
-    if quiet:
-        return QuietDisplay(steady)
-    console = Console(file=steady, highlight=False)  # type: ignore[arg-type]
-    is_plain = console.is_dumb_terminal or os.environ.get("TERM") == "dumb"
-    if console.is_terminal and not is_plain and not rows_on_terminal:
-        return LiveDisplay(console)
-    return PlainDisplay(steady)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from batchllm import __version__
-from batchllm.cli.loading import uncollected
+from batchllm.cli.loading import in_own_process, uncollected
+from batchllm.version import __version__
 
 __all__ = ["main"]
 
@@ -27,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(__version__)
         return 0
+    with in_own_process() if arguments is None else nullcontext():
+        return _run(words)
+
+
+def _run(words: Sequence[str]) -> int:
     # Imported here, since the version need not wait for a parser of options.
     try:
         with uncollected():

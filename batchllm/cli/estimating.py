@@ -17,7 +17,6 @@ from batchllm.cli.snapshot import duration_in_words
 from batchllm.cli.strategies import check_strategy
 from batchllm.core import ProcessorConfig
 from batchllm.policy import PriceBook, prompt_bytes
-from batchllm.provider_batch import HALF
 
 __all__ = ["Estimate", "dry_run", "print_estimate"]
 
@@ -107,6 +106,8 @@ def _estimate(plan: Plan, settings: RunSettings) -> Estimate:
     config, first = processor_config(settings), check_strategy(settings)[0]
     price = PriceBook(config.prices).of(first)
     if price is not None and settings.mode == "batch":
+        from batchllm.provider_batch import HALF  # a tenth of what is loaded, and for few
+
         price = price.scaled(HALF)
     around = prompt_bytes(settings.system or "") // _BYTES_PER_TOKEN + _MESSAGE_TOKENS
     items = refused = tokens = 0

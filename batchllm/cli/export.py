@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
@@ -21,24 +20,25 @@ from batchllm.cli.writing import RowWriter, is_file, open_output
 from batchllm.core import JournalError
 from batchllm.journal import JournalReader, open_reader
 
-__all__ = ["export"]
+__all__ = ["write_export"]
 
 _ROWS_LOOKED_AT = 1_000
 
 
-def export(
-    *runs: Annotated[str, Parameter(name="RUN", help="The runs' outputs, or their journals.")],
-    output: Annotated[
-        str, Parameter(name=("--output", "-o"), allow_leading_hyphen=True, help="Where rows go.")
-    ] = "-",
-    overwrite: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Replace an output that exists.")
-    ] = False,
-    keep_prompt: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Add what was sent, as sent_prompt.")
-    ] = False,
+def write_export(
+    runs: Sequence[str], output: str, *, overwrite: bool, keep_prompt: bool
 ) -> ExitCode:
-    """Write the rows of one or several runs from their journals."""
+    """Write the rows of one or several runs from their journals.
+
+    Args:
+        runs: Their outputs, or their journals.
+        output: Where rows go.
+        overwrite: Whether an output that exists is replaced.
+        keep_prompt: Whether to add what was sent.
+
+    Raises:
+        UsageError: A run has no journal, or the output is there already.
+    """
     if not runs:
         msg = "give at least one RUN: its output, or its journal"
         raise UsageError(msg)

@@ -6,34 +6,31 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated
 
 from attrs import asdict
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
 from batchllm.core import JournalError, counted
 from batchllm.journal import Cleaned, clean
 
-__all__ = ["gc"]
+__all__ = ["give_back"]
 
 _RANDOM = r"[a-z0-9_]{8}"
 """The part of the name that is drawn at random."""
 
 
-def gc(
-    run: Annotated[str, Parameter(help="The run's output, or its journal.")],
-    /,
-    *,
-    dry_run: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Say what would go; change nothing.")
-    ] = False,
-    json_: Annotated[
-        bool, Parameter(name="--json", negative="", help="As JSON, for programs.")
-    ] = False,
-) -> ExitCode:
-    """Give back the disk that a run does not need."""
+def give_back(run: str, *, dry_run: bool, as_json: bool) -> ExitCode:
+    """Give back the disk that a run does not need.
+
+    Args:
+        run: Its output, or its journal.
+        dry_run: Whether nothing is changed.
+        as_json: For programs.
+
+    Raises:
+        UsageError: The journal cannot be cleaned.
+    """
     journal = find_journal(run)
     try:
         cleaned = clean(journal, dry_run=dry_run)
@@ -45,7 +42,7 @@ def gc(
         for path in files:
             path.unlink()
     freed = cleaned.freed + sum(sizes.values())
-    if json_:
+    if as_json:
         found = {**asdict(cleaned), "files": sizes, "freed": freed, "dry_run": dry_run}
         print(json.dumps({"journal": str(journal), **found}, indent=2))
     else:

@@ -8,15 +8,14 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import attrs
 from attrs import NOTHING
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 
-__all__ = ["commented_settings", "init"]
+__all__ = ["commented_settings", "write_settings"]
 
 _WIDTH = 96
 _ENTRY = re.compile(r"^ {4}(\w+): (.*)$")
@@ -44,13 +43,15 @@ _PRICES = (
 )
 
 
-def init(
-    path: Annotated[Path, Parameter(help="A new file; its name ends in .toml.")] = Path(
-        "batch.toml"
-    ),
-    /,
-) -> ExitCode:
-    """Write a file of settings with a comment for each."""
+def write_settings(path: Path) -> ExitCode:
+    """Write a file of settings with a comment for each.
+
+    Args:
+        path: A new file.
+
+    Raises:
+        UsageError: It is there already, or is no TOML by its name.
+    """
     if path.suffix.lower() != ".toml":
         msg = f"{path}: the file is written as TOML; give a name that ends in .toml"
         raise UsageError(msg)

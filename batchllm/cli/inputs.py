@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
 import zlib
@@ -203,6 +202,8 @@ class Input:
     def _chunks(self) -> Iterator[bytes]:
         file = self.file
         if self.format.packed:
+            import gzip
+
             file = cast("BinaryIO", gzip.GzipFile(fileobj=self.file))
         while chunk := file.read(_AT_ONCE):
             yield chunk

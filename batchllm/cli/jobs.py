@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import anyio
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
@@ -21,40 +20,39 @@ from batchllm.journal import Journal, open_journal, open_reader
 from batchllm.llm_strategies import llm
 from batchllm.provider_batch import BatchWire, Chunk, JobsOfRun, events_of, jobs_of, wire_of
 
-__all__ = ["jobs"]
+__all__ = ["tend_jobs"]
 
 Action = Literal["list", "show", "cancel", "adopt", "gc"]
 
 
-def jobs(
-    run: Annotated[str, Parameter(help="The run's output, or its journal.")],
-    action: Annotated[
-        Action,
-        Parameter(
-            help="list; show N; cancel [N ...]; adopt N BATCH, or adopt --account; gc deletes the "
-            "provider's files of batches that are over."
-        ),
-    ] = "list",
-    /,
-    *words: str,
-    account: Annotated[
-        bool,
-        Parameter(negative="", help="With adopt: the key was changed, and not the account."),
-    ] = False,
-    base_url: Annotated[
-        str | None, Parameter(help="The provider's address, if the run had one.")
-    ] = None,
-    json_: Annotated[
-        bool, Parameter(name="--json", negative="", help="As JSON, for programs.")
-    ] = False,
+def tend_jobs(
+    run: str,
+    action: Action,
+    words: Sequence[str],
+    *,
+    account: bool,
+    base_url: str | None,
+    as_json: bool,
 ) -> ExitCode:
-    """List the provider's batches of a run, and do something about them."""
+    """List the provider's batches of a run, and do something about them.
+
+    Args:
+        run: Its output, or its journal.
+        action: What to do.
+        words: What it is done with, such as the numbers of batches.
+        account: With ``adopt``: the key was changed, and not the account.
+        base_url: The address of the provider, if the run had one.
+        as_json: For programs.
+
+    Raises:
+        UsageError: Something is wrong with them, or the provider refuses.
+    """
     path = find_journal(run)
     try:
         with open_reader(path):  # says what is wrong with a file that is no journal
             pass
         if action in ("list", "show"):
-            _look(path, action, words, as_json=json_)
+            _look(path, action, words, as_json=as_json)
             return ExitCode.OK
         work = _Work(path, base_url)
         for line in anyio.run(partial(work.do, action, list(words), account=account)):

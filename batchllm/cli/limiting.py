@@ -43,7 +43,7 @@ class LimitWatch:
         not_ours = max(held.get(cause, 0.0) for cause in (OUTAGE, SHARED, CUT_OFF))
         if not_ours > _MOST * stats["duration"]:
             return str(stats["limited_by"])
-        if any(scope.cap is not None for scope in stats["scopes"].values()):
+        if any(scope.cap or scope.reported_cap for scope in stats["scopes"].values()):
             return str(stats["limited_by"]) if stats["limited_by"] else None
         if held.get("quota", 0.0) + held.get("cooldown", 0.0) <= _MOST * stats["duration"]:
             return None

@@ -5,27 +5,26 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.llm_strategies import provider_variables, providers
 from batchllm.providers import PROFILES
 from batchllm.simulator import SCENARIOS, Scenario
 
-__all__ = ["models"]
+__all__ = ["print_models"]
 
 
-def models(
-    provider: Annotated[str | None, Parameter(help="Only this one.")] = None,
-    /,
-    *,
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative="", show_default=False, help="For a script.")
-    ] = False,
-) -> ExitCode:
-    """List the providers and what they need, and the simulator's scenarios."""
+def print_models(provider: str | None, *, as_json: bool) -> ExitCode:
+    """List the providers and what they need, and the simulator's scenarios.
+
+    Args:
+        provider: Only this one.
+        as_json: For a script.
+
+    Raises:
+        UsageError: There is no such provider.
+    """
     names = providers() if provider is None else (_known(provider),)
     rows = [_provider(name) for name in names]
     with_scenarios = "sim" in names

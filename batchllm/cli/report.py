@@ -6,9 +6,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journaling import SUFFIX
@@ -17,54 +14,38 @@ from batchllm.cli.writing import is_file
 from batchllm.core import JournalError, counted
 from batchllm.reports import figures_of, is_report, read_report, render_report, save_report
 
-__all__ = ["report"]
+__all__ = ["write_report"]
 
 
-def report(
-    run: Annotated[str, Parameter(help="The run's output, or its journal.")],
-    /,
-    *,
-    output: Annotated[
-        str | None,
-        Parameter(
-            name=("--output", "-o"),
-            allow_leading_hyphen=True,
-            help="The page; by default RUN with .html in place of its ending.",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        Parameter(negative="", show_default=False, help="Replace a file that is no report."),
-    ] = False,
-    no_texts: Annotated[
-        bool,
-        Parameter(negative="", show_default=False, help="Leave prompts and answers out."),
-    ] = False,
-    json_: Annotated[
-        bool,
-        Parameter(
-            name="--json",
-            negative="",
-            show_default=False,
-            help="Print the figures as JSON.",
-        ),
-    ] = False,
+def write_report(
+    run: str, output: str | None, *, overwrite: bool, texts: bool, as_json: bool
 ) -> ExitCode:
-    """Write a report of a run: one page of HTML that needs no network."""
-    if json_ and output is not None:
+    """Write a report of a run.
+
+    Args:
+        run: Its output, or its journal.
+        output: The page; by default the run with ``.html`` in place of its ending.
+        overwrite: Whether a file that is no report is replaced.
+        texts: Whether prompts and answers are in it.
+        as_json: Whether to print the figures in its place.
+
+    Raises:
+        UsageError: The run has no journal, or the page cannot be written.
+    """
+    if as_json and output is not None:
         msg = "--json prints the figures; leave out -o, or --json"
         raise UsageError(msg)
-    target = None if json_ or output == "-" else Path(output or _page_of(run))
+    target = None if as_json or output == "-" else Path(output or _page_of(run))
     if target is not None:
         _check_target(target, overwrite=overwrite)
     try:
         found = read_report(find_journal(run))
     except JournalError as error:
         raise UsageError(str(error)) from error
-    if json_:
+    if as_json:
         print(json.dumps(figures_of(found), indent=2))
         return ExitCode.OK
-    page = render_report(found, texts=not no_texts)
+    page = render_report(found, texts=texts)
     if target is None:
         sys.stdout.buffer.write(page.encode("utf-8", "replace"))
         return ExitCode.OK

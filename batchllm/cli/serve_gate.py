@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.serving import cannot_listen, check_port, run_server, serve_until_signal
@@ -21,22 +18,20 @@ from batchllm.shared import (
     serve_leases,
 )
 
-__all__ = ["serve_gate"]
+__all__ = ["serve_slots"]
 
 
-def serve_gate(
-    file: Annotated[
-        Path | None,
-        Parameter(help="Keeps what was sent through a restart; without it the start is silent."),
-    ] = None,
-    /,
-    *,
-    host: Annotated[str, Parameter(help="Where to listen; 0.0.0.0 is every network.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, Parameter(help="0 takes one that is free.")] = 8765,
-) -> ExitCode:
-    """Give the calls of many runs the slots of one quota, over HTTP, until Ctrl-C."""
+def serve_slots(file: Path | None, *, host: str, port: int) -> ExitCode:
+    """Give the calls of many runs the slots of one quota, over HTTP, until Ctrl-C.
+
+    Args:
+        file: Keeps what was sent through a restart.
+        host: Where to listen.
+        port: 0 takes one that is free.
+
+    Raises:
+        UsageError: There is no secret, or the port is taken.
+    """
     check_port(port)
     secret = os.environ.get(SECRET_VARIABLE, "")
     if not secret:

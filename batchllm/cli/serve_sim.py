@@ -7,16 +7,14 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.serving import cannot_listen, check_port, run_server, serve_until_signal
 from batchllm.core import counted
 from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
-__all__ = ["serve_sim"]
+__all__ = ["serve_simulator"]
 
 _DAY_ONE = 1_767_225_600.0
 """The first of January 2026, at which the calendar of a simulator begins."""
@@ -24,25 +22,22 @@ _KEPT = 100_000
 """Requests that the record keeps in memory."""
 
 
-def serve_sim(
-    scenario: Annotated[str, Parameter(help="What the provider is like.")] = "default",
-    /,
-    *,
-    host: Annotated[str, Parameter(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, Parameter(help="0 takes one that is free.")] = 0,
-    seed: Annotated[int, Parameter(help="Answers, delays and faults follow from it.")] = 0,
-    log: Annotated[
-        Path | None, Parameter(help="A new file for a line of JSON per request.")
-    ] = None,
-    calendar: Annotated[
-        float,
-        Parameter(
-            help="How many times faster than ours its calendar goes: with 100 a batch of the "
-            "provider, which takes two minutes, is done in one second."
-        ),
-    ] = 1.0,
+def serve_simulator(
+    scenario: str, *, host: str, port: int, seed: int, log: Path | None, calendar: float
 ) -> ExitCode:
-    """Answer like an LLM provider, over HTTP, until Ctrl-C."""
+    """Answer like an LLM provider, over HTTP, until Ctrl-C.
+
+    Args:
+        scenario: What the provider is like.
+        host: Where to listen.
+        port: 0 takes one that is free.
+        seed: Answers, delays and faults follow from it.
+        log: A new file for a line of JSON per request.
+        calendar: How many times faster than ours its calendar goes.
+
+    Raises:
+        UsageError: An argument is wrong, or the port is taken.
+    """
     check_port(port)
     if log is not None and log.exists():
         msg = f"the log {log} exists already; give another name, or remove it"

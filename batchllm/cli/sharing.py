@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attrs import evolve
 
 from batchllm.cli.exits import UsageError
 from batchllm.core import ConfigError, ProcessorConfig
-from batchllm.shared import SharedGate
+
+if TYPE_CHECKING:
+    from batchllm.shared import SharedGate
 
 __all__ = ["shared_gate"]
 
@@ -29,6 +33,8 @@ def shared_gate(
             msg = "--hold is for runs that share a quota; give --share, too, or leave it out"
             raise UsageError(msg)
         return None, config
+    from batchllm.shared import SharedGate  # loaded by the few runs that share
+
     store = share if share.startswith(("http://", "https://", "sqlite:")) else f"sqlite:{share}"
     try:
         gate = SharedGate(

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 from attrs import asdict
-from cyclopts import Parameter
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
-from batchllm.cli.rows import as_json
+from batchllm.cli.rows import as_json as row_as_json
 from batchllm.core import JournalError
 from batchllm.journal import JournalReader, StoredRow, open_reader
 
-__all__ = ["show"]
+__all__ = ["print_line"]
 
 _SAID = ("model", "finish_reason", "reasoning", "refusal", "tool_calls", "citations", "notes")
 """The parts of what a provider said that people read; ``--json`` has all of it."""
 
 
-def show(
-    run: Annotated[str, Parameter(help="The run's output, or its journal.")],
-    id: Annotated[str, Parameter(help="The id of the line.", allow_leading_hyphen=True)],
-    /,
-    *,
-    json_: Annotated[
-        bool, Parameter(name="--json", negative="", help="As JSON, for programs.")
-    ] = False,
-) -> ExitCode:
-    """Show one line with its calls."""
+def print_line(run: str, id: str, *, as_json: bool) -> ExitCode:
+    """Show one line with its calls.
+
+    Args:
+        run: Its output, or its journal.
+        id: The id of the line.
+        as_json: For programs.
+
+    Raises:
+        UsageError: There is no such line.
+    """
     try:
         with open_reader(find_journal(run)) as journal:
             stored = journal.item(id)
@@ -39,7 +39,7 @@ def show(
             found = _read(journal, stored)
     except JournalError as error:
         raise UsageError(str(error)) from error
-    print(json.dumps(json.loads(as_json(found)), indent=2) if json_ else _in_words(found))
+    print(json.dumps(json.loads(row_as_json(found)), indent=2) if as_json else _in_words(found))
     return ExitCode.OK
 
 
@@ -66,14 +66,14 @@ def _in_words(found: dict[str, Any]) -> str:
     for name in ("prompt", "output", "error", "error_category", "usage", "cost"):
         value = found[name]
         if value is not None:
-            text = value if isinstance(value, str) else as_json(value)
+            text = value if isinstance(value, str) else row_as_json(value)
             lines.append(
                 f"\n{name.replace('_', ' ').capitalize()}\n  " + text.replace("\n", "\n  ")
             )
     said = found["metadata"] or {}
     for name in _SAID:
         if said.get(name):
-            text = said[name] if isinstance(said[name], str) else as_json(said[name])
+            text = said[name] if isinstance(said[name], str) else row_as_json(said[name])
             title = name.replace("_", " ").capitalize()
             lines.append(f"\n{title}\n  " + text.replace("\n", "\n  "))
     lines.append(f"\nAttempts: {found['attempts']}")

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import anyio
 
 from batchllm.cli.configuring import backend_options, processor_config
-from batchllm.cli.displays import Display, QuietDisplay, SteadyStream, display_for
+from batchllm.cli.display_choice import display_for
+from batchllm.cli.displays import Display, QuietDisplay, SteadyStream
 from batchllm.cli.estimating import dry_run
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.job import Job

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 from attrs import asdict
-from cyclopts import Parameter
 
 from batchllm.cli.ending import reason_in_options
 from batchllm.cli.exits import ExitCode, UsageError
@@ -15,24 +14,25 @@ from batchllm.cli.journals import find_journal
 from batchllm.core import JournalError, counted
 from batchllm.journal import JournalReader, RunRecord, open_reader, size_on_disk
 
-__all__ = ["status"]
+__all__ = ["print_status"]
 
 
-def status(
-    run: Annotated[str, Parameter(help="The run's output, or its journal.")],
-    /,
-    *,
-    json_: Annotated[
-        bool, Parameter(name="--json", negative="", help="As JSON, for programs.")
-    ] = False,
-) -> ExitCode:
-    """Say how far a run has got."""
+def print_status(run: str, *, as_json: bool) -> ExitCode:
+    """Say how far a run has got.
+
+    Args:
+        run: Its output, or its journal.
+        as_json: For programs.
+
+    Raises:
+        UsageError: It has no journal that can be read.
+    """
     try:
         with open_reader(find_journal(run)) as journal:
             found = _read(journal)
     except JournalError as error:
         raise UsageError(str(error)) from error
-    print(json.dumps(found, indent=2) if json_ else _in_words(found))
+    print(json.dumps(found, indent=2) if as_json else _in_words(found))
     return ExitCode.OK
 
 

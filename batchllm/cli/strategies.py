@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from batchllm.cli.exits import UsageError
-from batchllm.cli.schemas import output_type
+from batchllm.cli.loading import uncollected
 from batchllm.cli.settings import RunSettings
 from batchllm.core import ConfigError, LLMCallStrategy
 from batchllm.llm_strategies import Fallback, llm, provider_variables, providers
@@ -29,6 +29,7 @@ _OWN_OPTIONS = {
 }
 # Other arguments of `llm` that are no parameters of a model.
 _NOT_PARAMETERS = frozenset({"headers", "http", "stream"})
+_LOOPBACK = "http://127.0.0.1/v1"
 
 
 @asynccontextmanager
@@ -42,12 +43,11 @@ async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy
         UsageError: The model, its key or a parameter is wrong.
     """
     _check_providers(settings)
-    output = None if settings.schema is None else output_type(settings.schema)
     given: dict[str, Any] = {
         "system": settings.system,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
-        "output": output,
+        "output": _output(settings.schema),
         "api_key": _key_from(settings.api_key_env),
         **parameters_of(settings.parameter),
     }
@@ -59,9 +59,8 @@ async def open_strategy(settings: RunSettings) -> AsyncGenerator[LLMCallStrategy
 async def _open(
     name: str, base_url: str | None, given: Mapping[str, Any], servers: AsyncExitStack
 ) -> LLMCallStrategy[Any]:
-    provider, _, model = name.partition(":")
-    if provider.lower() == "sim" and model and base_url is None:
-        base_url = await _open_simulator(name, model, servers)
+    if base_url is None and (scenario := _scenario_in(name)):
+        base_url = await _open_simulator(name, scenario, servers)
     try:
         strategy: LLMCallStrategy[Any] = llm(name, base_url=base_url, **given)
     except ConfigError as error:
@@ -69,10 +68,17 @@ async def _open(
     return strategy
 
 
+def _scenario_in(name: str) -> str:
+    """Return what stands behind ``sim:``; nothing if the model is another one."""
+    provider, _, model = name.partition(":")
+    return model if provider.lower() == "sim" else ""
+
+
 async def _open_simulator(name: str, model: str, servers: AsyncExitStack) -> str:
     """Serve the scenario that *model* is, and return its address."""
     # Imported here, since it is a tenth of what a run loads, and few have one.
-    from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
+    with uncollected():
+        from batchllm.simulator import Simulator, SimulatorLog, parse_scenario, serve
 
     try:
         scenario = parse_scenario(model)
@@ -143,6 +149,15 @@ def parameters_of(words: Sequence[str]) -> dict[str, Any]:
     return parameters
 
 
+def _output(schema: str | None) -> Any:
+    """Return the type for ``--schema``."""
+    if schema is None:
+        return None
+    from batchllm.cli.schemas import output_type  # with all that knows of types and schemas
+
+    return output_type(schema)
+
+
 def _value_of(text: str) -> Any:
     try:
         return json.loads(text)
@@ -185,13 +200,15 @@ def check_strategy(settings: RunSettings) -> list[LLMCallStrategy[Any]]:
     given: dict[str, Any] = {
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
-        "output": None if settings.schema is None else output_type(settings.schema),
+        "output": _output(settings.schema),
         **parameters_of(settings.parameter),
     }
     made: list[LLMCallStrategy[Any]] = []
     for name in settings.model:
+        # A simulator is not made, either: for a run it would listen at an address like this.
+        base_url = settings.base_url or (_LOOPBACK if _scenario_in(name) else None)
         try:
-            made.append(llm(name, base_url=settings.base_url, api_key="not needed here", **given))
+            made.append(llm(name, base_url=base_url, api_key="not needed here", **given))
         except ConfigError as error:
             raise UsageError(_in_options(str(error))) from None
     return made

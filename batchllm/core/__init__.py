@@ -76,7 +76,7 @@ from batchllm.core.items import (
     as_work_item,
     check_prompt,
 )
-from batchllm.core.masking import MASK, mask_keys
+from batchllm.core.masking import MASK, encodable, mask_keys, message_of
 from batchllm.core.prices import Price
 from batchllm.core.problems import JournalProblem
 from batchllm.core.raising import raise_as_it_was, raise_without_group
@@ -92,7 +92,13 @@ from batchllm.core.sendable import check_sendable, check_texts
 from batchllm.core.summary import facts_of
 from batchllm.core.tally import Tally
 from batchllm.core.timing import SPANS_PER_CALL, AttemptFailure, AttemptTiming, Timing
-from batchllm.core.usage import TokenUsage, add_usage, normalize_usage, read_count
+from batchllm.core.usage import (
+    TokenUsage,
+    add_usage,
+    counted_usage,
+    normalize_usage,
+    read_count,
+)
 from batchllm.core.views import AnswerViews, Citation, TokenLogprob, ToolCall
 from batchllm.core.watching import CallEnd, CallStart, RunStart, SpanObserver
 from batchllm.core.wording import a_or_an, as_clock, counted, dollars, kind_of
@@ -193,14 +199,17 @@ __all__ = [
     "config_to_dict",
     "config_to_json",
     "counted",
+    "counted_usage",
     "current_item",
     "dollars",
     "dump_config",
+    "encodable",
     "explain_arguments",
     "facts_of",
     "kind_of",
     "load_config",
     "mask_keys",
+    "message_of",
     "normalize_usage",
     "number",
     "one_of",

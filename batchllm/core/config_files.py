@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -45,6 +44,8 @@ def config_from_toml(text: str, *, source: str = "settings") -> ProcessorConfig:
     Raises:
         ConfigError: It is not TOML, or a setting is wrong.
     """
+    import tomllib  # few programs read it
+
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:

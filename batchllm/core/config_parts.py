@@ -150,7 +150,8 @@ def _categories(names: Iterable[str]) -> frozenset[str]:
 class FailFast:
     """The rule that stops a batch because every further call would fail the same way.
 
-    An address at which no API answers counts, too, as long as there was no other answer.
+    As long as no item was answered two more things end it: an address at which no API answers, and
+    the first 20 items refused as ``invalid_request`` with the very same words.
 
     Args:
         categories: The error categories that count; ``"*"`` stands for every kind of failure.

@@ -174,9 +174,11 @@ class CallError(_Portable):
 
     Attributes:
         usage: Tokens that were billed in spite of the failure, where known.
+        cut_off: Whether part of an answer had come, so that more than ``usage`` may be billed.
     """
 
     usage: TokenUsage | None = None
+    cut_off: bool = False
 
 
 class ProviderError(CallError):

@@ -35,6 +35,8 @@ ItemLike: TypeAlias = "Prompt | Sequence[str] | _Named | LLMWorkItem[Any, Any, A
 def _read_id(value: object) -> str:
     if type(value) is str:
         if value and not value.isspace():
+            if not value.isascii():
+                check_texts(value, f"item_id {value!r}")
             return value
         msg = f"item_id is {value!r}; give each item an id that is not blank"
         raise InvalidItemError(msg)
@@ -128,17 +130,17 @@ def as_work_item(value: object, index: int, *, texts: bool = False) -> LLMWorkIt
     if isinstance(value, LLMWorkItem):
         check_texts(value.prompt, f"item {value.item_id!r}: its prompt")
         return value
-    what = f"item {index}: its prompt"
     if isinstance(value, tuple):
         parts: tuple[Any, ...] = value
         if len(parts) in (2, 3):
             prompt = parts[1]
             if type(prompt) is not str or not prompt.isascii():
-                prompt = check_prompt(prompt, what, texts=texts)
-            return LLMWorkItem(parts[0], None, prompt, *parts[2:])
+                prompt = check_prompt(prompt, f"item {index}: its prompt", texts=texts)
+            return LLMWorkItem(parts[0], None, prompt, parts[2] if len(parts) == 3 else None)
         msg = f"item {index}: a tuple of {len(parts)}; give (id, prompt) or (id, prompt, context)"
         raise InvalidItemError(msg)
-    return LLMWorkItem(str(index), None, check_prompt(value, what, texts=texts))
+    prompt = check_prompt(value, f"item {index}: its prompt", texts=texts)
+    return LLMWorkItem(str(index), None, prompt)
 
 
 def check_prompt(value: Any, what: str = "the prompt", *, texts: bool = False) -> Any:

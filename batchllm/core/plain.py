@@ -14,6 +14,7 @@ import msgspec
 from cattrs import Converter
 
 from batchllm.core.errors import RecordedError
+from batchllm.core.masking import message_of
 from batchllm.core.wording import kind_of
 
 __all__ = ["make_converter", "plain", "read_value"]
@@ -48,7 +49,7 @@ def _is_exception(kind: Any) -> bool:
 def _write_exception(error: BaseException) -> dict[str, str]:
     if isinstance(error, RecordedError):
         return {"type": error.type_name, "message": error.message}
-    return {"type": type(error).__qualname__, "message": str(error)}
+    return {"type": type(error).__qualname__, "message": message_of(error)}
 
 
 def _read_exception(value: Any) -> RecordedError | None:
@@ -75,7 +76,11 @@ def plain(value: Any, where: str) -> Any:
         ValueError: It has no form in JSON.
     """
     try:
-        return _checked(make_converter().unstructure(value), where)
+        try:
+            unstructured = make_converter().unstructure(value)
+        except TypeError:  # a key of a mapping that is a tuple becomes a list: it is named below
+            unstructured = value
+        return _checked(unstructured, where)
     except RecursionError:
         msg = f"{where} is nested too deeply, or contains itself, and so has no form in JSON"
         raise ValueError(msg) from None

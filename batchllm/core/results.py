@@ -13,7 +13,7 @@ from cattrs import BaseValidationError, transform_error
 from batchllm.core.error_info import Category
 from batchllm.core.errors import RecordedError
 from batchllm.core.html import facts_as_html
-from batchllm.core.masking import mask_keys
+from batchllm.core.masking import message_of
 from batchllm.core.plain import make_converter, plain, read_value
 from batchllm.core.timing import SPANS_PER_CALL, AttemptFailure, AttemptTiming, Timing
 from batchllm.core.usage import TokenUsage
@@ -202,11 +202,7 @@ def recorded(error: BaseException | None) -> RecordedError | None:
     """Return what stands for *error* where it cannot go itself, without keys."""
     if error is None or isinstance(error, RecordedError):
         return error
-    try:
-        text = mask_keys(str(error))
-    except Exception:  # as may their __str__
-        text = ""
-    return RecordedError(type(error).__qualname__, text)
+    return RecordedError(type(error).__qualname__, message_of(error))
 
 
 class EndCause(StrEnum):

@@ -54,18 +54,17 @@ class Tally:
             self.not_run += 1
         else:
             self.failed += 1
+        usage, cost = result.token_usage, result.cost
         if result.replayed:
             self.before += 1
-        if result.token_usage:
-            sums = self.usage_before if result.replayed else self.usage
-            for key, value in result.token_usage.items():
-                sums[key] = sums.get(key, 0) + value  # type: ignore[literal-required,operator]
-        if result.cost is not None:
-            if result.replayed:
-                self.cost_before = (self.cost_before or 0.0) + result.cost
-            else:
-                self.cost = (self.cost or 0.0) + result.cost
-        elif result.token_usage and not result.replayed:
+            _add_to(self.usage_before, usage)
+            if cost is not None:
+                self.cost_before = (self.cost_before or 0.0) + cost
+            return
+        _add_to(self.usage, usage)
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
+        elif usage:
             self.unpriced += 1
 
     def merge(self, other: Tally) -> None:
@@ -99,3 +98,10 @@ class Tally:
             usage=TokenUsage(**self.usage),
             usage_before=TokenUsage(**self.usage_before),
         )
+
+
+def _add_to(sums: TokenUsage, usage: TokenUsage | None) -> None:
+    if not usage:
+        return  # also `None`, of a result that a middleware has made
+    for key, value in usage.items():
+        sums[key] = sums.get(key, 0) + value  # type: ignore[literal-required,operator]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import inf
-from typing import Any, TypedDict, cast
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypedDict, cast
 
-__all__ = ["TokenUsage", "add_usage", "normalize_usage", "read_count"]
+__all__ = ["TokenUsage", "add_usage", "counted_usage", "normalize_usage", "read_count"]
+
+
+_MOST: Final = 10**12
+"""The most tokens that are a count: what a server reports beyond, 10⁵ times what any model reads,
+is a mistake of its own, and the sums of many such would fit into no database."""
 
 
 class TokenUsage(TypedDict, total=False):
@@ -84,14 +89,14 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     """
     if usage is None:
         return None
-    given: Any = usage
-    if type(given) is dict and "total_tokens" in given and _is_settled(given):
-        return given  # type: ignore[return-value]
-    fields = given if type(given) is dict else _fields_of(given)
-    found: Any = _read(fields)
+    fields: Any = usage if type(usage) is dict else _fields_of(usage)
+    layout = _layout_of(tuple(fields))
+    if layout.settled and type(usage) is dict and _are_counts(usage):
+        return usage  # type: ignore[return-value]
+    found: Any = _read(fields, layout.places)
     if not found:
         return None
-    if not _QUIRKS.isdisjoint(fields):
+    if layout.quirky:
         _settle_provider_quirks(fields.get, found)
     if "total_tokens" not in found and ("input_tokens" in found or "output_tokens" in found):
         found["total_tokens"] = found.get("input_tokens", 0) + found.get("output_tokens", 0)
@@ -99,34 +104,54 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     return read
 
 
+def counted_usage(usage: TokenUsage | None) -> TokenUsage | None:
+    """Return *usage* of a model's answer, ``None`` if all its counts are zero.
+
+    No call of a model takes nothing: some servers send zeros for counts that they do not have.
+    """
+    return usage if usage and any(usage.values()) else None
+
+
 def read_count(value: object) -> int | None:
     """Return *value* as a count, also if it is a text or a float; ``None`` if it is no count."""
     if isinstance(value, str) and len(value) < 20 and value.isascii() and value.isdigit():
-        return int(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 0 <= value < inf else None
+    return int(value) if 0 <= value <= _MOST else None
 
 
 _KEYS = frozenset(TokenUsage.__annotations__)
 
-# The same table by the providers' names: a usage has a handful of fields and there are thirty
-# names for them, so its fields are looked up among the names, not the names among its fields
-# (3 µs, not 25). Where two fields are the same count, the name of the lower rank has it.
-_KEY_OF: dict[str, str] = {}
-_NESTED: dict[str, list[tuple[str, str, str]]] = {}
-"""For each field that holds others: the other's name, its full name, and what it counts."""
-_RANKS: dict[str, int] = {}
-for _key, _names in _NAMES.items():
-    for _name in _names:
-        _RANKS[_name] = len(_RANKS)
-        _outer, _, _inner = _name.partition(".")
-        if _inner:
-            _NESTED.setdefault(_outer, []).append((_inner, _name, _key))
-        _KEY_OF[_name] = _key
-_FIELDS = frozenset(
-    {_name.partition(".")[0] for _name in _KEY_OF} | {"tool_use_prompt_token_count"}
-)
+
+class _Place(NamedTuple):
+    """A place where a usage may have a count.
+
+    Attributes:
+        field: The name of the field.
+        inner: The name within that field, if it holds others; else empty.
+        key: What is counted there.
+    """
+
+    field: str
+    inner: str
+    key: str
+
+
+def _places() -> tuple[_Place, ...]:
+    found: list[_Place] = []
+    for key, names in _NAMES.items():
+        for name in names:
+            outer, _, inner = name.partition(".")
+            found.append(_Place(outer, inner, key))
+    return tuple(found)
+
+
+_PLACES = _places()
+"""All that is known, by what is counted; where two of a usage count the same, the first has it."""
+
+
+_FIELDS = frozenset({place.field for place in _PLACES} | {"tool_use_prompt_token_count"})
 _QUIRKS = frozenset(
     {
         "cache_read_input_tokens",
@@ -138,11 +163,38 @@ _QUIRKS = frozenset(
 """The fields of providers that count some tokens beside others, and not among them."""
 
 
-def _is_settled(usage: dict[Any, Any]) -> bool:
-    if not usage.keys() <= _KEYS:
-        return False
+class _Layout(NamedTuple):
+    """The fields of a usage, read.
+
+    Attributes:
+        settled: Whether they are those of a ``TokenUsage`` with its total.
+        quirky: Whether a provider counts some of them beside others.
+        places: Where its counts are.
+    """
+
+    settled: bool
+    quirky: bool
+    places: tuple[_Place, ...]
+
+
+@lru_cache(maxsize=64)
+def _layout_of(fields: tuple[str, ...]) -> _Layout:
+    """Read the names of the *fields* of a usage.
+
+    The usages of an endpoint have the same ones over and over, a handful of the thirty that are
+    known: to look for them once takes a quarter off what each costs to read.
+    """
+    names = frozenset(fields)
+    return _Layout(
+        settled="total_tokens" in names and names <= _KEYS,
+        quirky=not _QUIRKS.isdisjoint(names),
+        places=tuple(place for place in _PLACES if place.field in names),
+    )
+
+
+def _are_counts(usage: dict[Any, Any]) -> bool:
     for count in usage.values():  # noqa: SIM110 - a generator costs as much again
-        if type(count) is not int or count < 0:
+        if type(count) is not int or not 0 <= count <= _MOST:
             return False
     return True
 
@@ -174,37 +226,25 @@ def _known_fields(usage: object) -> frozenset[str]:
     return names
 
 
-def _read(fields: Mapping[str, object]) -> dict[str, int]:
+def _read(fields: Mapping[str, object], places: tuple[_Place, ...]) -> dict[str, int]:
     found: dict[str, int] = {}
-    names: dict[str, str] = {}
-    for name, value in fields.items():
-        key = _KEY_OF.get(name)
-        if key is not None:
-            if type(value) is int and value >= 0 and key not in found:  # nearly always
-                found[key], names[key] = value, name
-            else:
-                _note(found, names, name, value)
-        elif value is not None and name in _NESTED:
-            _read_nested(found, names, name, value)
+    for field, inner, key in places:
+        value: Any = fields[field]
+        if inner:
+            value = value.get(inner) if type(value) is dict else _look_into(value, inner)
+        if key in found:
+            continue
+        if type(value) is int and 0 <= value <= _MOST:  # nearly always
+            found[key] = value
+        elif value is not None and (count := read_count(value)) is not None:
+            found[key] = count
     return found
 
 
-def _read_nested(found: dict[str, int], names: dict[str, str], outer: str, details: Any) -> None:
-    mapping = type(details) is dict or isinstance(details, Mapping)
-    for name, path, key in _NESTED[outer]:
-        value = details.get(name) if mapping else getattr(details, name, None)
-        if type(value) is int and value >= 0 and key not in found:  # nearly always
-            found[key], names[key] = value, path
-        elif value is not None:
-            _note(found, names, path, value)
-
-
-def _note(found: dict[str, int], names: dict[str, str], name: str, value: object) -> None:
-    """Keep *value* if it is a count, and no name of a lower rank has given it."""
-    count = None if value is None else read_count(value)
-    key = _KEY_OF[name]
-    if count is not None and (key not in found or _RANKS[name] < _RANKS[names[key]]):
-        found[key], names[key] = count, name
+def _look_into(details: Any, name: str) -> object:
+    """Return the field *name* of what a field of a usage holds; ``None`` if it has none."""
+    mapping = isinstance(details, Mapping)
+    return details.get(name) if mapping else getattr(details, name, None)
 
 
 def _settle_provider_quirks(look: Callable[[str], object], found: dict[str, int]) -> None:
@@ -216,8 +256,8 @@ def _settle_provider_quirks(look: Callable[[str], object], found: dict[str, int]
     if look("candidates_token_count") is not None or look("thoughts_token_count") is not None:
         # Gemini counts thoughts beside the candidates and tool prompts beside the prompt.
         found["output_tokens"] = found.get("output_tokens", 0) + found.get("reasoning_tokens", 0)
-        tool_prompt = look("tool_use_prompt_token_count")
-        if isinstance(tool_prompt, int):
+        tool_prompt = read_count(look("tool_use_prompt_token_count"))
+        if tool_prompt is not None:
             found["input_tokens"] = found.get("input_tokens", 0) + tool_prompt
 
 

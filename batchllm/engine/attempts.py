@@ -14,8 +14,6 @@ from attrs import define, field, frozen
 from batchllm.classifiers import failed_usage, status_of
 from batchllm.core import (
     AttemptFailure,
-    BatchError,
-    CallError,
     Category,
     ErrorInfo,
     LLMCallStrategy,
@@ -24,16 +22,15 @@ from batchllm.core import (
     RetryConfig,
     TokenUsage,
     WorkItemResult,
-    mask_keys,
     with_notes,
 )
 from batchllm.engine.call import Call
 from batchllm.engine.call_context import CallContext
 from batchllm.engine.ending import Phase
-from batchllm.engine.failures import BugLog, Failure
+from batchllm.engine.failures import BugLog, Failure, sentence_of
 from batchllm.engine.frames import drop_locals
 from batchllm.engine.guard import in_words
-from batchllm.engine.item import Charge, ItemRun
+from batchllm.engine.item import ItemRun
 from batchllm.engine.retry_hooks import RetryHooks
 from batchllm.engine.waiting import Window
 from batchllm.policy import RetrySchedule, Verdict, overload_pause
@@ -42,16 +39,11 @@ __all__ = ["Attempts", "GiveUp", "WaitThen", "answer", "failed_result", "next_st
 
 logger = logging.getLogger("batchllm")
 
-# Their messages are whole sentences of ours.
-_SPEAK_FOR_THEMSELVES = (CallError, BatchError)
 _SHARED = frozenset({Outcome.THROTTLED, Outcome.OVERLOADED})
 _NO_ANSWER = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
 _MOST_OVERLOADS = 50
 """Overloads in a row after which an item fails: with waits of 12 s in the mean they are the ten
 minutes after which an endpoint that does not answer is given up."""
-
-_SENTENCE = 500
-"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
 
 
 @frozen
@@ -134,18 +126,21 @@ class Attempts:
     window: Window
     hooks: RetryHooks
     bugs: BugLog = field(factory=BugLog, init=False)
+    _timeout: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        limit = self.context.config.attempt_timeout
+        self._timeout = math.inf if limit is None else limit
 
     async def run(self, item: ItemRun, strategy: LLMCallStrategy[Any]) -> WorkItemResult[Any, Any]:
         """Call until the item has its answer or has failed for good."""
         context = self.context
         config, ending = context.config, context.ending
-        timeout = math.inf if config.attempt_timeout is None else config.attempt_timeout
-        call = Call(context, item, strategy, timeout)
-        max_attempts = item.work.max_attempts or config.retry.max_attempts
-        refusals, overloads, charges = 0, 0, item.charges
+        call = Call(context, item, strategy, self._timeout)
+        refusals, overloads = 0, 0
         previous: float | None = None
         while True:
-            attempt = item.attempt = charges.count + 1
+            attempt = item.attempt = item.charged + 1
             item.begun = item.spent
             item.unanswered = None  # of the attempt before: a composite may fail without a call
             try:
@@ -153,7 +148,7 @@ class Attempts:
             except BaseException:
                 item.cut_off = call.cut_off
                 raise
-            attempt = charges.count + 1  # an outage may have given some back meanwhile
+            attempt = item.charged + 1  # an outage may have given some back meanwhile
             if isinstance(ended, Reply):
                 item.end_attempt(attempt)
                 if config.enable_detailed_logging:
@@ -164,21 +159,21 @@ class Attempts:
             overloads = overloads + 1 if ended.info.outcome is Outcome.OVERLOADED else 0
             step = _charge(item, ended) or next_step(
                 ended.info,
-                attempt=charges.count,
+                attempt=item.charged,
                 refusals=refusals,
                 overloads=overloads,
-                max_attempts=max_attempts,
+                max_attempts=item.work.max_attempts or config.retry.max_attempts,
                 retry=config.retry,
                 schedule=self.schedule,
                 previous=previous,
             )
-            if charges.pending and self._would_fail(item, step, ended.info):
+            if item.pending and self._would_fail(item, step, ended.info):
                 step = await self._await_verdict(item) or step
             previous = step.seconds or previous if isinstance(step, WaitThen) else previous
             if config.enable_detailed_logging:
                 _log_attempt(item, attempt, ended, _in_short(step))
             if isinstance(step, GiveUp):
-                if charges.pending and ending.stopping:
+                if item.pending and ending.stopping:
                     return self._no_time(item, ended)
                 reason = step.reason or ended.fault
                 if ended.info.error_category == Category.PROGRAM_ERROR:
@@ -205,12 +200,12 @@ class Attempts:
         The first items that fail in an outage would be lost before there are enough failures to
         know it for one.
         """
-        context, charges = self.context, item.charges
-        before, last = charges.count, charges.pending[-1]
+        context = self.context
+        before, last = item.charged, item.pending[-1]
         with self.window.asleep(), context.ending.until(Phase.DRAINING):
             await last.gate.is_given_back(last.row, context.callers)
         item.settle()
-        return WaitThen(0.0, counts=False) if charges.count < before else None
+        return WaitThen(0.0, counts=False) if item.charged < before else None
 
     def _may_go_on(self, item: ItemRun, seconds: float) -> bool:
         """Return whether there is time for another attempt after a wait of *seconds*."""
@@ -244,12 +239,12 @@ def _charge(item: ItemRun, ended: Failure) -> WaitThen | None:
     outcome, unanswered = ended.info.outcome, item.unanswered
     if outcome in _NO_ANSWER and ended.made and unanswered is not None:
         gate, row = unanswered
-        item.charges.add_pending(Charge(gate, row, item.spent - item.begun))
+        item.charge_for_now(gate, row)
         item.settle()
         if row.verdict is Verdict.GIVEN_BACK:
             return WaitThen(0.0, counts=False)  # its gate makes it wait
     elif outcome not in _SHARED:
-        item.charges.add()
+        item.charge()
     return None
 
 
@@ -291,23 +286,16 @@ def answer(item: ItemRun, reply: Reply) -> WorkItemResult[Any, Any]:
         metadata,
         attempts=item.attempts,
         spans=item.spans,
-        cost=item.bill,
+        cost=item.bill(),
         attempt_failures=item.failures,
         submission_index=item.index,
     )
 
 
-def _sentence(error: BaseException) -> str:
-    text = in_words(error)
-    return mask_keys(str(error)) or text if isinstance(error, _SPEAK_FOR_THEMSELVES) else text
-
-
 def _how_it_ended(ended: Failure) -> AttemptFailure:
     """Keep what a failed attempt was, since its exception gives way to the next one's."""
-    text = _sentence(ended.error)
-    short = text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
     category, error = ended.info.error_category, ended.error
-    return AttemptFailure(short, category, status_of(error), failed_usage(error))
+    return AttemptFailure(ended.in_short, category, status_of(error), failed_usage(error))
 
 
 def failed_result(
@@ -321,7 +309,7 @@ def failed_result(
     What a strategy has put into its exception's ``output_for_result`` becomes the output: part
     of an answer, or what a provider reported about an answer that it withheld.
     """
-    text = None if error is None else _sentence(error)
+    text = None if error is None else sentence_of(error)
     if error is not None:
         drop_locals(error)  # after its words, which it may take from its reply
     sentence = " – ".join(part for part in (text, reason) if part) or category
@@ -337,7 +325,7 @@ def failed_result(
         error_category=category,
         attempts=item.attempts,
         spans=item.spans,
-        cost=item.bill,
+        cost=item.bill(),
         attempt_failures=item.failures,
         submission_index=item.index,
     )

@@ -10,7 +10,7 @@ from attrs import define, frozen
 from batchllm.core import CallCost, Price, TokenUsage
 from batchllm.policy import Bound, Need, Reservation
 
-__all__ = ["Bill", "Wanted", "taken"]
+__all__ = ["Bill", "Wanted", "known_of", "taken"]
 
 
 @frozen
@@ -22,12 +22,14 @@ class Wanted:
         prompt: From which its bound follows.
         estimate: The strategy's own; ``None`` if it makes none.
         price: Of its model; ``None`` if no money is counted.
+        answers: Whether its answer has tokens, as those of embeddings have not.
     """
 
     kind: Hashable
     prompt: Any
     estimate: CallCost | None
     price: Price | None
+    answers: bool = True
 
     def need(self, bound: Bound) -> Need:
         """Return *bound* in tokens and money."""
@@ -53,11 +55,40 @@ class Bill:
     kept: Reservation | None = None
 
 
-def taken(usage: TokenUsage | None, price: Price | None) -> Need | None:
-    """Return what a call took; ``None`` if that is unknown."""
+def taken(usage: TokenUsage | None, price: Price | None, *, answers: bool = True) -> Need | None:
+    """Return what a call took; ``None`` if that is not wholly known.
+
+    Args:
+        usage: Its tokens.
+        price: Of its model; ``None`` if no money is counted.
+        answers: Whether its answer has tokens.
+    """
+    if not usage or (answers and not _is_whole(usage)):
+        return None
+    total = usage.get("total_tokens")
+    if total is None:
+        return None
+    # The larger, since either may be wrong; a total may have tokens of its own, such as of tools.
+    tokens = max(total, usage.get("input_tokens", 0) + usage.get("output_tokens", 0))
+    return Need(tokens, None if price is None else price.cost(usage))
+
+
+def known_of(usage: TokenUsage | None, price: Price | None) -> Need | None:
+    """Return what a call took at least, as far as *usage* says."""
     if not usage:
         return None
-    tokens = usage.get("total_tokens")
-    if tokens is None:
-        return None
-    return Need(tokens, None if price is None else price.cost(usage))
+    given, answered = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    known: TokenUsage = {**usage, "input_tokens": given, "output_tokens": answered}
+    tokens = max(given + answered, usage.get("total_tokens", 0))
+    return Need(tokens, None if price is None else price.cost(known))
+
+
+def _is_whole(usage: TokenUsage) -> bool:
+    """Return whether *usage* counts prompt and answer.
+
+    Its total may be made of the one that is known: ``normalize_usage`` fills it in so.
+    """
+    given, answered = usage.get("input_tokens"), usage.get("output_tokens")
+    if given is not None and answered is not None:
+        return True
+    return usage.get("total_tokens", 0) > (given or answered or 0)

@@ -139,7 +139,7 @@ class Call(StateGuard):
                 return estimated
             takes = estimated
         now = context.clock()
-        if item.used and item.left(now) <= 0:
+        if item.is_over(now):
             return out_of_time(item, now)
         refusal = item.refusals.get(gate) if item.refusals else None
         permit = gate.admit_nowait(takes, context.callers, item=item, refusal=refusal, now=now)
@@ -220,7 +220,7 @@ class Call(StateGuard):
         item = self.item
         item.book(usage, self.context.prices.cost(self.strategy, usage))
         outcome, hint = failure.info.outcome, failure.info.scope_hint
-        row = permit.report(outcome, now, hint=hint, usage=usage)
+        row = permit.report(outcome, now, hint=hint, usage=usage, reason=failure.in_short)
         item.unanswered = None if row is None else (gate, row)
         if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             item.refused(gate, now, None if hint is None else hint.wait)

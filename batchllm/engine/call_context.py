@@ -57,7 +57,7 @@ class Estimates:
         estimated = estimate_of(strategy, prompt)
         if estimated is not None:
             return estimated
-        guess = self._estimator.estimate(str(strategy.quota_scope), prompt_bytes(prompt))
+        guess = self._estimator.estimate(strategy.quota_scope, prompt_bytes(prompt))
         own = () if callers.limiter is None else callers.limiter.limits
         return _with_room(guess, (*gate.limiter.limits, *own))
 
@@ -65,7 +65,7 @@ class Estimates:
         """Take in what a call reported."""
         if usage is not None:
             self._estimator.learn(
-                str(scope),
+                scope,
                 prompt_bytes(prompt),
                 usage.get("input_tokens"),
                 usage.get("output_tokens"),

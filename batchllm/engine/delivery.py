@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -27,12 +27,12 @@ class Delivery(Protocol):
     """Takes the results of a batch, one by one, and never waits.
 
     What bounds the results that are held is the window: see ``holds_room`` and ``has_room``.
+
+    Attributes:
+        holds_room: Whether a result holds its item's room in the window until it is read.
     """
 
-    @property
-    def holds_room(self) -> bool:
-        """Return whether a result holds its item's room in the window until it is read."""
-        ...
+    holds_room: ClassVar[bool]
 
     def put(self, result: Result) -> None:
         """Take *result*."""
@@ -56,16 +56,14 @@ class Delivery(Protocol):
 class Collector:
     """Takes results that are read when the batch has ended.
 
+    Results hold no room: they are read already.
+
     Args:
         on_result: Called for each.
     """
 
+    holds_room: ClassVar[bool] = False
     on_result: Callable[[], None] | None = None
-
-    @property
-    def holds_room(self) -> bool:
-        """Return that results hold no room: they are read already."""
-        return False
 
     def put(self, result: Result) -> None:
         """Take *result*."""
@@ -99,6 +97,7 @@ class ResultStream:
     chunk; a reader takes it whole if no other reader waits, else one result of it.
     """
 
+    holds_room: ClassVar[bool] = True
     _chunk: list[Result] = field(factory=list, init=False)
     """The results that are in the stream, or on their way to a reader that has not run yet."""
     _taken: deque[Result] = field(factory=deque, init=False)
@@ -108,11 +107,6 @@ class ResultStream:
 
     def __attrs_post_init__(self) -> None:
         self._send, self._receive = anyio.create_memory_object_stream[list[Result]](1)
-
-    @property
-    def holds_room(self) -> bool:
-        """Return that results hold room until they are read."""
-        return True
 
     def put(self, result: Result) -> None:
         """Take *result*."""
@@ -189,16 +183,15 @@ class ResultStream:
 
 @define(eq=False)
 class OrderedResultStream(ResultStream):
-    """Passes results on in input order, holding back at most *limit* of them."""
+    """Passes results on in input order, holding back at most *limit* of them.
 
+    They hold no room in the window, since what is held back has this limit of its own.
+    """
+
+    holds_room: ClassVar[bool] = False
     limit: int = 1_000
     _held: dict[int, Result | None] = field(factory=dict, init=False)
     _next: int = field(default=0, init=False)
-
-    @property
-    def holds_room(self) -> bool:
-        """Return that results hold no room: what is held back has a limit of its own."""
-        return False
 
     def put(self, result: Result) -> None:
         """Take *result*, and pass on what it was holding back."""

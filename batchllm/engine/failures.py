@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from batchllm.classifiers import DefaultErrorClassifier, classify
 from batchllm.core import (
+    BatchError,
     CallError,
     CallTooLargeError,
     Category,
@@ -21,6 +22,7 @@ from batchllm.core import (
     ScopeParkedError,
     StallError,
     StrategyError,
+    message_of,
     where_raised,
 )
 from batchllm.engine.ending import Ending
@@ -33,6 +35,7 @@ __all__ = [
     "judge",
     "no_permit",
     "out_of_time",
+    "sentence_of",
     "stopped",
     "timed_out",
     "unusable",
@@ -54,6 +57,12 @@ _ATTEMPT_TIMEOUT: Final = ErrorInfo(True, False, True, Category.TIMEOUT)
 _ITEM_TIMEOUT: Final = ErrorInfo(False, False, True, Category.TIMEOUT)
 
 
+# Their messages are whole sentences of ours.
+_SPEAK_FOR_THEMSELVES: Final = (CallError, BatchError)
+_SENTENCE: Final = 500
+"""Characters that are kept of what a failed attempt said: a provider's words, not its page."""
+
+
 @frozen
 class Failure:
     """A call failed with *error*, which means *info*; *made* says whether it was made at all.
@@ -67,9 +76,21 @@ class Failure:
     fault: str | None = None
 
     @property
+    def in_short(self) -> str:
+        """The words of the error to the user, cut if they are very long."""
+        sentence = sentence_of(self.error)
+        return sentence if len(sentence) <= _SENTENCE else f"{sentence[: _SENTENCE - 1]}…"
+
+    @property
     def of_the_strategy(self) -> bool:
         """Return whether it concerns the strategy, and not merely the run or the scope."""
         return self.info not in (_STOPPED, _PARKED)
+
+
+def sentence_of(error: BaseException) -> str:
+    """Return what *error* says to the user, without keys."""
+    speaks = isinstance(error, _SPEAK_FOR_THEMSELVES)
+    return (speaks and message_of(error)) or in_words(error)
 
 
 def stopped(ending: Ending) -> Failure:

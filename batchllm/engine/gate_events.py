@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from attrs import define
 
-from batchllm.core import EndCause, ProcessingEvent, Termination
+from batchllm.core import EndCause, ProcessingEvent, Termination, counted
 from batchllm.engine.ending import DRAIN, Ending
 from batchllm.engine.events import Events
 from batchllm.engine.gates import Gates
@@ -21,6 +21,7 @@ from batchllm.gate import Gate
 from batchllm.policy import (
     OUTAGE,
     CapLearned,
+    CapReported,
     CooldownEnded,
     EndpointDown,
     EpisodeStarted,
@@ -92,7 +93,8 @@ def _down_in_words(gate: Gate, event: EndpointDown) -> str:
         else "check its address and that it can be reached from here, then run the rest again"
     )
     scope = gate.scope or "every scope"
-    return f"the endpoint of {scope} {what} for {event.length:.0f} s; {remedy}"
+    last = f"; the last call failed with: {event.reason}" if event.reason else ""
+    return f"the endpoint of {scope} {what} for {event.length:.0f} s{last}; {remedy}"
 
 
 def _log_event(scope: str, event: GateEvent) -> None:
@@ -109,12 +111,13 @@ def _log_event(scope: str, event: GateEvent) -> None:
             text = "The pause for %s grows; calls pause for %s more%s (%s)"
             asked = " as the server asked" if hinted else ""
             logger.warning(text, cause, _length(until - at), asked, scope)
-        case OutageStarted(at=at, until=until, failures=failures):
+        case OutageStarted(at=at, until=until, failures=failures, reason=reason):
             text = (
                 "Endpoint not answering: the last %d items all failed by connection, server error "
-                "or timeout; calls pause, and one tries it in %s (%s)"
+                "or timeout%s; calls pause, and one tries it in %s (%s)"
             )
-            logger.warning(text, failures, _length(until - at), scope)
+            last = f", the last with: {reason}" if reason else ""
+            logger.warning(text, failures, last, _length(until - at), scope)
         case OutageEnded(length=length):
             logger.warning("Endpoint answers again after %.1f s (%s)", length, scope)
         case EndpointDown(length=length, answered=answered):
@@ -124,6 +127,9 @@ def _log_event(scope: str, event: GateEvent) -> None:
         case LimitAdopted(limit=limit, source=source):
             text = "Limit adopted: %s, from %s, for %s"
             logger.info(text, limit_in_words(limit), source, scope)
+        case CapReported(calls=calls, source=source):
+            text = "Limit adopted: %s at a time, from %s, for %s"
+            logger.info(text, counted(calls, "call"), source, scope)
         case ScopeParked(cause=cause):
             logger.warning("Scope parked: %s; no call of it is made any more (%s)", cause, scope)
         case _:
@@ -133,8 +139,8 @@ def _log_event(scope: str, event: GateEvent) -> None:
 def _length(seconds: float) -> str:
     seconds = max(0.0, seconds)
     if seconds < _LONG:
-        # A pause of 0.02 s in tenths would read as none.
-        return f"{seconds:.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
+        # A pause of 0.02 s in tenths would read as none, and one of 2 ms in hundredths.
+        return f"{max(seconds, 0.01):.2f} s" if seconds < 0.1 else f"{seconds:.1f} s"
     clock = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
     return f"{seconds:.1f} s, until {clock}"
 
@@ -158,13 +164,17 @@ def _as_processing_events(event: GateEvent) -> Iterator[tuple[ProcessingEvent, d
         case LimitAdopted(limit=limit, source=source):
             data = {"dimension": limit.dimension, "amount": limit.amount, "per": limit.per}
             yield ProcessingEvent.LIMIT_ADOPTED, {**data, "source": source}
-        case OutageStarted(at=at, until=until, failures=failures):
-            data = {"failures": failures, "seconds": max(0.0, until - at)}
+        case CapReported(calls=calls, source=source):
+            data = {"dimension": "concurrency", "amount": calls, "per": None}
+            yield ProcessingEvent.LIMIT_ADOPTED, {**data, "source": source}
+        case OutageStarted(at=at, until=until, failures=failures, reason=reason):
+            data = {"failures": failures, "seconds": max(0.0, until - at), "reason": reason}
             yield ProcessingEvent.OUTAGE_STARTED, data
         case OutageEnded(length=length):
             yield ProcessingEvent.OUTAGE_ENDED, {"seconds": length}
-        case EndpointDown(length=length, answered=answered):
-            yield ProcessingEvent.ENDPOINT_DOWN, {"seconds": length, "answered": answered}
+        case EndpointDown(length=length, answered=answered, reason=reason):
+            data = {"seconds": length, "answered": answered, "reason": reason}
+            yield ProcessingEvent.ENDPOINT_DOWN, data
         case ScopeParked(cause=cause):
             yield ProcessingEvent.SCOPE_PARKED, {"cause": cause}
         case _:

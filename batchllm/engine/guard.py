@@ -15,7 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from attrs import frozen
 
-from batchllm.core import ConfigError, ProgramError, mask_keys
+from batchllm.core import ConfigError, ProgramError, message_of
 
 __all__ = [
     "Ended",
@@ -155,12 +155,8 @@ def only_error(raised: BaseException) -> BaseException:
 
 
 def in_words(error: BaseException) -> str:
-    """Return type and message of *error*, also if its ``__str__`` is broken, without keys."""
-    name = type(error).__name__
-    try:
-        text = mask_keys(str(error))
-    except Exception as broken:
-        text = f"(its message cannot be read: {type(broken).__name__})"
+    """Return type and message of *error*, as ``message_of`` gives it."""
+    name, text = type(error).__name__, message_of(error)
     if type(error) in (ExceptionGroup, BaseExceptionGroup):
         # Its own text says only how many there are; the type of a subclass has words of its own.
         text = f"{text}, first: {in_words(next(_leaves(error)))}"

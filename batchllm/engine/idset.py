@@ -28,9 +28,10 @@ class IdSet:
     def add(self, item_id: str) -> bool:
         """Add *item_id*; whether it is new."""
         code = hash((self._salt, item_id)) & 0xFFFF_FFFF_FFFF_FFFF
-        shard = self._shards.get(code % _SHARDS)
+        name = code % _SHARDS
+        shard = self._shards.get(name)
         if shard is None:
-            shard = self._shards[code % _SHARDS] = array("Q")
+            shard = self._shards[name] = array("Q")
         place = bisect_left(shard, code)
         if place < len(shard) and shard[place] == code:
             return False

@@ -28,7 +28,15 @@ from batchllm.engine.tables import rows_as_items
 from batchllm.engine.work_queue import WorkQueue
 from batchllm.llm_strategies import ThreadRunner, run_in_thread
 
-__all__ = ["END", "BlockingSource", "Source", "blocking_source", "pull", "read_item"]
+__all__ = [
+    "END",
+    "BlockingSource",
+    "Source",
+    "blocking_source",
+    "pull",
+    "read_item",
+    "unreadable",
+]
 
 logger = logging.getLogger("batchllm")
 
@@ -164,16 +172,20 @@ class Source:
     _iterator: Any = field(default=None, init=False)
     _chunk: deque[Any] = field(factory=deque, init=False)
     _reader: _ThreadReader = field(init=False)
+    _queue: WorkQueue | None = field(init=False)
     _size: int | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._queue = self.items if isinstance(self.items, WorkQueue) else None
 
     @property
     def size(self) -> int | None:
         """``len(items)`` as it was when they were opened; ``None`` where it is not known."""
-        return self.items.total if isinstance(self.items, WorkQueue) else self._size
+        return self._size if self._queue is None else self._queue.total
 
     def context_of(self, item_id: str) -> Context | None:
         """Return the context in which an item was added; ``None`` for the run's own."""
-        return self.items.take_context(item_id) if isinstance(self.items, WorkQueue) else None
+        return None if self._queue is None else self._queue.take_context(item_id)
 
     def open(self) -> None:
         """Begin to iterate.
@@ -195,13 +207,24 @@ class Source:
             self._iterator = iter(items)
 
     def next_now(self) -> Any:
-        """Return the next item of a synchronous iterable, or ``END``."""
-        if not self.watch.closely:
-            return next(self._iterator, END)
-        begun = self.watch.clocks.wall()
-        item = next(self._iterator, END)
-        self.watch.took(begun)
-        return item
+        """Return the next item of a synchronous iterable, or ``END``.
+
+        Raises:
+            Exception: What the iterable raised, as of ``pull``.
+        """
+        try:
+            if not self.watch.closely:
+                return next(self._iterator, END)
+            begun = self.watch.clocks.wall()
+            item = next(self._iterator, END)
+            self.watch.took(begun)
+            return item
+        except Exception:
+            raise
+        except BaseException as error:  # noqa: ASYNC103 - nothing is awaited here
+            if contains(error):
+                raise
+            raise _not_asked_for(error) from error  # noqa: ASYNC104
 
     def begin_burst(self) -> None:
         """Note that items are read in a row from here on."""
@@ -285,8 +308,12 @@ async def pull(source: Source, room: int) -> Any:
             raise
         failure = error
     await surface_cancellation()
-    msg = f"{kind_of(failure)} that was not asked for"
-    raise RuntimeError(msg) from failure
+    raise _not_asked_for(failure) from failure
+
+
+def _not_asked_for(error: BaseException) -> RuntimeError:
+    """Return what stands for a cancellation of no one, or an exception of a kind like it."""
+    return RuntimeError(f"{kind_of(error)} that was not asked for")
 
 
 def read_item(
@@ -297,3 +324,16 @@ def read_item(
         return as_work_item(value, index, texts=texts)
     except InvalidItemError as error:
         return error
+    except Exception as error:
+        return unreadable(index, error)
+
+
+def unreadable(index: int, error: Exception) -> InvalidItemError:
+    """Return what is wrong with an item whose own code raised *error* as it was looked at.
+
+    That of a prompt or an id of a class of its user's, such as a proxy of nothing, or the
+    ``identity()`` of its own strategy.
+    """
+    failure = InvalidItemError(f"item {index}: it cannot be read: {in_words(error)}")
+    failure.__cause__ = error
+    return failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 
 from batchllm.core import (
     AttemptFailure,
@@ -19,7 +19,7 @@ from batchllm.gate import Gate, Refusal
 from batchllm.journal import Entry
 from batchllm.policy import FailureRow, Verdict
 
-__all__ = ["Charge", "Charges", "ItemRun"]
+__all__ = ["Charge", "ItemRun"]
 
 
 @define(eq=False)
@@ -35,55 +35,6 @@ class Charge:
     gate: Gate
     row: FailureRow
     seconds: float
-
-
-@define(eq=False)
-class Charges:
-    """Count the attempts of one item.
-
-    Attributes:
-        pending: Failed attempts of which it is not decided yet whether they count.
-    """
-
-    pending: tuple[Charge, ...] = field(default=(), init=False)
-    _certain: int = field(default=0, init=False)
-
-    @property
-    def count(self) -> int:
-        """Attempts that count, as far as is known."""
-        return self._certain + len(self.pending)
-
-    def add(self) -> None:
-        """Count an attempt for good."""
-        self._certain += 1
-
-    def add_pending(self, charge: Charge) -> None:
-        """Count an attempt for as long as its row of failures is not an outage's."""
-        self.pending = (*self.pending, charge)
-
-    def slept(self, seconds: float) -> None:
-        """Add the backoff after the last attempt."""
-        if self.pending:
-            self.pending[-1].seconds += seconds
-
-    def settle(self) -> float:
-        """Decide what can be decided.
-
-        Returns:
-            Seconds of the item's stopwatch that the attempts given back had taken.
-        """
-        refund = 0.0
-        undecided: list[Charge] = []
-        for charge in self.pending:
-            match charge.row.verdict:
-                case Verdict.PENDING:
-                    undecided.append(charge)
-                case Verdict.COUNTS:
-                    self._certain += 1
-                case Verdict.GIVEN_BACK:
-                    refund += charge.seconds
-        self.pending = tuple(undecided)
-        return refund
 
 
 @define(eq=False)
@@ -107,7 +58,9 @@ class ItemRun:
         cut_off: Whether it was cancelled with a call in flight, which may have been billed.
         last_failure: The last failure that was classified, so that a composite which passes
             it on does not have it judged anew.
-        charges: The attempts that it has used up.
+        charged: Attempts that it has used up, as far as is known.
+        pending: Those of them of which it is not decided yet whether they count.
+        spent: Seconds that its stopwatch shows while no call runs.
         begun: What its stopwatch showed when its attempt began.
         unanswered: If its last call got no answer: the gate, and the failures in a row there.
         called: The gates at which it has made calls.
@@ -125,6 +78,8 @@ class ItemRun:
     started: float
     limit: float = math.inf
     deadline: float = math.inf
+    entry: Entry | None = None
+    batch: str = ""
     usage: TokenUsage | None = None
     cost: float | None = None
     attempts: int = 0
@@ -134,19 +89,18 @@ class ItemRun:
     notes: tuple[str, ...] = ()
     cut_off: bool = False
     last_failure: object = None
-    charges: Charges = field(factory=Charges)
+    charged: int = 0
+    pending: tuple[Charge, ...] = ()
+    spent: float = 0.0
     begun: float = 0.0
     unanswered: tuple[Gate, FailureRow] | None = None
     called: tuple[Gate, ...] = ()
     refusals: dict[Gate, Refusal] | None = None
-    entry: Entry | None = None
     _unpriced: bool = False
-    batch: str = ""
     attempt: int = 0
     watched: tuple[Any, ...] = ()
     result: WorkItemResult[Any, Any] | None = None
     went_in: bool = False
-    _spent: float = 0.0
     _running: int = 0
     _since: float = 0.0
     _admission: float = 0.0
@@ -158,21 +112,15 @@ class ItemRun:
         """The item's id."""
         return self.work.item_id
 
-    @property
-    def used(self) -> bool:
-        """Return whether it may have run out of time: it has run before, or has a deadline."""
-        return self._spent > 0.0 or self.deadline < math.inf
-
-    @property
-    def spent(self) -> float:
-        """Seconds that its stopwatch shows while no call runs."""
-        return self._spent
+    def is_over(self, now: float) -> bool:
+        """Return whether it has no time left: it can only have run out if it has run before."""
+        return (self.spent > 0.0 or self.deadline < math.inf) and self.left(now) <= 0
 
     def begin_call(self, gate: Gate, now: float) -> None:
         """Note that a call at *gate* was let through."""
         if gate not in self.called:
             self.called = (*self.called, gate)
-        if self.charges.pending:  # while it waited they may have turned out to be an outage's
+        if self.pending:  # while it waited they may have turned out to be an outage's
             self.settle()
         self.start_clock(now)
         self.unanswered = None
@@ -187,11 +135,12 @@ class ItemRun:
         """Let the stopwatch stand, once the last of the calls that overlap has ended."""
         self._running -= 1
         if self._running == 0:
-            self._spent += now - self._since
+            self.spent += now - self._since
 
     def left(self, now: float) -> float:
         """Return the seconds until the stopwatch or the wall clock ends the item."""
-        return min(self.limit - self._shown(now), self.deadline - now)
+        left = self.limit - self._shown(now)
+        return left if self.deadline == math.inf else min(left, self.deadline - now)
 
     def bound(self, now: float) -> tuple[str, float]:
         """Return which setting ends the item first, seen from *now*, and its seconds."""
@@ -200,11 +149,22 @@ class ItemRun:
         return "deadline_per_item", self.deadline - self.started
 
     def _shown(self, now: float) -> float:
-        return self._spent + (now - self._since if self._running else 0.0)
+        return self.spent + (now - self._since if self._running else 0.0)
+
+    def charge(self) -> None:
+        """Count an attempt for good."""
+        self.charged += 1
+
+    def charge_for_now(self, gate: Gate, row: FailureRow) -> None:
+        """Count the attempt under way for as long as its *row* at *gate* is not an outage's."""
+        self.pending = (*self.pending, Charge(gate, row, self.spent - self.begun))
+        self.charged += 1
 
     def spend(self, seconds: float) -> None:
-        """Add *seconds* of backoff."""
-        self._spent += seconds
+        """Add *seconds* of backoff, which go with the last attempt if that is given back."""
+        if self.pending:
+            self.pending[-1].seconds += seconds
+        self.spent += seconds
         self._booked += seconds
         if self.spans:
             self.spans = (*self.spans[:-1], self.spans[-1] + seconds)
@@ -214,11 +174,14 @@ class ItemRun:
 
         Its spans keep that time: they say where it went.
         """
-        if self.charges.pending:
-            refund = self.charges.settle()
-            self._spent -= refund
-            self._booked -= refund
-            self.begun -= refund
+        for charge in self.pending:
+            if charge.row.verdict is Verdict.GIVEN_BACK:
+                self.charged -= 1
+                self.spent -= charge.seconds
+                self._booked -= charge.seconds
+                self.begun -= charge.seconds
+        if self.pending:
+            self.pending = tuple(c for c in self.pending if c.row.verdict is Verdict.PENDING)
 
     def refused(self, gate: Gate, now: float, wait: float | None) -> None:
         """Note that *gate* refused a call, and what the server asked this item to wait."""
@@ -238,9 +201,9 @@ class ItemRun:
             calls = len(self.spans) // 4
             self.failures = (*(self.failures or (None,) * calls), failure)
         self.attempts = attempt
-        span = (self._admission, self._cooldown, self._spent - self._booked, 0.0)
+        span = (self._admission, self._cooldown, self.spent - self._booked, 0.0)
         self.spans = span if not self.spans else (*self.spans, *span)
-        self._booked = self._spent
+        self._booked = self.spent
         self._admission = self._cooldown = 0.0
 
     def cut_short(self) -> None:
@@ -265,7 +228,6 @@ class ItemRun:
         elif answered or usage is not None:
             self._unpriced = True
 
-    @property
     def bill(self) -> float | None:
         """Return the US dollars of all its calls; ``None`` if that of one is unknown."""
         return None if self._unpriced else self.cost

@@ -18,8 +18,8 @@ from attrs import define, field, frozen
 from batchllm.core import ConfigError, WorkItemResult, kind_of
 from batchllm.engine.guard import Ended, Failed
 from batchllm.engine.hooks import call_hook
-from batchllm.engine.in_thread import is_async
 from batchllm.engine.slow_hooks import SlowHooks
+from batchllm.engine.threaded import is_async
 from batchllm.transport import ThreadRunner, run_in_thread
 
 __all__ = ["POST_PROCESSOR", "PostProcessing", "PostProcessor"]

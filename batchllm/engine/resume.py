@@ -18,7 +18,6 @@ from attrs import define, field
 
 from batchllm.core import InvalidItemError, LLMWorkItem, Tally, WorkItemResult
 from batchllm.engine.delivery import Delivery
-from batchllm.engine.guard import contains
 from batchllm.engine.intake import END, Source, pull
 from batchllm.engine.recorder import Recorder
 from batchllm.journal import Entry, ItemKey, Taken
@@ -92,7 +91,7 @@ class Resume:
     _ready: deque[Incoming] = field(factory=deque, init=False)
     _most: int = field(default=1, init=False)
     _ended: bool = field(default=False, init=False)
-    _error: BaseException | None = field(default=None, init=False)
+    _error: Exception | None = field(default=None, init=False)
 
     async def next(self) -> Any:
         """Return the next item that needs something done, or ``END``.
@@ -166,9 +165,7 @@ class Resume:
                 while len(values) < self._most and (not values or values[-1] is not END):
                     values.append(source.next_now())
                 source.end_burst()
-        except BaseException as error:  # noqa: ASYNC103
-            if contains(error) or not isinstance(error, Exception):
-                raise
+        except Exception as error:
             self._error = error
         if values and values[-1] is END:
             self._ended = True

@@ -278,8 +278,8 @@ class Run:
             now,
             math.inf if limit is None else limit,
             math.inf if config.deadline_per_item is None else now + config.deadline_per_item,
-            entry=entry,
-            batch=self.start.batch,
+            entry,
+            self.start.batch,
         )
 
     def _check_timeout(self, work: LLMWorkItem[Any, Any, Any]) -> None:

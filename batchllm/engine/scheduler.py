@@ -6,7 +6,7 @@ the batch ends early is the table in ``docs/design/endings.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
@@ -16,7 +16,6 @@ from attrs import define, evolve, field
 from batchllm.core import (
     Category,
     EndCause,
-    FailFast,
     InvalidItemError,
     LLMWorkItem,
     Termination,
@@ -27,6 +26,7 @@ from batchllm.engine.attempts import failed_result
 from batchllm.engine.committing import Committing
 from batchllm.engine.delivery import Delivery
 from batchllm.engine.ending import CANCEL, DRAIN, Phase
+from batchllm.engine.fail_fast import FailureWatch
 from batchllm.engine.intake import Source
 from batchllm.engine.item import ItemRun
 from batchllm.engine.progress import Progress
@@ -67,10 +67,16 @@ class Scheduler:
     accepted: int = field(default=0, init=False)
     starting: int = field(default=0, init=False)
     committing: Committing = field(factory=Committing, init=False)
-    _same_failure: int = field(default=0, init=False)
+    _plain: bool = field(init=False)
+    _watch: FailureWatch | None = field(init=False)
     _delivering: anyio.CancelScope = field(
         factory=lambda: anyio.CancelScope(shield=True), init=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        rule = self.run.config.fail_fast
+        self._watch = None if rule is None else FailureWatch(rule)
+        self._plain = self.run.pipeline.plain and not self.progress.waits
 
     @property
     def total(self) -> int:
@@ -82,7 +88,8 @@ class Scheduler:
         """Start the task of one item, which holds room in the window from here on."""
         work, index = one.work, one.position
         # The largest, since items of a batch at a provider come in the order of their answers.
-        self.accepted = max(self.accepted, index + 1)
+        if index >= self.accepted:
+            self.accepted = index + 1
         self.run.window.taken += 1
         if isinstance(work, InvalidItemError):
             self._start_invalid(one, work, now)
@@ -90,12 +97,12 @@ class Scheduler:
         item = self.run.start_item(work, index, now, one.entry)
         item.went_in = one.went_in
         if one.early is not None:
-            self._start_task(item, self._finish, one.early)
+            self._start_task(item, self._finish(item, one.early))
         elif one.taken is not None:
             self._take_over(item, one.taken)
         else:
             self.starting += 1
-            self._start_task(item, self._run_item)
+            self._start_task(item, self._run_item(item))
 
     def _start_invalid(self, one: Incoming, error: InvalidItemError, now: float) -> None:
         """Give something that is no valid item its result."""
@@ -105,23 +112,19 @@ class Scheduler:
         placeholder.context = one.context
         item = self.run.start_item(placeholder, index, now)
         result = failed_result(item, error, Category.INVALID_ITEM)
-        self._start_task(item, self._finish, result)
+        self._start_task(item, self._finish(item, result))
 
-    def _start_task(
-        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
-    ) -> None:
+    def _start_task(self, item: ItemRun, process: Coroutine[Any, Any, None]) -> None:
         name = item.work.item_id
         context = self.source.context_of(name)
         if self.run.watchers.active:
-            process, given = self._watched, (process, *given)
+            process = self._watched(item, process)
         # Not start_soon(…), which looks at the function as well before it does the same: 2 µs.
-        self.tasks.create_task(process(item, *given), name=name, context=context)
+        self.tasks.create_task(process, name=name, context=context)
 
-    async def _watched(
-        self, item: ItemRun, process: Callable[..., Coroutine[Any, Any, None]], *given: Any
-    ) -> None:
+    async def _watched(self, item: ItemRun, process: Coroutine[Any, Any, None]) -> None:
         with self.run.watchers.item(item):
-            await process(item, *given)
+            await process
 
     def _take_over(self, item: ItemRun, taken: Taken) -> None:
         """Deliver what an earlier run finished, after its post-processor if that is still due."""
@@ -171,7 +174,10 @@ class Scheduler:
             raise
         if not result.success and result.not_run and ending.phase is Phase.OVER:
             return  # the reader has left: what was not run has no result
-        await self._finish(item, result)
+        if self._plain and item.entry is None:
+            self._announce_and_deliver(item, result)
+        else:
+            await self._finish(item, result)
 
     async def _finish(self, item: ItemRun, result: Result) -> None:
         run = self.run
@@ -181,9 +187,8 @@ class Scheduler:
         else:
             pipeline = run.pipeline
             try:
-                if not pipeline.plain:
-                    result = await pipeline.go_out(item, result, self.run.shelter)
-                    result, _ = await pipeline.complete(item, result, run.shelter)
+                result = await pipeline.go_out(item, result, run.shelter)
+                result, _ = await pipeline.complete(item, result, run.shelter)
                 pipeline.announce(item, result)
             finally:
                 self._deliver(result)
@@ -285,24 +290,15 @@ class Scheduler:
             self.progress.log(tally, self.total)
         if result.replayed:
             return
-        if result.success:
-            self._same_failure = 0
-        elif run.config.fail_fast is not None:
-            self._watch_failures(result, run.config.fail_fast)
-
-    def _watch_failures(self, result: Result, fail_fast: FailFast) -> None:
-        # Nothing but such answers so far: no call will find an API at this address. After one good
-        # answer it is the gateway that has lost its way, and may find it again.
-        lost = not self.run.tally.succeeded and getattr(result.exception, "wrong_address", False)
-        if not fail_fast.counts(result.error_category) and not lost:
-            if not result.not_run:
-                self._same_failure = 0
+        if self._watch is None:
             return
-        self._same_failure += 1
-        if self._same_failure >= fail_fast.after:
-            reason = (
-                f"{self._same_failure} {'item' if self._same_failure == 1 else 'items in a row'} "
-                f"failed with {result.error_category}, the last with: {result.error}"
-            )
-            how = CANCEL if fail_fast.then == "cancel" else DRAIN
+        if result.success:
+            self._watch.on_success()
+        else:
+            self._watch_failures(result, self._watch)
+
+    def _watch_failures(self, result: Result, watch: FailureWatch) -> None:
+        reason = watch.on_failure(result, answered=self.run.tally.succeeded > 0)
+        if reason is not None:
+            how = CANCEL if watch.rule.then == "cancel" else DRAIN
             self.run.stop(how, Termination(EndCause.FAIL_FAST, reason, result.item_id))

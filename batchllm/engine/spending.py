@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 from attrs import define, evolve, field
 
-from batchllm.classifiers import failed_usage, may_be_billed
+from batchllm.classifiers import failed_usage, is_cut_off, may_be_billed
 from batchllm.core import (
     CallTooLargeError,
     ConfigError,
@@ -28,7 +28,7 @@ from batchllm.core import (
     Termination,
     dollars,
 )
-from batchllm.engine.bills import Bill, Wanted, taken
+from batchllm.engine.bills import Bill, Wanted, known_of, taken
 from batchllm.engine.budget_words import budget_spent, no_price
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
@@ -94,13 +94,13 @@ class Spending:
             StrategyError: The budget is one of money, and its price is not known.
             Exception: What its ``estimate`` raised.
         """
-        estimate = estimate_of(strategy, prompt)
+        estimate, answers = estimate_of(strategy, prompt), not strategy.takes_texts
         if self.ledger.budget.max_cost is None:
-            return Wanted(strategy.quota_scope, prompt, estimate, None)
+            return Wanted(strategy.quota_scope, prompt, estimate, None, answers)
         price = self.prices.of(strategy)
         if price is None:
             raise StrategyError(no_price(self.prices, self.prices.missing(strategy)))
-        return Wanted(strategy.quota_scope, prompt, estimate, price)
+        return Wanted(strategy.quota_scope, prompt, estimate, price, answers)
 
     async def reserve(self, item: ItemRun, wanted: Wanted) -> Bill | Failure:
         """Reserve for a call of *item*; return why it is not made if it is not."""
@@ -226,18 +226,22 @@ class Spending:
         """Book what a call took; all that was reserved if that is unknown and may be billed."""
         wanted = bill.wanted
         if isinstance(ended, Reply):
-            usage, billed = ended.usage, True
-            self.worst.learn(wanted.kind, wanted.prompt, usage)
+            usage, billed, whole = ended.usage, True, True
         elif ended.made:
-            usage = failed_usage(ended.error)
+            usage, whole = failed_usage(ended.error), not is_cut_off(ended.error)
             billed = usage is not None or may_be_billed(ended.error)
         else:
-            usage, billed = None, False
-        took = taken(usage, wanted.price)
+            usage, billed, whole = None, False, True
+        took = taken(usage, wanted.price, answers=wanted.answers) if whole else None
         if took is not None:
+            if isinstance(ended, Reply):
+                self.worst.learn(wanted.kind, wanted.prompt, usage)
             self._close(bill, lambda books, held: books.settle(held, took))
+        elif billed:
+            least = known_of(usage, wanted.price)
+            self._close(bill, lambda books, held: books.keep(held, least))
         else:
-            self._close(bill, BudgetLedger.keep if billed else BudgetLedger.release)
+            self._close(bill, BudgetLedger.release)
 
     def cancel(self, bill: Bill, *, in_flight: bool) -> None:
         """Book a call that was cancelled, which may be billed if it was *in_flight*."""

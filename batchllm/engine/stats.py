@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
+from batchllm.core import counted
 from batchllm.engine.hedging import Hedging
 from batchllm.engine.resources import Resources
 from batchllm.engine.spending import Spending
@@ -166,6 +167,9 @@ def limited_by(
     caps = [scope.cap for scope in scopes if scope.cap is not None]
     if caps and cause != "cooldown":
         return f"the provider's cap, found to be {sum(caps):,} calls at a time"
+    reported = [scope.reported_cap for scope in scopes if scope.reported_cap is not None]
+    if cause == "calls" and reported and sum(reported) < calls:
+        return f"the provider's cap of {counted(sum(reported), 'call')} at a time, as it reported"
     if cause == "calls":
         return f"{calls:,} calls in flight at most; raise concurrency if the server allows more"
     if cause == "cooldown":

@@ -78,13 +78,13 @@ class Window:
         """Return how many items wait for a permit, at any gate."""
         return sum(self.waiting.values())
 
-    @property
-    def has_room(self) -> bool:
-        """Return whether one more item may come in."""
-        if self.taken < self.size:
+    def has_room(self, ahead: int = 0) -> bool:
+        """Return whether one more item may come in, behind *ahead* others."""
+        taken = self.taken + ahead
+        if taken < self.size:
             return True
         outside = self.sleeping + self.cooling
-        return self.taken - outside < self.size and outside < self.max_sleeping
+        return taken - outside < self.size and outside < self.max_sleeping
 
     def wake(self) -> None:
         """Let the feed look again whether there is room."""
@@ -167,7 +167,6 @@ class Waits:
             slept = self.clock() - now
             self.seconds["backoff"] += slept
             item.spend(slept)
-            item.charges.slept(slept)
 
     async def for_permit(
         self, gate: Gate, cost: CallCost, item: ItemRun, refusal: Refusal | None = None

@@ -21,6 +21,7 @@ from batchllm.engine.hook_bounds import HookBound, note_hook
 from batchllm.engine.hooks import call_hook
 from batchllm.engine.item import ItemRun
 from batchllm.engine.post_processing import POST_PROCESSOR, PostProcessing
+from batchllm.engine.returned import wrong_with
 from batchllm.engine.slow_hooks import SlowHooks
 
 __all__ = ["WayOut", "failed_in"]
@@ -111,12 +112,20 @@ class WayOut:
         if not isinstance(ended, Ok):
             self.result = failed_in(item, hook, ended, bound, Category.MIDDLEWARE)
         elif isinstance(ended.value, WorkItemResult):
-            self.result = evolve(
-                ended.value, item_id=self.result.item_id, submission_index=item.index
-            )
+            self._take(ended.value, hook, bound)
         elif ended.value is not None:
             found = type(ended.value).__name__
             item.note(f"{hook} returned a {found}; return a WorkItemResult or None")
+
+    def _take(self, returned: Result, hook: str, bound: HookBound) -> None:
+        """Go on with the result that *hook* has returned, unless a field of it is wrong."""
+        wrong = None if returned is self.result else wrong_with(returned)
+        if wrong is not None:
+            self.result = failed_in(self.item, hook, Failed(wrong), bound, Category.MIDDLEWARE)
+            return
+        self.result = evolve(
+            returned, item_id=self.result.item_id, submission_index=self.item.index
+        )
 
     async def _call(self, name: str, hook: Callable[..., Any], *args: Any) -> tuple[Any, HookBound]:
         bound = self._begin(name)

@@ -34,7 +34,8 @@ _QUIET: Final = 2
 """Looks at a scope in which nothing happens, after which nothing will decide."""
 
 _NO_ANSWER: Final = frozenset({Outcome.TRANSIENT, Outcome.TIMEOUT})
-_UNKNOWN: Final = Outcome.UNKNOWN  # looked up once: Python 3.11 takes 0.4 µs, at every call
+_OK: Final = Outcome.OK  # looked up once: Python 3.11 takes 0.4 µs, at every call
+_UNKNOWN: Final = Outcome.UNKNOWN
 
 
 @define(eq=False)
@@ -59,16 +60,21 @@ class Health:
         item: object,
         canary: int,
         callers: CallerLimits | None,
+        reason: str = "",
     ) -> FailureRow | None:
         """Learn from the end of one call; *outcome* is ``None`` for one that was cut off.
+
+        *reason* is what it failed with, in words.
 
         Returns:
             The row of failures that it belongs to, if it is one.
         """
+        if outcome is _OK and self.breaker.calm and not self._undecided:
+            return None  # nearly every call: it changes nothing
         row: FailureRow | None = None
         if outcome in _NO_ANSWER:
             left = self._untried_left(callers)
-            row = self.breaker.on_failure(now, item, canary, untried_left=left)
+            row = self.breaker.on_failure(now, item, canary, untried_left=left, reason=reason)
         elif outcome is None or outcome is _UNKNOWN:
             self.breaker.on_silence(now, canary)
         else:

@@ -24,6 +24,7 @@ class Judges(Protocol):
         item: object,
         canary: int,
         callers: CallerLimits | None,
+        reason: str = "",
     ) -> FailureRow | None:
         """Learn from a call whether the endpoint answers; ``None`` for one that was cut off."""
         ...
@@ -60,12 +61,12 @@ class Permit:
     _callers: CallerLimits | None
     _send: Send
     at: float
+    _item: object = None
     admission_wait: float = 0.0
     cooldown_wait: float = 0.0
     canary: int = 0
     counted: CallersSend | None = field(default=None, init=False)
     _hint: ServerHint | None = field(default=None, init=False)
-    _item: object = field(default=None, kw_only=True, alias="item")
 
     def observe(self, hint: ServerHint) -> None:
         """Remember what a successful reply reported about limits, for the report to come."""
@@ -78,8 +79,11 @@ class Permit:
         *,
         hint: ServerHint | None = None,
         usage: TokenUsage | None = None,
+        reason: str = "",
     ) -> FailureRow | None:
         """End the call at *now*: settle what it took, learn from it, let the next one start.
+
+        *reason* is what a failed one failed with, in words, for the log of an outage.
 
         Returns:
             For a failure of the connection or the server the row of failures that it belongs to,
@@ -97,7 +101,12 @@ class Permit:
         )
         # Before another is let in: the caller's room may go to the next waiter at once.
         row = gate.health.judge(
-            outcome, now, self if self._item is None else self._item, self.canary, self._callers
+            outcome,
+            now,
+            self if self._item is None else self._item,
+            self.canary,
+            self._callers,
+            reason,
         )
         if self._callers is not None:
             self._callers.end(now, self, usage)

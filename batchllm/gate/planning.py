@@ -80,7 +80,7 @@ class Planner:
         """Return a permit if one is to be had now, without overtaking a waiter; else ``None``."""
         if callers is not None and callers.full:
             return None
-        if self.queue and self.queue.has_ready(now):
+        if not self.queue.empty and self.queue.has_ready(now):
             return None
         if refusal is not None and refusal.not_before > now:
             return None
@@ -94,7 +94,7 @@ class Planner:
         if own is not None and own.next_time(now, cost) > now:
             return None
         permit = self._grant(now, cost, callers, item)
-        if self.limiter.has_events:
+        if self.limiter.events:
             self._send_events(now)
         return permit
 
@@ -105,7 +105,7 @@ class Planner:
         cause: str | None = None
         if now >= self.breaker.give_up_at:
             self.breaker.look(now)
-        while self.queue:
+        while not self.queue.empty:
             # The breaker is asked here and not by the method: this is the way of every call.
             if self.breaker.free:
                 chosen, at = self.queue.choose(now)
@@ -123,7 +123,7 @@ class Planner:
             chosen.woken.set()
         if cause is not None or self.times.held_by is not None:
             self.times.hold(now, cause)
-        if self.limiter.has_events or self.breaker.has_events:
+        if self.limiter.events or self.breaker.events:
             self._send_events(now)
 
     def leave(self, waiter: Waiter) -> None:
@@ -158,7 +158,7 @@ class Planner:
         self, now: float, cost: CallCost, callers: CallerLimits | None, item: object
     ) -> Permit:
         send = self.limiter.on_send(now, cost)
-        permit = Permit(self, callers, send, now, item=item)
+        permit = Permit(self, callers, send, now, item)
         if callers is not None:
             permit.counted = callers.take(now, cost, permit)
         if self.breaker.open:

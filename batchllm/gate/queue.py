@@ -38,11 +38,16 @@ class WaitQueue:
     Args:
         limiter: Decides what may start.
         gate: Asked by callers to plan anew when they have room again.
+
+    Attributes:
+        untried: Those who wait whose items were never called.
+        empty: Whether no call waits; kept, since every call asks for it twice.
     """
 
     limiter: RateLimiter
     gate: Advances
     untried: int = field(default=0, init=False)
+    empty: bool = field(default=True, init=False)
     _lanes: dict[CallerLimits | None, Lane] = field(factory=dict, init=False)
     _aside: list[tuple[float, int, Waiter]] = field(factory=list, init=False)
     _gone: int = field(default=0, init=False)
@@ -53,7 +58,7 @@ class WaitQueue:
         return sum(map(len, self._lanes.values())) + len(self._aside) - self._gone
 
     def __bool__(self) -> bool:
-        return bool(self._lanes or self._aside)
+        return not self.empty
 
     def __iter__(self) -> Iterator[Waiter]:
         for lane in self._lanes.values():
@@ -90,6 +95,7 @@ class WaitQueue:
     def join(self, waiter: Waiter, now: float) -> None:
         """Take a place."""
         self.untried += waiter.untried
+        self.empty = False
         if waiter.not_before > now:
             self._serial += 1  # waiters cannot be compared
             waiter.place = Place.ASIDE
@@ -113,12 +119,12 @@ class WaitQueue:
         if place is Place.ASIDE:
             self._gone += 1
             self._clear_aside()
-            return
-        lane = self._lanes.get(waiter.callers)
-        if lane is not None:
+        else:
+            lane = self._lanes[waiter.callers]
             lane.leave(waiter)
             if not lane:
                 del self._lanes[waiter.callers]
+        self.empty = not (self._lanes or self._aside)
 
     def call_up(self, now: float) -> float:
         """Let those go to their lanes whose own time has come; return when the next one's does."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import zlib
 from typing import Final
 
 from batchllm.core import JournalError, JournalProblem
 
-__all__ = ["is_busy", "journal_error"]
+__all__ = ["DAMAGED", "is_busy", "journal_error"]
+
+DAMAGED: Final = (ValueError, zlib.error)
+"""The errors of reading a value whose bytes are not those that were written: no UTF-8, no JSON."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR})
@@ -46,7 +50,7 @@ _ADVICE: Final[dict[JournalProblem, str]] = {
 }
 
 
-def journal_error(error: sqlite3.Error | OSError, path: str) -> JournalError:
+def journal_error(error: Exception, path: str) -> JournalError:
     """Say what *error* means for the journal at *path*, with the cause chained."""
     problem = _problem_of(error)
     said = error.strerror if isinstance(error, OSError) else str(error)
@@ -62,7 +66,9 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _problem_of(error) == "locked"
 
 
-def _problem_of(error: sqlite3.Error | OSError) -> JournalProblem:
+def _problem_of(error: Exception) -> JournalProblem:
+    if not isinstance(error, sqlite3.Error | OSError):
+        return "corrupt"
     if isinstance(error, OSError):
         if error.errno in _NO_SPACE:
             return "full"

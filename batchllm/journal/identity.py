@@ -12,6 +12,8 @@ from typing import Any, TypeAlias, cast
 import msgspec
 from attrs import define, field
 
+from batchllm.core import encodable
+
 __all__ = [
     "ItemKey",
     "Occurrences",
@@ -89,7 +91,7 @@ class Occurrences:
         if place == len(shard) or shard[place] != code:
             shard.insert(place, code)
             return source, f"#{digest.hex()}.0"
-        name = source.encode() + digest
+        name = source.encode("utf-8", "surrogatepass") + digest
         count = self._again[name] = self._again.get(name, 0) + 1
         return source, f"#{digest.hex()}.{count}"
 
@@ -138,9 +140,10 @@ def canonical_identity(identity: Mapping[str, Any]) -> str:
     never makes two runs differ. What is not set is left out, so that a setting that a later version
     adds changes no identity before it is used.
     """
-    return json.dumps(
+    text = json.dumps(
         _set(identity), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_name_of
     )
+    return encodable(text)  # as JSON itself spells half of a surrogate pair
 
 
 def _set(value: Any) -> Any:

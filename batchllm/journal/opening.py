@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -21,6 +20,7 @@ from batchllm.journal.settings import Journal
 from batchllm.journal.store import Store
 from batchllm.journal.worker import Worker
 from batchllm.journal.writer import JournalWriter
+from batchllm.version import __version__
 
 __all__ = ["JournalLike", "open_journal"]
 
@@ -64,7 +64,7 @@ async def open_journal(
         made = store(settings) if store else _store_of(settings, partial(thread.report, on_wait))
         writer: JournalWriter | None = None
         try:
-            opened = await thread.call(partial(made.open, _version(), config, inputs))
+            opened = await thread.call(partial(made.open, __version__, config, inputs))
             if opened.network:
                 on_wait(
                     f"the journal {settings.path} lies on a disk in the network: one process at a "
@@ -103,13 +103,6 @@ async def _end(
         except JournalError as error:
             # Nothing that was delivered is missing, so it is no reason to fail the run.
             on_wait(f"the end of the run could not be written: {error}")
-
-
-def _version() -> str:
-    try:
-        return version("batchllm")
-    except PackageNotFoundError:  # run from a folder that is not installed
-        return ""
 
 
 def _check_strategy(store: Store, registrar: Registrar, settings: Journal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -181,5 +182,5 @@ def open_reader(path: Path) -> Generator[JournalReader]:
         with closing(sqlite3.connect(f"{address}?mode=ro{alone}", uri=True)) as db:
             check_format(db, str(path))
             yield JournalReader(path, db)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError, json.JSONDecodeError, zlib.error) as error:
         raise journal_error(error, str(path)) from error

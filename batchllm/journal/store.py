@@ -20,7 +20,7 @@ from batchllm.core import JournalError
 from batchllm.journal.connections import Connect, begin, configure, connect
 from batchllm.journal.disks import create_private, is_network_disk
 from batchllm.journal.driving import Driving
-from batchllm.journal.faults import journal_error
+from batchllm.journal.faults import DAMAGED, journal_error
 from batchllm.journal.groups import Group
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Known
@@ -98,7 +98,7 @@ class Store:
             create_private(self.path)
             self._connection = self.connect(self.path)
             return self._begin_run(version, config, inputs)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, *DAMAGED) as error:
             self.abandon()
             raise journal_error(error, str(self.path)) from error
         except BaseException:
@@ -203,6 +203,11 @@ class Store:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise journal_error(error, str(self.path)) from error
+        except (TypeError, ValueError, OverflowError) as error:
+            # What no column can hold, such as a number of more than 64 bits. It is refused where it
+            # comes in; what slips through must not leave the file locked.
+            msg = f"the journal {self.path}: a value cannot be written ({error})"
+            raise JournalError(msg, problem="unserialisable", path=str(self.path)) from error
 
     # Reading, by the same connection: what it has written it sees.
 
@@ -287,7 +292,7 @@ class Store:
     def _read(self, find: Callable[[], T]) -> T:
         try:
             return find()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, *DAMAGED) as error:
             raise journal_error(error, str(self.path)) from error
 
     # What all of them need.

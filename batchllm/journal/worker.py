@@ -5,11 +5,11 @@ from __future__ import annotations
 import queue
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from threading import Thread
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 import anyio.from_thread
-import anyio.to_thread
 from anyio.lowlevel import checkpoint, current_token
 from attrs import define, field
 
@@ -56,6 +56,7 @@ class _Job:
 class _ThreadWorker:
     token: Any
     jobs: queue.SimpleQueue[_Job | None] = field(factory=queue.SimpleQueue)
+    ended: anyio.Event = field(factory=anyio.Event)
 
     async def call(self, work: Callable[[], T]) -> T:
         job = _Job(work)
@@ -77,9 +78,13 @@ class _ThreadWorker:
                 job.value = job.work()
             except BaseException as error:  # noqa: ASYNC103 - raised by the task that waits
                 job.error = error
-            # The loop may be gone, if the program is ending; then no task waits.
-            with suppress(RuntimeError):
-                anyio.from_thread.run_sync(job.done.set, token=self.token)
+            self._set(job.done)
+        self._set(self.ended)
+
+    def _set(self, event: anyio.Event) -> None:
+        # The loop may be gone, if the program is ending; then no task waits.
+        with suppress(RuntimeError):
+            anyio.from_thread.run_sync(event.set, token=self.token)
 
 
 @asynccontextmanager
@@ -90,10 +95,12 @@ async def open_thread_worker() -> AsyncGenerator[Worker]:
     scope = anyio.CancelScope(shield=True)
 
     async def run() -> None:
+        # A daemon. AnyIO's own workers wait for ever, and the interpreter for them, if a second
+        # Ctrl-C comes while code on a loop of asyncio blocks: that loop never ends in order.
+        thread = Thread(target=worker.serve, name="batchllm journal", daemon=True)
         with scope:
-            await anyio.to_thread.run_sync(
-                worker.serve, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
-            )
+            thread.start()
+            await worker.ended.wait()
 
     async with anyio.create_task_group() as group:
         group.start_soon(run, name="batchllm journal thread")

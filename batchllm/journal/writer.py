@@ -13,6 +13,7 @@ from batchllm.journal.commits import Commit, Commits
 from batchllm.journal.connections import size_of_pages
 from batchllm.journal.disks import size_on_disk
 from batchllm.journal.entries import Entry, Registrar, committed, usage_as_json
+from batchllm.journal.faults import DAMAGED, journal_error
 from batchllm.journal.groups import CallBegun, CallFailed, Quota, Refused, Sample
 from batchllm.journal.identity import ItemKey
 from batchllm.journal.ledger import Choice, Ledger, State, Verdict
@@ -273,7 +274,10 @@ class JournalWriter:
         kind = self.settings.output_type
         if self.starts is not None:
             self.starts.update((entry.position, found[entry.key].started) for entry in entries)
-        return [_taken(found[entry.key], entry, kind) for entry in entries]
+        try:
+            return [_taken(found[entry.key], entry, kind) for entry in entries]
+        except (*DAMAGED, LookupError, TypeError) as error:
+            raise journal_error(error, str(self.settings.path)) from error
 
 
 def _taken(found: Finished, entry: Entry, output_type: Any) -> Taken:

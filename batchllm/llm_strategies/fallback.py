@@ -16,6 +16,7 @@ from batchllm.core import (
     Reply,
     RetryState,
     explain_arguments,
+    message_of,
 )
 from batchllm.llm_strategies.accept import StrategyLike
 from batchllm.llm_strategies.composite import Composite, parts_of
@@ -51,7 +52,7 @@ class FallbackError(ExceptionGroup[Exception]):
     @classmethod
     def of(cls, failures: Sequence[tuple[Exception, ErrorInfo]]) -> Self:
         """Make the error for *failures*, each with its meaning."""
-        said = "; ".join(f"{type(error).__name__}: {error}" for error, _ in failures)
+        said = "; ".join(f"{type(error).__name__}: {message_of(error)}" for error, _ in failures)
         message = f"all {len(failures)} strategies of the fallback failed: {said}"
         group = cls(message, [error for error, _ in failures])
         infos = [info for _, info in failures]

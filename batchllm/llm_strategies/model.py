@@ -20,6 +20,7 @@ from batchllm.core import (
     RetryState,
     StrategyError,
     TokenUsage,
+    counted_usage,
     explain_arguments,
     kind_of,
     one_of,
@@ -219,7 +220,7 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
     def _finished(
         self, response: LLMResponse
     ) -> tuple[T, TokenUsage | None, Mapping[str, Any] | None]:
-        usage = response.token_usage or None
+        usage = counted_usage(response.token_usage)
         parsed = self._parse(response, usage)
         return parsed.output, usage, with_notes(response.metadata, parsed.notes)
 

@@ -5,30 +5,28 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from attrs import frozen
 
 from batchllm.core import ConfigError, LLMModel, Price, kind_of
 from batchllm.llm_strategies.model import ModelStrategy
-from batchllm.llm_strategies.output import OutputStrategy, with_output
 from batchllm.llm_strategies.proxies import proxy_for
 from batchllm.providers import (
-    GEMINI,
     PROFILES,
-    AnthropicModel,
     ChatModel,
     ChatProfile,
     ConnectionOptions,
     Endpoint,
-    GeminiClient,
-    GeminiModel,
-    ResponsesModel,
     WireModel,
 )
 from batchllm.transport import HeaderValues, Http, Secret, is_our_own, mask_headers
+
+if TYPE_CHECKING:
+    from batchllm.llm_strategies.output import OutputStrategy
+    from batchllm.providers import GeminiModel
 
 __all__ = ["llm", "provider_variables", "providers"]
 
@@ -133,7 +131,7 @@ def llm(
     if isinstance(output, (str, list, tuple, dict, set)):
         msg = f"output is {output!r:.80}, {kind_of(output)}; give a type, such as list[str]"
         raise ConfigError(msg)
-    known = _PROVIDERS[provider]
+    known = _provider(provider)
     given = {"temperature": temperature, "max_tokens": max_tokens, **parameters}
     given = {key: value for key, value in given.items() if value is not None}
     connection: ConnectionOptions = {
@@ -151,7 +149,11 @@ def llm(
         **_connection(provider, connection),
     )
     strategy = ModelStrategy(asked, temperature=None, system=system)
-    return strategy if output is None else with_output(strategy, output)
+    if output is None:
+        return strategy
+    from batchllm.llm_strategies.output import with_output  # with all that reads typed answers
+
+    return with_output(strategy, output)
 
 
 def providers() -> tuple[str, ...]:
@@ -161,7 +163,7 @@ def providers() -> tuple[str, ...]:
 
 def provider_variables(provider: str) -> tuple[str, str]:
     """Name the environment variables of a provider's key and address that ``llm`` reads first."""
-    endpoint = _PROVIDERS[provider].endpoint
+    endpoint = _provider(provider).endpoint
     return endpoint.key_variables[0], endpoint.address_variables[0]
 
 
@@ -196,7 +198,7 @@ def _of_class(kind: type[WireModel[Any]], **given: Any) -> _Provider:
     return _Provider(endpoint, partial(kind, **given), kind.own_options)
 
 
-def _gemini(
+def _gemini_model(
     model: str,
     *,
     parameters: Mapping[str, Any],
@@ -204,19 +206,23 @@ def _gemini(
     stream: bool,
     **connection: Any,
 ) -> GeminiModel:
+    from batchllm.providers import GeminiClient, GeminiModel
+
     client = GeminiClient(**connection)
     return GeminiModel(model, client, parameters=parameters, extra=extra, stream=stream)
 
 
 def _simulated(model: str, *, http: Http | None, base_url: str | None, **options: Any) -> ChatModel:
     # Imported here, since it is a tenth of what llm() loads, and few ask for it.
-    from batchllm.simulator import Simulator, SimulatorTransport, parse_scenario
+    from batchllm.simulator import parse_scenario
 
     try:
         scenario = parse_scenario(model)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if http is None and base_url == _SIMULATOR.base_url:  # else one that listens there
+        from batchllm.simulator import Simulator, SimulatorTransport
+
         http = SimulatorTransport(Simulator(scenario))
     # There is nothing that a proxy could lead to.
     options["proxy"] = None
@@ -231,20 +237,49 @@ _SIMULATOR: Final = ChatProfile(
     needs_key=False,
     own_parameters=PROFILES["openai-compatible"].own_parameters,
 )
-_PROVIDERS: Final[Mapping[str, _Provider]] = MappingProxyType(
+
+
+def _anthropic() -> _Provider:
+    from batchllm.providers import AnthropicModel
+
+    return _of_class(AnthropicModel)
+
+
+def _gemini() -> _Provider:
+    from batchllm.providers import GEMINI
+
+    return _Provider(GEMINI, _gemini_model)
+
+
+def _responses() -> _Provider:
+    from batchllm.providers import ResponsesModel
+
+    return _of_class(ResponsesModel)
+
+
+# What makes each is called when it is first asked for, since every wire format is a folder to load.
+_PROVIDERS: Final[Mapping[str, Callable[[], _Provider]]] = MappingProxyType(
     {
-        **{name: _of_class(ChatModel, profile=profile) for name, profile in PROFILES.items()},
-        "anthropic": _of_class(AnthropicModel),
-        "gemini": _Provider(GEMINI, _gemini),
-        "openai-responses": _of_class(ResponsesModel),
-        "sim": _Provider(_SIMULATOR, _simulated),
+        **{name: partial(_of_class, ChatModel, profile=one) for name, one in PROFILES.items()},
+        "anthropic": _anthropic,
+        "gemini": _gemini,
+        "openai-responses": _responses,
+        "sim": partial(_Provider, _SIMULATOR, _simulated),
     }
 )
 
 
+@cache
+def _provider(name: str) -> _Provider:
+    return _PROVIDERS[name]()
+
+
 def _connection(provider: str, given: ConnectionOptions) -> ConnectionOptions:
     """Complete address, key and proxy from the environment."""
-    endpoint, http = _PROVIDERS[provider].endpoint, given.get("http")
+    endpoint, http = _provider(provider).endpoint, given.get("http")
+    if given.get("base_url") == "":  # an unset variable must not send a key to another server
+        msg = "base_url is ''; give an address, or leave it out for the provider's usual one"
+        raise ConfigError(msg)
     address = given.get("base_url") or endpoint.find_address(os.environ) or endpoint.base_url
     if not address:
         variable = endpoint.address_variables[0]
@@ -266,7 +301,7 @@ def _read_key(provider: str) -> Secret:
     Raises:
         ConfigError: This process's environment does not have it.
     """
-    endpoint = _PROVIDERS[provider].endpoint
+    endpoint = _provider(provider).endpoint
     key = endpoint.find_key(os.environ)
     if key is None:
         msg = (

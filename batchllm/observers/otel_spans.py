@@ -16,6 +16,7 @@ from batchllm.core import (
     Tally,
     Termination,
     WorkItemResult,
+    message_of,
 )
 from batchllm.observers.genai import (
     OUTCOME,
@@ -189,7 +190,8 @@ class Spans:
         one.span.end()
 
     def _fail(self, span: Span, error: BaseException | None) -> None:
-        text = None if error is None else str(error) if self.content else safe_message(error)
+        said = message_of(error) if self.content and error is not None else None
+        text = said if said or error is None else safe_message(error)
         code = self._trace.StatusCode.ERROR
         span.set_status(self._trace.Status(code, None if text is None else text[:_MOST_LETTERS]))
 

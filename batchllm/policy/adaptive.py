@@ -20,7 +20,8 @@ from batchllm.policy.diagnosis import RefusalTimes
 from batchllm.policy.episodes import Episodes
 from batchllm.policy.events import GateEvent, Send
 from batchllm.policy.findings import Findings
-from batchllm.policy.quota_search import SLACK, Learned
+from batchllm.policy.learned import Learned
+from batchllm.policy.quota_search import SLACK
 from batchllm.policy.send_log import SendLog
 
 __all__ = ["AdaptivePace"]
@@ -113,6 +114,10 @@ class AdaptivePace:
 
     # -- calls -------------------------------------------------------------------------------
 
+    def on_free_send(self, send: Send) -> None:
+        """Note that *send* starts while there is ``room``: neither pause nor pace takes note."""
+        self.flying.add(send.mark)
+
     def on_send(self, now: float, send: Send) -> None:
         """Note that *send* starts."""
         self.flying.add(send.mark)
@@ -142,7 +147,9 @@ class AdaptivePace:
             if self.findings.on_answer(now, send.others if calm else 0):
                 self.cold_start = self._start_cold(max(FIRST_CALLS, len(self.flying)))
         if self.cold_start is not None:
-            most = min(self.calls.limit, self.findings.cap.limit)
+            most, held = self.calls.limit, self.findings.cap.held
+            if held is not None:
+                most = min(most, self.findings.cap.limit)
             if not self.cold_start.on_answer(now - send.sent_at, most):
                 self.cold_start = None
         # Asked first whether it has to know, as hardly any call comes in an episode.

@@ -14,22 +14,25 @@ from batchllm.policy.reports import Reports
 __all__ = ["Admission", "Admitted", "actual_cost"]
 
 _DIMENSIONS: Final = ("requests", "tokens", "input_tokens", "output_tokens")
+_NOTHING: Final = CallCost(0, 0, 0)
 
 
 class Admitted:
-    """The reservations of one call, and how much had been sent up to and with it."""
+    """The booking of one call: what, when, and how much had been sent up to and with it."""
 
-    __slots__ = ("cost", "reservations", "sent")
+    __slots__ = ("at", "cost", "reservations", "sent")
 
     def __init__(
         self,
         reservations: tuple[Reservation | LeasedReservation, ...],
         sent: tuple[int, int, int],
-        cost: CallCost | None = None,
+        cost: CallCost,
+        at: float,
     ) -> None:
         self.reservations = reservations
         self.sent = sent
         self.cost = cost
+        self.at = at
 
     @property
     def leased(self) -> LeasedReservation | None:
@@ -61,7 +64,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_buckets", "_input", "_leased", "_output", "_reports", "_requests", "counts_tokens",
+        "_buckets", "_leased", "_reports", "_sent", "counts_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -78,7 +81,7 @@ class Admission:
             shared = frozenset(limit.dimension for limit in leased.limits)
             self._buckets.declared |= shared
         self._reports = Reports(self._buckets, own_address=own_address)
-        self._requests = self._input = self._output = 0
+        self._sent = (0, 0, 0)
         self.counts_tokens = any(dimension != "requests" for dimension in self._buckets.declared)
 
     @property
@@ -118,15 +121,18 @@ class Admission:
     @property
     def unbooked(self) -> Admitted:
         """The stand-in for a call that was sent before any limit was known."""
-        return Admitted((), (self._requests, self._input, self._output))
+        return Admitted((), self._sent, _NOTHING, 0.0)
 
-    def drain_adopted(self) -> list[tuple[Limit, str]]:
-        """Return the limits adopted since this was last called, and where each came from."""
+    def drain_adopted(self) -> list[tuple[Limit | int, str]]:
+        """Return what was adopted since this was last called, and where each came from.
+
+        A number is a cap on calls in flight.
+        """
         return self._reports.drain_adopted()
 
     def used(self, now: float) -> tuple[float, ...]:
         """The share of each limit that is taken now, in the order of ``limits``."""
-        sent = (self._requests, self._input, self._output)
+        sent = self._sent
         return (
             *(() if self._leased is None else self._leased.used),
             *(bucket.used(now) for bucket in self._buckets.kept),
@@ -178,28 +184,28 @@ class Admission:
         return max(stocks, self._reported_time(now, cost))
 
     def _reported_time(self, now: float, cost: CallCost) -> float:
-        at = now
-        sent = (self._requests, self._input, self._output)
+        at, sent = now, self._sent
         for (dimension, _), reported in self._reports.limits.items():
             at = max(at, reported.next_time(now, getattr(cost, dimension), _units(sent, dimension)))
         return at
 
     def take(self, now: float, cost: CallCost) -> Admitted:
         """Book *cost* in every limit; cheap if there is none, so that it may always be called."""
-        self._requests += cost.requests
-        self._input += cost.input_tokens
-        self._output += cost.output_tokens
-        sent = (self._requests, self._input, self._output)
-        for (dimension, _), reported in self._reports.limits.items():
-            reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
+        requests, given, produced = self._sent
+        sent = self._sent = (
+            requests + cost.requests, given + cost.input_tokens, produced + cost.output_tokens,
+        )  # fmt: skip
+        if self._reports.limits:
+            for (dimension, _), reported in self._reports.limits.items():
+                reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
         if not self._buckets.kept and self._leased is None:
-            return Admitted((), sent, cost)
+            return Admitted((), sent, cost, now)
         taken: list[Reservation | LeasedReservation] = [
             bucket.take(now, cost) for bucket in self._buckets.kept
         ]
         if self._leased is not None:
             taken.append(self._leased.take(now, cost))
-        return Admitted(tuple(taken), sent, cost)
+        return Admitted(tuple(taken), sent, cost, now)
 
     def settle(self, admitted: Admitted, actual: CallCost | None) -> None:
         """End a call; *actual* is what it cost, ``None`` where that is unknown."""
@@ -207,7 +213,18 @@ class Admission:
             reservation.settle(actual)
 
     def release(self, admitted: Admitted) -> None:
-        """Take back a call whose bytes never left."""
+        """Take back a call whose bytes never left.
+
+        What replies leave is counted from what was sent, so that what was not must not stay
+        booked: only a reply would make up for it, and one may never come.
+        """
+        cost = admitted.cost
+        requests, given, produced = self._sent
+        self._sent = (
+            requests - cost.requests, given - cost.input_tokens, produced - cost.output_tokens,
+        )  # fmt: skip
+        for (dimension, _), reported in self._reports.limits.items():
+            reported.on_release(getattr(cost, dimension), admitted.at)
         for reservation in admitted.reservations:
             reservation.release()
 

@@ -124,13 +124,21 @@ class BudgetLedger:
             self.tokens += took.tokens
             self._booked += units
 
-    def keep(self, reservation: Reservation) -> None:
-        """Close a reservation whose call may have been billed: all of it counts as spent."""
+    def keep(self, reservation: Reservation, least: Need | None = None) -> None:
+        """Close a reservation whose call may have been billed: all of it counts as spent.
+
+        Args:
+            reservation: Of the call.
+            least: What is known to be billed, if that is more.
+        """
+        known = least or Need(0)
+        tokens = max(reservation.tokens, known.tokens)
+        units = max(reservation.units, _up(known.cost))
         if self._close(reservation):
-            self.tokens += reservation.tokens
-            self.uncertain_tokens += reservation.tokens
-            self._booked += reservation.units
-            self._uncertain += reservation.units
+            self.tokens += tokens
+            self.uncertain_tokens += tokens
+            self._booked += units
+            self._uncertain += units
 
     def release(self, reservation: Reservation) -> None:
         """Close a reservation whose call was not made, or not billed."""

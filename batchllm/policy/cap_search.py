@@ -47,7 +47,7 @@ class CapSearch:
     _spare: int = field(default=0, init=False)
     _believed: bool = field(default=False, init=False)
     _seen: list[int] = field(factory=list[int], init=False)
-    _most_beside: int = field(default=0, init=False)
+    most_beside: int = field(default=0, init=False)
     _falls: int = field(default=0, init=False)
 
     @property
@@ -80,7 +80,7 @@ class CapSearch:
     def on_episode(self, beside: int, *, first: bool, spent: bool) -> bool:
         """Note the number of calls *beside* a refused one; returns whether it is tested now."""
         seen, needed = self._seen, self._needed
-        most, self._most_beside = self._most_beside, 0
+        most, self.most_beside = self.most_beside, 0
         if most >= beside + max(_STEPS[-1] - 1, _SAME * beside):
             seen.clear()  # more were taken at a time, so that this was no cap's refusal
             return False
@@ -104,8 +104,8 @@ class CapSearch:
         Args:
             beside: Calls that were in flight when the answered one was sent, and not refused.
         """
-        if beside > self._most_beside:
-            self._most_beside = beside
+        if beside > self.most_beside:
+            self.most_beside = beside
         if self.held is None:
             return False
         self._answers += 1

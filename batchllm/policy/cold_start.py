@@ -65,7 +65,8 @@ class ColdStart:
 
     def on_answer(self, took: float, cap: float) -> bool:
         """Note an answer after *took* seconds; returns whether the start goes on below *cap*."""
-        self._quickest = min(self._quickest, took)
+        if took < self._quickest:
+            self._quickest = took
         return self.window < min(cap, _ENOUGH)
 
     def _step(self) -> float:

@@ -14,6 +14,7 @@ from batchllm.policy.cooldown import Cause, State
 __all__ = [
     "OUTAGE",
     "CapLearned",
+    "CapReported",
     "CooldownEnded",
     "EndpointDown",
     "EpisodeStarted",
@@ -26,6 +27,7 @@ __all__ = [
     "PauseLengthened",
     "ScopeParked",
     "Send",
+    "adoption_event",
 ]
 
 OUTAGE: Final = "outage"
@@ -90,13 +92,26 @@ class LimitAdopted:
 
 
 @frozen(kw_only=True)
+class CapReported:
+    """The server reported that it takes *calls* at a time; *source* says where."""
+
+    at: float
+    calls: int
+    source: str
+
+
+@frozen(kw_only=True)
 class OutageStarted:
-    """The last *failures* items, since *since*, got no answer; a canary goes at *until*."""
+    """The last *failures* items, since *since*, got no answer; a canary goes at *until*.
+
+    *reason* is what the last of them failed with, in words.
+    """
 
     at: float
     since: float
     failures: int
     until: float
+    reason: str = ""
 
 
 @frozen(kw_only=True)
@@ -109,11 +124,15 @@ class OutageEnded:
 
 @frozen(kw_only=True)
 class EndpointDown:
-    """The endpoint is given up after *length* seconds; *answered* says if it ever answered."""
+    """The endpoint is given up after *length* seconds; *answered* says if it ever answered.
+
+    *reason* is what the last call failed with, in words.
+    """
 
     at: float
     length: float
     answered: bool
+    reason: str = ""
 
 
 @frozen(kw_only=True)
@@ -132,11 +151,19 @@ GateEvent: TypeAlias = (
     | PaceLearned
     | CapLearned
     | LimitAdopted
+    | CapReported
     | OutageStarted
     | OutageEnded
     | EndpointDown
     | ScopeParked
 )
+
+
+def adoption_event(now: float, adopted: Limit | int, source: str) -> LimitAdopted | CapReported:
+    """Return the event of a limit that is in force from *now* on; a number caps calls in flight."""
+    if isinstance(adopted, int):
+        return CapReported(at=now, calls=adopted, source=source)
+    return LimitAdopted(at=now, limit=adopted, source=source)
 
 
 @frozen(kw_only=True)
@@ -145,7 +172,8 @@ class GateSnapshot:
 
     ``cause`` is a ``Cause``, or ``OUTAGE`` while the endpoint does not answer. ``used`` is the
     share of each of ``limits`` that is taken now; ``rate`` is what the server was
-    measured to accept, ``pace`` what is sent now, ``cap`` the learned number of calls in flight.
+    measured to accept, ``pace`` what is sent now, ``cap`` the learned number of calls in flight,
+    ``reported_cap`` the one that the server reported.
     """
 
     state: State
@@ -164,6 +192,7 @@ class GateSnapshot:
     throttled: int
     overloaded: int
     refused_share: float
+    reported_cap: int | None = None
 
 
 class Send:

@@ -14,9 +14,10 @@ from attrs import define, field
 from batchllm.policy.cap_search import CapSearch
 from batchllm.policy.cooldown import Cause
 from batchllm.policy.events import CapLearned, GateEvent, PaceLearned
+from batchllm.policy.learned import Learned
 from batchllm.policy.noise import Noise
 from batchllm.policy.overload import OverloadLeaks
-from batchllm.policy.quota_search import SLACK, Learned, QuotaSearch
+from batchllm.policy.quota_search import SLACK, QuotaSearch
 from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode
 
@@ -64,7 +65,9 @@ class Findings:
 
     def on_send(self, now: float) -> None:
         """Note a start in an open scope."""
-        if self.search.rate is None or self.cap.held is not None:
+        if self.search.rate is None:  # nearly always: there is no pace to keep
+            return
+        if self.cap.held is not None:
             self.search.delay(now)
             return
         self.search.on_send(now)
@@ -81,10 +84,12 @@ class Findings:
             now: When.
             beside: Calls that were in flight when it was sent, as far as none of them was refused.
         """
-        self._overload.on_accepted()
-        cap = self.cap
+        cap, overload = self.cap, self._overload
+        if overload.known:
+            overload.on_accepted()
         if cap.held is None:  # nearly always
-            cap.on_answer(beside)
+            if beside > cap.most_beside:
+                cap.most_beside = beside
             return False
         before = cap.believed
         unbound = cap.on_answer(beside) and self.search.rate is None
@@ -124,10 +129,13 @@ class Findings:
             self._overload.on_judged(leak=episode.leak)
         # A lone call that was refused twice was no leak: a cap is full until an answer comes.
         spent = not episode.leak or episode.canaries > 0
-        first = not self.search.episodes
+        # Who says when to come back counts over time: a cap does not know when calls will end.
+        first = not self.search.episodes and not episode.hinted
         if explained or self.cap.on_episode(beside, first=first, spent=spent):
             self.search.skip(episode)
-        elif cause is not Cause.OVERLOADED:
+        elif cause is Cause.OVERLOADED:
+            self.search.pass_over(episode)
+        else:
             self._measure(now, episode)
 
     def _measure(self, now: float, episode: Episode) -> None:

@@ -101,9 +101,11 @@ class OutageBreaker:
             for never. One that never answered is given up after 60 s already.
 
     Attributes:
+        calm: Whether the last call to be judged was answered, so that an answer changes nothing.
         free: Whether nothing holds a call back; kept, since every call asks for it.
         open: Whether the endpoint does not answer, so that only canaries go.
         down: Whether it was given up; canaries go on, but no call waits for them.
+        events: What happened and was not drained yet.
         give_up_at: When ``look`` has to be called; infinity while there is no need.
     """
 
@@ -111,14 +113,16 @@ class OutageBreaker:
         "_answered",
         "_canaries",
         "_canary_at",
-        "_events",
         "_last_chance",
         "_next_at",
         "_outage_after",
         "_pause",
+        "_reason",
         "_recovering_since",
         "_row",
+        "calm",
         "down",
+        "events",
         "free",
         "give_up_at",
         "open",
@@ -133,8 +137,10 @@ class OutageBreaker:
         self._next_at = 0.0
         self._pause = _FIRST_PAUSE
         self._last_chance = False
+        self._reason = ""
         self._recovering_since: float | None = None
-        self._events: list[GateEvent] = []
+        self.events: list[GateEvent] = []
+        self.calm = False
         self.free = True
         self.open = False
         self.down = False
@@ -177,7 +183,7 @@ class OutageBreaker:
 
     def on_answer(self, now: float, canary: int = 0) -> None:
         """Note that the endpoint answered, whatever it said."""
-        self._answered = True
+        self._answered = self.calm = True
         row, self._row = self._row, None
         if row is not None:
             row.decide(Verdict.COUNTS)
@@ -187,10 +193,16 @@ class OutageBreaker:
             self.open = self.down = self._last_chance = False
             self.free = self._recovering_since is None
             self._canary_at, self.give_up_at = None, inf
-            self._events.append(OutageEnded(at=now, length=now - row.since))
+            self.events.append(OutageEnded(at=now, length=now - row.since))
 
     def on_failure(
-        self, now: float, item: object, canary: int = 0, *, untried_left: bool
+        self,
+        now: float,
+        item: object,
+        canary: int = 0,
+        *,
+        untried_left: bool,
+        reason: str = "",
     ) -> FailureRow:
         """Note that a call of *item* got no answer.
 
@@ -200,10 +212,12 @@ class OutageBreaker:
             canary: What ``on_send`` returned for it.
             untried_left: Whether there are items that were never called. Without any, a breaker
                 would protect nothing and only keep those that fail from their own retries.
+            reason: What it failed with, in words, for the events.
 
         Returns:
             The row that it belongs to.
         """
+        self._reason, self.calm = reason, False
         row = self._row
         if row is None:
             row = self._row = FailureRow(now)
@@ -231,13 +245,8 @@ class OutageBreaker:
 
     def drain_events(self) -> list[GateEvent]:
         """Return what happened since this was last called, oldest first."""
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
-
-    @property
-    def has_events(self) -> bool:
-        """Return whether there is something to drain."""
-        return bool(self._events)
 
     @property
     def _deadline(self) -> float:
@@ -257,7 +266,9 @@ class OutageBreaker:
         self._pause = _FIRST_PAUSE
         self._next_at = now + self._pause
         until = min(self._next_at, max(now, self._deadline))
-        self._events.append(OutageStarted(at=now, since=row.since, failures=_ROW, until=until))
+        self.events.append(
+            OutageStarted(at=now, since=row.since, failures=_ROW, until=until, reason=self._reason)
+        )
 
     def _canary_failed(self, now: float) -> None:
         self._canary_at = None
@@ -267,7 +278,7 @@ class OutageBreaker:
             self._give_up(now)
         elif self._pause > before and not self.down:
             until = min(self._next_at, self._deadline)
-            self._events.append(PauseLengthened(at=now, cause=OUTAGE, until=until, hinted=False))
+            self.events.append(PauseLengthened(at=now, cause=OUTAGE, until=until, hinted=False))
 
     def _give_up(self, now: float) -> None:
         self.down = True
@@ -276,7 +287,10 @@ class OutageBreaker:
         self._canary_at = None
         self._next_at = now + _LONGEST_PAUSE
         since = now if self._row is None else self._row.since
-        self._events.append(EndpointDown(at=now, length=now - since, answered=self._answered))
+        down = EndpointDown(
+            at=now, length=now - since, answered=self._answered, reason=self._reason
+        )
+        self.events.append(down)
 
     def _recovery_time(self, now: float, in_flight: int) -> float:
         since = self._recovering_since

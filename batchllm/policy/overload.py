@@ -22,19 +22,23 @@ _EARNED: Final = 0.5
 
 @define(eq=False)
 class OverloadLeaks:
-    """Decides whether an overload is judged. Live state."""
+    """Decides whether an overload is judged. Live state.
+
+    Attributes:
+        known: Whether the server was found to refuse single calls for overload.
+    """
 
     _left: float = field(default=0.0, init=False)
-    _known: bool = field(default=False, init=False)
+    known: bool = field(default=False, init=False)
 
     def on_accepted(self) -> None:
         """Note an accepted call."""
-        if self._known:
+        if self.known:
             self._left = min(_MOST, self._left + _EARNED)
 
     def on_judged(self, *, leak: bool) -> None:
         """Note what refusals were found to mean: single calls leaked, or none was taken."""
-        self._known = leak
+        self.known = leak
         self._left = _MOST if leak else 0.0
 
     def forgives(self) -> bool:

@@ -72,7 +72,11 @@ class Probing:
         """Go on from *rate*, the first one; *guessed* if it may be too low by any factor."""
         self.remember(rate)
         if guessed:
-            self.k = _GUESSED_K
+            self.guess()
+
+    def guess(self) -> None:
+        """Probe at once, since the rate may be too low by any factor."""
+        self.k = _GUESSED_K
 
     def remember(self, rate: float) -> None:
         """Compare the cuts to come with *rate*, the one that was in force until now."""

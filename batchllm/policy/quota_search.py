@@ -12,14 +12,15 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, field
 
+from batchllm.policy.learned import Learned
 from batchllm.policy.probing import Probing
 from batchllm.policy.rate_meter import ENOUGH, LOOK_BACK, MINUTE, RateMeter
 from batchllm.policy.send_log import SendLog
 from batchllm.policy.windows import Episode, Windows
 
-__all__ = ["SLACK", "Episode", "Learned", "QuotaSearch"]
+__all__ = ["SLACK", "Episode", "QuotaSearch"]
 
 _DENT: Final = 0.02
 """Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
@@ -62,27 +63,10 @@ _UNDONE: Final = 30
 the pace is empty by then, and chance of 1 % refuses one of thirty in a quarter of cases."""
 _EMPTY_K: Final = 2.0
 """Times k from which on a refusal is a quota's: a bucket of just the rate is empty again there."""
-_MEMORY: Final = 86_400.0
-"""Seconds after which what an earlier run learned is not trusted any more: quotas are often per
-day, and accounts change tiers."""
-
-
-@frozen(kw_only=True)
-class Learned:
-    """The findings of one run about a quota, from which the next may start.
-
-    Attributes:
-        rate: Calls per second that the server was measured to accept.
-        age: Seconds since this was last confirmed.
-    """
-
-    rate: float
-    age: float = 0.0
-
-    @property
-    def recent(self) -> bool:
-        """Return whether it is recent enough to start from."""
-        return self.age <= _MEMORY
+_SHORT: Final = 3.0
+_ALONE: Final = 0.5
+"""Seconds of a pause up to which it is cheap to probe at once, since those of windows are longer,
+and below which a hint bound its call alone, and may have asked for any time."""
 
 
 @define(eq=False)
@@ -215,6 +199,10 @@ class QuotaSearch:
             self.confirmed = self._probing.on_rate(self.rate)
             if guessed and not (trusted or self.sure):
                 self._guessed_from = pace
+            if self.early and not (self.confirmed or self._known) and _is_cheap(episode):
+                # What is left of the first burst in a sliding window refuses at any pace, so that
+                # a few calls right after it show no rate: 5.8/s of 12, kept for 15 s.
+                self._probing.guess()
         if trusted:
             self._trusted = self.rate
         self._windows.on_episode(episode)
@@ -251,6 +239,15 @@ class QuotaSearch:
         if (1 - _DENT) * rate > (self.pace or 0.0):
             self.rate = rate
             self._paced = 0.0
+
+    def pass_over(self, episode: Episode) -> None:
+        """Measure a first rate from the end of *episode* on, which was an overload.
+
+        Nothing was asked for meanwhile. nginx refuses above its cap with a 503 and above its rate
+        with a 429: measured from the first send, 20 a second were taken for 7.65.
+        """
+        taken = episode.back.at if episode.taken_at is None else episode.taken_at
+        self._meter.since = self.log.point(taken)
 
     def skip(self, episode: Episode) -> None:
         """Learn nothing from *episode*, but measure the next one from here."""
@@ -343,3 +340,8 @@ class QuotaSearch:
         if self.rate is None or self._learned_at is None:
             return None
         return Learned(rate=self.rate, age=now - self._learned_at)
+
+
+def _is_cheap(episode: Episode) -> bool:
+    """Return whether a refusal like that of *episode* costs the scope little."""
+    return episode.pause <= _SHORT and not (episode.hinted and episode.pause < _ALONE)

@@ -35,11 +35,11 @@ from batchllm.policy.bucket import Limit, Settlement
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
 from batchllm.policy.cooldown import Cause, CooldownPolicy, Parked, State
-from batchllm.policy.events import GateEvent, GateSnapshot, LimitAdopted, Send
+from batchllm.policy.events import GateEvent, GateSnapshot, Send, adoption_event
 from batchllm.policy.fixed_cooldown import FixedCooldown
 from batchllm.policy.followed_pauses import FollowedPauses
+from batchllm.policy.learned import Learned
 from batchllm.policy.leased_bucket import LeasedBucket
-from batchllm.policy.quota_search import Learned
 from batchllm.policy.refusals import REFUSED, UNANSWERED, Refusals
 from batchllm.policy.sharing import Sharing
 
@@ -66,11 +66,15 @@ class RateLimiter:
         own_address: Whether the scope is at a provider's own address, where a reported limit that
             names no period is one of a minute.
         leased: What this worker may take of limits that it shares with others.
+
+    Attributes:
+        events: What happened and was not drained yet.
+        room: Calls in flight below which no part has to be asked whether one may start.
     """
 
     __slots__ = (
-        "_adaptive", "_admission", "_cap", "_events", "_findings", "_last", "_leased",
-        "_refusals", "_sharing", "counts_tokens", "in_flight", "room", "sends",
+        "_adaptive", "_admission", "_cap", "_findings", "_last", "_leased", "_refusals",
+        "_sharing", "counts_tokens", "events", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -97,10 +101,10 @@ class RateLimiter:
         cold = cold_start and leased is None and not self._admission.limits_requests
         self._cap = CallCap(calls, adapt)
         self._adaptive = AdaptivePace(rng, park_after, self._cap, known, cold)
-        self._events, self._findings = self._adaptive.events, self._adaptive.findings
+        self.events, self._findings = self._adaptive.events, self._adaptive.findings
         fixed = None if cooldown is None else FixedCooldown(cooldown, rng)
         follows = FollowedPauses() if leased is not None and fixed is None else None
-        self._refusals = Refusals(self._adaptive, fixed or follows, park_after, self._events)
+        self._refusals = Refusals(self._adaptive, fixed or follows, park_after, self.events)
         self._sharing = None if leased is None else Sharing(leased, follows, self._refusals)
         self._last: Send | None = None
         self.in_flight = 0
@@ -164,7 +168,7 @@ class RateLimiter:
         if self.in_flight < self.room:
             return now
         at = self._refusals.next_time(now, self.in_flight)
-        if self._events or (self.room and at <= now):
+        if self.events or (self.room and at <= now):
             self._refresh()  # a cold start has opened another place
         if self._admission.empty or at == inf:
             return at
@@ -194,7 +198,7 @@ class RateLimiter:
         # Booked even if nothing is limited: what a reply says is left counts from its own call.
         send.admitted = self._admission.take(now, cost)
         if self.room:
-            self._adaptive.on_send(now, send)
+            self._adaptive.on_free_send(send)
         else:
             self._refusals.on_send(now, send)
             self._refresh()
@@ -215,20 +219,21 @@ class RateLimiter:
             self._admission.settle(admitted, actual_cost(send.cost, input_tokens, output_tokens))
         adopted = hint is not None and self._observe(now, send.sent_at, admitted, hint)
         ended = outcome if isinstance(outcome, Outcome) else Outcome(outcome)
-        if ended in REFUSED:
+        if ended is _OK:  # of parts that need not know of it none is asked: nearly every call
+            self._admission.on_accepted(now, send.sent_at)
+            if self._cap.search is not None:
+                self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
+            if self.room:
+                if self._refusals.fixed is not None:
+                    self._refusals.on_ok(send)
+                self._adaptive.on_accepted(now, send)
+                if self.room < inf and self._adaptive.cold_start is None:
+                    self._refresh()  # the answer has ended the cold start
+                return
+        elif ended in REFUSED:
             self._admission.on_refused(now, send.sent_at)
         elif ended not in UNANSWERED:
             self._admission.on_accepted(now, send.sent_at)
-        # Here and below parts are asked whether they have to know: the way of nearly every call.
-        if ended is _OK and self._cap.search is not None:
-            self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
-        if ended is _OK and self.room:
-            if self._refusals.fixed is not None:
-                self._refusals.on_ok(send)
-            self._adaptive.on_accepted(now, send)
-            if self.room < inf and self._adaptive.cold_start is None:
-                self._refresh()  # the answer has ended the cold start
-            return
         explained = adopted or self._admission.explains(hint)
         if self._sharing is not None:
             self._sharing.on_result(now, send, ended, hint, explained=explained)
@@ -299,21 +304,17 @@ class RateLimiter:
             throttled=refusals.throttled,
             overloaded=refusals.overloaded,
             refused_share=refused / max(1, self.sends),
+            reported_cap=self._admission.parallel_cap,
         )
 
     def learned(self, now: float) -> Learned | None:
         """Return what to hand to the next run of this scope; ``None`` if nothing was found."""
         return self._findings.search.learned(now)
 
-    @property
-    def has_events(self) -> bool:
-        """Return whether there is something to drain."""
-        return bool(self._events)
-
     def drain_events(self) -> list[GateEvent]:
         """Return what happened since this was last called, oldest first."""
-        events = self._events.copy()
-        self._events.clear()
+        events = self.events.copy()
+        self.events.clear()
         return events
 
     def on_lease(self, now: float) -> None:
@@ -337,8 +338,7 @@ class RateLimiter:
     def _observe(self, now: float, sent_at: float, admitted: Admitted, hint: ServerHint) -> bool:
         """Take in what a reply reported; returns whether a limit became known by it."""
         adopted = [self._admission.observe(each, now, sent_at, admitted) for each in hint.limits]
-        for limit, source in self._admission.drain_adopted():
-            self._events.append(LimitAdopted(at=now, limit=limit, source=source))
+        self.events += (adoption_event(now, *each) for each in self._admission.drain_adopted())
         self._cap.report(self._admission.parallel_cap)
         self._refresh()
         return any(adopted)

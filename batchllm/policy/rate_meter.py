@@ -35,10 +35,12 @@ class RateMeter:
         log: What the scope sent, and what was refused of it.
 
     Attributes:
+        since: From where a first rate is measured: a pause before it was no quota's.
         episodes: The last ones, oldest first; each is added when it has been measured.
     """
 
     log: SendLog
+    since: Point | None = None
     episodes: deque[Episode] = field(factory=lambda: deque[Episode](maxlen=_EPISODES), init=False)
 
     def first(self, episode: Episode) -> tuple[int, float]:
@@ -48,6 +50,8 @@ class RateMeter:
             How many calls were accepted, and their rate.
         """
         first = self.episodes[-1].back if self.episodes else self.log.first or episode.begun
+        if self.since is not None and self.since.at > first.at:
+            first = self.since
         begin = self.log.point(max(first.at, episode.begun.at - MINUTE))
         return self.log.measure(begin, episode.empty if episode.canaries else episode.back)
 

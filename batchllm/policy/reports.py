@@ -11,6 +11,8 @@ from collections import deque
 from math import isfinite
 from typing import Final, TypeAlias, cast
 
+from attrs import evolve
+
 from batchllm.core import LimitHint
 from batchllm.policy.bucket import Limit, LimitDimension
 from batchllm.policy.buckets import Buckets, alike
@@ -29,6 +31,10 @@ _MOST_REPORTED: Final = 32
 """Limits of one scope that are followed; names come from the server, and real ones have six."""
 _MOST_ADOPTED: Final = 100
 """Adoptions that wait to be logged."""
+_NEAR: Final = 0.03
+"""Share by which a measured period may differ from the one that it is taken for."""
+_USUAL: Final = (60.0, 3600.0, 86_400.0)
+"""Seconds of a period that is meant where it is near; else it is whole seconds."""
 Key: TypeAlias = tuple[str, str]
 """The dimension of a reported limit, and the name that the server gives it."""
 
@@ -62,15 +68,18 @@ class Reports:
         self._bound: dict[Key, float] = {}
         self._assumed: set[tuple[str, float]] = set()
         self._accepted = Accepted()
-        self._adopted: deque[tuple[Limit, str]] = deque(maxlen=_MOST_ADOPTED)
+        self._adopted: deque[tuple[Limit | int, str]] = deque(maxlen=_MOST_ADOPTED)
         self._noted: dict[Key, Limit] = {}
 
     def extra(self) -> dict[Key, Limit]:
         """Return the confirmed limits that no bucket stands for."""
         return {k: limit for k, limit in self.sure.items() if not self._buckets.covers(limit)}
 
-    def drain_adopted(self) -> list[tuple[Limit, str]]:
-        """Return the limits adopted since this was last called, and where each came from."""
+    def drain_adopted(self) -> list[tuple[Limit | int, str]]:
+        """Return what was adopted since this was last called, and where each came from.
+
+        A number is a cap on calls in flight.
+        """
         adopted = list(self._adopted)
         self._adopted.clear()
         return adopted
@@ -112,6 +121,7 @@ class Reports:
         # Some of those that overlap here had ended at the server before the others began.
         if self._accepted.most_at_once() <= cap + max(2, cap // 2):
             self.parallel_cap = cap
+            self._adopted.append((cap, _where(hint)))
 
     def observe(self, hint: LimitHint, now: float, sent_at: float, sent: int) -> bool:
         """Learn what a reply to a call sent at *sent_at* reported.
@@ -157,18 +167,28 @@ class Reports:
         amount, per = cast("int", reported.amount), cast("float", reported.period)
         known = self.sure.get(key)
         if known is not None and known.amount == amount and alike(known.per, per):
+            self._announce(key, reported, _plain(per))
             return False
         binds = reported.kind is Kind.SLIDING and dimension == "requests"
         limit = Limit(
-            cast("LimitDimension", dimension), amount, per=round(per, 3), jitter=_jitter(per)
+            cast("LimitDimension", dimension), amount, per=_plain(per), jitter=_jitter(per)
         )
         self.sure[key] = limit
         self._drop_assumed(limit)
         self._unbind(key)
         if binds and self._buckets.adopt(limit):
             self._bound[key] = limit.per
-        self._note(key, limit, "headers of several replies", measured=True)
+        self._announce(key, reported, limit.per)
         return True
+
+    def _announce(self, key: Key, reported: ReportedLimit, per: float) -> None:
+        """Note a limit whose period is sure, and keep that as well as it is known by now."""
+        if not reported.settled:
+            return
+        limit = self.sure[key]
+        if abs(limit.per - per) > _NEAR * per and key not in self._bound:
+            limit = self.sure[key] = evolve(limit, per=per)
+        self._note(key, limit, "headers of several replies", measured=True)
 
     def _unbind(self, key: Key) -> None:
         """Give up the ledger that stood for a limit of which replies say something else now."""
@@ -205,8 +225,7 @@ class Reports:
             return False
         if hint.assumed:
             self._assumed.add((limit.dimension, per))
-        where = "headers" if hint.source == "headers" else "words of a refusal"
-        source = f"{where}, {'assumed' if hint.assumed else 'stated'} period"
+        source = f"{_where(hint)}, {'assumed' if hint.assumed else 'stated'} period"
         self._note((hint.dimension, source), limit, source)
         return True
 
@@ -228,6 +247,10 @@ class Reports:
         return known is not None and not alike(known.per, per)
 
 
+def _where(hint: LimitHint) -> str:
+    return "headers" if hint.source == "headers" else "words of a refusal"
+
+
 def _follower(hint: LimitHint) -> ReportedLimit | Countdown:
     # Anthropic documents buckets; everywhere else the next reply has to show it. The words of a
     # refusal say what was left then, and no answer says what is left now.
@@ -235,6 +258,14 @@ def _follower(hint: LimitHint) -> ReportedLimit | Countdown:
     if hint.reset is None and not steady and hint.source == "headers":
         return Countdown(hint.dimension)
     return ReportedLimit(hint.dimension, steady=steady)
+
+
+def _plain(per: float) -> float:
+    """Return a measured period as its server has it in its settings, if it is near to that."""
+    for plain in (*_USUAL, float(round(per))):
+        if abs(per - plain) <= _NEAR * per:
+            return plain
+    return round(per, 3)
 
 
 def _jitter(per: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from math import ceil, exp, log
 from typing import Any, Final, cast
 
@@ -74,10 +74,10 @@ class TokenEstimator:
     """
 
     strict: bool = False
-    _kinds: dict[str, _Kind] = field(factory=dict, init=False)
+    _kinds: dict[Hashable, _Kind] = field(factory=dict, init=False)
 
     def estimate(
-        self, kind: str, text_bytes: int, max_tokens: int | None = None, messages: int = 1
+        self, kind: Hashable, text_bytes: int, max_tokens: int | None = None, messages: int = 1
     ) -> CallCost:
         """Return what to reserve for a prompt of *text_bytes* bytes of UTF-8.
 
@@ -96,7 +96,7 @@ class TokenEstimator:
         given = min(bound, ceil(exp(known.ratio.level) * max(1, text_bytes)))
         return CallCost(1, given, _output(ceil(exp(known.output.level)), max_tokens))
 
-    def expected(self, kind: str, text_bytes: int) -> CallCost:
+    def expected(self, kind: Hashable, text_bytes: int) -> CallCost:
         """Return what a call takes on average, for forecasts; not a bound."""
         known = self._kinds.get(kind)
         if known is None:
@@ -105,7 +105,7 @@ class TokenEstimator:
         return CallCost(1, given, round(exp(known.output.mean)))
 
     def learn(
-        self, kind: str, text_bytes: int, input_tokens: int | None, output_tokens: int | None
+        self, kind: Hashable, text_bytes: int, input_tokens: int | None, output_tokens: int | None
     ) -> None:
         """Take in what a provider reported; missing or senseless counts teach nothing."""
         if input_tokens is None or output_tokens is None or input_tokens <= 0 or output_tokens < 0:

@@ -124,7 +124,8 @@ class WorstCases:
         if usage is None or given is None:
             return
         around = max(0, given - _most_input(prompt))
-        self.learn_lengths(kind, around, [usage.get("output_tokens", 0)])
+        rest = max(0, usage.get("total_tokens", 0) - given)
+        self.learn_lengths(kind, around, [usage.get("output_tokens", rest)])
 
     def learn_lengths(self, kind: Hashable, around: int, outputs: Iterable[int]) -> None:
         """Take in how long answers were, and what was sent round their prompts."""

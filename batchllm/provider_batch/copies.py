@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from batchllm.classifiers import failed_usage, may_be_billed
+from batchllm.classifiers import failed_usage, is_cut_off, may_be_billed
 from batchllm.core import (
     Budget,
     ConfigError,
@@ -24,7 +24,7 @@ from batchllm.core import (
     dollars,
     kind_of,
 )
-from batchllm.engine import estimate_of, no_price
+from batchllm.engine import estimate_of, known_of, no_price, taken
 from batchllm.llm_strategies import Composite
 from batchllm.policy import BudgetLedger, Need, PriceBook, Reservation, WorstCases
 from batchllm.provider_batch.board import Board
@@ -74,17 +74,21 @@ class Copies:
 
     def settle(self, held: Reservation, prompt: Any, ended: Reply | Exception) -> None:
         """Book what a call took, or all that was set aside if that is not known."""
-        failed = isinstance(ended, Exception)
-        usage = failed_usage(ended) if isinstance(ended, Exception) else ended.usage
-        if usage is not None and not failed:
-            self.worst.learn(self.strategy.quota_scope, prompt, usage)
-        cost = self.price.cost(usage)
-        if usage is not None and cost is not None:
-            self.ledger.settle(held, Need(usage.get("total_tokens", 0), cost))
-        elif isinstance(ended, Exception) and not may_be_billed(ended):
-            self.ledger.release(held)
+        if isinstance(ended, Exception):
+            usage, whole = failed_usage(ended), not is_cut_off(ended)
+            billed = usage is not None or may_be_billed(ended)
         else:
-            self.ledger.keep(held)
+            usage, whole, billed = ended.usage, True, True
+        answers = not self.strategy.takes_texts
+        took = taken(usage, self.price, answers=answers) if whole else None
+        if took is not None and took.cost is not None:
+            if isinstance(ended, Reply):
+                self.worst.learn(self.strategy.quota_scope, prompt, usage)
+            self.ledger.settle(held, took)
+        elif billed:
+            self.ledger.keep(held, known_of(usage, self.price))
+        else:
+            self.ledger.release(held)
 
 
 class Copy(Composite[Any]):

@@ -53,9 +53,11 @@ class Intake:
         index = self._count
         self._count += 1
         work = read_item(value, index, texts=self.strategy.takes_texts)
-        context = value[2] if isinstance(value, tuple) and len(value) == 3 else None
         if isinstance(work, InvalidItemError):
-            return Incoming(work, index, context=context)
+            # Not isinstance, which asks an object for its class: a proxy of nothing raises.
+            is_tuple = issubclass(type(value), tuple)
+            parts: tuple[Any, ...] = value if is_tuple else ()  # type: ignore[assignment]
+            return Incoming(work, index, context=parts[2] if len(parts) == 3 else None)
         wrong = self.wrong_with(work)
         if wrong is not None:
             return Incoming(wrong, index, context=work.context)

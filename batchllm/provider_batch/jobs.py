@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -10,16 +9,17 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from batchllm.core import ConfigError, ProviderError, counted
-from batchllm.journal import Journal, JournalWriter
+from batchllm.core import ConfigError, ProviderError
+from batchllm.journal import JournalWriter
 from batchllm.provider_batch.ledger import BatchLedger, read_chunks, read_events
 from batchllm.provider_batch.lookup import Lookup
+from batchllm.provider_batch.no_jobs import open_to_read
 from batchllm.provider_batch.refinding import Strength
 from batchllm.provider_batch.rows import LineState, Settling
 from batchllm.provider_batch.states import CREATED, NOT_CREATED, Chunk, Reason, State, advance
 from batchllm.provider_batch.wires import BatchWire, RemoteBatch
 
-__all__ = ["Event", "JobsOfRun", "check_no_jobs", "events_of", "jobs_of"]
+__all__ = ["Event", "JobsOfRun", "events_of", "jobs_of"]
 
 
 @frozen
@@ -41,47 +41,14 @@ class Event:
 
 def jobs_of(journal: Path) -> list[Chunk]:
     """Return the chunks of a journal, the oldest first; also while a run writes it."""
-    with closing(_open(journal)) as db:
+    with closing(open_to_read(journal)) as db:
         return read_chunks(db)
-
-
-async def check_no_jobs(journal: Journal | JournalWriter) -> None:
-    """Pass if a journal has no batches whose answers are still to come, or to be published.
-
-    Raises:
-        ConfigError: It has some: online their requests would be paid for twice.
-    """
-    if isinstance(journal, JournalWriter):
-        # By its own connection, since on a network disk it is the only one that may read.
-        path = journal.settings.path
-        chunks = await journal.worker.call(partial(journal.store.with_output, read_chunks))
-    else:
-        path = journal.path
-        if not path.is_file():
-            return
-        try:
-            chunks = jobs_of(path)
-        except sqlite3.Error:
-            return  # what is wrong with it is said by the journal itself
-    left = [one for one in chunks if one.state not in (State.CLEANED, State.DROPPED)]
-    if left:
-        requests = counted(sum(one.lines for one in left), "request")
-        msg = (
-            f"the journal {path} has {requests} in batches of {left[0].provider} whose answers "
-            "have not been taken: give mode='batch' to go on with them, or let them go by "
-            "`batchllm jobs RUN cancel` and one more run in that mode"
-        )
-        raise ConfigError(msg)
 
 
 def events_of(journal: Path, number: int) -> list[Event]:
     """Return what happened to one chunk, the first first."""
-    with closing(_open(journal)) as db:
+    with closing(open_to_read(journal)) as db:
         return [Event(*row) for row in read_events(db, number)]
-
-
-def _open(journal: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True)
 
 
 @frozen

@@ -12,11 +12,11 @@ import attrs
 from attrs import field, frozen
 
 from batchllm.core import ConfigError, UnknownArgumentError, kind_of
-from batchllm.provider_batch.refinding import OnAmbiguous
 
-__all__ = ["BatchModeOptions", "Mode", "ModeSettings", "read_mode"]
+__all__ = ["BatchModeOptions", "Mode", "ModeSettings", "OnAmbiguous", "read_mode"]
 
 Mode: TypeAlias = Literal["online", "batch"]
+OnAmbiguous: TypeAlias = Literal["quarantine", "resubmit"]
 OnLate: TypeAlias = Literal["online", "wait", "fail"]
 OnForeignCancel: TypeAlias = Literal["stop", "resubmit"]
 OnCancel: TypeAlias = Literal["leave", "cancel"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from attrs import frozen
 
-__all__ = ["Found", "OnAmbiguous", "Refinding", "Strength"]
+from batchllm.provider_batch.options import OnAmbiguous
 
-OnAmbiguous: TypeAlias = Literal["quarantine", "resubmit"]
+__all__ = ["Found", "Refinding", "Strength"]
 
 _LOOKS: Final = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 """Seconds after the create at which it is looked for."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from batchllm.core import BatchError, ConfigError, Tally, mask_keys
+from batchllm.core import BatchError, ConfigError, Tally, message_of
 from batchllm.journal import OnChanged
 from batchllm.ray.actors import Actors
 from batchllm.ray.attempts import MOST_ATTEMPTS, Assignment, AttemptBook
@@ -89,7 +89,7 @@ class Driver:
             self._close_workers()
             ended = None
         except BaseException as error:
-            ended = mask_keys(str(error))[:_MOST_WORDS] or ended
+            ended = message_of(error)[:_MOST_WORDS] or ended
             self._stop_workers()
             raise
         finally:

@@ -1,21 +1,16 @@
 """The simulated provider without I/O: a request in, a reply on a schedule out."""
 
+from __future__ import annotations
+
 import json
+import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import asdict, define, field
 
-from batchllm.simulator.batches import (
-    AnthropicBatches,
-    BatchApi,
-    BatchBehaviour,
-    Batches,
-    GeminiBatches,
-    OpenAIBatches,
-)
 from batchllm.simulator.behaviour import Behaviour, Decision
 from batchllm.simulator.log import LogEntry, Outcome, SimulatorLog, leading_text, prompt_digest
 from batchllm.simulator.rendering import Exhibit, invalid_reply, render, whole
@@ -30,6 +25,13 @@ from batchllm.simulator.wires import (
     WireRequest,
     all_wires,
 )
+
+if TYPE_CHECKING:
+    from batchllm.simulator.batches import BatchApi, BatchBehaviour, Batches
+
+_MAY_BE_FOR_BATCHES = re.compile(r"/(?:files|batches)\b|:(?:batch|asyncBatch)\w+$")
+"""In the path of a request: only for these are the batch APIs loaded, which then look for
+themselves. They are a third of the simulator, and few programs ask for them."""
 
 _DAY_ONE = 1_767_225_600.0
 """The first of January 2026, at which a simulator's own wall clock starts."""
@@ -85,10 +87,7 @@ class Simulator:
         wall_clock: Seconds since 1970 for dates on the wire. Unless given, it starts at the
             first of January 2026 and follows `clock`.
         log: Where requests are recorded; a new one in memory unless given.
-        batch_behaviour: How batches of the provider go.
-
-    Attributes:
-        batches: The provider's batches, with what goes wrong with them and what was billed.
+        batch_behaviour: How batches of the provider go; `BatchBehaviour()` unless given.
     """
 
     scenario: Scenario = field(factory=Scenario, converter=_to_scenario)
@@ -96,21 +95,25 @@ class Simulator:
     clock: Callable[[], float] = field(default=anyio.current_time, kw_only=True)
     wall_clock: Callable[[], float] | None = field(default=None, kw_only=True)
     log: SimulatorLog = field(factory=SimulatorLog, kw_only=True)
-    batch_behaviour: BatchBehaviour = field(factory=BatchBehaviour, kw_only=True)
-    batches: Batches = field(init=False)
-    _batch_apis: tuple[BatchApi, ...] = field(init=False)
+    batch_behaviour: BatchBehaviour | None = field(default=None, kw_only=True)
+    _batches: Batches | None = field(init=False, default=None)
+    _batch_apis: tuple[BatchApi, ...] = field(init=False, default=())
     _behaviour: Behaviour = field(init=False)
     _wires: tuple[Wire, ...] = field(init=False, factory=all_wires)
     _started: float | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._behaviour = Behaviour(self.scenario, self.seed)
-        self.batches = Batches(self.scenario, self.seed, self._wires, self.batch_behaviour)
-        self._batch_apis = (
-            GeminiBatches(self.batches),
-            OpenAIBatches(self.batches),
-            AnthropicBatches(self.batches),
-        )
+
+    @property
+    def batches(self) -> Batches:
+        """The provider's batches, with what goes wrong with them and what was billed."""
+        if self._batches is None:
+            from batchllm.simulator.batches import BatchBehaviour, Batches
+
+            behaviour = self.batch_behaviour or BatchBehaviour()
+            self._batches = Batches(self.scenario, self.seed, self._wires, behaviour)
+        return self._batches
 
     def handle(self, request: WireRequest) -> Exchange:
         """Decide on a request that arrives now."""
@@ -125,7 +128,7 @@ class Simulator:
             arrived=now,
             client_id=request.headers.get("x-client-request-id"),
         )
-        api = next((one for one in self._batch_apis if one.matches(request)), None)
+        api = self._batch_api_for(request)
         if api is not None:
             reply = self.batches.handle(api, request, _key_of(request), self._wall_time(now))
             entry.status, entry.outcome = reply.status if reply.sends_head else 0, "control"
@@ -140,6 +143,20 @@ class Simulator:
         except _MISSHAPEN as error:
             return self._refuse(entry, wire, _misshapen(error))
         return self._answer(entry, wire, call, _key_of(request), now)
+
+    def _batch_api_for(self, request: WireRequest) -> BatchApi | None:
+        if _MAY_BE_FOR_BATCHES.search(request.path) is None:
+            return None
+        if not self._batch_apis:
+            from batchllm.simulator.batches import AnthropicBatches, GeminiBatches, OpenAIBatches
+
+            batches = self.batches
+            self._batch_apis = (
+                GeminiBatches(batches),
+                OpenAIBatches(batches),
+                AnthropicBatches(batches),
+            )
+        return next((one for one in self._batch_apis if one.matches(request)), None)
 
     def stats(self) -> dict[str, Any]:
         """The log's summary with what else the simulator knows, as plain JSON values."""

@@ -16,6 +16,7 @@ from batchllm.transport.loops import (
 from batchllm.transport.pool import Connect, Origin
 from batchllm.transport.redact import Cleaner, Redactor, printable, redact
 from batchllm.transport.reply import HttpReply, HttpStream
+from batchllm.transport.sdk_errors import WithoutKeys
 from batchllm.transport.secret import Secret
 from batchllm.transport.sse import SseDecoder, SseEvent
 from batchllm.transport.statistics import ConnectionStats
@@ -44,6 +45,7 @@ __all__ = [
     "SseEvent",
     "ThreadLimits",
     "ThreadRunner",
+    "WithoutKeys",
     "clock_of_now",
     "has_ended",
     "is_our_own",

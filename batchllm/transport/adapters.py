@@ -25,7 +25,7 @@ from batchllm.transport.exchange_errors import (
 )
 from batchllm.transport.exchanges import MAX_BODY, REFUSED, ReplyStream
 
-__all__ = ["LibraryName", "client_over", "library_of", "respond"]
+__all__ = ["LibraryName", "base_library_of", "client_over", "library_of", "respond"]
 
 LibraryName = Literal["httpx2", "httpx"]
 """The library whose classes a client has: openai, anthropic and google-genai take httpx2's."""
@@ -40,11 +40,19 @@ def library_of(thing: object) -> Any:
 
     A request has to be of the library that a transport is made for.
     """
+    return base_library_of(thing) or importlib.import_module("httpx")
+
+
+def base_library_of(thing: object) -> Any:
+    """Return httpx or httpx2 if *thing* or one of its bases belongs to it; else ``None``.
+
+    Neither is loaded for something else: that takes as long as a tenth of a run.
+    """
     for cls in type(thing).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in ("httpx", "httpx2"):
             return importlib.import_module(root)
-    return importlib.import_module("httpx")
+    return None
 
 
 def client_over(transport: Any, library: LibraryName, settings: Mapping[str, Any]) -> Any:

@@ -1,16 +1,21 @@
-"""The address of a provider, checked before anything is sent, and the targets of requests."""
+"""The address of a provider, checked before anything is sent, and the targets of requests.
+
+A plain address is read here. httpx reads the rest, and whatever is wrong: it takes as long to load
+as a tenth of a run, which has no other use for it unless there is a proxy.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Collection
-from typing import Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final
 
 from batchllm.core import ConfigError
 from batchllm.transport.pool import Origin
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Address", "origin_of", "read_address"]
 
@@ -19,6 +24,16 @@ _PORTS: Final = {"http": 80, "https": 443}
 _NAMES_OF_KEYS: Final = frozenset(
     {"key", "api_key", "api-key", "apikey", "access_token", "token", "sig"}
 )
+
+# Of these characters alone, and without dots at the beginning of a part of its path, an address
+# means the same however it is read. A property test holds it to what httpx reads.
+_PLAIN: Final = re.compile(
+    r"(https?)://([a-z0-9._-]+)(?::([1-9][0-9]{0,4}))?"
+    r"((?:/[\w~-][\w.~-]*)*)/*(?:\?([\w.~=&-]*))?",
+    re.ASCII,
+)
+_IN_ASCII: Final = "xn--"
+"""The beginning of a label that stands for one in other letters, by which httpx has it."""
 
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 """Part of a name. Underscores are in none of the standards and in many names of containers."""
@@ -43,12 +58,10 @@ class Address:
     __slots__ = ("_path", "_query", "base_url", "host", "origin")
 
     def __init__(self, base_url: str) -> None:
-        url = _read_base_url(base_url)
         root, _, self._query = base_url.partition("?")
         self.base_url = root.rstrip("/")
-        self.host = url.netloc.decode("ascii")
-        self.origin = origin_of(url)
-        self._path = url.raw_path.decode("ascii").partition("?")[0].rstrip("/")
+        self.origin, self.host, path = _read_plain(base_url) or _read_base_url(base_url)
+        self._path = path.rstrip("/")
 
     def target(self, path: str) -> str:
         """Return what a request line has for *path*."""
@@ -70,7 +83,28 @@ def origin_of(url: Any) -> Origin:
     return Origin(url.scheme, url.host, url.port or _PORTS.get(url.scheme, 80))
 
 
-def _read_base_url(text: str) -> httpx.URL:
+def _read_plain(text: str) -> tuple[Origin, str, str] | None:
+    """Return what :func:`_read_base_url` does, if *text* is plain and nothing is wrong with it."""
+    found = _PLAIN.fullmatch(text)
+    if found is None:
+        return None
+    scheme, host, digits, path, query = found.groups()
+    usual = _PORTS[scheme]
+    port = usual if digits is None else int(digits)
+    names = {pair.partition("=")[0] for pair in (query or "").split("&")}
+    if _IN_ASCII in host or _problem_of_port(port) or _problem_of_host(host):
+        return None
+    if not _NAMES_OF_KEYS.isdisjoint(names):
+        return None
+    return Origin(scheme, host, port), host if port == usual else f"{host}:{port}", path
+
+
+def _read_base_url(text: str) -> tuple[Origin, str, str]:
+    """Return the server, its name for the ``Host`` header, and the path.
+
+    Raises:
+        ConfigError: *text* is not the address of a server.
+    """
     url = read_address(text, "base_url", ("http", "https"), "http://localhost:8000/v1")
     if url.userinfo or url.fragment or not _NAMES_OF_KEYS.isdisjoint(url.params):
         address = f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"
@@ -79,7 +113,8 @@ def _read_base_url(text: str) -> httpx.URL:
             "and the key as api_key"
         )
         raise ConfigError(msg)
-    return url
+    path = url.raw_path.decode("ascii").partition("?")[0]
+    return origin_of(url), url.netloc.decode("ascii"), path
 
 
 def read_address(text: str, what: str, schemes: Collection[str], example: str) -> httpx.URL:
@@ -95,6 +130,8 @@ def read_address(text: str, what: str, schemes: Collection[str], example: str) -
         ConfigError: It is not an address, or nothing can be reached there; a password in it is
             masked in the message.
     """
+    import httpx  # see the head of this file
+
     _, at, after = text.rpartition("@")
     shown = f"***@{after}" if at else text
     try:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
-import httpx
 from attrs import frozen
 
 from batchllm.core import (
@@ -30,7 +29,7 @@ from batchllm.transport.exchange_errors import (
 )
 from batchllm.transport.redact import Cleaner
 
-__all__ = ["Border"]
+__all__ = ["Border", "chain_of"]
 
 _BILLED: Final = "the provider may have done, and billed, the work"
 _OF_SOCKETS: Final = (
@@ -55,13 +54,13 @@ class Border:
     clean: Cleaner
     max_body: int
 
-    def failure(self, error: Exception, library: Any = httpx) -> Exception:
+    def failure(self, error: Exception, library: Any = None) -> Exception:
         """Return the error to raise above the border in place of *error*.
 
         Args:
             error: What was raised below. One of ours, such as a ``ConfigError`` for a header,
                 passes, without its frames.
-            library: httpx or httpx2 where one of their transports is at work.
+            library: httpx or httpx2 where one of their transports is at work; httpx unless given.
         """
         if isinstance(error, (BatchError, CallError)):
             error.__context__ = None
@@ -71,7 +70,7 @@ class Border:
         if isinstance(error, ExchangeError):
             return self._of_our_own(error)
         failure = self._of_others(error, library)
-        if not any(self._shows_key(link) for link in _chain(error, set())):
+        if not any(self._shows_key(link) for link in chain_of(error, set())):
             failure.__cause__ = RecordedError(type(error).__name__, self.clean(str(error)))
         return failure
 
@@ -103,6 +102,9 @@ class Border:
         return self._broken(reason)
 
     def _of_others(self, error: Exception, library: Any) -> TransportError:
+        if library is None:
+            import httpx as library  # not needed for errors of our own
+
         reason = self.clean(str(error)) or type(error).__name__
         if isinstance(error, library.ProxyError):
             return TransportError(
@@ -146,7 +148,8 @@ class Border:
         return any(self.clean.shows_key(text) for text in texts)
 
 
-def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """Give *error* and all that it came from or has in it, but those that were *seen*."""
     if error is None or id(error) in seen:
         return
     seen.add(id(error))
@@ -155,4 +158,4 @@ def _chain(error: BaseException | None, seen: set[int]) -> Iterator[BaseExceptio
     if isinstance(error, BaseExceptionGroup):
         behind += error.exceptions
     for each in behind:
-        yield from _chain(each, seen)
+        yield from chain_of(each, seen)

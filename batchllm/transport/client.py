@@ -13,16 +13,21 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from batchllm.core import StrategyError
 from batchllm.transport.adapters import library_of
 from batchllm.transport.address import Address, read_address
 from batchllm.transport.border import Border
 from batchllm.transport.exchanges import RawReply, ReplyStream
-from batchllm.transport.foreign import AsyncClient, AsyncTransport, ForeignSource, Held, OneLoop
+from batchllm.transport.foreign import (
+    AsyncClient,
+    AsyncTransport,
+    ForeignSource,
+    Held,
+    OneLoop,
+    secrets_of_client,
+)
 from batchllm.transport.head import (
     HeaderValues,
     RequestHead,
@@ -31,17 +36,14 @@ from batchllm.transport.head import (
     secrets_of,
 )
 from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
-from batchllm.transport.proxied import ProxiedTransport, secrets_of_proxy
+from batchllm.transport.proxied import ProxiedTransport, is_proxy, secrets_of_proxy
 from batchllm.transport.redact import Cleaner
-from batchllm.transport.reply import (
-    HttpReply,
-    HttpStream,
-    OwnSource,
-    join_headers,
-    unpack,
-)
+from batchllm.transport.reply import HttpReply, HttpStream, OwnSource, join_headers, unpack
 from batchllm.transport.secret import Secret
 from batchllm.transport.statistics import ConnectionStats
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Http", "HttpClient", "is_our_own"]
 
@@ -91,7 +93,7 @@ class HttpClient:
         max_body: int = MAX_BODY,
     ) -> None:
         headers = mask_headers(headers)
-        if isinstance(transport, (str, httpx.Proxy)):
+        if is_proxy(transport):
             transport, proxy = None, transport
         self._made_of: dict[str, Any] = {
             "transport": transport,
@@ -105,7 +107,9 @@ class HttpClient:
         secrets = self._made_of["secrets"]
         self._address = Address(base_url)
         self.base_url, self.host = self._address.base_url, self._address.host
-        known = (*secrets, *secrets_of(headers), *secrets_of_proxy(proxy))
+        known = [*secrets, *secrets_of(headers), *secrets_of_proxy(proxy)]
+        if not isinstance(transport, HttpTransport):
+            known += secrets_of_client(transport)
         self.redact = Cleaner(known)
         self._border = Border(self.host, self.redact, max_body)
         self._head = RequestHead(self.host, {**_usual_headers(), **_by_low_name(headers)})
@@ -123,7 +127,7 @@ class HttpClient:
         if isinstance(self._given, HttpTransport):
             self._own = self._given
         self._is_ours_to_close = transport is None
-        self._library: Any = library_of(self._given)
+        self._library: Any = library_of(self._given) if self._own is None else None
         self._one_loop = OneLoop(self._given)
         self._leases: HttpTransport | ProxiedTransport | Held = (
             self._given if isinstance(self._given, (HttpTransport, ProxiedTransport)) else Held()
@@ -162,8 +166,10 @@ class HttpClient:
         return self._with(base_url=base_url)
 
     def _with(self, **changes: Any) -> HttpClient:
-        options: dict[str, Any] = dict(self._made_of, transport=self._given, proxy=None)
-        return HttpClient(**{**options, **changes})
+        made_of = self._made_of
+        secrets = (*made_of["secrets"], *secrets_of_proxy(made_of["proxy"]))
+        kept: dict[str, Any] = {"transport": self._given, "proxy": None, "secrets": secrets}
+        return HttpClient(**{**made_of, **kept, **changes})
 
     def hold(self) -> None:
         """Stay open on the running event loop until each holder has called :meth:`release`.
@@ -307,7 +313,7 @@ class HttpClient:
 
 def is_our_own(http: Http | None) -> bool:
     """Return whether requests through *http* get their key from us alone."""
-    return http is None or isinstance(http, (str, httpx.Proxy, HttpTransport))
+    return http is None or isinstance(http, HttpTransport) or is_proxy(http)
 
 
 def _own_transport(verify: bool | str | ssl.SSLContext, proxy: Any) -> Any:

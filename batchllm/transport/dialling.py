@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
-import httpx
 
 from batchllm.transport.channels import words_of
 from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
@@ -159,6 +158,8 @@ async def encrypt(connected: socket.socket, context: ssl.SSLContext, host: str) 
         except OSError as error:
             encrypted.close()
             reason = f"the TLS handshake failed ({words_of(error)})"
+            if isinstance(error, ssl.SSLError) and error.reason == _PLAIN:
+                reason += "; a server that speaks plain HTTP has an address with http://"
         except BaseException:
             encrypted.close()
             raise
@@ -176,12 +177,16 @@ async def _shake_hands(encrypted: ssl.SSLSocket) -> None:
             await anyio.wait_writable(encrypted)
 
 
+_PLAIN: Final = "WRONG_VERSION_NUMBER"
+"""OpenSSL's word for a reply that is no TLS at all, such as a page about a bad request."""
 _CONTEXT: Final = Lock()
 """Held while the context is made, so that two threads make one."""
 
 
 @lru_cache(maxsize=1)
 def _make_usual_context() -> ssl.SSLContext:
+    import httpx  # for its list of authorities; it takes as long to load as a tenth of a run
+
     context = httpx.create_ssl_context(trust_env=False)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import base64
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, Protocol, runtime_checkable
 
 import anyio
 
 from batchllm.core import StrategyError
-from batchllm.transport.adapters import library_of
+from batchllm.transport.adapters import base_library_of
 from batchllm.transport.border import Border
+from batchllm.transport.head import secrets_of
 from batchllm.transport.loops import LoopTable, has_ended, loop_of_now
+from batchllm.transport.secret import Secret
 
-__all__ = ["AsyncClient", "AsyncTransport", "ForeignSource", "Held", "OneLoop", "OneLoopOfSdk"]
+__all__ = [
+    "AsyncClient",
+    "AsyncTransport",
+    "ForeignSource",
+    "Held",
+    "OneLoop",
+    "OneLoopOfSdk",
+    "secrets_of_client",
+]
 
 _CLOSE_SECONDS: Final = 5.0
 _MOST_PIECES_LEFT: Final = 1_000
@@ -207,13 +218,56 @@ class OneLoopOfSdk(OneLoop):
         )
 
 
+def secrets_of_client(client: Any) -> list[Secret]:
+    """Return what a client adds to requests by itself and messages must not show.
+
+    Its headers, cookies, parameters of the address, and the user and password of ``BasicAuth``.
+    What an ``auth`` of another kind puts into a request is not known before it is sent.
+    """
+    found = dict(_pairs(getattr(client, "headers", None)))
+    secrets = secrets_of(found)
+    secrets += [Secret(value) for _, value in _pairs(getattr(client, "params", None))]
+    # By the jar, since a mapping of cookies refuses two of one name, for two paths.
+    jar: Any = getattr(getattr(client, "cookies", None), "jar", None)
+    if jar is not None:
+        from http.cookiejar import CookieJar  # with all of urllib, for the few that have one
+
+        cookies: Iterable[Any] = jar if isinstance(jar, CookieJar) else ()
+        secrets += [Secret(cookie.value) for cookie in cookies if cookie.value]
+    basic = getattr(getattr(client, "auth", None), "_auth_header", None)
+    given = [basic, found.get("authorization")]
+    for one in (value for value in given if isinstance(value, str)):
+        secrets += _of_basic(one)
+    return secrets
+
+
+def _pairs(given: Any) -> list[tuple[str, str]]:
+    items = getattr(given, "items", None)
+    pairs: Any = items() if callable(items) else ()
+    return [(name, value) for name, value in pairs if isinstance(value, str)]
+
+
+def _of_basic(header: str) -> list[Secret]:
+    """Return what a header of ``BasicAuth`` is made of: as it is, and its password."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return []
+    try:
+        pair = base64.b64decode(encoded).decode()
+    except ValueError:
+        return [Secret(encoded)]
+    return [Secret(encoded), Secret(pair), Secret(pair.partition(":")[2])]
+
+
 def _name_of(given: object) -> str:
     return f"{type(given).__module__.partition('.')[0]}.{type(given).__name__}"
 
 
 def _is_bound(given: object) -> bool:
     """Return whether *given* sends by a transport of httpx or httpx2."""
-    library = library_of(given)
+    library = base_library_of(given)
+    if library is None:
+        return False
     if isinstance(given, library.AsyncHTTPTransport):
         return True
     if not isinstance(given, library.AsyncClient):

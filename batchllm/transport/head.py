@@ -25,6 +25,7 @@ _PUBLIC: Final = frozenset(
         *("accept", "accept-encoding", "content-type", "user-agent", "host", "http-referer"),
         *("referer", "x-title", "anthropic-version", "anthropic-beta", "openai-beta"),
         *("openai-organization", "openai-project", "x-goog-user-project", "x-stainless-lang"),
+        *("connection", "content-length"),
     }
 )
 

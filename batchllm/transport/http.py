@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast
@@ -11,10 +11,11 @@ from typing import Any, Final, Literal, Self, cast
 from batchllm.core import ConfigError, explain_arguments
 from batchllm.transport.adapters import LibraryName, client_over, respond
 from batchllm.transport.exchanges import MAX_BODY, RawReply, ReplyStream, exchange, open_stream
+from batchllm.transport.handover import make_h11_reader
 from batchllm.transport.httptools_reader import HttptoolsReader, is_installed
 from batchllm.transport.loops import LoopTable
-from batchllm.transport.parsing import H11Reader, ReplyReader
-from batchllm.transport.plain_reader import PlainReader
+from batchllm.transport.parsing import ReplyReader
+from batchllm.transport.plain_reader import HeaderLines, PlainReader
 from batchllm.transport.pool import Connect, Origin, Pool, PoolSettings
 from batchllm.transport.statistics import ConnectionStats
 
@@ -24,7 +25,8 @@ _KEEP_ALIVE: Final = 30.0
 """Seconds: half of what most proxies and load balancers keep an idle connection (60 s)."""
 
 ParserName = Literal["auto", "plain", "h11", "httptools"]
-"""The parser that reads replies: ``"plain"`` is Python for plain ones, and h11 for the rest."""
+"""The parser of unusual replies, such as one without a length: ``"plain"`` and ``"h11"`` are h11,
+which with ``"h11"`` reads the usual ones, too."""
 
 
 @explain_arguments()
@@ -45,7 +47,7 @@ class HttpTransport:
         replay: Whether a request goes out a second time if a connection that had answered before
             turns out to be closed before the first byte of the reply.
         keep_alive: Seconds that an idle connection is kept; 0 gives each request its own.
-        parser: ``"auto"`` takes httptools if it is installed, else ``"plain"``.
+        parser: ``"auto"`` takes httptools, if it is installed, for what the plain reader leaves.
         connect: Opens the streams to the server, in place of sockets, such as the pipes of a
             simulator.
 
@@ -142,7 +144,7 @@ class HttpTransport:
         pool = self._pools.peek()
         return ConnectionStats() if pool is None else pool.counts.snapshot()
 
-    async def exchange(
+    def exchange(
         self,
         origin: Origin,
         head: bytes,
@@ -150,8 +152,8 @@ class HttpTransport:
         *,
         method: str = "POST",
         max_body: int = MAX_BODY,
-    ) -> RawReply:
-        """Send a request as it is and return the whole reply.
+    ) -> Awaitable[RawReply]:
+        """Send a request as it is and return the whole reply, to be awaited.
 
         Args:
             origin: The server.
@@ -164,7 +166,7 @@ class HttpTransport:
             ExchangeError: There is no whole reply.
         """
         pool = self._pools.of_this_loop().of(origin)
-        return await exchange(pool, head, body, method, max_body, may_replay=self._replay)
+        return exchange(pool, head, body, method, max_body, may_replay=self._replay)
 
     async def open_stream(
         self,
@@ -256,13 +258,15 @@ def _check_connect(given: object) -> None:
         raise ConfigError(msg)
 
 
-def _reader_of(parser: ParserName) -> Callable[[], ReplyReader]:
-    if parser == "h11":
-        return H11Reader
+def _reader_of(parser: ParserName) -> Callable[[HeaderLines], ReplyReader]:
+    if parser not in ("auto", "plain", "h11", "httptools"):
+        msg = f"parser is {parser!r}; give 'auto', 'plain', 'h11' or 'httptools'"
+        raise ConfigError(msg)
     if parser == "httptools" and not is_installed():
         msg = "parser is 'httptools', which is not installed; pip install batchllm[httptools]"
         raise ConfigError(msg)
-    if parser not in ("auto", "plain", "httptools"):
-        msg = f"parser is {parser!r}; give 'auto', 'plain', 'h11' or 'httptools'"
-        raise ConfigError(msg)
-    return HttptoolsReader if parser != "plain" and is_installed() else PlainReader
+    if parser == "h11":
+        return lambda _: make_h11_reader()
+    # For a usual reply httptools costs as much, and more if it has many headers.
+    other = HttptoolsReader if parser != "plain" and is_installed() else make_h11_reader
+    return partial(PlainReader, other)

@@ -1,4 +1,11 @@
-"""The reader of replies on httptools, an extra that costs a tenth of h11."""
+"""The reader of replies that end with their connection on httptools, an extra.
+
+It costs a tenth of h11, but refuses more than servers keep to, some of it half way through a body
+that cannot be read anew (a space behind a chunk's size), and passes over line ends between
+messages, which are surplus bytes. So it gets what the plain reader leaves, and reads of that what
+neither comes in chunks nor leaves the connection to another request: replies of HTTP/1.0, and
+those without a length. The rest is h11's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +13,8 @@ import importlib
 from typing import Any
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
-from batchllm.transport.parsing import MAX_HEAD, H11Fallback, H11Reader
+from batchllm.transport.handover import Handover, make_h11_reader
+from batchllm.transport.parsing import MAX_HEAD
 
 httptools: Any
 try:
@@ -22,38 +30,32 @@ def is_installed() -> bool:
     return httptools is not None
 
 
-class HttptoolsReader(H11Fallback):
-    """Reads replies with httptools; what that refuses in a head goes to h11 from its first byte.
+class HttptoolsReader(Handover):
+    """Reads replies, none of which is followed by another; see the module.
 
-    httptools is stricter than servers are, for example where a reply is chunked and names a
-    length as well. It knows no end of file and no HEAD, and begins the next message on surplus
-    bytes; all three are settled here.
+    httptools knows no end of file and no HEAD, and begins the next message on surplus bytes; all
+    three are settled here.
     """
 
-    __slots__ = ("_head", "_interim", "_method", "_name", "_parser", "_whole")
+    __slots__ = ("_framed", "_head", "_is_last", "_parser", "_whole")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(make_h11_reader)
         self._parser: Any = None
-        self._method = ""
         self._head: list[bytes] = []
-        self._interim = self._whole = False
+        self._framed = self._is_last = self._whole = False
 
     def begin(self, method: str) -> None:
         """Prepare for the reply to a request with *method*."""
+        self._start(method)
         self._parser = httptools.HttpResponseParser(self)
-        self._h11 = None
-        self._method = method
         self._head = []
-        self._interim = self._whole = False
-        self.status = 0
-        self.headers, self.pieces = [], []
-        self.reusable = self.surplus = False
+        self._framed = self._is_last = self._whole = False
 
     def feed(self, data: bytes) -> bool:
         """Take what arrived and return whether the reply is whole."""
-        if self._h11 is not None:
-            return self._feed_h11(data)
+        if self._other is not None:
+            return self._feed_other(data)
         if not self.status:
             self._head.append(data)
             if sum(map(len, self._head)) - len(data) > MAX_HEAD:
@@ -63,37 +65,33 @@ class HttptoolsReader(H11Fallback):
         except httptools.HttpParserUpgrade:
             reason = "the server changed the protocol, which was not asked for"
         except httptools.HttpParserError as error:
-            if self._whole:
-                self.surplus, self.reusable = True, False
-                return True
             reason = str(error)
         else:
-            if self.status:
-                self._head = []
-            return self._whole
-        if self._head:
-            return self._turn_to_h11()
-        raise GarbageError(reason)
+            reason = ""
+        if self._head and (reason or (self.status and not self._is_last)):
+            seen, self._head = b"".join(self._head), []
+            return self._hand_over(seen)
+        if self.status:
+            self._head = []
+        if self._whole:
+            self.surplus = self.surplus or bool(reason)
+        elif reason:
+            raise GarbageError(reason)
+        return self._whole
 
     def feed_eof(self) -> None:
         """Take note that the server closed its side; the reply is whole if this returns."""
-        if self._h11 is not None:
-            self._h11.feed_eof()
-            self._take_from_h11()
-            return
-        # A body that nothing else delimits ends with the connection, and llhttp says no more of
-        # it than that the connection cannot be kept alive.
-        framed = any(name in ("content-length", "transfer-encoding") for name, _ in self.headers)
-        if not self.status or framed or self._whole:
+        if self._other is not None:
+            self._feed_eof_to_other()
+        elif not self.status or self._framed or self._whole:
             raise ClosedByServerError("the server closed the connection")
-        self._whole = True
 
     # What httptools calls.
 
     def on_message_begin(self) -> None:
         """Note a message: the first, the one after an interim reply, or surplus."""
         if self._whole:
-            self.surplus, self.reusable = True, False
+            self.surplus = True
         else:
             self.headers, self.status = [], 0
 
@@ -105,16 +103,17 @@ class HttptoolsReader(H11Fallback):
 
     def on_headers_complete(self) -> None:
         """Take the status; an interim reply is passed over."""
-        if self._whole:
-            return
         status = self._parser.get_status_code()
-        self._interim = status < 200
-        if self._interim:
+        if self._whole or status < 200:
             return
         self.status = status
-        if self._method == "HEAD":
-            # There is no way to say that no body follows, so the connection ends here.
-            self._whole = True
+        named = {name for name, _ in self.headers}
+        self._framed = "content-length" in named
+        self._is_last = (
+            "transfer-encoding" not in named
+            and self._method != "HEAD"
+            and not self._parser.should_keep_alive()
+        )
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -123,19 +122,4 @@ class HttptoolsReader(H11Fallback):
 
     def on_message_complete(self) -> None:
         """Note the end of the reply, or of an interim one."""
-        if self._interim:
-            self._interim = False
-            self.headers = []
-        elif not self._whole:
-            self._whole = True
-            self._head = []
-            self.reusable = (
-                self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
-            )
-
-    def _turn_to_h11(self) -> bool:
-        seen = b"".join(self._head)
-        self.pieces = []
-        self._h11 = H11Reader()
-        self._h11.begin(self._method)
-        return self._feed_h11(seen)
+        self._whole = bool(self.status)

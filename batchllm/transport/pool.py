@@ -30,6 +30,7 @@ from batchllm.transport.dialling import (
 from batchllm.transport.exchange_errors import CannotConnectError, TooManyFilesError
 from batchllm.transport.loops import clock_of_now
 from batchllm.transport.parsing import ReplyReader
+from batchllm.transport.plain_reader import HeaderLines
 from batchllm.transport.statistics import ConnectionCounts
 
 __all__ = ["Connect", "Connection", "Origin", "OriginPool", "Pool", "PoolSettings"]
@@ -59,13 +60,13 @@ class PoolSettings:
     """The rules by which connections are made and kept.
 
     Attributes:
-        make_reader: Makes the reader of replies.
+        make_reader: Makes the reader of replies, with what it may know of the server's headers.
         keep_alive: Seconds that an idle connection is kept.
         context: For TLS; ``None`` trusts the well-known authorities.
         connect: Opens streams in place of sockets.
     """
 
-    make_reader: Callable[[], ReplyReader]
+    make_reader: Callable[[HeaderLines], ReplyReader]
     keep_alive: float
     context: ssl.SSLContext | None = field(default=None, repr=False)
     connect: Connect | None = None
@@ -107,6 +108,7 @@ class OriginPool:
     _resolving: anyio.Lock = field(factory=anyio.Lock, init=False)
     _closed: bool = field(default=False, init=False)
     _clock: Callable[[], float] = field(factory=clock_of_now, init=False)
+    _lines: HeaderLines = field(factory=HeaderLines, init=False)
 
     async def take(self) -> Connection:
         """Return a connection on which nothing is under way.
@@ -172,7 +174,7 @@ class OriginPool:
         if channel is None:
             raise CannotConnectError(f"there was no connection within {CONNECT_SECONDS:g} s")
         settings = self.settings
-        connection = Connection(channel, settings.make_reader(), settings.keep_alive)
+        connection = Connection(channel, settings.make_reader(self._lines), settings.keep_alive)
         self._all.add(connection)
         self.counts.on_opened(self._clock() - began)
         return connection

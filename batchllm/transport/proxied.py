@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import anyio
-import httpx
 from attrs import define
+from typing_extensions import TypeIs
 
 from batchllm.transport.loops import LoopTable
 from batchllm.transport.secret import Secret
 
-__all__ = ["ProxiedTransport", "secrets_of_proxy"]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["ProxiedTransport", "is_proxy", "secrets_of_proxy"]
 
 _KEEP_ALIVE: Final = 30.0
 _CLOSE_SECONDS: Final = 5.0
@@ -42,6 +46,8 @@ class ProxiedTransport:
     """
 
     def __init__(self, proxy: Any, verify: bool | ssl.SSLContext) -> None:
+        import httpx  # which takes as long to load as a tenth of a run
+
         def make() -> _OnThisLoop:
             limits = httpx.Limits(
                 max_connections=None,
@@ -77,6 +83,13 @@ class ProxiedTransport:
     async def handle_async_request(self, request: Any) -> Any:
         """Send *request* through the proxy."""
         return await self._table.of_this_loop().transport.handle_async_request(request)
+
+
+def is_proxy(given: object) -> TypeIs[str | httpx.Proxy]:
+    """Return whether *given* stands for a proxy: its address, or an ``httpx.Proxy``."""
+    # Not imported for it: before httpx is loaded, nothing can be of a class of its own.
+    library: Any = sys.modules.get("httpx")
+    return isinstance(given, str) or (library is not None and isinstance(given, library.Proxy))
 
 
 def secrets_of_proxy(proxy: Any) -> list[Secret]:

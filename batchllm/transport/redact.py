@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote
 
 from attrs import field, frozen
 
-from batchllm.core import MASK, mask_keys
+from batchllm.core import mask_keys
 from batchllm.transport.secret import Secret
+from batchllm.transport.spellings import Spellings
 
 __all__ = ["Cleaner", "Redactor", "printable", "redact"]
 
@@ -18,21 +17,8 @@ __all__ = ["Cleaner", "Redactor", "printable", "redact"]
 _SHORTEST_SECRET: Final = 8
 
 
-def _spellings(secrets: Iterable[Secret]) -> tuple[str, ...]:
-    found: set[str] = set()
-    for secret in secrets:
-        plain = secret.reveal()
-        if len(plain) < _SHORTEST_SECRET or not plain.strip("*"):
-            continue
-        raw = plain.encode("utf-8", "surrogatepass")
-        found |= {
-            plain,
-            plain.replace("/", "\\/"),  # as some servers write JSON
-            quote(raw, safe=""),
-            base64.b64encode(raw).decode().rstrip("="),
-            base64.urlsafe_b64encode(raw).decode().rstrip("="),
-        }
-    return tuple(sorted(found, key=len, reverse=True))
+def _listed(secrets: Iterable[Secret]) -> tuple[Secret, ...]:
+    return tuple(secrets)
 
 
 @frozen
@@ -40,25 +26,24 @@ class Redactor:
     """Masks known secrets, and whatever looks like a provider's key.
 
     Args:
-        secrets: Masked wherever they occur: as they are, URL-encoded and in base64.
+        secrets: Masked wherever they occur, as they are or encoded; see ``Spellings``.
     """
 
-    _known: tuple[str, ...] = field(default=(), converter=_spellings, repr=False, alias="secrets")
+    _secrets: Iterable[Secret] = field(default=(), converter=_listed, repr=False, alias="secrets")
+    known: Spellings = field(init=False, repr=False, eq=False)
 
-    @property
-    def known(self) -> tuple[str, ...]:
-        """The spellings of the known secrets, longest first."""
-        return self._known
+    def __attrs_post_init__(self) -> None:
+        # Once, since each text is searched for them.
+        plain = (secret.reveal() for secret in self._secrets)
+        known = (one for one in plain if len(one) >= _SHORTEST_SECRET and one.strip("*"))
+        object.__setattr__(self, "known", Spellings.of(known))
 
     def __call__(self, text: str) -> str:
         """*text* without keys. Any text is accepted, and one without keys comes back as it is."""
         while True:
             # What a mask joins may spell a secret anew, so pass until nothing is left; each
             # pass that changes anything makes the text shorter.
-            cleaned = text
-            for secret in self._known:
-                cleaned = cleaned.replace(secret, MASK)
-            cleaned = mask_keys(cleaned)
+            cleaned = mask_keys(self.known.masked(text))
             if cleaned == text:
                 return text
             text = cleaned
@@ -84,30 +69,20 @@ class Cleaner:
     """
 
     _redactor: Redactor = field(converter=Redactor, alias="secrets", repr=False)
-    _needles: tuple[bytes, ...] = field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        needles = tuple(text.encode("utf-8", "surrogatepass") for text in self._redactor.known)
-        object.__setattr__(self, "_needles", needles)
 
     def body(self, body: bytes) -> bytes:
         """Return *body* without known keys, which some servers repeat in what they refuse.
 
         It is what every reply goes through, so a key that was echoed stands in no variable above.
-        A search takes some 0.1 µs per kB and spelling.
         """
-        for needle in self._needles:
-            if needle in body:
-                body = body.replace(needle, MASK.encode())
-        return body
+        return self._redactor.known.masked_bytes(body)
 
     def headers(self, headers: dict[str, str]) -> dict[str, str]:
         """Return the *headers* of a reply without known keys, and without control characters."""
         together = "".join(headers.values())
-        if together.isascii() and together.isprintable():
-            known = self._redactor.known
-            if not any(secret in together for secret in known):
-                return headers
+        plain = together.isascii() and together.isprintable()
+        if plain and not self._redactor.known.are_in(together):
+            return headers
         return {name: self(value) for name, value in headers.items()}
 
     def __call__(self, text: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from batchllm.api import Pool, open_pool
 from batchllm.core import (
     Category,
     ClosedError,
+    ConfigError,
     EndCause,
     LLMCallStrategy,
     PrepareError,
@@ -178,3 +180,17 @@ async def test_a_strategy_is_refused_that_cannot_be_called() -> None:
     with pytest.raises(Exception, match="cannot be called"):
         async with open_pool(Odd()):
             pytest.fail("entered")
+
+
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+def test_a_pool_serves_the_event_loop_that_opened_it(other: str) -> None:
+    """A caller on another one, whose tasks nothing here could wake, is refused by name."""
+
+    async def own() -> None:
+        async with open_pool(ScriptedStrategy()) as pool:
+            with pytest.raises(ConfigError, match="opened on another event loop"):
+                await anyio.to_thread.run_sync(lambda: anyio.run(pool.call, "a", backend=other))
+            assert await pool.call("b") == "b"
+
+    for backend in ("asyncio", "trio"):
+        anyio.run(own, backend=backend)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import anyio
@@ -90,3 +92,14 @@ async def test_a_batch_that_ends_its_own_processor_does_not_wait_for_itself() ->
     assert anyio.current_time() - start < 10.0
     assert result.termination.cause is EndCause.STOPPED
     assert strategy.log == ["prepare", "cleanup"]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+async def test_a_copy_of_the_settings_is_their_value(copied: Any) -> None:
+    """It is no view of the processor, which it could change from anywhere."""
+    processor = ParallelBatchProcessor[Any, Any, Any](ProcessorConfig(max_workers=3))
+    processor.config.max_workers = 4
+    assert copied(processor.config) == processor.config.current
+    assert isinstance(copied(processor.config), ProcessorConfig)

@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -94,24 +92,6 @@ def test_the_version_is_told(capsys: Captured) -> None:
     """It is the package's."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out[0].isdigit()
-
-
-HEAVY = ("anyio", "httpx", "cattrs", "trio", "jinja2", "batchllm.core", "batchllm.providers")
-
-
-@pytest.mark.parametrize(
-    "words", [["--version"], ["--help"], ["run", "--help"], ["estimate", "--help"], ["rnu"]]
-)
-def test_nothing_heavy_is_loaded_before_it_is_needed(words: list[str]) -> None:
-    """The version and the help are there at once."""
-    program = (
-        f"import sys; from batchllm.cli import main; main({words!r}); "
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    loaded = done.stderr.decode().splitlines()[-1]
-    # A mistyped command takes a little longer: the right one is looked for among all.
-    assert loaded == "[]" or words == ["rnu"]
 
 
 def test_an_error_names_the_help_of_its_command(capsys: Captured) -> None:

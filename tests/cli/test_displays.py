@@ -6,13 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from batchllm.cli.displays import (
-    LiveDisplay,
-    PlainDisplay,
-    QuietDisplay,
-    SteadyStream,
-    display_for,
-)
+from batchllm.cli.display_choice import display_for
+from batchllm.cli.displays import PlainDisplay, QuietDisplay, SteadyStream
+from batchllm.cli.live_display import LiveDisplay
 from tests.cli.test_layout import snapshot
 
 

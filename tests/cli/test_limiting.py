@@ -24,7 +24,7 @@ def verdict(
         "duration": 10.0,
         "calls_sent": sent,
         "held_back": {"calls": 0.0, "quota": held / 2, "cooldown": held / 2},
-        "scopes": {"one": SimpleNamespace(pace=pace, limits=limits, cap=None)},
+        "scopes": {"one": SimpleNamespace(pace=pace, limits=limits, cap=None, reported_cap=None)},
         "rate_limit_count": met,
     }
     watch = LimitWatch(ProcessorConfig(max_workers=10, **config))

@@ -109,6 +109,16 @@ def test_only_a_finished_source_is_complete() -> None:
     assert not Termination(EndCause.STOPPED, "stopped").complete
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_result_without_a_usage_is_counted(replayed: bool) -> None:
+    """A middleware may give its result ``None`` in place of tokens."""
+    result = done("a", token_usage=None, cost=0.5, replayed=replayed)
+    tally = Tally.of([result, done("b", token_usage={"input_tokens": 3})])
+    assert (tally.total, tally.succeeded, tally.usage) == (2, 2, {"input_tokens": 3})
+    assert (tally.cost, tally.cost_before) == ((None, 0.5) if replayed else (0.5, None))
+    assert tally.unpriced == 1
+
+
 def test_a_copy_of_a_tally_stands_still() -> None:
     """A tally shown during a run does not change under its reader."""
     tally = Tally.of(MIXED.results)

@@ -191,6 +191,7 @@ def circular() -> list[Any]:
         (1j, "its output is a complex, which JSON cannot carry"),
         ({"a": [object()]}, r"its output\['a'\]\[0\] is an object"),
         ({True: "a"}, "its output has the key True, a bool"),
+        ({("a", "b"): 1}, r"its output has the key \('a', 'b'\), a tuple"),
         ({1: "a", "1": "b"}, "its output has two keys that are the same text"),
         ([1.0, math.nan], r"its output\[1\] is nan"),
         (math.inf, "its output is inf"),

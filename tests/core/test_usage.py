@@ -212,6 +212,38 @@ def test_the_order_of_fields_decides_nothing(names: list[str]) -> None:
     assert read == {"input_tokens": 1, "output_tokens": 4, "total_tokens": 5}
 
 
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"prompt_tokens": st.none() | st.integers(-1, 9), "completion_tokens": st.just("7")},
+            optional={
+                "input_tokens": st.none() | st.integers(-1, 9) | st.just("3"),
+                "prompt_tokens_details": st.none()
+                | st.just(7)
+                | st.fixed_dictionaries({}, optional={"cached_tokens": st.integers(-1, 9)}),
+                "num_cached_tokens": st.integers(0, 9),
+            },
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_usages_with_the_same_fields_are_read_each_for_itself(usages: list[Any]) -> None:
+    """Of one is kept where its counts may be, never whether they are there."""
+    for usage in usages:
+        inputs = (usage.get("input_tokens"), usage["prompt_tokens"])
+        details = usage.get("prompt_tokens_details")
+        within = details.get("cached_tokens") if isinstance(details, dict) else None
+        cached = (within, usage.get("num_cached_tokens"))
+        expected = {"output_tokens": 7}
+        for key, values in (("input_tokens", inputs), ("cached_input_tokens", cached)):
+            counts = [int(value) for value in values if value is not None and int(value) >= 0]
+            if counts:
+                expected[key] = counts[0]
+        expected["total_tokens"] = expected.get("input_tokens", 0) + 7
+        assert normalize_usage(usage) == expected
+
+
 def test_a_settled_usage_is_not_copied() -> None:
     """The fast way: what has our keys and a total is taken as it is."""
     usage: TokenUsage = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
@@ -244,3 +276,22 @@ def test_any_mapping_is_read(usage: dict[str, Any]) -> None:
     read = normalize_usage(usage)
     assert normalize_usage(read) == read
     assert all(type(n) is int and n >= 0 for n in (read or {}).values())
+
+
+@pytest.mark.parametrize("wrong", [10**12 + 1, 10**30, "9" * 19, 1e300])
+@pytest.mark.parametrize("name", ["input_tokens", "prompt_tokens"])
+def test_more_tokens_than_there_are_is_unknown(name: str, wrong: Any) -> None:
+    """A server's mistake, whose sum would fit into no column of a journal."""
+    assert normalize_usage({name: wrong}) is None
+    assert normalize_usage({name: wrong, "output_tokens": 1, "total_tokens": 2}) == {
+        "output_tokens": 1,
+        "total_tokens": 2,
+    }
+    nested = {"completion_tokens": 1, "completion_tokens_details": {"reasoning_tokens": wrong}}
+    assert normalize_usage(nested) == {"output_tokens": 1, "total_tokens": 1}
+    prompt = {
+        "prompt_token_count": 1,
+        "thoughts_token_count": 0,
+        "tool_use_prompt_token_count": wrong,
+    }
+    assert (normalize_usage(prompt) or {}).get("input_tokens") == 1

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.forked import Before, Forked, can_fork
 from tests.e2e.patience import PATIENCE
 
 PROGRAM = [sys.executable, "-m", "batchllm"]
@@ -33,17 +34,30 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def start_program(
+    arguments: Sequence[str | Path], *, before: Before = (), **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start the program, by a fork where that shows the same as a start of Python."""
+    words = [str(word) for word in arguments]
+    environment = options.pop("env", {**os.environ, "PYTHONWARNINGS": "error"})
+    if can_fork(environment):
+        return Forked(words, before=before, env=environment, **options)
+    calls = ";".join(
+        "import {0}; {0}.{1}(*{2!r})".format(*place.split(":"), tuple(given))
+        for place, given in before
+    )
+    command = [*PROGRAM, *words]
+    if calls:
+        run = f"{calls}; import sys; from batchllm.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", run, *words]
+    return subprocess.Popen(command, env=environment, **options)
+
+
 @contextmanager
 def program(arguments: Sequence[str | Path], **options: Any) -> Generator[subprocess.Popen[bytes]]:
     """The program as a process, which does not outlive the block."""
-    process = subprocess.Popen(
-        [*PROGRAM, *map(str, arguments)],
-        stdout=options.pop("stdout", subprocess.PIPE),
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-        **options,
-    )
-    with process:
+    options.setdefault("stdout", subprocess.PIPE)
+    with start_program(arguments, stderr=subprocess.PIPE, **options) as process:
         try:
             yield process
         finally:

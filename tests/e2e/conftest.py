@@ -1,9 +1,12 @@
 """Tests with real sockets, processes and files run in real time, on each event loop there is."""
 
 import importlib.util
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.e2e.forked import SERVER
 
 _BACKENDS = {
     "asyncio": ("asyncio", {}),
@@ -18,3 +21,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     if request.param == "uvloop" and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop is not installed")
     return _BACKENDS[request.param]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[None]:
+    """End the process that others were forked from, if there was one."""
+    yield
+    SERVER.close()

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -21,7 +20,7 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from batchllm.simulator import Simulator, serve
-from tests.e2e.cli_kit import read_rows
+from tests.e2e.cli_kit import read_rows, start_program
 from tests.e2e.patience import PATIENCE
 
 ITEMS = 40
@@ -30,39 +29,36 @@ WINDOW = 2 * CALLS
 
 
 class Forks:
-    """Processes of the program that begin at once, since they are forked from a ready one."""
+    """Processes of the program, with what they say in a file."""
 
     def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.e2e.killed"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._alive: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, words: list[str], notes: Path, point: str | None, number: int) -> int:
         """Start the program; give its process's number."""
-        return self._ask(words=words, notes=str(notes), point=point, number=number)
+        before: list[tuple[str, list[Any]]] = [("tests.e2e.killed:keep_to_the_calendar", [])]
+        if point is not None:
+            before.append(("tests.e2e.killed:lay", [point, number]))
+        null = subprocess.DEVNULL
+        with notes.open("ab") as file:
+            process = start_program(words, before=before, stdin=null, stdout=null, stderr=file)
+        self._alive[process.pid] = process
+        return process.pid
 
     def wait(self, process: int) -> int:
         """Wait for its end: its exit code, below 0 for a signal."""
-        return self._ask(wait=process)
-
-    def _ask(self, **asked: Any) -> int:
-        server = self._server
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(asked) + "\n")
-        server.stdin.flush()
-        return int(server.stdout.readline())
+        return self._alive.pop(process).wait(PATIENCE)
 
     def close(self) -> None:
-        self._server.communicate(timeout=PATIENCE)
+        """End what is left of them."""
+        for process in self._alive.values():
+            process.kill()
+            process.wait()
 
 
 @contextmanager
 def forks() -> Generator[Forks]:
-    """Keep the process ready that others are forked from."""
+    """Let processes be started that do not outlive the block."""
     made = Forks()
     try:
         yield made

@@ -1,38 +1,18 @@
-"""The command line in processes that end themselves by SIGKILL at a named point.
+"""Points at which a process of the command line ends itself by SIGKILL.
 
-    python -m tests.e2e.killed
-
-It reads lines of JSON, and forks a process for each command, so that none has to import everything
-anew: that takes longer than the run that is killed. The points lie where state changes hands: round
-each statement of a transaction, in the middle of a row, and round the replacement of the output.
+They lie where state changes hands: round each statement of a transaction, in the middle of a row,
+and round the replacement of the output.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
-import sys
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
-import anyio._backends._asyncio
-import anyio._backends._trio  # noqa: F401
-
-import batchllm.cli.app
-import batchllm.cli.job
-import batchllm.cli.run
-import batchllm.cli.start
 import batchllm.cli.view
-import batchllm.providers.openai
-from batchllm.cli import main
 from batchllm.provider_batch import polling
-
-for _name in ("genai_prices.data_snapshot", "httpx2"):  # which runs of batch mode import
-    with suppress(ImportError):
-        import_module(_name)
 
 POINTS = (
     "opened",
@@ -66,8 +46,9 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def lay(fuse: Fuse) -> None:
-    """Put the fuse at every point."""
+def lay(point: str, number: int) -> None:
+    """Put a fuse at every point, to end the process at passing *number* of *point*."""
+    fuse = Fuse(point, number)
 
     class Connection(sqlite3.Connection):
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
@@ -119,35 +100,3 @@ def keep_to_the_calendar() -> None:
     polling._QUICK /= 100
     within = polling.within
     polling.within = lambda hint: within(hint) / 100
-
-
-def run(words: list[str], point: str | None, number: int, notes: str) -> None:
-    """Be the program, in a process of its own that does not return."""
-    code = 70
-    try:
-        for descriptor, name in ((0, os.devnull), (1, os.devnull), (2, notes)):
-            opened = os.open(name, os.O_RDWR | os.O_CREAT)
-            os.dup2(opened, descriptor)
-        sys.argv = ["batchllm", *words]
-        keep_to_the_calendar()
-        if point is not None:
-            lay(Fuse(point, number))
-        code = main(words)
-        sys.stderr.flush()
-    finally:
-        os._exit(code)  # and run nothing of the process it was forked from
-
-
-def serve() -> None:
-    """Fork for each command; answer with the process's number, or with how it ended."""
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if "wait" in asked:
-            answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
-        elif (answer := os.fork()) == 0:
-            run(**asked)
-        print(answer, flush=True)
-
-
-if __name__ == "__main__":
-    serve()

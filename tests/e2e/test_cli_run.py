@@ -101,6 +101,20 @@ def test_bad_lines_are_told_and_kept_and_the_rest_goes_on(tmp_path: Path, capsys
         assert any(line.startswith(f"{prompts}:{number}: not sent: {problem}") for line in told)
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_an_id_that_no_encoding_can_carry_is_a_bad_line(
+    tmp_path: Path, name: str, capsys: Captured
+) -> None:
+    """JSON can spell half of a surrogate pair, and no journal can have it as a key."""
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text(r'{"id": "\ud800", "prompt": "one"}' + '\n{"id": "b", "prompt": "two"}')
+    for _ in range(2):
+        assert run(prompts, tmp_path / name, "-m", "sim:instant") == ExitCode.SOME_FAILED
+        text = (tmp_path / name).read_text()
+        assert len(text.splitlines()) == (2 if name == "out.jsonl" else 3)
+        assert r"in.jsonl:1: not sent: item_id '\ud800' has half" in capsys.readouterr().err
+
+
 def test_a_flood_of_bad_lines_is_cut_short(tmp_path: Path, capsys: Captured) -> None:
     """A file of the wrong format does not fill the terminal, and every line has its row."""
     prompts = tmp_path / "in.jsonl"

@@ -5,7 +5,7 @@ import pty
 import re
 from pathlib import Path
 
-from tests.e2e.cli_kit import PROGRAM, read_rows, write_prompts
+from tests.e2e.cli_kit import read_rows, start_program, write_prompts
 
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -23,16 +23,21 @@ def read_terminal(descriptor: int) -> bytes:
         shown += data
 
 
-def on_a_terminal(command: list[str], **environment: str) -> tuple[int, str]:
-    """Run *command* on a terminal of its own: the exit code, and what was to be seen."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(environment)
-        os.execv(command[0], command)
-    shown = _CONTROL.sub(b"", read_terminal(terminal)).decode()
-    _, status = os.waitpid(child, 0)
+def on_a_terminal(words: list[str], **environment: str) -> tuple[int, str]:
+    """Run the program on a terminal of its own: the exit code, and what was to be seen."""
+    terminal, theirs = pty.openpty()
+    with start_program(
+        words,
+        before=[("tests.e2e.terminals:take_terminal", [])],
+        env={**os.environ, "PYTHONWARNINGS": "error", **environment},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        shown = _CONTROL.sub(b"", read_terminal(terminal)).decode()
     os.close(terminal)
-    return os.waitstatus_to_exitcode(status), shown
+    return process.returncode, shown
 
 
 def test_progress_is_live(tmp_path: Path) -> None:
@@ -40,7 +45,7 @@ def test_progress_is_live(tmp_path: Path) -> None:
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 40), tmp_path / "out.jsonl"
     with prompts.open("a") as file:
         file.write('{"prompt": "[[fault:429=2*1]] slow down"}\n')
-    command = [*PROGRAM, "run", str(prompts), "-o", str(rows), "-m", "sim:default?latency=0.2"]
+    command = ["run", str(prompts), "-o", str(rows), "-m", "sim:default?latency=0.2"]
     code, shown = on_a_terminal(command, TERM="xterm", COLUMNS="100")
     assert code == 0, shown
     assert re.search(r"\d+/41 done · 0 failed · ETA \S+", shown)
@@ -58,7 +63,7 @@ def test_on_a_narrow_terminal_the_failures_are_seen(tmp_path: Path) -> None:
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 30), tmp_path / "out.jsonl"
     with prompts.open("a") as file:
         file.write('{"prompt": "[[fault:400]] bad"}\n' * 2)
-    command = [*PROGRAM, "run", str(prompts), "-o", str(rows), "-m", "sim:default?latency=0.3"]
+    command = ["run", str(prompts), "-o", str(rows), "-m", "sim:default?latency=0.3"]
     code, shown = on_a_terminal([*command, "--concurrency", "8"], TERM="xterm", COLUMNS="40")
     assert code == 1, shown
     assert re.search(r"\d+/32 done · \d failed · ETA \S+\s*\r\n", shown)
@@ -68,7 +73,7 @@ def test_on_a_narrow_terminal_the_failures_are_seen(tmp_path: Path) -> None:
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
     """It cannot move its cursor."""
     prompts, rows = write_prompts(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
-    command = [*PROGRAM, "run", str(prompts), "-o", str(rows), "-m", "sim:default"]
+    command = ["run", str(prompts), "-o", str(rows), "-m", "sim:default"]
     code, shown = on_a_terminal(command, TERM="dumb")
     assert code == 0
     assert "\x1b" not in shown
@@ -77,6 +82,6 @@ def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
 
 def test_a_prompt_is_answered(tmp_path: Path) -> None:
     """The answer is all that is to be seen."""
-    command = [*PROGRAM, "run", "[[answer:four]] What is 2+2?", "-m", "sim:default"]
+    command = ["run", "[[answer:four]] What is 2+2?", "-m", "sim:default"]
     code, shown = on_a_terminal(command, TERM="xterm")
     assert (code, shown) == (0, "four\r\n")

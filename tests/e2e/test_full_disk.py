@@ -40,7 +40,7 @@ def test_lines_stay_whole(tmp_path: Path, size: int, backend: str) -> None:
         "--backend",
         backend,
     ]
-    with program(command, preexec_fn=lambda: no_file_above(size)) as process:
+    with program(command, before=[(f"{__name__}:no_file_above", [size])]) as process:
         code, _, err = finish(process)
     assert code == ExitCode.STOPPED
     assert f"Error: {rows} cannot be written: File too large" in err

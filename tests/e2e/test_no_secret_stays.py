@@ -21,6 +21,7 @@ from anyio.from_thread import start_blocking_portal
 from batchllm import (
     BaseMiddleware,
     BatchResult,
+    ErrorClassifier,
     LLMCallStrategy,
     ProcessorConfig,
     RetryConfig,
@@ -29,7 +30,7 @@ from batchllm import (
     stream_batch,
 )
 from batchllm.cli import main
-from batchllm.core import LLMWorkItem
+from batchllm.core import Category, ErrorInfo, LLMWorkItem
 from batchllm.journal import Journal
 from tests.e2e.transport.rude_server import BODY, Talk, reply, rude
 
@@ -130,10 +131,22 @@ class CarelessMiddleware(BaseMiddleware):
         return item
 
 
+class CarelessClassifier(ErrorClassifier):
+    """A classifier that fails with the key."""
+
+    def classify(self, exception: BaseException) -> Any:
+        known = {OSError: Category.CONNECTION}
+        try:
+            return ErrorInfo(False, False, False, known[type(exception)])
+        except KeyError as error:
+            raise LookupError(f"no meaning is known for {KEY}") from error
+
+
 def everything_of(result: BatchResult[Any, Any]) -> str:
     parts = [repr(result), result.summary(), repr(result.termination), str(result.stats)]
     for one in result.results:
         parts += [repr(one), str(one.error), repr(one.metadata), repr(one.timing)]
+        parts += [repr(one.attempt_failures), *getattr(one.exception, "__notes__", ())]
     return "\n".join(parts)
 
 
@@ -149,7 +162,9 @@ def test_nothing_that_a_program_gets_or_keeps_has_the_key(
         words = ("fine", "refuse", "echo", "page", "fine too")
         items = [(f"n{n}", word) for n, word in enumerate(words)]
         strategy = llm("openai-compatible:m", base_url=url, api_key=KEY)
-    more: Any = {"middlewares": [CarelessMiddleware()]} if how == "own code" else {}
+    more: Any = {}
+    if how == "own code":
+        more = {"middlewares": [CarelessMiddleware()], "error_classifier": CarelessClassifier()}
     for _ in range(2):  # the second is replayed from the journal
         result = run_batch_sync(
             items, strategy, config=ONCE, journal=tmp_path / "run.db", post_processor=fails, **more

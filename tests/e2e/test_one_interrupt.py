@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,29 @@ try:
         run_batch_sync(["a"], ask)
     else:
         anyio.run(run_batch, ["a"], ask, backend=sys.argv[1])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+BLOCKED_SOURCE = """
+import asyncio, sys, time
+import anyio
+from batchllm import run_batch
+from batchllm.testing import ScriptedStrategy
+
+def items():
+    yield "a"
+    print("reading", flush=True)
+    while sys.argv[1] == "trio" or not any(t.cancelling() for t in asyncio.all_tasks()):
+        time.sleep(0.01)
+    print("asked to end", flush=True)
+    time.sleep(600)
+
+async def main():
+    await run_batch(items(), ScriptedStrategy(), journal=sys.argv[2])
+
+try:
+    anyio.run(main, backend=sys.argv[1])
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -68,6 +93,27 @@ def test_a_sync_strategy_that_blocks_does_not_hold_the_program(how: str) -> None
         finally:
             process.kill()
     assert (process.returncode, out.decode(), err.decode()) == (0, "interrupted\n", "")
+
+
+@pytest.mark.parametrize("how", ["asyncio", "trio"])
+def test_a_source_that_blocks_the_loop_holds_no_program_with_a_journal(
+    how: str, tmp_path: Path
+) -> None:
+    """On asyncio the first Ctrl-C cannot reach it; after the second no thread is waited for."""
+    with start("-c", BLOCKED_SOURCE, how, str(tmp_path / "run.db")) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == b"reading"
+            process.send_signal(signal.SIGINT)
+            if how == "asyncio":
+                assert process.stdout.readline().strip() == b"asked to end"
+                process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (process.returncode, out.decode()) == (0, "interrupted\n")
+    with closing(sqlite3.connect(tmp_path / "run.db")) as journal:
+        assert journal.execute("SELECT cause FROM runs").fetchall() == [("interrupted",)]
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,81 @@ def test_no_budget_is_passed_whatever_calls_take(
     virtual_run(main, backend=backend)
 
 
+@define(eq=False)
+class VagueMeter(Meter):
+    """Bills every call in full, and reports it as *kind* says."""
+
+    kind: str = "nothing"
+
+    async def execute(self, prompt: str, attempt: int, timeout: float) -> tuple[str, Any]:
+        _, usage = await super().execute(prompt, attempt, timeout)
+        given, answered = usage["input_tokens"], usage["output_tokens"]
+        reports: dict[str, Any] = {
+            "nothing": None,
+            "the prompt": {"input_tokens": given},
+            "the answer": {"output_tokens": answered},
+            "both together": {"total_tokens": given + answered},
+            "the prompt and both": {"input_tokens": given, "total_tokens": given + answered},
+            "a wrong sum": {**usage, "total_tokens": 1},
+        }
+        if self.kind in reports:
+            return prompt, reports[self.kind]
+        error = ProviderError("overloaded amid the answer", status=200)
+        error.cut_off = True
+        if self.kind == "cut off, with its counts so far":
+            error.usage = {"input_tokens": given, "output_tokens": 0, "total_tokens": given}
+        raise error
+
+
+KINDS_OF_REPORT = (
+    *("nothing", "the prompt", "the answer", "both together", "the prompt and both"),
+    *("a wrong sum", "cut off", "cut off, with its counts so far"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_REPORT)
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 10**9),
+    cap=st.integers(1, 4_000),
+    bounded=st.booleans(),
+    money=st.booleans(),
+    backend=st.sampled_from(BACKENDS),
+)
+def test_no_budget_is_passed_whatever_is_reported(
+    kind: str, seed: int, cap: int, bounded: bool, money: bool, backend: Backend
+) -> None:
+    """A part of the bill, nothing, or what an answer had taken when it was cut off."""
+    rng = random.Random(seed)
+    limit = rng.randint(1, 200)
+    strategy = VagueMeter(
+        limit if bounded else None,
+        tokens=lambda: rng.randint(0, limit),
+        seconds=rng.random,
+        kind=kind,
+    )
+    dollars = cap / 100
+    budget = Budget(max_cost=dollars) if money else Budget(max_tokens_total=cap)
+
+    async def main() -> None:
+        run = BatchRun[Any]()
+        settings = config(max_workers=8, seed=seed, outage_after=None)
+        with anyio.move_on_after(1_000.0):
+            await run_batch(
+                [str(n) for n in range(60)], strategy, config=settings, budget=budget, into=run
+            )
+        found = run.stats()["budget"]
+        assert found["reserved_tokens"] == 0
+        if money:
+            assert strategy.billed <= found["cost"] * (1 + 1e-9)
+            assert strategy.billed <= dollars * (1 + 1e-9)
+        else:
+            assert strategy.billed_tokens <= found["tokens"]
+            assert strategy.billed_tokens <= cap
+
+    virtual_run(main, backend=backend)
+
+
 @pytest.mark.parametrize("turns", range(12))
 @pytest.mark.parametrize("instant", [0.0, 1.0, 2.5])
 async def test_cancelled_at_any_moment_nothing_stays_reserved(instant: float, turns: int) -> None:

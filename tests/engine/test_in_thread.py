@@ -12,7 +12,7 @@ import pytest
 from batchllm.api import run_batch
 from batchllm.core import BaseMiddleware, ConfigError
 from batchllm.engine import PostProcessor, in_thread
-from batchllm.engine.in_thread import is_async
+from batchllm.engine.threaded import is_async
 from batchllm.testing import Answer, ScriptedStrategy
 
 pytestmark = pytest.mark.anyio

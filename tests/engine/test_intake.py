@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,9 +17,24 @@ from batchllm.api import run_batch, stream_batch
 from batchllm.core import EndCause, InvalidItemError, LLMWorkItem, SourceError
 from batchllm.engine import BlockingSource, blocking_source
 from batchllm.engine.loop_watch import SLOW_SECONDS
-from batchllm.testing import Answer, Hang, Leak, ScriptedStrategy, play, run_inline, virtual_run
+from batchllm.journal import Journal
+from batchllm.testing import (
+    Answer,
+    Hang,
+    Leak,
+    ScriptedStrategy,
+    open_inline_worker,
+    play,
+    run_inline,
+    virtual_run,
+)
 
 pytestmark = pytest.mark.anyio
+
+
+def in_place(path: Path) -> Journal:
+    """A journal whose thread does not let virtual time run away."""
+    return Journal(path, worker=open_inline_worker)
 
 
 class Source:
@@ -101,6 +117,28 @@ async def test_raises_half_way(kind: str, when: int) -> None:
     assert source.closed
 
 
+async def test_stopped_while_a_burst_is_read() -> None:
+    """Nothing is read after the item during which the run is stopped; each item has its result."""
+    stops: list[Callable[[], None]] = []
+
+    class Stopping(Source):
+        def sync(self) -> Iterator[str]:
+            for item in super().sync():
+                if stops and self.taken % 8 == 5:  # in the middle of a burst
+                    stops.pop()()
+                yield item
+
+    source = Stopping()
+    async with stream_batch(source.sync(), ScriptedStrategy(), concurrency=50) as run:
+        stops.append(run.stop)
+        results = [result async for result in run]
+    assert not stops
+    assert source.closed
+    ids = sorted(int(result.item_id) for result in results)
+    assert ids == list(range(source.taken))
+    assert run.result.termination.cause is EndCause.STOPPED
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_cancelled_while_reading(kind: str) -> None:
     """The source is closed under the cancellation."""
@@ -131,8 +169,30 @@ async def test_any_exception_of_a_sync_source() -> None:
         yield "a"
         raise Odd
 
-    with pytest.raises(SourceError, match="Odd"):
+    with pytest.raises(SourceError, match="Odd that was not asked for"):
         await run_batch(items(), ScriptedStrategy())
+
+
+async def test_any_exception_of_a_sync_source_as_a_run_goes_on(tmp_path: Path) -> None:
+    """A cancellation that is leaked by one must not be taken for the end of the items."""
+
+    class Odd(BaseException):
+        pass
+
+    names = [(f"n{i}", "p") for i in range(6)]
+
+    def items(error: BaseException) -> Iterator[tuple[str, str]]:
+        yield from names
+        raise error
+
+    for number, error in enumerate([anyio.get_cancelled_exc_class(), Odd]):
+        path = tmp_path / f"{number}.db"
+        if error is not Odd and error.__module__.startswith("trio"):
+            continue  # which lets no one make one
+        await run_batch(names[:3], ScriptedStrategy(), journal=in_place(path))
+        with pytest.raises(SourceError, match="was not asked for") as caught:
+            await run_batch(items(error()), ScriptedStrategy(), journal=in_place(path))
+        assert caught.value.partial.total_items == 6
 
 
 async def test_stop_from_inside_the_source() -> None:
@@ -336,6 +396,42 @@ async def test_bad_items() -> None:
     assert len(result.by_id()) == len(items) == len(seen)
     assert "its id 'x' came before" in str(result.in_input_order()[2].error)
     assert sorted(strategy.prompts) == sorted(["good", "good", "as an index would be", "p"])
+
+
+class ProxyOfNothing:
+    """As of frameworks that have an object only within a request: to look at it raises."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise LookupError(f"no {name} outside of a request")
+
+
+class Nameless(ScriptedStrategy):
+    """A strategy that cannot say what it is."""
+
+    def identity(self) -> Any:
+        raise LookupError("no name yet")
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+async def test_items_that_cannot_be_looked_at(journaled: bool, tmp_path: Path) -> None:
+    """An error of an item's own code is that item's, and no other's."""
+    proxy = ProxyOfNothing()
+    items: list[Any] = [
+        proxy,
+        ("a", proxy),
+        (proxy, "p"),
+        ("\udce9.txt", "an id that no encoding can carry"),
+        LLMWorkItem("own", Nameless(), "p"),
+        ("last", "p"),
+    ]
+    journal = in_place(tmp_path / "run.db") if journaled else None
+    for _ in range(2):
+        result = await run_batch(items, ScriptedStrategy(), journal=journal)
+        found = result.in_input_order()
+        wrong = ["invalid_item"] * 4 + (["invalid_item"] if journaled else [None])
+        assert [one.error_category for one in found] == [*wrong, None]
+        assert "cannot be read: LookupError: no __class__ outside" in str(found[1].error)
+        assert "half a surrogate pair" in str(found[3].error)
 
 
 async def test_no_strategy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -546,3 +547,29 @@ def test_the_results_are_those_of_a_run_that_was_never_interrupted(tmp_path: Pat
     expected = virtual_run(whole, "whole.db", [])
     for n in range(1, 8):
         assert virtual_run(whole, f"{n}.db", [n / 2, n / 2]) == expected
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_whichever_byte_is_damaged_it_is_the_journal_that_says_so(
+    tmp_path: Path, backend: Backend
+) -> None:
+    """Not the source of the items, and nothing in words of Python's decoders."""
+    path, answers = tmp_path / "run.db", {f"p{n}": Answer("word " * 300 * n) for n in range(9)}
+
+    async def run() -> BatchResult[Any, Any]:
+        return await run_batch(items(9), ScriptedStrategy(answers), journal=in_place(path))
+
+    virtual_run(run, backend=backend)
+    whole, rng, problems = path.read_bytes(), random.Random(5), set[str]()
+    for _ in range(150):
+        place = rng.randrange(100, len(whole))
+        for file in tmp_path.iterdir():
+            file.unlink()
+        damaged = bytes([whole[place] ^ rng.choice([0x80, 0xFF, 0x01])])
+        path.write_bytes(whole[:place] + damaged + whole[place + 1 :])
+        try:
+            assert virtual_run(run, backend=backend).total_items == 9
+        except JournalError as error:
+            problems.add(error.problem)
+    assert problems <= {"corrupt", "foreign", "changed", "newer"}
+    assert "corrupt" in problems

@@ -155,6 +155,7 @@ async def test_a_dead_endpoint_stops_the_run(answered: bool, seconds: float) -> 
     end = result.termination
     assert end.cause is EndCause.ENDPOINT_DOWN
     assert ("never gave an answer" in end.reason) is not answered
+    assert "the last call failed with: " in end.reason
     assert "run the rest again" in end.reason
     assert result.failed == 0
     assert {r.error_category for r in result.results if not r.success} == {Category.STOPPED}
@@ -255,6 +256,7 @@ async def test_the_log_calls_an_outage_by_its_name(caplog: pytest.LogCaptureFixt
     result = await run_batch(range_of(100), net, concurrency=20)
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert lines[0].startswith("Endpoint not answering: the last 20 items all failed")
+    assert "or timeout, the last with: no network; calls pause" in lines[0]
     assert [line.split(" in ")[1].split(" (")[0] for line in lines[1:-1]] == [
         "2.0 s", "4.0 s", "8.0 s", "16.0 s",
     ]  # fmt: skip

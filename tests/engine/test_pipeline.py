@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,7 +24,15 @@ from batchllm.core import (
     RetryConfig,
 )
 from batchllm.engine import PostProcessor
-from batchllm.testing import Answer, Raise, RecordingObserver, ScriptedStrategy, run_inline
+from batchllm.journal import Journal
+from batchllm.testing import (
+    Answer,
+    Raise,
+    RecordingObserver,
+    ScriptedStrategy,
+    open_inline_worker,
+    run_inline,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +186,48 @@ async def test_on_error_that_raises_is_noted() -> None:
     assert (result.results[0].metadata or {})["notes"] == (
         "Broken.on_error raised OSError: no pager",
     )
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("success", 1, "success is an int (1); give True or False"),
+        ("error", ValueError("x"), "error is a ValueError; give a sentence"),
+        ("error_category", 5, "error_category is an int (5)"),
+        ("exception", "boom", "exception is a str ('boom'); give an exception"),
+        ("token_usage", None, "token_usage is None; give whole numbers"),
+        ("token_usage", {"input_tokens": "3"}, "token_usage is a dict"),
+        ("token_usage", {"input_tokens": 10**30}, "token_usage is a dict"),
+        ("metadata", [1], "metadata is a list; give a mapping"),
+        ("cost", "$1", "cost is a str ('$1'); give US dollars"),
+        ("cost", math.nan, "cost is a float (nan)"),
+        ("attempts", -1, "attempts is an int (-1)"),
+        ("spans", ("a",), "spans is a tuple; leave them as they were"),
+        ("attempt_failures", ("a",), "attempt_failures is a tuple; leave"),
+    ],
+)
+async def test_a_result_with_a_wrong_field_fails_its_item_alone(
+    field: str, value: Any, said: str, journaled: bool, tmp_path: Path
+) -> None:
+    """It would end the run where it is summed up or written down."""
+    journal = Journal(tmp_path / "run.db", worker=open_inline_worker) if journaled else None
+
+    def change(result: Any) -> Any:
+        return evolve(result, **{field: value}) if result.item_id == "a" else None
+
+    result = await run_batch(
+        [("a", "p"), ("b", "p")],
+        ScriptedStrategy(),
+        middlewares=[Doing(after=change)],
+        journal=journal,
+    )
+    wrong, right = result.in_input_order()
+    assert (wrong.error_category, right.success) == (Category.MIDDLEWARE, True)
+    start = "TypeError: it returned a WorkItemResult whose "
+    assert str(wrong.error).startswith(start + said)
+    assert str(wrong.error).endswith("– in Doing.after_process")
+    assert result.summary()
 
 
 async def test_after_process_that_returns_something_else_is_noted() -> None:

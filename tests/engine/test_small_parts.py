@@ -118,29 +118,29 @@ def test_results_in_input_order(order: list[int], limit: int, finished: int) -> 
 async def test_window() -> None:
     """Sleepers are outside, in a number that is bounded as well."""
     window = Window(2, max_sleeping=1)
-    assert window.has_room
+    assert window.has_room()
     window.taken = 2
-    assert not window.has_room
+    assert not window.has_room()
     with window.asleep():
-        assert not window.has_room, "as many sleep as may"
+        assert not window.has_room(), "as many sleep as may"
     window = Window(2, max_sleeping=2)
     window.taken = 2
     with window.asleep():
-        assert window.has_room
-    assert not window.has_room
+        assert window.has_room()
+    assert not window.has_room()
     gate = Gate(seed=1)
     with window.waiting_at(gate):
-        assert not window.has_room, "it waits for its turn, inside"
+        assert not window.has_room(), "it waits for its turn, inside"
         permit = gate.admit_nowait(CallCost())
         assert permit is not None
         permit.report(Outcome.THROTTLED, anyio.current_time())
-        assert window.has_room, "it waits for the end of a pause, outside"
+        assert window.has_room(), "it waits for the end of a pause, outside"
         with window.waiting_at(gate):
-            assert not window.has_room
+            assert not window.has_room()
     window.release()
-    assert window.has_room
+    assert window.has_room()
     window.resize(1)
-    assert not window.has_room
+    assert not window.has_room()
 
 
 async def test_window_wakes_the_feed() -> None:

@@ -35,6 +35,14 @@ def test_a_cap_that_was_found_is_named_and_not_the_runs_own() -> None:
     assert named == "the provider's cap, found to be 8 calls at a time"
 
 
+def test_a_cap_that_the_server_reported_is_named_if_it_is_below_the_runs_own() -> None:
+    """To raise concurrency would change nothing."""
+    named = limited_by({"calls": 9.0}, 10.0, [scope(reported_cap=4)], 20)
+    assert named == "the provider's cap of 4 calls at a time, as it reported"
+    named = limited_by({"calls": 9.0}, 10.0, [scope(reported_cap=40)], 20)
+    assert named == "20 calls in flight at most; raise concurrency if the server allows more"
+
+
 def test_a_reported_limit_below_the_pace_is_named_though_it_is_unused_at_the_end() -> None:
     limit = Limit("requests", 20, per=1.0)
     named = limited_by({"quota": 9.0}, 10.0, [scope(limits=(limit,), used=(0.1,), pace=30.0)], 20)

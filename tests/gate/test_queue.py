@@ -79,6 +79,7 @@ async def test_those_who_left_are_never_seen_again(until: list[int], steps: list
         stay = [n for n in range(len(waiters)) if n not in left]
         assert {id(waiter) for waiter in line} == {id(waiters[n]) for n in stay}
         assert len(line) == len(stay)
+        assert line.empty is (not stay)
         assert bool(line) is bool(stay)
         assert line.untried == len(stay)
         later = [until[n] for n in stay if until[n] > now]

@@ -160,3 +160,10 @@ def test_what_a_run_changes_is_state() -> None:
 
 def test_a_part_that_came_or_went_is_no_state() -> None:
     assert changing({"class": "A", "parts": [1]}, {"class": "A", "parts": [1, 2], "x": 1}) == set()
+
+
+def test_an_identity_can_be_written_whatever_a_setting_says() -> None:
+    """Half of a surrogate pair is spelled as JSON spells it, and read again as it was."""
+    text = canonical_identity({"system": "half \ud83d pair", "name": "é"})
+    assert text.encode().decode() == text == '{"name":"é","system":"half \\ud83d pair"}'
+    assert json.loads(text)["system"] == "half \ud83d pair"

@@ -341,6 +341,24 @@ def test_each_statement_may_fail_and_nothing_is_half_written(
     assert names_in(path) == {"old", "x", "y"}
 
 
+@pytest.mark.parametrize("name", ["half a pair \ud800", 2**63])
+def test_a_value_that_no_column_holds_locks_nothing(tmp_path: Path, name: Any) -> None:
+    """It should not come so far; if it does, it is said, and the file serves the next run."""
+    path = tmp_path / "run.db"
+    store = begun(path)
+    store.write(group_of("old"))
+    group = group_of("x", "y")
+    group.facts["a fact"] = name
+    with pytest.raises(JournalError, match="a value cannot be written") as caught:
+        store.write(group)
+    assert caught.value.problem == "unserialisable"
+    store.abandon()
+    store = begun(path)
+    store.write(group_of("z"))
+    store.close()
+    assert names_in(path) == {"old", "z"}
+
+
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """SQLite's own error, by a limit on the pages of the file."""
     path = tmp_path / "run.db"

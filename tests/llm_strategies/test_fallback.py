@@ -1,5 +1,6 @@
 """Going on to another provider."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,6 +103,16 @@ async def test_when_all_fail_the_item_has_all_their_errors() -> None:
     assert result.error is not None
     assert "status 401" in result.error
     assert "status 502" in result.error
+
+
+async def test_the_error_of_all_repeats_no_key() -> None:
+    """Its message is ours, and what a user's own code raised may have its settings in it."""
+    careless = Raise(partial(ConnectionError, "key sk-0123456789abcdef"))
+    parts = [scripted(one, *[careless] * 5) for one in "ab"]
+    batch = await run(Fallback(parts))
+    said = str(batch.results[0].exception)
+    assert said.count("ConnectionError: key ***") == 2
+    assert "sk-" not in said
 
 
 async def test_who_answers_badly_is_asked_again() -> None:

@@ -137,6 +137,16 @@ async def test_unknown_usage_stays_unknown() -> None:
     assert usage is None
 
 
+async def test_zeros_are_no_counts() -> None:
+    """Some servers send them for counts that they do not have, and no call takes nothing."""
+    zeros = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    _, usage, _ = await ModelStrategy(Model(LLMResponse("x", usage=zeros))).execute("p", 1, 1.0)
+    assert usage is None
+    one = {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
+    _, usage, _ = await ModelStrategy(Model(LLMResponse("x", usage=one))).execute("p", 1, 1.0)
+    assert usage == one
+
+
 async def test_hints_and_progress_reach_the_run() -> None:
     """Limits in a reply are observed, and a streaming model can mark progress."""
     guard = Guard()

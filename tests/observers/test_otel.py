@@ -199,6 +199,19 @@ async def test_content_is_there_if_it_is_asked_for(exported: Exported) -> None:
     assert json.loads(str(found["gen_ai.system_instructions"])) == [text("be brief")]
 
 
+async def test_no_key_is_in_the_words_of_an_error(exported: Exported) -> None:
+    """A user's own code may put its settings into what it raises."""
+
+    async def fail(prompt: str) -> str:
+        raise ValueError("settings were {'key': 'sk-0123456789abcdef'}")
+
+    observer = exported.observer(content=True)
+    await run_batch([("a", "p")], fail, observers=[observer])
+    said = {str(span.status.description) for span in exported.spans.values()}
+    assert "settings were {'key': '***'}" in said
+    assert not [text for text in said if "sk-" in text]
+
+
 REFUSED = ProviderError("slow down", status=429, hint=ServerHint(wait=5.0))
 
 

@@ -131,3 +131,15 @@ def test_what_may_be_billed_counts_and_is_known_apart() -> None:
     ledger.keep(reservation)
     assert (ledger.cost, ledger.uncertain_cost) == (0.25, 0.25)
     assert (ledger.tokens, ledger.uncertain_tokens) == (100, 100)
+
+
+def test_what_is_known_to_be_billed_is_the_least_that_counts() -> None:
+    """An answer that was cut off may have taken more than was reserved for it already."""
+    for least, tokens, cost in ((Need(40, 0.5), 100, 0.5), (Need(140, 0.1), 140, 0.25)):
+        ledger = BudgetLedger(Budget(max_cost=1.0, max_tokens_total=1_000))
+        reservation = ledger.reserve(Need(100, 0.25))
+        assert reservation is not None
+        ledger.keep(reservation, least)
+        ledger.keep(reservation, Need(900, 0.9))  # it is closed
+        assert (ledger.cost, ledger.uncertain_cost) == (cost, cost)
+        assert (ledger.tokens, ledger.uncertain_tokens) == (tokens, tokens)

@@ -7,7 +7,7 @@ import pytest
 from batchllm.policy.cooldown import Cause
 from batchllm.policy.events import CapLearned, GateEvent, PaceLearned
 from batchllm.policy.findings import Findings
-from batchllm.policy.quota_search import Learned
+from batchllm.policy.learned import Learned
 from batchllm.policy.send_log import Point, SendLog
 from batchllm.policy.windows import Episode
 
@@ -124,8 +124,9 @@ def test_overloads_beside_calls_that_are_taken_pause_nothing() -> None:
 def test_two_early_leaks_are_doubted_and_the_pace_goes_back() -> None:
     """While it is open three refusals are borne; the fourth was a quota's."""
     scope = Scope()
-    scope.send(400)
-    scope.episode()
+    for calls in (400, 80):  # the second measurement is sure
+        scope.send(calls)
+        scope.episode()
     before = scope.findings.search.rate or 0.0
     for _ in range(2):
         scope.send(20, 0.2)

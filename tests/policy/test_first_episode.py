@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from batchllm.core import CallCost, Outcome
+import pytest
+
+from batchllm.core import CallCost, Outcome, ServerHint
 from batchllm.policy import RateLimiter
 from batchllm.policy.events import Send
 
@@ -60,3 +62,79 @@ def test_a_lone_call_that_is_refused_twice_beside_eight_shows_a_cap() -> None:
             one.on_send(now, ONE)
         assert started == 8
         assert one.snapshot(now).rate is None
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+def test_a_server_that_says_when_to_come_back_is_not_tested_for_a_cap_at_once(hinted: bool) -> None:
+    """A window of sixty in five seconds refused while ten were in flight: ten are no cap."""
+    one, sends = limiter(), list[Send]()
+    for number in range(50):
+        accept(one, [one.on_send(number / 100, ONE)], number / 100 + 0.001)
+    sends = [one.on_send(0.5, ONE) for _ in range(10)]
+    refused = [one.on_send(0.51, ONE) for _ in range(12)]
+    hint = ServerHint(wait=4.5) if hinted else None
+    for send in refused:
+        one.on_result(0.55, send, Outcome.THROTTLED, hint)
+    accept(one, sends, 0.6)
+    canary, now = next_canary(one, 0.6)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    assert (one.snapshot(now + 0.1).rate is not None) is hinted
+
+
+def first_rate(*, overloaded: bool) -> float:
+    """Learn a rate from twenty calls in a second, after the pause of an overload or not."""
+    one, now = limiter(), 0.0
+    if overloaded:
+        sends = [one.on_send(0.0, ONE) for _ in range(3)]
+        one.on_result(0.05, sends[0], Outcome.OVERLOADED)
+        one.on_result(0.05, sends[1], Outcome.OVERLOADED)
+        one.on_result(0.06, sends[2], Outcome.OK)
+        for _ in range(3):  # the pauses of an overload grow
+            canary, now = next_canary(one, now)
+            one.on_result(now + 0.05, canary, Outcome.OVERLOADED)
+        canary, now = next_canary(one, now)
+        now += 0.05
+        one.on_result(now, canary, Outcome.OK)
+        assert now > 1.0
+    for number in range(20):
+        accept(one, [one.on_send(now + number / 20, ONE)], now + number / 20 + 0.01)
+    refused = one.on_send(now + 1.0, ONE)
+    one.on_result(now + 1.05, refused, Outcome.THROTTLED)
+    canary, now = next_canary(one, now + 1.05)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    rate = one.snapshot(now + 0.1).rate
+    assert rate is not None
+    return rate
+
+
+def test_the_pause_of_an_overload_is_no_part_of_a_first_rate() -> None:
+    """A front that caps calls and paces them gives both in the first second of a run."""
+    assert 0.8 < first_rate(overloaded=True) / first_rate(overloaded=False) < 1.25
+
+
+def test_a_first_rate_that_a_lone_refusal_lowers_is_probed_at_once() -> None:
+    """The first burst is still in a sliding window, and has any pace refused: that is no rate."""
+    one = limiter()
+    sends = [one.on_send(0.0, ONE) for _ in range(60)]
+    refused = [one.on_send(0.01, ONE) for _ in range(70)]
+    for send in refused:
+        one.on_result(0.05, send, Outcome.THROTTLED, ServerHint(wait=4.9))
+    accept(one, sends, 0.06)
+    canary, now = next_canary(one, 0.06)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    first = one.snapshot(now + 0.05).rate
+    for _ in range(6):
+        now = max(now + 0.05, one.next_time(now, ONE))
+        accept(one, [one.on_send(now, ONE)], now + 0.04)
+    now = max(now + 0.05, one.next_time(now, ONE))
+    one.on_result(now + 0.04, one.on_send(now, ONE), Outcome.THROTTLED, ServerHint(wait=1.6))
+    canary, now = next_canary(one, now + 0.04)
+    one.on_result(now + 0.05, canary, Outcome.OK)
+    lowered, until = one.snapshot(now + 0.05).rate, now + 12.0
+    assert first is not None
+    assert lowered is not None
+    assert lowered < 0.6 * first
+    while now < until:
+        now = max(now + 0.001, one.next_time(now, ONE))
+        accept(one, [one.on_send(now, ONE)], now)
+    assert (one.snapshot(now).pace or 0.0) > 1.5 * lowered

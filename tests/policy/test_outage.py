@@ -57,6 +57,26 @@ def test_an_answer_between_begins_the_row_anew() -> None:
     assert breaker.free
 
 
+def test_while_it_is_calm_an_answer_changes_nothing() -> None:
+    """So no answer has to be reported then; after a failure one has to be, once."""
+    breaker = OutageBreaker()
+    assert not breaker.calm, "that it answers at all is not known"
+    breaker.on_answer(0.0)
+    for at, fail in enumerate((False, True, False, False, True, True)):
+        if fail:
+            row = breaker.on_failure(float(at), at, untried_left=True)
+            assert not breaker.calm
+            breaker.on_answer(float(at))
+            assert row.verdict is Verdict.COUNTS
+        before = {name: getattr(breaker, name) for name in OutageBreaker.__slots__}
+        assert breaker.calm
+        breaker.on_answer(at + 0.5)
+        assert {name: getattr(breaker, name) for name in OutageBreaker.__slots__} == before
+    opened = failing(breaker, 20, 9.0)
+    assert opened.open
+    assert not opened.calm
+
+
 def test_without_untried_items_it_protects_nothing() -> None:
     """It stays closed until there are some, and opens with the next failure then."""
     breaker = OutageBreaker()

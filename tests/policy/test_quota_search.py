@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from batchllm.policy.quota_search import Episode, Learned, QuotaSearch
+from batchllm.policy.learned import Learned
+from batchllm.policy.quota_search import Episode, QuotaSearch
 from batchllm.policy.send_log import Point, SendLog
 
 

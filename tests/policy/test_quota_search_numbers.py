@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
+from batchllm.policy.learned import Learned
 from batchllm.policy.probing import Probing
-from batchllm.policy.quota_search import Learned, QuotaSearch
+from batchllm.policy.quota_search import QuotaSearch
 from tests.policy.test_quota_search import Driver, paced_at
 
 

@@ -151,7 +151,7 @@ def test_a_herd_refused_at_once_is_one_episode_and_one_canary() -> None:
     assert limiter.in_flight == 0
     kinds = Counter(type(event) for event in limiter.drain_events())
     assert (kinds[EpisodeStarted], kinds[CooldownEnded]) == (1, 1)
-    assert not limiter.has_events
+    assert not limiter.events
 
 
 @given(st.integers(0, 1000), st.integers(-(2**16), 2**16))

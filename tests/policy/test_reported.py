@@ -293,6 +293,8 @@ class TestParallelCaps:
         assert admission.parallel_cap is None
         admission.observe(self.HINT, 0.1, 0.0, admission.unbooked)
         assert admission.parallel_cap == 4
+        assert admission.drain_adopted() == [(4, "words of a refusal")]
+        assert admission.drain_adopted() == []
         assert admission.empty
         assert not admission.limits_requests
 
@@ -340,7 +342,7 @@ HINTS = st.builds(
 STEPS = st.lists(
     st.tuples(
         st.floats(0, 100),
-        st.sampled_from(["take", "observe", "accept", "refuse", "ask"]),
+        st.sampled_from(["take", "observe", "accept", "refuse", "release", "ask"]),
         HINTS,
         st.integers(0, 5),
     ),
@@ -366,10 +368,52 @@ def test_whatever_comes_the_next_time_is_finite_and_not_in_the_past(
             admission.on_accepted(now, sent_at)
         elif what == "refuse":
             admission.on_refused(now, sent_at)
+        elif what == "release" and len(calls) > 1:
+            admission.release(calls.pop()[1])
         at = admission.next_time(now, ONE)
         assert isfinite(at)
         assert at >= now
+        assert admission.next_time(at, ONE) == pytest.approx(at, rel=1e-9, abs=1e-3), "as promised"
         assert admission.used(now) is not None
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_calls_that_no_reply_ends_are_not_missing_from_a_bucket_for_ever(released: bool) -> None:
+    """A server that is gone answers none, and a permit may be given back; the bucket refills."""
+    admission, now = confirmed_bucket(own_address=False), 0.03
+    for _ in range(5_000 if released else 0):
+        admission.release(admission.take(now, ONE))
+    for _ in range(1_500):
+        at = admission.next_time(now, ONE)
+        assert admission.next_time(at, ONE) == pytest.approx(at), "as promised"
+        admission.take(at, ONE)
+        now = at
+    assert now == pytest.approx((1_500 - 420) / 60, abs=0.5)
+    later = now + 60.0
+    for _ in range(600):
+        assert admission.next_time(later, ONE) == later
+        admission.take(later, ONE)
+    assert admission.next_time(later, ONE) > later, "it holds no more than its amount"
+
+
+def test_a_call_that_never_left_leaves_a_window_as_it_was() -> None:
+    """Neither its place in the window is taken, nor the distance that calls of one keep."""
+    times = []
+    for released in (0, 20):
+        admission = Admission()
+        for number in range(120):
+            now = number / 10
+            admitted = admission.take(now, ONE)
+            hint = LimitHint(dimension="requests", amount=100, remaining=99 - number % 50,
+                             reset=5.0 - now % 5.0)  # fmt: skip
+            admission.observe(hint, now, now, admitted)
+            for _ in range(released):
+                admission.release(admission.take(now, ONE))
+        times.append([now := admission.next_time(now, ONE)])
+        for _ in range(60):
+            admission.take(now, ONE)
+            times[-1].append(now := admission.next_time(now, ONE))
+    assert times[0] == pytest.approx(times[1])
 
 
 @given(

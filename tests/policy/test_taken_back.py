@@ -9,7 +9,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.policy.quota_search import Learned
+from batchllm.policy.learned import Learned
 from tests.policy.test_quota_search import Driver, paced_at
 from tests.policy.test_quota_search_numbers import burst, settled_at
 
@@ -151,7 +151,7 @@ def test_what_an_earlier_run_learned_is_taken_back_to() -> None:
     """Noise in the first seconds of a run does not lower it for good."""
     driver = Driver(Learned(rate=10.0))
     for _ in range(3):
-        driver.paced(20)
+        driver.paced(8)
         driver.learn()
     assert (driver.search.rate or 0.0) < 9.0
     driver.search.take_back()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
+import batchllm.engine.samples
 import batchllm.journal.commits
 
 MOST_READINGS = 200_000
@@ -14,9 +15,12 @@ MOST_READINGS = 200_000
 def few_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a journal say each ten minutes, not each 15 s, that its process is alive.
 
-    Nobody looks at it here, and of the work of a run that waits for a day it was the half.
+    Nobody looks at it here, and of the work of a run that waits for a day it was the half. And let
+    it take its samples ever more rarely after the first 8, not the first 128, since half of all
+    timers were theirs; ``tests/reports`` look at samples.
     """
     monkeypatch.setattr(batchllm.journal.commits, "BEAT_EVERY", 600.0)
+    monkeypatch.setattr(batchllm.engine.samples, "_PER_PACE", 8)
 
 
 @pytest.fixture

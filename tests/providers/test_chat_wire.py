@@ -13,6 +13,7 @@ from batchllm.core import (
     MalformedResponseError,
     ProviderError,
 )
+from batchllm.llm_strategies import llm
 from batchllm.providers import PROFILES, ChatModel, ChatProfile
 from tests.providers.wire_kit import Server
 
@@ -123,6 +124,13 @@ def test_a_profile_of_ones_own_is_taken() -> None:
     assert ChatModel("m", profile=mine, api_key="k", parameters={"knob": 1}).profile is mine
     with pytest.raises(ConfigError, match="azure has no address of its own"):
         ChatModel("m", profile="azure", api_key="k")
+
+
+def test_an_address_that_is_empty_is_not_the_usual_one() -> None:
+    """A variable of a script that is not set must not send prompts and a key elsewhere."""
+    for provider in ("openai", "anthropic", "gemini", "openai-compatible"):
+        with pytest.raises(ConfigError, match=r"base_url is ''; give an address, or leave it out"):
+            llm(f"{provider}:m", base_url="", api_key="k")
 
 
 async def test_a_users_headers_win() -> None:

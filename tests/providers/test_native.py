@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import anyio
 import pytest
 
+from batchllm.classifiers import is_cut_off, may_be_billed
 from batchllm.core import (
     Category,
     ConfigError,
@@ -158,10 +159,25 @@ async def test_lost_connections_are_transport_errors(fault: str, sent: bool, wor
 
 @pytest.mark.parametrize("provider", MAKERS)
 async def test_a_stream_without_an_end_is_a_failure(provider: str) -> None:
-    """Pieces without the closing one are never taken for the whole answer."""
+    """Pieces without the closing one are never taken for the whole answer, nor for its bill."""
     model = World(provider, stream=True).model()
-    with pytest.raises(MalformedResponseError, match=r"ended after \d+ (events|chunks)"):
+    with pytest.raises(MalformedResponseError, match=r"ended after \d+ (events|chunks)") as caught:
         await model.generate("[[fault:no-terminal]]")
+    assert is_cut_off(caught.value)
+    assert may_be_billed(caught.value)
+
+
+@pytest.mark.parametrize("provider", MAKERS)
+@pytest.mark.parametrize(("fault", "cut_off"), [("stream-error", True), ("error-200", False)])
+async def test_an_error_amid_an_answer_leaves_its_bill_open(
+    provider: str, fault: str, cut_off: bool
+) -> None:
+    """Its status says nothing; an error in place of an answer is a refusal, which costs nothing."""
+    model = World(provider, stream=cut_off).model()
+    with pytest.raises(ProviderError) as caught:
+        await model.generate(f"[[fault:{fault}]]")
+    assert is_cut_off(caught.value) is cut_off
+    assert may_be_billed(caught.value) is cut_off or caught.value.status == 200
 
 
 async def test_missing_usage_is_unknown(world: World) -> None:

@@ -1,26 +1,32 @@
 """Strategies over clients of OpenAI's and Anthropic's shape, without those packages."""
 
 from types import SimpleNamespace as Thing
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from attrs import frozen
 
+from batchllm.api import run_batch
 from batchllm.classifiers import AnthropicErrorClassifier, OpenAIErrorClassifier
 from batchllm.core import (
     CallCost,
     EmptyResponseError,
     MalformedResponseError,
+    ProcessorConfig,
     ProviderError,
     QuotaScope,
+    RetryConfig,
     RetryState,
     StrategyError,
 )
 from batchllm.llm_strategies import AnthropicStrategy, OpenAIStrategy, llm
+from batchllm.providers import GeminiCachedModel, GeminiEmbeddingStrategy, GeminiModel
 from batchllm.providers.adapters import client_scope
 
 pytestmark = pytest.mark.anyio
+
+ONCE = ProcessorConfig(retry=RetryConfig(max_attempts=1))
 
 
 @frozen
@@ -334,3 +340,78 @@ async def test_a_mock_of_a_reply_has_no_error() -> None:
     reply.choices = [Thing(message=Thing(content="hi"), finish_reason="stop")]
     reply.usage = None
     assert (await ask(OpenAIStrategy(OpenAIClient(reply), "m")))[0] == "hi"
+
+
+class RefusingClient(OpenAIClient):
+    """Raises as SDKs do: with the server's words in arguments, fields, notes and the cause."""
+
+    api_key = "0123/key+without=shape"
+    auth_token = "token-without-shape"
+    _custom_headers: ClassVar[dict[str, Any]] = {"X-Team-Key": "team-key-without-shape", "X-No": 1}
+
+    async def _create(self, **request: Any) -> Any:
+        said = f"no entry for {self.api_key}"
+        error = RefusedError(f"Error code: 401 - {said}", {"error": [said, self.auth_token]})
+        error.body = {"error": {"message": said, "seen": ("team-key-without-shape",)}}
+        error.page = said.encode()
+        error.add_note(said)
+        raise error from ValueError(said)
+
+
+class RefusedError(Exception):
+    """As an SDK's."""
+
+    body: Any
+    page: bytes
+
+
+@pytest.mark.parametrize("in_stream", [False, True])
+async def test_no_key_of_a_client_stays_in_what_it_raises(in_stream: bool) -> None:
+    """A key of no known shape is masked, wherever the SDK has put the server's words."""
+    client = RefusingClient(None)
+    given = {"stream": True} if in_stream else {}
+    result = await run_batch(["hi"], OpenAIStrategy(client, "gpt-x", **given), config=ONCE)
+    error = result.results[0].exception
+    assert isinstance(error, RefusedError)
+    assert result.results[0].error == (
+        "RefusedError: ('Error code: 401 - no entry for ***', {'error': ['no entry for ***', "
+        "'***']})"
+    )
+    assert error.body == {"error": {"message": "no entry for ***", "seen": ("***",)}}
+    assert error.page == b"no entry for ***"
+    assert error.__notes__ == ["no entry for ***"]
+    assert str(error.__cause__) == "no entry for ***"
+
+
+async def test_an_exception_that_cannot_be_changed_passes_as_it_is() -> None:
+    """A client's own may refuse any assignment."""
+
+    class Frozen(Exception):
+        def __setattr__(self, name: str, value: Any) -> None:
+            raise AttributeError(name)
+
+    client = OpenAIClient(None)
+    client.chat.completions.create = AsyncMock(side_effect=Frozen("sk-secret-0123456789"))
+    result = await run_batch(["hi"], OpenAIStrategy(client, "gpt-x"), config=ONCE)
+    assert result.results[0].error == "Frozen: ***"
+
+
+async def test_no_key_of_googles_client_stays_in_what_it_raises() -> None:
+    """Its key is where only it should look; answers, vectors and caches are alike."""
+    key = "google-key-of-no-shape"
+
+    async def refuse(**request: Any) -> Any:
+        raise RuntimeError(f"no entry for {key}")
+
+    models = Thing(generate_content=refuse, embed_content=refuse)
+    caches = Thing(**dict.fromkeys(["create", "get", "list", "update", "delete"], refuse))
+    client = Thing(aio=Thing(models=models, caches=caches), _api_client=Thing(api_key=key))
+    model = GeminiModel("gemini-x", client)
+    for call in (
+        model.generate("hi"),
+        GeminiEmbeddingStrategy("gemini-x", client).execute("hi", 1, 9),
+        GeminiCachedModel("gemini-x", client, "text").prepare(),
+        GeminiCachedModel("gemini-x", client, "text").generate("hi"),
+    ):
+        with pytest.raises(RuntimeError, match=r"no entry for \*\*\*$"):
+            await call

@@ -19,9 +19,13 @@ __all__ = ["install"]
 _PACKAGES: Final = {
     "mocklimit": ("mocklimit==0.6.0",),
     "litellm": ("litellm[proxy]==1.106.2",),
+    "llmock": ("llmock==0.2.2",),
 }
-_NGINX: Final = Path("nginx", "usr", "sbin", "nginx")
-"""Where Debian's package has it, below the folder; a link there if one is installed already."""
+_DEBIAN: Final[dict[str, tuple[str, ...]]] = {
+    "nginx": ("nginx",),
+    "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
+}
+"""Programs that Debian has, and the packages that each needs."""
 
 
 def install(folder: Path) -> dict[str, str]:
@@ -34,10 +38,11 @@ def install(folder: Path) -> dict[str, str]:
         except (OSError, subprocess.CalledProcessError) as error:
             shutil.rmtree(folder / name, ignore_errors=True)
             missing[name] = _reason(error)
-    try:
-        _install_nginx(folder)
-    except (OSError, subprocess.CalledProcessError) as error:
-        missing["nginx"] = _reason(error)
+    for name, packages in _DEBIAN.items():
+        try:
+            _unpack(folder / name, name, packages)
+        except (OSError, subprocess.CalledProcessError) as error:
+            missing[name] = _reason(error)
     return missing
 
 
@@ -49,19 +54,20 @@ def _install_packages(place: Path, program: str, packages: Sequence[str]) -> Non
     _run(scripts / "python", "-m", "pip", "install", "--quiet", *packages)
 
 
-def _install_nginx(folder: Path) -> None:
-    program = folder / _NGINX
+def _unpack(place: Path, name: str, packages: Sequence[str]) -> None:
+    """Have the program at ``usr/sbin`` below *place*; a link there if one is installed already."""
+    program = place / "usr" / "sbin" / name
     if program.exists():
         return
     program.parent.mkdir(parents=True, exist_ok=True)
-    found = shutil.which("nginx")
+    found = shutil.which(name)
     if found:
         program.symlink_to(found)
         return
     # Unpacked, not installed: that needs no rights and starts no service.
-    _run("apt-get", "download", "nginx", cwd=program.parent)
-    (package,) = program.parent.glob("nginx_*.deb")
-    _run("dpkg", "-x", package, folder / "nginx")
+    _run("apt-get", "download", *packages, cwd=program.parent)
+    for package in program.parent.glob("*.deb"):
+        _run("dpkg", "-x", package, place)
 
 
 def _run(*command: str | Path, cwd: Path | None = None) -> None:

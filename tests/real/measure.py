@@ -45,6 +45,7 @@ class Measured:
         log: Lines of the library's log from INFO on, each after its second.
         summary: ``BatchResult.summary()``.
         timeline: The state of the gates every half second.
+        verdict: Of a server that judges its clients, what the run did wrong.
     """
 
     scenario: Scenario
@@ -60,6 +61,7 @@ class Measured:
     log: tuple[str, ...]
     summary: str
     timeline: tuple[str, ...]
+    verdict: tuple[str, ...] = ()
 
     @property
     def requests(self) -> int:
@@ -97,6 +99,7 @@ async def _measure(scenario: Scenario, server: Server, backend: Backend) -> Meas
         progress_interval=max(10, scenario.items // 4),
     )
     prompts = [f"{n} ".ljust(scenario.prompt, "x") for n in range(scenario.items)]
+    server.forget()
     before = server.statuses()
     run: BatchRun[Any] = BatchRun()
     timeline: list[str] = []
@@ -124,6 +127,7 @@ async def _measure(scenario: Scenario, server: Server, backend: Backend) -> Meas
         log=tuple(log),
         summary=result.summary(),
         timeline=tuple(timeline),
+        verdict=tuple(server.verdict()),
     )
 
 
@@ -143,6 +147,7 @@ def complaints(measured: Measured) -> list[str]:
     wrong.extend(
         f"something says {what!r}" for what in scenario.never_says if re.search(what, seen)
     )
+    wrong.extend(f"the server says of its client: {found}" for found in measured.verdict)
     if measured.pauses and not any(" WARNING " in line for line in measured.log):
         wrong.append(f"{measured.pauses} pauses, and the log warned of none")
     return wrong

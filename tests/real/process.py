@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -53,12 +54,14 @@ class Command:
         ready: The path that answers 200 as soon as the server can be used.
         record: The file in which the server notes its requests; ``None`` is its output.
         environment: Variables beside those of this process.
+        judges: Whether it is an llmock, which judges its clients.
     """
 
     arguments: Callable[[int], Sequence[str | Path]]
     ready: str
     record: Path | None = None
     environment: Mapping[str, str] = {}
+    judges: bool = False
 
 
 @define(eq=False)
@@ -81,6 +84,19 @@ class Server:
         text = self.record.read_text(errors="replace") if self.record.exists() else ""
         found = _RECORD.findall(text) or _ACCESS.findall(text)
         return Counter(map(int, found))
+
+    def forget(self) -> None:
+        """Have a server that judges its clients forget the calls so far."""
+        if self._command.judges:
+            _ask(f"{self.url}/_llmock/requests", "DELETE")
+
+    def verdict(self) -> list[str]:
+        """Return what a server that judges its clients found wrong with them."""
+        if not self._command.judges:
+            return []
+        findings = json.loads(_ask(f"{self.url}/_llmock/verdict"))["findings"]
+        wrong = Counter(one["code"] for one in findings if one["severity"] == "error")
+        return [f"{code} ({count})" for code, count in wrong.items()]
 
     def stop(self) -> None:
         """End the process; connections are refused from now on."""
@@ -177,6 +193,11 @@ def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
         except (urllib.error.URLError, OSError):
             time.sleep(_LOOK_AGAIN)
     return False
+
+
+def _ask(url: str, method: str = "GET") -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as reply:
+        return bytes(reply.read())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

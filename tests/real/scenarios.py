@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from batchllm import EmbeddingStrategy, LLMCallStrategy, llm
 from tests.real.mocklimit import Anthropic, Gemini, MockLimits, OpenAI
-from tests.real.servers import Front, Gateway, ServerKind
+from tests.real.servers import Balancer, Chaos, Front, Gateway, ServerKind
 
 __all__ = ["SCENARIOS", "Backend", "Scenario", "strategy_for"]
 
@@ -18,6 +18,8 @@ _ANSWER: Final = 0.12
 """Seconds of mocklimit's mean answer, see ``mocklimit._endpoint``."""
 _BASE_PATHS: Final = {"anthropic": "", "gemini": "/v1beta"}
 """The end of a provider's ``base_url`` after the server's address; all others have ``/v1``."""
+_LLMOCK_PATHS: Final = {"anthropic": "/anthropic", "gemini": "/gemini/v1beta"}
+"""Those paths on llmock."""
 _GATEWAY_ANSWER: Final = 0.1
 """Seconds of LiteLLM's answers without a delay, several at once on one core (measured)."""
 _GATEWAY_WORK: Final = 0.05
@@ -91,13 +93,14 @@ class Scenario:
 def strategy_for(scenario: Scenario, url: str, key: str) -> LLMCallStrategy[Any]:
     """Return the strategy of *scenario* for the server at *url*."""
     provider, _, model = scenario.provider.partition(":")
-    # mocklimit and nginx count by this header only, whatever a vendor's own is.
+    # mocklimit and the fronts count by this header only, whatever a vendor's own is.
     headers = {"authorization": f"Bearer {key}"}
     if provider == "embed":
         return EmbeddingStrategy(
             model, profile="openai-compatible", base_url=f"{url}/v1", api_key=key
         )
-    base_url = f"{url}{_BASE_PATHS.get(provider, '/v1')}"
+    paths = _LLMOCK_PATHS if isinstance(scenario.server, Chaos) else _BASE_PATHS
+    base_url = f"{url}{paths.get(provider, '/v1')}"
     return llm(scenario.provider, base_url=base_url, api_key=key, headers=headers)
 
 
@@ -325,4 +328,80 @@ _NGINX: Final = (
     ),
 )
 
-SCENARIOS: Final = {one.name: one for one in (*_MOCKLIMIT, *_LITELLM, *_NGINX)}
+
+def _failing(share: float) -> tuple[str, ...]:
+    """Return options of llmock that let *share* of all calls fail in each of three ways."""
+    errors = (f"{status}={share}" for status in (429, 500, 503))
+    return ("--latency-ms", "500", *(part for one in errors for part in ("--error-rate", one)))
+
+
+# Nobody tuned anything on these two: neither the limiter nor the scenarios' own bounds.
+_UNTUNED: Final = (
+    # A bucket of 240 that is full at first: 360 calls need 30 s beside it.
+    Scenario(
+        name="llmock-rpm",
+        server=Chaos(("--rpm", "240", "--latency-ms", "100")),
+        provider=_CHAT,
+        items=360,
+        concurrency=50,
+        ideal=(360 - 240) / 4 + 0.1,
+        says=_SAYS_WHY,
+    ),
+    Scenario(
+        name="llmock-rpm-anthropic",
+        server=Chaos(("--rpm", "240", "--latency-ms", "100")),
+        provider="anthropic:m",
+        items=360,
+        concurrency=50,
+        ideal=(360 - 240) / 4 + 0.1,
+        says=_SAYS_WHY,
+    ),
+    # Tokens by the size of the request, 20 s of the quota beside what the bucket holds.
+    Scenario(
+        name="llmock-tpm",
+        server=Chaos(("--tpm", "12000", "--latency-ms", "100")),
+        provider=_CHAT,
+        items=200,
+        prompt=200,
+        ideal=(200 * 76 - 12_000) / 200 + 0.1,
+        says=_SAYS_WHY,
+    ),
+    # Three calls in a hundred fail for nothing; twenty at a time are what binds.
+    Scenario(
+        name="llmock-noise",
+        server=Chaos(_failing(0.01)),
+        provider="gemini:m",
+        items=800,
+        ideal=800 / 20 * 0.5,
+    ),
+    # Three in twenty: more than the limiter takes for noise, so that it looks for a quota.
+    Scenario(
+        name="llmock-much-noise",
+        server=Chaos(_failing(0.05)),
+        provider="gemini:m",
+        items=400,
+        ideal=400 / 20 * 0.5,
+        bound=10.0,
+    ),
+    # 40 in two seconds, refused ones counted.
+    Scenario(
+        name="haproxy-rate",
+        server=Balancer("default?latency=0.05", 40),
+        provider=_CHAT,
+        items=300,
+        ideal=300 / 20 + 0.05,
+        says=_SAYS_WHY,
+    ),
+    # Eight at once and a queue of two seconds, so that 24 calls in flight are the most.
+    Scenario(
+        name="haproxy-queue",
+        server=Balancer("default?latency=1.0", 10_000),
+        provider=_CHAT,
+        items=160,
+        concurrency=60,
+        ideal=160 / 8 * 1.0,
+        says=_SAYS_WHY,
+    ),
+)
+
+SCENARIOS: Final = {one.name: one for one in (*_MOCKLIMIT, *_LITELLM, *_NGINX, *_UNTUNED)}

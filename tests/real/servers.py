@@ -1,4 +1,4 @@
-"""The servers of the scenarios: mocklimit, a LiteLLM gateway, nginx before a simulator."""
+"""The servers of the scenarios: mocklimit, llmock, LiteLLM, and nginx and HAProxy as fronts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -18,7 +18,7 @@ import batchllm
 from tests.real.mocklimit import MockLimits, write_files
 from tests.real.process import Command, Server, executable, running
 
-__all__ = ["Front", "Gateway", "ServerKind", "started"]
+__all__ = ["Balancer", "Chaos", "Front", "Gateway", "ServerKind", "started"]
 
 _CONFIGS: Final = Path(__file__).parent / "configs"
 
@@ -41,7 +41,31 @@ class Front:
     too_many_calls: int = 503
 
 
-ServerKind: TypeAlias = MockLimits | Gateway | Front
+@frozen
+class Balancer:
+    """HAProxy by ``configs/haproxy.cfg``, before a simulator: 8 calls at once, others queue 2 s.
+
+    Attributes:
+        scenario: What the simulator is like.
+        rate: Requests in two seconds, refused ones too, above which it answers 429.
+    """
+
+    scenario: str
+    rate: int
+
+
+@frozen
+class Chaos:
+    """llmock, which speaks for ten providers, refuses by quotas or at random, and judges clients.
+
+    Attributes:
+        options: Of its command line.
+    """
+
+    options: tuple[str, ...]
+
+
+ServerKind: TypeAlias = MockLimits | Gateway | Front | Balancer | Chaos
 """Equal values mean the same server, so that scenarios can share a running one."""
 
 
@@ -65,14 +89,16 @@ def started(kind: ServerKind, folder: Path) -> Generator[Server]:
             with running(_gateway(folder), folder) as server:
                 _warm_up(server)
                 yield server
-        case Front():
+        case Chaos():
+            with running(_llmock(kind), folder) as server:
+                yield server
+        case Front() | Balancer():
             behind = folder / "behind"
             behind.mkdir()
-            with (
-                running(_simulator(kind.scenario), behind) as upstream,
-                running(_nginx(kind, upstream, folder), folder) as server,
-            ):
-                yield server
+            with running(_simulator(kind.scenario), behind) as upstream:
+                front = _nginx if isinstance(kind, Front) else _haproxy
+                with running(front(kind, upstream, folder), folder) as server:
+                    yield server
 
 
 def _mocklimit(limits: MockLimits, folder: Path) -> Command:
@@ -120,8 +146,6 @@ def _warm_up(server: Server) -> None:
 
 def _nginx(front: Front, upstream: Server, folder: Path) -> Command:
     program = executable("nginx/usr/sbin/nginx", "nginx")
-    text = (_CONFIGS / "nginx.conf").read_text()
-    config = folder / "nginx.conf"
 
     def arguments(port: int) -> tuple[str | Path, ...]:
         values = {
@@ -130,14 +154,49 @@ def _nginx(front: Front, upstream: Server, folder: Path) -> Command:
             "TOO_MANY_CALLS": str(front.too_many_calls),
             "UPSTREAM": upstream.url.rpartition(":")[2],
         }
-        lines = [line for line in text.splitlines() if not line.startswith("#")]
-        filled = "\n".join(lines)
-        for name, value in values.items():
-            filled = filled.replace(name, value)
-        config.write_text(filled)
+        config = _fill("nginx.conf", values, folder)
         return program, "-c", config, "-e", folder / "error.log"
 
     return Command(arguments=arguments, ready="/nginx_status", record=folder / "access.log")
+
+
+def _haproxy(balancer: Balancer, upstream: Server, folder: Path) -> Command:
+    program = executable("haproxy/usr/sbin/haproxy", "haproxy")
+
+    def arguments(port: int) -> tuple[str | Path, ...]:
+        values = {
+            "PORT": str(port),
+            "RATE": str(balancer.rate),
+            "UPSTREAM": upstream.url.rpartition(":")[2],
+        }
+        return program, "-db", "-f", _fill("haproxy.cfg", values, folder)
+
+    libraries = program.parents[1] / "lib" / "x86_64-linux-gnu"  # of a package that was unpacked
+    return Command(
+        arguments=arguments,
+        ready="/haproxy_status",
+        environment={"LD_LIBRARY_PATH": str(libraries)},
+    )
+
+
+def _fill(name: str, values: Mapping[str, str], folder: Path) -> Path:
+    """Write the configuration *name* into *folder* with its words in capitals replaced."""
+    lines = (_CONFIGS / name).read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    for word, value in values.items():
+        text = text.replace(word, value)
+    config = folder / name
+    config.write_text(f"{text}\n")
+    return config
+
+
+def _llmock(chaos: Chaos) -> Command:
+    program = executable("llmock/bin/llmock", "llmock")
+    return Command(
+        arguments=lambda port: (program, "serve", "--port", str(port), *chaos.options),
+        ready="/health",
+        judges=True,
+    )
 
 
 def _simulator(scenario: str) -> Command:

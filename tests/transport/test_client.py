@@ -384,6 +384,35 @@ async def test_a_users_client_is_used_as_it_is() -> None:
     assert request.extensions["timeout"] == dict.fromkeys(["connect", "read", "write", "pool"])
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_users_client_adds_by_itself_is_masked(library: str, stream: bool) -> None:
+    """Its headers, cookies, parameters and password, which a server may repeat in any form."""
+    package: Any = pytest.importorskip(library)
+
+    def echo(request: Any) -> Any:
+        sent = [str(request.url), *map(str, request.headers.raw), "team/secret-five"]
+        return package.Response(400, content="\n".join(sent))
+
+    mine = package.AsyncClient(
+        transport=package.MockTransport(echo),
+        headers={"X-Team-Key": "team/secret-one"},
+        cookies={"session": "team-secret-two"},
+        params={"key": "team/secret-three"},
+        auth=("someone", "team/secret-five"),
+    )
+    mine.cookies.set("session", "team-secret-four", path="/other")
+    async with mine:
+        client = HttpClient(mine, base_url=URL)
+        if stream:
+            async with client.stream("/chat", b"{}") as opened:
+                body = await opened.read()
+        else:
+            body = (await client.request_json("POST", "/chat", b"{}")).body
+    assert b"team" not in body.replace(b"X-Team-Key", b"")
+    assert base64.b64encode(b"someone:team")[:-4] not in body
+
+
 @pytest.mark.parametrize("as_client", [False, True])
 async def test_httpx2_is_accepted(as_client: bool) -> None:
     """The continuation of httpx works wherever httpx does, failures included."""
@@ -560,8 +589,9 @@ def test_the_password_of_a_proxy_shows_in_no_spelling(proxy: Any) -> None:
     """Encoded, decoded, and as the header has it, whatever form it was given in."""
     client = HttpClient(proxy, base_url=URL)
     header = base64.b64encode("user:p@ss-wörd-1".encode()).decode()
-    for spelling in ("p%40ss-w%C3%B6rd-1", "p@ss-wörd-1", header):
-        assert client.redact(f"refused: {spelling}.") in ("refused: ***.", "refused: ***=.")
+    for one in (client, client.with_room(9), client.at("https://elsewhere.test").with_room(9)):
+        for spelling in ("p%40ss-w%C3%B6rd-1", "p@ss-wörd-1", header):
+            assert one.redact(f"refused: {spelling}.") in ("refused: ***.", "refused: ***=.")
 
 
 def test_a_short_password_of_a_proxy_is_masked_beside_its_user() -> None:

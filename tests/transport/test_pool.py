@@ -12,6 +12,7 @@ from batchllm.simulator.pipe import _pipe
 from batchllm.transport import HttpTransport
 from batchllm.transport.connection import Event
 from batchllm.transport.exchange_errors import ConnectionLostError, TooManyFilesError
+from batchllm.transport.h11_reader import H11Reader
 from batchllm.transport.plain_reader import PlainReader
 from batchllm.transport.pool import Connection, Origin, OriginPool, PoolSettings
 from batchllm.transport.statistics import ConnectionCounts
@@ -28,7 +29,7 @@ class Stream:
 
 def pool_over(connect: Callable[[], Awaitable[object]]) -> OriginPool:
     settings = PoolSettings(
-        make_reader=PlainReader,
+        make_reader=lambda lines: PlainReader(H11Reader, lines),
         keep_alive=30.0,
         connect=cast("Callable[[], Awaitable[ByteStream]]", connect),
     )

@@ -2,15 +2,18 @@
 
 import base64
 import copy
+import html
 import json
 import pickle
+import re
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from batchllm.transport import Redactor, Secret, redact
+from batchllm.transport import Cleaner, Redactor, Secret, redact
 
 TEXT = st.text(max_size=40)
 KEYS = st.text(
@@ -31,6 +34,45 @@ def test_no_text_keeps_a_known_secret(before: str, key: str, after: str) -> None
         assert clean(out) == out
 
 
+ENCODINGS = {
+    "percent-encoded, in small letters": lambda key: re.sub(
+        "%..", lambda found: found.group().lower(), quote(key, safe="")
+    ),
+    "percent-encoded, slashes kept": quote,
+    "percent-encoded twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "JSON": lambda key: json.dumps(key)[1:-1],
+    "JSON in JSON": lambda key: json.dumps(json.dumps(key))[3:-3],
+    "JSON without a slash, in small letters": lambda key: key.replace("/", r"\u002f"),
+    "HTML": html.escape,
+    "HTML by numbers": lambda key: re.sub(r"[^\w.-]", lambda one: f"&#{ord(one[0])};", key),
+}
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+@given(before=TEXT, key=KEYS, after=TEXT)
+def test_no_encoding_hides_a_known_secret(
+    encode: Callable[[str], str], before: str, key: str, after: str
+) -> None:
+    """A server may repeat a key in the encoding of its page, its log or its address."""
+    clean, spelling = Cleaner([Secret(key)]), encode(key)
+    assert spelling not in clean(before + spelling + after)
+    body = clean.body((before + spelling + after).encode("utf-8", "surrogatepass"))
+    assert spelling.encode() not in body
+
+
+@given(st.binary(max_size=5), KEYS, st.binary(max_size=5))
+def test_base64_of_more_than_the_key_does_not_hide_it(
+    before: bytes, key: str, after: bytes
+) -> None:
+    """As in a header with a scheme or a user before it, or a whole request that is repeated.
+
+    What is left are bits at the edges, which others share.
+    """
+    text = base64.b64encode(before + key.encode() + after).decode()
+    left = Redactor([Secret(key)])(f"refused: {text}.").removeprefix("refused: ")
+    assert len(left) - len("***.") <= 4 * (len(before + after) // 3 + 2)
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_accepted_and_settles(text: str) -> None:
     """Nothing is raised for any text, and a second pass changes nothing."""
@@ -46,6 +88,17 @@ def test_any_text_is_accepted_and_settles(text: str) -> None:
         "sk-or-v1-0123456789abcdef",
         "gsk_0123456789abcdefABCDEF",
         "AIzaSyA0123456789abcdefghijklmnopqrstuv",
+        "AQ.Ab8RN6I0123456789abcdefghij_-klmnop",
+        "xai-0123456789abcdefABCDEF",
+        "pplx-0123456789abcdefABCDEF",
+        "csk-0123456789abcdefABCDEF",
+        "nvapi-0123456789abc_def-ABCDEF",
+        "hf_0123456789abcdefABCDEF",
+        "r8_0123456789abcdefABCDEF",
+        "fw_0123456789abcdefABCDEF",
+        "ghp_0123456789abcdefABCDEF",
+        "github_pat_0123456789_abcdefABCDEF",
+        "tgp_v1_0123456789-abcdefABCDEF",
         "AKIAIOSFODNN7EXAMPLE",
         "ya29.a0AfH6SMBx-1234567",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",

@@ -1,7 +1,7 @@
 """Everything that a server says about waiting: durations, headers, bodies and words."""
 
 from batchllm.policy.hints.addresses import is_own_address
-from batchllm.policy.hints.durations import LONGEST, parse_duration, parse_epoch, parse_moment
+from batchllm.policy.hints.durations import LONGEST, parse_duration, parse_moment
 from batchllm.policy.hints.error_body import ErrorBody
 from batchllm.policy.hints.headers import read_headers
 from batchllm.policy.hints.replies import read_error
@@ -14,7 +14,6 @@ __all__ = [
     "can_never_pass",
     "is_own_address",
     "parse_duration",
-    "parse_epoch",
     "parse_moment",
     "read_error",
     "read_headers",

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
-__all__ = ["LONGEST", "parse_duration", "parse_epoch", "parse_moment", "parse_number"]
+__all__ = [
+    "LONGEST",
+    "epoch_of",
+    "parse_duration",
+    "parse_moment",
+    "parse_number",
+    "parse_units",
+]
 
 LONGEST: Final = 31 * 86_400.0
 """Seconds to which a longer duration is cut; by then a scope is parked in any case."""
@@ -45,18 +51,19 @@ def parse_duration(text: str) -> float | None:
         Seconds from 0 to ``LONGEST``, or ``None`` where *text* is no duration.
     """
     number = parse_number(text)
-    if number is not None:
-        return min(number, LONGEST)
+    return parse_units(text) if number is None else min(number, LONGEST)
+
+
+def parse_units(text: str) -> float | None:
+    """Read a duration in which each number has its unit; as :func:`parse_duration` for the rest."""
     text = text.strip()
     if not text or len(text) > _MOST_CHARACTERS:
         return None
-    total, end = 0.0, 0
-    for part in _PART.finditer(text):
-        if part.start() != end:
-            return None
-        total += float(part[1]) * _UNITS[part[2]]
-        end = part.end()
-    return min(total, LONGEST) if end == len(text) else None
+    total, size = 0.0, 0
+    for number, unit in _PART.findall(text):
+        total += float(number) * _UNITS[unit]
+        size += len(number) + len(unit)
+    return min(total, LONGEST) if size == len(text) else None
 
 
 def parse_moment(text: str) -> float | None:
@@ -64,6 +71,8 @@ def parse_moment(text: str) -> float | None:
     text = text.strip()
     if len(text) > _MOST_CHARACTERS:
         return None
+    from email.utils import parsedate_to_datetime  # few replies have a date that needs it
+
     try:
         moment = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
         if moment.tzinfo is None:
@@ -73,9 +82,11 @@ def parse_moment(text: str) -> float | None:
         return None
 
 
-def parse_epoch(text: str) -> float | None:
-    """Read a moment written as a number, of seconds or milliseconds since 1970, in seconds."""
-    number = parse_number(text)
-    if number is None or number < _EPOCH_SECONDS:
+def epoch_of(number: float) -> float | None:
+    """Return the moment that *number* is, in seconds since 1970; ``None`` if it is a duration.
+
+    Servers write moments in seconds or in milliseconds.
+    """
+    if number < _EPOCH_SECONDS:
         return None
     return number / 1000 if number >= _EPOCH_MILLISECONDS else number

@@ -16,12 +16,12 @@ from attrs import define, field
 from batchllm.core import LimitHint, ServerHint
 from batchllm.policy.hints.durations import (
     LONGEST,
-    parse_duration,
-    parse_epoch,
+    epoch_of,
     parse_moment,
     parse_number,
+    parse_units,
 )
-from batchllm.policy.hints.names import Place, Wait, place_of
+from batchllm.policy.hints.names import Place, Wait, places_in
 
 __all__ = ["ReplyClock", "read_headers"]
 
@@ -76,20 +76,20 @@ def read_headers(headers: Mapping[str, str], *, now_wall: float | None = None) -
         for a wait; a limit that is used up is reported in ``limits``.
     """
     waits: dict[int, tuple[bool, str]] | None = None
-    groups: dict[str, dict[str, tuple[Place, str]]] | None = None
+    groups: dict[str, tuple[Place, dict[str, str]]] | None = None
     retry: bool | None = None
-    for name, value in headers.items():
-        place = place_of(name)
-        if place is None:
-            continue
+    for name, place in places_in(tuple(headers)):
+        value = headers[name]
         if place == "retry":
             retry = {"true": True, "false": False}.get(value.strip().lower())
         elif isinstance(place, Wait):
             waits = waits or {}
             waits[place.rank] = (place.milliseconds, value)
         else:
-            groups = groups or {}
-            groups.setdefault(place.limit, {})[place.part] = (place, value)
+            groups = {} if groups is None else groups
+            if place.limit not in groups:
+                groups[place.limit] = (place, {})
+            groups[place.limit][1][place.part] = value
     if waits is None and groups is None and retry is None:
         return None
     clock = ReplyClock(headers, now_wall)
@@ -134,10 +134,18 @@ def _one_wait(text: str, milliseconds: bool, clock: ReplyClock) -> float | None:
 
 def _seconds(text: str, clock: ReplyClock) -> float | None:
     """Read a duration, a date, or a moment as a number, as seconds from the reply on."""
-    epoch = parse_epoch(text)
+    number = parse_number(text)
+    if number is None:
+        return _written(text, clock)
+    epoch = epoch_of(number)
     if epoch is not None and clock.now is not None and abs(epoch - clock.now) <= LONGEST:
         return clock.seconds_until(epoch)
-    seconds = parse_duration(text)
+    return min(number, LONGEST)
+
+
+def _written(text: str, clock: ReplyClock) -> float | None:
+    """Read a duration or a date that is no bare number, as seconds from the reply on."""
+    seconds = parse_units(text)
     if seconds is not None:
         return seconds
     moment = parse_moment(text)
@@ -145,11 +153,10 @@ def _seconds(text: str, clock: ReplyClock) -> float | None:
 
 
 def _limits(
-    groups: Mapping[str, Mapping[str, tuple[Place, str]]], clock: ReplyClock
+    groups: Mapping[str, tuple[Place, Mapping[str, str]]], clock: ReplyClock
 ) -> Iterator[LimitHint]:
-    for name, parts in groups.items():
-        place = next(iter(parts.values()))[0]
-        hint = _limit(name, place, {part: text for part, (_, text) in parts.items()}, clock)
+    for name, (place, parts) in groups.items():
+        hint = _limit(name, place, parts, clock)
         if hint is not None:
             yield hint
 
@@ -161,6 +168,8 @@ def _limit(
     if (amount is None and "limit" in parts) or amount == 0:
         return None  # Azure's -1 beside a reset of 0 means "no such limit"
     remaining = _count(parts.get("remaining"))
+    if remaining is None and amount is not None and _is_overdrawn(parts.get("remaining", "")):
+        remaining = 0
     text = parts.get("reset", "")
     reset = _reset(text, clock)
     if amount is None and remaining is None and reset is None:
@@ -200,6 +209,15 @@ def _count(text: str | None) -> int | None:
     return int(least) if least is not None and least <= _MOST else None
 
 
+def _is_overdrawn(text: str) -> bool:
+    """Return whether *text* says that more was taken than there was.
+
+    LiteLLM counts tokens when it has answered, and goes below nothing; -1 may mean "no limit".
+    """
+    number = parse_number(text.strip().removeprefix("-"))
+    return text.strip().startswith("-") and number is not None and number > 1
+
+
 def _reset(text: str, clock: ReplyClock) -> float | None:
     if "," not in text:
         return positive(_one_reset(text, clock))
@@ -208,8 +226,11 @@ def _reset(text: str, clock: ReplyClock) -> float | None:
 
 
 def _one_reset(text: str, clock: ReplyClock) -> float | None:
-    epoch = parse_epoch(text)
-    return _seconds(text, clock) if epoch is None else clock.seconds_until(epoch)
+    number = parse_number(text)
+    if number is None:
+        return _written(text, clock)
+    epoch = epoch_of(number)
+    return min(number, LONGEST) if epoch is None else clock.seconds_until(epoch)
 
 
 def _resolution(text: str) -> float:

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from batchllm.core import Dimension
 
-__all__ = ["Place", "Wait", "place_of"]
+__all__ = ["Place", "Wait", "place_of", "places_in"]
 
 Part = Literal["limit", "remaining", "reset"]
 
@@ -40,6 +40,8 @@ _ANTHROPIC_ROUNDING: Final = 1_000
 """Tokens to which Anthropic rounds what remains, so as many may be missing from it."""
 _UPSTREAM: Final = "llm_provider-"
 """The prefix that LiteLLM puts before the headers of the provider behind it."""
+_MOST_NAMES: Final = 64
+"""Names of one reply that are kept together: hosted APIs send 20 to 30."""
 # x-ratelimit-remaining-requests, x-ratelimit-api_key-limit-tokens, ratelimit-reset.
 _NAMED: Final = re.compile(
     r"(?:x-)?rate-?limit-(?:([a-z0-9_]{1,40})-)?(limit|remaining|reset)(?:-([a-z0-9_-]{1,60}))?"
@@ -112,6 +114,24 @@ def place_of(name: str) -> Place | Wait | Literal["retry"] | None:
         return _anthropic(anthropic[1], anthropic[2])
     named = _NAMED.fullmatch(low)
     return None if named is None else _general(named[1] or "", named[2], named[3] or "")
+
+
+Places = tuple[tuple[str, Place | Wait | Literal["retry"]], ...]
+
+
+def places_in(names: tuple[str, ...]) -> Places:
+    """Return those of *names* that say something about limits, in their order, with their places.
+
+    A server sends the same names in the same order, reply after reply.
+    """
+    return _looked_up(names) if len(names) <= _MOST_NAMES else _look_up(names)
+
+
+def _look_up(names: tuple[str, ...]) -> Places:
+    return tuple((name, place) for name in names if (place := place_of(name)) is not None)
+
+
+_looked_up: Final = lru_cache(maxsize=64)(_look_up)
 
 
 def _anthropic(name: str, part: str) -> Place | None:

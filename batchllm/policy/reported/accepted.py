@@ -30,16 +30,18 @@ class Accepted:
 
     def add(self, sent_at: float, now: float) -> None:
         """Note a call that was sent at *sent_at* and answered at *now*."""
-        second = int(sent_at)
-        by_second = self._by_second
-        if second in by_second:
-            by_second[second] += 1
-        else:
-            by_second[second] = 1
-            if len(by_second) > 2 * _SECONDS:
-                for old in sorted(by_second)[:_SECONDS]:
-                    del by_second[old]
+        try:
+            self._by_second[int(sent_at)] += 1
+        except KeyError:
+            self._begin_second(int(sent_at))
         self._last.append((sent_at, now))
+
+    def _begin_second(self, second: int) -> None:
+        by_second = self._by_second
+        by_second[second] = 1
+        if len(by_second) > 2 * _SECONDS:
+            for old in sorted(by_second)[:_SECONDS]:
+                del by_second[old]
 
     def contradicts(self, amount: int, per: float, now: float) -> bool:
         """Return whether more was accepted than *amount* per *per* seconds allows.

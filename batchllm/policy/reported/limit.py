@@ -23,6 +23,7 @@ from batchllm.core import Dimension, LimitHint
 from batchllm.policy.reported.period import CLOCKS, Kind, PeriodEvidence
 from batchllm.policy.reported.reading import COARSE, Reading
 from batchllm.policy.reported.scale import Scale
+from batchllm.policy.reported.settling import Settling
 
 __all__ = ["ReportedLimit"]
 
@@ -49,8 +50,8 @@ class ReportedLimit:
 
     __slots__ = (
         "_end", "_evidence", "_force", "_last", "_last_end", "_late", "_left", "_left_at",
-        "_left_order", "_odd", "_proofs", "_refused", "_slot", "_steady", "_taken",
-        "_tried_at", "_tries", "amount", "dimension",
+        "_left_order", "_level", "_odd", "_proofs", "_refused", "_settling", "_slot", "_steady",
+        "_step", "_taken", "_tried_at", "_tries", "amount", "dimension",
     )  # fmt: skip
 
     def __init__(self, dimension: Dimension, *, steady: bool = False) -> None:
@@ -62,11 +63,16 @@ class ReportedLimit:
         self._left: float | None = None  # what may be sent after `_left_order`, seen at `_left_at`
         self._left_at = 0.0
         self._left_order = 0
+        # What a steady limit held when a call was last sent, when that was, and what was booked
+        # before it; None as long as the newest reply counts.
+        self._level: tuple[float, float, int] | None = None
         self._end: float | None = None  # when all of it is back
         self._last_end: float | None = None  # the same, as a reply named it
         self._late = 0.0
         self._slot = 0.0
+        self._step = 0.0  # seconds by which the last unit moved it
         self._taken = Scale(dimension)
+        self._settling = Settling()
         self._refused = 0
         self._odd = 0
         self._force = True
@@ -90,6 +96,13 @@ class ReportedLimit:
     def sure(self) -> bool:
         """Return whether replies agree on kind and period."""
         return bool(self.amount) and self._evidence.sure
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the period is so sure that it can be announced."""
+        if self.kind is Kind.STEADY:
+            return self.sure and self._settling.done
+        return self.sure
 
     @property
     def binds(self) -> bool:
@@ -151,12 +164,21 @@ class ReportedLimit:
         if left is None:
             return inf
         steady = self._steady_rate
-        if steady is None:
-            left = self._roll(now, sent, left)
-        elif self.amount is not None and self._last is not None:
-            refilled = max(0.0, now - self._last.sent_at) * steady
-            left = min(self._most, left + refilled)
+        if steady is not None and self._last is not None:
+            level, at, order = self._level or (left, self._last.sent_at, self._left_order)
+            # What comes to a full bucket is lost, but only what was not sent by then: else calls
+            # that no reply ends (a server that is gone) would be missing from it for ever.
+            level += max(0.0, now - at) * steady - (sent - order) * self._taken.factor
+            return min(self._most, level)
+        left = self._roll(now, sent, left)
         return left - (sent - self._left_order) * self._taken.factor
+
+    def _unspent(self, now: float, last: Reading, left: float) -> float:
+        """Return what would be there at *now* if nothing had been sent since the *last* reply."""
+        steady = self._steady_rate
+        if steady is None:
+            return self._roll(now, self._left_order, left)
+        return left + max(0.0, now - last.sent_at) * steady
 
     def _roll(self, now: float, sent: int, left: float) -> float:
         """Go on to the window that *now* lies in, and return what it began with."""
@@ -184,7 +206,11 @@ class ReportedLimit:
         room = self._room(now, sent)
         if room < 0 and self._may_try:
             self._tried_at = now
-        if self._end is None or self._steady_rate is not None:
+        if self._steady_rate is not None:
+            before = sent - units
+            self._level = (self._room(now, before), now, before)
+            return
+        if self._end is None:
             return
         if now >= self._end - _JITTER:
             self._late += units * self._taken.factor
@@ -199,8 +225,14 @@ class ReportedLimit:
             return
         fair = period / self.amount
         left = max(0.0, end - now - (1 - _FRONT) * period)
-        step = min(_FRONT * fair, max(fair / 2, left / max(1.0, room)))
-        self._slot = max(self._slot, now - CLOCKS) + step * units
+        self._step = min(_FRONT * fair, max(fair / 2, left / max(1.0, room)))
+        self._slot = max(self._slot, now - CLOCKS) + self._step * units
+
+    def on_release(self, units: int, sent_at: float) -> None:
+        """Note that a call booked at *sent_at* never left; what it took was booked back."""
+        self._slot -= self._step * units
+        if self._tried_at == sent_at:
+            self._tried_at = None
 
     # -- learning ----------------------------------------------------------------------------
 
@@ -221,6 +253,7 @@ class ReportedLimit:
             # Calls of one instant overtake each other: what is left after them is the least.
             if sent_at >= last.sent_at - _JITTER and self._left_at == last.at:
                 self._left = min(self._left or 0.0, reading.remaining)
+                self._level = None
             return
         if self._is_odd(reading):
             return
@@ -231,7 +264,9 @@ class ReportedLimit:
         self._follow_end(reading)
         self._last = reading
         self._left, self._left_at, self._left_order = reading.remaining, now, order
+        self._level = None
         self._proofs = 0
+        self._settling.add(self.period, reading)
 
     def on_accepted(self, now: float, sent_at: float) -> None:
         """Note that a call was accepted, which may prove that more was left than was reported."""
@@ -243,7 +278,7 @@ class ReportedLimit:
             return
         if not tried and sent_at < last.sent_at + _JITTER:
             return
-        if self._room(now, self._left_order) >= 1:
+        if self._unspent(now, last, self._left) >= 1:
             return  # something came back meanwhile, as the limit says
         self._proofs += 1
         if tried or self._proofs >= _PROOFS:
@@ -259,7 +294,7 @@ class ReportedLimit:
     def _overrule(self) -> None:
         self._force = False
         self._evidence = PeriodEvidence(steady=self._steady)
-        self._last = self._left = self._end = self._last_end = None
+        self._last = self._left = self._end = self._last_end = self._level = None
         self._proofs = 0
         self._tried_at = None
 

@@ -162,7 +162,7 @@ class PeriodEvidence:
                 self._period = self.longest
 
     def _fits_steady(self, last: Reading, reading: Reading) -> bool:
-        before, after = last.steady_period(), reading.steady_period()
+        before, after = last.steady, reading.steady
         if before is None or after is None:
             return True
         # A bucket that was once further from full than this has a longer period.
@@ -172,14 +172,18 @@ class PeriodEvidence:
         return apart <= _SAME * max(before[0], after[0]) + before[1] + after[1]
 
     def _measure_steady(self, reading: Reading) -> None:
-        if reading.reset is None or reading.steady_period() is None:
+        if reading.reset is None or reading.steady is None:
             return
         share = reading.used / (reading.amount or 1)
         # A time that is cut to whole seconds is off by half of one, now more and now less.
         error = (reading.resolution / 2) ** 2 + (reading.reset * reading.slip) ** 2
-        terms = (reading.reset, share, 1.0, error)
-        a, b, c, d = (_FADE_LONG * old + new for old, new in zip(self._sums, terms, strict=True))
-        self._sums = (a, b, c, d)
+        resets, shares, readings, errors = self._sums
+        self._sums = (
+            _FADE_LONG * resets + reading.reset,
+            _FADE_LONG * shares + share,
+            _FADE_LONG * readings + 1.0,
+            _FADE_LONG * errors + error,
+        )
 
     def _count(self, reading: Reading, refused: int) -> None:
         """Count what comes back, where resets of whole seconds are too coarse to show it."""

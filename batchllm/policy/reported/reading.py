@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 from typing import Final
 
-from attrs import define
+from attrs import define, field
 
 from batchllm.core import LimitHint
 
@@ -34,6 +34,8 @@ class Reading:
         reset: Seconds until it is whole again, if they were named.
         resolution: Seconds to which *reset* was cut off.
         margin: Units that were taken off *remaining* for the server's rounding.
+        used: The units that are used, as far as the server's rounding shows them.
+        steady: The period, if the limit refills steadily, and how far off that may be.
     """
 
     sent_at: float
@@ -44,6 +46,19 @@ class Reading:
     reset: float | None
     resolution: float
     margin: int
+    # Computed once: each reading is compared with the one before it and the one after it.
+    used: float = field(init=False)
+    steady: tuple[float, float] | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        amount, reset = self.amount, self.reset
+        used = self.used = max(0.0, (amount or 0) - self.remaining - self.margin)
+        if not amount or reset is None or used < max(1, self.margin):
+            self.steady = None
+            return
+        share = used / amount
+        period = reset / share
+        self.steady = (period, self.resolution / share + period * self.slip)
 
     @classmethod
     def of(cls, hint: LimitHint, now: float, sent_at: float, order: int) -> Reading | None:
@@ -72,20 +87,6 @@ class Reading:
         return self.at + (self.reset or 0.0)
 
     @property
-    def used(self) -> float:
-        """The units that are used, as far as the server's rounding shows them."""
-        return max(0.0, (self.amount or 0) - self.remaining - self.margin)
-
-    @property
     def slip(self) -> float:
         """The share by which ``used`` may be wrong: what is left is cut to whole units."""
         return max(1.0, self.margin / 2) / max(1.0, self.used)
-
-    def steady_period(self) -> tuple[float, float] | None:
-        """Return the period, if the limit refills steadily, and how far off that may be."""
-        used = self.used
-        if not self.amount or self.reset is None or used < max(1, self.margin):
-            return None
-        share = used / self.amount
-        period = self.reset / share
-        return period, self.resolution / share + period * self.slip

@@ -33,7 +33,7 @@ from batchllm.providers.openai import (
     as_messages,
 )
 from batchllm.providers.wire import Dialect, JsonObject, Progress, cost_of, malformed
-from batchllm.transport import Cleaner, OneLoopOfSdk, Secret
+from batchllm.transport import Cleaner, OneLoopOfSdk, Secret, WithoutKeys
 
 __all__ = [
     "AnthropicClientModel",
@@ -131,11 +131,12 @@ class ClientModel(Dialect[R], Generic[R]):
         check_sendable(request)
         if self.stream and progress is not None:
             progress()
-        given, headers = await self._create(**request)
-        if self.stream and isinstance(given, AsyncIterable):
-            reply = await self._collect(given, headers, progress)
-        else:
-            reply = self._read(200, headers, _as_json(given).encode())
+        with WithoutKeys(self.client):
+            given, headers = await self._create(**request)
+            if self.stream and isinstance(given, AsyncIterable):
+                reply = await self._collect(given, headers, progress)
+            else:
+                reply = self._read(200, headers, _as_json(given).encode())
         response = self._answer(reply, headers)
         self._check(response)
         return response

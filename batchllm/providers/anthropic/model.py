@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Unpack
 
 from batchllm.classifiers import AnthropicErrorClassifier
 from batchllm.core import ConfigError, ErrorClassifier, LLMResponse
@@ -19,7 +19,9 @@ from batchllm.providers.wire import (
     error_within,
     mask_options,
 )
-from batchllm.structured import SchemaRules
+
+if TYPE_CHECKING:
+    from batchllm.structured import SchemaRules
 
 __all__ = ["DEFAULT_MAX_TOKENS", "AnthropicDialect", "AnthropicModel", "CacheLifetime"]
 

@@ -55,6 +55,11 @@ class AnthropicStream:
         """The token counts, as far as they have arrived."""
         return normalize_usage(self._usage) if self._usage else None
 
+    @property
+    def has_begun(self) -> bool:
+        """Return whether part of the answer has come."""
+        return bool(self._message)
+
     def add(self, data: str) -> None:
         """Take the data of one event; those of a kind that is not known are left out.
 

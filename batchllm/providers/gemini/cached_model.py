@@ -26,7 +26,7 @@ from batchllm.providers.gemini.keeper import CacheKeeper, fingerprint
 from batchllm.providers.gemini.model import GeminiModel, second_instruction
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.wire import Progress
-from batchllm.transport import ConnectionStats, SharedLock
+from batchllm.transport import ConnectionStats, SharedLock, WithoutKeys
 
 __all__ = ["GeminiCachedModel"]
 
@@ -169,7 +169,7 @@ class GeminiCachedModel:
             self._failed = 0  # of a user's own, who does not clean up after it
         await self._inner.prepare()
         try:
-            await self._keeper.ensure()
+            await self._ensure()
         except BaseException:
             with self._lock:
                 self._failed += 1
@@ -232,7 +232,7 @@ class GeminiCachedModel:
         if system_instruction is not None:
             raise second_instruction()
         settings = {"temperature": temperature, "progress": progress}
-        name = await self._keeper.ensure() if self.auto_renew else self.cache_name
+        name = await self._ensure() if self.auto_renew else self.cache_name
         if name is None:
             msg = "there is no cache yet; call prepare() first, or leave auto_renew on"
             raise RuntimeError(msg)
@@ -242,7 +242,8 @@ class GeminiCachedModel:
             if not self.auto_renew or not await self._keeper.is_gone(name, error):
                 raise
             _log.info("the Gemini cache %s is gone; making it anew", name)
-        name = await self._keeper.replace(name)
+        with WithoutKeys(self._inner.client):
+            name = await self._keeper.replace(name)
         return await self._ask(prompt, name, config, settings)
 
     def estimate(self, prompt: Any) -> CallCost | None:
@@ -254,6 +255,10 @@ class GeminiCachedModel:
         cached = self._keeper.config["display_name"]
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return {**self._inner.identity(), "class": name, "cached_content": cached}
+
+    async def _ensure(self) -> str:
+        with WithoutKeys(self._inner.client):
+            return await self._keeper.ensure()
 
     async def _ask(
         self,

@@ -12,6 +12,7 @@ from batchllm.core import (
     ErrorClassifier,
     RetryState,
     TokenUsage,
+    counted_usage,
     explain_arguments,
     one_of,
 )
@@ -28,7 +29,7 @@ from batchllm.providers.wire import (
     check_vectors,
     malformed,
 )
-from batchllm.transport import HttpReply
+from batchllm.transport import HttpReply, WithoutKeys
 
 __all__ = ["GeminiEmbeddingStrategy"]
 
@@ -94,9 +95,10 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
             ValueError: The item is neither a text nor a list of texts.
         """
         texts = list(as_texts(prompt))
-        reply = await self.client.aio.models.embed_content(
-            model=self.model, contents=texts, config=self._settings or None
-        )
+        with WithoutKeys(self.client):
+            reply = await self.client.aio.models.embed_content(
+                model=self.model, contents=texts, config=self._settings or None
+            )
         return self._finished(reply, look(reply, "embeddings"), len(texts))
 
     def compose(self, prompt: Any) -> WireRequest:
@@ -130,7 +132,7 @@ class GeminiEmbeddingStrategy(OverGemini, Embedder):
     def _finished(
         self, reply: object, given: object, count: int
     ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
-        usage = read_usage(reply)
+        usage = counted_usage(read_usage(reply))
         vectors = [look(one, "values") for one in given] if isinstance(given, list) else []
         if len(vectors) != count:
             msg = f"gemini gave {len(vectors)} vectors for {count} texts"

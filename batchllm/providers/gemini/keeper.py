@@ -27,7 +27,7 @@ import msgspec
 from attrs import define, field
 
 from batchllm.core import check_sendable
-from batchllm.transport import LoopTable, OneMaker, SharedLock
+from batchllm.transport import LoopTable, OneMaker, SharedLock, redact
 
 __all__ = ["CacheKeeper", "fingerprint", "status_of"]
 
@@ -144,7 +144,7 @@ class CacheKeeper:
                 _log.warning(
                     "could not delete the Gemini cache %s (%s); it ends by itself within %g s",
                     name,
-                    error,
+                    redact(str(error)),
                     self.ttl,
                 )
             else:
@@ -214,7 +214,8 @@ class CacheKeeper:
                 raise
             # It still serves: no call has to fail for this, and the next try is not the next call.
             self._loops.of_this_loop().renew_at = min(now + self.buffer / 4, until)
-            _log.warning("could not renew the Gemini cache %s (%s); trying again", name, error)
+            said = redact(str(error))
+            _log.warning("could not renew the Gemini cache %s (%s); trying again", name, said)
             return True
         self._take(cache, start)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import NoneType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import Attribute, define, field
 
@@ -27,8 +27,10 @@ from batchllm.providers.gemini.config import read_parameters
 from batchllm.providers.gemini.prompt import as_contents, as_instruction
 from batchllm.providers.gemini.reply import read_reply
 from batchllm.providers.wire import HeldToSchema, Progress, WireRequest, as_dict, cost_of
-from batchllm.structured import SchemaRules
-from batchllm.transport import ConnectionStats, HttpReply, Secret
+from batchllm.transport import ConnectionStats, HttpReply, Secret, WithoutKeys
+
+if TYPE_CHECKING:
+    from batchllm.structured import SchemaRules
 
 __all__ = ["GeminiModel", "OverGemini", "has_method", "quota_scope_of", "second_instruction"]
 
@@ -184,7 +186,10 @@ class GeminiModel(OverGemini, HeldToSchema):
             )
         else:
             plain = prompt if isinstance(prompt, str) else contents
-            reply = await models.generate_content(model=self.model, contents=plain, config=settings)
+            with WithoutKeys(self.client):
+                reply = await models.generate_content(
+                    model=self.model, contents=plain, config=settings
+                )
         return self._finished(reply)
 
     def compose(

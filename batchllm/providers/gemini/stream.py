@@ -51,6 +51,11 @@ class GeminiStream:
         """The token counts, as far as they have arrived; the last ones are the total."""
         return read_usage(self._reply)
 
+    @property
+    def has_begun(self) -> bool:
+        """Return whether part of the answer has come."""
+        return bool(self._candidate)
+
     def add(self, data: str) -> None:
         """Take the data of one event.
 

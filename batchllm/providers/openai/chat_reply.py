@@ -108,7 +108,7 @@ class ChatReply(MayBeError, gc=False):
         return self.find_error(answered=False)
 
 
-_MOST: Final = 10**15
+_MOST: Final = 10**12
 _DECODER: Final = msgspec.json.Decoder(ChatReply, strict=False)
 
 

@@ -124,6 +124,11 @@ class ChatStream:
         """The token counts, as far as they have arrived."""
         return read_usage(self._reply)
 
+    @property
+    def has_begun(self) -> bool:
+        """Return whether part of the answer has come."""
+        return bool(self._texts)
+
     def add(self, data: str) -> None:
         """Take the data of one event.
 

@@ -17,6 +17,7 @@ from batchllm.core import (
     MalformedResponseError,
     RetryState,
     TokenUsage,
+    counted_usage,
     normalize_usage,
     one_of,
 )
@@ -156,7 +157,7 @@ class EmbeddingStrategy(Connected, Embedder, Exchange[_Reply]):
     def _finished(
         self, reply: _Reply, headers: Mapping[str, str], prompt: Any
     ) -> tuple[list[Vector], TokenUsage | None, Mapping[str, Any]]:
-        usage = self._usage(reply)
+        usage = counted_usage(self._usage(reply))
         vectors = self._in_order(reply, len(as_texts(prompt)), usage)
         return vectors, usage, {"model": reply.model, "request_id": request_id_of(headers)}
 

@@ -18,6 +18,7 @@ from batchllm.providers.wire import (
 
 __all__ = ["ResponsesStream"]
 
+_BEFORE: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
 _TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -33,6 +34,7 @@ class ResponsesStream:
         self._response: JsonObject | None = None
         self._items: list[Any] = []
         self._events = 0
+        self._has_begun = False
         self.error: object = None
 
     @property
@@ -40,6 +42,11 @@ class ResponsesStream:
         """The token counts; they come with the terminal event only."""
         usage = (self._response or {}).get("usage")
         return normalize_usage(usage) if isinstance(usage, dict) else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether part of the answer has come."""
+        return self._has_begun
 
     def add(self, data: str) -> None:
         """Take the data of one event.
@@ -56,15 +63,19 @@ class ResponsesStream:
             self.error = {"error": event.get("error") or event}
         elif kind == "response.output_item.done":
             self._items.append(event.get("item"))
+            self._has_begun = True
         elif kind in _TERMINAL:
             self._end(dict(mapping_of(event.get("response"))))
         elif not kind.startswith("response."):
             self.error = error_within(event, answered=False)
+        elif kind not in _BEFORE:
+            self._has_begun = True
 
     def _end(self, response: JsonObject) -> None:
         # Some compatible servers leave out of the last event what the others have said already.
         response["output"] = mappings_of(response.get("output")) or self._items
         self._response = response
+        self._has_begun = False  # it says itself what it took
         if response.get("error") or response.get("status") == "failed":
             said = response.get("error")
             self.error = {"error": said or {"code": "server_error", "message": "it failed"}}

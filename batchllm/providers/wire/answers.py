@@ -154,7 +154,9 @@ def cut_off(
         f"the stream of {client.host} ended {got}, {lacks}; its text is not whole, and the "
         "provider may bill it"
     )
-    return malformed(msg, usage)
+    error = malformed(msg, usage)
+    error.cut_off = count > 0
+    return error
 
 
 def mapping_of(value: object) -> Mapping[str, Any]:

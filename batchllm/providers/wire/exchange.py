@@ -46,6 +46,11 @@ class StreamReader(EventReader, Protocol[R_co]):
         """The token counts, as far as they have arrived."""
         ...
 
+    @property
+    def has_begun(self) -> bool:
+        """Return whether part of the answer has come."""
+        ...
+
     def reply(self) -> R_co:
         """Return the reply that the server would have sent without a stream.
 
@@ -120,14 +125,20 @@ class ReplyFormat(ABC, Generic[R]):
 
     def _end(self, answer: StreamReader[R], headers: Headers) -> R:
         if answer.error:
-            self._fail(200, headers, answer.error, answer.usage)
+            self._fail(200, headers, answer.error, answer.usage, cut_off=answer.has_begun)
         return answer.reply()
 
     def _fail(
-        self, status: int, headers: Headers, body: object, usage: TokenUsage | None
+        self,
+        status: int,
+        headers: Headers,
+        body: object,
+        usage: TokenUsage | None,
+        *,
+        cut_off: bool = False,
     ) -> NoReturn:
         error = error_reply(self._provider, self._peer, status, headers, body, self._usual_address)
-        error.usage = usage
+        error.usage, error.cut_off = usage, cut_off
         raise error
 
 

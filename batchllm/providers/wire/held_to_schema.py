@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from batchllm.core import LLMResponse
 from batchllm.policy import JsonError, read_json
-from batchllm.structured import OutputSchema, SchemaRules
+
+if TYPE_CHECKING:
+    from batchllm.structured import OutputSchema, SchemaRules
 
 __all__ = ["HeldToSchema", "check_json"]
 

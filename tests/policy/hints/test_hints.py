@@ -175,6 +175,23 @@ class TestLimits:
 
         assert limit == LimitHint(dimension="tokens", remaining=1000, reset=52.0)
 
+    @pytest.mark.parametrize(
+        ("remaining", "left"),
+        [("-430", 0), ("-1", None), ("--4", None), ("-", None), ("-x", None), ("0", 0), ("7", 7)],
+    )
+    def test_what_is_overdrawn_is_nothing_that_is_left(
+        self, remaining: str, left: int | None
+    ) -> None:
+        """LiteLLM counts tokens when it has answered, and goes below nothing."""
+        headers = {
+            "x-ratelimit-limit-tokens": "2000",
+            "x-ratelimit-remaining-tokens": remaining,
+        }
+        hint = read_headers(headers)
+        assert hint is not None
+        assert hint.limits[0].remaining == left
+        assert read_headers({"x-ratelimit-remaining-tokens": "-430"}) is None
+
     def test_azures_minus_one_is_no_information(self) -> None:
         """A limit of -1 with a reset of 0 says nothing, and neither does a limit of 0."""
         for amount in ("-1", "0"):

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from attrs import evolve, frozen
 
 from batchllm.structured.convert import Reading, read_value
 from batchllm.structured.decode import Decoded, bracketed, decode, decode_cut_short, fenced
+from batchllm.structured.parsed import Parsed
 from batchllm.structured.partial import valid_fields
 from batchllm.structured.problems import OutputValidationError, Problem
 from batchllm.structured.schema import VALUE_KEY, is_object
 
-__all__ = ["Parsed", "parse", "parse_noted"]
+__all__ = ["parse", "parse_noted"]
 
 T = TypeVar("T")
 
 _SHOWN = 5
 """Problems in the message of the error, which is a line in a log; ``problems`` has all."""
-
-
-@frozen
-class Parsed(Generic[T]):
-    """An output, with what was changed in the answer to get it.
-
-    Attributes:
-        output: The value of the output type.
-        notes: Sentences for the result's metadata; none if nothing was changed.
-    """
-
-    output: T
-    notes: tuple[str, ...] = ()
 
 
 @frozen

@@ -100,6 +100,8 @@ class Call(StateGuard):
         if strategy.quota_scope is None:
             ended = await self._as_composite()
         else:
+            if context.prices.unloaded and context.prices.waits_for_library(strategy):
+                await context.load_prices()
             gate, spending = context.gates.of(strategy.quota_scope), context.spending
             if context.hedging is not None:
                 ended = await with_copies(self, gate, context.hedging, spending)

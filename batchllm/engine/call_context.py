@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import anyio
 from attrs import define, field
 
 from batchllm.core import (
@@ -32,6 +33,7 @@ from batchllm.engine.waiting import Waits
 from batchllm.engine.watchers import Watchers
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit, PriceBook, TokenEstimator, prompt_bytes
+from batchllm.transport import run_in_thread
 
 __all__ = ["ONE_REQUEST", "CallContext", "Estimates"]
 
@@ -122,3 +124,11 @@ class CallContext:
     classifier: ErrorClassifier | None = None
     hedging: Hedging | None = None
     estimates: Estimates = field(factory=Estimates, init=False)
+    _loading: anyio.Lock = field(factory=anyio.Lock, init=False)
+
+    async def load_prices(self) -> None:
+        """Load the package of prices in a worker thread; calls that come meanwhile wait for it."""
+        self.waits.wake_feed()
+        async with self._loading:
+            if self.prices.unloaded:
+                await run_in_thread(self.prices.load, limiter=anyio.CapacityLimiter(1))

@@ -178,6 +178,10 @@ class AdaptivePace:
         if self._episodes.refused(now, send, wait, cause, explained=explained):
             self._go_on()
 
+    def explain(self, now: float) -> None:
+        """Note that a call was answered whose tokens the refused ones had lacked."""
+        self._episodes.explain(now)
+
     def on_capped(self, now: float, send: Send) -> bool:
         """Note that *send* met a cap on parallel calls that the server named.
 

@@ -242,6 +242,10 @@ class Admission:
         """Return whether a refusal was for tokens of which it is followed how many are left."""
         return hint is not None and any(map(self._reports.explains, hint.limits))
 
+    def gave_back(self, hint: ServerHint, since: float) -> bool:
+        """Return whether a call beside a refused one gave back tokens after *since*."""
+        return any(self._reports.gave_back(limit, since) for limit in hint.limits)
+
     def observe(self, hint: LimitHint, now: float, sent_at: float, admitted: Admitted) -> bool:
         """Learn what a reply to a call sent at *sent_at* reported.
 

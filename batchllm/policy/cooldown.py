@@ -217,6 +217,10 @@ class Cooldown(Pauses):
         self.until = until
         return True
 
+    def shorten(self, until: float) -> None:
+        """Pause no longer than until *until*."""
+        self.until = min(self.until, until)
+
     def on_send(self, now: float) -> bool:
         """Note a start; returns whether it is the canary."""
         if self.state is _CLOSED:

@@ -99,6 +99,11 @@ class Diagnosis:
             self.hinted_until = max(self.hinted_until, now + hint)
             self._hints[send.mark] = now + hint
 
+    def drop_hints(self) -> None:
+        """Forget how long to wait, since the reason for it is over."""
+        self.hinted_until = -inf
+        self._hints.clear()
+
     def meaning(self, sent: int) -> Meaning:
         """Judge, after *sent* calls in all; what drew no refusal counts as accepted.
 

@@ -117,6 +117,19 @@ class Episodes:
             return self._begin(now, send, wait, cause)
         return False
 
+    def explain(self, now: float) -> None:
+        """Note that a call was answered whose tokens the refused ones had lacked.
+
+        What it left over is free again, whatever wait was asked for while it was under way.
+        """
+        diagnosis = self.diagnosis
+        if diagnosis is None:
+            return
+        self._explained = True
+        diagnosis.drop_hints()
+        if self.cooldown.state is State.CLOSED:
+            self.cooldown.shorten(now + self.cooldown.own_pause(self.findings.search.pace))
+
     def lost(self, now: float, send: Send, *, left: bool) -> bool:
         """Note that *send* ended without an answer; *left* says whether it was sent at all."""
         over = False

@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from batchllm.core import LLMCallStrategy, Price, QuotaScope, TokenUsage
-from batchllm.policy.price_library import has_library, library_price
+from batchllm.policy.price_library import has_library, is_loaded, library_price, load_library
 
 __all__ = ["PriceBook", "model_name"]
 
@@ -38,6 +38,9 @@ class PriceBook:
         own: The user's table, by ``"provider:model"`` or a pattern with ``*``. A name that is there
             comes before patterns, and of two patterns that fit the first counts.
         now: The date whose prices count.
+
+    Attributes:
+        unloaded: Whether the package of prices may have to be loaded before it is asked.
     """
 
     own: Mapping[str, Price] = field(factory=dict[str, Price])
@@ -47,6 +50,7 @@ class PriceBook:
     _scope: QuotaScope | None = field(default=None, init=False)
     _own: Price | None = field(default=None, init=False)
     _price: Price | None = field(default=None, init=False)
+    unloaded: bool = field(default=True, init=False)
 
     def of(self, strategy: LLMCallStrategy[Any]) -> Price | None:
         """Return the price of a strategy's calls; ``None`` if it is not known."""
@@ -93,6 +97,24 @@ class PriceBook:
             return [name for part in strategy.parts for name in self.missing(part)]
         return [] if self.of(strategy) is not None else [model_name(strategy.quota_scope)]
 
+    def waits_for_library(self, strategy: LLMCallStrategy[Any]) -> bool:
+        """Return whether the price of a strategy is in a package that has to be loaded first.
+
+        ``load`` does that: else the first answer would, on the event loop, while others wait.
+        """
+        scope, own = strategy.quota_scope, strategy.price
+        if not self.unloaded or scope is None or (scope is self._scope and own is self._own):
+            return False
+        if isinstance(own, Price) or not scope.model or self._given(scope, None) is not None:
+            return False
+        self.unloaded = self.has_library and not is_loaded()
+        return self.unloaded
+
+    def load(self) -> None:
+        """Load the package of prices, which blocks; it is for a worker thread."""
+        load_library()
+        self.unloaded = False
+
     def _of_answer(self, scope: QuotaScope, model: object) -> Price | None:
         if not isinstance(model, str) or model == scope.model:
             return None
@@ -105,19 +127,22 @@ class PriceBook:
         return self._answered[key]
 
     def _find(self, scope: QuotaScope, given: Price | None) -> Price | None:
+        found = self._given(scope, given)
+        if found is not None or not scope.model or not self.has_library:
+            return found
+        return library_price(scope.provider, scope.model, scope.base_url, self.now())
+
+    def _given(self, scope: QuotaScope, given: Price | None) -> Price | None:
+        """Return the price that no package has to be asked for."""
         name = model_name(scope)
         if name in self.own:
             return self.own[name]
         for pattern, price in self.own.items():
             if "*" in pattern and fnmatchcase(name, pattern):
                 return price
-        if given is not None:
-            return given
-        if scope.provider in _OWN_SERVERS:
+        if given is None and scope.provider in _OWN_SERVERS:
             return _FREE
-        if not scope.model or not self.has_library:
-            return None
-        return library_price(scope.provider, scope.model, scope.base_url, self.now())
+        return given
 
     @property
     def has_library(self) -> bool:

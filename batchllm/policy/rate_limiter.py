@@ -1,8 +1,7 @@
 """The rate limiter of one gate: everything that decides when the next call of a scope may start.
 
-It joins declared and reported limits, the cooldown, the search for an unknown quota or cap, the
-cold start and the cap on calls in flight, so that the gate, a simulation and a benchmark run the
-same code. It is pure: ``now`` is seconds on any monotonic clock, chance comes from the ``rng``.
+It joins the parts below, so that the gate, a simulation and a benchmark run the same code. It is
+pure: ``now`` is seconds on any monotonic clock, chance comes from the ``rng``.
 
     limit = limiter.oversize(cost)     # the Limit that this cost can never pass, or None
     at = limiter.next_time(now, cost)  # <= now: send. Later: ask again then. inf: ask again
@@ -13,12 +12,11 @@ same code. It is pure: ``now`` is seconds on any monotonic clock, chance comes f
     limiter.on_cancel(now, send)       # instead: its bytes may have left; nothing is given back
     limiter.on_release(now, send)      # instead: its bytes never left; all is given back
 
-Each ``Send`` ends by exactly one of the last three. ``docs/design/rate-limiter.md`` has the whole:
-what is declared, reported and learned, and how a refusal is understood.
+Each ``Send`` ends by exactly one of the last three. ``docs/design/rate-limiter.md`` has the whole.
 
-Laws: while the scope pauses nothing is sent, then one canary, and only when it has not been
-refused do the others follow, paced; admission takes every dimension or none; without a send that
-is asked for, no pause is longer than 24 s, or the scope is parked with a cause.
+Laws: while the scope pauses nothing is sent, then one canary, and only if it is not refused do the
+others follow, paced; admission takes every dimension or none; without a hint, no pause is longer
+than 24 s, or the scope is parked with a cause.
 """
 
 from __future__ import annotations
@@ -41,6 +39,7 @@ from batchllm.policy.followed_pauses import FollowedPauses
 from batchllm.policy.learned import Learned
 from batchllm.policy.leased_bucket import LeasedBucket
 from batchllm.policy.refusals import REFUSED, UNANSWERED, Refusals
+from batchllm.policy.reservations import Reservations
 from batchllm.policy.sharing import Sharing
 
 __all__ = ["RateLimiter"]
@@ -61,8 +60,7 @@ class RateLimiter:
         learned: What an earlier run found out.
         settlement: How the provider books tokens that were reserved and not used.
         cold_start: Whether an unknown quota is met with few calls in flight at first.
-        adapt: Learns how many calls in flight serve best, within ``calls``; for servers that
-            queue instead of refusing.
+        adapt: Learns how many calls in flight serve best below *calls*, where a server queues.
         own_address: Whether the scope is at a provider's own address, where a reported limit that
             names no period is one of a minute.
         leased: What this worker may take of limits that it shares with others.
@@ -74,7 +72,7 @@ class RateLimiter:
 
     __slots__ = (
         "_adaptive", "_admission", "_cap", "_findings", "_last", "_leased", "_refusals",
-        "_sharing", "counts_tokens", "events", "in_flight", "room", "sends",
+        "_reserved", "_sharing", "counts_tokens", "events", "in_flight", "room", "sends",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +104,7 @@ class RateLimiter:
         follows = FollowedPauses() if leased is not None and fixed is None else None
         self._refusals = Refusals(self._adaptive, fixed or follows, park_after, self.events)
         self._sharing = None if leased is None else Sharing(leased, follows, self._refusals)
+        self._reserved = Reservations(self._admission, self._adaptive)
         self._last: Send | None = None
         self.in_flight = 0
         self.sends = 0
@@ -237,6 +236,7 @@ class RateLimiter:
         explained = adopted or self._admission.explains(hint)
         if self._sharing is not None:
             self._sharing.on_result(now, send, ended, hint, explained=explained)
+        hint = self._reserved.on_result(now, send, ended, hint)
         self._refusals.on_result(now, send, ended, hint, explained=explained)
         self._refresh()
 

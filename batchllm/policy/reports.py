@@ -8,6 +8,7 @@ accepted against a claim take it back, and nothing that is reported replaces wha
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from math import isfinite
 from typing import Final, TypeAlias, cast
 
@@ -104,14 +105,18 @@ class Reports:
         How many calls fit is known from then on by what answers say is left, so that the refusal
         shows no pace of requests.
         """
-        return (
-            hint.remaining == 0
-            and hint.dimension != "requests"
-            and any(
-                isinstance(each, Countdown) and each.binds and each.dimension == hint.dimension
-                for each in self.limits.values()
-            )
-        )
+        return any(self._counted_down(hint))
+
+    def gave_back(self, hint: LimitHint, since: float) -> bool:
+        """Return whether a call was answered after *since* that takes of the limit of *hint*."""
+        return any(each.answered_at >= since for each in self._counted_down(hint))
+
+    def _counted_down(self, hint: LimitHint) -> Iterator[Countdown]:
+        """Yield what counts the tokens down of which a refusal says that none are left."""
+        if hint.remaining == 0 and hint.dimension != "requests":
+            for each in self.limits.values():
+                if isinstance(each, Countdown) and each.binds and each.dimension == hint.dimension:
+                    yield each
 
     def observe_parallel(self, hint: LimitHint) -> None:
         """Adopt a cap on parallel calls, unless more were accepted at once lately."""

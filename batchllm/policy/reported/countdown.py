@@ -33,12 +33,13 @@ class Countdown:
     Attributes:
         amount: The limit itself, ``None`` if no reply named it.
         binds: Whether what was reported holds calls back.
+        answered_at: When a call was accepted last.
         sure: Whether its period is known: never.
     """
 
     __slots__ = (
-        "_left", "_left_at", "_left_order", "_proofs", "_taken", "_tried_at", "_tries",
-        "_trying", "amount", "binds", "dimension",
+        "_held", "_left", "_left_at", "_left_order", "_proofs", "_refused", "_taken", "_tried_at",
+        "_tries", "_trying", "amount", "answered_at", "binds", "dimension",
     )  # fmt: skip
 
     sure: Final = False
@@ -46,11 +47,14 @@ class Countdown:
     def __init__(self, dimension: Dimension) -> None:
         self.dimension: Dimension = dimension
         self.amount: int | None = None
+        self.answered_at = -inf
         self.binds = False
         self._left = inf  # what may be sent after `_left_order`, as the reply at `_left_at` said
         self._left_at = 0.0
         self._left_order = 0
         self._taken = Scale(dimension)
+        self._held = Scale(dimension)  # of calls under way together
+        self._refused = False
         self._tries = 0
         self._tried_at = -inf
         self._trying = False  # whether that try has not ended
@@ -107,6 +111,7 @@ class Countdown:
 
     def on_accepted(self, now: float, sent_at: float) -> None:
         """Note that a call was accepted, which may prove that more was left than was reported."""
+        self.answered_at = now
         if sent_at < self._tried_at:
             return
         self._tries, self._trying = 0, False
@@ -118,6 +123,7 @@ class Countdown:
 
     def on_refused(self, now: float, sent_at: float) -> None:
         """Note that a call was refused: what was tried is tried again later."""
+        self._refused = True
         if self._trying and sent_at >= self._tried_at:
             self._tries, self._trying = min(_MOST_DOUBLINGS, self._tries + 1), False
             self._proofs = 0
@@ -131,12 +137,18 @@ class Countdown:
         """
         less = (self._left - left) + (self._left_order - order) * self._scale
         if 0 < less < (self.amount or 0) / 2:
+            self._held.add(self._left - left, order - self._left_order)
             self._left, self._left_order = left, order
 
     @property
     def _scale(self) -> float:
-        """Return the units that the server takes for each one that was booked."""
-        return self._taken.factor
+        """Return the units that the server takes for each one that was booked.
+
+        One that reserves more for a call than it takes in the end shows that only while calls are
+        under way together; if it never refuses for it, it has enough.
+        """
+        taken = self._taken.factor
+        return max(taken, self._held.factor) if self._refused else taken
 
     def _room(self, sent: int) -> float:
         return self._left - (sent - self._left_order) * self._scale

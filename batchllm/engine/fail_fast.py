@@ -11,8 +11,9 @@ from batchllm.core import Category, FailFast, WorkItemResult
 __all__ = ["FailureWatch"]
 
 _ALIKE: Final = 20
-"""First items that the server has to refuse with the very same words: a parameter or a model that
-it does not take is refused at each item. The words of one that is too long have its length."""
+"""Items in a row that the server has to refuse with the very same words before it answers any: a
+parameter or a model that it does not take is refused at each item. The words of one that is too
+long have its length."""
 
 
 @define(eq=False)
@@ -50,7 +51,10 @@ class FailureWatch:
             many = "item" if self._in_row == 1 else "items in a row"
             return f"{self._in_row} {many} failed with {result.error_category}, {_last(result)}"
         if not answered and self._is_refused_alike(result):
-            return f"the first {_ALIKE} items were all refused alike, {_last(result)}"
+            return (
+                f"none was answered, and {_ALIKE} items in a row were refused alike, "
+                f"{_last(result)}; if others may fare better, give fail_fast=None"
+            )
         return None
 
     def _is_refused_alike(self, result: WorkItemResult[Any, Any]) -> bool:

@@ -38,7 +38,8 @@ async def test_a_run_whose_first_items_are_all_refused_alike_ends() -> None:
     config = ProcessorConfig(max_workers=5)
     result = await run_batch(ITEMS, ScriptedStrategy(refused()), config=config)
     assert result.termination.cause is EndCause.FAIL_FAST
-    assert "the first 20 items were all refused alike, the last with: " in result.termination.reason
+    assert "20 items in a row were refused alike, the last with: " in result.termination.reason
+    assert "fail_fast=None" in result.termination.reason
     assert REFUSED in result.termination.reason
     assert 20 <= result.failed <= 25
 

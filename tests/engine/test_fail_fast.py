@@ -63,7 +63,7 @@ async def test_after_an_answer_or_with_other_words_it_is_the_items_own_matter() 
 
 @pytest.mark.anyio
 async def test_a_run_goes_on_where_an_earlier_one_was_answered(tmp_path: Path) -> None:
-    """What it begins with is what was refused before, or was added; good items may follow."""
+    """It begins with what was refused before, or was added; good items may follow."""
     script: dict[str, Any] = dict.fromkeys(ITEMS[1:31], refused()) | {"*": Answer("yes")}
     strategy = ScriptedStrategy(script)
     config = ProcessorConfig(max_workers=1)

@@ -151,7 +151,7 @@ class FailFast:
     """The rule that stops a batch because every further call would fail the same way.
 
     As long as no item was answered two more things end it: an address at which no API answers, and
-    the first 20 items refused as ``invalid_request`` with the very same words.
+    20 items in a row that are refused as ``invalid_request`` with the very same words.
 
     Args:
         categories: The error categories that count; ``"*"`` stands for every kind of failure.

@@ -90,7 +90,8 @@ def normalize_usage(usage: object) -> TokenUsage | None:
     if usage is None:
         return None
     fields: Any = usage if type(usage) is dict else _fields_of(usage)
-    layout = _layout_of(tuple(fields))
+    names = tuple(fields)
+    layout = _layout_of(names) if len(names) <= _MOST_NAMES else _read_layout(names)
     if layout.settled and type(usage) is dict and _are_counts(usage):
         return usage  # type: ignore[return-value]
     found: Any = _read(fields, layout.places)
@@ -177,8 +178,12 @@ class _Layout(NamedTuple):
     places: tuple[_Place, ...]
 
 
-@lru_cache(maxsize=64)
-def _layout_of(fields: tuple[str, ...]) -> _Layout:
+_MOST_NAMES: Final = 64
+"""Fields of a usage whose names are kept: twice the thirty that are known. They come from a server,
+whose reply may be of any size, and are kept until the program ends."""
+
+
+def _read_layout(fields: tuple[str, ...]) -> _Layout:
     """Read the names of the *fields* of a usage.
 
     The usages of an endpoint have the same ones over and over, a handful of the thirty that are
@@ -190,6 +195,9 @@ def _layout_of(fields: tuple[str, ...]) -> _Layout:
         quirky=not _QUIRKS.isdisjoint(names),
         places=tuple(place for place in _PLACES if place.field in names),
     )
+
+
+_layout_of: Final = lru_cache(maxsize=64)(_read_layout)
 
 
 def _are_counts(usage: dict[Any, Any]) -> bool:

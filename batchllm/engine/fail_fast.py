@@ -11,8 +11,9 @@ from batchllm.core import Category, FailFast, WorkItemResult
 __all__ = ["FailureWatch"]
 
 _ALIKE: Final = 20
-"""First items that the server has to refuse with the very same words: a parameter or a model that
-it does not take is refused at each item. The words of one that is too long have its length."""
+"""Items in a row that the server has to refuse with the very same words before it answers any: a
+parameter or a model that it does not take is refused at each item. The words of one that is too
+long have its length."""
 
 
 @define(eq=False)
@@ -32,13 +33,17 @@ class FailureWatch:
         """Note that an item was answered."""
         self._in_row = self._alike = 0
 
-    def on_failure(self, result: WorkItemResult[Any, Any], *, answered: bool) -> str | None:
+    def on_failure(
+        self, result: WorkItemResult[Any, Any], *, answered: bool, resumed: bool = False
+    ) -> str | None:
         """Note that an item failed; return why the run has to end, if it has.
 
         Args:
             result: That of the item.
             answered: Whether any item of the run was answered so far. If none was, an address at
                 which no API answers counts as well, and a request that is always refused alike.
+            resumed: Whether an earlier run finished items of the same settings. What comes first
+                now is then what was refused before, or was added, and no sample of all.
         """
         # After one good answer it is the gateway that has lost its way, and may find it again.
         lost = not answered and getattr(result.exception, "wrong_address", False)
@@ -49,8 +54,11 @@ class FailureWatch:
         if self._in_row >= self.rule.after:
             many = "item" if self._in_row == 1 else "items in a row"
             return f"{self._in_row} {many} failed with {result.error_category}, {_last(result)}"
-        if not answered and self._is_refused_alike(result):
-            return f"the first {_ALIKE} items were all refused alike, {_last(result)}"
+        if not (answered or resumed) and self._is_refused_alike(result):
+            return (
+                f"none was answered, and {_ALIKE} items in a row were refused alike, "
+                f"{_last(result)}; if others may fare better, give fail_fast=None"
+            )
         return None
 
     def _is_refused_alike(self, result: WorkItemResult[Any, Any]) -> bool:

@@ -298,7 +298,8 @@ class Scheduler:
             self._watch_failures(result, self._watch)
 
     def _watch_failures(self, result: Result, watch: FailureWatch) -> None:
-        reason = watch.on_failure(result, answered=self.run.tally.succeeded > 0)
+        tally = self.run.tally
+        reason = watch.on_failure(result, answered=tally.succeeded > 0, resumed=tally.before > 0)
         if reason is not None:
             how = CANCEL if watch.rule.then == "cancel" else DRAIN
             self.run.stop(how, Termination(EndCause.FAIL_FAST, reason, result.item_id))

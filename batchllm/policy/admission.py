@@ -9,6 +9,7 @@ from batchllm.core import CallCost, LimitHint, ServerHint
 from batchllm.policy.bucket import PACED_UP_TO, Limit, Reservation, Settlement
 from batchllm.policy.buckets import Buckets
 from batchllm.policy.leased_bucket import LeasedBucket, LeasedReservation
+from batchllm.policy.releases import Releases
 from batchllm.policy.reports import Reports
 
 __all__ = ["Admission", "Admitted", "actual_cost"]
@@ -18,9 +19,12 @@ _NOTHING: Final = CallCost(0, 0, 0)
 
 
 class Admitted:
-    """The booking of one call: what, when, and how much had been sent up to and with it."""
+    """The booking of one call: what, when, and how much had been sent up to and with it.
 
-    __slots__ = ("at", "cost", "reservations", "sent")
+    *number* is its own among all that were booked.
+    """
+
+    __slots__ = ("at", "cost", "number", "reservations", "sent")
 
     def __init__(
         self,
@@ -28,21 +32,19 @@ class Admitted:
         sent: tuple[int, int, int],
         cost: CallCost,
         at: float,
+        number: int,
     ) -> None:
         self.reservations = reservations
         self.sent = sent
         self.cost = cost
         self.at = at
+        self.number = number
 
     @property
     def leased(self) -> LeasedReservation | None:
         """The slot that was taken of a quota shared with others."""
         last = self.reservations[-1] if self.reservations else None
         return last if isinstance(last, LeasedReservation) else None
-
-    def sent_of(self, dimension: str) -> int:
-        """Return the units of *dimension* that had been sent up to and with the call."""
-        return _units(self.sent, dimension)
 
 
 class Admission:
@@ -64,7 +66,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_buckets", "_leased", "_reports", "_sent", "counts_tokens",
+        "_booked", "_buckets", "_leased", "_releases", "_reports", "_sent", "counts_tokens",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +84,8 @@ class Admission:
             self._buckets.declared |= shared
         self._reports = Reports(self._buckets, own_address=own_address)
         self._sent = (0, 0, 0)
+        self._booked = 0
+        self._releases = Releases()
         self.counts_tokens = any(dimension != "requests" for dimension in self._buckets.declared)
 
     @property
@@ -121,7 +125,7 @@ class Admission:
     @property
     def unbooked(self) -> Admitted:
         """The stand-in for a call that was sent before any limit was known."""
-        return Admitted((), self._sent, _NOTHING, 0.0)
+        return Admitted((), self._sent, _NOTHING, 0.0, self._booked)
 
     def drain_adopted(self) -> list[tuple[Limit | int, str]]:
         """Return what was adopted since this was last called, and where each came from.
@@ -191,6 +195,7 @@ class Admission:
 
     def take(self, now: float, cost: CallCost) -> Admitted:
         """Book *cost* in every limit; cheap if there is none, so that it may always be called."""
+        self._booked += 1
         requests, given, produced = self._sent
         sent = self._sent = (
             requests + cost.requests, given + cost.input_tokens, produced + cost.output_tokens,
@@ -199,13 +204,13 @@ class Admission:
             for (dimension, _), reported in self._reports.limits.items():
                 reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
         if not self._buckets.kept and self._leased is None:
-            return Admitted((), sent, cost, now)
+            return Admitted((), sent, cost, now, self._booked)
         taken: list[Reservation | LeasedReservation] = [
             bucket.take(now, cost) for bucket in self._buckets.kept
         ]
         if self._leased is not None:
             taken.append(self._leased.take(now, cost))
-        return Admitted(tuple(taken), sent, cost, now)
+        return Admitted(tuple(taken), sent, cost, now, self._booked)
 
     def settle(self, admitted: Admitted, actual: CallCost | None) -> None:
         """End a call; *actual* is what it cost, ``None`` where that is unknown."""
@@ -219,12 +224,14 @@ class Admission:
         booked: only a reply would make up for it, and one may never come.
         """
         cost = admitted.cost
+        for (dimension, _), reported in self._reports.limits.items():
+            place = self._place(admitted, dimension)
+            reported.on_release(getattr(cost, dimension), admitted.at, place)
+        self._releases.add(admitted.number, self._booked, cost)
         requests, given, produced = self._sent
         self._sent = (
             requests - cost.requests, given - cost.input_tokens, produced - cost.output_tokens,
         )  # fmt: skip
-        for (dimension, _), reported in self._reports.limits.items():
-            reported.on_release(getattr(cost, dimension), admitted.at)
         for reservation in admitted.reservations:
             reservation.release()
 
@@ -259,9 +266,15 @@ class Admission:
             return False
         if hint.dimension not in _DIMENSIONS:
             return False
-        adopted = self._reports.observe(hint, now, sent_at, admitted.sent_of(hint.dimension))
+        place = self._place(admitted, hint.dimension)
+        adopted = self._reports.observe(hint, now, sent_at, place)
         self.counts_tokens |= hint.dimension != "requests" and not self.empty
         return adopted
+
+    def _place(self, admitted: Admitted, dimension: str) -> int:
+        """Return the units of *dimension* that were sent up to and with a call, as known now."""
+        gone = self._releases.before(admitted.number)
+        return _units(admitted.sent, dimension) - _units(gone, dimension)
 
 
 def _units(sent: tuple[int, int, int], dimension: str) -> int:

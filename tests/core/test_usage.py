@@ -1,3 +1,5 @@
+import gc
+import weakref
 from types import SimpleNamespace as Usage
 from typing import Any
 
@@ -295,3 +297,18 @@ def test_more_tokens_than_there_are_is_unknown(name: str, wrong: Any) -> None:
         "tool_use_prompt_token_count": wrong,
     }
     assert (normalize_usage(prompt) or {}).get("input_tokens") == 1
+
+
+def test_the_names_of_a_usage_that_has_very_many_are_not_kept() -> None:
+    """A server may make up any, and its reply may be as large as one may be."""
+
+    class Name(str):
+        __slots__ = ("__weakref__",)
+
+    names = [Name(f"field {number}") for number in range(100)]
+    alive = weakref.WeakSet(names)
+    counts: dict[str, int] = {**dict.fromkeys(names, 1), "prompt_tokens": 5}
+    assert normalize_usage(counts) == {"input_tokens": 5, "total_tokens": 5}
+    del names, counts
+    gc.collect()
+    assert not alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from batchllm.core import (
     WorkItemResult,
 )
 from batchllm.engine.fail_fast import FailureWatch
-from batchllm.testing import Answer, Raise, ScriptedStrategy
+from batchllm.journal import Journal
+from batchllm.testing import Answer, Raise, ScriptedStrategy, open_inline_worker
 
 REFUSED = "Invalid model name passed in model=nosuch. Call `/v1/models` to view available models"
 ITEMS = [f"p{number}" for number in range(200)]
@@ -38,7 +40,8 @@ async def test_a_run_whose_first_items_are_all_refused_alike_ends() -> None:
     config = ProcessorConfig(max_workers=5)
     result = await run_batch(ITEMS, ScriptedStrategy(refused()), config=config)
     assert result.termination.cause is EndCause.FAIL_FAST
-    assert "the first 20 items were all refused alike, the last with: " in result.termination.reason
+    assert "20 items in a row were refused alike, the last with: " in result.termination.reason
+    assert "fail_fast=None" in result.termination.reason
     assert REFUSED in result.termination.reason
     assert 20 <= result.failed <= 25
 
@@ -56,6 +59,23 @@ async def test_after_an_answer_or_with_other_words_it_is_the_items_own_matter() 
     config = config.with_changes(fail_fast=None)
     result = await run_batch(ITEMS, ScriptedStrategy(refused()), config=config)
     assert result.termination.cause is EndCause.DONE
+
+
+@pytest.mark.anyio
+async def test_a_run_goes_on_where_an_earlier_one_was_answered(tmp_path: Path) -> None:
+    """It begins with what was refused before, or was added; good items may follow."""
+    script: dict[str, Any] = dict.fromkeys(ITEMS[1:31], refused()) | {"*": Answer("yes")}
+    strategy = ScriptedStrategy(script)
+    config = ProcessorConfig(max_workers=1)
+    ends = []
+    for items in (ITEMS[:1], ITEMS):
+        options: Any = {
+            "config": config,
+            "journal": Journal(tmp_path / "run.db", worker=open_inline_worker, on_resume="skip"),
+        }
+        ends.append(await run_batch(items, strategy, **options))
+    assert [end.termination.cause for end in ends] == [EndCause.DONE, EndCause.DONE]
+    assert ends[1].failed == 30
 
 
 @given(

@@ -416,6 +416,42 @@ def test_a_call_that_never_left_leaves_a_window_as_it_was() -> None:
     assert times[0] == pytest.approx(times[1])
 
 
+def room_of(admission: Admission, now: float) -> int:
+    """Calls that may be sent at once."""
+    sent = 0
+    while admission.next_time(now, ONE) <= now:
+        admission.take(now, ONE)
+        sent += 1
+    return sent
+
+
+@given(
+    calls=st.lists(st.sampled_from(["gone before", "gone after", "sent"]),
+                   min_size=1, max_size=60),
+    untimed=st.booleans(),
+    data=st.data(),
+)  # fmt: skip
+def test_calls_that_never_left_make_no_room_beside_those_that_were_answered(
+    calls: list[str], untimed: bool, data: st.DataObject
+) -> None:
+    """Whenever they are given back: before or after the reply that says how much is left."""
+    admission = Admission() if untimed else confirmed_bucket(own_address=False)
+    admitted = [admission.take(0.03, ONE) for _ in calls]
+    answered = data.draw(st.integers(0, len(calls) - 1))
+    calls[answered] = "sent"
+    for each, fate in zip(admitted, calls, strict=True):
+        if fate == "gone before":
+            admission.release(each)
+    hint = LimitHint(dimension="requests", amount=600, remaining=300, name="requests",
+                     reset=None if untimed else 5.0, source="headers")  # fmt: skip
+    admission.observe(hint, 0.035, 0.03, admitted[answered])
+    for each, fate in zip(admitted, calls, strict=True):
+        if fate == "gone after":
+            admission.release(each)
+    behind = calls[answered + 1 :].count("sent")
+    assert room_of(admission, 0.035) == 300 - behind
+
+
 @given(
     remaining=st.integers(0, 50),
     resets=st.lists(st.floats(0.5, 100), min_size=1, max_size=5),

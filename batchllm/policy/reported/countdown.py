@@ -84,8 +84,13 @@ class Countdown:
         if units and self.binds and self._room(sent) < 0:
             self._tried_at, self._trying = now, True
 
-    def on_release(self, units: int, sent_at: float) -> None:
-        """Note that a call booked at *sent_at* never left: if it was a try, another may go."""
+    def on_release(self, units: int, sent_at: float, order: int) -> None:
+        """Note that a call booked at *sent_at*, as the *order*-th, never left.
+
+        If it was a try, another may go.
+        """
+        if order <= self._left_order:
+            self._left_order -= units
         if self._trying and units and sent_at == self._tried_at:
             self._tried_at, self._trying = -inf, False
 

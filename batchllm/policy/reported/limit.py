@@ -228,8 +228,13 @@ class ReportedLimit:
         self._step = min(_FRONT * fair, max(fair / 2, left / max(1.0, room)))
         self._slot = max(self._slot, now - CLOCKS) + self._step * units
 
-    def on_release(self, units: int, sent_at: float) -> None:
-        """Note that a call booked at *sent_at* never left; what it took was booked back."""
+    def on_release(self, units: int, sent_at: float, order: int) -> None:
+        """Note that a call booked at *sent_at*, as the *order*-th, never left: it is taken back."""
+        if order <= self._left_order and self._last is not None:
+            self._left_order -= units
+            self._last.order -= units
+            level = self._level
+            self._level = level and (level[0], level[1], level[2] - units)
         self._slot -= self._step * units
         if self._tried_at == sent_at:
             self._tried_at = None
@@ -264,8 +269,7 @@ class ReportedLimit:
         self._follow_end(reading)
         self._last = reading
         self._left, self._left_at, self._left_order = reading.remaining, now, order
-        self._level = None
-        self._proofs = 0
+        self._level, self._proofs = None, 0
         self._settling.add(self.period, reading)
 
     def on_accepted(self, now: float, sent_at: float) -> None:

@@ -115,7 +115,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
 
 
 @pytest.hookimpl(specname="pytest_runtest_protocol")
-def report_what_counts(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+def pytest_report_what_counts(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Let a worker of xdist report each test once, unless its setup or teardown does not pass.
 
     A worker sends five messages for a test that passes, of which one says something: 0.9 ms of CPU

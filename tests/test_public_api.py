@@ -166,13 +166,23 @@ def imports_of(path: Path) -> Iterator[str]:
             yield node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_other_folders_are_entered_by_their_init(path: Path) -> None:
+@pytest.mark.parametrize("folder", [None, *FOLDERS])
+def test_other_folders_are_entered_by_their_init(folder: str | None) -> None:
     """A module imports from another folder only through that folder's `__init__`."""
-    own = path.relative_to(ROOT).parts[0]
+    inside = ROOT / folder.partition(".")[2] if folder else None
+    modules = list(inside.rglob("*.py") if inside else ROOT.glob("*.py"))
+    assert modules
     around = [
-        module
+        f"{dotted(path)} imports {module}"
+        for path in modules
         for module in imports_of(path)
-        if module.startswith("batchllm.") and module.count(".") > 1 and module.split(".")[1] != own
+        if module.startswith("batchllm.")
+        and module.count(".") > 1
+        and module.split(".")[1] != path.relative_to(ROOT).parts[0]
     ]
     assert not around
+
+
+def test_every_module_lies_in_a_folder_that_is_looked_at() -> None:
+    folders = {package.partition(".")[2] for package in FOLDERS}
+    assert {path.relative_to(ROOT).parts[0] for path in MODULES if path.parent != ROOT} <= folders

@@ -21,7 +21,6 @@ __all__ = ["Reservations"]
 _LATE: Final = 2.0
 """Seconds after an answer within which a busy gateway has not counted it yet. A window that is
 spent for good is tried once or twice in that time, which is a refusal in fifty calls at most."""
-_REFUSED: Final = (Outcome.THROTTLED, Outcome.OVERLOADED)
 
 
 @define(eq=False)
@@ -48,7 +47,7 @@ class Reservations:
             outcome: The end of it.
             hint: What the server reported with it, which was observed before.
         """
-        if outcome in _REFUSED:
+        if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             return hint if hint is None else self._refused(send, hint)
         if self._named and outcome is Outcome.OK:
             self._answered(now)

@@ -43,6 +43,7 @@ TESTS: Final = {
     "policy/bucket": ("policy/test_bucket_numbers", "policy/test_bucket"),
     "policy/concurrency_search": ("policy/test_concurrency_search", "policy/test_pace_numbers"),
     "policy/episodes": _PACE,
+    "policy/findings": ("policy/test_findings", "policy/test_first_episode"),
     "policy/fixed_cooldown": ("policy/test_fixed_cooldown", "policy/test_rate_limiter"),
     "policy/followed_pauses": ("policy/test_pace_numbers", "policy/test_followed_pauses"),
     "policy/learned": _SEARCH,

@@ -64,21 +64,28 @@ def test_a_lone_call_that_is_refused_twice_beside_eight_shows_a_cap() -> None:
         assert one.snapshot(now).rate is None
 
 
-@pytest.mark.parametrize("hinted", [True, False])
-def test_a_server_that_says_when_to_come_back_is_not_tested_for_a_cap_at_once(hinted: bool) -> None:
-    """A window of sixty in five seconds refused while ten were in flight: ten are no cap."""
+@pytest.mark.parametrize(
+    ("wait", "counts"), [(4.5, True), (9.0, True), (11.0, False), (60.0, False), (None, False)]
+)
+def test_a_server_that_says_that_it_is_back_soon_is_not_tested_for_a_cap_at_once(
+    wait: float | None, counts: bool
+) -> None:
+    """A window of sixty in five seconds refused while ten were in flight: ten are no cap.
+
+    A gateway that caps calls asks for a minute whatever it serves.
+    """
     one, sends = limiter(), list[Send]()
     for number in range(50):
         accept(one, [one.on_send(number / 100, ONE)], number / 100 + 0.001)
     sends = [one.on_send(0.5, ONE) for _ in range(10)]
     refused = [one.on_send(0.51, ONE) for _ in range(12)]
-    hint = ServerHint(wait=4.5) if hinted else None
+    hint = None if wait is None else ServerHint(wait=wait)
     for send in refused:
         one.on_result(0.55, send, Outcome.THROTTLED, hint)
     accept(one, sends, 0.6)
     canary, now = next_canary(one, 0.6)
     one.on_result(now + 0.05, canary, Outcome.OK)
-    assert (one.snapshot(now + 0.1).rate is not None) is hinted
+    assert (one.snapshot(now + 0.1).rate is not None) is counts
 
 
 def first_rate(*, overloaded: bool) -> float:

@@ -54,6 +54,7 @@ def test_the_page_has_every_constant() -> None:
     assert missing <= {
         ("adaptive", "FIRST_CALLS"),
         ("adaptive", "SLACK"),
+        ("findings", "SLACK"),
         ("quota_search", "ENOUGH"),
         ("quota_search", "LOOK_BACK"),
         ("quota_search", "MINUTE"),

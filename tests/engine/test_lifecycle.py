@@ -244,7 +244,7 @@ async def test_unmanaged_strategies_are_not_remembered(composite: bool) -> None:
 
     def items() -> Any:
         nonlocal most
-        for i in range(300):
+        for i in range(600):
             strategy = Both() if composite else Light()
             alive.append(weakref.ref(strategy))
             yield LLMWorkItem(i, strategy, "p")  # type: ignore[arg-type]
@@ -252,8 +252,8 @@ async def test_unmanaged_strategies_are_not_remembered(composite: bool) -> None:
             most = max(most, sum(ref() is not None for ref in alive))
 
     result = await run_batch(items(), concurrency=4)
-    assert result.succeeded == 300
-    assert most < 150
+    assert result.succeeded == 600
+    assert most < 300
     assert log == (["+shared", "-shared"] if composite else [])
 
 

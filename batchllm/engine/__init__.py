@@ -7,7 +7,7 @@ from batchllm.on_demand import on_demand
 if TYPE_CHECKING:
     from batchllm.engine.attempts import GiveUp, WaitThen, next_step
     from batchllm.engine.batch import Batch
-    from batchllm.engine.bills import known_of, taken
+    from batchllm.engine.bills import booking_of
     from batchllm.engine.budget_words import budget_spent, no_price
     from batchllm.engine.delivery import Collector, Delivery, OrderedResultStream, ResultStream
     from batchllm.engine.ending import CANCEL, DRAIN, Ending, Phase, Stop, cause_of
@@ -41,7 +41,7 @@ else:
         {
             "batchllm.engine.attempts": "GiveUp WaitThen next_step",
             "batchllm.engine.batch": "Batch",
-            "batchllm.engine.bills": "known_of taken",
+            "batchllm.engine.bills": "booking_of",
             "batchllm.engine.budget_words": "budget_spent no_price",
             "batchllm.engine.delivery": "Collector Delivery OrderedResultStream ResultStream",
             "batchllm.engine.ending": "CANCEL DRAIN Ending Phase Stop cause_of",
@@ -97,6 +97,7 @@ __all__ = [
     "WaitThen",
     "WorkQueue",
     "blocking_source",
+    "booking_of",
     "bounded",
     "budget_spent",
     "cause_of",
@@ -105,12 +106,10 @@ __all__ = [
     "in_thread",
     "in_words",
     "is_own",
-    "known_of",
     "next_step",
     "no_price",
     "only_error",
     "pull",
     "read_item",
     "shielded",
-    "taken",
 ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
 
 from attrs import define, frozen
 
-from batchllm.core import CallCost, Price, TokenUsage
-from batchllm.policy import Bound, Need, Reservation
+from batchllm.classifiers import failed_usage, is_cut_off, may_be_billed
+from batchllm.core import CallCost, Price, Reply, TokenUsage
+from batchllm.policy import Bound, BudgetLedger, Need, Reservation
 
-__all__ = ["Bill", "Wanted", "known_of", "taken"]
+__all__ = ["Bill", "Booking", "Wanted", "booking_of"]
+
+Booking: TypeAlias = Callable[[BudgetLedger, Reservation], None]
+"""The end of a reservation in the books."""
 
 
 @frozen
@@ -55,14 +59,34 @@ class Bill:
     kept: Reservation | None = None
 
 
-def taken(usage: TokenUsage | None, price: Price | None, *, answers: bool = True) -> Need | None:
-    """Return what a call took; ``None`` if that is not wholly known.
+def booking_of(
+    ended: Reply | BaseException | None, price: Price | None, *, answers: bool
+) -> tuple[Booking, bool]:
+    """Return how a call is booked that has ended, and whether its answer tells what such take.
 
     Args:
-        usage: Its tokens.
+        ended: Its answer, or what it failed with; ``None`` if it was not made.
         price: Of its model; ``None`` if no money is counted.
         answers: Whether its answer has tokens.
     """
+    if ended is None:
+        return BudgetLedger.release, False
+    if isinstance(ended, Reply):
+        usage, billed, whole = ended.usage, True, True
+    else:
+        usage, whole = failed_usage(ended), not is_cut_off(ended)
+        billed = usage is not None or may_be_billed(ended)
+    took = _taken(usage, price, answers=answers) if whole else None
+    if took is not None:
+        return lambda books, held: books.settle(held, took), isinstance(ended, Reply)
+    if not billed:
+        return BudgetLedger.release, False
+    least = _known_of(usage, price)
+    return lambda books, held: books.keep(held, least), False
+
+
+def _taken(usage: TokenUsage | None, price: Price | None, *, answers: bool) -> Need | None:
+    """Return what a call took; ``None`` if that is not wholly known."""
     if not usage or (answers and not _is_whole(usage)):
         return None
     total = usage.get("total_tokens")
@@ -73,7 +97,7 @@ def taken(usage: TokenUsage | None, price: Price | None, *, answers: bool = True
     return Need(tokens, None if price is None else price.cost(usage))
 
 
-def known_of(usage: TokenUsage | None, price: Price | None) -> Need | None:
+def _known_of(usage: TokenUsage | None, price: Price | None) -> Need | None:
     """Return what a call took at least, as far as *usage* says."""
     if not usage:
         return None

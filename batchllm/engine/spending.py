@@ -14,7 +14,6 @@ from typing import Any
 import anyio
 from attrs import define, evolve, field
 
-from batchllm.classifiers import failed_usage, is_cut_off, may_be_billed
 from batchllm.core import (
     CallTooLargeError,
     ConfigError,
@@ -28,7 +27,7 @@ from batchllm.core import (
     Termination,
     dollars,
 )
-from batchllm.engine.bills import Bill, Wanted, known_of, taken
+from batchllm.engine.bills import Bill, Booking, Wanted, booking_of
 from batchllm.engine.budget_words import budget_spent, no_price
 from batchllm.engine.ending import DRAIN, Ending, Phase
 from batchllm.engine.events import Events
@@ -226,28 +225,19 @@ class Spending:
         """Book what a call took; all that was reserved if that is unknown and may be billed."""
         wanted = bill.wanted
         if isinstance(ended, Reply):
-            usage, billed, whole = ended.usage, True, True
-        elif ended.made:
-            usage, whole = failed_usage(ended.error), not is_cut_off(ended.error)
-            billed = usage is not None or may_be_billed(ended.error)
+            how: Reply | BaseException | None = ended
         else:
-            usage, billed, whole = None, False, True
-        took = taken(usage, wanted.price, answers=wanted.answers) if whole else None
-        if took is not None:
-            if isinstance(ended, Reply):
-                self.worst.learn(wanted.kind, wanted.prompt, usage)
-            self._close(bill, lambda books, held: books.settle(held, took))
-        elif billed:
-            least = known_of(usage, wanted.price)
-            self._close(bill, lambda books, held: books.keep(held, least))
-        else:
-            self._close(bill, BudgetLedger.release)
+            how = ended.error if ended.made else None
+        book, tells = booking_of(how, wanted.price, answers=wanted.answers)
+        if tells and isinstance(ended, Reply):
+            self.worst.learn(wanted.kind, wanted.prompt, ended.usage)
+        self._close(bill, book)
 
     def cancel(self, bill: Bill, *, in_flight: bool) -> None:
         """Book a call that was cancelled, which may be billed if it was *in_flight*."""
         self._close(bill, BudgetLedger.keep if in_flight else BudgetLedger.release)
 
-    def _close(self, bill: Bill, book: Callable[[BudgetLedger, Reservation], None]) -> None:
+    def _close(self, bill: Bill, book: Booking) -> None:
         book(self.ledger, bill.reservation)
         if self.kept is not None and bill.kept is not None:
             self.kept.close(bill.kept, book)

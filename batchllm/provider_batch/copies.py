@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from batchllm.classifiers import failed_usage, is_cut_off, may_be_billed
 from batchllm.core import (
     Budget,
     ConfigError,
@@ -24,7 +23,7 @@ from batchllm.core import (
     dollars,
     kind_of,
 )
-from batchllm.engine import estimate_of, known_of, no_price, taken
+from batchllm.engine import booking_of, estimate_of, no_price
 from batchllm.llm_strategies import Composite
 from batchllm.policy import BudgetLedger, Need, PriceBook, Reservation, WorstCases
 from batchllm.provider_batch.board import Board
@@ -74,21 +73,10 @@ class Copies:
 
     def settle(self, held: Reservation, prompt: Any, ended: Reply | Exception) -> None:
         """Book what a call took, or all that was set aside if that is not known."""
-        if isinstance(ended, Exception):
-            usage, whole = failed_usage(ended), not is_cut_off(ended)
-            billed = usage is not None or may_be_billed(ended)
-        else:
-            usage, whole, billed = ended.usage, True, True
-        answers = not self.strategy.takes_texts
-        took = taken(usage, self.price, answers=answers) if whole else None
-        if took is not None and took.cost is not None:
-            if isinstance(ended, Reply):
-                self.worst.learn(self.strategy.quota_scope, prompt, usage)
-            self.ledger.settle(held, took)
-        elif billed:
-            self.ledger.keep(held, known_of(usage, self.price))
-        else:
-            self.ledger.release(held)
+        book, tells = booking_of(ended, self.price, answers=not self.strategy.takes_texts)
+        if tells and isinstance(ended, Reply):
+            self.worst.learn(self.strategy.quota_scope, prompt, ended.usage)
+        book(self.ledger, held)
 
 
 class Copy(Composite[Any]):

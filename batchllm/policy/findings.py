@@ -92,10 +92,6 @@ class Findings:
         cap, overload = self.cap, self._overload
         if overload.known:
             overload.on_accepted()
-        if cap.held is None:  # nearly always
-            if beside > cap.most_beside:
-                cap.most_beside = beside
-            return False
         before = cap.believed
         unbound = cap.on_answer(beside) and self.search.rate is None
         if cap.believed != before:

@@ -24,6 +24,7 @@ _STATUS: Final = re.compile(r"HTTP/1\.1 ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
+_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _WITHOUT_BODY: Final = (204, 304)
 _MOST_LINE: Final = 4_096
@@ -103,9 +104,7 @@ class PlainReader(Handover):
     ) -> None:
         super().__init__(make_other)
         self._lines = HeaderLines() if lines is None else lines
-        self._buffer = b""
-        self._chunks = self._had_interim = False
-        self._left = self._pieces_of_head = 0
+        self.begin("")
 
     def begin(self, method: str) -> None:
         """Prepare for the reply to a request with *method*."""
@@ -262,6 +261,3 @@ class PlainReader(Handover):
         if surplus:
             self.surplus, self.reusable = True, False
         return True
-
-
-_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")

@@ -62,7 +62,7 @@ class Bill:
 def booking_of(
     ended: Reply | BaseException | None, price: Price | None, *, answers: bool
 ) -> tuple[Booking, bool]:
-    """Return how a call is booked that has ended, and whether its answer tells what such take.
+    """Return how a call is booked that has ended, and whether its answer shows what such take.
 
     Args:
         ended: Its answer, or what it failed with; ``None`` if it was not made.

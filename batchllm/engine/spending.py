@@ -228,8 +228,8 @@ class Spending:
             how: Reply | BaseException | None = ended
         else:
             how = ended.error if ended.made else None
-        book, tells = booking_of(how, wanted.price, answers=wanted.answers)
-        if tells and isinstance(ended, Reply):
+        book, shows = booking_of(how, wanted.price, answers=wanted.answers)
+        if shows and isinstance(ended, Reply):
             self.worst.learn(wanted.kind, wanted.prompt, ended.usage)
         self._close(bill, book)
 

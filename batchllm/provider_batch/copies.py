@@ -73,8 +73,8 @@ class Copies:
 
     def settle(self, held: Reservation, prompt: Any, ended: Reply | Exception) -> None:
         """Book what a call took, or all that was set aside if that is not known."""
-        book, tells = booking_of(ended, self.price, answers=not self.strategy.takes_texts)
-        if tells and isinstance(ended, Reply):
+        book, shows = booking_of(ended, self.price, answers=not self.strategy.takes_texts)
+        if shows and isinstance(ended, Reply):
             self.worst.learn(self.strategy.quota_scope, prompt, ended.usage)
         book(self.ledger, held)
 

@@ -16,7 +16,7 @@ from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.view import make_beside, row_of_stored
-from batchllm.cli.writing import RowWriter, is_file, open_output
+from batchllm.cli.writing import RowWriter, check_no_journal, is_file, open_output
 from batchllm.core import JournalError
 from batchllm.journal import JournalReader, open_reader
 
@@ -45,6 +45,7 @@ def write_export(
     if is_file(output) and os.path.exists(output) and not overwrite:
         msg = f"the output {output} exists already; give another name, or --overwrite to lose it"
         raise UsageError(msg)
+    check_no_journal(f"the output {output}", output)
     try:
         with ExitStack() as stack:
             journals = [stack.enter_context(open_reader(find_journal(run))) for run in runs]

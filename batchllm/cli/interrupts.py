@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first drains the run, the second cancels it."""
+"""Ctrl-C, SIGTERM and the end of a terminal: the first drains the run, the second cancels it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,13 @@ class Interrupts:
         run at once; rows that are written stay.
         """
         try:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            with anyio.open_signal_receiver(*_watched()) as signals:
                 task_status.started()
                 async for number in signals:
+                    if self.count and number not in (signal.SIGINT, signal.SIGTERM):
+                        continue  # shell and kernel both send one when a terminal is closed
                     self.count += 1
-                    self._stop(run, "Ctrl-C" if number == signal.SIGINT else "SIGTERM")
+                    self._stop(run, "Ctrl-C" if number == signal.SIGINT else number.name)
                     if self.count == 2:
                         return
         except NotImplementedError:
@@ -55,6 +57,19 @@ class Interrupts:
         else:
             self.note(f"{name}: cancelling the calls in flight")
             run.stop(CANCEL, f"{name} interrupted it twice", cause=EndCause.INTERRUPTED)
+
+
+def _watched() -> list[signal.Signals]:
+    """Return the signals that ask for an end.
+
+    A terminal that is closed sends SIGHUP, and whoever starts a program by ``nohup`` has it ignored
+    so that the program outlives the terminal.
+    """
+    watched = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        watched.append(hang_up)
+    return watched
 
 
 def _what_may_finish(run: BatchRun[Any]) -> str:

@@ -14,10 +14,11 @@ from batchllm.cli.choice import Choice, Chooser, Shard
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import format_of_input
 from batchllm.cli.inputs import Input, open_input
+from batchllm.cli.journaling import SUFFIX
 from batchllm.cli.prompts import Line, PromptRules
 from batchllm.cli.settings import RunSettings, option_names
 from batchllm.cli.source import LineSource, Taken
-from batchllm.cli.writing import check_output
+from batchllm.cli.writing import check_output, check_unread
 
 __all__ = ["Plan", "PromptSource", "open_plan"]
 
@@ -93,7 +94,11 @@ def open_plan(words: Sequence[str], settings: RunSettings) -> Generator[Plan]:
     output = _output_name(settings, choice)
     rules = _rules(settings)
     sources = sources_of(words, option_names())
-    check_output(output, sources.files)
+    others = _other_files(settings)
+    check_output(output, sources.files, others)
+    journal = f"{output}{SUFFIX}" if settings.journal is None else str(settings.journal)
+    used = {**dict.fromkeys(sources.files, "the input"), **others, output: "the output"}
+    check_unread(f"the journal {journal}", journal, used)
     if sources.prompt is not None:
         typed = PromptSource(sources.prompt, rules)
         yield Plan(source=typed, output=output, single=output == "-", inputs=())
@@ -137,6 +142,16 @@ def _output_name(settings: RunSettings, choice: Choice) -> str:
         )
         raise UsageError(msg)
     return output.replace("{shard}", f"{shard.number}-of-{shard.of}")
+
+
+def _other_files(settings: RunSettings) -> dict[str, str]:
+    """Return the files that a run reads beside its inputs, and what each is."""
+    files = {
+        "the template": settings.template_file,
+        "the file of settings": settings.config,
+        "the schema": settings.schema,
+    }
+    return {str(name): role for role, name in files.items() if name is not None}
 
 
 def _rules(settings: RunSettings) -> PromptRules:

@@ -10,7 +10,7 @@ from pathlib import Path
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journaling import SUFFIX
 from batchllm.cli.journals import find_journal
-from batchllm.cli.writing import is_file
+from batchllm.cli.writing import check_no_journal, check_unread, is_file
 from batchllm.core import JournalError, counted
 from batchllm.reports import figures_of, is_report, read_report, render_report, save_report
 
@@ -38,6 +38,8 @@ def write_report(
     target = None if as_json or output == "-" else Path(output or _page_of(run))
     if target is not None:
         _check_target(target, overwrite=overwrite)
+        check_unread(f"the report {target}", str(target), {run: "the output of the run"})
+        check_no_journal(f"the report {target}", str(target))
     try:
         found = read_report(find_journal(run))
     except JournalError as error:

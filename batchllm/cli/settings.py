@@ -225,8 +225,8 @@ class RunSettings:
         _option(
             "Stop when lines fail in a row with one of these error categories: names with commas "
             "between them, * for any, and behind a colon how many; or never. By default "
-            "authentication,insufficient_quota,model_not_found:3. A run whose first 20 lines are "
-            "refused with the very same words ends, too.",
+            "authentication,insufficient_quota,model_not_found:3. 20 refusals in a row with the "
+            "very same words, before any line has an answer, end a run, too.",
             _END,
         ),
     ] = None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
+import re
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
 import anyio.to_thread
@@ -20,20 +23,26 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import OutputFormat, format_of_output
 from batchllm.cli.parquet import ParquetColumns, pyarrow_or_refuse
 from batchllm.cli.rows import EXTRA, as_cell, as_json
+from batchllm.journal import is_journal
 
 __all__ = [
     "AnswerWriter",
     "RowWriter",
     "StreamWriter",
     "appended_as",
+    "check_no_journal",
     "check_output",
+    "check_unread",
     "encoder_for",
     "header_of",
     "is_file",
     "open_output",
-    "write_whole",
+    "write_row",
 ]
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+_STANDARD = {"stdout": 1, "stderr": 2}
+_OPEN_FILE = re.compile(r"/dev/(?:(stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 _GZIP = 31  # zlib's number for its largest window with the head and tail of gzip
 
 
@@ -81,7 +90,6 @@ class StreamWriter:
     encode: Callable[[dict[str, Any]], bytes]
     packs: bool = False
     _packer: Any = field(init=False)
-    _whole: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._packer = zlib.compressobj(wbits=_GZIP) if self.packs else None
@@ -103,17 +111,10 @@ class StreamWriter:
             await anyio.to_thread.run_sync(write_whole, self.file, data, abandon_on_cancel=True)
         else:
             try:
-                write_whole(self.file, data)
+                write_row(self.file, data)
             except OSError:
-                self._cut()
+                self._packer = None  # what it holds back belongs to the row that is cut off
                 raise
-            self._whole += len(data)
-
-    def _cut(self) -> None:
-        """Cut the file back to its last whole row."""
-        self._packer = None  # what it holds back belongs to the row that is cut off
-        with suppress(OSError):
-            os.ftruncate(self.file.fileno(), self._whole)
 
     def close(self) -> None:
         """Close the file; may be called again.
@@ -160,6 +161,28 @@ def write_whole(file: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def write_row(file: BinaryIO, data: bytes) -> None:
+    """Write a row behind what a file on a disk has; of one that cannot be written no part stays.
+
+    Standard output may be a file that had contents before, as behind ``>>`` or after another
+    command in brackets, and others may write to it meanwhile: so no more is cut off than the part
+    that was written here, and only if it still is the end of the file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        with suppress(OSError):
+            end, part = file.tell(), len(data) - len(rest)
+            if part and end == os.fstat(file.fileno()).st_size:
+                os.ftruncate(file.fileno(), end - part)
+        raise
 
 
 def json_line(row: dict[str, Any]) -> bytes:
@@ -240,25 +263,62 @@ class ParquetWriter:
         self.aside.unlink()
 
 
-def check_output(name: str, inputs: Sequence[str]) -> None:
+def check_output(name: str, inputs: Sequence[str], others: Mapping[str, str] = _NONE) -> None:
     """Refuse an output that can never be right, before anything is opened.
 
     Args:
         name: Where to write.
         inputs: The inputs, which are never written over.
+        others: More files that the run reads, and what each is.
 
     Raises:
-        UsageError: It is an input, or its name promises another kind of file.
+        UsageError: It is one of these or a journal, or its name promises another kind of file.
     """
     if name == "-":
         return
     kind, _ = format_of_output(name)
     if kind == "parquet":
         pyarrow_or_refuse(name)
-    for one in inputs:
-        if os.path.exists(name) and os.path.exists(one) and os.path.samefile(name, one):
-            msg = f"the output {name} is the input itself; give another name"
+    check_unread(f"the output {name}", name, {**dict.fromkeys(inputs, "the input"), **others})
+    check_no_journal(f"the output {name}", name)
+
+
+def check_unread(what: str, name: str, others: Mapping[str, str]) -> None:
+    """Pass if a file that is to be written has not another use already.
+
+    Args:
+        what: The file, as messages name it.
+        name: Its path.
+        others: Files that have one, and what each is.
+
+    Raises:
+        UsageError: It is one of them.
+    """
+    for one, role in others.items():
+        if os.path.exists(name) and os.path.exists(one):
+            is_same = os.path.samefile(name, one)
+        else:
+            is_same = os.path.abspath(name) == os.path.abspath(one)
+        if is_same:
+            msg = f"{what} is {role} itself; give another name"
             raise UsageError(msg)
+
+
+def check_no_journal(what: str, name: str) -> None:
+    """Pass if no journal stands where a file is to be written, whatever the user lets go.
+
+    Answers may be in it that are nowhere else, and they were paid for.
+
+    Args:
+        what: The file, as messages name it.
+        name: Its path.
+
+    Raises:
+        UsageError: One does.
+    """
+    if is_journal(Path(name)):
+        msg = f"{what} is the journal of a run, with its answers; give another name"
+        raise UsageError(msg)
 
 
 def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWriter:
@@ -277,7 +337,8 @@ def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWri
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return StreamWriter("standard output", file, _waits(file), json_line)
     kind, packs = format_of_output(name)
-    file = _open_new(name, overwrite=overwrite)
+    number = _descriptor_of(name)
+    file = _open_new(name, overwrite=overwrite) if number is None else _open_number(name, number)
     if kind == "parquet":
         file.close()  # it keeps the place until the end
         aside = Path(f"{name}.rows.jsonl")
@@ -289,7 +350,35 @@ def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWri
 
 def is_file(name: str) -> bool:
     """Return whether an output is a file on a disk, or will be one: no device, no pipe."""
-    return name != "-" and (not os.path.exists(name) or os.path.isfile(name))
+    if name == "-" or _descriptor_of(name) is not None:
+        return False
+    return not os.path.exists(name) or os.path.isfile(name)
+
+
+def _descriptor_of(name: str) -> int | None:
+    """Return the number of the open file that a name such as ``/dev/stdout`` stands for.
+
+    Behind it may be a file on a disk. To open it by the name would empty it, also if rows were to
+    be appended to it, and to remove the name would take it from every program of the machine.
+    """
+    found = _OPEN_FILE.fullmatch(os.path.abspath(name))
+    if found is None:
+        return None
+    return _STANDARD[found[1]] if found[1] else int(found[2] or found[3])
+
+
+def _open_number(name: str, number: int) -> BinaryIO:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    try:
+        # Files that Python or a library has opened here are not inheritable (PEP 446), so what is
+        # came from the shell; rows must not get into one of ours.
+        if not os.get_inheritable(number):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return open(number, "wb", buffering=0, closefd=False)
+    except OSError as error:
+        msg = f"the output {name} cannot be written: {error.strerror or error}"
+        raise UsageError(msg) from None
 
 
 def appended_as(

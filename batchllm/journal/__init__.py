@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchllm.journal.payload import encode_result, replay_result
     from batchllm.journal.reader import JournalReader, RunRecord, StoredCall, open_reader
     from batchllm.journal.runs import Opened, earlier_inputs
+    from batchllm.journal.schema import is_journal
     from batchllm.journal.settings import (
         Durability,
         Journal,
@@ -60,6 +61,7 @@ else:
             "batchllm.journal.payload": "encode_result replay_result",
             "batchllm.journal.reader": "JournalReader RunRecord StoredCall open_reader",
             "batchllm.journal.runs": "Opened earlier_inputs",
+            "batchllm.journal.schema": "is_journal",
             "batchllm.journal.settings": "Durability Journal OnChanged OnResume read_journal",
             "batchllm.journal.store": "Store",
             "batchllm.journal.survey": "Brief RunSettings Sampled StoredItem Survey",
@@ -112,6 +114,7 @@ __all__ = [
     "earlier_inputs",
     "encode_result",
     "end_rewrite",
+    "is_journal",
     "is_network_disk",
     "missing_rows",
     "open_inline_worker",

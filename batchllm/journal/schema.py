@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Final
 
 from batchllm.core import JournalError
@@ -13,11 +14,16 @@ __all__ = [
     "check_format",
     "create_tables",
     "is_empty",
+    "is_journal",
     "migrate",
 ]
 
 APPLICATION_ID: Final = 0x62_4C_4C_4D
 """``bLLM``, in the header of the file, so that every tool knows whose it is."""
+_MAGIC: Final = b"SQLite format 3\0"
+_ID_AT: Final = 68
+"""Where SQLite keeps the number: https://www.sqlite.org/fileformat.html#application_id."""
+_HEADER_BYTES: Final = _ID_AT + 4
 
 _STEPS: Final[tuple[str, ...]] = ()
 """Additions to the format since its first version, as statements, one text a version.
@@ -92,6 +98,18 @@ def is_empty(connection: sqlite3.Connection) -> bool:
     """Return whether a database has nothing in it, as one whose making was cut short."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     return tables == 0 and _number(connection, "application_id") == 0
+
+
+def is_journal(path: Path) -> bool:
+    """Return whether a file is a journal, of whatever version, by its header alone."""
+    try:
+        if not path.is_file():  # to open a pipe would wait for its other end
+            return False
+        with path.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    return head.startswith(_MAGIC) and head[_ID_AT:] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def create_tables(connection: sqlite3.Connection) -> None:

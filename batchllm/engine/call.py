@@ -28,6 +28,7 @@ from batchllm.core import (
     TokenUsage,
 )
 from batchllm.engine.call_context import ONE_REQUEST
+from batchllm.engine.call_timers import CallTimer
 from batchllm.engine.failures import Failure, out_of_time, stopped, timed_out, unusable
 from batchllm.engine.guard import Ok, bounded, contains, left_open, surface_cancellation
 from batchllm.engine.hedging import CallEnded
@@ -71,8 +72,7 @@ class Call(StateGuard):
     _shape: StrategyShape = field(init=False)
     _state: RetryState | None = field(default=None, init=False)
     _permit: Permit | None = field(default=None, init=False)
-    _scope: anyio.CancelScope | None = field(default=None, init=False)
-    _deadline: float = field(default=math.inf, init=False)
+    _timer: CallTimer | None = field(default=None, init=False)
     _stalled_after: float | None = field(default=None, init=False)
 
     async def make(self, prompt: Any, attempt: int) -> CallEnded:
@@ -163,14 +163,14 @@ class Call(StateGuard):
                 watched = watchers.start_call(item, strategy, self.prompt, self._attempt)
             value = await self._execute_within(permit.at)
         except BaseException:
-            item.stop_clock(context.clock())
+            item.stop_clock(context.timers.now())
             self.cut_off = True
             permit.abandon()
             recorder.cut_off(item, number)
             if watched:
                 watchers.end_call(watched, permit.at, None)
             raise
-        now = context.clock()
+        now = context.timers.now()
         item.stop_clock(now)
         if isinstance(value, Reply):
             cost = context.prices.cost(strategy, value.usage, value.metadata)
@@ -242,11 +242,13 @@ class Call(StateGuard):
         # then, which must not be taken for a timeout of each of them.
         bound = min(self.timeout, left)
         seconds = min(bound, context.batch_deadline - now)
-        self._deadline = now + bound
         failure: BaseException | None = None
         # Not anyio.CancelScope(...): what that makes is initialised a second time on its way out
         # of __new__, which on Trio is a second scope.
-        scope = self._scope = anyio.move_on_at(self._deadline)
+        scope, timers = anyio.move_on_at(math.inf), context.timers
+        timer = self._timer = CallTimer(item, scope, now + bound, item.deadline)
+        if timer.due < math.inf:
+            timers.start(timer)
         try:
             with scope:
                 try:
@@ -259,10 +261,11 @@ class Call(StateGuard):
         except RuntimeError as error:
             raise left_open(error) from error
         finally:
-            self._scope = None
+            self._timer = None
+            timers.stop(timer)
         if scope.cancelled_caught or failure is None:
             stalled, final = self._stalled_after, bound >= left
-            return timed_out(item, bound, context.clock(), stalled=stalled, final=final)
+            return timed_out(item, bound, timers.now(), stalled=stalled, final=final)
         return failure
 
     # -- a composite: it calls others, and holds nothing meanwhile -------------------------------
@@ -312,13 +315,11 @@ class Call(StateGuard):
 
     def progress(self) -> None:
         """Note that a streamed request began, or that a piece of its answer arrived."""
-        context = self.context
-        limit = context.config.stall_timeout
-        if self._scope is None or limit is None:
+        limit, timer = self.context.config.stall_timeout, self._timer
+        if timer is None or limit is None:
             return
-        at = context.clock() + limit
-        self._stalled_after = limit if at < self._deadline else None
-        self._scope.deadline = min(self._deadline, at)
+        is_next = self.context.timers.stall_after(timer, limit)
+        self._stalled_after = limit if is_next else None
 
     def observe(self, hint: ServerHint) -> None:
         """Keep what a reply reported about limits."""

@@ -22,6 +22,7 @@ from batchllm.core import (
     QuotaScope,
     TokenUsage,
 )
+from batchllm.engine.call_timers import CallTimers
 from batchllm.engine.ending import Ending
 from batchllm.engine.gates import Gates
 from batchllm.engine.hedging import Hedging
@@ -100,6 +101,7 @@ class CallContext:
         recorder: Writes down that calls begin and fail.
         watchers: See calls begin and end.
         clock: Seconds on the event loop's clock.
+        timers: Cancel calls whose time is over.
         batch_deadline: When the batch is cancelled; strategies learn how long that leaves.
         classifier: The user's classifier, asked before the strategy's own.
         prices: Say what calls cost.
@@ -118,6 +120,7 @@ class CallContext:
     recorder: Recorder
     watchers: Watchers
     clock: Callable[[], float]
+    timers: CallTimers
     prices: PriceBook
     spending: Spending | None = None
     batch_deadline: float = math.inf

@@ -137,6 +137,10 @@ class ItemRun:
         if self._running == 0:
             self.spent += now - self._since
 
+    def stand_still(self, seconds: float) -> None:
+        """Take *seconds* off the stopwatch, in which no call could go on."""
+        self._since += seconds
+
     def left(self, now: float) -> float:
         """Return the seconds until the stopwatch or the wall clock ends the item."""
         left = self.limit - self._shown(now)

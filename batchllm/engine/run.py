@@ -31,6 +31,7 @@ from batchllm.core import (
 )
 from batchllm.engine.attempts import Attempts, failed_result
 from batchllm.engine.call_context import CallContext
+from batchllm.engine.call_timers import CallTimers
 from batchllm.engine.ending import CANCEL, Ending, Phase, Stop, cause_of
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch
@@ -88,6 +89,7 @@ class Run:
     events: Events
     window: Window
     waits: Waits
+    timers: CallTimers
     pipeline: Pipeline
     recorder: Recorder
     watch: GateWatch
@@ -154,8 +156,9 @@ class Run:
             stats,
             slow.warnings,
         )
+        timers = CallTimers(clock)
         context = _call_context(
-            options, shared, waits, recorder, spending, watchers, hedging, started
+            options, shared, waits, recorder, spending, watchers, hedging, timers, started
         )
         return cls(
             config=config,
@@ -166,6 +169,7 @@ class Run:
             events=events,
             window=window,
             waits=waits,
+            timers=timers,
             pipeline=_pipeline(options, context, window, events, slow, shared.rng),
             recorder=recorder,
             watch=watch,
@@ -223,11 +227,16 @@ class Run:
         return self.ending.termination or otherwise
 
     def _watch_time(self, services: TaskGroup) -> None:
+        services.start_soon(self._watch_calls)
         limit, grace = self.config.batch_timeout, self.config.drain_grace
         if limit is not None:
             services.start_soon(self._stop_at_batch_timeout, limit)
         if grace is not None:
             services.start_soon(self._stop_after_grace, grace)
+
+    async def _watch_calls(self) -> None:
+        with self.ending.until(Phase.OVER):
+            await self.timers.serve()
 
     async def _stop_at_batch_timeout(self, limit: float) -> None:
         with self.ending.until(Phase.OVER):
@@ -308,6 +317,7 @@ def _call_context(
     spending: Spending | None,
     watchers: Watchers,
     hedging: Hedging | None,
+    timers: CallTimers,
     started: float,
 ) -> CallContext:
     """Gather what each call needs."""
@@ -323,6 +333,7 @@ def _call_context(
         recorder=recorder,
         watchers=watchers,
         clock=waits.clock,
+        timers=timers,
         prices=shared.prices,
         spending=spending,
         batch_deadline=started

@@ -1,0 +1,131 @@
+"""The deadlines of calls in flight, which a pause of the whole process moves.
+
+A process may stand still for as long as it likes: Ctrl-Z, ``docker pause``, a virtual machine that
+is moved. Its clock goes on meanwhile, and when it runs again every deadline of those minutes is
+over at once, on both event loops before any task can say otherwise: all calls in flight would be
+cancelled, whose answers have come and are paid for, and taken for an endpoint that is dead. So
+calls have no deadline that the event loop knows. One task looks at the clock each `BEAT` seconds
+while there are calls, and a look that is late by more than `LATE` shows that nothing ran.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import anyio
+from attrs import define, field
+
+from batchllm.engine.item import ItemRun
+
+__all__ = ["CallTimer", "CallTimers"]
+
+BEAT: Final = 1.0
+"""Seconds between two looks: one takes some 20 µs, and for shorter pauses no one sets timeouts."""
+LATE: Final = 1.0
+"""Seconds by which a look is late only if nothing ran: an event loop that is held for so long by
+code of the process itself could not take an answer, either."""
+
+
+@define(eq=False)
+class CallTimer:
+    """The deadline of one call, on the event loop's clock.
+
+    Attributes:
+        item: Whose call it is.
+        scope: Is cancelled when the time is over.
+        end: When the time of the call is over.
+        stall: When the next piece of a streamed answer has to be there.
+        fixed: When the wall-clock time of its item is over, which no pause moves.
+    """
+
+    item: ItemRun
+    scope: anyio.CancelScope
+    end: float
+    fixed: float
+    stall: float = math.inf
+
+    @property
+    def due(self) -> float:
+        """When the call is cancelled."""
+        return min(self.end, self.fixed, self.stall)
+
+
+@define(eq=False)
+class CallTimers:
+    """Cancels the calls of one run whose time is over.
+
+    Args:
+        clock: Seconds on the event loop's clock.
+
+    Attributes:
+        stood_still: Seconds for which the process did not run while there were calls.
+    """
+
+    clock: Callable[[], float]
+    stood_still: float = field(default=0.0, init=False)
+    _timers: dict[CallTimer, None] = field(factory=dict, init=False)
+    _seen: float = field(default=-math.inf, init=False)
+    _next_look: float = field(default=math.inf, init=False)
+    _wakeup: anyio.Event | None = field(default=None, init=False)
+
+    def start(self, timer: CallTimer) -> None:
+        """Begin to watch the time of a call."""
+        if self._timers:
+            self.now()  # before it is among those that have stood still
+        else:
+            self._seen = self.clock()  # no one has looked while there were none
+        self._timers[timer] = None
+        self._look_by(timer.due)
+
+    def stop(self, timer: CallTimer) -> None:
+        """Watch it no more."""
+        self._timers.pop(timer, None)
+
+    def stall_after(self, timer: CallTimer, seconds: float) -> bool:
+        """Expect the next piece of an answer within *seconds*; return if nothing else ends it."""
+        timer.stall = self.now() + seconds
+        if timer in self._timers:
+            self._look_by(timer.stall)
+        else:  # it had no end until now
+            self.start(timer)
+        return timer.stall < min(timer.end, timer.fixed)
+
+    def now(self) -> float:
+        """Return the time, having moved what a pause since the last look must not end."""
+        now = self.clock()
+        paused = now - self._seen
+        self._seen = now
+        if paused > BEAT + LATE and self._timers:
+            self._move(paused)
+        return now
+
+    async def serve(self) -> None:
+        """Cancel calls when their time is over, until this is cancelled."""
+        while True:
+            now = self.now()
+            for timer in [timer for timer in self._timers if timer.due <= now]:
+                self.stop(timer)
+                timer.scope.cancel("its time is over")
+            soonest = min((timer.due for timer in self._timers), default=math.inf)
+            self._next_look = min(soonest, now + BEAT) if self._timers else math.inf
+            self._wakeup = anyio.Event()
+            with anyio.move_on_at(self._next_look):
+                await self._wakeup.wait()
+
+    def _move(self, paused: float) -> None:
+        """Let the calls, and the stopwatches of their items, have stood still for *paused*."""
+        self.stood_still += paused
+        for timer in self._timers:
+            timer.end += paused
+            timer.stall += paused
+        for item in {id(timer.item): timer.item for timer in self._timers}.values():
+            item.stand_still(paused)
+
+    def _look_by(self, due: float) -> None:
+        """See to it that the task that watches looks by *due*, and soon if there was no call."""
+        soon = min(due, self._seen + BEAT)
+        if soon < self._next_look and self._wakeup is not None:
+            self._next_look = soon
+            self._wakeup.set()

@@ -26,7 +26,7 @@ Exit codes
   3    the run stopped before its end: a parked quota, a budget that is spent,
        a deadline, the same failure again and again, an input or an output
        that broke
-  130  it was interrupted by Ctrl-C or SIGTERM"""
+  130  it was interrupted by Ctrl-C, SIGTERM or SIGHUP"""
 
 
 class UsageError(Exception):

@@ -72,8 +72,9 @@ called like one of these are kept under "input". With several inputs each row ha
 A line that cannot be sent, or that has the id of an earlier one, is reported. Its row has the \
 error_category invalid_item and its place as "line", and its id unless that is another row's.
 
-Ctrl-C lets calls in flight finish and starts no other; a second one cancels them. (Where the \
-event loop cannot watch for signals, on Windows with asyncio, Ctrl-C cancels at once.)
+Ctrl-C lets calls in flight finish and starts no other; a second one cancels them. SIGTERM does \
+the same, and so does a terminal that is closed, unless the program was started with nohup. \
+(Where the event loop cannot watch for signals, on Windows with asyncio, Ctrl-C cancels at once.)
 
 Each answer is written to a journal beside the output before its row is. However a run ends, by \
 Ctrl-C, a full disk or kill -9, the same command typed again goes on: it asks only for what is not \

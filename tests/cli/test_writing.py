@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
+from batchllm import llm, run_batch_sync
 from batchllm.cli.exits import UsageError
-from batchllm.cli.writing import RowWriter, StreamWriter, check_output, json_line, open_output
+from batchllm.cli.writing import (
+    RowWriter,
+    StreamWriter,
+    check_output,
+    check_unread,
+    is_file,
+    json_line,
+    open_output,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -164,3 +173,61 @@ def test_no_input_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is the input itself"):
         check_output(inputs[1], inputs)
     assert (tmp_path / "b.jsonl").read_text() == "paid for"
+
+
+def test_no_file_that_is_read_is_written_over(tmp_path: Path) -> None:
+    """A template, settings, a schema: by whatever name it is reached."""
+    template = tmp_path / "template.txt"
+    template.write_text("Say {text}.")
+    link = tmp_path / "link.txt"
+    link.symlink_to(template)
+    with pytest.raises(UsageError, match="is the template itself; give another name"):
+        check_output(str(link), (), {str(template): "the template"})
+
+
+def test_a_file_that_is_not_there_yet_has_one_use(tmp_path: Path) -> None:
+    """As the journal of a run that is to be its output, too."""
+    name = str(tmp_path / "new.db")
+    with pytest.raises(UsageError, match="the journal is the output itself"):
+        check_unread("the journal", f"{tmp_path}/./new.db", {name: "the output"})
+
+
+def test_no_journal_is_written_over(tmp_path: Path) -> None:
+    """Nor one that was cut short; another database may be lost if the user says so."""
+    path = tmp_path / "out.jsonl.journal"
+    run_batch_sync(["a", "b"], llm("sim:instant"), journal=path)
+    head = path.read_bytes()[:100]
+    for data in (path.read_bytes(), head):
+        path.write_bytes(data)
+        with pytest.raises(UsageError, match="is the journal of a run, with its answers"):
+            check_output(str(path), ())
+    for data in (head[:68], b"SQLite format 3\0" + b"x" * 84, b""):
+        path.write_bytes(data)
+        check_output(str(path), ())
+
+
+async def test_the_name_of_an_open_file_is_not_opened_anew(tmp_path: Path) -> None:
+    """What it had before stays, and the name is no file that could be removed."""
+    path = tmp_path / "all.jsonl"
+    path.write_bytes(b"before\n")
+    with path.open("ab") as file:
+        number = os.dup2(file.fileno(), 99, inheritable=True)
+        try:
+            name = f"/dev/fd/{number}"
+            assert not is_file(name)
+            writer = open_output(name, overwrite=True, columns=())
+            await writer.write({"id": 1})
+            writer.close()
+        finally:
+            os.close(number)
+    assert path.read_bytes() == b'before\n{"id": 1}\n'
+    assert not any(map(is_file, ("-", "/dev/stdout", "/dev/stderr", "/proc/self/fd/1")))
+
+
+def test_no_row_gets_into_a_file_that_the_program_has_open(tmp_path: Path) -> None:
+    """A number that the shell has not opened may be that of a journal."""
+    with (
+        (tmp_path / "journal").open("wb") as file,
+        pytest.raises(UsageError, match="Bad file descriptor"),
+    ):
+        open_output(f"/dev/fd/{file.fileno()}", overwrite=True, columns=())

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,46 @@ def test_the_second_signal_cancels(tmp_path: Path, backend: str) -> None:
     assert said is not None, err
     assert 1 <= int(said[1]) <= 4
     assert [row["success"] for row in read_rows(rows)] == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_terminal_that_is_closed_drains(tmp_path: Path) -> None:
+    """Shell and kernel both say it: that is one end, and no impatience."""
+    prompts, rows = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    prompts.write_text("quick\n" + "[[latency:1.5]] slow\n" * 20)
+    command: list[str | Path] = ["run", prompts, "-o", rows, "-m", "sim:instant"]
+    with program([*command, "--concurrency", "4"]) as process:
+        wait_for_rows(process, rows, 1)
+        process.send_signal(signal.SIGHUP)
+        first = next_note(process)
+        process.send_signal(signal.SIGHUP)
+        code, _, err = finish(process)
+    assert code == ExitCode.INTERRUPTED
+    assert first.startswith("SIGHUP: no further call starts")
+    assert "cancelling" not in err
+    assert "SIGHUP interrupted it" in err
+    found = read_rows(rows)
+    assert 2 <= len(found) < 20
+    assert all(row["success"] for row in found)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    """The signal was ignored at the start, and stays so."""
+    prompts, rows = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    prompts.write_text("quick\n" + "[[latency:0.5]] slow\n" * 4)
+    command: list[str | Path] = ["run", prompts, "-o", rows, "-m", "sim:instant"]
+    with program(command, before=[(f"{__name__}:ignore", ["SIGHUP"])]) as process:
+        wait_for_rows(process, rows, 1)
+        process.send_signal(signal.SIGHUP)
+        code, _, err = finish(process)
+    assert code == ExitCode.OK, err
+    assert len(read_rows(rows)) == 5
+
+
+def ignore(name: str) -> None:
+    """Ignore a signal, as a program is started by ``nohup``."""
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
 def test_a_pipe_that_stays_open_does_not_hold_the_program(tmp_path: Path) -> None:

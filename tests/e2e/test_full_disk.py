@@ -68,3 +68,22 @@ def test_a_device_that_is_full(tmp_path: Path) -> None:
     assert "Error: /dev/full cannot be written: No space left on device" in err
     assert re.search(r"Rows +0 written to /dev/full", err)
     assert "results have no row" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_what_a_file_had_before_stays(tmp_path: Path) -> None:
+    """Rows are appended to it as by ``>>``, and of the one that has no room no part is there."""
+    prompts, rows = write_prompts(tmp_path / "in.jsonl", 100), tmp_path / "all.jsonl"
+    before = b"".join(b'{"id": "of an earlier run %d"}\n' % number for number in range(100))
+    rows.write_bytes(before)
+    limit = [(f"{__name__}:no_file_above", [5_001])]
+    with rows.open("ab") as file:
+        command: list[str | Path] = ["run", prompts, "-m", "sim:instant"]
+        with program(command, stdout=file, before=limit) as process:
+            code, _, err = finish(process)
+    assert code == ExitCode.STOPPED
+    assert "Error: standard output cannot be written: File too large" in err
+    assert rows.read_bytes().startswith(before)
+    found = re.search(r"Rows +(\d+) written to ", err)
+    assert found is not None
+    assert len(read_rows(rows)) == 100 + int(found[1]) > 100

@@ -133,7 +133,8 @@ def _started_at(result: WorkItemResult[Any, Any], started: float | None) -> str:
 def column_names(ours: Iterable[str], fields: Iterable[str]) -> list[str]:
     """Return the columns of a table of rows: ours, those of the input, what is left over."""
     first = list(ours)
-    return [*first, *(name for name in fields if name not in (*first, "input")), "input", EXTRA]
+    last = ("input", EXTRA)
+    return [*first, *(name for name in fields if name not in (*first, *last)), *last]
 
 
 def as_json(value: Any) -> str:

@@ -130,6 +130,7 @@ def _place(name: str, option: str) -> str:
 
 def _missing(message: str, fields: Mapping[str, Any]) -> str:
     there = ", ".join(map(str, fields)) or "none"
-    found = re.match(r"'(?:dict object' has no attribute ')?(.+?)'(?: is undefined)?$", message)
+    # Of a value that is no object Jinja says "'None' has no attribute 'name'".
+    found = re.match(r"'(?:[^']+' has no attribute ')?([^']+)'(?: is undefined)?$", message)
     what = f"no field {found[1]!r}" if found else message
     return f"{what} for the template; its fields: {there}"

@@ -195,7 +195,8 @@ class CsvLines:
     """Makes rows of a table, the header before the first one.
 
     Attributes:
-        columns: Their names; fields that have none are put together in the last.
+        columns: Their names; fields that have none are put together in the last, one of the input
+            among them that is called like it.
         delimiter: Between fields.
         begun: Whether the header is there.
     """
@@ -208,7 +209,7 @@ class CsvLines:
         """Return a row as a line of text."""
         head = b"" if self.begun else self.header()
         self.begun = True
-        extra = {name: value for name, value in row.items() if name not in self.columns}
+        extra = {name: value for name, value in row.items() if name not in self.columns[:-1]}
         cells = {**row, EXTRA: extra or None}
         return head + self._line([_in_words(as_cell(cells.get(name))) for name in self.columns])
 

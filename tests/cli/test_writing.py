@@ -12,6 +12,7 @@ import pytest
 
 from batchllm import llm, run_batch_sync
 from batchllm.cli.exits import UsageError
+from batchllm.cli.rows import column_names
 from batchllm.cli.writing import (
     RowWriter,
     StreamWriter,
@@ -111,6 +112,16 @@ async def test_a_table_has_its_columns_and_the_rest_in_one(tmp_path: Path) -> No
         "input": "", "extra": "",
     }  # fmt: skip
     assert (second["output"], second["extra"]) == ("", '{"other": 5}')
+
+
+async def test_a_field_that_is_called_like_the_last_column_is_in_it(tmp_path: Path) -> None:
+    """There is one such column, and what the input has is not lost."""
+    path = tmp_path / "out.csv"
+    columns = column_names(["id"], ["tag", "extra", "input"])
+    with closing(open_output(str(path), overwrite=False, columns=columns)) as writer:
+        await writer.write({"id": 1, "tag": "a", "extra": "mine"})
+        await writer.write({"id": 2, "tag": "b"})
+    assert path.read_text() == 'id,tag,input,extra\n1,a,,"{""extra"": ""mine""}"\n2,b,,\n'
 
 
 async def test_a_packed_output_is_whole_after_each_row(tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
 """The errors of SDKs' clients, which repeat what a server said, without the clients' keys.
 
 An SDK raises its own exceptions, with the server's words in their arguments and fields. They are
-passed on as they are, since a user's code may look for them, but for the keys in them.
+passed on as they are, since a user's code may look for them, but for the keys in them. What its
+parser of JSON raises is the exception: it says nothing of a provider, and looks like a wrong answer
+of the model, for which the call is made again at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from json import JSONDecodeError
 from types import TracebackType
 from typing import Any, Final
 
 from attrs import frozen
 
+from batchllm.core import MalformedResponseError
 from batchllm.transport.border import chain_of
 from batchllm.transport.foreign import secrets_of_client
 from batchllm.transport.head import secrets_of
@@ -22,13 +26,15 @@ from batchllm.transport.secret import Secret
 __all__ = ["WithoutKeys"]
 
 _NAMES: Final = ("api_key", "auth_token", "_azure_ad_token")
+_SHOWN: Final = 80
+"""Characters of a body in a message: the beginning of an HTML page, or of a gateway's words."""
 _DEEPEST: Final = 20
 """Levels of an error's body that are looked at; those of providers have five."""
 
 
 @frozen
 class WithoutKeys:
-    """Mask the keys of an SDK's *client* in what the block raises.
+    """Mask the keys of an SDK's *client* in what the block raises, and name what is no JSON.
 
     Not by ``contextlib.contextmanager``, which sets a field of the exception: it may refuse that.
 
@@ -53,6 +59,10 @@ class WithoutKeys:
             redact = Redactor(_secrets_of_sdk(self.client))
             for each in chain_of(error, set()):
                 _mask(each, redact)
+        if isinstance(error, JSONDecodeError):
+            shown = redact(error.doc[:_SHOWN].strip())
+            msg = f"the server's answer is no JSON, says its client ({error}); it begins {shown!r}"
+            raise MalformedResponseError(msg, status=200) from None
 
 
 def _secrets_of_sdk(client: Any) -> list[Secret]:

@@ -1,9 +1,11 @@
 """Strategies over clients of OpenAI's and Anthropic's shape, without those packages."""
 
+import json
 from types import SimpleNamespace as Thing
 from typing import Any, ClassVar
 from unittest.mock import AsyncMock, MagicMock
 
+import anyio
 import pytest
 from attrs import frozen
 
@@ -20,13 +22,14 @@ from batchllm.core import (
     RetryState,
     StrategyError,
 )
-from batchllm.llm_strategies import AnthropicStrategy, OpenAIStrategy, llm
+from batchllm.llm_strategies import AnthropicStrategy, GeminiStrategy, OpenAIStrategy, llm
 from batchllm.providers import GeminiCachedModel, GeminiEmbeddingStrategy, GeminiModel
 from batchllm.providers.adapters import client_scope
 
 pytestmark = pytest.mark.anyio
 
 ONCE = ProcessorConfig(retry=RetryConfig(max_attempts=1))
+TWICE = ProcessorConfig(retry=RetryConfig(max_attempts=2, jitter=False))
 
 
 @frozen
@@ -381,6 +384,30 @@ async def test_no_key_of_a_client_stays_in_what_it_raises(in_stream: bool) -> No
     assert error.page == b"no entry for ***"
     assert error.__notes__ == ["no entry for ***"]
     assert str(error.__cause__) == "no entry for ***"
+
+
+@pytest.mark.parametrize("body", ["<html>502 of key-without-shape", '{"choices": [{"mess'])
+async def test_what_a_client_cannot_read_is_asked_for_again_after_a_wait(body: str) -> None:
+    """A page of a gateway, or half an answer, is no mistake of the model."""
+
+    async def read(**request: Any) -> Any:
+        return json.loads(body)
+
+    client = OpenAIClient(None)
+    client.chat.completions.create = read
+    client.api_key = "key-without-shape"
+    gemini = Thing(aio=Thing(models=Thing(generate_content=read)), _api_client=client)
+    for strategy in (
+        OpenAIStrategy(client, "gpt-x"),
+        GeminiStrategy(model=GeminiModel("gemini-x", gemini), response_parser=str),
+    ):
+        began = anyio.current_time()
+        result = (await run_batch(["hi"], strategy, config=TWICE)).results[0]
+        assert isinstance(result.exception, MalformedResponseError)
+        assert result.attempts == 2
+        assert anyio.current_time() - began >= 1.0
+        assert body[:5] in str(result.exception)
+        assert "key-without-shape" not in str(result.exception)
 
 
 async def test_an_exception_that_cannot_be_changed_passes_as_it_is() -> None:

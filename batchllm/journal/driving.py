@@ -46,16 +46,20 @@ class Driving:
 
     path: Path
     driver: Driver
+    _file: os.stat_result | None
     _beat: float = field(default=-math.inf, init=False)
 
     @classmethod
-    def take(cls, db: sqlite3.Connection, path: Path, now: float) -> Driving:
+    def take(
+        cls, db: sqlite3.Connection, path: Path, now: float, *, network: bool = False
+    ) -> Driving:
         """Become the driver, within the transaction that is open.
 
         Args:
             db: The journal's connection.
             path: Its file.
             now: Seconds since 1970.
+            network: Whether its disk is in the network, where files may change their numbers.
 
         Raises:
             JournalError: Another process drives it.
@@ -67,7 +71,7 @@ class Driving:
             "VALUES (1, ?, ?, ?, ?, ?, ?)",
             (here.token, here.host, here.boot, here.pid, here.born, here.beat),
         )
-        return cls(path, here)
+        return cls(path, here, None if network else os.stat(path))
 
     def check(self, db: sqlite3.Connection, now: float) -> None:
         """Give a sign of life if one is due, within the transaction that is open.
@@ -96,23 +100,28 @@ class Driving:
             raise JournalError(msg, problem="in_use", path=str(self.path))
 
     def _check_place(self, db: sqlite3.Connection) -> None:
-        """Pass if the file is still there.
+        """Pass if the file is still there, and no other one in its place.
 
-        SQLite goes on in a file that was deleted, and what it wrote is gone with the process. Only
-        the name is looked for: not every disk in a network keeps a file's number.
+        SQLite goes on in a file that was deleted, and what it wrote is gone with the process. The
+        other one may be that of a run that was started anew since.
         """
-        try:
-            os.stat(self.path)
-        except FileNotFoundError:
+        if self._is_gone():
             db.execute("ROLLBACK")
             msg = (
                 f"the journal {self.path} was deleted or moved while this process wrote it, and "
                 "answers that have no row in an output are lost with it: keep the output under "
                 "another name, and start anew"
             )
-            raise JournalError(msg, problem="missing", path=str(self.path)) from None
+            raise JournalError(msg, problem="missing", path=str(self.path))
+
+    def _is_gone(self) -> bool:
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return True
         except OSError:
-            pass  # the disk is out of reach for now; a write says more
+            return False  # the disk is out of reach for now; a write says more
+        return self._file is not None and not os.path.samestat(found, self._file)
 
     def release(self, db: sqlite3.Connection) -> None:
         """Be its driver no more."""

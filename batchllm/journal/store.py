@@ -119,7 +119,7 @@ class Store:
             salt = secrets.token_bytes(_SALT_BYTES)
             set_fact(db, "salt", salt)
         migrate(db)
-        self._driving = Driving.take(db, self.path, self.wall_clock())
+        self._driving = Driving.take(db, self.path, self.wall_clock(), network=network)
         self._numbers.update(db.execute("SELECT digest, strategy FROM strategies").fetchall())
         driver, now = self._driving.driver, self.wall_clock()
         opened = begin_run(db, driver, now, (version, config, inputs), network=network)

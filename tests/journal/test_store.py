@@ -238,6 +238,29 @@ def test_a_file_that_is_deleted_meanwhile_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("network", [False, True])
+def test_a_file_that_another_took_the_place_of_is_deleted_too(
+    tmp_path: Path, network: bool
+) -> None:
+    """As by `rm` and a run that is started anew; a disk in the network may number files anew."""
+    path, now = tmp_path / "run.db", [0.0]
+    store = begun(path, wall_clock=lambda: now[0], is_network=lambda path: network)
+    store.write(group_of("a"))
+    for one in tmp_path.iterdir():
+        one.rename(one.with_name(f"old{one.name}"))
+    second = begun(path, wall_clock=lambda: now[0])
+    now[0] += BEAT_AT_MOST
+    if network:
+        store.write(group_of("b"))
+    else:
+        with pytest.raises(JournalError, match="was deleted or moved while"):
+            store.write(group_of("b"))
+    store.abandon()
+    second.write(group_of("c"))
+    second.close()
+    assert names_in(path) == {"c"}
+
+
 def test_a_driver_on_another_machine_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     begun(path)._drop()  # as if killed: its row stays

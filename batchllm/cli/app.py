@@ -88,7 +88,10 @@ def run_program(words: Sequence[str]) -> int:
             print(f"\n{examples}")
         sys.stdout.flush()
     except BaseException as error:  # noqa: ASYNC103
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) or (
+            # That is what Rich makes of it, which prints the help.
+            isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+        ):
             _forget_the_rest()
             return ExitCode.OK  # noqa: ASYNC104
         if isinstance(error, SystemExit) or (debug and not isinstance(error, KeyboardInterrupt)):
@@ -112,7 +115,7 @@ def _epilogue_for(words: Sequence[str]) -> str:
 def _forget_the_rest() -> None:
     """Send what standard output still holds nowhere: its reader, such as ``head``, has gone.
 
-    Python would write it at the exit, and complain about the pipe on standard error.
+    Or its disk is full. Python would write it at the exit, and complain on standard error.
     """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
@@ -134,6 +137,13 @@ def _explain(error: BaseException) -> ExitCode:
         case UsageError():
             _say(str(error))
             return ExitCode.USAGE
+        case OSError(strerror=str(reason)):
+            name = error.filename
+            if name is None:
+                with suppress(OSError):  # of standard output, if that has a file
+                    _forget_the_rest()
+            _say(f"{name or 'it cannot be written'}: {reason} (--debug shows where)")
+            return ExitCode.STOPPED
         case _:
             from batchllm.core import BatchError  # loaded by now, unless the arguments are wrong
 

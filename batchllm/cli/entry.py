@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: In place of the program's own.
     """
     _fill_closed_files()
+    _print_any_letter()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         print(__version__)
@@ -41,6 +42,17 @@ def _run(words: Sequence[str]) -> int:
         print("batchllm: interrupted", file=sys.stderr)
         return _INTERRUPTED
     return run_program(words)
+
+
+def _print_any_letter() -> None:
+    """Print ``\\u2026`` for a letter that standard output has no bytes for.
+
+    Its encoding is the system's, such as that of a code page of Windows if it leads into a file,
+    and a prompt, an answer or the help may have any letter. In JSON it means the same so.
+    """
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # a test's own stream has none
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
 
 
 def _fill_closed_files() -> None:

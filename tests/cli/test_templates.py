@@ -58,7 +58,10 @@ def test_nothing_is_escaped() -> None:
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ("{a}{b}", "b"), ("{{ a }}{{ b }}", "b"), ("{a.x}", "x"), ("{my text}", "my text"),
+        ("{a}{b}", "b"),
+        ("{{ a }}{{ b }}", "b"),
+        ("{a.x}", "x"),
+        ("{my text}", "my text"),
         ("{a}{c.y}", "y"),
     ],  # fmt: skip
 )

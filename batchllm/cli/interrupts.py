@@ -62,8 +62,8 @@ class Interrupts:
 def _watched() -> list[signal.Signals]:
     """Return the signals that ask for an end.
 
-    A terminal that is closed sends SIGHUP, and whoever starts a program by ``nohup`` has it ignored
-    so that the program outlives the terminal.
+    A terminal that is closed sends SIGHUP. ``nohup`` has a program ignore it, so that it outlives
+    the terminal.
     """
     watched = [signal.SIGINT, signal.SIGTERM]
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none

@@ -179,7 +179,7 @@ def write_row(file: BinaryIO, data: bytes) -> None:
             rest = rest[file.write(rest) :]
     except OSError:
         with suppress(OSError):
-            end, part = file.tell(), len(data) - len(rest)
+            end, part = file.seek(0, os.SEEK_CUR), len(data) - len(rest)
             if part and end == os.fstat(file.fileno()).st_size:
                 os.ftruncate(file.fileno(), end - part)
         raise

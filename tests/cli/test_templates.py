@@ -63,7 +63,7 @@ def test_nothing_is_escaped() -> None:
         ("{a.x}", "x"),
         ("{my text}", "my text"),
         ("{a}{c.y}", "y"),
-    ],  # fmt: skip
+    ],
 )
 def test_a_field_that_a_row_lacks_is_named(text: str, missing: str) -> None:
     """The message has the field, and those that are there."""

@@ -218,7 +218,7 @@ def test_no_journal_is_written_over(tmp_path: Path) -> None:
 
 
 async def test_the_name_of_an_open_file_is_not_opened_anew(tmp_path: Path) -> None:
-    """What it had before stays, and the name is no file that could be removed."""
+    """The contents of before stay, and the name is no file that could be removed."""
     path = tmp_path / "all.jsonl"
     path.write_bytes(b"before\n")
     with path.open("ab") as file:

@@ -36,7 +36,7 @@ def test_help_ends_silently_with_its_reader() -> None:
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
 def test_a_full_disk_is_no_mistake_of_the_program() -> None:
-    """What there is no room for is said in words."""
+    """The message says it in words, and the exit code is that of an output that broke."""
     with FULL.open("wb") as full, program(["models"], stdout=full) as process:
         code, _, err = finish(process)
     assert code == ExitCode.STOPPED

@@ -102,7 +102,7 @@ async def test_a_call_that_a_pause_broke_has_time_to_be_made_again() -> None:
 
 
 async def test_the_wall_clock_of_an_item_goes_on() -> None:
-    """That is what `deadline_per_item` is for."""
+    """A pause is a part of `deadline_per_item`."""
     results = await paused(Working(9.0), {4.2: HOUR}, max_workers=20, deadline_per_item=60.0)
     assert {type(result.exception) for result in results} == {FrameworkTimeoutError}
 
@@ -152,7 +152,7 @@ async def test_a_stream_does_not_stall_by_a_pause(
 def test_a_call_ends_by_its_own_time_alone(
     backend: Backend, pauses: dict[float, float], work: int, limit: int
 ) -> None:
-    """Whatever pauses there are, work that fits is done, and work that is far from it is not."""
+    """Work that fits is done, and work that is far from it is not, whatever pauses there are."""
 
     async def main() -> Any:
         return await paused(

@@ -14,9 +14,10 @@ import anyio
 
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journals import find_journal
+from batchllm.cli.output_names import check_no_journal, is_file
 from batchllm.cli.rows import RowMaker, column_names
 from batchllm.cli.view import make_beside, row_of_stored
-from batchllm.cli.writing import RowWriter, check_no_journal, is_file, open_output
+from batchllm.cli.writing import RowWriter, open_output
 from batchllm.core import JournalError
 from batchllm.journal import JournalReader, open_reader
 

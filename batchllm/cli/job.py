@@ -30,6 +30,7 @@ from batchllm.cli.journaling import (
     the_same_command,
 )
 from batchllm.cli.limiting import LimitWatch
+from batchllm.cli.output_names import is_file
 from batchllm.cli.plain import PlainOutput
 from batchllm.cli.plan import Plan
 from batchllm.cli.pricing import check_prices
@@ -42,7 +43,7 @@ from batchllm.cli.snapshot import Snapshot
 from batchllm.cli.strategies import key_variables, open_strategy
 from batchllm.cli.tallies import Tallies
 from batchllm.cli.view import JournaledOutput
-from batchllm.cli.writing import AnswerWriter, is_file, open_output
+from batchllm.cli.writing import AnswerWriter, open_output
 from batchllm.core import (
     BatchResult,
     JournalError,

@@ -15,10 +15,10 @@ from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import format_of_input
 from batchllm.cli.inputs import Input, open_input
 from batchllm.cli.journaling import SUFFIX
+from batchllm.cli.output_names import check_output, check_unread
 from batchllm.cli.prompts import Line, PromptRules
 from batchllm.cli.settings import RunSettings, option_names
 from batchllm.cli.source import LineSource, Taken
-from batchllm.cli.writing import check_output, check_unread
 
 __all__ = ["Plan", "PromptSource", "open_plan"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from batchllm.cli.exits import ExitCode, UsageError
 from batchllm.cli.journaling import SUFFIX
 from batchllm.cli.journals import find_journal
-from batchllm.cli.writing import check_no_journal, check_unread, is_file
+from batchllm.cli.output_names import check_no_journal, check_unread, is_file
 from batchllm.core import JournalError, counted
 from batchllm.reports import figures_of, is_report, read_report, render_report, save_report
 

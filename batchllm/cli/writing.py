@@ -6,14 +6,12 @@ import csv
 import errno
 import io
 import os
-import re
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, Protocol
 
 import anyio.to_thread
@@ -21,28 +19,21 @@ from attrs import define, field
 
 from batchllm.cli.exits import UsageError
 from batchllm.cli.formats import OutputFormat, format_of_output
-from batchllm.cli.parquet import ParquetColumns, pyarrow_or_refuse
+from batchllm.cli.output_names import number_of_open_file
+from batchllm.cli.parquet import ParquetColumns
 from batchllm.cli.rows import EXTRA, as_cell, as_json
-from batchllm.journal import is_journal
 
 __all__ = [
     "AnswerWriter",
     "RowWriter",
     "StreamWriter",
     "appended_as",
-    "check_no_journal",
-    "check_output",
-    "check_unread",
     "encoder_for",
     "header_of",
-    "is_file",
     "open_output",
     "write_row",
 ]
 
-_NONE: Mapping[str, str] = MappingProxyType({})
-_STANDARD = {"stdout": 1, "stderr": 2}
-_OPEN_FILE = re.compile(r"/dev/(?:(stdout|stderr)|fd/(\d+))|/proc/self/fd/(\d+)")
 _GZIP = 31  # zlib's number for its largest window with the head and tail of gzip
 
 
@@ -264,64 +255,6 @@ class ParquetWriter:
         self.aside.unlink()
 
 
-def check_output(name: str, inputs: Sequence[str], others: Mapping[str, str] = _NONE) -> None:
-    """Refuse an output that can never be right, before anything is opened.
-
-    Args:
-        name: Where to write.
-        inputs: The inputs, which are never written over.
-        others: More files that the run reads, and what each is.
-
-    Raises:
-        UsageError: It is one of these or a journal, or its name promises another kind of file.
-    """
-    if name == "-":
-        return
-    kind, _ = format_of_output(name)
-    if kind == "parquet":
-        pyarrow_or_refuse(name)
-    check_unread(f"the output {name}", name, {**dict.fromkeys(inputs, "the input"), **others})
-    check_no_journal(f"the output {name}", name)
-
-
-def check_unread(what: str, name: str, others: Mapping[str, str]) -> None:
-    """Pass if a file that is to be written has not another use already.
-
-    Args:
-        what: The file, as messages name it.
-        name: Its path.
-        others: Files that have one, and what each is.
-
-    Raises:
-        UsageError: It is one of them.
-    """
-    for one, role in others.items():
-        if os.path.exists(name) and os.path.exists(one):
-            is_same = os.path.samefile(name, one)
-        else:
-            is_same = os.path.abspath(name) == os.path.abspath(one)
-        if is_same:
-            msg = f"{what} is {role} itself; give another name"
-            raise UsageError(msg)
-
-
-def check_no_journal(what: str, name: str) -> None:
-    """Pass if no journal stands where a file is to be written, whatever the user lets go.
-
-    Answers may be in it that are nowhere else, and they were paid for.
-
-    Args:
-        what: The file, as messages name it.
-        name: Its path.
-
-    Raises:
-        UsageError: One does.
-    """
-    if is_journal(Path(name)):
-        msg = f"{what} is the journal of a run, with its answers; give another name"
-        raise UsageError(msg)
-
-
 def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWriter:
     """Open a new file, a device or pipe such as ``/dev/null``, or standard output for ``-``.
 
@@ -338,7 +271,7 @@ def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWri
         file: BinaryIO = open(1, "wb", buffering=0, closefd=False)  # noqa: SIM115
         return StreamWriter("standard output", file, _waits(file), json_line)
     kind, packs = format_of_output(name)
-    number = _descriptor_of(name)
+    number = number_of_open_file(name)
     file = _open_new(name, overwrite=overwrite) if number is None else _open_number(name, number)
     if kind == "parquet":
         file.close()  # it keeps the place until the end
@@ -347,25 +280,6 @@ def open_output(name: str, *, overwrite: bool, columns: Sequence[str]) -> RowWri
         rows = StreamWriter(str(aside), beside, _waits(beside), json_line)
         return ParquetWriter(name, rows, aside)
     return StreamWriter(name, file, _waits(file), encoder_for(kind, columns), packs)
-
-
-def is_file(name: str) -> bool:
-    """Return whether an output is a file on a disk, or will be one: no device, no pipe."""
-    if name == "-" or _descriptor_of(name) is not None:
-        return False
-    return not os.path.exists(name) or os.path.isfile(name)
-
-
-def _descriptor_of(name: str) -> int | None:
-    """Return the number of the open file that a name such as ``/dev/stdout`` stands for.
-
-    Behind it may be a file on a disk. To open it by the name would empty it, also if rows were to
-    be appended to it, and to remove the name would take it from every program of the machine.
-    """
-    found = _OPEN_FILE.fullmatch(os.path.abspath(name))
-    if found is None:
-        return None
-    return _STANDARD[found[1]] if found[1] else int(found[2] or found[3])
 
 
 def _open_number(name: str, number: int) -> BinaryIO:

@@ -17,6 +17,7 @@ from typing import Final
 import anyio
 from attrs import define, field
 
+from batchllm.engine.ending import Ending, Phase
 from batchllm.engine.item import ItemRun
 
 __all__ = ["CallTimer", "CallTimers"]
@@ -101,18 +102,24 @@ class CallTimers:
             self._move(paused)
         return now
 
-    async def serve(self) -> None:
-        """Cancel calls when their time is over, until this is cancelled."""
-        while True:
-            now = self.now()
-            for timer in [timer for timer in self._timers if timer.due <= now]:
-                self.stop(timer)
-                timer.scope.cancel("its time is over")
-            soonest = min((timer.due for timer in self._timers), default=math.inf)
-            self._next_look = min(soonest, now + BEAT) if self._timers else math.inf
-            self._wakeup = anyio.Event()
-            with anyio.move_on_at(self._next_look):
-                await self._wakeup.wait()
+    async def serve(self, ending: Ending) -> None:
+        """Cancel calls when their time is over, until the run is over, too."""
+        with ending.until(Phase.OVER):
+            while True:
+                self._next_look = self._look()
+                self._wakeup = anyio.Event()
+                with anyio.move_on_at(self._next_look):
+                    await self._wakeup.wait()
+
+    def _look(self) -> float:
+        """Cancel the calls whose time is over; return when to look again."""
+        now = self.now()
+        for timer in [timer for timer in self._timers if timer.due <= now]:
+            self.stop(timer)
+            timer.scope.cancel("its time is over")
+        if not self._timers:
+            return math.inf
+        return min(now + BEAT, *(timer.due for timer in self._timers))
 
     def _move(self, paused: float) -> None:
         """Let the calls, and the stopwatches of their items, have stood still for *paused*."""

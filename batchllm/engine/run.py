@@ -227,16 +227,12 @@ class Run:
         return self.ending.termination or otherwise
 
     def _watch_time(self, services: TaskGroup) -> None:
-        services.start_soon(self._watch_calls)
+        services.start_soon(self.timers.serve, self.ending)
         limit, grace = self.config.batch_timeout, self.config.drain_grace
         if limit is not None:
             services.start_soon(self._stop_at_batch_timeout, limit)
         if grace is not None:
             services.start_soon(self._stop_after_grace, grace)
-
-    async def _watch_calls(self) -> None:
-        with self.ending.until(Phase.OVER):
-            await self.timers.serve()
 
     async def _stop_at_batch_timeout(self, limit: float) -> None:
         with self.ending.until(Phase.OVER):

@@ -59,10 +59,10 @@ class WithoutKeys:
             redact = Redactor(_secrets_of_sdk(self.client))
             for each in chain_of(error, set()):
                 _mask(each, redact)
-        if isinstance(error, JSONDecodeError):
-            shown = redact(error.doc[:_SHOWN].strip())
-            msg = f"the server's answer is no JSON, says its client ({error}); it begins {shown!r}"
-            raise MalformedResponseError(msg, status=200) from None
+            if isinstance(error, JSONDecodeError):
+                said = redact(error.doc[:_SHOWN].strip())
+                msg = f"the client found no JSON in the server's answer ({error}): {said!r}"
+                raise MalformedResponseError(msg, status=200) from None
 
 
 def _secrets_of_sdk(client: Any) -> list[Secret]:

@@ -12,16 +12,9 @@ import pytest
 
 from batchllm import llm, run_batch_sync
 from batchllm.cli.exits import UsageError
+from batchllm.cli.output_names import check_output, check_unread, is_file
 from batchllm.cli.rows import column_names
-from batchllm.cli.writing import (
-    RowWriter,
-    StreamWriter,
-    check_output,
-    check_unread,
-    is_file,
-    json_line,
-    open_output,
-)
+from batchllm.cli.writing import RowWriter, StreamWriter, json_line, open_output
 
 pytestmark = pytest.mark.anyio
 

@@ -102,19 +102,23 @@ def prepare_files(
             lost.
     """
     output = Path(name)
-    # Also with --no-journal: one that is left behind would later cut the new file to its rows.
+    # Also with --no-journal, and with one elsewhere: one that is left behind would later cut the new
+    # file to its rows. And the run that writes it may go on.
+    beside = [Path(name + SUFFIX)] if is_file else []
     path = Path(name + SUFFIX) if journal is None else journal.path
     journal_there = (journal is not None or is_file) and path.exists()
     if settings.fresh or settings.overwrite:
-        if journal_there:
-            _check_may_go(path, is_lost=not settings.fresh)
         files = [output] if is_file and output.is_file() else []
-        files += [path] if journal_there else []
+        journals = [path] if journal_there else []
+        journals += [one for one in beside if one.exists() and one not in journals]
+        for one in journals:
+            _check_may_go(one, is_lost=not settings.fresh)
+        files += journals
         if not settings.fresh:
             for one in files:
                 _remove(one)
         elif files:
-            kept = _set_aside(files, beside=[output, path])
+            kept = _set_aside(files, beside=[output, path, *beside])
             say(f"kept from before: {' and '.join(map(str, kept))}")
     elif journal is None and journal_there:
         msg = (

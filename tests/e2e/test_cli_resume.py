@@ -314,10 +314,12 @@ def test_two_processes_cannot_write_one_journal(tmp_path: Path, output: Path) ->
     command: list[str | Path] = ["run", prompts, "-o", output, *SIM, "--concurrency", "8"]
     with program(command) as first:
         wait_for_rows(first, output, 1)
-        with program(command) as second:
-            _, err = second.communicate()
-            assert second.returncode == ExitCode.USAGE
-            assert f"in use: process {first.pid} on this machine writes it" in err.decode()
+        elsewhere = ["--journal", tmp_path / "other.db"]
+        for more in ([], [*elsewhere, "--overwrite"], [*elsewhere, "--fresh"]):
+            with program([*command, *more]) as second:
+                _, err = second.communicate()
+                assert second.returncode == ExitCode.USAGE
+                assert f"in use: process {first.pid} on this machine writes it" in err.decode()
         assert first.poll() is None
         for _ in range(2):
             first.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -45,6 +46,7 @@ _COMMANDS = (
     _Command("completion", texts.COMPLETION, texts.COMPLETION_EPILOGUE),
 )
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _HELP_FLAGS = frozenset({"--help", "-h"})
 
 _KINDS = {
@@ -138,11 +140,12 @@ def _explain(error: BaseException) -> ExitCode:
             _say(str(error))
             return ExitCode.USAGE
         case OSError(strerror=str(reason)):
-            name = error.filename
-            if name is None:
+            name = error.filename or "the system refuses it"
+            if error.errno in _NO_ROOM:
+                name = error.filename or "it cannot be written"
                 with suppress(OSError):  # of standard output, if that has a file
                     _forget_the_rest()
-            _say(f"{name or 'it cannot be written'}: {reason} (--debug shows where)")
+            _say(f"{name}: {reason} (--debug shows where)")
             return ExitCode.STOPPED
         case _:
             from batchllm.core import BatchError  # loaded by now, unless the arguments are wrong

@@ -102,8 +102,8 @@ def prepare_files(
             lost.
     """
     output = Path(name)
-    # Also with --no-journal, and with one elsewhere: one that is left behind would later cut the new
-    # file to its rows. And the run that writes it may go on.
+    # Also with --no-journal, and with one elsewhere: what is left behind beside the output would
+    # later cut the new file to its rows, and the run that writes it may go on.
     beside = [Path(name + SUFFIX)] if is_file else []
     path = Path(name + SUFFIX) if journal is None else journal.path
     journal_there = (journal is not None or is_file) and path.exists()

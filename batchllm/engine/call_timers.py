@@ -23,10 +23,11 @@ from batchllm.engine.item import ItemRun
 __all__ = ["CallTimer", "CallTimers"]
 
 BEAT: Final = 1.0
-"""Seconds between two looks: one takes some 20 µs, and for shorter pauses no one sets timeouts."""
+"""Seconds between two looks. A pause counts from the last one, so that a call may get as much more
+time than it had left, which cuts off nothing that is paid for."""
 LATE: Final = 1.0
-"""Seconds by which a look is late only if nothing ran: an event loop that is held for so long by
-code of the process itself could not take an answer, either."""
+"""Seconds by which a look is late only if nothing ran: collections of garbage and busy machines
+make it some tenths. Code that holds the event loop for so long does not let it take an answer."""
 
 
 @define(eq=False)
@@ -59,13 +60,9 @@ class CallTimers:
 
     Args:
         clock: Seconds on the event loop's clock.
-
-    Attributes:
-        stood_still: Seconds for which the process did not run while there were calls.
     """
 
     clock: Callable[[], float]
-    stood_still: float = field(default=0.0, init=False)
     _timers: dict[CallTimer, None] = field(factory=dict, init=False)
     _seen: float = field(default=-math.inf, init=False)
     _next_look: float = field(default=math.inf, init=False)
@@ -85,7 +82,11 @@ class CallTimers:
         self._timers.pop(timer, None)
 
     def stall_after(self, timer: CallTimer, seconds: float) -> bool:
-        """Expect the next piece of an answer within *seconds*; return if nothing else ends it."""
+        """Expect the next piece of an answer within *seconds*.
+
+        Returns:
+            Whether the call has time for so long otherwise.
+        """
         timer.stall = self.now() + seconds
         if timer in self._timers:
             self._look_by(timer.stall)
@@ -94,7 +95,10 @@ class CallTimers:
         return timer.stall < min(timer.end, timer.fixed)
 
     def now(self) -> float:
-        """Return the time, having moved what a pause since the last look must not end."""
+        """Return the time, after a pause since the last look has moved the deadlines.
+
+        The first to ask moves them, which may be a call whose answer is there before the next look.
+        """
         now = self.clock()
         paused = now - self._seen
         self._seen = now
@@ -123,7 +127,6 @@ class CallTimers:
 
     def _move(self, paused: float) -> None:
         """Let the calls, and the stopwatches of their items, have stood still for *paused*."""
-        self.stood_still += paused
         for timer in self._timers:
             timer.end += paused
             timer.stall += paused

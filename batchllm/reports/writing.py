@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve
 
 from batchllm.core import BatchResult, ConfigError, kind_of
-from batchllm.journal import Journal
+from batchllm.journal import Journal, is_journal
 from batchllm.reports.report import Report
 from batchllm.reports.sources import report_of_journal, report_of_result
 
@@ -50,7 +50,7 @@ def write_report(
         The path of the file.
 
     Raises:
-        ConfigError: *source* or *path* is something else.
+        ConfigError: *source* or *path* is something else, or *path* is a journal.
         JournalError: The journal is not there, or cannot be read.
         OSError: The file cannot be written.
     """
@@ -58,6 +58,9 @@ def write_report(
         msg = f"path is {path!r}, {kind_of(path)}; give the name of a file"
         raise ConfigError(msg)
     target = Path(path)
+    if is_journal(target):
+        msg = f"path {target} is the journal of a run, with its answers; give another name"
+        raise ConfigError(msg)
     save_report(render_report(read_report(source), texts=texts), target)
     return target
 

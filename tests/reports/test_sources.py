@@ -213,6 +213,15 @@ def test_a_journal_that_is_not_there_leaves_the_old_report(tmp_path: Path) -> No
     assert [target.read_text(), *tmp_path.iterdir()] == ["old", target]
 
 
+def test_no_report_takes_the_place_of_a_journal(tmp_path: Path) -> None:
+    """Its own, which has the answers."""
+    path = journal_of(tmp_path / "run.db", ITEMS)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"run\.db is the journal of a run, with its answers"):
+        write_report(path, path)
+    assert path.read_bytes() == before
+
+
 def test_a_report_takes_the_place_and_the_mode_of_the_one_before(tmp_path: Path) -> None:
     """As a file that was made private stays private."""
     path, target = journal_of(tmp_path / "run.db", ITEMS), tmp_path / "run.html"

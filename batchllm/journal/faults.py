@@ -41,7 +41,7 @@ _ADVICE: Final[dict[JournalProblem, str]] = {
     "foreign": "it is no journal but another kind of file, left as it is: give another path",
     "locked": (
         "another program keeps it locked: end that program (a database browser, a backup), then "
-        "run the same again"
+        "run the same again; if there is none, its disk may have no locks: put it on another one"
     ),
     "io": (
         "the disk failed: look at the system's log, then run the same again; what was finished "

@@ -56,7 +56,12 @@ class Working(LLMCallStrategy[str]):
         return "answer", None
 
 
-async def paused(strategy: LLMCallStrategy[Any], pauses: dict[float, float], **more: Any) -> Any:
+async def paused(
+    strategy: LLMCallStrategy[Any],
+    pauses: dict[float, float],
+    retry: RetryConfig = ONCE,
+    **more: Any,
+) -> Any:
     """Run items, with pauses that begin at the given times, and return their results."""
 
     async def pause() -> None:
@@ -64,12 +69,12 @@ async def paused(strategy: LLMCallStrategy[Any], pauses: dict[float, float], **m
             await anyio.sleep(at)
             stand_still(seconds)
 
-    config = ProcessorConfig(**{"retry": ONCE, **more})
+    config = ProcessorConfig(retry=retry, **more)
     async with anyio.create_task_group() as group:
         group.start_soon(pause)
-        batch = await run_batch([str(n) for n in range(20)], strategy, config=config)
+        results = (await run_batch([str(n) for n in range(20)], strategy, config=config)).results
         group.cancel_scope.cancel()
-    return batch.results
+        return results
 
 
 @pytest.mark.parametrize("setting", ["attempt_timeout", "timeout_per_item"])

@@ -55,11 +55,12 @@ class PeriodEvidence:
         kind: How the limit comes back, as the last replies showed.
         longest: The longest reset so far; no kind has one beyond its period.
         burst: Units that a steady limit holds, if that is less than its amount.
+        period: Seconds in which the whole amount comes back, ``None`` until replies have shown it.
     """
 
     __slots__ = (
         "_counted_from", "_line", "_measured", "_period", "_rate", "_replies", "_scores", "_small",
-        "_sums", "burst", "kind", "longest",
+        "_sums", "burst", "kind", "longest", "period",
     )  # fmt: skip
 
     def __init__(self, *, steady: bool = False) -> None:
@@ -75,10 +76,10 @@ class PeriodEvidence:
         self._counted_from: tuple[Reading, int] | None = None
         self._period: float | None = None  # of a window, or of a sliding one
         self._measured = 0
+        self.period: float | None = None
 
-    @property
-    def period(self) -> float | None:
-        """Seconds in which the whole amount comes back, ``None`` until replies have shown it."""
+    def _period_now(self) -> float | None:
+        """Return the period that all replies so far show; kept, since every call asks for it."""
         if self.kind is not Kind.STEADY or self.burst is not None:
             return self._period
         resets, shares, readings, errors = self._sums
@@ -113,6 +114,7 @@ class PeriodEvidence:
             self._measured = 1
         self._measure_steady(reading)
         self._count(reading, refused)
+        self.period = self._period_now()
 
     def add_window(self, gap: float) -> None:
         """Take in the seconds from the end of one window to that of a later one."""
@@ -125,6 +127,7 @@ class PeriodEvidence:
             self._measured += 1
         elif self._period is None and gap > longest:
             self._period = longest
+        self.period = self._period_now()
 
     def _judge_burst(self, amount: int | None) -> None:
         """Take the limit for a bucket that holds less than *amount*, as long as replies say so.

@@ -11,10 +11,10 @@ from batchllm.policy.buckets import Buckets
 from batchllm.policy.leased_bucket import LeasedBucket, LeasedReservation
 from batchllm.policy.releases import Releases
 from batchllm.policy.reports import Reports
+from batchllm.policy.units import NO_UNITS, PLACES, Units, difference, units_of
 
 __all__ = ["Admission", "Admitted", "actual_cost"]
 
-_DIMENSIONS: Final = ("requests", "tokens", "input_tokens", "output_tokens")
 _NOTHING: Final = CallCost(0, 0, 0)
 
 
@@ -29,7 +29,7 @@ class Admitted:
     def __init__(
         self,
         reservations: tuple[Reservation | LeasedReservation, ...],
-        sent: tuple[int, int, int],
+        sent: Units,
         cost: CallCost,
         at: float,
         number: int,
@@ -83,7 +83,7 @@ class Admission:
             shared = frozenset(limit.dimension for limit in leased.limits)
             self._buckets.declared |= shared
         self._reports = Reports(self._buckets, own_address=own_address)
-        self._sent = (0, 0, 0)
+        self._sent = NO_UNITS
         self._booked = 0
         self._releases = Releases()
         self.counts_tokens = any(dimension != "requests" for dimension in self._buckets.declared)
@@ -141,7 +141,7 @@ class Admission:
             *(() if self._leased is None else self._leased.used),
             *(bucket.used(now) for bucket in self._buckets.kept),
             *(
-                self._reports.limits[key].used(now, _units(sent, key[0]))
+                self._reports.limits[key].used(now, sent[PLACES[key[0]]])
                 for key in self._reports.extra()
             ),
         )
@@ -188,29 +188,37 @@ class Admission:
         return max(stocks, self._reported_time(now, cost))
 
     def _reported_time(self, now: float, cost: CallCost) -> float:
-        at, sent = now, self._sent
+        at, sent, wanted = now, self._sent, units_of(cost)
         for (dimension, _), reported in self._reports.limits.items():
-            at = max(at, reported.next_time(now, getattr(cost, dimension), _units(sent, dimension)))
+            place = PLACES[dimension]
+            free_at = reported.next_time(now, wanted[place], sent[place])
+            if free_at > at:
+                at = free_at
         return at
 
     def take(self, now: float, cost: CallCost) -> Admitted:
         """Book *cost* in every limit; cheap if there is none, so that it may always be called."""
         self._booked += 1
-        requests, given, produced = self._sent
+        # Written out, since this runs for every call, limited or not.
+        requests, tokens, taken_in, taken_out = self._sent
+        given, produced = cost.input_tokens, cost.output_tokens
         sent = self._sent = (
-            requests + cost.requests, given + cost.input_tokens, produced + cost.output_tokens,
+            requests + cost.requests, tokens + given + produced,
+            taken_in + given, taken_out + produced,
         )  # fmt: skip
         if self._reports.limits:
+            taken = units_of(cost)
             for (dimension, _), reported in self._reports.limits.items():
-                reported.on_take(now, getattr(cost, dimension), _units(sent, dimension))
+                place = PLACES[dimension]
+                reported.on_take(now, taken[place], sent[place])
         if not self._buckets.kept and self._leased is None:
             return Admitted((), sent, cost, now, self._booked)
-        taken: list[Reservation | LeasedReservation] = [
+        reservations: list[Reservation | LeasedReservation] = [
             bucket.take(now, cost) for bucket in self._buckets.kept
         ]
         if self._leased is not None:
-            taken.append(self._leased.take(now, cost))
-        return Admitted(tuple(taken), sent, cost, now, self._booked)
+            reservations.append(self._leased.take(now, cost))
+        return Admitted(tuple(reservations), sent, cost, now, self._booked)
 
     def settle(self, admitted: Admitted, actual: CallCost | None) -> None:
         """End a call; *actual* is what it cost, ``None`` where that is unknown."""
@@ -223,15 +231,12 @@ class Admission:
         What replies leave is counted from what was sent, so that what was not must not stay
         booked: only a reply would make up for it, and one may never come.
         """
-        cost = admitted.cost
+        freed = units_of(admitted.cost)
         for (dimension, _), reported in self._reports.limits.items():
-            place = self._place(admitted, dimension)
-            reported.on_release(getattr(cost, dimension), admitted.at, place)
-        self._releases.add(admitted.number, self._booked, cost)
-        requests, given, produced = self._sent
-        self._sent = (
-            requests - cost.requests, given - cost.input_tokens, produced - cost.output_tokens,
-        )  # fmt: skip
+            order = self._order(admitted, dimension)
+            reported.on_release(freed[PLACES[dimension]], admitted.at, order)
+        self._releases.add(admitted.number, self._booked, freed)
+        self._sent = difference(self._sent, freed)
         for reservation in admitted.reservations:
             reservation.release()
 
@@ -264,26 +269,20 @@ class Admission:
         if hint.dimension == "concurrency":
             self._reports.observe_parallel(hint)
             return False
-        if hint.dimension not in _DIMENSIONS:
+        if hint.dimension not in PLACES:
             return False
-        place = self._place(admitted, hint.dimension)
-        adopted = self._reports.observe(hint, now, sent_at, place)
+        order = self._order(admitted, hint.dimension)
+        adopted = self._reports.observe(hint, now, sent_at, order)
         self.counts_tokens |= hint.dimension != "requests" and not self.empty
         return adopted
 
-    def _place(self, admitted: Admitted, dimension: str) -> int:
+    def _order(self, admitted: Admitted, dimension: str) -> int:
         """Return the units of *dimension* that were sent up to and with a call, as known now."""
-        gone = self._releases.before(admitted.number)
-        return _units(admitted.sent, dimension) - _units(gone, dimension)
-
-
-def _units(sent: tuple[int, int, int], dimension: str) -> int:
-    requests, given, produced = sent
-    if dimension == "requests":
-        return requests
-    if dimension == "tokens":
-        return given + produced
-    return given if dimension == "input_tokens" else produced
+        place = PLACES[dimension]
+        order = admitted.sent[place]
+        if self._releases:  # hardly ever
+            order -= self._releases.before(admitted.number)[place]
+        return order
 
 
 def actual_cost(cost: CallCost, given: int | None, produced: int | None) -> CallCost | None:

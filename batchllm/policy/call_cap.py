@@ -43,8 +43,9 @@ class CallCap:
 
     def report(self, calls: int | None) -> None:
         """Take the number that the server reported; ``None`` if it has not."""
-        self._reported = calls
-        self._join()
+        if calls != self._reported:
+            self._reported = calls
+            self._join()
 
     def on_ok(self, now: float, sent_at: float, in_flight: int) -> None:
         """Note a success, with *in_flight* calls at once when it came."""

@@ -222,12 +222,13 @@ class RateLimiter:
             self._admission.on_accepted(now, send.sent_at)
             if self._cap.search is not None:
                 self._cap.on_ok(now, send.sent_at, self.in_flight + 1)
-            if self.room:
+            exhausted = hint is not None and hint.exhausted
+            if self.room or not (exhausted or self._reserved.named or self._sharing is not None):
                 if self._refusals.fixed is not None:
                     self._refusals.on_ok(send)
                 self._adaptive.on_accepted(now, send)
-                if self.room < inf and self._adaptive.cold_start is None:
-                    self._refresh()  # the answer has ended the cold start
+                if not self.room or (self.room < inf and self._adaptive.cold_start is None):
+                    self._refresh()  # the answer may have ended the cold start
                 return
         elif ended in REFUSED:
             self._admission.on_refused(now, send.sent_at)
@@ -337,10 +338,12 @@ class RateLimiter:
 
     def _observe(self, now: float, sent_at: float, admitted: Admitted, hint: ServerHint) -> bool:
         """Take in what a reply reported; returns whether a limit became known by it."""
-        adopted = [self._admission.observe(each, now, sent_at, admitted) for each in hint.limits]
-        self.events += (adoption_event(now, *each) for each in self._admission.drain_adopted())
-        self._cap.report(self._admission.parallel_cap)
-        self._refresh()
+        admission = self._admission
+        adopted = [admission.observe(each, now, sent_at, admitted) for each in hint.limits]
+        self.events += [adoption_event(now, *found) for found in admission.drain_adopted()]
+        self._cap.report(admission.parallel_cap)
+        if self.room:
+            self._refresh()
         return any(adopted)
 
     def _refresh(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from batchllm.core import CallCost
+from batchllm.policy.units import NO_UNITS, Units, total
 
 __all__ = ["Releases"]
 
@@ -17,7 +17,7 @@ takes no connections is paused after twenty."""
 class _Release(NamedTuple):
     number: int
     last: int
-    cost: CallCost
+    units: Units
 
 
 class Releases:
@@ -30,21 +30,22 @@ class Releases:
 
     __slots__ = ("_all",)
 
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
     def __init__(self) -> None:
         self._all: deque[_Release] = deque(maxlen=_MOST)
 
-    def add(self, number: int, last: int, cost: CallCost) -> None:
+    def add(self, number: int, last: int, units: Units) -> None:
         """Note that the call with *number* was given back when *last* was the newest one."""
-        self._all.append(_Release(number, last, cost))
+        self._all.append(_Release(number, last, units))
 
-    def before(self, number: int) -> tuple[int, int, int]:
-        """Return requests and tokens, in and out, by which the call with *number* has moved up."""
-        requests = given = produced = 0
+    def before(self, number: int) -> Units:
+        """Return the units by which the call with *number* has moved up."""
+        freed = NO_UNITS
         for one in reversed(self._all):
             if one.last < number:
                 break
             if one.number < number:
-                requests += one.cost.requests
-                given += one.cost.input_tokens
-                produced += one.cost.output_tokens
-        return requests, given, produced
+                freed = total(freed, one.units)
+        return freed

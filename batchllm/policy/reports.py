@@ -81,6 +81,8 @@ class Reports:
 
         A number is a cap on calls in flight.
         """
+        if not self._adopted:
+            return []
         adopted = list(self._adopted)
         self._adopted.clear()
         return adopted
@@ -140,13 +142,23 @@ class Reports:
         Returns:
             Whether it made a limit known that was not known before.
         """
-        before = self._follow(hint, now, sent_at, sent)
-        return self._adopt(hint, now) or before
-
-    def _follow(self, hint: LimitHint, now: float, sent_at: float, sent: int) -> bool:
-        """Take what is left, and how it comes back; whether that confirmed a limit."""
         key = (hint.dimension, hint.name)
         reported = self.limits.get(key)
+        if reported is not None and reported.passes_over(hint, now, sent):
+            return False
+        before = self._follow(key, reported, hint, now, sent_at, sent)
+        return self._adopt(hint, now) or before
+
+    def _follow(
+        self,
+        key: Key,
+        reported: ReportedLimit | Countdown | None,
+        hint: LimitHint,
+        now: float,
+        sent_at: float,
+        sent: int,
+    ) -> bool:
+        """Take what is left, and how it comes back; whether that confirmed a limit."""
         timed = hint.reset is not None
         if reported is None or (timed and isinstance(reported, Countdown)):
             if hint.remaining is None or len(self.limits) >= _MOST_REPORTED:

@@ -30,11 +30,15 @@ class Reservations:
     Args:
         _admission: What replies say is left.
         _adaptive: The pace, and its present episode.
+
+    Attributes:
+        named: The limits for which calls of this episode were refused, while answers may explain
+            that.
     """
 
     _admission: Admission
     _adaptive: AdaptivePace
-    _named: set[LimitHint] = field(factory=set[LimitHint], init=False)
+    named: set[LimitHint] = field(factory=set[LimitHint], init=False)
 
     def on_result(
         self, now: float, send: Send, outcome: Outcome, hint: ServerHint | None
@@ -49,21 +53,21 @@ class Reservations:
         """
         if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             return hint if hint is None else self._refused(send, hint)
-        if self._named and outcome is Outcome.OK:
+        if self.named and outcome is Outcome.OK:
             self._answered(now)
         return hint
 
     def _refused(self, send: Send, hint: ServerHint) -> ServerHint:
         if self._adaptive.cooldown.free:
-            self._named.clear()  # of an episode that is over
+            self.named.clear()  # of an episode that is over
         if self._admission.gave_back(hint, send.sent_at - _LATE):
             return evolve(hint, wait=None)
-        self._named.update(each for each in hint.limits if each.remaining == 0)
+        self.named.update(each for each in hint.limits if each.remaining == 0)
         return hint
 
     def _answered(self, now: float) -> None:
         """Show the refusals of this episode to what an answer has made known since."""
-        named = ServerHint(limits=tuple(self._named))
+        named = ServerHint(limits=tuple(self.named))
         if self._admission.explains(named):
-            self._named.clear()
+            self.named.clear()
             self._adaptive.explain(now)

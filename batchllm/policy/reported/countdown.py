@@ -94,6 +94,10 @@ class Countdown:
         if self._trying and units and sent_at == self._tried_at:
             self._tried_at, self._trying = -inf, False
 
+    def passes_over(self, hint: LimitHint, now: float, order: int) -> bool:
+        """Return ``False``: to take in what a reply left takes no longer than to decide on it."""
+        return False
+
     def observe(self, hint: LimitHint, now: float, sent_at: float, order: int) -> None:
         """Learn what the reply to a call reported.
 

@@ -25,6 +25,7 @@ from batchllm.policy.reported.reading import COARSE, Reading
 from batchllm.policy.reported.scale import Scale
 from batchllm.policy.reported.settling import Settling
 from batchllm.policy.reported.spacing import Spacing
+from batchllm.policy.reported.sparing import says_as_much
 
 __all__ = ["ReportedLimit"]
 
@@ -223,6 +224,14 @@ class ReportedLimit:
             self._tried_at = None
 
     # -- learning ----------------------------------------------------------------------------
+
+    def passes_over(self, hint: LimitHint, now: float, order: int) -> bool:
+        """Return whether ``observe`` need not have *hint*, of which it takes the same."""
+        if self._left is None or self._last is None:
+            return False
+        left = self._left - (order - self._left_order) * self._factor
+        since, replies = now - self._last.at, self._evidence.replies
+        return says_as_much(hint, self.amount, left, since=since, replies=replies)
 
     def observe(self, hint: LimitHint, now: float, sent_at: float, order: int) -> None:
         """Learn what the reply to a call reported.

@@ -56,11 +56,12 @@ class PeriodEvidence:
         longest: The longest reset so far; no kind has one beyond its period.
         burst: Units that a steady limit holds, if that is less than its amount.
         period: Seconds in which the whole amount comes back, ``None`` until replies have shown it.
+        replies: How many were taken in.
     """
 
     __slots__ = (
-        "_counted_from", "_line", "_measured", "_period", "_rate", "_replies", "_scores", "_small",
-        "_sums", "burst", "kind", "longest", "period",
+        "_counted_from", "_line", "_measured", "_period", "_rate", "_scores", "_small", "_sums",
+        "burst", "kind", "longest", "period", "replies",
     )  # fmt: skip
 
     def __init__(self, *, steady: bool = False) -> None:
@@ -69,7 +70,7 @@ class PeriodEvidence:
         self.burst: float | None = None
         self._line = Burst()
         self._small = False
-        self._replies = 0
+        self.replies = 0
         self._scores = {Kind.STEADY: 0.0, Kind.WINDOW: 0.0, Kind.SLIDING: 0.0}
         self._sums = (0.0, 0.0, 0.0, 0.0)  # resets, shares used, readings, errors; all fading
         self._rate: float | None = None  # periods a second, if resets are too coarse
@@ -105,12 +106,12 @@ class PeriodEvidence:
             refused: Calls of the scope that were refused so far.
         """
         self.longest = max(self.longest, reading.reset or 0.0)
-        self._replies += 1
+        self.replies += 1
         self._line.add(reading)
         self._judge_burst(reading.amount)
         if last is not None and not self._small:
             self._compare(last, reading, sent)
-        if self.kind is Kind.SLIDING and self._replies >= _SLIDING and not self._line.possible:
+        if self.kind is Kind.SLIDING and self.replies >= _SLIDING and not self._line.possible:
             self._measured = 1
         self._measure_steady(reading)
         self._count(reading, refused)

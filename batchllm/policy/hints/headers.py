@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from attrs import define, field
@@ -21,7 +22,7 @@ from batchllm.policy.hints.durations import (
     parse_number,
     parse_units,
 )
-from batchllm.policy.hints.names import Place, Wait, places_in
+from batchllm.policy.hints.names import Group, Wait, places_in
 
 __all__ = ["ReplyClock", "read_headers"]
 
@@ -31,6 +32,8 @@ _MOST: Final = 10**15
 _MOST_DIGITS: Final = 15
 _MOST_VALUES: Final = 8
 """Values of one header that are read; who sends it more often says nothing."""
+_LONGEST_KEPT: Final = 64
+"""Characters of a limit that is kept, its amount, rest and reset; they have up to 40."""
 # A comma also stands after the weekday of an HTTP date, which is followed by the day.
 _SEPARATOR: Final = re.compile(r",\s*(?![0-9]{1,2}[ -][A-Za-z])")
 
@@ -75,26 +78,15 @@ def read_headers(headers: Mapping[str, str], *, now_wall: float | None = None) -
         The hint, or ``None`` if the headers say nothing. ``wait`` is set only by headers that ask
         for a wait; a limit that is used up is reported in ``limits``.
     """
-    waits: dict[int, tuple[bool, str]] | None = None
-    groups: dict[str, tuple[Place, dict[str, str]]] | None = None
-    retry: bool | None = None
-    for name, place in places_in(tuple(headers)):
-        value = headers[name]
-        if place == "retry":
-            retry = {"true": True, "false": False}.get(value.strip().lower())
-        elif isinstance(place, Wait):
-            waits = waits or {}
-            waits[place.rank] = (place.milliseconds, value)
-        else:
-            groups = {} if groups is None else groups
-            if place.limit not in groups:
-                groups[place.limit] = (place, {})
-            groups[place.limit][1][place.part] = value
-    if waits is None and groups is None and retry is None:
+    places = places_in(tuple(headers))
+    if places is None:
         return None
     clock = ReplyClock(headers, now_wall)
-    wait = None if waits is None else _wait(waits, clock)
-    limits = () if groups is None else tuple(_limits(groups, clock))
+    wait = _wait(places.waits, clock) if places.waits else None
+    limits = tuple([one for group in places.groups if (one := _limit(group, clock)) is not None])
+    retry = None
+    if places.retry is not None:
+        retry = {"true": True, "false": False}.get(headers[places.retry].strip().lower())
     if wait is None and not limits and retry is None:
         return None
     return ServerHint(wait=wait, limits=limits, retry=retry)
@@ -116,9 +108,10 @@ def _values(text: str) -> Iterator[str]:
         yield value
 
 
-def _wait(waits: Mapping[int, tuple[bool, str]], clock: ReplyClock) -> float | None:
-    for _, (milliseconds, text) in sorted(waits.items()):
-        read = (_one_wait(value, milliseconds, clock) for value in _values(text))
+def _wait(waits: tuple[tuple[str, Wait], ...], clock: ReplyClock) -> float | None:
+    for name, place in waits:
+        values = _values(clock.headers[name])
+        read = (_one_wait(value, place.milliseconds, clock) for value in values)
         longest = max(filter(None, read), default=None)
         if longest is not None:
             return longest
@@ -152,31 +145,57 @@ def _written(text: str, clock: ReplyClock) -> float | None:
     return None if moment is None else clock.seconds_until(moment)
 
 
-def _limits(
-    groups: Mapping[str, tuple[Place, Mapping[str, str]]], clock: ReplyClock
-) -> Iterator[LimitHint]:
-    for name, (place, parts) in groups.items():
-        hint = _limit(name, place, parts, clock)
-        if hint is not None:
-            yield hint
+def _limit(group: Group, clock: ReplyClock) -> LimitHint | None:
+    headers = clock.headers
+    amount = None if group.amount is None else headers[group.amount]
+    remaining = None if group.remaining is None else headers[group.remaining]
+    reset = "" if group.reset is None else headers[group.reset]
+    is_short = len(amount or "") + len(remaining or "") + len(reset) <= _LONGEST_KEPT
+    if is_short and _duration(reset) is not None:
+        return _kept_limit(group, amount, remaining, reset)
+    return _read_limit(group, amount, remaining, reset, _reset(reset, clock))
 
 
-def _limit(
-    name: str, place: Place, parts: Mapping[str, str], clock: ReplyClock
+# Texts come from the server: these are bounded, and so are the texts. The limits of which little is
+# used are the same in most replies, and resets have some dozen values.
+
+
+@lru_cache(maxsize=256)
+def _duration(text: str) -> float | None:
+    """Return the seconds of a reset, 0 if it says nothing; ``None`` if it needs a clock."""
+    number = parse_number(text)
+    if number is None:
+        return 0.0 if not text.strip() else parse_units(text)
+    return min(number, LONGEST) if epoch_of(number) is None else None
+
+
+@lru_cache(maxsize=256)
+def _kept_limit(
+    group: Group, amount: str | None, remaining: str | None, reset: str
 ) -> LimitHint | None:
-    amount = _count(parts.get("limit"))
-    if (amount is None and "limit" in parts) or amount == 0:
+    return _read_limit(group, amount, remaining, reset, positive(_duration(reset)))
+
+
+def _read_limit(
+    group: Group,
+    amount_text: str | None,
+    remaining_text: str | None,
+    reset_text: str,
+    reset: float | None,
+) -> LimitHint | None:
+    """Return the limit that the texts of its headers say; ``None`` if they say nothing."""
+    place = group.place
+    amount = None if amount_text is None else _count(amount_text)
+    if (amount is None and amount_text is not None) or amount == 0:
         return None  # Azure's -1 beside a reset of 0 means "no such limit"
-    remaining = _count(parts.get("remaining"))
-    if remaining is None and amount is not None and _is_overdrawn(parts.get("remaining", "")):
+    remaining = None if remaining_text is None else _count(remaining_text)
+    if remaining is None and amount is not None and _is_overdrawn(remaining_text or ""):
         remaining = 0
-    text = parts.get("reset", "")
-    reset = _reset(text, clock)
     if amount is None and remaining is None and reset is None:
         return None
     per = place.per
     if place.infers and amount is not None and reset is not None:
-        per = _period(amount, remaining, reset, text)
+        per = _period(amount, remaining, reset, reset_text)
     # What is no multiple of the rounding was not rounded: some who use these names do not.
     margin = place.margin if remaining is not None and remaining % 1_000 == 0 else 0
     if remaining is not None:
@@ -189,18 +208,16 @@ def _limit(
         per=None if amount is None else per,
         remaining=remaining,
         reset=reset,
-        name=name,
+        name=place.limit,
         source="headers",
         assumed=not place.stated,
-        resolution=_resolution(text),
+        resolution=_resolution(reset_text),
         margin=margin,
     )
 
 
-def _count(text: str | None) -> int | None:
+def _count(text: str) -> int | None:
     """Read a number of units; of several the least, which is the safe one."""
-    if text is None:
-        return None
     if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:  # nearly always
         return int(text)
     # "100, 100;w=60" is how drafts of a standard write a limit and its window.

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from batchllm.core import Dimension
 
-__all__ = ["Place", "Wait", "place_of", "places_in"]
+__all__ = ["Group", "Place", "Places", "Wait", "place_of", "places_in"]
 
 Part = Literal["limit", "remaining", "reset"]
 
@@ -84,6 +84,29 @@ class Place(NamedTuple):
     margin: int = 0
 
 
+class Group(NamedTuple):
+    """The headers of one limit in one reply, by name; ``None`` for a part that is not there."""
+
+    place: Place
+    amount: str | None
+    remaining: str | None
+    reset: str | None
+
+
+class Places(NamedTuple):
+    """The headers of one reply that say something about waits and limits, by name.
+
+    Attributes:
+        waits: Those that ask for one, the one that counts first.
+        groups: The limits, in the order of their first header.
+        retry: The last ``x-should-retry``.
+    """
+
+    waits: tuple[tuple[str, Wait], ...]
+    groups: tuple[Group, ...]
+    retry: str | None
+
+
 _WAITS: Final = {
     "retry-after-ms": Wait(0, True),
     "x-ms-retry-after-ms": Wait(1, True),
@@ -116,19 +139,36 @@ def place_of(name: str) -> Place | Wait | Literal["retry"] | None:
     return None if named is None else _general(named[1] or "", named[2], named[3] or "")
 
 
-Places = tuple[tuple[str, Place | Wait | Literal["retry"]], ...]
-
-
-def places_in(names: tuple[str, ...]) -> Places:
-    """Return those of *names* that say something about limits, in their order, with their places.
+def places_in(names: tuple[str, ...]) -> Places | None:
+    """Return those of *names* that say something about waits and limits; ``None`` if none does.
 
     A server sends the same names in the same order, reply after reply.
     """
     return _looked_up(names) if len(names) <= _MOST_NAMES else _look_up(names)
 
 
-def _look_up(names: tuple[str, ...]) -> Places:
-    return tuple((name, place) for name in names if (place := place_of(name)) is not None)
+def _look_up(names: tuple[str, ...]) -> Places | None:
+    waits: dict[int, tuple[str, Wait]] = {}
+    groups: dict[str, tuple[Place, dict[str, str]]] = {}
+    retry: str | None = None
+    for name in names:
+        place = place_of(name)
+        if place == "retry":
+            retry = name
+        elif isinstance(place, Wait):
+            waits[place.rank] = name, place
+        elif place is not None:
+            groups.setdefault(place.limit, (place, {}))[1][place.part] = name
+    if not (waits or groups or retry):
+        return None
+    return Places(
+        tuple(waits[rank] for rank in sorted(waits)),
+        tuple(
+            Group(place, parts.get("limit"), parts.get("remaining"), parts.get("reset"))
+            for place, parts in groups.values()
+        ),
+        retry,
+    )
 
 
 _looked_up: Final = lru_cache(maxsize=64)(_look_up)

@@ -38,7 +38,7 @@ from batchllm.transport.head import (
 from batchllm.transport.http import MAX_BODY, HttpTransport, context_of
 from batchllm.transport.proxied import ProxiedTransport, is_proxy, secrets_of_proxy
 from batchllm.transport.redact import Cleaner
-from batchllm.transport.reply import HttpReply, HttpStream, OwnSource, join_headers, unpack
+from batchllm.transport.reply import HttpReply, HttpStream, OwnSource, unpack
 from batchllm.transport.secret import Secret
 from batchllm.transport.statistics import ConnectionStats
 
@@ -268,7 +268,7 @@ class HttpClient:
             return self._border.failure(error)
 
     def _reply_of(self, raw: RawReply) -> HttpReply:
-        headers = self.redact.headers(join_headers(raw.headers))
+        headers = self.redact.headers(raw.headers)
         body = raw.body
         encoding = headers.get("content-encoding")
         if encoding is not None and body:

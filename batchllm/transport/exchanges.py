@@ -41,10 +41,14 @@ _GO_ON: Final = Verdict.GO_ON
 
 
 class RawReply(NamedTuple):
-    """A whole reply as the wire has it: its body may still be compressed."""
+    """A whole reply as the wire has it: its body may still be compressed.
+
+    Attributes:
+        headers: By name in lower case, the values of a repeated one joined.
+    """
 
     status: int
-    headers: Headers
+    headers: dict[str, str]
     body: bytes
 
 
@@ -93,7 +97,7 @@ async def exchange(
 
 def _reply(connection: Connection, pieces: list[bytes]) -> RawReply:
     content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return RawReply(connection.reader.status, connection.reader.headers, content)
+    return RawReply(connection.reader.status, connection.reader.by_name, content)
 
 
 async def open_stream(

@@ -7,7 +7,7 @@ from typing import Final
 import h11
 
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
-from batchllm.transport.parsing import MAX_HEAD, Headers
+from batchllm.transport.parsing import MAX_HEAD, Headers, join_headers
 
 __all__ = ["H11Reader"]
 
@@ -45,6 +45,11 @@ class H11Reader:
         self.pieces: list[bytes] = []
         self.reusable = False
         self.surplus = False
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The headers by name, with the values of a repeated one joined."""
+        return join_headers(self.headers)
 
     def begin(self, method: str) -> None:
         """Prepare for the reply to a request with *method*."""

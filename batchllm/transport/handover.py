@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from batchllm.transport.parsing import Headers, ReplyReader
+from batchllm.transport.parsing import Headers, ReplyReader, join_headers
 
 __all__ = ["Handover", "make_h11_reader"]
 
@@ -24,6 +24,7 @@ class Handover:
     """
 
     __slots__ = (
+        "_by_name",
         "_make_other",
         "_method",
         "_other",
@@ -43,9 +44,15 @@ class Handover:
         self._other: ReplyReader | None = None
         self.status = 0
         self.headers: Headers = []
+        self._by_name: dict[str, str] | None = None
         self.pieces: list[bytes] = []
         self.reusable = False
         self.surplus = False
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The headers by name, with the values of a repeated one joined."""
+        return join_headers(self.headers) if self._by_name is None else self._by_name
 
     def _hand_over(self, data: bytes) -> bool:
         """Let the other reader read the reply, of which *data* has come so far."""

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-__all__ = ["MAX_HEAD", "Headers", "ReplyReader"]
+__all__ = ["MAX_HEAD", "Headers", "ReplyReader", "join_headers"]
 
 Headers = list[tuple[str, str]]
 
 MAX_HEAD: Final = 65_536
 """Bytes that the head of a reply may have, interim replies included. Providers send 1 to 4 kB;
 gateways with large policies and cookies have been seen at 16 kB."""
+
+
+def join_headers(headers: Headers) -> dict[str, str]:
+    """Return *headers* by name, with the values of a repeated one joined."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        if name in found:
+            value = f"{found[name]}, {value}"
+        found[name] = value
+    return found
 
 
 class ReplyReader(Protocol):
@@ -34,6 +44,11 @@ class ReplyReader(Protocol):
     pieces: list[bytes]
     reusable: bool
     surplus: bool
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """The headers by name, with the values of a repeated one joined."""
+        ...
 
     def begin(self, method: str) -> None:
         """Prepare for the reply to a request with *method*."""

@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from attrs import define
+
 from batchllm.transport.exchange_errors import ClosedByServerError, GarbageError
 from batchllm.transport.handover import Handover
-from batchllm.transport.parsing import MAX_HEAD, Headers, ReplyReader
+from batchllm.transport.parsing import MAX_HEAD, Headers, ReplyReader, join_headers
 
 __all__ = ["HeaderLines", "PlainReader"]
 
@@ -25,7 +27,6 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[\t\x20-\x7e\x80-\xff]*|[ \t]*)")
 _TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
-_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection"})
 _WITHOUT_BODY: Final = (204, 304)
 _MOST_LINE: Final = 4_096
 """Bytes of a line that gives a chunk's size, or of all trailers; usual are 3."""
@@ -33,11 +34,21 @@ _MOST_PIECES: Final = 8
 """Pieces in which a head may come: one of 4 kB comes in three TCP segments, and each piece is
 searched with all before it."""
 _MOST_KEPT: Final = 256
-"""Header lines that are kept: some 20 of a server are in each of its replies, and 8 are new."""
+"""Header lines that are kept, and their names: some 20 of a server are in each of its replies."""
+_MOST_OF_ONE: Final = 16
+"""Lines of one name that are kept: of an identifier none comes again, and it takes no more room."""
 _LONGEST_KEPT: Final = 256
-"""Characters of a line that is kept; with their number they bound what a server can fill."""
+"""Characters of a line that is kept; with these numbers they bound what a server can fill."""
 _ANEW_AFTER: Final = 10_000
 """Lines that were not kept, after which others may be: a server may send other ones some day."""
+
+
+@define(eq=False)
+class _Name:
+    """A name of headers in lower case, and how many more lines of it may be kept."""
+
+    low: str
+    room: int = _MOST_OF_ONE
 
 
 class HeaderLines(dict[str, tuple[str, str]]):
@@ -50,7 +61,7 @@ class HeaderLines(dict[str, tuple[str, str]]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._names: dict[str, str] = {}
+        self._names: dict[str, _Name] = {}
         self._new = 0
 
     def read(self, head: bytes) -> tuple[str, Headers] | None:
@@ -62,31 +73,41 @@ class HeaderLines(dict[str, tuple[str, str]]):
             return None
 
     def __missing__(self, line: str) -> tuple[str, str]:
-        name, colon, value = line.partition(":")
-        low = self._names.get(name) or self._keep_name(name)
+        text, colon, value = line.partition(":")
+        name = self._names.get(text) or self._keep_name(text)
         # Nearly every value is printable; a tab and what is not ASCII may be right all the same.
-        if not (low and colon and (value.isprintable() or not _CONTROL.search(value))):
+        if not (name and colon and (value.isprintable() or not _CONTROL.search(value))):
             raise KeyError(line)
-        pair = low, value.strip("\t ")
-        if len(self) < _MOST_KEPT and len(line) <= _LONGEST_KEPT:
+        pair = name.low, value.strip("\t ")
+        if name.room and len(self) < _MOST_KEPT and len(line) <= _LONGEST_KEPT:
+            name.room -= 1
             self[line] = pair
             return pair
         self._new += 1
         if self._new > _ANEW_AFTER:
-            self._new = 0
-            self.clear()
+            self._begin_anew()
         return pair
 
-    def _keep_name(self, name: str) -> str | None:
-        """Return *name* in lower case; ``None`` if it is not one."""
-        if _NAME.fullmatch(name) is None:
+    def _keep_name(self, text: str) -> _Name | None:
+        """Return *text* as a name; ``None`` if it is not one."""
+        if _NAME.fullmatch(text) is None:
             return None
-        low = name.lower()
-        if len(name) <= _LONGEST_KEPT:
-            if len(self._names) >= _MOST_KEPT:
-                self._names.clear()
-            self._names[name] = low
-        return low
+        if len(text) > _LONGEST_KEPT:
+            return _Name(text.lower(), room=0)
+        if len(self._names) >= _MOST_KEPT:
+            self._begin_anew()
+        name = self._names[text] = _Name(text.lower())
+        return name
+
+    def _begin_anew(self) -> None:
+        self._new = 0
+        self._names.clear()
+        self.clear()
+
+
+def _closes(connection: str) -> bool:
+    """Return whether one of the words of a ``Connection`` header is ``close``."""
+    return "close" in [word.strip(" \t") for word in connection.split(",")]
 
 
 class PlainReader(Handover):
@@ -167,12 +188,9 @@ class PlainReader(Handover):
         if status < 200:
             is_first, self._had_interim = not self._had_interim, True
             return is_first and status != 101  # a change of protocol, which was not asked for
-        found = dict(headers)
+        # One of these that comes twice is joined to what is none of them.
+        found = join_headers(headers)
         length, encoding = found.get("content-length"), found.get("transfer-encoding")
-        if len(found) != len(headers):  # some come twice, such as cookies
-            framing = [name for name, _ in headers if name in _FRAMING]
-            if len(framing) != len(set(framing)):
-                return False
         if encoding is not None and encoding.lower() != "chunked":
             return False
         if length is not None and not (len(length) < 16 and length.isdecimal()):
@@ -185,9 +203,9 @@ class PlainReader(Handover):
             self._left = int(length)
         else:
             return False  # it ends with the connection
-        self.status, self.headers = status, headers
-        words = found.get("connection", "").lower().split(",")
-        self.reusable = "close" not in [word.strip(" \t") for word in words]
+        self.status, self.headers, self._by_name = status, headers, found
+        connection = found.get("connection", "").lower()
+        self.reusable = "close" not in connection or not _closes(connection)
         return True
 
     def _feed_body(self, data: bytes) -> bool:

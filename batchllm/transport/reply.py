@@ -13,9 +13,9 @@ from batchllm.core import MalformedResponseError
 from batchllm.transport.border import Border
 from batchllm.transport.decoding import Decoder, decoder_of, readable
 from batchllm.transport.exchanges import REFUSED, ReplyStream
-from batchllm.transport.parsing import Headers
+from batchllm.transport.parsing import join_headers
 
-__all__ = ["HttpReply", "HttpStream", "OwnSource", "Source", "join_headers", "unpack"]
+__all__ = ["HttpReply", "HttpStream", "OwnSource", "Source", "unpack"]
 
 _IDENTITY: Final = "identity"
 
@@ -217,16 +217,6 @@ class Sender(Protocol):
     async def __call__(self) -> ReplyStream:
         """Return the reply with its head read."""
         ...
-
-
-def join_headers(headers: Headers) -> dict[str, str]:
-    """Return *headers* by name, with the values of a repeated one joined."""
-    found = dict(headers)
-    if len(found) != len(headers):
-        found = {}
-        for name, value in headers:
-            found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
 
 
 def unpack(body: bytes, encoding: str, status: int, border: Border) -> bytes:

@@ -83,7 +83,10 @@ class Spellings:
         """Return whether *text* has one of them in it."""
         if self.pattern is not None and self.pattern.search(text):
             return True
-        return any(secret in text for secret in self.texts)
+        for secret in self.texts:  # noqa: SIM110 - each reply is asked, and a generator costs more
+            if secret in text:
+                return True
+        return False
 
 
 def _longest_first(texts: Iterable[str]) -> tuple[str, ...]:

@@ -83,6 +83,8 @@ def _with_room(guess: CallCost, limits: Iterable[Limit]) -> CallCost:
             output = min(output, limit.enforced[0])
         elif limit.dimension == "tokens":
             output = min(output, limit.enforced[0] - guess.input_tokens)
+    if output == guess.output_tokens:
+        return guess
     return CallCost(guess.requests, guess.input_tokens, max(0, output))
 
 

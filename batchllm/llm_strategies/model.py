@@ -239,9 +239,11 @@ class ModelStrategy(LLMCallStrategy[T], Generic[T]):
         """
         estimate: Callable[[Any], CallCost | None] | None = getattr(self.model, "estimate", None)
         found = None if estimate is None else estimate(prompt)
+        if found is None:
+            return None
         config = self.config or {}
         limit = next((config[name] for name in _LIMITS if name in config), None)
-        if found is None or not isinstance(limit, int):
+        if not isinstance(limit, int):
             return found
         return evolve(found, output_tokens=limit)
 

@@ -97,11 +97,8 @@ class Admission:
     def limits(self) -> tuple[Limit, ...]:
         """The limits in force, declared and reported; those that are shared come first."""
         shared = () if self._leased is None else self._leased.limits
-        return (
-            *shared,
-            *(bucket.limit for bucket in self._buckets.kept),
-            *self._reports.extra().values(),
-        )
+        kept = [bucket.limit for bucket in self._buckets.kept]
+        return (*shared, *kept, *self._reports.extra().values())
 
     @property
     def limits_requests(self) -> bool:

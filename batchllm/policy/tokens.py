@@ -111,12 +111,14 @@ class TokenEstimator:
         if input_tokens is None or output_tokens is None or input_tokens <= 0 or output_tokens < 0:
             return
         ratio, output = log(input_tokens / max(1, text_bytes)), log(max(1, output_tokens))
-        known = self._kinds.pop(kind, None)
+        known = self._kinds.get(kind)
         if known is None:
             known = _Kind(_Quantile(ratio, ratio), _Quantile(output, output))
             while len(self._kinds) >= _KEPT:
                 del self._kinds[next(iter(self._kinds))]
-        self._kinds[kind] = known
+            self._kinds[kind] = known
+        elif len(self._kinds) > 1:  # the one that was used last goes last
+            self._kinds[kind] = self._kinds.pop(kind)
         known.ratio.add(ratio)
         known.output.add(output)
 

@@ -270,3 +270,16 @@ def test_lines_of_heads_are_kept_within_bounds() -> None:
         assert ended["headers"][0] == ("x-id", str(number))
         assert len(lines) <= 256
         assert all(len(line) <= 256 for line in lines)
+
+
+def test_identifiers_leave_room_for_lines_that_come_again() -> None:
+    """Of a name whose lines never come again few are kept, however many replies there are."""
+    lines = HeaderLines()
+    reader = PlainReader(H11Reader, lines)
+    for number in range(300):
+        fields = b"x-id: %d\r\ncontent-length: 0" % number
+        read(reader, [b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n"])
+    fields = b"x-late: the same\r\ncontent-length: 0"
+    read(reader, [b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n\r\n"])
+    assert "x-late: the same" in lines
+    assert sum(line.startswith("x-id:") for line in lines) <= 16

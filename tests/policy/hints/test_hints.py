@@ -247,6 +247,15 @@ class TestLimits:
             LimitHint(dimension="output_tokens", remaining=0),
         )
 
+    @pytest.mark.parametrize("reset", ["2025-08-21T12:40:59Z", str(int(NOW) + 59)])
+    def test_a_moment_is_read_by_the_clock_of_its_own_reply(self, reset: str) -> None:
+        """The same texts say less with each second, where a duration says what it said before."""
+        for later in (0, 1, 30):
+            headers = {"x-ratelimit-limit": "20", "x-ratelimit-reset": reset}
+            hint = read_headers(headers, now_wall=NOW + later)
+            assert hint is not None
+            assert hint.limits[0].reset == 59.0 - later
+
     def test_no_more_can_remain_than_the_limit(self) -> None:
         """An absurd header does not widen the room."""
         (limit,) = self.limits(

@@ -249,7 +249,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("reset", ["2025-08-21T12:40:59Z", str(int(NOW) + 59)])
     def test_a_moment_is_read_by_the_clock_of_its_own_reply(self, reset: str) -> None:
-        """The same texts say less with each second, where a duration says what it said before."""
+        """Less with each second, of the same texts; a duration says what it said before."""
         for later in (0, 1, 30):
             headers = {"x-ratelimit-limit": "20", "x-ratelimit-reset": reset}
             hint = read_headers(headers, now_wall=NOW + later)

@@ -64,6 +64,8 @@ TESTS: Final = {
     "policy/reported/reading": _REPORTED,
     "policy/reported/scale": ("policy/test_countdown", "policy/test_reported"),
     "policy/reported/settling": ("policy/test_settling",),
+    "policy/reported/sparing": ("policy/test_sparing",),
+    "policy/reported/spacing": ("policy/test_limit_numbers", "policy/test_reported"),
     "policy/reports": _REPORTED,
     "policy/send_log": ("policy/test_send_log", "policy/test_pace_numbers"),
     "policy/shared_pace": _LEASES,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from batchllm.core import LimitHint
 from batchllm.policy.reported import ReportedLimit
+from batchllm.policy.reported.sparing import says_as_much
 from tests.policy.reported_servers import Client, Limiter, Server, Steady, Window, openai
 
 AMOUNT = 60_000
@@ -36,6 +37,23 @@ def after(replies: int) -> tuple[ReportedLimit, float, int]:
 def test_a_reply_that_says_as_much_as_the_one_before_is_passed_over() -> None:
     limit, now, sent = after(100)
     assert limit.passes_over(hint(AMOUNT - 90), now + 0.001, sent + 1)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "left", "since", "replies", "passed"),
+    [
+        (AMOUNT // 2, AMOUNT / 4, 0.019, 64, True),
+        (AMOUNT // 2 - 1, AMOUNT / 4, 0.019, 64, False),
+        (AMOUNT // 2, AMOUNT / 4 - 1, 0.019, 64, False),
+        (AMOUNT // 2, AMOUNT / 4, 0.02, 64, False),
+        (AMOUNT // 2, AMOUNT / 4, 0.019, 63, False),
+    ],
+)
+def test_where_a_reply_begins_to_say_more(
+    remaining: int, left: float, since: float, replies: int, passed: bool
+) -> None:
+    said = hint(remaining)
+    assert says_as_much(said, AMOUNT, left, since=since, replies=replies) is passed
 
 
 @pytest.mark.parametrize(

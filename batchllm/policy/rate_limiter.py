@@ -338,16 +338,14 @@ class RateLimiter:
 
     def _observe(self, now: float, sent_at: float, admitted: Admitted, hint: ServerHint) -> bool:
         """Take in what a reply reported; returns whether a limit became known by it."""
-        admission = self._admission
-        adopted = [admission.observe(each, now, sent_at, admitted) for each in hint.limits]
-        self.events += [adoption_event(now, *found) for found in admission.drain_adopted()]
-        self._cap.report(admission.parallel_cap)
+        adopted = [self._admission.observe(each, now, sent_at, admitted) for each in hint.limits]
+        self.events += [adoption_event(now, *one) for one in self._admission.drain_adopted()]
+        self._cap.report(self._admission.parallel_cap)
         if self.room:
             self._refresh()
         return any(adopted)
 
     def _refresh(self) -> None:
         self.counts_tokens = self._admission.counts_tokens
-        # Calls in flight below which no part has to be asked: the way of nearly every call, as a
-        # cold start that few calls are made in lasts as long as the run.
+        # The way of nearly every call: a cold start that few are made in lasts as long as the run.
         self.room = self._refusals.room if self._admission.empty else 0

@@ -75,7 +75,7 @@ class Reports:
     def extra(self) -> dict[Key, Limit]:
         """Return the confirmed limits that no bucket stands for."""
         if not self.sure:
-            return self.sure
+            return {}
         return {k: limit for k, limit in self.sure.items() if not self._buckets.covers(limit)}
 
     def drain_adopted(self) -> list[tuple[Limit | int, str]]:

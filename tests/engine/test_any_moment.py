@@ -34,7 +34,7 @@ from batchllm.testing import (
     virtual_run,
 )
 from batchllm.testing.strategies import configs, faults
-from tests.engine.moments import cancelled_at
+from tests.engine.moments import cancelled_at, share
 
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
 
@@ -130,7 +130,7 @@ async def steps_of(work: Callable[[], Awaitable[None]], cancel_after: int) -> bo
 @pytest.mark.parametrize("face", ["collect", "stream"])
 def test_cancelled_after_any_number_of_turns(backend: Backend, face: str) -> None:
     """In the crowded beginning, whichever checkpoint the cancellation meets, all is let go."""
-    for turn in range(60):
+    for (turn,) in share(backend, range(60)):
         witness = Witness()
         virtual_run(steps_of, getattr(witness, face), turn, backend=backend)
         witness.check()
@@ -147,11 +147,11 @@ def test_cancelled_at_any_instant(backend: Backend, face: str) -> None:
         return not scope.cancel_called
 
     ended = []
-    for instant in (0.0, 0.05, 0.1, 0.35, 0.6, 1.0, 1.1, 1.6, 2.1, 2.2, 3.1, 4.1, 5.0, 9.0, 90.0):
-        for turns in (0, 1, 2, 4, 8):
-            witness = Witness()
-            ended.append(virtual_run(cancel_at, instant, turns, witness, backend=backend))
-            witness.check()
+    instants = (0.0, 0.05, 0.1, 0.35, 0.6, 1.0, 1.1, 1.6, 2.1, 2.2, 3.1, 4.1, 5.0, 9.0, 90.0)
+    for instant, turns in share(backend, instants, (0, 1, 2, 4, 8)):
+        witness = Witness()
+        ended.append(virtual_run(cancel_at, instant, turns, witness, backend=backend))
+        witness.check()
     assert set(ended) == {True, False}
 
 
@@ -168,7 +168,7 @@ def test_stopped_after_any_number_of_turns(backend: Backend, how: Any) -> None:
             assert witness.run is not None
             witness.run.stop(how)
 
-    for turns in range(2, 50):
+    for (turns,) in share(backend, range(2, 50)):
         witness = Witness()
         virtual_run(stop_after, turns, witness, backend=backend)
         witness.check()

@@ -24,7 +24,7 @@ from batchllm.testing import (
     open_inline_worker,
     virtual_run,
 )
-from tests.engine.moments import cancelled_at
+from tests.engine.moments import cancelled_at, share
 from tests.engine.test_watchers import Watch
 from tests.journal.kit import saved
 
@@ -204,13 +204,11 @@ def test_ended_at_any_instant(
             group.start_soon(stop)
             await getattr(whole, face)()
 
-    for how in ("cancelled", "drain", "cancel"):
-        for instant in (0.0, 0.5, 0.8, 1.1, 3.5):
-            for turns in (0, 3):
-                name = f"{how} {instant} {turns}.db"
-                whole = Whole(tmp_path / name, processed=processed, most=most)
-                virtual_run(end_at, how, instant, turns, whole, backend=backend)
-                whole.check()
+    ways, instants, turns = ("cancelled", "drain", "cancel"), (0.0, 0.5, 0.8, 1.1, 3.5), (0, 3)
+    for moment in share(backend, ways, instants, turns):
+        whole = Whole(tmp_path / f"{moment}.db", processed=processed, most=most)
+        virtual_run(end_at, *moment, whole, backend=backend)
+        whole.check()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -44,7 +44,7 @@ from batchllm.testing import (
     virtual_run,
 )
 from tests.engine.faces import FACES, Face, after, run_face
-from tests.engine.moments import cancelled_at
+from tests.engine.moments import cancelled_at, is_for, share
 from tests.journal.kit import Faults, saved
 
 pytestmark = pytest.mark.anyio
@@ -486,10 +486,8 @@ def test_cancelled_at_any_moment_the_same_call_goes_on(
         witness.check_done(0 if finished else 1)
         return finished
 
-    moments = [(0.0, turns) for turns in range(0, 60, 2)]
-    moments += [(t, n) for t in (0.5, 1.0, 2.0, 2.1, 4.0, 90.0) for n in (0, 1, 2, 4, 8, 16)]
-    if not hooks:
-        moments = moments[::2]  # fewer places where it may be cut: no hook is called
+    moments = share(backend, [0.0], range(0, 60, 2))
+    moments += share(backend, (0.5, 1.0, 2.0, 2.1, 4.0, 90.0), (0, 1, 2, 4, 8, 16))
     ended = set()
     for instant, turns in moments:
         witness = Witness(tmp_path / f"{instant}-{turns}.db", hooks)
@@ -502,7 +500,10 @@ def test_cancelled_at_any_moment_the_same_call_goes_on(
 def test_whichever_write_fails_the_same_call_goes_on(
     tmp_path: Path, backend: Backend, hooks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fail the 1st, 2nd, 3rd … statement: nothing unsaved is delivered, nothing saved is lost."""
+    """Fail the 1st, 2nd, 3rd … statement: nothing unsaved is delivered, nothing saved is lost.
+
+    Half of them on each backend.
+    """
     faults = Faults(name="SQLITE_IOERR_WRITE")
     if not hooks:  # every statement is failed with hooks
         faults.counts = lambda statement: statement.split()[0] in ("BEGIN", "COMMIT", "INSERT")
@@ -521,12 +522,14 @@ def test_whichever_write_fails_the_same_call_goes_on(
         witness.check_done(0 if finished else 1)
         return finished
 
-    n, ends = 1, 0
+    n, ends = 0, 0
     while ends < 3:  # closing has statements of its own, whose failure is no failure of the run
+        n += 1
+        if not is_for(backend, n):
+            continue
         witness = Witness(tmp_path / f"{n}.db", hooks)
         faults.seen, faults.at = 0, n
         ends += virtual_run(fail, witness, backend=backend)
-        n += 1
     assert n > (20 if hooks else 10)
 
 

@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
+from itertools import chain
 
 import anyio
 from attrs import define, field, frozen
@@ -98,8 +99,7 @@ class _Peers:
     others: OrderedDict[Waiter, None] = field(factory=OrderedDict)
 
     def __iter__(self) -> Iterator[Waiter]:
-        yield from self.refused
-        yield from self.others
+        return chain(self.refused, self.others)
 
     def __bool__(self) -> bool:
         return bool(self.refused or self.others)
@@ -143,8 +143,8 @@ class Lane:
         return self._count
 
     def __iter__(self) -> Iterator[Waiter]:
-        for priority in reversed(self._priorities):
-            yield from self._by_priority[priority]
+        # Without a generator, which is entered for each: a shared gate reads on with each demand.
+        return chain.from_iterable(map(self._by_priority.__getitem__, reversed(self._priorities)))
 
     @property
     def head(self) -> Waiter:

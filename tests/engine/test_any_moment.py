@@ -35,6 +35,7 @@ from batchllm.testing import (
 )
 from batchllm.testing.strategies import configs, faults
 from tests.engine.moments import cancelled_at, share
+from tests.examples import examples
 
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
 
@@ -188,7 +189,7 @@ ENDS = st.one_of(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(
     scripts=st.lists(st.lists(faults(), min_size=1, max_size=3), max_size=10),
     own=st.lists(st.booleans(), min_size=10, max_size=10),

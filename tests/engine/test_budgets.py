@@ -51,6 +51,7 @@ from batchllm.testing import (
 )
 from tests.engine.faces import FACES, Face, run_face
 from tests.engine.moments import cancelled_at
+from tests.examples import examples
 
 pytestmark = pytest.mark.anyio
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
@@ -146,7 +147,7 @@ async def test_a_small_budget_is_used_to_its_end_however_many_calls_there_could_
     assert result.stats["held_back"]["budget"] > 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     seed=st.integers(0, 10**9),
     cap=st.integers(1, 4_000),
@@ -236,7 +237,7 @@ KINDS_OF_REPORT = (
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_REPORT)
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     seed=st.integers(0, 10**9),
     cap=st.integers(1, 4_000),

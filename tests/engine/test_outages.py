@@ -24,9 +24,11 @@ from batchllm.core import (
 )
 from batchllm.engine import DRAIN
 from batchllm.llm_strategies import Fallback
-from batchllm.testing import Answer, Raise, ScriptedStrategy
+from batchllm.testing import Answer, Backend, Raise, ScriptedStrategy
+from tests.engine.moments import share
 
 pytestmark = pytest.mark.anyio
+BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
 
 
 class OwnError(Exception):
@@ -111,9 +113,15 @@ class Net(LLMCallStrategy[str]):
         return sum(begin <= at < end for at in self.calls)
 
 
-@pytest.mark.parametrize("attempts", [1, 3])
-@pytest.mark.parametrize("length", [15.0, 600.0])
-@pytest.mark.parametrize("calls", [50, 500])
+@pytest.mark.parametrize(
+    ("anyio_backend", "calls", "length", "attempts"),
+    [
+        (backend, *choices)
+        for backend in BACKENDS
+        for choices in share(backend, (50, 500), (15.0, 600.0), (1, 3))
+    ],
+    indirect=["anyio_backend"],
+)
 async def test_no_network_for_a_while_costs_no_item(
     calls: int, length: float, attempts: int
 ) -> None:

@@ -15,6 +15,7 @@ from batchllm.core import CallCost, CallError, LimitHint, Outcome, ServerHint
 from batchllm.gate import CallerLimits, Gate
 from batchllm.policy import Limit
 from batchllm.testing import Backend, virtual_run
+from tests.examples import examples
 from tests.gate.kit import ONE, Callers, idle, turns
 
 BACKENDS: tuple[Backend, ...] = ("asyncio", "trio")
@@ -155,7 +156,7 @@ async def _play(script: Script, limits: list[Limit], cap: int, sizes: list[int])
     cap=st.integers(1, 8),
     sizes=st.lists(st.integers(1, 8), max_size=5),
 )
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_trace_ends_with_nothing_held(
     script: Script, limits: list[Limit], cap: int, sizes: list[int], backend: Backend
 ) -> None:

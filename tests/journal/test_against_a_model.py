@@ -19,6 +19,7 @@ from batchllm.journal import Choice, Ledger, Registrar, Store
 from batchllm.journal.entries import Entry, committed
 from batchllm.journal.groups import CallBegun, Group
 from batchllm.journal.store import Opened
+from tests.examples import examples
 from tests.journal.kit import Named, failure, ok
 
 NAMES = st.sampled_from(["a", "b", "c", None])
@@ -131,4 +132,4 @@ class JournalAgainstModel(RuleBasedStateMachine):
 
 
 TestJournal = JournalAgainstModel.TestCase
-TestJournal.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestJournal.settings = settings(max_examples=examples(25), stateful_step_count=30, deadline=None)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Bucket, Limit, Reservation
+from tests.examples import examples
 
 ONE = CallCost()
 
@@ -263,4 +264,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=60, stateful_step_count=30)
+TestLedger.settings = settings(max_examples=examples(60), stateful_step_count=30)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from batchllm.core import CallCost
 from batchllm.policy.bucket import Limit
 from batchllm.policy.buckets import Buckets, alike
+from tests.examples import examples
 
 ONE = CallCost()
 
@@ -97,4 +98,4 @@ class BucketsMachine(RuleBasedStateMachine):
 
 
 TestBucketsLaws = BucketsMachine.TestCase
-TestBucketsLaws.settings = settings(max_examples=40, stateful_step_count=15)
+TestBucketsLaws.settings = settings(max_examples=examples(40), stateful_step_count=15)

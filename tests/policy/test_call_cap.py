@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batchllm.policy.call_cap import CallCap
 from batchllm.policy.concurrency_search import ConcurrencySearch
+from tests.examples import examples
 
 NUMBERS = st.none() | st.integers(1, 500)
 
@@ -65,4 +66,4 @@ class CallCapMachine(RuleBasedStateMachine):
 
 
 TestCallCapLaws = CallCapMachine.TestCase
-TestCallCapLaws.settings = settings(max_examples=40, stateful_step_count=15)
+TestCallCapLaws.settings = settings(max_examples=examples(40), stateful_step_count=15)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batchllm.policy.cooldown import Cause, Cooldown, State, overload_pause
+from tests.examples import examples
 
 
 def judged(cause: Cause = Cause.THROTTLED, rng: Random | None = None) -> Cooldown:
@@ -229,7 +230,7 @@ class CooldownMachine(RuleBasedStateMachine):
 
 
 TestCooldownLaws = CooldownMachine.TestCase
-TestCooldownLaws.settings = settings(max_examples=60, stateful_step_count=30)
+TestCooldownLaws.settings = settings(max_examples=examples(60), stateful_step_count=30)
 
 
 @given(st.integers(0, 2**32), st.integers(0, 30), st.floats(0.001, 1000))

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batchllm.core import LimitHint
 from batchllm.policy.reported import Countdown
+from tests.examples import examples
 
 
 def left(count: Countdown, remaining: int, at: float, order: int, amount: int = 60) -> None:
@@ -153,4 +154,4 @@ class CountdownMachine(RuleBasedStateMachine):
 
 
 TestCountdownLaws = CountdownMachine.TestCase
-TestCountdownLaws.settings = settings(max_examples=40, stateful_step_count=15)
+TestCountdownLaws.settings = settings(max_examples=examples(40), stateful_step_count=15)

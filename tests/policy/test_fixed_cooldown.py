@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from batchllm.policy.cooldown import Cause, CooldownPolicy, State
 from batchllm.policy.fixed_cooldown import FixedCooldown
+from tests.examples import examples
 
 QUICK = CooldownPolicy(first=1.0, multiplier=2.0, longest=20.0, slow_start_items=0)
 
@@ -192,4 +193,4 @@ class FixedMachine(RuleBasedStateMachine):
 
 
 TestFixedLaws = FixedMachine.TestCase
-TestFixedLaws.settings = settings(max_examples=60, stateful_step_count=30)
+TestFixedLaws.settings = settings(max_examples=examples(60), stateful_step_count=30)

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from batchllm.policy.learned import Learned
 from batchllm.policy.quota_search import Episode, QuotaSearch
 from batchllm.policy.send_log import Point, SendLog
+from tests.examples import examples
 
 
 class Driver:
@@ -384,7 +385,7 @@ class SearchMachine(RuleBasedStateMachine):
 
 
 TestSearchLaws = SearchMachine.TestCase
-TestSearchLaws.settings = settings(max_examples=40, stateful_step_count=15)
+TestSearchLaws.settings = settings(max_examples=examples(40), stateful_step_count=15)
 
 
 @given(st.floats(0.0, 1e9))

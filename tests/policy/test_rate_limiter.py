@@ -33,6 +33,7 @@ from batchllm.simulator import (
     no_hint,
 )
 from benchmarks.quota import Limited, Record, Traffic, bucket, fixed, simulate, sliding
+from tests.examples import examples
 
 ONE = CallCost()
 MAKERS = {
@@ -62,7 +63,7 @@ def make(**given: object) -> RateLimiter:
     quota=st.sampled_from([120, 300, 1200]),
     seed=st.integers(0, 10_000),
 )
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_declared_quota_is_never_refused_by_any_server(
     server: str, quota: int, seed: int
 ) -> None:
@@ -155,7 +156,7 @@ def test_a_herd_refused_at_once_is_one_episode_and_one_canary() -> None:
 
 
 @given(st.integers(0, 1000), st.integers(-(2**16), 2**16))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_the_same_trace_gives_the_same_decisions_wherever_the_clock_begins(
     seed: int, shift: int
 ) -> None:

@@ -24,6 +24,7 @@ from batchllm.policy import (
     Send,
 )
 from batchllm.policy.cooldown import State
+from tests.examples import examples
 
 ONE = CallCost()
 LONGEST = 24.0
@@ -221,7 +222,7 @@ class LimiterMachine(RuleBasedStateMachine):
 
 
 TestLimiterLaws = LimiterMachine.TestCase
-TestLimiterLaws.settings = settings(max_examples=60, stateful_step_count=40)
+TestLimiterLaws.settings = settings(max_examples=examples(60), stateful_step_count=40)
 
 
 @pytest.mark.parametrize("refused_in", [0.05, 2.0, 30.0])

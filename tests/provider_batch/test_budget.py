@@ -30,6 +30,7 @@ from batchllm.provider_batch.states import IN_FLIGHT, Chunk, EndKind, State, adv
 from batchllm.provider_batch.verdicts import LineKind, LineOutcome
 from batchllm.simulator import BatchBehaviour, Fixed, Mishap, Scenario
 from batchllm.testing import RecordingObserver, virtual_run
+from tests.examples import examples
 from tests.provider_batch.kit import World, count_calls, marked, prompts
 
 pytestmark = pytest.mark.anyio
@@ -431,7 +432,7 @@ MISHAPS = st.builds(
 
 
 @pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m"])
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow])
 @given(
     dollars=st.floats(0.3, 8.0),
     mishaps=st.lists(MISHAPS, max_size=3),

@@ -38,6 +38,7 @@ from batchllm.provider_batch.verdicts import (
 )
 from batchllm.simulator import BatchBehaviour, Mishap
 from batchllm.testing import virtual_run
+from tests.examples import examples
 from tests.provider_batch.kit import World, marked, outputs
 
 LIMITS = WireLimits(lines=50_000, bytes=200_000_000)
@@ -363,7 +364,7 @@ def _definite(mishap: Mishap) -> bool:
 
 
 @pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m"])
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
 @given(
     mishaps=st.lists(MISHAPS.filter(lambda one: not _definite(one)), max_size=4),
     marks=MARKS,

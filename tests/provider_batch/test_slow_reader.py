@@ -105,12 +105,12 @@ async def test_no_more_is_made_than_is_read(
             yield prompt
 
     async def look() -> None:
-        await anyio.sleep(30_000.0)
+        await anyio.sleep(6_000.0)
         asleep.append(read)
 
     async with anyio.create_task_group() as group:
         group.start_soon(look)
-        count = await read_slowly(world, source(), [60_000.0], chunk_size=60)
+        count = await read_slowly(world, source(), [12_000.0], chunk_size=60)
     assert count == 900
     assert asleep[0] < 800
 

@@ -43,6 +43,7 @@ from batchllm.testing.strategies import (
     retry_configs,
     traces,
 )
+from tests.examples import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -163,7 +164,7 @@ async def test_run_inline() -> None:
     assert result.outputs == ["A", "B"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(faults(), faults(hang=False), configs(), retry_configs(), rate_limit_configs(), traces())
 def test_hypothesis_strategies(
     any_fault: Step,

@@ -1,8 +1,7 @@
 """Files of a simulated provider, and the form by which one is uploaded."""
 
 from collections.abc import Callable
-from email.parser import BytesParser
-from email.policy import HTTP as HTTP_POLICY
+from email.message import Message
 from typing import Any
 
 from attrs import define
@@ -48,20 +47,35 @@ class File:
 
 def read_form(request: WireRequest) -> tuple[dict[str, str], str, bytes | None]:
     """Read a form with one file; large files are not copied through a parser of mails."""
-    kind = request.headers.get("content-type", "")
-    head = BytesParser(policy=HTTP_POLICY).parsebytes(f"content-type: {kind}\r\n\r\n".encode())
-    boundary = str(head.get_param("boundary") or "").encode()
+    boundary = _header("content-type", request.headers.get("content-type", "")).get_boundary("")
     fields: dict[str, str] = {}
     name, content = "", None
-    for part in request.body.split(b"--" + boundary):
+    for part in request.body.split(b"--" + boundary.encode()):
         header, separator, value = part.partition(b"\r\n\r\n")
         if not separator:
             continue
-        said = BytesParser(policy=HTTP_POLICY).parsebytes(header.strip() + b"\r\n\r\n")
         value = value.removesuffix(b"\r\n")
-        if said.get_filename() is not None:
-            name, content = str(said.get_filename()), value
+        said = _disposition(header)
+        filename = said.get_filename()
+        if filename is not None:
+            name, content = filename, value
         else:
             field_name = said.get_param("name", header="content-disposition")
             fields[str(field_name)] = value.decode()
     return fields, name, content
+
+
+def _disposition(header: bytes) -> Message:
+    """Return the one header of a part that says what it is."""
+    for line in header.decode(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            return _header(name.strip(), value.strip())
+    return Message()
+
+
+def _header(name: str, value: str) -> Message:
+    """Return a message of one header, which splits it without the grammar of a parser of mails."""
+    message = Message()
+    message[name] = value
+    return message

@@ -292,7 +292,19 @@ def demo(session: nox.Session) -> None:
 
 
 def _install(session: nox.Session, package: str, *groups: str) -> None:
-    session.install("-e", package, *nox.project.dependency_groups(PROJECT, *groups))
+    """Install the package and groups of others, unless the same was done in this environment.
+
+    pip takes 3 s of CPU to build the package's metadata anew and to find all the others there.
+    """
+    wanted = ["-e", package, *nox.project.dependency_groups(PROJECT, *groups)]
+    files = [Path("pyproject.toml"), Path(PROJECT["tool"]["hatch"]["version"]["path"])]
+    state = "\n".join([os.getcwd(), *wanted, *(file.read_text(encoding="utf-8") for file in files)])
+    done = Path(session.virtualenv.location, "installed.txt")
+    if done.exists() and done.read_text(encoding="utf-8") == state:
+        return
+    session.install(*wanted)
+    if not {"-R", "--no-install"} & set(sys.argv):  # with these nothing was installed
+        done.write_text(state, encoding="utf-8")
 
 
 def _run_side_by_side(session: nox.Session, *commands: tuple[str, ...]) -> None:

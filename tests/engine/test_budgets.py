@@ -50,7 +50,7 @@ from batchllm.testing import (
     virtual_run,
 )
 from tests.engine.faces import FACES, Face, run_face
-from tests.engine.moments import cancelled_at
+from tests.engine.moments import cancelled_at, share
 from tests.examples import examples
 
 pytestmark = pytest.mark.anyio
@@ -279,8 +279,15 @@ def test_no_budget_is_passed_whatever_is_reported(
     virtual_run(main, backend=backend)
 
 
-@pytest.mark.parametrize("turns", range(12))
-@pytest.mark.parametrize("instant", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize(
+    ("anyio_backend", "instant", "turns"),
+    [
+        (backend, *moment)
+        for backend in BACKENDS
+        for moment in share(backend, (0.0, 1.0, 2.5), range(12))
+    ],
+    indirect=["anyio_backend"],
+)
 async def test_cancelled_at_any_moment_nothing_stays_reserved(instant: float, turns: int) -> None:
     """A call that was in flight may be billed, and is booked so."""
     strategy, run = Meter(limit=100, tokens=lambda: 1), BatchRun[Any]()

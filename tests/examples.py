@@ -1,4 +1,4 @@
-"""How many examples a property gets, where a hundred are not the right number."""
+"""The number of examples of a property, where a hundred are not the right one."""
 
 from hypothesis import settings
 

@@ -13,9 +13,7 @@ LINES = b'{"a": 1}\r\n\r\n--x\r\n{"b": 2}\n'
 
 
 def request(body: bytes, kind: str) -> WireRequest:
-    return WireRequest(
-        method="POST", target="/v1/files", headers={"content-type": kind}, body=body
-    )
+    return WireRequest(method="POST", target="/v1/files", headers={"content-type": kind}, body=body)
 
 
 @pytest.mark.parametrize("name", ["batch.jsonl", "a;b.jsonl", "über.jsonl", "of a = b.jsonl"])
@@ -44,7 +42,7 @@ def test_a_name_is_read_however_it_is_written(said: str, name: str) -> None:
         "--b 1\r\ncontent-TYPE: text/plain\r\n"
         f'content-disposition:form-data; name="file"; {said}\r\n\r\n'
     ).encode()
-    body += LINES + b'\r\n--b 1\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n'
+    body += LINES + b"\r\n--b 1\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n"
     body += b"--b 1--\r\n"
     read = read_form(request(body, 'multipart/form-data; boundary="b 1"'))
     assert read == ({"purpose": "batch"}, name, LINES)

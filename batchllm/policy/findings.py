@@ -66,7 +66,14 @@ class Findings:
         """
         if self.cap.held is not None:
             return self.log.last_at + self.cap.gap(patience)
-        return -inf if self.search.rate is None else self.search.next_time(now)
+        if self.search.rate is None:
+            return -inf
+        if self.noise.doubted:
+            if self.noise.judge(now, patience):
+                self._conclude()
+            elif self.noise.asks(now, patience):
+                return now
+        return self.search.next_time(now)
 
     def on_send(self, now: float) -> None:
         """Note a start in an open scope."""
@@ -77,10 +84,7 @@ class Findings:
             return
         self.search.on_send(now)
         if self.noise.share:
-            doubted = self.noise.doubted
             self.noise.on_send(now, below=self.search.early)
-            if doubted and not self.noise.doubted:
-                self.search.take_back()
 
     def on_answer(self, now: float, beside: int) -> bool:
         """Note that the server answered a call; returns whether nothing binds the scope since.
@@ -140,13 +144,21 @@ class Findings:
         else:
             self._measure(now, episode)
 
+    def _conclude(self) -> None:
+        """Take back what noise did to the pace, or the doubt that there is any."""
+        if self.noise.share:
+            self.search.take_back()
+        else:
+            self.search.go_back()
+
     def _measure(self, now: float, episode: Episode) -> None:
         search, before = self.search, self.search.rate
         calls = search.calls_since
         early = episode.leak and episode.single and search.too_soon
         search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
-            kept = self.noise.on_leak(before, search.rate, calls, episode.empty.at, early=early)
+            empty_at = episode.empty.at
+            kept = self.noise.on_leak(now, before, search.rate, calls, empty_at, early=early)
             if kept is not None:
                 search.keep(kept, now)
         self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))

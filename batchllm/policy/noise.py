@@ -1,9 +1,9 @@
 """Refusals that mean nothing: suspected if they come early, then put to the proof.
 
 A quota refuses next to nothing right after it was measured and below its rate; noise refuses its
-share at any pace. So refusals that come so early and lower the rate are doubted: the pace goes
-back to what it was before them, a few more are borne, and what is accepted decides. More than the
-lowered rate could have given proves that they were noise; more refusals prove that it was a quota.
+share at any pace. So refusals that come so early and lower the rate are doubted: more calls than
+the lowered rate could have given are sent at once, and are accepted only if they were noise. Other
+clients of one quota give way to one that goes on faster for a while, but not within a round trip.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ row: what it was before the first of them is another quota's then, and nothing t
 _RUN: Final = 15
 """Accepted calls before each of them: a quota that fell refuses sooner, and 86 % of the gaps of a
 noise of 1 % are longer."""
-_PROOF: Final = 10.0
-"""Calls more than the lowered rate could have given that prove it too low. Measured: a neighbour
-who takes a call a second by chance leaves five more than his mean often enough to be mistaken."""
-_BORNE: Final = 3
-"""Refusals that a doubt bears: a doubt lasts about 100 calls, and noise of 1 % refuses more than
-three of them in 2 % of cases."""
+_PROOF: Final = 4.0
+"""Calls more than the lowered rate could have given that prove it too low, sent at once: each is a
+refusal if it was a quota."""
+_BORNE: Final = 1
+"""Refusals that a doubt bears: noise of 1 % refuses more than one of ten calls in 0.4 % of cases."""
 _SHARE: Final = 0.01
 """Share of calls that noise is taken to refuse."""
 _FORGIVEN: Final = 2.0
@@ -50,12 +49,23 @@ _SPREAD: Final = 3.0
 
 @define(eq=False)
 class Doubt:
-    """A bucket of the lowered rate that was empty at the last refusal. Live state."""
+    """A bucket of the lowered rate that was empty at the last refusal. Live state.
+
+    Attributes:
+        rate: The lowered rate, calls per second.
+        at: The instant of `level`.
+        since: When the doubt began.
+        level: Calls that the bucket holds; below zero it would have refused some.
+        refused: Calls that were refused since.
+        asked_at: When so many had been sent that their answers decide; ``None`` before.
+    """
 
     rate: float
     at: float
+    since: float
     level: float = 0.0
     refused: int = 0
+    asked_at: float | None = None
 
 
 @define(eq=False)
@@ -91,13 +101,13 @@ class Noise:
         """Note that a call that was counted has never left."""
         if self._doubt is not None:
             self._doubt.level += 1
+            self._doubt.asked_at = None
 
     def _count_in_doubt(self, now: float, doubt: Doubt) -> None:
         doubt.level += doubt.rate * (now - doubt.at) - 1
         doubt.at = now
-        if doubt.level <= -_PROOF:
-            self._doubt = None
-            self._needed = _EARLY
+        if doubt.asked_at is None and doubt.level <= -_PROOF:
+            doubt.asked_at = now
 
     def _count_below(self) -> None:
         self._below += 1
@@ -111,6 +121,28 @@ class Noise:
     def doubted(self) -> bool:
         """Return whether it is still open if it is noise."""
         return self._doubt is not None
+
+    def asks(self, now: float, patience: float) -> bool:
+        """Return whether calls go at once, for *patience* seconds, so that they prove something."""
+        doubt = self._doubt
+        return doubt is not None and doubt.asked_at is None and now < doubt.since + patience
+
+    def judge(self, now: float, patience: float) -> bool:
+        """Decide on a doubt if that is possible; returns whether it is over.
+
+        Args:
+            now: The present instant.
+            patience: Seconds after which a call that drew no refusal counts as accepted.
+        """
+        doubt = self._doubt
+        if doubt is None or doubt.asked_at is None or now < doubt.asked_at + patience:
+            return False
+        self._doubt = None
+        if doubt.refused <= _BORNE:
+            self._needed = _EARLY
+        else:
+            self.share, self._needed = 0.0, _MOST_EARLY
+        return True
 
     def forgives(self, *, below: bool) -> bool:
         """Note a refusal; returns whether it is taken for noise."""
@@ -130,17 +162,18 @@ class Noise:
     def _borne(self, doubt: Doubt) -> bool:
         doubt.level += 1  # what was refused has taken nothing
         doubt.refused += 1
-        if doubt.refused <= _BORNE:
+        if doubt.refused <= _BORNE or doubt.asked_at is not None:
             return True
         self.share, self._doubt, self._needed = 0.0, None, _MOST_EARLY
         return False
 
     def on_leak(
-        self, before: float, after: float, calls: int, empty_at: float, *, early: bool
+        self, now: float, before: float, after: float, calls: int, empty_at: float, *, early: bool
     ) -> float | None:
         """Note a refusal that lowered the rate from *before* to *after*.
 
         Args:
+            now: When it was understood.
             before: The rate before it, calls per second.
             after: The rate after it.
             calls: Calls since the last one.
@@ -167,5 +200,5 @@ class Noise:
         self.share = _SHARE
         self._below = self._seen = 0
         self._forgiven = _BURST
-        self._doubt = Doubt(after, empty_at)
+        self._doubt = Doubt(after, empty_at, now)
         return self._rate_before

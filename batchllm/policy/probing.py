@@ -78,6 +78,10 @@ class Probing:
         """Probe at once, since the rate may be too low by any factor."""
         self.k = _GUESSED_K
 
+    def restart(self) -> None:
+        """Probe as after any first rate, since the last one was too high by far, and not too low."""
+        self.k = _FIRST_K
+
     def remember(self, rate: float) -> None:
         """Compare the cuts to come with *rate*, the one that was in force until now."""
         self._before = Stretch(rate, self.k, self._longest)

@@ -96,6 +96,7 @@ class QuotaSearch:
     _paced: float = field(default=0.0, init=False)
     _k_now: float = field(init=False)
     _doubted: float = field(default=_SLOWEST, init=False)
+    _k_doubted: float = field(default=1.0, init=False)
     _cut_at: float = field(default=0.0, init=False)
     _trusted: float = field(default=0.0, init=False)
     _guessed_from: float = field(default=0.0, init=False)
@@ -199,7 +200,9 @@ class QuotaSearch:
             self.confirmed = self._probing.on_rate(self.rate)
             if guessed and not (trusted or self.sure):
                 self._guessed_from = pace
-            if self.early and not (self.confirmed or self._known) and _is_cheap(episode):
+            if not (episode.single or self._known) and self.rate < _FIRST_FLOOR * pace:
+                self._probing.restart()
+            elif self.early and not (self.confirmed or self._known) and _is_cheap(episode):
                 # What is left of the first burst in a sliding window refuses at any pace, so that
                 # a few calls right after it show no rate: 5.8/s of 12, kept for 15 s.
                 self._probing.guess()
@@ -216,7 +219,7 @@ class QuotaSearch:
     def keep(self, rate: float, now: float) -> None:
         """Go on at *rate*, and leave it soon, since what lowered it may have been noise."""
         assert self.rate is not None
-        self._doubted = self.rate
+        self._doubted, self._k_doubted = self.rate, self._k_now
         self._guessed_from = 0.0
         self.rate = rate
         self.sure = True
@@ -226,7 +229,7 @@ class QuotaSearch:
 
     def go_back(self) -> None:
         """Take back the last *keep*, since it was no noise."""
-        self.rate = self._doubted
+        self.rate, self._k_now = self._doubted, self._k_doubted
         self._probing.go_back()
 
     def take_back(self) -> None:

@@ -121,8 +121,8 @@ def test_overloads_beside_calls_that_are_taken_pause_nothing() -> None:
     assert not scope.findings.forgives(scope.now, Cause.OVERLOADED)
 
 
-def test_two_early_leaks_are_doubted_and_the_pace_goes_back() -> None:
-    """While it is open three refusals are borne; the fourth was a quota's."""
+def suspected() -> tuple[Scope, float]:
+    """Return a scope with two early leaks, and its rate before them."""
     scope = Scope()
     for calls in (400, 80):  # the second measurement is sure
         scope.send(calls)
@@ -133,8 +133,45 @@ def test_two_early_leaks_are_doubted_and_the_pace_goes_back() -> None:
         scope.episode()
     assert scope.findings.noise.doubted
     assert scope.findings.search.rate == pytest.approx(before)
-    refused = [scope.findings.forgives(scope.now, Cause.THROTTLED) for _ in range(4)]
-    assert refused == [True, True, True, False]
+    return scope, before
+
+
+def asked(scope: Scope) -> None:
+    """Send what a doubt asks for, all at once."""
+    while scope.findings.next_time(scope.now, 0.2) <= scope.now:
+        scope.send(1, 0.0)
+
+
+def test_two_early_leaks_are_doubted_and_the_pace_goes_back() -> None:
+    """Calls go at once, and then none goes until it is known whether they are refused."""
+    scope, before = suspected()
+    sent = scope.log.count
+    asked(scope)
+    assert 4 <= scope.log.count - sent <= 8
+    assert scope.findings.next_time(scope.now, 0.2) > scope.now + 0.2
+    scope.findings.next_time(scope.now + 0.2, 0.2)
+    assert not scope.findings.noise.doubted
+    assert scope.findings.noise.share
+    assert scope.findings.search.rate == pytest.approx(before)
+
+
+def test_two_refusals_of_the_calls_that_a_doubt_asked_for_bring_the_lowered_rate_back() -> None:
+    """They pause nothing; what was learned before it stands, and is probed no sooner."""
+    scope, before = suspected()
+    probe = scope.findings.search._k_doubted
+    asked(scope)
+    assert all(scope.findings.forgives(scope.now, Cause.THROTTLED) for _ in range(3))
+    scope.findings.next_time(scope.now + 0.2, 0.2)
+    assert not scope.findings.noise.doubted
+    assert (scope.findings.search.rate or 0.0) < 0.95 * before
+    assert scope.findings.search.probe == probe
+
+
+def test_a_refusal_before_the_calls_that_a_doubt_asks_for_are_sent_may_begin_an_episode() -> None:
+    """One is borne; the second is a quota's, which takes the lowered rate."""
+    scope, before = suspected()
+    assert scope.findings.forgives(scope.now, Cause.THROTTLED)
+    assert not scope.findings.forgives(scope.now, Cause.THROTTLED)
     assert (scope.findings.search.rate or 0.0) < 0.95 * before
 
 
@@ -149,7 +186,7 @@ def test_noise_that_is_proven_takes_back_what_it_did_before_it_was_suspected() -
         scope.episode()
     assert scope.findings.noise.doubted
     assert (scope.findings.search.rate or 0.0) < 0.9 * before
-    while scope.findings.noise.doubted:
-        scope.send(1, 0.1)
+    asked(scope)
+    scope.findings.next_time(scope.now + 0.2, 0.2)
     assert scope.findings.noise.share
     assert scope.findings.search.rate == pytest.approx(before)

@@ -12,7 +12,7 @@ from batchllm.policy.noise import Noise
 def leak(
     noise: Noise, after: float, *, before: float = 10.0, calls: int = 50, early: bool = True
 ) -> float | None:
-    return noise.on_leak(before, after, calls, 0.0, early=early)
+    return noise.on_leak(0.0, before, after, calls, 0.0, early=early)
 
 
 def send(noise: Noise, count: int, pace: float = inf, *, below: bool = False) -> None:
@@ -32,8 +32,8 @@ def doubted() -> Noise:
 
 def known() -> Noise:
     noise = doubted()
-    send(noise, 10)
-    assert not noise.doubted
+    send(noise, 4)
+    assert noise.judge(0.2, 0.2)
     return noise
 
 
@@ -83,36 +83,76 @@ def test_a_rate_that_moved_between_two_leaks_ends_their_row(before: float, row: 
     assert (first, second) == ((10.0, None) if row else (None, before))
 
 
-@pytest.mark.parametrize(("count", "proven"), [(49, False), (50, True)])
+@pytest.mark.parametrize(("count", "proven"), [(19, False), (20, True)])
 def test_more_than_the_lowered_rate_could_give_proves_noise(count: int, proven: bool) -> None:
-    """At 10 calls a second ten more than 8 a second are accepted within 50."""
+    """At 10 calls a second four more than 8 a second are accepted within 20."""
     noise = doubted()
     send(noise, count, 10.0)
+    assert noise.judge(9.0, 0.2) == proven
     assert (noise.doubted, noise.share) == (not proven, 0.01)
 
 
-def test_a_quota_of_the_lowered_rate_ends_the_doubt_by_its_fourth_refusal() -> None:
-    """Three are borne; then it was no noise, and the next doubt needs three leaks."""
+def test_a_doubt_asks_at_once_for_four_calls_more_than_the_lowered_rate_could_have_given() -> None:
+    """Understood half a second after the refusal, it has four calls of 8 a second to go first."""
+    noise = Noise()
+    leak(noise, 9.0)
+    assert noise.on_leak(0.5, 10.0, 8.0, 50, 0.0, early=True) == 10.0
+    sent = 0
+    while noise.asks(0.5, 0.2):
+        noise.on_send(0.5, below=False)
+        sent += 1
+    assert sent == 8
+    assert not noise.judge(0.69, 0.2), "they may still be refused"
+    assert noise.judge(0.71, 0.2)
+
+
+def test_a_doubt_asks_no_longer_than_a_refusal_takes() -> None:
+    """Without items the bucket would fill, and all that it holds would go at once later."""
     noise = doubted()
-    at = 0.0
-    for number in range(4):
-        for _ in range(4):  # what a quota of 8 a second takes of 10 a second
-            at += 0.1
-            noise.on_send(at, below=False)
-        at += 0.1
-        noise.on_send(at, below=False)
-        assert noise.forgives(below=False) == (number < 3)
+    assert noise.asks(0.19, 0.2)
+    assert not noise.asks(0.2, 0.2)
+    assert not known().asks(0.0, 0.2)
+
+
+@pytest.mark.parametrize(("refused", "noisy"), [(0, True), (1, True), (2, False), (4, False)])
+def test_two_refusals_of_those_calls_prove_a_quota(refused: int, noisy: bool) -> None:
+    """All of them are borne, since they were asked for; and the next doubt needs three leaks."""
+    noise = doubted()
+    send(noise, 4)
+    assert all(noise.forgives(below=False) for _ in range(refused))
+    assert noise.judge(0.2, 0.2)
+    assert (noise.doubted, noise.share) == (False, 0.01 if noisy else 0.0)
+    noise.share = 0.0
+    assert [leak(noise, 8.0) for _ in range(3)][1:] == ([10.0, None] if noisy else [None, 10.0])
+
+
+def test_a_quota_that_refuses_before_they_are_sent_ends_the_doubt_by_its_second_refusal() -> None:
+    """One is borne; where a declared limit spaces the calls it takes longer to send them."""
+    noise = doubted()
+    send(noise, 5, 10.0)
+    assert [noise.forgives(below=False) for _ in range(2)] == [True, False]
     assert (noise.doubted, noise.share) == (False, 0.0)
     assert [leak(noise, 8.0) for _ in range(3)] == [None, None, 10.0]
+
+
+def test_a_call_that_never_left_proves_nothing() -> None:
+    """One more is asked for."""
+    noise = doubted()
+    send(noise, 4)
+    noise.on_unsent()
+    assert not noise.judge(0.2, 0.2)
+    send(noise, 1)
+    assert noise.judge(0.2, 0.2)
 
 
 def test_a_proof_makes_two_leaks_enough_again() -> None:
     """For a time when the noise was thought to be over."""
     noise = doubted()
-    for _ in range(4):
+    for _ in range(2):
         noise.forgives(below=False)
     assert [leak(noise, 8.0) for _ in range(3)] == [None, None, 10.0]
-    send(noise, 10)
+    send(noise, 4)
+    assert noise.judge(0.2, 0.2)
     noise.share = 0.0
     assert [leak(noise, 8.0) for _ in range(2)] == [None, 10.0]
 

@@ -67,6 +67,16 @@ def test_a_rate_that_is_mostly_a_pause_doubles_in_five_seconds_and_another_in_23
         assert until == pytest.approx(seconds, rel=0.05)
 
 
+def test_a_first_rate_that_several_refusals_halve_is_not_probed_at_once() -> None:
+    """It was a full bucket's burst; one that a lone refusal lowers is still a guess."""
+    for single, probe in ((False, 5.0), (True, 1.0)):
+        driver = burst(100, 0.3)
+        driver.learn(0.5)
+        paced_for(driver, 0.2, lost=90)
+        driver.search.learn(evolve(driver.refuse(), single=single), driver.now)
+        assert driver.search._probing.k == probe
+
+
 def test_a_rate_that_may_have_been_lowered_by_noise_doubles_in_twelve_seconds() -> None:
     """A rate that is kept in doubt is left as soon as it is refused no more."""
     driver = paced_at(10.0)

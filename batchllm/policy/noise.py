@@ -31,7 +31,7 @@ _PROOF: Final = 4.0
 """Calls more than the lowered rate could have given that prove it too low, sent at once: each is a
 refusal if it was a quota."""
 _BORNE: Final = 1
-"""Refusals that a doubt bears: noise of 1 % refuses more than one of ten calls in 0.4 % of cases."""
+"""Refusals that a doubt bears: of ten calls noise of 1 % refuses more in 0.4 % of cases."""
 _SHARE: Final = 0.01
 """Share of calls that noise is taken to refuse."""
 _FORGIVEN: Final = 2.0

@@ -79,7 +79,7 @@ class Probing:
         self.k = _GUESSED_K
 
     def restart(self) -> None:
-        """Probe as after any first rate, since the last one was too high by far, and not too low."""
+        """Probe as after any first rate, since the last one was far too high, and not too low."""
         self.k = _FIRST_K
 
     def remember(self, rate: float) -> None:

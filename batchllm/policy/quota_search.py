@@ -96,7 +96,7 @@ class QuotaSearch:
     _paced: float = field(default=0.0, init=False)
     _k_now: float = field(init=False)
     _doubted: float = field(default=_SLOWEST, init=False)
-    _k_doubted: float = field(default=1.0, init=False)
+    _k_doubted: float = field(default=0.0, init=False)
     _cut_at: float = field(default=0.0, init=False)
     _trusted: float = field(default=0.0, init=False)
     _guessed_from: float = field(default=0.0, init=False)

@@ -139,7 +139,7 @@ class ProcessorConfig:
         default=None, kw_only=True, validator=number(above=0, none=_OFF)
     )
     drain_grace: float | None = field(
-        default=60.0, kw_only=True, validator=number(least=0, none="to wait for every call")
+        default=30.0, kw_only=True, validator=number(least=0, none="to wait for every call")
     )
     max_tokens_per_minute: float | None = field(
         default=None, kw_only=True, validator=per_minute("tokens")

@@ -70,6 +70,7 @@ class Run:
         events: On their way to observers.
         window: Room for items.
         waits: The waits of items.
+        timers: The deadlines of calls in flight.
         pipeline: Takes an item from its start to its complete result.
         recorder: The journal, if there is one.
         watch: Takes in the events of gates.
@@ -147,18 +148,11 @@ class Run:
         stats = Stats(shared, waits, window, hedging, spending, clock, started)
         tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
-            None if config.dry_run else options.journal,
-            config,
-            options.strategy,
-            ending,
-            shared.gates,
-            tally,
-            stats,
-            slow.warnings,
-        )
-        timers = CallTimers(clock)
+            None if config.dry_run else options.journal, config, options.strategy, ending,
+            shared.gates, tally, stats, slow.warnings,
+        )  # fmt: skip
         context = _call_context(
-            options, shared, waits, recorder, spending, watchers, hedging, timers, started
+            options, shared, waits, recorder, spending, watchers, hedging, started
         )
         return cls(
             config=config,
@@ -169,7 +163,7 @@ class Run:
             events=events,
             window=window,
             waits=waits,
-            timers=timers,
+            timers=context.timers,
             pipeline=_pipeline(options, context, window, events, slow, shared.rng),
             recorder=recorder,
             watch=watch,
@@ -313,7 +307,6 @@ def _call_context(
     spending: Spending | None,
     watchers: Watchers,
     hedging: Hedging | None,
-    timers: CallTimers,
     started: float,
 ) -> CallContext:
     """Gather what each call needs."""
@@ -329,7 +322,7 @@ def _call_context(
         recorder=recorder,
         watchers=watchers,
         clock=waits.clock,
-        timers=timers,
+        timers=CallTimers(waits.clock),
         prices=shared.prices,
         spending=spending,
         batch_deadline=started

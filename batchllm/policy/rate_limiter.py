@@ -54,8 +54,7 @@ class RateLimiter:
         limits: Declared limits; they are never exceeded in any window.
         calls: The cap on calls in flight; ``None`` is no cap.
         cooldown: A fixed policy for refusals; ``None`` adapts.
-        park_after: Seconds; a scope is parked if a server asks for a longer pause, or if no call
-            was accepted for so long.
+        park_after: Seconds of a hint, or without an accepted call, beyond which a scope is parked.
         rng: Where the spread of pauses comes from.
         learned: What an earlier run found out.
         settlement: How the provider books tokens that were reserved and not used.

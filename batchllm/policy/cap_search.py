@@ -29,6 +29,9 @@ _STEPS: Final = (1, 2, 4)
 server has room again, so that one or three too many may pass; a fourth shows that it is no cap."""
 _GAPS: Final = 8
 """Sends that a test spreads over the time to a refusal, so that a wrong one costs about four."""
+_PER_ANSWER: Final = 2
+"""Calls that each answer lets go at once in a test, so that those in flight double with each round
+of answers: a server that takes two seconds to refuse would be asked twice a second by the gap."""
 
 
 @define(eq=False)
@@ -45,6 +48,8 @@ class CapSearch:
     _answers: int = field(default=0, init=False)
     _rest: int = field(default=_TEST, init=False)
     _spare: int = field(default=0, init=False)
+    _tried: int = field(default=0, init=False)
+    _due: int = field(default=0, init=False)
     _believed: bool = field(default=False, init=False)
     _seen: list[int] = field(factory=list[int], init=False)
     most_beside: int = field(default=0, init=False)
@@ -75,7 +80,13 @@ class CapSearch:
 
     def gap(self, patience: float) -> float:
         """Return the seconds between two sends of a test that has just begun."""
-        return 0.0 if self.held is None or self._believed else patience / _GAPS
+        free = self.held is None or self._believed or self._due > 0
+        return 0.0 if free else patience / _GAPS
+
+    def on_send(self) -> None:
+        """Note a start while a number is held."""
+        if self._due:
+            self._due -= 1
 
     def on_episode(self, beside: int, *, first: bool, spent: bool) -> bool:
         """Note the number of calls *beside* a refused one; returns whether it is tested now."""
@@ -94,6 +105,7 @@ class CapSearch:
             return False
         self.held, self._tries, self._trying = beside, 0, False
         self._answers, self._rest, self._believed = 0, _TEST, False
+        self._due = 0
         return True
 
     def on_answer(self, beside: int) -> bool:
@@ -109,6 +121,7 @@ class CapSearch:
         if self.held is None:
             return False
         self._answers += 1
+        self._due += _PER_ANSWER
         if self._trying and self._answers >= _TEST:
             self.held += _STEPS[self._tries]
             self._tries += 1
@@ -125,17 +138,23 @@ class CapSearch:
             self._spare = self._beyond + 2
         return False
 
-    def on_refused(self) -> bool:
+    def on_refused(self, mark: int, sent: int) -> bool:
         """Note a refusal; returns whether the cap stands all the same.
 
         Calls of ours beyond the cap tried a higher number, and one of them was refused: whichever
-        came last, since requests overtake each other on their way.
+        came last, since requests overtake each other on their way. A server that lets calls wait
+        refuses others, too, that were sent until this was known.
+
+        Args:
+            mark: The number of the refused call.
+            sent: Calls that were sent until now.
         """
         if self.held is None:
             return False
-        if self._spare > 0:
-            self._spare -= 1
+        if self._spare > 0 or mark < self._tried:
+            self._spare = max(0, self._spare - 1)
             if self._trying:
+                self._tried = sent
                 self._trying, self._tries, self._answers = False, 0, 0
                 self._rest = min(_REST, 2 * self._rest)
                 self._falls = 0

@@ -110,13 +110,24 @@ class Diagnosis:
         A call sent at the very instant of the refused one shows nothing: the server may have
         taken it before its quota was spent.
         """
-        refused = len(self.refused)
-        later = sent - max(self.first.end_of_instant, self.first.mark + 1)
-        accepted = later - sum(mark >= sent - later for mark, _ in self.refused)
-        accepted -= sum(mark >= sent - later for mark in self.unsent)
+        refused, accepted = len(self.refused), self._accepted(sent)
         if refused == 1 and accepted <= 0:
             return Meaning.LONE
         return Meaning.SPENT if refused > accepted else Meaning.LEAK
+
+    def _accepted(self, sent: int) -> int:
+        """Return how many calls were taken that were sent after the instant of the refused one."""
+        later = sent - max(self.first.end_of_instant, self.first.mark + 1)
+        accepted = later - sum(mark >= sent - later for mark, _ in self.refused)
+        return accepted - sum(mark >= sent - later for mark in self.unsent)
+
+    def _taken(self, sent: int) -> float:
+        """Return the share that was taken at least of what was sent from the refused call on.
+
+        A bucket that had nothing left then gave its rate since, to one call.
+        """
+        accepted = self._accepted(sent)
+        return max(0, accepted - 1) / (len(self.refused) + max(0, accepted))
 
     def binding_until(self, sent: int) -> float:
         """Return until when refusals bind the scope that no accepted call came after.
@@ -137,11 +148,14 @@ class Diagnosis:
         """Return how many calls the server had taken when it refused, by the clearest of them."""
         return max(send.others - place for place, (_, send) in enumerate(self.refused))
 
-    def episode(self, back: Point, *, leak: bool, canaries: int, taken_at: float | None) -> Episode:
+    def episode(
+        self, back: Point, *, sent: int, leak: bool, canaries: int, taken_at: float | None
+    ) -> Episode:
         """Return the record of the whole episode, once calls are taken again.
 
         Args:
             back: Where the quota came back.
+            sent: Calls that were sent until now.
             leak: Whether the server refused single calls only.
             canaries: How many canaries were refused.
             taken_at: When the accepted canary was sent; ``None`` if there was none.
@@ -155,4 +169,5 @@ class Diagnosis:
             hinted=self.hinted_until > -inf,
             single=len(self.refused) == 1,
             taken_at=taken_at,
+            taken=self._taken(sent) if leak and taken_at is None else 0.0,
         )

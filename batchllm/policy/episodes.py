@@ -160,7 +160,7 @@ class Episodes:
         """Return whether a refusal in an open scope begins an episode."""
         if self.cooldown.state is not State.OPEN or send.mark < self.cut_mark:
             return False  # parked; or a late refusal, of a call from before the last episode
-        return not self.findings.forgives(now, cause)
+        return not self.findings.forgives(now, cause, send.mark)
 
     def _begin(self, now: float, send: Send, wait: float | None, cause: Cause) -> bool:
         if self.refused_since is None:
@@ -263,7 +263,9 @@ class Episodes:
         canaries = self.cooldown.canaries_refused
         self.findings.learn(
             now,
-            diagnosis.episode(back, leak=leak, canaries=canaries, taken_at=taken_at),
+            diagnosis.episode(
+                back, sent=self.log.count, leak=leak, canaries=canaries, taken_at=taken_at
+            ),
             self.cooldown.cause,
             beside=diagnosis.beside(),
             explained=self._explained,

@@ -77,10 +77,11 @@ class Findings:
 
     def on_send(self, now: float) -> None:
         """Note a start in an open scope."""
-        if self.search.rate is None:  # nearly always: there is no pace to keep
-            return
         if self.cap.held is not None:
+            self.cap.on_send()
             self.search.delay(now)
+            return
+        if self.search.rate is None:  # nearly always: there is no pace to keep
             return
         self.search.on_send(now)
         if self.noise.share:
@@ -102,12 +103,12 @@ class Findings:
             self.events.append(CapLearned(at=now, calls=cap.believed))
         return unbound
 
-    def forgives(self, now: float, cause: Cause) -> bool:
-        """Note a refusal that begins no episode if this returns true."""
+    def forgives(self, now: float, cause: Cause, mark: int) -> bool:
+        """Note a refusal of call *mark* that begins no episode if this returns true."""
         if cause is Cause.OVERLOADED and not self.cap.trying and self._overload.forgives():
             return True
         held = self.cap.held
-        if self.cap.on_refused():
+        if self.cap.on_refused(mark, self.log.count):
             return True
         if held is not None:
             self.events.append(CapLearned(at=now, calls=None))
@@ -157,8 +158,10 @@ class Findings:
         early = episode.leak and episode.single and search.too_soon
         search.learn(episode, now, forgiving=self.noise.share > 0)
         if before is not None and search.rate is not None:
-            empty_at = episode.empty.at
-            kept = self.noise.on_leak(now, before, search.rate, calls, empty_at, early=early)
+            kept = self.noise.on_leak(
+                now, before, search.rate, calls, episode.empty.at,
+                early=early, window=episode.is_window,
+            )  # fmt: skip
             if kept is not None:
                 search.keep(kept, now)
         self.events.append(PaceLearned(at=now, rate=search.rate or 0.0))

@@ -325,6 +325,7 @@ class QuotaSearch:
         assert self.rate is not None
         chance = episode.single or episode.is_window
         floor = (_FLOOR if self._known else _FIRST_FLOOR if chance else _BURST_FLOOR) * pace
+        floor = max(floor, episode.taken * pace)  # whatever was refused, so much was taken
         if not whole:
             return floor
         asked = self._paced >= _ASKED * (episode.begun.at - self._cut_at)

@@ -53,7 +53,10 @@ class RateMeter:
         if self.since is not None and self.since.at > first.at:
             first = self.since
         begin = self.log.point(max(first.at, episode.begun.at - MINUTE))
-        return self.log.measure(begin, episode.empty if episode.canaries else episode.back)
+        end = episode.empty if episode.canaries else episode.back
+        if episode.taken:  # calls were taken all along, and none was sent while it was judged
+            end = self.log.now(self.log.last_at)
+        return self.log.measure(begin, end)
 
     def between_empties(self, episode: Episode, look_back: float) -> tuple[int, float]:
         """Measure a bucket, up to where *episode* found nothing left.

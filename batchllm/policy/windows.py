@@ -46,6 +46,8 @@ class Episode:
         single: Whether it refused just one.
         canaries: How many canaries were refused.
         hinted: Whether the server said how long to wait.
+        taken: Of a leak, the share that was taken at least of what was sent from the first refused
+            call on.
     """
 
     begun: Point
@@ -56,6 +58,7 @@ class Episode:
     single: bool = True
     canaries: int = 0
     hinted: bool = False
+    taken: float = 0.0
 
     @property
     def refusals(self) -> int:

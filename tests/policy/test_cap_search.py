@@ -17,6 +17,11 @@ def coincide(cap: CapSearch, beside: int, times: int = 10) -> int:
     return 0
 
 
+def refused(cap: CapSearch, mark: int = 100, sent: int = 100) -> bool:
+    """Refuse a call that was sent after all others."""
+    return cap.on_refused(mark, sent)
+
+
 def answers(cap: CapSearch, count: int) -> None:
     for _ in range(count):
         assert not cap.on_answer(0)
@@ -95,14 +100,43 @@ def test_twenty_answers_make_it_believed() -> None:
     assert cap.gap(0.8) == 0.0
 
 
+def test_each_answer_of_a_test_lets_two_calls_go_at_once() -> None:
+    """So that a server that takes seconds to refuse is asked for the whole cap soon."""
+    cap = CapSearch()
+    coincide(cap, 24)
+    cap.on_answer(0)
+    for _ in range(2):
+        assert cap.gap(0.8) == 0.0
+        cap.on_send()
+    assert cap.gap(0.8) == pytest.approx(0.1)
+    cap.on_send()
+    cap.on_answer(0)
+    assert cap.gap(0.8) == 0.0
+    refused(cap)
+    coincide(cap, 24, 6)
+    assert cap.gap(0.8) == pytest.approx(0.1), "of answers to the next test alone"
+
+
+def test_a_try_forgives_what_was_sent_until_its_refusal_came() -> None:
+    """A server that lets calls wait refuses several of them, and some of them late."""
+    cap = believed()
+    answers(cap, 1)
+    assert cap.limit == 25
+    assert refused(cap, 90, 100)
+    assert [refused(cap, mark, 110) for mark in range(91, 100)] == [True] * 9
+    assert cap.held == 24
+    assert not refused(cap, 100, 110)
+    assert cap.held is None
+
+
 def test_a_refused_test_ends_it_and_asks_for_more_coincidences() -> None:
     """Six, then eighteen, then sixty-six."""
     cap = CapSearch()
     for needed in (3, 6, 18, 66, 66):
         assert coincide(cap, 24, 100) == needed
-        assert not cap.on_refused()
+        assert not refused(cap)
         assert (cap.held, cap.limit) == (None, inf)
-        assert not cap.on_refused()
+        assert not refused(cap)
 
 
 def test_one_call_more_is_tried_after_twenty_answers_and_ever_more_rarely() -> None:
@@ -117,7 +151,7 @@ def test_one_call_more_is_tried_after_twenty_answers_and_ever_more_rarely() -> N
             answers(cap, 0)
         answers(cap, 1)
         assert cap.limit == 25
-        assert cap.on_refused(), "the cap stands"
+        assert refused(cap), "the cap stands"
         assert cap.limit == 24
         assert cap.believed == 24
 
@@ -127,12 +161,12 @@ def test_a_try_forgives_as_many_refusals_as_it_may_cause_and_no_more() -> None:
     cap = believed()
     answers(cap, 1)
     assert cap.limit == 25
-    assert [cap.on_refused() for _ in range(4)] == [True, True, True, False]
+    assert [refused(cap) for _ in range(4)] == [True, True, True, False]
     late = believed()
     answers(late, 1)
-    assert late.on_refused()
+    assert refused(late)
     answers(late, 20)
-    assert not late.on_refused(), "what was tried has long been answered"
+    assert not refused(late), "what was tried has long been answered"
 
 
 def test_more_than_it_takes_away_shows_that_there_is_no_cap() -> None:

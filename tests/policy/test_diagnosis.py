@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from batchllm.core import CallCost
 from batchllm.policy import Send
 from batchllm.policy.diagnosis import Diagnosis, Meaning, RefusalTimes
+from batchllm.policy.send_log import Point
 
 
 def sent(instants: list[float]) -> list[Send]:
@@ -98,3 +99,20 @@ def test_the_patience_is_twice_the_median_time_to_a_refusal() -> None:
         for _ in range(5):
             times.add(seconds)
         assert times.patience == patience
+
+
+@pytest.mark.parametrize(
+    ("accepted", "refused", "taken"), [(17, [0], 16 / 18), (9, [0, 3], 8 / 11), (2, [0], 1 / 3)]
+)
+def test_a_leak_says_what_share_was_taken_from_the_refused_call_on(
+    accepted: int, refused: list[int], taken: float
+) -> None:
+    """One call less, as a bucket may have had a part of one."""
+    sends = sent([float(number) for number in range(1 + accepted + len(refused))])
+    diagnosis = Diagnosis(99.0, set())
+    for mark in refused:
+        diagnosis.add(99.0, sends[1 + mark], None)
+    back = Point(99.0, len(sends))
+    for leak, at, share in ((True, None, taken), (False, None, 0.0), (True, 98.0, 0.0)):
+        episode = diagnosis.episode(back, sent=len(sends), leak=leak, canaries=0, taken_at=at)
+        assert episode.taken == pytest.approx(share)

@@ -90,12 +90,12 @@ def test_a_refusal_that_ends_a_cap_is_reported_and_begins_an_episode() -> None:
     scope.hold()
     while not scope.findings.cap.trying:
         scope.findings.on_answer(scope.now, 7)
-    assert scope.findings.forgives(scope.now, Cause.THROTTLED)
+    assert scope.findings.forgives(scope.now, Cause.THROTTLED, scope.findings.log.count)
     assert scope.findings.cap.held == 8
     scope = Scope()
     scope.send(100)
     scope.hold()
-    assert not scope.findings.forgives(scope.now, Cause.THROTTLED)
+    assert not scope.findings.forgives(scope.now, Cause.THROTTLED, scope.findings.log.count)
     assert scope.events[-1] == CapLearned(at=scope.now, calls=None)
 
 
@@ -113,12 +113,12 @@ def test_overloads_beside_calls_that_are_taken_pause_nothing() -> None:
     """Once one was judged to be of single calls; other refusals are judged as ever."""
     scope = Scope()
     scope.send(100)
-    assert not scope.findings.forgives(scope.now, Cause.OVERLOADED)
+    assert not scope.findings.forgives(scope.now, Cause.OVERLOADED, scope.findings.log.count)
     scope.episode(cause=Cause.OVERLOADED)
-    assert scope.findings.forgives(scope.now, Cause.OVERLOADED)
-    assert not scope.findings.forgives(scope.now, Cause.THROTTLED)
+    assert scope.findings.forgives(scope.now, Cause.OVERLOADED, scope.findings.log.count)
+    assert not scope.findings.forgives(scope.now, Cause.THROTTLED, scope.findings.log.count)
     scope.episode(cause=Cause.OVERLOADED, leak=False)
-    assert not scope.findings.forgives(scope.now, Cause.OVERLOADED)
+    assert not scope.findings.forgives(scope.now, Cause.OVERLOADED, scope.findings.log.count)
 
 
 def suspected() -> tuple[Scope, float]:
@@ -160,7 +160,10 @@ def test_two_refusals_of_the_calls_that_a_doubt_asked_for_bring_the_lowered_rate
     scope, before = suspected()
     probe = scope.findings.search._k_doubted
     asked(scope)
-    assert all(scope.findings.forgives(scope.now, Cause.THROTTLED) for _ in range(3))
+    assert all(
+        scope.findings.forgives(scope.now, Cause.THROTTLED, scope.findings.log.count)
+        for _ in range(3)
+    )
     scope.findings.next_time(scope.now + 0.2, 0.2)
     assert not scope.findings.noise.doubted
     assert (scope.findings.search.rate or 0.0) < 0.95 * before
@@ -170,8 +173,8 @@ def test_two_refusals_of_the_calls_that_a_doubt_asked_for_bring_the_lowered_rate
 def test_a_refusal_before_the_calls_that_a_doubt_asks_for_are_sent_may_begin_an_episode() -> None:
     """One is borne; the second is a quota's, which takes the lowered rate."""
     scope, before = suspected()
-    assert scope.findings.forgives(scope.now, Cause.THROTTLED)
-    assert not scope.findings.forgives(scope.now, Cause.THROTTLED)
+    assert scope.findings.forgives(scope.now, Cause.THROTTLED, scope.findings.log.count)
+    assert not scope.findings.forgives(scope.now, Cause.THROTTLED, scope.findings.log.count)
     assert (scope.findings.search.rate or 0.0) < 0.95 * before
 
 

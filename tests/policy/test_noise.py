@@ -10,9 +10,24 @@ from batchllm.policy.noise import Noise
 
 
 def leak(
-    noise: Noise, after: float, *, before: float = 10.0, calls: int = 50, early: bool = True
+    noise: Noise,
+    after: float,
+    *,
+    before: float = 10.0,
+    calls: int = 50,
+    early: bool = True,
+    window: bool = False,
 ) -> float | None:
-    return noise.on_leak(0.0, before, after, calls, 0.0, early=early)
+    return noise.on_leak(0.0, before, after, calls, 0.0, early=early, window=window)
+
+
+def row(noise: Noise, *rates: float, before: float = 10.0) -> list[float | None]:
+    """Refuse after a few calls each, late, so that only the row of them can be doubted."""
+    found: list[float | None] = []
+    for after in rates:
+        found.append(leak(noise, after, before=before, calls=3, early=False))
+        before = after
+    return found
 
 
 def send(noise: Noise, count: int, pace: float = inf, *, below: bool = False) -> None:
@@ -96,7 +111,7 @@ def test_a_doubt_asks_at_once_for_four_calls_more_than_the_lowered_rate_could_ha
     """Understood half a second after the refusal, it has four calls of 8 a second to go first."""
     noise = Noise()
     leak(noise, 9.0)
-    assert noise.on_leak(0.5, 10.0, 8.0, 50, 0.0, early=True) == 10.0
+    assert noise.on_leak(0.5, 10.0, 8.0, 50, 0.0, early=True, window=False) == 10.0
     sent = 0
     while noise.asks(0.5, 0.2):
         noise.on_send(0.5, below=False)
@@ -202,3 +217,69 @@ def test_it_was_a_quota_if_far_fewer_are_refused_below_the_rate_than_expected(
     if noisy:  # and it is counted afresh
         send(noise, 800, below=True)
         assert not noise.share
+
+
+def test_six_leaks_in_a_row_that_halved_the_rate_are_doubted() -> None:
+    """However few calls lie between them: a quota that fell to a half is found within five."""
+    noise = Noise()
+    assert row(noise, 9, 8, 7, 6, 5) == [None] * 5
+    assert row(noise, 4.9, before=5) == [10.0]
+    assert (noise.doubted, noise.share) == (True, 0.02)
+
+
+@pytest.mark.parametrize(("after", "doubted"), [(5.01, False), (4.99, True)])
+def test_a_row_that_did_not_halve_the_rate_is_a_quota_that_is_followed(
+    after: float, doubted: bool
+) -> None:
+    """Each further leak is asked again."""
+    noise = Noise()
+    row(noise, 9, 8, 7, 6, 5.5)
+    assert row(noise, after, before=5.5) == [10.0 if doubted else None]
+
+
+def test_a_window_is_no_part_of_a_row() -> None:
+    """Nor does it end one: by chance the canaries of noise are refused, too."""
+    noise = Noise()
+    row(noise, 9, 8, 7, 6, 5)
+    assert leak(noise, 4.9, before=5.0, calls=3, window=True) is None
+    assert row(noise, 4.8, before=4.9) == [10.0]
+
+
+@pytest.mark.parametrize(("before", "ended"), [(8.9, False), (9.1, True)])
+def test_a_rate_that_came_back_to_where_the_row_began_ends_it(before: float, ended: bool) -> None:
+    """To a tenth; one that was lowered by guesses is raised on the way."""
+    noise = Noise()
+    row(noise, 9, 8, 7, 6, 5)
+    assert row(noise, 4.9, before=before) == [None if ended else 10.0]
+
+
+def test_small_falls_are_a_row_too() -> None:
+    """Though none of them goes below where the row began by a tenth."""
+    noise = Noise()
+    assert row(noise, 9.5, 9.1, 8.7, 8.3, 4.99) == [None] * 5
+    assert row(noise, 4.9, before=4.99) == [10.0]
+
+
+def test_a_row_that_proved_wrong_has_to_fall_to_a_quarter_next() -> None:
+    """Until a proof."""
+    noise = Noise()
+    row(noise, 9, 8, 7, 6, 5, 4)
+    noise.on_send(0.1, below=False)
+    assert [noise.forgives(below=False) for _ in range(2)] == [True, False]
+    assert row(noise, 9, 8, 7, 6, 5, 4, 2.6) == [None] * 7
+    assert row(noise, 2.4, before=2.6) == [10.0]
+    send(noise, 4)
+    assert noise.judge(0.2, 0.2)
+    assert noise.share == 0.02
+    assert row(noise, 9, 8, 7, 6, 5, 4.9)[-1] == 10.0
+
+
+def test_a_doubt_by_another_sign_leaves_the_row_as_it_is() -> None:
+    """If it proves wrong: two leaks that are far from each other may be a part of it."""
+    noise = Noise()
+    row(noise, 9, 8)
+    assert leak(noise, 7, before=8) is None
+    assert leak(noise, 6, before=7) == 8.0
+    for _ in range(2):
+        noise.forgives(below=False)
+    assert row(noise, 5, 4, before=6) == [None, 10.0]

@@ -399,3 +399,17 @@ def test_an_origin_of_the_clock_changes_no_pace(shift: float) -> None:
         driver.learn(10.0)
         rates.append(driver.search.rate or 0.0)
     assert rates[0] == pytest.approx(rates[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(("taken", "kept"), [(0.0, 0.5), (0.6, 0.6), (0.95, 0.95)])
+def test_a_leak_lowers_the_pace_no_further_than_to_what_was_taken_beside_it(
+    taken: float, kept: float
+) -> None:
+    """A bucket that has nothing left gives its rate: no less than it took of the pace."""
+    driver = paced_at()
+    driver.paced(5)
+    pace = driver.search.pace
+    assert pace is not None
+    driver.now += 5.0  # a silence in which nothing was asked for
+    driver.search.learn(evolve(driver.refuse(), taken=taken), driver.now)
+    assert driver.search.rate == pytest.approx(kept * pace, rel=0.02)

@@ -77,6 +77,21 @@ def test_a_first_rate_that_several_refusals_halve_is_not_probed_at_once() -> Non
         assert driver.search._probing.k == probe
 
 
+@pytest.mark.parametrize(
+    ("pause", "hinted", "at_once"),
+    [(2.9, False, True), (3.1, False, False), (0.49, True, False), (0.51, True, True)],
+)
+def test_a_lowered_first_rate_is_probed_at_once_if_a_refusal_costs_little(
+    pause: float, hinted: bool, at_once: bool
+) -> None:
+    """A longer pause is a window's, and a hint of less bound its call alone."""
+    driver = burst(100, 0.3)
+    driver.learn(0.1)
+    paced_for(driver, 0.2, lost=90)
+    driver.search.learn(evolve(driver.refuse(pause), hinted=hinted), driver.now)
+    assert driver.search._probing.k == (1.0 if at_once else 5.0)
+
+
 def test_a_rate_that_may_have_been_lowered_by_noise_doubles_in_twelve_seconds() -> None:
     """A rate that is kept in doubt is left as soon as it is refused no more."""
     driver = paced_at(10.0)

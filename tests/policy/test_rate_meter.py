@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,17 @@ def test_the_first_rate_spans_the_first_send_and_the_recovery_or_the_last_refuse
     scope = Scope()
     scope.send(900)
     assert scope.meter.first(scope.runs_out(40.0)) == (pytest.approx(600, abs=3), pytest.approx(6))
+
+
+def test_the_first_rate_of_a_leak_ends_with_the_last_send() -> None:
+    """Nothing was asked for while it was judged, which takes as long as a refusal does."""
+    scope = Scope()
+    scope.send(100)
+    leak = scope.runs_out()
+    scope.send(20)
+    judged = evolve(leak, back=scope.log.now(scope.now + 1.0))
+    assert scope.meter.first(judged)[1] == pytest.approx(120 / 13, rel=0.01)
+    assert scope.meter.first(evolve(judged, taken=0.9))[1] == pytest.approx(10, rel=0.01)
 
 
 def test_after_an_episode_that_showed_nothing_it_spans_from_its_recovery() -> None:

@@ -335,7 +335,8 @@ def _failing(share: float) -> tuple[str, ...]:
     return ("--latency-ms", "500", *(part for one in errors for part in ("--error-rate", one)))
 
 
-# Nobody tuned anything on these two: neither the limiter nor the scenarios' own bounds.
+# The scenarios' bounds were never tuned; of the limiter, rules were changed for servers simulated
+# after llmock's noises and HAProxy's queue.
 _UNTUNED: Final = (
     # A bucket of 240 that is full at first: 360 calls need 30 s beside it.
     Scenario(

@@ -14,7 +14,12 @@ from batchllm.classifiers.by_provider import (
 )
 from batchllm.classifiers.default import DefaultErrorClassifier
 from batchllm.classifiers.evidence import status_of
-from batchllm.classifiers.usage import failed_usage, is_cut_off, may_be_billed
+from batchllm.classifiers.usage import (
+    failed_usage,
+    is_cut_off,
+    is_unconnected,
+    may_be_billed,
+)
 
 __all__ = [
     "AnthropicErrorClassifier",
@@ -24,6 +29,7 @@ __all__ = [
     "classify",
     "failed_usage",
     "is_cut_off",
+    "is_unconnected",
     "may_be_billed",
     "status_of",
 ]

@@ -9,7 +9,7 @@ from typing import Final
 from batchllm.classifiers.evidence import peek, status_of
 from batchllm.core import BatchError, TokenUsage, TransportError, add_usage, normalize_usage
 
-__all__ = ["failed_usage", "is_cut_off", "may_be_billed"]
+__all__ = ["failed_usage", "is_cut_off", "is_unconnected", "may_be_billed"]
 
 _NAMES: Final = ("_failed_token_usage", "token_usage", "usage")
 _MOST_EXCEPTIONS: Final = 64
@@ -54,6 +54,16 @@ def is_cut_off(exception: BaseException) -> bool:
     They are those so far: a provider counts at the end, and may go on when no one reads any more.
     """
     return any(getattr(one, "cut_off", False) is True for one in _with_causes(exception))
+
+
+def is_unconnected(exception: BaseException) -> bool:
+    """Return whether no connection to the provider could be made, whatever the request.
+
+    Only our own transport is believed: a user's code may connect to anything for one item.
+    """
+    return any(
+        isinstance(one, TransportError) and not one.connected for one in _with_causes(exception)
+    )
 
 
 def _with_causes(exception: BaseException | None) -> Iterator[BaseException]:

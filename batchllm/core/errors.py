@@ -228,11 +228,13 @@ class TransportError(CallError):
 
     Attributes:
         sent: Whether the request may have reached the provider, and so may be billed.
+        connected: Whether there was a connection: without one no request can be at fault.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, connected: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+        self.connected = connected
 
 
 class StallError(TransportError):

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import anyio
 from attrs import define, field
 
-from batchllm.classifiers import failed_usage
+from batchllm.classifiers import failed_usage, is_unconnected
 from batchllm.core import (
     CallCost,
     LLMCallStrategy,
@@ -222,7 +222,14 @@ class Call(StateGuard):
         item = self.item
         item.book(usage, self.context.prices.cost(self.strategy, usage))
         outcome, hint = failure.info.outcome, failure.info.scope_hint
-        row = permit.report(outcome, now, hint=hint, usage=usage, reason=failure.in_short)
+        row = permit.report(
+            outcome,
+            now,
+            hint=hint,
+            usage=usage,
+            reason=failure.in_short,
+            unconnected=is_unconnected(failure.error),
+        )
         item.unanswered = None if row is None else (gate, row)
         if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             item.refused(gate, now, None if hint is None else hint.wait)

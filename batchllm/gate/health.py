@@ -61,10 +61,12 @@ class Health:
         canary: int,
         callers: CallerLimits | None,
         reason: str = "",
+        unconnected: bool = False,
     ) -> FailureRow | None:
         """Learn from the end of one call; *outcome* is ``None`` for one that was cut off.
 
-        *reason* is what it failed with, in words.
+        *reason* is what it failed with, in words; *unconnected* says that no connection could be
+        made.
 
         Returns:
             The row of failures that it belongs to, if it is one.
@@ -74,7 +76,9 @@ class Health:
         row: FailureRow | None = None
         if outcome in _NO_ANSWER:
             left = self._untried_left(callers)
-            row = self.breaker.on_failure(now, item, canary, untried_left=left, reason=reason)
+            row = self.breaker.on_failure(
+                now, item, canary, untried_left=left, unconnected=unconnected, reason=reason
+            )
         elif outcome is None or outcome is _UNKNOWN:
             self.breaker.on_silence(now, canary)
         else:

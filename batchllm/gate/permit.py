@@ -25,6 +25,7 @@ class Judges(Protocol):
         canary: int,
         callers: CallerLimits | None,
         reason: str = "",
+        unconnected: bool = False,
     ) -> FailureRow | None:
         """Learn from a call whether the endpoint answers; ``None`` for one that was cut off."""
         ...
@@ -80,10 +81,12 @@ class Permit:
         hint: ServerHint | None = None,
         usage: TokenUsage | None = None,
         reason: str = "",
+        unconnected: bool = False,
     ) -> FailureRow | None:
         """End the call at *now*: settle what it took, learn from it, let the next one start.
 
-        *reason* is what a failed one failed with, in words, for the log of an outage.
+        *reason* is what a failed one failed with, in words, for the log of an outage;
+        *unconnected* says that it failed since no connection could be made.
 
         Returns:
             For a failure of the connection or the server the row of failures that it belongs to,
@@ -107,6 +110,7 @@ class Permit:
             self.canary,
             self._callers,
             reason,
+            unconnected,
         )
         if self._callers is not None:
             self._callers.end(now, self, usage)

@@ -2,9 +2,10 @@
 
 It watches for *rows*: failures of the connection or the server with no answer between them. A row
 of twenty different items is taken for an outage, as long as items that were never tried are left
-to be protected. Then nothing is sent but one canary at a time, until one is answered or the
-endpoint is given up. Every attempt that fails in such a row is given back to its item, so an
-outage costs none.
+to be protected. So are ten failures in a row to connect to an endpoint that has answered before,
+since no request is at fault for those: a server that is started anew. Then nothing is sent but one
+canary at a time, until one is answered or the endpoint is given up. Every attempt that fails in
+such a row is given back to its item, so an outage costs none.
 
 It is pure: ``now`` is seconds on any monotonic clock. It knows nothing of quotas; what a server
 says about waiting is the rate limiter's.
@@ -41,6 +42,10 @@ __all__ = ["FailureRow", "OutageBreaker", "Verdict"]
 _ROW: Final = 20
 """Different items that have to fail in a row. At a share of failing items of one half, twenty in
 a row come once in a million; a dead endpoint gives them within a second or two."""
+_UNCONNECTED: Final = 10
+"""Failures to connect in a row, of any items, to an endpoint that answered before. Few enough that
+ten items under way have not all failed three times by then, and enough that one connection in
+five that fails by chance stops nothing: ten in a row come once in ten million."""
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 20.0
 """Seconds between canaries: they double, and the longest is what a recovery can be late by."""
@@ -70,10 +75,12 @@ class FailureRow:
     Attributes:
         since: When the first of them failed.
         verdict: Whether they count for their items; it is decided once.
+        unconnected: Those among them that could not connect.
     """
 
     since: float
     verdict: Verdict = Verdict.PENDING
+    unconnected: int = 0
     _items: set[object] = field(factory=set, init=False, repr=False)
 
     def add(self, item: object) -> None:
@@ -202,6 +209,7 @@ class OutageBreaker:
         canary: int = 0,
         *,
         untried_left: bool,
+        unconnected: bool = False,
         reason: str = "",
     ) -> FailureRow:
         """Note that a call of *item* got no answer.
@@ -212,6 +220,7 @@ class OutageBreaker:
             canary: What ``on_send`` returned for it.
             untried_left: Whether there are items that were never called. Without any, a breaker
                 would protect nothing and only keep those that fail from their own retries.
+            unconnected: Whether it failed since no connection could be made.
             reason: What it failed with, in words, for the events.
 
         Returns:
@@ -223,7 +232,9 @@ class OutageBreaker:
             row = self._row = FailureRow(now)
         if not self.open:
             row.add(item)
-            if row.items >= _ROW and untried_left:
+            row.unconnected += unconnected
+            gone = self._answered and row.unconnected >= _UNCONNECTED
+            if gone or (row.items >= _ROW and untried_left):
                 self._begin(now, row)
         elif self._is_current(canary):
             self._canary_failed(now)
@@ -260,15 +271,17 @@ class OutageBreaker:
         return bool(canary) and canary == self._canaries and self._canary_at is not None
 
     def _begin(self, now: float, row: FailureRow) -> None:
+        failures = row.items
         row.decide(Verdict.GIVEN_BACK)
         self.open, self.free = True, False
         self._recovering_since = None
         self._pause = _FIRST_PAUSE
         self._next_at = now + self._pause
         until = min(self._next_at, max(now, self._deadline))
-        self.events.append(
-            OutageStarted(at=now, since=row.since, failures=_ROW, until=until, reason=self._reason)
+        started = OutageStarted(
+            at=now, since=row.since, failures=failures, until=until, reason=self._reason
         )
+        self.events.append(started)
 
     def _canary_failed(self, now: float) -> None:
         self._canary_at = None

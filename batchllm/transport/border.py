@@ -134,6 +134,7 @@ class Border:
             f"could not connect to {self.host}: {reason}; check base_url, and that the server can "
             "be reached from here",
             sent=False,
+            connected=False,
         )
 
     def _broken(self, reason: str) -> TransportError:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.classifiers import failed_usage, may_be_billed
+from batchllm.classifiers import failed_usage, is_unconnected, may_be_billed
 from batchllm.core import (
     EmptyResponseError,
     InvalidItemError,
@@ -162,3 +162,26 @@ def test_a_ring_of_causes_has_an_end() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first
     assert may_be_billed(first)
+
+
+@pytest.mark.parametrize(
+    ("error", "unconnected"),
+    [
+        (TransportError("refused", sent=False, connected=False), True),
+        (TransportError("a header cannot be sent", sent=False), False),
+        (TransportError("broke"), False),
+        (ConnectionRefusedError(), False),
+        (ConnectionResetError(), False),
+        (httpx.ConnectError("refused"), False),
+        (httpx.ReadError("broke"), False),
+        (ValueError("mine"), False),
+    ],
+)
+    """Only our own transport is believed: a user may connect to another host for each item."""
+    error: Exception, unconnected: bool
+) -> None:
+    """What a user's code could not connect to may be another host for each item."""
+    assert is_unconnected(error) is unconnected
+    wrapped = RuntimeError("of an SDK")
+    wrapped.__cause__ = error
+    assert is_unconnected(wrapped) is unconnected

@@ -23,6 +23,7 @@ from batchllm.core import (
     TransportError,
 )
 from batchllm.engine import DRAIN
+from batchllm.gate import Gate
 from batchllm.llm_strategies import Fallback
 from batchllm.testing import Answer, Backend, Raise, ScriptedStrategy
 from tests.engine.moments import share
@@ -91,6 +92,7 @@ class Net(LLMCallStrategy[str]):
     seconds: float = 1.0
     fails_after: float = 0.02
     scope: str = "net"
+    connected: bool = True
     calls: list[float] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -106,7 +108,8 @@ class Net(LLMCallStrategy[str]):
                 return prompt, None
         await anyio.sleep(self.fails_after)
         msg = "no network"
-        raise TransportError(msg)
+        begun = self.begin <= now < self.end
+        raise TransportError(msg, sent=not begun, connected=self.connected or not begun)
 
     def between(self, begin: float, end: float) -> int:
         """Count the calls of that time."""
@@ -198,6 +201,21 @@ async def test_fewer_items_than_show_an_outage_fail_by_their_own_retries() -> No
     result = await run_batch(iter(range_of(5)), net, config=config)
     assert (result.failed, result.wall_time) == (5, pytest.approx(3.06, abs=2.5))
     assert {r.attempts for r in result.results} == {3}
+
+
+@pytest.mark.parametrize("items", [10, 200])
+async def test_a_server_that_is_started_anew_costs_no_item_though_none_is_left_to_try(
+    items: int,
+) -> None:
+    """All calls are under way when it goes; then nothing can connect for two minutes."""
+    now = anyio.current_time()
+    gate = Gate()
+    net = Net(now + 5.0, now + 125.0, connected=False)
+    await run_batch(["first"], net, gate=gate)  # it has answered once
+    net.seconds = 10.0
+    result = await run_batch(range_of(items), net, concurrency=256, gate=gate)
+    assert (result.succeeded, result.failed) == (items, 0)
+    assert result.wall_time <= 125 + 30 + 10
 
 
 async def test_a_drain_in_an_outage_ends_at_once() -> None:

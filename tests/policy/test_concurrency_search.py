@@ -36,6 +36,72 @@ def test_a_server_that_queues_is_kept_full_and_not_flooded(slots: int) -> None:
     assert slots <= limit <= 8 * slots
 
 
+def batching(calls: int, worth: float, items: int, seed: int) -> tuple[float, int]:
+    """Serve *items* in steps of 1 + n / *worth*; returns the seconds and the last limit.
+
+    *calls* is the cap beside the search. Answers take 64 steps in the mean, as spread as tokens.
+    """
+    rng, search = Random(seed), ConcurrencySearch()
+    left: dict[int, int] = {}
+    sent: dict[int, float] = {}
+    now, begun, done = 0.0, 0, 0
+    while done < items:
+        while len(left) < min(calls, search.limit) and begun < items:
+            left[begun], sent[begun] = 1 + int(rng.expovariate(1 / 64)), now
+            begun += 1
+        now += 0.02 * (1 + len(left) / worth)
+        for item in [item for item, steps in left.items() if steps <= 1]:
+            search.on_ok(now, sent[item], len(left))
+            del left[item]
+            done += 1
+        for item in left:
+            left[item] -= 1
+    return now, search.limit
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_server_that_works_on_a_batch_at_once_is_given_one(seed: int) -> None:
+    """Each call takes longer the more there are, and all of them are done the sooner.
+
+    With 256 calls from the first moment it is 26 s; with latency alone as the guide it was 118.
+    """
+    seconds, limit = batching(256, 256.0, 2_000, seed)
+    assert seconds < 70
+    assert limit > 100
+
+
+def test_it_rises_by_doubling_while_that_pays_and_goes_back_when_it_does_not() -> None:
+    """A fifth more answers a second is enough; a doubling that fails is looked at twice."""
+    search = ConcurrencySearch(start=64)
+    answers(search, 64, 1.0, 64)
+    assert search.limit == 128
+    answers(search, 128 + 1, 1.5, 128)  # the first was sent while the server worked on fewer
+    assert search.limit == 256
+    answers(search, 256 + 1, 2.9, 256)
+    assert search.limit == 256
+    answers(search, 256 + 1, 2.9, 256)
+    assert search.limit == 128
+    answers(search, 128, 1.5, 128)
+    assert 128 < search.limit < 140, "from here on latency is the guide"
+
+
+def test_a_refusal_ends_the_rise() -> None:
+    """A server that refuses has said how many are too many."""
+    search = ConcurrencySearch(start=64)
+    answers(search, 64, 1.0, 64)
+    search.on_refused(100.0, 99.0)
+    assert search.limit == 102
+    answers(search, 102, 1.0, 102)
+    assert search.limit < 110
+
+
+def test_too_few_callers_show_nothing() -> None:
+    """A limit that is not reached does not rise."""
+    search = ConcurrencySearch(start=64)
+    answers(search, 640, 1.0, 3)
+    assert search.limit == 64
+
+
 def test_a_cap_on_concurrency_cuts_once_per_round_and_an_idle_client_does_not_grow() -> None:
     """Refusals of calls from before the cut belong to that cut."""
     search = ConcurrencySearch(start=100)
@@ -58,14 +124,14 @@ def answers(search: ConcurrencySearch, count: int, seconds: float, in_flight: in
 
 def test_it_goes_a_third_of_the_way_to_a_target_that_is_a_root_higher() -> None:
     """Sixteen calls whose latency is steady aim at twenty: 17.2 after one round."""
-    search = ConcurrencySearch(start=16)
+    search = ConcurrencySearch(start=16, rising=False)
     answers(search, 16, 1.0, 16)
     assert search._limit == pytest.approx(16 + 0.3 * 4)
 
 
 def test_a_round_has_ten_answers_however_few_calls_there_are() -> None:
     """A mean of fewer says little."""
-    search = ConcurrencySearch(start=4)
+    search = ConcurrencySearch(start=4, rising=False)
     answers(search, 9, 1.0, 4)
     assert search._limit == 4
     answers(search, 1, 1.0, 4)
@@ -77,7 +143,7 @@ def test_latency_half_as_long_again_as_the_best_is_what_it_aims_at(
     latency: float, moves: int
 ) -> None:
     """Beyond, each further call only waits in the server's queue."""
-    search = ConcurrencySearch(start=16)
+    search = ConcurrencySearch(start=16, rising=False)
     answers(search, 16, 1.0, 1)  # an idle client learns the best latency and does not grow
     assert search._limit == 16
     answers(search, 16, latency, 16)

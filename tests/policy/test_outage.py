@@ -46,6 +46,23 @@ def test_twenty_different_items_open_it() -> None:
     assert breaker.drain_events() == [OutageStarted(at=3.0, since=0.0, failures=20, until=4.0)]
 
 
+def test_ten_failures_to_connect_open_it_for_an_endpoint_that_answered() -> None:
+    """No request is at fault for those, so that no item need be left that was never tried."""
+    breaker = OutageBreaker()
+    for _ in range(12):  # one that never answered may be a wrong address
+        breaker.on_failure(0.0, 1, untried_left=False, unconnected=True)
+    assert breaker.free
+    breaker.on_answer(1.0)
+    breaker.on_failure(2.0, 1, untried_left=False)
+    for _ in range(9):
+        breaker.on_failure(3.0, 1, untried_left=False, unconnected=True)
+    assert breaker.free
+    row = breaker.on_failure(4.0, 1, untried_left=False, unconnected=True)
+    assert breaker.open
+    assert row.verdict is Verdict.GIVEN_BACK
+    assert breaker.drain_events() == [OutageStarted(at=4.0, since=2.0, failures=1, until=5.0)]
+
+
 def test_an_answer_between_begins_the_row_anew() -> None:
     """Failures before it count for their items."""
     breaker = OutageBreaker()

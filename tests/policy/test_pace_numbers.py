@@ -56,7 +56,7 @@ def test_the_end_of_a_followed_pause_moves_if_it_does_so_by_a_quarter_of_a_secon
 
 def test_one_slow_round_halves_what_a_search_of_concurrency_aims_at() -> None:
     """One stall of the server is no reason to begin anew."""
-    search = ConcurrencySearch(start=16)
+    search = ConcurrencySearch(start=16, rising=False)
     now = 0.0
     for seconds in (1.0,) * 16 + (30.0,) * 16:
         now += seconds

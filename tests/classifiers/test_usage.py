@@ -177,10 +177,10 @@ def test_a_ring_of_causes_has_an_end() -> None:
         (ValueError("mine"), False),
     ],
 )
-    """Only our own transport is believed: a user may connect to another host for each item."""
+def test_a_call_without_a_connection_is_known_from_one_that_broke(
     error: Exception, unconnected: bool
 ) -> None:
-    """What a user's code could not connect to may be another host for each item."""
+    """Only our own transport is believed: a user may connect to another host for each item."""
     assert is_unconnected(error) is unconnected
     wrapped = RuntimeError("of an SDK")
     wrapped.__cause__ = error

@@ -1,9 +1,9 @@
 """Moments at which tests end a run: which of them on which backend, and a cancellation at one."""
 
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 import anyio
@@ -21,6 +21,11 @@ def is_for(backend: Backend, number: int) -> bool:
     the commit of a transaction may, is not left to one backend.
     """
     return (number.bit_count() + (backend == "trio") + (sys.version_info >= (3, 13))) % 2 == 0
+
+
+def moments_for(backend: Backend) -> Iterator[int]:
+    """Return the moments, from 1 on, that are for a backend on this Python."""
+    return (number for number in count(1) if is_for(backend, number))
 
 
 def share(backend: Backend, *choices: Iterable[Any]) -> list[tuple[Any, ...]]:

@@ -12,6 +12,8 @@ from batchllm.core import EndCause
 from batchllm.provider_batch import State
 from batchllm.simulator import BatchBehaviour, Job, Mishap
 from batchllm.simulator.batches.jobs import Request
+from batchllm.testing import Backend
+from tests.engine.moments import moments_for
 from tests.provider_batch.kit import Fuse, World, killed, lay_fuse, marked, outputs, prompts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
@@ -50,14 +52,13 @@ async def test_results_are_those_of_online(world: World) -> None:
 
 
 async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: Backend
 ) -> None:
     online = World(tmp_path / "online", model=MODEL)
     expected = outputs(await run_batch(prompts(6), online.strategy()))
     quick = BatchBehaviour(queue=4.0, run=4.0, finalizing=0.0)
-    at = 0 if anyio_backend_name == "trio" else -1
-    while True:
-        at += 2
+    at = 0
+    for at in moments_for(anyio_backend_name):
         world = World(tmp_path / f"{at}", quick, model=MODEL)
         image = tmp_path / f"{at}-image"
         fuse = Fuse(world.folder, image, at)

@@ -28,6 +28,8 @@ from batchllm.providers import (
     GeminiModel,
 )
 from batchllm.simulator import BatchBehaviour, Mishap, parse_scenario
+from batchllm.testing import Backend
+from tests.engine.moments import moments_for
 from tests.provider_batch.kit import (
     Fuse,
     World,
@@ -163,17 +165,16 @@ async def test_clients_whose_requests_cannot_be_written_down_are_refused(world: 
 
 
 async def test_a_process_that_ends_at_any_point_loses_and_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: Backend
 ) -> None:
     """Each request, each answer and each transaction of the ledger is such a point.
 
-    Every second of them on one backend, and the others on the other.
+    Half of them on one backend, and the others on the other.
     """
     online = World(tmp_path / "online", model=MODEL)
     expected = outputs(await run_batch(prompts(6), online.strategy()))
-    at, names = 0 if anyio_backend_name == "trio" else -1, set()
-    while True:
-        at += 2
+    at, names = 0, set()
+    for at in moments_for(anyio_backend_name):
         world = open_world(tmp_path / f"{at}", queue=4.0, run=4.0, finalizing=0.0)
         image = tmp_path / f"{at}-image"
         fuse = Fuse(world.folder, image, at)

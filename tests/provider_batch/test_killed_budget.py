@@ -14,6 +14,8 @@ from batchllm.core import Budget, EndCause, JournalError, Price, ProcessorConfig
 from batchllm.engine import SPENT_ONLINE
 from batchllm.journal.store import Store
 from batchllm.simulator import Fixed, Scenario
+from batchllm.testing import Backend
+from tests.engine.moments import moments_for
 from tests.provider_batch.kit import MODELS, Fuse, World, killed, marked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
@@ -68,7 +70,7 @@ async def run(world: World, budget: Budget, **more: Any) -> Any:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_what_a_killed_process_has_spent_online_counts_for_the_next(
-    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, anyio_backend_name: Backend
 ) -> None:
     """At each call, each answer and each write of the journal: never less, and little more."""
     plain = World(tmp_path / "plain", scenario=FORTY, model=model)
@@ -78,8 +80,7 @@ async def test_what_a_killed_process_has_spent_online_counts_for_the_next(
     each_tokens = min(one.token_usage["total_tokens"] for one in online)
     each_cost = min(one.cost for one in online)
     write, points = Store.write, 0
-    # Every second point on one backend, and the others on the other.
-    for at in range(2 if anyio_backend_name == "trio" else 1, 100, 2):
+    for at in moments_for(anyio_backend_name):  # half of them, and the others on the other
         world = World(tmp_path / f"{at}", scenario=FORTY, model=model)
         fuse = OnlineFuse(world.folder, tmp_path / f"{at}-image", at, "online")
 

@@ -22,6 +22,8 @@ from batchllm.journal.store import Store
 from batchllm.provider_batch.ledger import BatchLedger
 from batchllm.provider_batch.spool import Spool
 from batchllm.simulator import BatchBehaviour
+from batchllm.testing import Backend
+from tests.engine.moments import moments_for
 from tests.provider_batch.kit import Fuse, World, killed, outputs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("moving_clock")]
@@ -80,20 +82,17 @@ def committed(folder: Path) -> tuple[int, float]:
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_a_process_that_ends_while_results_are_written_down_repeats_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, anyio_backend_name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, anyio_backend_name: Backend
 ) -> None:
-    """Every second point on one backend, and the others on the other."""
+    """Half of the points on one backend, and the others on the other."""
     quick = BatchBehaviour(queue=4.0, run=4.0, finalizing=0.0)
     whole = World(tmp_path / "whole", quick, model=model)
     hooked = Watched(Fuse(tmp_path, tmp_path))
     result = await whole.run(PROMPTS, config=CONFIG, post_processor=hooked)
     expected, cost = outputs(result), result.cost
     assert committed(whole.folder) == (len(PROMPTS), pytest.approx(cost))
-    at, names = -2 if anyio_backend_name == "trio" else -1, set[str]()
-    while True:
-        at += 2
-        if at < 1:
-            continue
+    at, names = 0, set[str]()
+    for at in moments_for(anyio_backend_name):
         world = World(tmp_path / f"{at}", quick, model=model)
         # Submitted by a process before, so that the points of the next are those of the end.
         first = await world.run(PROMPTS, config=CONFIG, detach=True)

@@ -163,14 +163,14 @@ class Call(StateGuard):
                 watched = watchers.start_call(item, strategy, self.prompt, self._attempt)
             value = await self._execute_within(permit.at)
         except BaseException:
-            item.stop_clock(context.timers.now())
+            item.stop_clock(context.clock())
             self.cut_off = True
             permit.abandon()
             recorder.cut_off(item, number)
             if watched:
                 watchers.end_call(watched, permit.at, None)
             raise
-        now = context.timers.now()
+        now = context.clock()
         item.stop_clock(now)
         if isinstance(value, Reply):
             cost = context.prices.cost(strategy, value.usage, value.metadata)
@@ -223,13 +223,9 @@ class Call(StateGuard):
         item.book(usage, self.context.prices.cost(self.strategy, usage))
         outcome, hint = failure.info.outcome, failure.info.scope_hint
         row = permit.report(
-            outcome,
-            now,
-            hint=hint,
-            usage=usage,
-            reason=failure.in_short,
+            outcome, now, hint=hint, usage=usage, reason=failure.in_short,
             unconnected=is_unconnected(failure.error),
-        )
+        )  # fmt: skip
         item.unanswered = None if row is None else (gate, row)
         if outcome in (Outcome.THROTTLED, Outcome.OVERLOADED):
             item.refused(gate, now, None if hint is None else hint.wait)
@@ -240,8 +236,7 @@ class Call(StateGuard):
     async def _execute_within(self, now: float) -> Reply | BaseException:
         """Execute within the deadline: a reply, or what went wrong.
 
-        The steps after an error are those of ``guard.bounded``; they are written out here since
-        this is the path of every call.
+        The steps after an error are those of ``guard.bounded``, written out for every call's sake.
         """
         context, item = self.context, self.item
         left = item.left(now)
@@ -272,7 +267,7 @@ class Call(StateGuard):
             timers.stop(timer)
         if scope.cancelled_caught or failure is None:
             stalled, final = self._stalled_after, bound >= left
-            return timed_out(item, bound, timers.now(), stalled=stalled, final=final)
+            return timed_out(item, bound, context.clock(), stalled=stalled, final=final)
         return failure
 
     # -- a composite: it calls others, and holds nothing meanwhile -------------------------------
@@ -325,8 +320,7 @@ class Call(StateGuard):
         limit, timer = self.context.config.stall_timeout, self._timer
         if timer is None or limit is None:
             return
-        is_next = self.context.timers.stall_after(timer, limit)
-        self._stalled_after = limit if is_next else None
+        self._stalled_after = limit if self.context.timers.stall_after(timer, limit) else None
 
     def observe(self, hint: ServerHint) -> None:
         """Keep what a reply reported about limits."""

@@ -10,6 +10,7 @@ while there are calls, and a look that is late by more than `LATE` shows that no
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,9 @@ time than it had left, which cuts off nothing that is paid for."""
 LATE: Final = 1.0
 """Seconds by which a look is late only if nothing ran: collections of garbage and busy machines
 make it some tenths. Code that holds the event loop for so long does not let it take an answer."""
+_SPARE: Final = 64
+"""Places of ended calls, beyond as many as there are calls, that are left until they are passed: to
+clear the queue takes some µs a place, so that it costs each call that much once."""
 
 
 @define(eq=False)
@@ -40,6 +44,7 @@ class CallTimer:
         end: When the time of the call is over.
         stall: When the next piece of a streamed answer has to be there.
         fixed: When the wall-clock time of its item is over, which no pause moves.
+        listed: Its place in the queue: no later than when it is due, unless a pause has moved that.
     """
 
     item: ItemRun
@@ -47,10 +52,11 @@ class CallTimer:
     end: float
     fixed: float
     stall: float = math.inf
+    listed: float = math.inf
 
     @property
     def due(self) -> float:
-        """When the call is cancelled."""
+        """Return when the call is cancelled."""
         return min(self.end, self.fixed, self.stall)
 
 
@@ -60,10 +66,16 @@ class CallTimers:
 
     Args:
         clock: Seconds on the event loop's clock.
+
+    Attributes:
+        stood_still: Seconds of pauses while there were calls.
     """
 
     clock: Callable[[], float]
+    stood_still: float = field(default=0.0, init=False)
     _timers: dict[CallTimer, None] = field(factory=dict, init=False)
+    _queue: list[tuple[float, int, CallTimer]] = field(factory=list, init=False)
+    _listed: int = field(default=0, init=False)
     _seen: float = field(default=-math.inf, init=False)
     _next_look: float = field(default=math.inf, init=False)
     _wakeup: anyio.Event | None = field(default=None, init=False)
@@ -73,13 +85,23 @@ class CallTimers:
         if self._timers:
             self.now()  # before it is among those that have stood still
         else:
-            self._seen = self.clock()  # no one has looked while there were none
+            self._seen = self.clock()  # there may have been no look while there was no call
         self._timers[timer] = None
-        self._look_by(timer.due)
+        self._list(timer)
 
     def stop(self, timer: CallTimer) -> None:
         """Watch it no more."""
         self._timers.pop(timer, None)
+        if len(self._queue) > 2 * len(self._timers) + _SPARE:  # nearly all ended long before
+            self._queue = [one for one in self._queue if one[2] in self._timers]
+            heapq.heapify(self._queue)
+
+    def _list(self, timer: CallTimer) -> None:
+        """Put the call in the queue, where it may stand already for another instant."""
+        self._listed += 1
+        timer.listed = timer.due
+        heapq.heappush(self._queue, (timer.listed, self._listed, timer))
+        self._look_by(timer.listed)
 
     def stall_after(self, timer: CallTimer, seconds: float) -> bool:
         """Expect the next piece of an answer within *seconds*.
@@ -89,7 +111,8 @@ class CallTimers:
         """
         timer.stall = self.now() + seconds
         if timer in self._timers:
-            self._look_by(timer.stall)
+            if timer.due < timer.listed:  # a later one is found when the earlier is looked at
+                self._list(timer)
         else:  # it had no end until now
             self.start(timer)
         return timer.stall < min(timer.end, timer.fixed)
@@ -106,6 +129,16 @@ class CallTimers:
             self._move(paused)
         return now
 
+    def running(self) -> float:
+        """Return the time less all pauses: seconds in which answers could be taken."""
+        return self.now() - self.stood_still
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep until the process has run for so long."""
+        end = self.running() + seconds
+        while (left := end - self.running()) > 0:  # noqa: ASYNC110 - a pause is no event
+            await anyio.sleep(min(left, BEAT))
+
     async def serve(self, ending: Ending) -> None:
         """Cancel calls when their time is over, until the run is over, too."""
         with ending.until(Phase.OVER):
@@ -117,16 +150,23 @@ class CallTimers:
 
     def _look(self) -> float:
         """Cancel the calls whose time is over; return when to look again."""
-        now = self.now()
-        for timer in [timer for timer in self._timers if timer.due <= now]:
+        now, queue = self.now(), self._queue
+        while queue and queue[0][0] <= now:
+            listed, _, timer = heapq.heappop(queue)
+            if timer not in self._timers or listed != timer.listed:
+                continue  # it has ended, or stands there anew
+            if timer.due > now:
+                self._list(timer)  # a pause or a piece of its answer has moved it
+                continue
             self.stop(timer)
             timer.scope.cancel("its time is over")
         if not self._timers:
             return math.inf
-        return min(now + BEAT, *(timer.due for timer in self._timers))
+        return min(now + BEAT, queue[0][0])
 
     def _move(self, paused: float) -> None:
         """Let the calls, and the stopwatches of their items, have stood still for *paused*."""
+        self.stood_still += paused
         for timer in self._timers:
             timer.end += paused
             timer.stall += paused

@@ -113,7 +113,7 @@ def _log_event(scope: str, event: GateEvent) -> None:
             logger.warning(text, cause, _length(until - at), asked, scope)
         case OutageStarted(at=at, until=until, failures=failures, reason=reason):
             text = (
-                "Endpoint not answering: the last %d items all failed by connection, server error "
+                "Endpoint not answering: the last %d calls all failed by connection, server error "
                 "or timeout%s; calls pause, and one tries it in %s (%s)"
             )
             last = f", the last with: {reason}" if reason else ""

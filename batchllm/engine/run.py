@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -29,29 +28,30 @@ from batchllm.core import (
     Termination,
     WorkItemResult,
 )
-from batchllm.engine.attempts import Attempts, failed_result
-from batchllm.engine.call_context import CallContext
+from batchllm.engine.attempts import failed_result
 from batchllm.engine.call_timers import CallTimers
 from batchllm.engine.ending import CANCEL, Ending, Phase, Stop, cause_of
 from batchllm.engine.events import Events
 from batchllm.engine.gate_events import GateWatch
 from batchllm.engine.guard import only_error
-from batchllm.engine.hedging import Hedging
 from batchllm.engine.item import ItemRun
-from batchllm.engine.kept_spending import kept_in
 from batchllm.engine.pipeline import Pipeline
 from batchllm.engine.recorder import Recorder
 from batchllm.engine.resources import Resources
-from batchllm.engine.retry_hooks import RetryHooks
 from batchllm.engine.run_options import RunOptions
 from batchllm.engine.shelter import Shelter
 from batchllm.engine.slow_hooks import SlowHooks
-from batchllm.engine.spending import Spending, check_prices
+from batchllm.engine.spending import check_prices
 from batchllm.engine.stats import Stats
 from batchllm.engine.waiting import Waits, Window
 from batchllm.engine.watchers import Watchers
+from batchllm.engine.wiring import (
+    make_call_context,
+    make_hedging,
+    make_pipeline,
+    make_spending,
+)
 from batchllm.journal import Entry
-from batchllm.policy import RetrySchedule
 from batchllm.transport import clock_of_now
 
 __all__ = ["Run"]
@@ -128,7 +128,8 @@ class Run:
             StrategyError: A middleware or strategy cannot be called.
             ConfigError: A budget in money needs a price that is not known.
         """
-        clock = clock or clock_of_now()
+        timers = CallTimers(clock or clock_of_now())
+        clock = timers.now  # so that each part that asks for the time learns of a pause
         config, started = options.config, clock()
         shared = resources or Resources.build(config, options.gates)
         if options.strategy is not None:
@@ -140,19 +141,16 @@ class Run:
         window = Window(size, math.inf if pool else config.max_sleeping, shared.wakeup)
         waits = Waits(ending, shared.callers, window, clock)
         watch = GateWatch(events, shared.gates, None if pool else ending, shared.wakeup)
-        hedging = None if config.hedge is None else Hedging(config.hedge, clock, waits, events)
-        spending = None
-        if shared.ledger is not None:
-            kept = kept_in(options.journal) if options.keeps_spending else None
-            spending = Spending(shared.ledger, shared.prices, ending, waits, events, clock, kept)
+        hedging = make_hedging(config, timers, waits, events)
+        spending = make_spending(options, shared, waits, events)
         stats = Stats(shared, waits, window, hedging, spending, clock, started)
         tally, watchers = Tally(), Watchers.of(options.observers, clock)
         recorder = Recorder(
             None if config.dry_run else options.journal, config, options.strategy, ending,
             shared.gates, tally, stats, slow.warnings,
         )  # fmt: skip
-        context = _call_context(
-            options, shared, waits, recorder, spending, watchers, hedging, started
+        context = make_call_context(
+            options, shared, waits, timers, recorder, spending, watchers, hedging, started
         )
         return cls(
             config=config,
@@ -163,8 +161,8 @@ class Run:
             events=events,
             window=window,
             waits=waits,
-            timers=context.timers,
-            pipeline=_pipeline(options, context, window, events, slow, shared.rng),
+            timers=timers,
+            pipeline=make_pipeline(options, context, window, events, slow, shared.rng),
             recorder=recorder,
             watch=watch,
             stats=stats,
@@ -237,7 +235,7 @@ class Run:
     async def _stop_after_grace(self, grace: float) -> None:
         with self.ending.until(Phase.OVER):
             await self.ending.reached(Phase.DRAINING)
-            await anyio.sleep(grace)
+            await self.timers.sleep(grace)
             self.stop(CANCEL, self.termination)
 
     @property
@@ -297,54 +295,3 @@ class Run:
             error = ItemStopped(f"cancelled while it was being called, and maybe billed: {reason}")
             return failed_result(item, error, Category.CANCELLED)
         return failed_result(item, ItemStopped(f"not run: {reason}"), Category.STOPPED)
-
-
-def _call_context(
-    options: RunOptions,
-    shared: Resources,
-    waits: Waits,
-    recorder: Recorder,
-    spending: Spending | None,
-    watchers: Watchers,
-    hedging: Hedging | None,
-    started: float,
-) -> CallContext:
-    """Gather what each call needs."""
-    config = options.config
-    return CallContext(
-        config=config,
-        gates=shared.gates,
-        callers=shared.callers,
-        hooks=shared.hooks,
-        lifecycle=shared.lifecycle,
-        ending=waits.ending,
-        waits=waits,
-        recorder=recorder,
-        watchers=watchers,
-        clock=waits.clock,
-        timers=CallTimers(waits.clock),
-        prices=shared.prices,
-        spending=spending,
-        batch_deadline=started
-        + (math.inf if config.batch_timeout is None else config.batch_timeout),
-        classifier=options.error_classifier,
-        hedging=hedging,
-    )
-
-
-def _pipeline(
-    options: RunOptions,
-    context: CallContext,
-    window: Window,
-    events: Events,
-    slow: SlowHooks,
-    rng: Random,
-) -> Pipeline:
-    """Make what takes an item to its result: attempts inside, the user's steps around them."""
-    config, middlewares = options.config, options.middlewares
-    hooks = RetryHooks(middlewares, events, config, context.clock, slow)
-    attempts = Attempts(context, RetrySchedule(config.retry, rng), window, hooks)
-    return Pipeline(
-        config, attempts, options.strategy, middlewares, options.post_processor, events, slow,
-        context.waits,
-    )  # fmt: skip

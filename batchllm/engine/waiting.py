@@ -164,7 +164,7 @@ class Waits:
             with self.window.asleep(), self.ending.until(Phase.DRAINING):
                 await anyio.sleep(seconds)
         finally:  # also of a sleep that was cut off
-            slept = self.clock() - now
+            slept = min(self.clock() - now, seconds)  # no more of a pause of the whole process
             self.seconds["backoff"] += slept
             item.spend(slept)
 

@@ -98,7 +98,11 @@ class Health:
             callers: Those of the call.
         """
         quiet = 0
-        while row.verdict is Verdict.PENDING and self._untried_left(callers) and quiet < _QUIET:
+        while (
+            row.verdict is Verdict.PENDING
+            and (self._untried_left(callers) or self.breaker.suspects(row))
+            and quiet < _QUIET
+        ):
             decided = anyio.Event()
             self._undecided[decided] = row
             try:
@@ -175,5 +179,6 @@ class Health:
 
     def _wake(self, untried_left: bool) -> None:
         for decided, row in self._undecided.items():
-            if not untried_left or row.verdict is not Verdict.PENDING:
+            hopes = untried_left or self.breaker.suspects(row)
+            if not hopes or row.verdict is not Verdict.PENDING:
                 decided.set()

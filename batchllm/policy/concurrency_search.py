@@ -82,30 +82,29 @@ class ConcurrencySearch:
 
     def _end_round(self, now: float) -> None:
         mean = self._total / self._samples
-        if self._rising:
+        used = self._peak >= 0.8 * self.limit
+        if self._rising and used:
             self._rise(now, mean)
             return
         self._best = min(self._best * _FORGETTING, mean)
         gradient = min(1.0, max(0.5, _TOLERANCE * self._best / mean)) if mean > 0 else 1.0
         target = self._limit * gradient + sqrt(self._limit)
-        used = self._peak >= 0.8 * self.limit
         if target < self._limit or used:
+            self._rising = self._rising and target >= self._limit  # else it is too high already
             moved = self._limit + _SMOOTHING * (target - self._limit)
             self._limit = min(float(self._longest), max(1.0, moved))
         self._start_round(now)
 
     def _rise(self, now: float, mean: float) -> None:
         """Double the limit, or go back to the last one if this doubling brought little."""
-        if self._peak < 0.8 * self.limit:
-            self._start_round(now)  # too few callers to learn anything
-            return
         step = self._step
         # By Little's law the answers a second are the calls in flight over their mean latency.
-        if step is None or self._limit * step[1] >= _GAIN * step[0] * mean:
-            self._step = self._limit, mean
+        calls = min(self._limit, float(self._peak))
+        if step is None or calls * step[1] >= _GAIN * step[0] * mean:
+            self._step = calls, mean
             self._best = mean
-            self._limit = min(float(self._longest), self._limit * 2)
-            self._rising = self._limit > self._step[0]
+            before, self._limit = self._limit, min(float(self._longest), self._limit * 2)
+            self._rising = self._limit > before
             self._looks = 1
             self._start_round(now)
             # For about one latency the server still works on fewer: such calls look too quick.

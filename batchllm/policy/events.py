@@ -102,7 +102,7 @@ class CapReported:
 
 @frozen(kw_only=True)
 class OutageStarted:
-    """The last *failures* items, since *since*, got no answer; a canary goes at *until*.
+    """The last *failures* calls, since *since*, got no answer; a canary goes at *until*.
 
     *reason* is what the last of them failed with, in words.
     """

@@ -112,9 +112,11 @@ class Noise:
 
     def on_unsent(self) -> None:
         """Note that a call that was counted has never left."""
-        if self._doubt is not None:
-            self._doubt.level += 1
-            self._doubt.asked_at = None
+        doubt = self._doubt
+        if doubt is not None:
+            doubt.level += 1
+            if doubt.level > -_PROOF:
+                doubt.asked_at = None
 
     def _count_in_doubt(self, now: float, doubt: Doubt) -> None:
         doubt.level += doubt.rate * (now - doubt.at) - 1
@@ -207,6 +209,8 @@ class Noise:
         Returns:
             The rate before the first of the refusals, to go back to in doubt, else ``None``.
         """
+        if self._doubt is not None:
+            return None  # one at a time: what it goes back to is kept for one
         start = self._row_start(before, after, window=window)
         if start is not None:
             self._row_fall *= _ROW_FALL  # the next one has to fall further, if this proves wrong

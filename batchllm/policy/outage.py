@@ -240,6 +240,10 @@ class OutageBreaker:
             self._canary_failed(now)
         return row
 
+    def suspects(self, row: FailureRow) -> bool:
+        """Return whether *row* may be an outage though no item is left that was never tried."""
+        return self._answered and row.unconnected > 0
+
     def on_silence(self, now: float, canary: int) -> None:
         """Note a call whose end says nothing, such as a cancelled one: another canary may go."""
         if self._is_current(canary):
@@ -271,7 +275,7 @@ class OutageBreaker:
         return bool(canary) and canary == self._canaries and self._canary_at is not None
 
     def _begin(self, now: float, row: FailureRow) -> None:
-        failures = row.items
+        failures = max(row.items, row.unconnected)
         row.decide(Verdict.GIVEN_BACK)
         self.open, self.free = True, False
         self._recovering_since = None

@@ -26,8 +26,8 @@ _DENT: Final = 0.02
 """Share by which a cut goes below the rate: a bucket that stands at nothing is a dent of 2k
 seconds deep full again; 1 % costs more episodes, 4 % more use (each measured)."""
 _ROW: Final = 10.0
-"""Seconds without a refusal that end a row of cuts, or the time of thirty calls if that is more,
-or 1.5k if that is less: while a sliding window counts what was sent too fast, it refuses sooner."""
+"""Seconds without a refusal that end a row of cuts; the time of thirty calls if that is more, 1.5k
+if that is less: a sliding window refuses sooner while it counts what was sent too fast."""
 _ROW_K: Final = 1.5
 _RISING: Final = 1.1
 """Times the rate from which on only the last minute is looked back on, since the quota rose."""

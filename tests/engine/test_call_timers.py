@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import math
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -11,15 +12,20 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchllm.api import run_batch
+from batchllm.api import BatchRun, run_batch
 from batchllm.core import (
     FrameworkTimeoutError,
+    HedgeConfig,
     LLMCallStrategy,
     ProcessorConfig,
+    QuotaScope,
     RetryConfig,
     StallError,
 )
-from batchllm.engine.call_timers import BEAT, LATE
+from batchllm.engine import DRAIN
+from batchllm.engine.call_timers import BEAT, LATE, CallTimer, CallTimers
+from batchllm.engine.ending import Ending
+from batchllm.engine.item import ItemRun
 from batchllm.testing import Backend, virtual_run
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +123,110 @@ async def test_a_loop_that_is_a_little_late_moves_nothing() -> None:
     late = {1.2: LATE * 0.9, 1.3: LATE * 0.9}
     results = await paused(Working(9.0), late, max_workers=20, attempt_timeout=6.0)
     assert {type(result.exception) for result in results} == {FrameworkTimeoutError}
+
+
+async def test_a_pause_in_a_backoff_is_not_the_items_time() -> None:
+    """Each item fails once, and sleeps when the process is stopped for longer than it may take."""
+    again = RetryConfig(max_attempts=2, initial_wait=5.0, jitter=False)
+    results = await paused(
+        Working(0.5, errors=20), {2.0: HOUR}, max_workers=20, timeout_per_item=60.0, retry=again
+    )
+    assert [result.error for result in results] == [None] * 20
+
+
+class Leaf(LLMCallStrategy[str]):
+    """Notes how much time each of its calls has."""
+
+    def __init__(self, scope: str, seconds: float) -> None:
+        self.quota_scope = QuotaScope(model=scope)
+        self.seconds = seconds
+        self.given: list[float] = []
+
+    async def execute(self, prompt: Any, attempt: int, timeout: float) -> Any:
+        self.given.append(timeout)
+        for _ in range(round(self.seconds / 0.5)):
+            await anyio.sleep(0.5)
+        return "answer", None
+
+
+class TwoCalls(LLMCallStrategy[str]):
+    """Makes a second call for its item while the first is under way."""
+
+    quota_scope = None
+
+    def __init__(self) -> None:
+        self.long, self.short = Leaf("long", 9.0), Leaf("short", 1.0)
+
+    async def execute(self, prompt: Any, attempt: int, timeout: float, state: Any) -> Any:
+        async def later() -> None:
+            await anyio.sleep(4.6)
+            await state.call(self.short, prompt, attempt, timeout)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(later)
+            await state.call(self.long, prompt, attempt, timeout)
+        return "answer", None
+
+
+async def test_a_call_that_begins_after_a_pause_has_the_time_that_was_left() -> None:
+    """The first to ask for the time learns of the pause."""
+    strategy = TwoCalls()
+    results = await paused(strategy, {4.2: HOUR}, max_workers=200, timeout_per_item=20.0)
+    assert [result.error for result in results] == [None] * 20
+    assert all(10.0 < seconds < 20.0 for seconds in strategy.short.given)
+
+
+async def test_a_pause_makes_no_call_slow() -> None:
+    """So that no further copies are made, and paid for."""
+    strategy = Working(6.0)
+    hedge = HedgeConfig(delay=10.0, max_share=1.0, min_samples=1)
+    await paused(strategy, {4.2: HOUR}, max_workers=200, attempt_timeout=30.0, hedge=hedge)
+    assert strategy.calls == 20
+
+
+async def test_a_pause_takes_nothing_of_the_grace_of_a_drain() -> None:
+    """Calls in flight finish in it."""
+    run: BatchRun[Any, Any] = BatchRun()
+
+    async def stop() -> None:
+        await anyio.sleep(2.0)
+        run.stop(DRAIN)
+        await anyio.sleep(1.0)
+        stand_still(HOUR)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+        config = ProcessorConfig(max_workers=20, drain_grace=30.0)
+        result = await run_batch(["p"] * 20, Working(6.0), config=config, into=run)
+    assert result.succeeded == 20
+
+
+@pytest.mark.parametrize("number", [200, 400])
+async def test_deadlines_at_as_many_instants_are_each_looked_at_once(number: int) -> None:
+    """A look that went over all calls would take minutes for ten thousand of them."""
+    timers, asked = CallTimers(anyio.current_time), 0
+
+    class Counted(CallTimer):
+        @property
+        def due(self) -> float:
+            nonlocal asked
+            asked += 1
+            return super().due
+
+    async def call() -> None:
+        with anyio.CancelScope() as scope:
+            timer = Counted(cast("ItemRun", None), scope, anyio.current_time() + 60.0, math.inf)
+            timers.start(timer)
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as services:
+        services.start_soon(timers.serve, Ending())
+        async with anyio.create_task_group() as calls:
+            for _ in range(number):
+                calls.start_soon(call)
+                await anyio.sleep(0.001)
+        services.cancel_scope.cancel()
+    assert asked <= 3 * number
 
 
 class Streaming(LLMCallStrategy[str]):

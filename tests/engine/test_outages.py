@@ -203,9 +203,10 @@ async def test_fewer_items_than_show_an_outage_fail_by_their_own_retries() -> No
     assert {r.attempts for r in result.results} == {3}
 
 
-@pytest.mark.parametrize("items", [10, 200])
+@pytest.mark.parametrize("attempts", [2, 3])
+@pytest.mark.parametrize("items", [12, 200])
 async def test_a_server_that_is_started_anew_costs_no_item_though_none_is_left_to_try(
-    items: int,
+    items: int, attempts: int
 ) -> None:
     """All calls are under way when it goes; then nothing can connect for two minutes."""
     now = anyio.current_time()
@@ -213,7 +214,8 @@ async def test_a_server_that_is_started_anew_costs_no_item_though_none_is_left_t
     net = Net(now + 5.0, now + 125.0, connected=False)
     await run_batch(["first"], net, gate=gate)  # it has answered once
     net.seconds = 10.0
-    result = await run_batch(range_of(items), net, concurrency=256, gate=gate)
+    config = ProcessorConfig(retry=RetryConfig(max_attempts=attempts))
+    result = await run_batch(range_of(items), net, config=config, concurrency=256, gate=gate)
     assert (result.succeeded, result.failed) == (items, 0)
     assert result.wall_time <= 125 + 30 + 10
 
@@ -288,7 +290,7 @@ async def test_the_log_calls_an_outage_by_its_name(caplog: pytest.LogCaptureFixt
     net = Net(now + 2.5, now + 32.5)
     result = await run_batch(range_of(100), net, concurrency=20)
     lines = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert lines[0].startswith("Endpoint not answering: the last 20 items all failed")
+    assert lines[0].startswith("Endpoint not answering: the last 20 calls all failed")
     assert "or timeout, the last with: no network; calls pause" in lines[0]
     assert [line.split(" in ")[1].split(" (")[0] for line in lines[1:-1]] == [
         "2.0 s", "4.0 s", "8.0 s", "16.0 s",

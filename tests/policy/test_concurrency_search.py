@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from random import Random
 
 import pytest
@@ -100,6 +101,33 @@ def test_too_few_callers_show_nothing() -> None:
     search = ConcurrencySearch(start=64)
     answers(search, 640, 1.0, 3)
     assert search.limit == 64
+
+
+def test_a_server_that_becomes_slow_gets_fewer_calls_though_the_rise_is_not_over() -> None:
+    """Too few callers for a doubling must not hold back the watch on latency."""
+    search = ConcurrencySearch(start=64)
+    now = 0.0
+    for seconds, count in ((1.0, 640), (12.0, 2_000)):
+        for _ in range(count):
+            now += seconds / 50
+            search.on_ok(now, now - seconds, 50)
+    assert search.limit < 50
+
+
+@pytest.mark.parametrize("callers", [52, 56, 60])
+def test_a_doubling_that_is_not_used_whole_counts_by_the_calls_in_flight(callers: int) -> None:
+    """With 32 places for as many callers a limit of 64 brings nothing that 32 did not."""
+    search, now = ConcurrencySearch(), 0.0
+    free, under_way = [0.0] * 32, list[tuple[float, float]]()
+    for _ in range(8_000):
+        while len(under_way) < min(callers, search.limit):
+            ends = max(heapq.heappop(free), now) + 1.0
+            heapq.heappush(free, ends)
+            heapq.heappush(under_way, (ends, now))
+        ended, sent_at = heapq.heappop(under_way)
+        now = max(now, ended)
+        search.on_ok(now, sent_at, len(under_way) + 1)
+    assert search.limit < 2 * callers
 
 
 def test_a_cap_on_concurrency_cuts_once_per_round_and_an_idle_client_does_not_grow() -> None:

@@ -60,7 +60,7 @@ def test_ten_failures_to_connect_open_it_for_an_endpoint_that_answered() -> None
     row = breaker.on_failure(4.0, 1, untried_left=False, unconnected=True)
     assert breaker.open
     assert row.verdict is Verdict.GIVEN_BACK
-    assert breaker.drain_events() == [OutageStarted(at=4.0, since=2.0, failures=1, until=5.0)]
+    assert breaker.drain_events() == [OutageStarted(at=4.0, since=2.0, failures=10, until=5.0)]
 
 
 def test_an_answer_between_begins_the_row_anew() -> None:

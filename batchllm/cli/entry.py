@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from batchllm.version import __version__
 __all__ = ["main"]
 
 _STANDARD_FILES = (0, 1, 2)
+_AS_IN_JSON = "batchllm.as_in_json"
 _INTERRUPTED = 130
 """As in ``exits``, which would have to be imported for it."""
 
@@ -48,11 +50,24 @@ def _print_any_letter() -> None:
     """Print ``\\u2026`` for a letter that standard output has no bytes for.
 
     Its encoding is the system's, such as that of a code page of Windows if it leads into a file,
-    and a prompt, an answer or the help may have any letter. In JSON it means the same so.
+    and a prompt, an answer or the help may have any letter.
     """
     reconfigure = getattr(sys.stdout, "reconfigure", None)  # a test's own stream has none
     if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
+        codecs.register_error(_AS_IN_JSON, _escaped)
+        reconfigure(errors=_AS_IN_JSON)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Escape letters as JSON does, and return where to go on.
+
+    Python's own ``backslashreplace`` has ``\\xe9`` and ``\\U0001f600`` as well, which JSON has not,
+    and a prompt that is shown may be JSON.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
 
 
 def _fill_closed_files() -> None:

@@ -292,6 +292,6 @@ class Job:
         if not self.as_json:
             self.display.finish(ending.describe())
         elif not self.plan.single:  # of which the row is there already
-            print(json.dumps(end_as_json(ending, code), ensure_ascii=False, indent=2), flush=True)
+            print(json.dumps(end_as_json(ending, code), indent=2), flush=True)
         if ending.problem is not None:
             self.display.note(f"Error: {ending.problem}")

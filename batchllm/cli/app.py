@@ -143,8 +143,9 @@ def _explain(error: BaseException) -> ExitCode:
             name = error.filename or "the system refuses it"
             if error.errno in _NO_ROOM:
                 name = error.filename or "it cannot be written"
-                with suppress(OSError):  # of standard output, if that has a file
-                    _forget_the_rest()
+                if error.filename is None:  # else it is another file's, such as the journal's
+                    with suppress(OSError):  # of standard output, if that has a file
+                        _forget_the_rest()
             _say(f"{name}: {reason} (--debug shows where)")
             return ExitCode.STOPPED
         case _:

@@ -1,8 +1,11 @@
 """The program as a whole: its help, and what it says and returns when something is wrong."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,27 @@ def test_a_sample_is_taken_before_an_event_loop_runs(capsys: Captured, tmp_path:
     assert len(rows.read_text().splitlines()) == 3
     assert main(["estimate", *given, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == 3
+
+
+NO_ROOM_FOR_THE_JOURNAL = """
+import errno, sys
+from batchllm.cli import app
+def full():
+    print("row one")
+    raise OSError(errno.ENOSPC, "No space left on device", "/data/x.journal")
+app.make_app = lambda: lambda *given, **how: full()
+sys.exit(app.run_program(["models"]))
+"""
+
+
+def test_a_full_disk_of_another_file_loses_nothing_of_standard_output() -> None:
+    """What Python holds back of it is written at the exit, unless its own disk is full."""
+    command = [sys.executable, "-c", NO_ROOM_FOR_THE_JOURNAL]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=buffered)
+    assert ended.returncode == ExitCode.STOPPED
+    assert ended.stderr.startswith("batchllm: /data/x.journal: No space left on device (")
+    assert ended.stdout == "row one\n"
 
 
 EXAMPLE = re.compile(r"^ +(?=\S*(?:batchllm|head) |--|-m |eval )")

@@ -303,7 +303,8 @@ def _install(session: nox.Session, package: str, *groups: str) -> None:
     if done.exists() and done.read_text(encoding="utf-8") == state:
         return
     session.install(*wanted)
-    if not {"-R", "--no-install"} & set(sys.argv):  # with these nothing was installed
+    # With --no-install, for which -R stands as well, nothing was: nor is this run then.
+    if session.run_install("python", "-V", silent=True, log=False) is not None:
         done.write_text(state, encoding="utf-8")
 
 

@@ -110,7 +110,8 @@ def prepare_files(
     if settings.fresh or settings.overwrite:
         files = [output] if is_file and output.is_file() else []
         journals = [path] if journal_there else []
-        journals += [one for one in beside if one.exists() and one not in journals]
+        places = [_place_of(one) for one in journals]
+        journals += [one for one in beside if one.exists() and _place_of(one) not in places]
         for one in journals:
             _check_may_go(one, is_lost=not settings.fresh)
         files += journals
@@ -132,6 +133,14 @@ def prepare_files(
             "another name, --fresh to keep it under another one, or --overwrite to lose it"
         )
         raise UsageError(msg)
+
+
+def _place_of(path: Path) -> Path:
+    """Return the one name of an entry of a folder, which ``--journal`` may give in another way.
+
+    If it is a link itself it stays one, since that is what would get another name.
+    """
+    return path.parent.resolve() / path.name
 
 
 def _check_may_go(path: Path, *, is_lost: bool) -> None:

@@ -220,6 +220,21 @@ def test_old_files_are_kept_or_lost(prompts: Path, output: Path, capsys: Capture
     assert run(prompts, output, "--no-journal", "--journal", "x") == ExitCode.USAGE
 
 
+def test_a_journal_by_another_name_is_put_aside_once(
+    prompts: Path, output: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its absolute path, or through a link to its folder."""
+    monkeypatch.chdir(output.parent)
+    (output.parent / "link").symlink_to(output.parent)
+    near = Path(output.name)
+    assert run(prompts, near, "--quiet") == ExitCode.OK
+    for number, folder in enumerate((output.parent, Path("link")), 1):
+        journal = folder / f"{near}.journal"
+        assert run(prompts, near, "--fresh", "--journal", str(journal)) == ExitCode.OK
+        kept = f"out.{number}.jsonl and {folder / f'out.{number}.jsonl.journal'}\n"
+        assert f"kept from before: {kept}" in said(capsys)
+
+
 def test_old_files_stay_a_pair_and_are_named(prompts: Path, output: Path, capsys: Captured) -> None:
     """A journal that came to lie beside another file would take that for its output."""
     mine = output.with_name("out.1.jsonl")

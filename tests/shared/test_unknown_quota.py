@@ -9,7 +9,7 @@ import anyio
 import pytest
 from attrs import define, field
 
-from batchllm import llm, run_batch
+from batchllm import Gate, llm, run_batch
 from batchllm.policy import EpisodeStarted, GateEvent, Lease, LeaseRequest, PaceLearned
 from batchllm.shared import LeaseStore, MemoryLeases, SharedGate, SqliteLeases
 from batchllm.shared.wire import read_lease, read_request, write
@@ -84,6 +84,21 @@ class Wired:
 
 BY_ONE = {"bucket": 115.4, "fixed": 124.1}
 """Seconds that one run of 1,200 items takes that shares nothing, on either backend, as measured."""
+
+
+# One backend for each: it takes the same there, and the run is as dear as those that share.
+@pytest.mark.parametrize(
+    ("anyio_backend", "enforcement"),
+    [("asyncio", "bucket"), ("trio", "fixed")],
+    indirect=["anyio_backend"],
+)
+async def test_one_run_takes_as_long_as_those_that_share_are_held_to(enforcement: str) -> None:
+    """Or the yardstick would be that of a library that is no longer there."""
+    scenario = parse_scenario(f"quota-nohint?rpm={PER_MINUTE}&enforcement={enforcement}")
+    model = llm("sim:default", http=SimulatorTransport(Simulator(scenario, seed=1)))
+    prompts, begun = [str(each) for each in range(1_200)], anyio.current_time()
+    await run_batch(prompts, model, gate=Gate(seed=1), concurrency=50)
+    assert anyio.current_time() - begun == pytest.approx(BY_ONE[enforcement], rel=0.02)
 
 
 # The bounds leave room: over four courses of chance the worst were 1.001 times, 2.9 % and 0.79.

@@ -27,7 +27,7 @@ from batchllm.cli.journaling import SUFFIX
 from batchllm.cli.prompts import Line
 from batchllm.cli.rows import RowMaker, as_json
 from batchllm.cli.source import Taken
-from batchllm.cli.writing import RowWriter, appended_as, header_of, open_output, write_row
+from batchllm.cli.writing import RowWriter, appended_as, header_of, open_output, write_whole
 from batchllm.core import Category, WorkItemResult
 from batchllm.journal import (
     JournalWriter,
@@ -205,7 +205,7 @@ class JournaledOutput:
         if self._encode is None or self._file is None:
             return
         data = self._encode(row)
-        write_row(self._file, data)
+        write_whole(self._file, data)
         self._length += len(data)
 
     async def _rewrite(self, refused: Sequence[bytes]) -> None:

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import selectors
 import stat
 import sys
 import zlib
@@ -31,7 +32,7 @@ __all__ = [
     "encoder_for",
     "header_of",
     "open_output",
-    "write_row",
+    "write_whole",
 ]
 
 _GZIP = 31  # zlib's number for its largest window with the head and tail of gzip
@@ -102,7 +103,7 @@ class StreamWriter:
             await anyio.to_thread.run_sync(write_whole, self.file, data, abandon_on_cancel=True)
         else:
             try:
-                write_row(self.file, data)
+                write_whole(self.file, data)
             except OSError:
                 self._packer = None  # what it holds back belongs to the row that is cut off
                 raise
@@ -144,36 +145,36 @@ class AnswerWriter:
 
 
 def write_whole(file: BinaryIO, data: bytes) -> None:
-    """Write all of *data*: an unbuffered file may take only a part at once.
-
-    Raises:
-        OSError: It cannot be written; a part of it may be there.
-    """
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
-def write_row(file: BinaryIO, data: bytes) -> None:
-    """Write a row behind what a file on a disk has; of one that cannot be written no part stays.
+    """Write all of *data*, or on a disk nothing of it: a file may take only a part at once.
 
     Standard output may be a file that had contents before, as behind ``>>`` or after another
     command in brackets, and others may write to it meanwhile: so no more is cut off than the part
     that was written here, and only if it still is the end of the file.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: It cannot be written; what a pipe took of it is gone.
     """
     rest = memoryview(data)
     try:
         while rest:
-            rest = rest[file.write(rest) :]
+            taken = file.write(rest)
+            if taken:
+                rest = rest[taken:]
+            else:  # None: it is full, and another program has made it a pipe that does not block
+                _wait_for_room(file)
     except OSError:
-        with suppress(OSError):
+        with suppress(OSError):  # of a pipe, which has no place to go back to
             end, part = file.seek(0, os.SEEK_CUR), len(data) - len(rest)
             if part and end == os.fstat(file.fileno()).st_size:
                 os.ftruncate(file.fileno(), end - part)
         raise
+
+
+def _wait_for_room(file: BinaryIO) -> None:
+    """Return when a pipe takes more, or its reader has gone, which the next write reports."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(file, selectors.EVENT_WRITE)
+        selector.select()
 
 
 def json_line(row: dict[str, Any]) -> bytes:

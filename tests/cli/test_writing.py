@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import io
 import json
 import os
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from batchllm import llm, run_batch_sync
 from batchllm.cli.exits import UsageError
 from batchllm.cli.output_names import check_output, check_unread, is_file
 from batchllm.cli.rows import column_names
-from batchllm.cli.writing import RowWriter, StreamWriter, json_line, open_output
+from batchllm.cli.writing import RowWriter, StreamWriter, json_line, open_output, write_whole
 
 pytestmark = pytest.mark.anyio
 
@@ -75,6 +77,59 @@ async def test_a_short_write_is_continued() -> None:
     file: Any = Dribble()
     await StreamWriter("it", file, waits=False, encode=json_line).write({"a": "bcdefg"})
     assert file.taken == b'{"a": "bcdefg"}\n'
+
+
+class Counted(io.FileIO):
+    """A pipe that counts how often it was full, and lets its reader begin when it is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "wb")
+        self.full = threading.Event()
+        self.refusals = 0
+
+    def write(self, data: Any) -> Any:
+        taken = super().write(data)
+        self.refusals = self.refusals + 1 if taken is None else 0
+        assert self.refusals <= 1, "asked again before there was room"
+        if taken is None:
+            self.full.set()
+        return taken
+
+
+def test_a_pipe_that_does_not_block_is_waited_for() -> None:
+    """As standard output is that another program shares; it was asked again without an end."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    data = os.urandom(300_000)
+    read: list[bytes] = []
+
+    def read_all(pipe: Counted) -> None:
+        pipe.full.wait()
+        with open(reading, "rb") as file:
+            read.append(file.read())
+
+    pipe = Counted(writing)
+    reader = threading.Thread(target=read_all, args=[pipe])
+    reader.start()
+    try:
+        write_whole(pipe, data)
+    finally:
+        pipe.full.set()
+        pipe.close()
+        reader.join()
+    assert read == [data]
+
+
+def test_a_pipe_that_does_not_block_says_that_its_reader_has_gone() -> None:
+    """Also while it is waited for."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with Counted(writing) as pipe:
+        leaving = threading.Thread(target=lambda: (pipe.full.wait(), os.close(reading)))
+        leaving.start()
+        with pytest.raises(BrokenPipeError):
+            write_whole(pipe, bytes(300_000))
+        leaving.join()
 
 
 def test_a_pipe_may_have_to_wait(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ sys.exit(app.run_program(["models"]))
 
 
 def test_a_full_disk_of_another_file_loses_nothing_of_standard_output() -> None:
-    """What Python holds back of it is written at the exit, unless its own disk is full."""
+    """Python writes the rest of it at the exit, unless its own disk is full."""
     command = [sys.executable, "-c", NO_ROOM_FOR_THE_JOURNAL]
     buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     ended = subprocess.run(command, capture_output=True, text=True, check=False, env=buffered)

@@ -1,4 +1,4 @@
-"""What the sessions of nox install, and what they remember of it."""
+"""The record that sessions of nox keep of what they installed."""
 
 import shutil
 import subprocess
@@ -29,5 +29,5 @@ def test_what_was_not_installed_is_not_taken_for_it_later(flags: list[str], tmp_
     (tmp_path / "noxfile.py").write_text((ROOT / "noxfile.py").read_text("utf-8") + PROBE, "utf-8")
     for words in (["-s", "probe"], [*flags, "probe", "--", "install"]):
         subprocess.run([sys.executable, "-m", "nox", *words], cwd=tmp_path, check=True)
-    assert (tmp_path / ".nox" / "probe" / "bin").exists()
+    assert (tmp_path / ".nox" / "probe" / "pyvenv.cfg").exists()
     assert not (tmp_path / ".nox" / "probe" / "installed.txt").exists()

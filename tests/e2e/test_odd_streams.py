@@ -33,7 +33,7 @@ def test_help_has_no_letter_that_the_encoding_lacks(tmp_path: Path) -> None:
 
 
 def test_prompts_that_the_encoding_lacks_are_escaped_as_in_json(tmp_path: Path) -> None:
-    """What a dry run shows of a chat is JSON, which has an escape of one width only."""
+    """A dry run shows a chat as JSON, which has an escape of one width only."""
     chat = [{"role": "user", "content": LETTERS}]
     line = json.dumps({"prompt": chat}, ensure_ascii=False)
     (tmp_path / "in.jsonl").write_text(f"{line}\n", encoding="utf-8")

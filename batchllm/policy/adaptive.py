@@ -211,7 +211,7 @@ class AdaptivePace:
         self.flying.discard(send.mark)
         if not left:
             self.log.on_lost(send.mark)
-            self.findings.noise.on_unsent()
+            self.findings.on_unsent()
         if self._episodes.lost(now, send, left=left):
             self._go_on()
 

@@ -87,6 +87,12 @@ class Findings:
         if self.noise.share:
             self.noise.on_send(now, below=self.search.early)
 
+    def on_unsent(self) -> None:
+        """Note that the last start never left."""
+        self.noise.on_unsent()
+        if self.cap.held is None:
+            self.search.on_unsent()
+
     def on_answer(self, now: float, beside: int) -> bool:
         """Note that the server answered a call; returns whether nothing binds the scope since.
 

@@ -63,10 +63,6 @@ _UNDONE: Final = 30
 the pace is empty by then, and chance of 1 % refuses one of thirty in a quarter of cases."""
 _EMPTY_K: Final = 2.0
 """Times k from which on a refusal is a quota's: a bucket of just the rate is empty again there."""
-_SHORT: Final = 3.0
-_ALONE: Final = 0.5
-"""Seconds of a pause up to which it is cheap to probe at once, since those of windows are longer,
-and below which a hint bound its call alone, and may have asked for any time."""
 
 
 @define(eq=False)
@@ -157,6 +153,13 @@ class QuotaSearch:
                 self._raise(self._guessed_from)
                 self._guessed_from = 0.0
 
+    def on_unsent(self) -> None:
+        """Take back the last start, which never left, so that another call may go in its place."""
+        pace = self.pace
+        if pace is not None and self.calls_since:
+            self._at -= 1 / pace
+            self.calls_since -= 1
+
     def delay(self, until: float) -> None:
         """Keep the next start from coming before *until*."""
         self._at = max(self._at, until)
@@ -202,7 +205,7 @@ class QuotaSearch:
                 self._guessed_from = pace
             if not (episode.single or self._known) and self.rate < _FIRST_FLOOR * pace:
                 self._probing.restart()
-            elif self.early and not (self.confirmed or self._known) and _is_cheap(episode):
+            elif self.early and not (self.confirmed or self._known) and episode.is_cheap:
                 # What is left of the first burst in a sliding window refuses at any pace, so that
                 # a few calls right after it show no rate: 5.8/s of 12, kept for 15 s.
                 self._probing.guess()
@@ -344,8 +347,3 @@ class QuotaSearch:
         if self.rate is None or self._learned_at is None:
             return None
         return Learned(rate=self.rate, age=now - self._learned_at)
-
-
-def _is_cheap(episode: Episode) -> bool:
-    """Return whether a refusal like that of *episode* costs the scope little."""
-    return episode.pause <= _SHORT and not (episode.hinted and episode.pause < _ALONE)

@@ -20,6 +20,10 @@ __all__ = ["Episode", "Windows"]
 
 _WINDOW_PAUSE: Final = 3.0
 """Seconds without acceptance from which on it was a window, and no bucket at its bottom."""
+_SHORT: Final = 3.0
+_ALONE: Final = 0.5
+"""Seconds of a pause up to which it is cheap to probe at once, since those of windows are longer,
+and below which a hint bound its call alone, and may have asked for any time."""
 _LOOK_BACK: Final = 300.0
 """Seconds of whole windows that are measured together, so that a recovery that is known to a
 quarter of a minute weighs little."""
@@ -74,6 +78,11 @@ class Episode:
     def is_window(self) -> bool:
         """Return whether the quota came back too late for a bucket's."""
         return not self.leak and (self.pause > _WINDOW_PAUSE or self.canaries > 0)
+
+    @property
+    def is_cheap(self) -> bool:
+        """Return whether another refusal like it would cost the scope little."""
+        return self.pause <= _SHORT and not (self.hinted and self.pause < _ALONE)
 
 
 @define(eq=False)

@@ -64,6 +64,16 @@ def paced_at(rate: float = 10.0) -> Driver:
     return driver
 
 
+def test_a_start_that_never_left_leaves_its_place_to_the_next() -> None:
+    """As calls do that waited without an estimate, once limits on tokens are reported."""
+    driver = paced_at()
+    driver.now = max(driver.now, driver.search.next_time(driver.now))
+    for _ in range(20):
+        assert driver.search.next_time(driver.now) < driver.now + 0.01
+        driver.send()
+        driver.search.on_unsent()
+
+
 def test_nothing_is_paced_before_the_first_refusal() -> None:
     """An unlimited server is never slowed."""
     driver = Driver()

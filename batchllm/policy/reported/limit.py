@@ -334,11 +334,13 @@ class ReportedLimit:
         booked = reading.order - last.order
         if self.dimension == "requests" or booked <= 0:
             return
-        took = last.remaining - reading.remaining
+        before: float = last.remaining
         if self._rate is not None:
             if reading.used < 1:
                 return
-            took += (reading.sent_at - last.sent_at) * self._rate
+            before += (reading.sent_at - last.sent_at) * self._rate
+            if self.amount is not None:
+                before = min(before, self.amount)  # a bucket that is full takes no more in
         elif reading.earliest > last.latest + CLOCKS + 2 * reading.resolution:
             return  # another window
-        self._taken.add(took, booked)
+        self._taken.add(before - reading.remaining, booked)

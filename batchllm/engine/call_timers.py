@@ -93,7 +93,8 @@ class CallTimers:
         """Watch it no more."""
         self._timers.pop(timer, None)
         if len(self._queue) > 2 * len(self._timers) + _SPARE:  # nearly all ended long before
-            self._queue = [one for one in self._queue if one[2] in self._timers]
+            # In place, since a look may be going over it.
+            self._queue[:] = [one for one in self._queue if one[2] in self._timers]
             heapq.heapify(self._queue)
 
     def _list(self, timer: CallTimer) -> None:

@@ -201,6 +201,31 @@ async def test_a_pause_takes_nothing_of_the_grace_of_a_drain() -> None:
     assert result.succeeded == 20
 
 
+async def test_a_look_that_clears_the_queue_goes_on_with_those_that_are_left() -> None:
+    """One call is over, one has got more time, and many have ended since they were listed."""
+    timers, begun = CallTimers(anyio.current_time), anyio.current_time()
+    over, longer = anyio.CancelScope(), anyio.CancelScope()
+
+    def timed(scope: anyio.CancelScope, seconds: float) -> CallTimer:
+        timer = CallTimer(cast("ItemRun", None), scope, begun + seconds, math.inf)
+        timers.start(timer)
+        return timer
+
+    async with anyio.create_task_group() as services:
+        timed(over, 60.0)
+        moved = timed(longer, 60.0)
+        for ended in [timed(anyio.CancelScope(), 60.0) for _ in range(66)]:
+            timers.stop(ended)
+        services.start_soon(timers.serve, Ending())
+        await anyio.sleep(30.0)
+        moved.end += 40.0  # as by a pause
+        await anyio.sleep(40.0)
+        assert (over.cancel_called, longer.cancel_called) == (True, False)
+        await anyio.sleep(40.0)
+        assert longer.cancel_called
+        services.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("number", [200, 400])
 async def test_deadlines_at_as_many_instants_are_each_looked_at_once(number: int) -> None:
     """A look that went over all calls would take minutes for ten thousand of them."""

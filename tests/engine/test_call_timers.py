@@ -186,7 +186,7 @@ async def test_a_pause_makes_no_call_slow() -> None:
 
 async def test_a_pause_takes_nothing_of_the_grace_of_a_drain() -> None:
     """Calls in flight finish in it."""
-    run: BatchRun[Any, Any] = BatchRun()
+    run: BatchRun[Any] = BatchRun()
 
     async def stop() -> None:
         await anyio.sleep(2.0)
@@ -198,7 +198,7 @@ async def test_a_pause_takes_nothing_of_the_grace_of_a_drain() -> None:
         group.start_soon(stop)
         config = ProcessorConfig(max_workers=20, drain_grace=30.0)
         result = await run_batch(["p"] * 20, Working(6.0), config=config, into=run)
-    assert result.succeeded == 20
+        assert result.succeeded == 20
 
 
 async def test_a_look_that_clears_the_queue_goes_on_with_those_that_are_left() -> None:

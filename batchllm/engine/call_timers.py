@@ -171,7 +171,7 @@ class CallTimers:
         for timer in self._timers:
             timer.end += paused
             timer.stall += paused
-        for item in {id(timer.item): timer.item for timer in self._timers}.values():
+        for item in {timer.item for timer in self._timers}:
             item.stand_still(paused)
 
     def _look_by(self, due: float) -> None:

@@ -36,7 +36,7 @@ def make_hedging(
 def make_spending(
     options: RunOptions, shared: Resources, waits: Waits, events: Events
 ) -> Spending | None:
-    """Make the run's side of the budget; ``None`` if there is none."""
+    """Make the run's side of the budget; ``None`` without a budget."""
     if shared.ledger is None:
         return None
     kept = kept_in(options.journal) if options.keeps_spending else None

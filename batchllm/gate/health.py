@@ -90,19 +90,15 @@ class Health:
     async def is_given_back(self, row: FailureRow, callers: CallerLimits | None) -> bool:
         """Wait until it is decided whether the failures of *row* are an outage's.
 
-        Without untried items, or with nothing under way, there is nothing to wait for: then they
-        are not.
+        Without untried items or failures to connect, or with nothing under way, there is nothing to
+        wait for: then they are not.
 
         Args:
             row: What ``judge`` returned.
             callers: Those of the call.
         """
         quiet = 0
-        while (
-            row.verdict is Verdict.PENDING
-            and (self._untried_left(callers) or self.breaker.suspects(row))
-            and quiet < _QUIET
-        ):
+        while self._is_open(row, self._untried_left(callers)) and quiet < _QUIET:
             decided = anyio.Event()
             self._undecided[decided] = row
             try:
@@ -179,6 +175,9 @@ class Health:
 
     def _wake(self, untried_left: bool) -> None:
         for decided, row in self._undecided.items():
-            hopes = untried_left or self.breaker.suspects(row)
-            if not hopes or row.verdict is not Verdict.PENDING:
+            if not self._is_open(row, untried_left):
                 decided.set()
+
+    def _is_open(self, row: FailureRow, untried_left: bool) -> bool:
+        """Return whether it may still be found that *row* is an outage's."""
+        return row.verdict is Verdict.PENDING and (untried_left or self.breaker.suspects(row))

@@ -160,13 +160,15 @@ def _limit(group: Group, clock: ReplyClock) -> LimitHint | None:
 # used are the same in most replies, and resets have some dozen values.
 
 
-@lru_cache(maxsize=256)
-def _duration(text: str) -> float | None:
+def _read_duration(text: str) -> float | None:
     """Return the seconds of a reset, 0 if it says nothing; ``None`` if it needs a clock."""
     number = parse_number(text)
     if number is None:
         return 0.0 if not text.strip() else parse_units(text)
     return min(number, LONGEST) if epoch_of(number) is None else None
+
+
+_duration: Final = lru_cache(maxsize=256)(_read_duration)
 
 
 @lru_cache(maxsize=256)
@@ -243,11 +245,12 @@ def _reset(text: str, clock: ReplyClock) -> float | None:
 
 
 def _one_reset(text: str, clock: ReplyClock) -> float | None:
+    seconds = _read_duration(text)
+    if seconds is not None:
+        return seconds
     number = parse_number(text)
-    if number is None:
-        return _written(text, clock)
-    epoch = epoch_of(number)
-    return min(number, LONGEST) if epoch is None else clock.seconds_until(epoch)
+    moment = parse_moment(text) if number is None else epoch_of(number)
+    return None if moment is None else clock.seconds_until(moment)
 
 
 def _resolution(text: str) -> float:

@@ -14,7 +14,7 @@ from batchllm.transport.loops import (
     on_asyncio,
 )
 from batchllm.transport.pool import Connect, Origin
-from batchllm.transport.redact import Cleaner, Redactor, printable, redact
+from batchllm.transport.redact import Cleaner, Redactor, beginning, printable, redact
 from batchllm.transport.reply import HttpReply, HttpStream
 from batchllm.transport.sdk_errors import WithoutKeys
 from batchllm.transport.secret import Secret
@@ -46,6 +46,7 @@ __all__ = [
     "ThreadLimits",
     "ThreadRunner",
     "WithoutKeys",
+    "beginning",
     "clock_of_now",
     "has_ended",
     "is_our_own",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from attrs import field, frozen
@@ -11,10 +11,15 @@ from batchllm.core import mask_keys
 from batchllm.transport.secret import Secret
 from batchllm.transport.spellings import Spellings
 
-__all__ = ["Cleaner", "Redactor", "printable", "redact"]
+__all__ = ["Cleaner", "Redactor", "beginning", "printable", "redact"]
 
 # Shorter ones ("none", "ollama") are placeholders, and would take plain words out of messages.
 _SHORTEST_SECRET: Final = 8
+_SHOWN: Final = 80
+"""Characters of a body in a message: the beginning of an HTML page, or of a gateway's words."""
+_SEARCHED: Final = 8_192
+"""Characters that are searched for keys before that, so that a key which begins in what is shown is
+whole in it; tokens of some kB exist."""
 
 
 def _listed(secrets: Iterable[Secret]) -> tuple[Secret, ...]:
@@ -47,6 +52,16 @@ class Redactor:
             if cleaned == text:
                 return text
             text = cleaned
+
+
+def beginning(body: bytes | str, redact: Callable[[str], str]) -> str:
+    """Return what a *body* that cannot be read begins with, for a message.
+
+    Keys are masked before it is cut, since half of one is not known for one.
+    """
+    start = body[:_SEARCHED]
+    text = start if isinstance(start, str) else start.decode("utf-8", "replace")
+    return redact(text.strip())[:_SHOWN]
 
 
 def printable(text: str) -> str:

@@ -20,14 +20,12 @@ from batchllm.core import MalformedResponseError
 from batchllm.transport.border import chain_of
 from batchllm.transport.foreign import secrets_of_client
 from batchllm.transport.head import secrets_of
-from batchllm.transport.redact import Redactor
+from batchllm.transport.redact import Redactor, beginning
 from batchllm.transport.secret import Secret
 
 __all__ = ["WithoutKeys"]
 
 _NAMES: Final = ("api_key", "auth_token", "_azure_ad_token")
-_SHOWN: Final = 80
-"""Characters of a body in a message: the beginning of an HTML page, or of a gateway's words."""
 _DEEPEST: Final = 20
 """Levels of an error's body that are looked at; those of providers have five."""
 
@@ -60,7 +58,7 @@ class WithoutKeys:
             for each in chain_of(error, set()):
                 _mask(each, redact)
             if isinstance(error, JSONDecodeError):
-                said = redact(error.doc[:_SHOWN].strip())
+                said = beginning(error.doc, redact)
                 msg = f"the client found no JSON in the server's answer ({error}): {said!r}"
                 raise MalformedResponseError(msg, status=200) from None
 

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from batchllm.transport import Cleaner, Redactor, Secret, redact
+from batchllm.core import MalformedResponseError
+from batchllm.providers.wire import not_readable
+from batchllm.transport import Cleaner, HttpClient, Redactor, Secret, WithoutKeys, beginning, redact
 
 TEXT = st.text(max_size=40)
 KEYS = st.text(
@@ -160,3 +162,34 @@ def test_fingerprints_tell_accounts_apart() -> None:
     assert one != "key-one-1"
     assert one.fingerprint() != other.fingerprint()
     assert len(one.fingerprint()) == 8
+
+
+ODD_KEY = "0f9e8d7c6b5a49382716abcdefabcdef1234"
+"""Of no provider's shape, so that half of it is not known for one."""
+
+
+@pytest.mark.parametrize("before", range(40, 90, 7))
+@pytest.mark.parametrize("of", [str, str.encode])
+def test_the_beginning_of_a_body_shows_no_half_of_a_key(
+    before: int, of: Callable[[str], str | bytes]
+) -> None:
+    """Wherever the text is cut for a message."""
+    body = "x" * before + " " + ODD_KEY + " and more"
+    shown = beginning(of(body), Redactor([Secret(ODD_KEY)]))
+    assert shown.startswith("x" * 40)
+    assert len(shown) <= 80
+    assert ODD_KEY[:4] not in shown
+
+
+def test_a_body_that_is_no_json_shows_no_half_of_the_clients_key() -> None:
+    """Neither in our own client's error nor in that of an SDK."""
+    body = ("x" * 55 + " " + ODD_KEY).encode()
+    client = HttpClient(base_url="http://127.0.0.1:9", secrets=[Secret(ODD_KEY)])
+    ours = not_readable(body, client, "JSON object", "it begins with x")
+
+    class Sdk:
+        api_key = ODD_KEY
+
+    with pytest.raises(MalformedResponseError) as raised, WithoutKeys(Sdk()):
+        json.loads(body)
+    assert ODD_KEY[:4] not in f"{ours} {raised.value}"

@@ -17,7 +17,7 @@ from batchllm.providers.wire.streamed import (
     read_stream,
     unframed,
 )
-from batchllm.transport import HttpClient
+from batchllm.transport import HttpClient, beginning
 
 __all__ = [
     "Exchange",
@@ -231,7 +231,7 @@ def _read_one(body: bytes, client: Peer) -> Any:
 
 def not_readable(body: bytes, client: Peer, what: str, why: str) -> MalformedResponseError:
     """Make the error for a *body* that is no *what*; it shows the body's beginning."""
-    shown = client.redact(body[:80].decode("utf-8", "replace").strip())
+    shown = beginning(body, client.redact)
     msg = (
         f"{client.host} answered with {len(body):,} bytes that are no {what} ({why}); they "
         f"begin {shown!r}"
